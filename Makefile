@@ -1,0 +1,58 @@
+# Each target makes .venv by itself from the lock files; it costs nothing when nothing has changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+DEV_STAMP := $(VENV)/.stamp-dev
+
+.PHONY: demo run test check bench format lock clean help
+
+help: ## show the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## real containers, one starving another, in the live dashboard
+	@$(BIN)/python -m tui demo $(ARGS)
+
+run: $(STAMP) ## the dashboard
+	@$(BIN)/python -m tui $(ARGS)
+
+test: $(DEV_STAMP) ## every test, from fast to real
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV_STAMP) ## lint, format, types, import contracts, spelling
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+
+bench: $(DEV_STAMP) ## ratios against C readers, fork+exec and runc
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+format: $(DEV_STAMP) ## let ruff format and mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## write the lock files anew (needs uv)
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/run.lock pyproject.toml
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/run.lock --group dev -o requirements/dev.lock pyproject.toml
+
+clean: ## remove the virtual environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or later is needed, and '$(PYTHON)' is not. Name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "The venv module is missing. On Debian or Ubuntu: apt-get install python3-venv; on Fedora it is part of python3." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(STAMP): requirements/run.lock | $(VENV)/bin/python
+	@echo "installing what the app needs into $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/run.lock
+	@touch $@
+
+$(DEV_STAMP): requirements/dev.lock $(STAMP)
+	@echo "installing what the tests and checks need into $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""Reading counters: raw samples, rates, frames, history. Never writes a limit."""

@@ -1,0 +1,118 @@
+"""What one sweep came to: the use of every container, immutable.
+
+A `Frame` replaces the one before it; a slow screen skips frames and never delays sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtime.model import EMPTY, ContainerRef, Missing, Unlimited
+
+
+@dataclass(frozen=True, slots=True)
+class IoRates:
+    """Per second; bytes and operations."""
+
+    read_bytes: float
+    write_bytes: float
+    read_ops: float
+    write_ops: float
+
+
+@dataclass(frozen=True, slots=True)
+class NetRates:
+    """Per second, seen from inside the container."""
+
+    rx_bytes: float
+    tx_bytes: float
+    rx_packets: float
+    tx_packets: float
+    errors: float
+    drops: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """Share of the interval (0 to 1) in which some or all tasks waited."""
+
+    some: float | Missing = Missing.NOT_SAMPLED
+    full: float | Missing = Missing.NOT_SAMPLED
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One container over one interval. CPU in cores, memory in bytes, rates per second.
+
+    Attributes:
+        at_ns: CLOCK_MONOTONIC at the later sample.
+        throttled: time throttled by the own quota per second of wall time, in core-seconds per second (v1 and v2 sum it
+            over CPUs, so it can exceed 1).
+        throttled_share: throttled periods of all periods, 0 to 1.
+        oom_kills: kills since the container's cgroup was made.
+        io, net: the sum over devices or interfaces; `io_devices` and `net_interfaces` hold them apart.
+        net_shared: the network namespace is the host's, so `net` is missing on purpose.
+        pressure: by resource, "cpu", "memory", "io".
+        waiting: CPU waiting caused by others, share of the interval: max(0, full - throttled/ncpu); see FACTS on PSI.
+    """
+
+    at_ns: int
+    cpu: float | Missing = Missing.NOT_SAMPLED
+    cpu_user: float | Missing = Missing.NOT_SAMPLED
+    cpu_system: float | Missing = Missing.NOT_SAMPLED
+    cpu_limit: float | Unlimited | Missing = Missing.NOT_SAMPLED
+    throttled: float | Missing = Missing.NOT_SAMPLED
+    throttled_share: float | Missing = Missing.NOT_SAMPLED
+    memory: int | Missing = Missing.NOT_SAMPLED
+    working_set: int | Missing = Missing.NOT_SAMPLED
+    anon: int | Missing = Missing.NOT_SAMPLED
+    file: int | Missing = Missing.NOT_SAMPLED
+    swap: int | Missing = Missing.NOT_SAMPLED
+    memory_peak: int | Missing = Missing.NOT_SAMPLED
+    memory_limit: int | Unlimited | Missing = Missing.NOT_SAMPLED
+    oom_kills: int | Missing = Missing.NOT_SAMPLED
+    pids: int | Missing = Missing.NOT_SAMPLED
+    pids_limit: int | Unlimited | Missing = Missing.NOT_SAMPLED
+    io: IoRates | Missing = Missing.NOT_SAMPLED
+    io_devices: Mapping[str, IoRates] = EMPTY
+    net: NetRates | Missing = Missing.NOT_SAMPLED
+    net_interfaces: Mapping[str, NetRates] = EMPTY
+    net_shared: bool = False
+    pressure: Mapping[str, Pressure] = EMPTY
+    waiting: float | Missing = Missing.NOT_SAMPLED
+
+
+@dataclass(frozen=True, slots=True)
+class HostUsage:
+    """The machine over the same interval: cores in use and there, bytes, load, PSI; network and disk per second."""
+
+    ncpu: int
+    cpu: float | Missing = Missing.NOT_SAMPLED
+    memory_total: int = 0
+    memory_used: int = 0
+    swap_total: int = 0
+    swap_used: int = 0
+    load1: float = 0.0
+    net_rx: float | Missing = Missing.NOT_SAMPLED
+    net_tx: float | Missing = Missing.NOT_SAMPLED
+    io_read: float | Missing = Missing.NOT_SAMPLED
+    io_write: float | Missing = Missing.NOT_SAMPLED
+    pressure: Mapping[str, Pressure] = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One sweep. `at_ns` is CLOCK_MONOTONIC, `wall_ns` the wall clock; `cost_ns` what the sweep took.
+
+    `usages` holds the live containers that were targets of the sweep; `problems` says why one could not be read.
+    """
+
+    seq: int
+    at_ns: int
+    wall_ns: int
+    interval_ns: int
+    cost_ns: int
+    host: HostUsage
+    usages: Mapping[ContainerRef, Usage]
+    problems: Mapping[ContainerRef, str] = EMPTY

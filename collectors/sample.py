@@ -1,0 +1,92 @@
+"""Raw counters of one container at one moment, as the kernel gives them.
+
+Counters only ever grow (until their cgroup is made anew); gauges are values of the moment. A field is an int, or a
+`Missing` that says why it is not there. Nothing here is a rate: see `collectors.rates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtime.model import EMPTY, Missing, Unlimited
+
+
+@dataclass(frozen=True, slots=True)
+class CpuCounters:
+    """CPU time in ns; periods are counted; `throttled_ns` is time spent throttled by the own quota."""
+
+    usage_ns: int | Missing = Missing.UNSUPPORTED
+    user_ns: int | Missing = Missing.UNSUPPORTED
+    system_ns: int | Missing = Missing.UNSUPPORTED
+    periods: int | Missing = Missing.UNSUPPORTED
+    throttled_periods: int | Missing = Missing.UNSUPPORTED
+    throttled_ns: int | Missing = Missing.UNSUPPORTED
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryGauges:
+    """Bytes. `working_set` is use less inactive file cache; `oom_kills` is a counter."""
+
+    current: int | Missing = Missing.UNSUPPORTED
+    working_set: int | Missing = Missing.UNSUPPORTED
+    anon: int | Missing = Missing.UNSUPPORTED
+    file: int | Missing = Missing.UNSUPPORTED
+    swap: int | Missing = Missing.UNSUPPORTED
+    peak: int | Missing = Missing.UNSUPPORTED
+    limit: int | Unlimited | Missing = Missing.UNSUPPORTED
+    oom_kills: int | Missing = Missing.UNSUPPORTED
+
+
+@dataclass(frozen=True, slots=True)
+class IoCounters:
+    """One block device, counters."""
+
+    read_bytes: int = 0
+    write_bytes: int = 0
+    read_ops: int = 0
+    write_ops: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetCounters:
+    """One network interface, counters; seen from inside the network namespace."""
+
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    rx_packets: int = 0
+    tx_packets: int = 0
+    rx_errors: int = 0
+    tx_errors: int = 0
+    rx_drops: int = 0
+    tx_drops: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PressureTotals:
+    """PSI stall time in ns for one resource, from `total=`."""
+
+    some_ns: int | Missing = Missing.UNSUPPORTED
+    full_ns: int | Missing = Missing.UNSUPPORTED
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Everything read about one container in one sweep.
+
+    `at_ns` is CLOCK_MONOTONIC at the read; `generation` changes when the cgroup was made anew (inode).
+    `io` maps "major:minor" and `net` the interface name (without lo). `net_shared` tells that the network namespace is
+    the host's own, so that its traffic is not the container's.
+    """
+
+    at_ns: int
+    generation: int
+    cpu: CpuCounters = CpuCounters()
+    cpu_limit: float | Unlimited | Missing = Missing.UNSUPPORTED  # cores
+    memory: MemoryGauges = MemoryGauges()
+    pids: int | Missing = Missing.UNSUPPORTED
+    pids_limit: int | Unlimited | Missing = Missing.UNSUPPORTED
+    io: Mapping[str, IoCounters] | Missing = Missing.UNSUPPORTED
+    net: Mapping[str, NetCounters] | Missing = Missing.UNSUPPORTED
+    net_shared: bool = False
+    pressure: Mapping[str, PressureTotals] = EMPTY  # "cpu", "memory", "io"

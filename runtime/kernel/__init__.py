@@ -1,0 +1,1 @@
+"""The thin seam to Linux: cgroup file systems, /proc, system calls."""

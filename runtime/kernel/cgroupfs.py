@@ -1,0 +1,174 @@
+"""Where cgroups are mounted on this host, and in which of them a process lives.
+
+Three layouts exist: pure v2, pure v1, and hybrid (v1 controllers beside a v2 tree that has PSI, freeze and kill
+but no controllers). Source: cgroups(7), Documentation/admin-guide/cgroup-v2.rst, proc_pid_mountinfo(5).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from runtime.errors import NotFoundError, PytopError
+
+CONTROLLERS = (
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "io",
+    "blkio",
+    "pids",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "rdma",
+    "misc",
+)
+
+
+class Mode(StrEnum):
+    """Which layout this host has."""
+
+    V1 = "v1"
+    V2 = "v2"
+    HYBRID = "hybrid"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mounted hierarchy; `root` is the part of it that is visible at `path` ("/" on a whole host)."""
+
+    path: Path
+    root: str = "/"
+
+    def of(self, cgroup: str) -> Path | None:
+        """The directory of a cgroup path as /proc/<pid>/cgroup names it, None when it is not below this mount."""
+        if ".." in cgroup.split("/"):
+            return None
+        if self.root != "/":
+            if cgroup != self.root and not cgroup.startswith(self.root + "/"):
+                return None
+            cgroup = cgroup[len(self.root) :]
+        return self.path / cgroup.strip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchies:
+    """The cgroup mounts of this host: `v1` by controller name, and the unified tree."""
+
+    mode: Mode
+    v1: Mapping[str, Mount] = field(default_factory=dict)
+    unified: Mount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """The directories of one cgroup: `v1` by controller, `unified` in the v2 tree.
+
+    `unified` is None when the processes sit in the root of the v2 tree: its files would be the host's, not theirs.
+    `controllers` are the v2 controllers that are enabled for it (empty on v1 and hybrid hosts).
+    """
+
+    v1: Mapping[str, Path] = field(default_factory=dict)
+    unified: Path | None = None
+    controllers: frozenset[str] = frozenset()
+
+    def where(self, controller: str) -> tuple[Path, Literal[1, 2]] | None:
+        """The directory in which a controller's files are, and their version; None where it is not available.
+
+        `controller` is the v2 name; "io" finds v1's blkio. "cpu.stat" usage without a controller is in `unified`.
+        """
+        if self.unified is not None and controller in self.controllers:
+            return self.unified, 2
+        path = self.v1.get("blkio" if controller == "io" else controller)
+        return (path, 1) if path is not None else None
+
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPE.sub(lambda m: chr(int(m.group(1), 8)), text)
+
+
+def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchies:
+    """Find the cgroup mounts; a host without any gives `Mode.NONE`, never an error."""
+    v1: dict[str, Mount] = {}
+    unified: Mount | None = None
+    try:
+        text = mountinfo.read_text(errors="surrogateescape")
+    except OSError:
+        return Hierarchies(Mode.NONE)
+    for line in text.splitlines():
+        left, dash, right = line.partition(" - ")
+        ours, theirs = left.split(" "), right.split(" ")
+        if not dash or len(ours) < 5 or len(theirs) < 3:
+            continue
+        mount = Mount(Path(_unescape(ours[4])), _unescape(ours[3]))
+        if theirs[0] == "cgroup2" and unified is None:
+            unified = mount
+        elif theirs[0] == "cgroup":
+            for option in theirs[2].split(","):
+                if option in CONTROLLERS:
+                    v1.setdefault(option, mount)
+    if v1:
+        return Hierarchies(Mode.HYBRID if unified else Mode.V1, v1, unified)
+    return Hierarchies(Mode.V2 if unified else Mode.NONE, {}, unified)
+
+
+def parse_proc_cgroup(text: str) -> tuple[dict[str, str], str | None]:
+    """/proc/<pid>/cgroup -> (v1 path by controller, path in the unified tree)."""
+    v1: dict[str, str] = {}
+    unified: str | None = None
+    for line in text.splitlines():
+        number, _, rest = line.partition(":")
+        names, colon, path = rest.partition(":")
+        if not colon:
+            continue
+        if number == "0" and not names:
+            unified = path
+        for name in names.split(","):
+            if name in CONTROLLERS:
+                v1[name] = path
+    return v1, unified
+
+
+def locate(hierarchies: Hierarchies, pid: int, *, proc: Path = Path("/proc")) -> Cgroup:
+    """The cgroup in which a process lives now.
+
+    Raises `NotFoundError` when the process is gone, `PytopError` when it may not be looked at.
+    """
+    try:
+        text = (proc / str(pid) / "cgroup").read_text(errors="surrogateescape")
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise NotFoundError.from_os(f"find the cgroup of process {pid}", error) from error
+    except OSError as error:
+        raise PytopError.from_os(f"find the cgroup of process {pid}", error) from error
+    v1_paths, unified_path = parse_proc_cgroup(text)
+    return at(hierarchies, v1_paths, unified_path)
+
+
+def at(hierarchies: Hierarchies, v1_paths: Mapping[str, str], unified_path: str | None) -> Cgroup:
+    """Turn cgroup paths into the directories of this host."""
+    v1: dict[str, Path] = {}
+    for name, path in v1_paths.items():
+        mount = hierarchies.v1.get(name)
+        directory = mount.of(path) if mount is not None else None
+        if directory is not None:
+            v1[name] = directory
+    unified: Path | None = None
+    if hierarchies.unified is not None and unified_path not in (None, "/"):
+        unified = hierarchies.unified.of(unified_path or "/")
+    controllers: frozenset[str] = frozenset()
+    if unified is not None:
+        try:
+            controllers = frozenset((unified / "cgroup.controllers").read_text().split())
+        except OSError:
+            controllers = frozenset()
+    return Cgroup(v1, unified, controllers)

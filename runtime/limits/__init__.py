@@ -1,0 +1,1 @@
+"""Limits as the kernel holds them: read, check, change, read back."""

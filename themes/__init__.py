@@ -1,0 +1,1 @@
+"""Colour themes as data, their schema and their loader."""

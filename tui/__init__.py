@@ -1,0 +1,1 @@
+"""The Textual app and the command line, and the one place where the parts are wired together."""
