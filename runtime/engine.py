@@ -42,7 +42,7 @@ class Engine(Protocol):
 
     async def capabilities(self) -> Capabilities: ...
 
-    async def list(self) -> list[Container]:
+    async def containers(self) -> list[Container]:
         """Every container, running or not."""
         ...
 
