@@ -235,6 +235,7 @@ class Verb(StrEnum):
     LOGS = "logs"
     WAIT = "wait"
     EVENTS = "events"
+    IMPORT = "import"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The embedded engine: containers from namespaces and cgroups, with no daemon and no download."""

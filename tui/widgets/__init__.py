@@ -1,0 +1,1 @@
+"""Widgets: the container list, graphs, dialogs."""
