@@ -6,9 +6,9 @@ A `Frame` replaces the one before it; a slow screen skips frames and never delay
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from runtime.model import EMPTY, ContainerRef, Missing, Unlimited
+from runtime.model import ContainerRef, Missing, Unlimited
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,11 @@ class Usage:
     pids: int | Missing = Missing.NOT_SAMPLED
     pids_limit: int | Unlimited | Missing = Missing.NOT_SAMPLED
     io: IoRates | Missing = Missing.NOT_SAMPLED
-    io_devices: Mapping[str, IoRates] = EMPTY
+    io_devices: Mapping[str, IoRates] = field(default_factory=dict)
     net: NetRates | Missing = Missing.NOT_SAMPLED
-    net_interfaces: Mapping[str, NetRates] = EMPTY
+    net_interfaces: Mapping[str, NetRates] = field(default_factory=dict)
     net_shared: bool = False
-    pressure: Mapping[str, Pressure] = EMPTY
+    pressure: Mapping[str, Pressure] = field(default_factory=dict)
     waiting: float | Missing = Missing.NOT_SAMPLED
 
 
@@ -98,7 +98,7 @@ class HostUsage:
     net_tx: float | Missing = Missing.NOT_SAMPLED
     io_read: float | Missing = Missing.NOT_SAMPLED
     io_write: float | Missing = Missing.NOT_SAMPLED
-    pressure: Mapping[str, Pressure] = EMPTY
+    pressure: Mapping[str, Pressure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +115,4 @@ class Frame:
     cost_ns: int
     host: HostUsage
     usages: Mapping[ContainerRef, Usage]
-    problems: Mapping[ContainerRef, str] = EMPTY
+    problems: Mapping[ContainerRef, str] = field(default_factory=dict)

@@ -7,9 +7,9 @@ Counters only ever grow (until their cgroup is made anew); gauges are values of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from runtime.model import EMPTY, Missing, Unlimited
+from runtime.model import Missing, Unlimited
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +89,4 @@ class Sample:
     io: Mapping[str, IoCounters] | Missing = Missing.UNSUPPORTED
     net: Mapping[str, NetCounters] | Missing = Missing.UNSUPPORTED
     net_shared: bool = False
-    pressure: Mapping[str, PressureTotals] = EMPTY  # "cpu", "memory", "io"
+    pressure: Mapping[str, PressureTotals] = field(default_factory=dict)  # "cpu", "memory", "io"

@@ -10,10 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
-from types import MappingProxyType
-from typing import Any, Final
-
-EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+from typing import Final
 
 
 class Unlimited(Enum):
@@ -104,7 +101,7 @@ class Container:
     restart_policy: str = "no"
     addresses: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
-    labels: Mapping[str, str] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=dict)
     group: str = ""  # compose project or pod
     error: str = ""  # why the engine could not start it
 
@@ -263,7 +260,7 @@ class EngineInfo:
     product: str
     version: str
     endpoint: str
-    detail: Mapping[str, str] = EMPTY
+    detail: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +289,8 @@ class ContainerSpec:
     image: str
     command: tuple[str, ...] = ()
     name: str = ""
-    env: Mapping[str, str] = EMPTY
-    labels: Mapping[str, str] = EMPTY
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     workdir: str = ""
     user: str = ""
     hostname: str = ""
@@ -339,4 +336,4 @@ class Event:
     kind: EventKind
     ref: ContainerRef
     time_ns: int
-    detail: Mapping[str, str] = EMPTY
+    detail: Mapping[str, str] = field(default_factory=dict)
