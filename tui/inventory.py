@@ -1,0 +1,214 @@
+"""Keeps what one engine says about its containers true, for as long as the dashboard runs.
+
+Subscribe to the engine's events, list, then apply each event by asking again about that one container: an event only
+says where to look, so a lost or doubled one does no harm. A slow re-list is the net below. When the engine goes
+away its containers stay, as `State.UNKNOWN`, and it is tried again with growing pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+
+from runtime.engine import Engine
+from runtime.errors import EngineError, NotFoundError, PytopError, UnavailableError
+from runtime.model import Capabilities, Container, ContainerRef, EngineInfo, Event, State, Verb
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY = 0.5  # seconds, doubled up to LAST_RETRY
+LAST_RETRY = 10.0
+SETTLED = 5.0  # a connection that lived this long starts the next series of retries anew
+ANSWER_WITHIN = 10.0
+COALESCE = 0.03  # a burst of events costs one look
+MANY = 8  # from here on one list is cheaper than asking about each
+SECOND_LIST = 1.0  # catches what happened while the subscription was being made
+RELIST = 15.0
+POLL = 2.0  # for an engine without events
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that does not work and that the user should know of, with what to do about it."""
+
+    engine: str
+    title: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.title}. {self.hint}" if self.hint else self.title
+
+
+class Watch:
+    """The inventory of one engine.
+
+    Attributes:
+        info, capabilities: as the engine last gave them; None before its first answer.
+        containers: by ref; replaced, never mutated.
+        problem: why the engine cannot be asked now, or None.
+    """
+
+    def __init__(self, engine: Engine, changed: Callable[[], None], happened: Callable[[Event], None]) -> None:
+        """`changed` is called after any attribute changed, `happened` once per event; both on the loop."""
+        self.engine = engine
+        self.info: EngineInfo | None = None
+        self.capabilities: Capabilities | None = None
+        self.containers: Mapping[ContainerRef, Container] = {}
+        self.problem: Problem | None = None
+        self.answered = asyncio.Event()  # the first answer or the first failure is in
+        self._changed = changed
+        self._happened = happened
+        self._asking = asyncio.Lock()
+        self._dirty: set[ContainerRef] = set()
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow the engine until cancelled, through its deaths and returns."""
+        loop = asyncio.get_running_loop()
+        pause = FIRST_RETRY
+        while True:
+            begun = loop.time()
+            try:
+                await self._follow()
+            except PytopError as error:
+                self._lost(error)
+            except Exception as error:
+                log.exception("engine %s", self.engine.key)
+                self._lost(EngineError(f"{self.engine.key} failed in an unexpected way", detail=repr(error)))
+            if loop.time() - begun > SETTLED:
+                pause = FIRST_RETRY
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_RETRY)
+
+    async def load(self) -> None:
+        """Ask once for everything; a failure becomes the `problem`, it is not raised."""
+        try:
+            await self._hello()
+            await self._list()
+        except PytopError as error:
+            self._lost(error)
+
+    async def look(self, ref: ContainerRef) -> None:
+        """Ask about one container again, so that what is shown after a change is what came of it."""
+        try:
+            async with self._asking, _answer(self.engine.key):
+                self._take({ref: await self._get(ref)})
+        except PytopError as error:
+            log.warning("%s", error)
+
+    async def _follow(self) -> None:
+        await self._hello()
+        assert self.capabilities is not None
+        live = self.capabilities.why_not(Verb.EVENTS) is None
+        self._wake.clear()
+        pump = asyncio.create_task(self._pump(), name=f"events of {self.engine.key}") if live else None
+        if pump is not None:
+            pump.add_done_callback(lambda _: self._wake.set())
+        try:
+            await self._list()
+            pause = SECOND_LIST
+            while True:
+                if await self._woken(pause):
+                    if pump is not None and pump.done():
+                        pump.result()
+                        raise UnavailableError(f"{self.engine.key} ended its stream of events")
+                    await asyncio.sleep(COALESCE)
+                    await self._apply()
+                else:
+                    await self._list()
+                    pause = RELIST if live else POLL
+        finally:
+            if pump is not None:
+                pump.cancel()
+                await asyncio.gather(pump, return_exceptions=True)
+
+    async def _woken(self, timeout: float) -> bool:
+        """Wait for an event, at most `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    async def _pump(self) -> None:
+        events = self.engine.events()
+        try:
+            async for event in events:
+                self._dirty.add(event.ref)
+                self._wake.set()
+                self._happened(event)
+        finally:
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()
+
+    async def _hello(self) -> None:
+        async with _answer(self.engine.key):
+            self.info = await self.engine.info()
+            self.capabilities = await self.engine.capabilities()
+
+    async def _list(self) -> None:
+        async with self._asking, _answer(self.engine.key):
+            self._dirty.clear()
+            found = await self.engine.containers()
+        self.answered.set()
+        containers = {container.ref: container for container in found}
+        if self.problem is not None or containers != self.containers:
+            self.problem = None
+            self.containers = containers
+            self._changed()
+
+    async def _apply(self) -> None:
+        if len(self._dirty) >= MANY:
+            await self._list()
+            return
+        async with self._asking, _answer(self.engine.key):
+            dirty = tuple(self._dirty)
+            self._dirty.clear()
+            self._take({ref: await self._get(ref) for ref in dirty})
+
+    async def _get(self, ref: ContainerRef) -> Container | None:
+        """One container as it is now, None when it is gone."""
+        try:
+            return await self.engine.get(ref.id)
+        except NotFoundError:
+            return None
+
+    def _take(self, news: Mapping[ContainerRef, Container | None]) -> None:
+        containers = dict(self.containers)
+        for ref, container in news.items():
+            if container is None:
+                containers.pop(ref, None)
+            else:
+                containers[ref] = container
+        if containers != self.containers:
+            self.containers = containers
+            self._changed()
+
+    def _lost(self, error: PytopError) -> None:
+        problem = Problem(self.engine.key, _without_hint(error), error.hint)
+        unknown = {ref: replace(container, state=State.UNKNOWN) for ref, container in self.containers.items()}
+        self.answered.set()
+        if problem != self.problem or unknown != self.containers:
+            self.problem = problem
+            self.containers = unknown
+            self._changed()
+
+
+def _without_hint(error: PytopError) -> str:
+    """Title and detail on one line; the hint is shown apart."""
+    return f"{error.title}: {error.detail}" if error.detail else error.title
+
+
+@contextlib.asynccontextmanager
+async def _answer(key: str) -> AsyncIterator[None]:
+    """Give the engine `ANSWER_WITHIN` seconds; silence is its fault and told in its name."""
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN):
+            yield
+    except TimeoutError as error:
+        raise UnavailableError(f"{key} did not answer within {ANSWER_WITHIN:.0f} s") from error

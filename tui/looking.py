@@ -1,0 +1,111 @@
+"""Looks at one live container from outside: limits as the kernel holds them, processes, isolation.
+
+What blocks runs in a thread, and the modules that do it are imported when they are first needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from collectors.frame import Usage
+from runtime.errors import ConflictError, NotFoundError
+from runtime.kernel import cgroupfs
+from runtime.model import Container, LimitChange, LimitName, Limits, Missing
+from tui.permission import STATE_WORDS
+
+if TYPE_CHECKING:
+    from collectors.isolation import Isolation
+    from collectors.processes import Process
+    from runtime.limits import Finding, RawFile, RecentUse
+
+T = TypeVar("T")
+
+GONE = Limits(**dict.fromkeys([*(name.value for name in LimitName), "cpu_period_us"], Missing.GONE))
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a change would meet: the limits as the kernel holds them, and what there is to say about it."""
+
+    before: Limits
+    findings: tuple[Finding, ...]
+
+
+class Looking:
+    """Finds a container's cgroup and reads it; knows the host's cgroup mounts after the first look."""
+
+    def __init__(self) -> None:
+        self._hierarchies: cgroupfs.Hierarchies | None = None
+
+    async def limits(self, container: Container) -> Limits:
+        """What the kernel holds, `GONE` when there is no cgroup (any more)."""
+        from runtime import limits
+
+        cgroup = await asyncio.to_thread(self._cgroup, container)
+        return GONE if cgroup is None else await asyncio.to_thread(limits.read, cgroup)
+
+    async def raw(self, container: Container) -> tuple[RawFile, ...]:
+        """Every limit file with its text."""
+        from runtime import limits
+
+        cgroup = await asyncio.to_thread(self._cgroup, container)
+        return () if cgroup is None else await asyncio.to_thread(limits.raw, cgroup)
+
+    async def preview(
+        self, container: Container, change: LimitChange, usage: Usage | None, cpu: float | None
+    ) -> Preview:
+        """Judge a change; `usage` is the last one, `cpu` the mean of the last minute in cores."""
+        from runtime import limits
+
+        before = await self.limits(container)
+        host = await asyncio.to_thread(limits.host_facts)
+        use = _recent(usage, cpu) if usage is not None else None
+        return Preview(before, tuple(limits.review(change, before, host, use)))
+
+    def _cgroup(self, container: Container) -> cgroupfs.Cgroup | None:
+        if container.pid is None:
+            return None
+        if self._hierarchies is None:
+            self._hierarchies = cgroupfs.detect()
+        try:
+            return cgroupfs.locate(self._hierarchies, container.pid)
+        except NotFoundError:
+            return None
+
+
+async def processes(container: Container) -> tuple[Process, ...]:
+    """Everything that runs inside."""
+    from collectors.processes import processes
+
+    return await asyncio.to_thread(processes, _pid(container))
+
+
+async def isolation(container: Container) -> Isolation:
+    """How it is kept apart from the host."""
+    from collectors.isolation import isolation
+
+    return await asyncio.to_thread(isolation, _pid(container))
+
+
+def _pid(container: Container) -> int:
+    if container.pid is None:
+        raise ConflictError(f"look into {container.name}", detail=STATE_WORDS[container.state])
+    return container.pid
+
+
+def _recent(usage: Usage, cpu: float | None) -> RecentUse:
+    from runtime.limits import RecentUse
+
+    return RecentUse(
+        cpu=cpu,
+        memory=_known(usage.memory),
+        anon=_known(usage.anon),
+        file=_known(usage.file),
+        pids=_known(usage.pids),
+    )
+
+
+def _known(value: T | Missing) -> T | None:
+    return None if isinstance(value, Missing) else value

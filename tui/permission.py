@@ -1,0 +1,48 @@
+"""What may be asked of a container now, and if not, why: read-only mode, the engine's word, the container's state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runtime.model import Capabilities, LimitName, State, Verb
+
+READ_ONLY = "started with --read-only"
+
+_LOOKING = frozenset({Verb.LOGS, Verb.WAIT, Verb.EVENTS})
+STATE_WORDS = {
+    State.CREATED: "it was never started",
+    State.RUNNING: "it is running",
+    State.PAUSED: "it is paused",
+    State.RESTARTING: "it is restarting",
+    State.STOPPING: "it is stopping",
+    State.REMOVING: "it is being removed",
+    State.EXITED: "it is not running",
+    State.DEAD: "it is dead",
+    State.UNKNOWN: "its state is unknown",
+}
+_ALLOWED: Mapping[Verb, frozenset[State]] = {
+    Verb.START: frozenset({State.CREATED, State.EXITED, State.DEAD}),
+    Verb.STOP: frozenset({State.RUNNING, State.PAUSED, State.RESTARTING}),
+    Verb.RESTART: frozenset(State) - {State.REMOVING, State.DEAD, State.UNKNOWN},
+    Verb.KILL: frozenset({State.RUNNING, State.PAUSED, State.STOPPING}),
+    Verb.PAUSE: frozenset({State.RUNNING}),
+    Verb.UNPAUSE: frozenset({State.PAUSED}),
+    Verb.REMOVE: frozenset(State) - {State.REMOVING},
+    Verb.UPDATE: frozenset(State) - {State.REMOVING, State.DEAD},
+}
+
+
+def by_engine(capabilities: Capabilities, what: Verb | LimitName, *, read_only: bool) -> str | None:
+    """The reason that holds whatever the container's state is, or None."""
+    if read_only and what not in _LOOKING:
+        return READ_ONLY
+    reason = capabilities.why_not(what)
+    if reason is None and isinstance(what, LimitName):
+        reason = capabilities.why_not(Verb.UPDATE)
+    return reason
+
+
+def by_state(state: State, what: Verb | LimitName) -> str | None:
+    """The reason in the container's own state, or None."""
+    allowed = _ALLOWED.get(Verb.UPDATE if isinstance(what, LimitName) else what)
+    return None if allowed is None or state in allowed else STATE_WORDS[state]
