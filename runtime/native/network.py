@@ -1,0 +1,409 @@
+"""The containers' own network: one bridge per instance, one veth pair per container.
+
+Containers reach each other and the host over the bridge, and nothing else: no NAT, no firewall rule, no global sysctl.
+
+What is in use is recorded nowhere but in the kernel, so that a kill -9 at any moment leaves no lease behind: the
+host's end of a container's veth has a name that follows from the container's id, and the address is claimed by an
+alternative name of that same end ("pytop0-10.213.4.7"). Alternative names are unique in a network namespace, so two
+concurrent starts cannot get one address, and the claim goes away with the interface (rtnetlink, kernel 5.5).
+
+Every function blocks for some milliseconds and opens and closes its own netlink socket: it may run in any thread
+and after a fork, but not in a thread whose event loop is running (pyroute2 has a private loop inside).
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, PytopError, UnsupportedError
+from runtime.native import libc
+
+INSIDE = "eth0"
+_AF_INET = 2
+_RT_TABLE_LOCAL = 255
+_CAP_NET_ADMIN = 12
+_ATTEMPTS = 64  # free addresses to try before the network counts as full
+_FALLBACK = ("10.213.0.0/16", "10.128.0.0/9", "172.16.0.0/12", "192.168.0.0/16")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A container's place in the network: `interface` inside, `peer` on the host, `address` with its prefix length."""
+
+    interface: str
+    peer: str
+    address: str
+    mac: str
+    gateway: str
+
+
+def unavailable() -> str | None:
+    """Why this process cannot build container networks, or None. Cheap; says nothing about missing kernel modules."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:") and not int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1:
+            return "needs the right to configure networks (CAP_NET_ADMIN)"
+    return None
+
+
+def interface_name(bridge: str, container_id: str) -> str:
+    """The host's end of a container's veth: 15 characters, by which leftovers of this bridge's containers are found."""
+    return f"{interface_prefix(bridge)}{container_id[:10]}"
+
+
+def interface_prefix(bridge: str) -> str:
+    """What the names of all interfaces of this bridge's containers begin with."""
+    return f"pt{zlib.crc32(bridge.encode()) & 0xFFF:03x}"
+
+
+def ensure_bridge(bridge: str, subnet: str) -> str:
+    """Make the bridge, up and with the first address of its subnet; returns the subnet it has.
+
+    An existing bridge keeps its subnet. A subnet that overlaps a route of this host is left alone: the next free
+    network of the same size is taken.
+
+    Raises:
+        InvalidError: malformed subnet or name.
+        ConflictError: the name belongs to something else, or no private network is free.
+        UnsupportedError: this kernel has no bridges. DeniedError: no right to make one.
+    """
+    wanted = _parse_subnet(subnet)
+    if not 0 < len(bridge) <= 15 or "/" in bridge or bridge.strip() != bridge:
+        raise InvalidError(f"{bridge!r} cannot be the name of a network bridge", hint="1 to 15 characters, no slash")
+    with _netlink(f"set up the network bridge {bridge}") as ip:
+        link = _find(ip, bridge)
+        if link is None:
+            with _tolerating(errno.EEXIST):
+                ip.link("add", ifname=bridge, kind="bridge", br_forward_delay=0, br_stp_state=0, br_mcast_snooping=0)
+            link = _find(ip, bridge)
+        if link is None or _kind(link) != "bridge":
+            raise ConflictError(
+                f"set up the network bridge {bridge}",
+                detail=f"{bridge} is there and is not a bridge",
+                hint="choose another bridge name",
+            )
+        index = int(link["index"])
+        present = _address_of(ip, index)
+        gateway = present or _first_address(free_subnet(wanted, _routed(ip, index)))
+        _quiet(bridge)
+        # A fixed MAC: a bridge else takes the lowest of its ports', and changes it under the containers' ARP caches.
+        ip.link("set", index=index, address=_mac(gateway.ip), state="up")
+        if present is None:
+            with _tolerating(errno.EEXIST):
+                ip.addr("add", index=index, address=str(gateway.ip), prefixlen=gateway.network.prefixlen)
+        return str(gateway.network)
+
+
+def attach(
+    bridge: str, subnet: str, container_id: str, target: int, *, netns_fd: int | None = None, address: str | None = None
+) -> Attachment:
+    """Give a network namespace its loopback and an eth0 on the bridge.
+
+    Args:
+        bridge: the instance's bridge; made by `ensure_bridge` when it is not there (any more).
+        subnet: what the bridge gets in that case; else the bridge's own counts.
+        container_id: names the host's end. One left over under this name is replaced.
+        target: pid of a process in the namespace (ignored when `netns_fd` is given).
+        netns_fd: the namespace itself.
+        address: take exactly this one. By default it follows from the id, so that a restart keeps it if it is free.
+
+    Raises `ConflictError` when the address is taken or the network is full, else as `ensure_bridge`.
+    """
+    what = f"connect container {container_id[:12]} to {bridge}"
+    peer = interface_name(bridge, container_id)
+    with _namespace(what, target, netns_fd) as fd, _netlink(what) as ip:
+        index, gateway = _gateway(ip, bridge, subnet)
+        _create_pair(ip, peer, index, fd)
+        try:
+            mine = _claim(ip, bridge, peer, gateway, container_id, address)
+            mac = _mac(mine.ip)
+            _configure(what, fd, mine, mac, gateway)
+        except BaseException:
+            _delete(ip, peer)
+            raise
+    return Attachment(INSIDE, peer, str(mine), mac, str(gateway.ip))
+
+
+def loopback(target: int, *, netns_fd: int | None = None) -> None:
+    """Bring up `lo` in a namespace that gets no other interface (network "none")."""
+    what = "bring up the loopback interface"
+    with _namespace(what, target, netns_fd) as fd, _netlink(what, fd) as ip:
+        ip.link("set", index=1, state="up")
+
+
+def detach(bridge: str, container_id: str) -> None:
+    """Remove a container's interface pair and so free its address. Idempotent; about 20 ms."""
+    with _netlink(f"disconnect container {container_id[:12]} from {bridge}") as ip:
+        _delete(ip, interface_name(bridge, container_id))
+
+
+def sweep_orphans(bridge: str, live: Sequence[str]) -> tuple[str, ...]:
+    """Remove the interfaces of this bridge's containers that are not among the `live` ids; returns their names."""
+    keep = {interface_name(bridge, container_id) for container_id in live}
+    with _netlink(f"remove leftover interfaces of {bridge}") as ip:
+        gone = tuple(name for name in _ports(ip, bridge) if name not in keep)
+        for name in gone:
+            _delete(ip, name)
+    return gone
+
+
+def remove_bridge(bridge: str) -> None:
+    """Remove the bridge and every container interface that belongs to it. Idempotent; another's interface is kept."""
+    sweep_orphans(bridge, ())
+    with _netlink(f"remove the network bridge {bridge}") as ip:
+        link = _find(ip, bridge)
+        if link is not None and _kind(link) == "bridge":
+            _delete(ip, bridge)
+
+
+def free_subnet(wanted: IPv4Network, routed: Sequence[IPv4Network]) -> IPv4Network:
+    """`wanted`, or the next network of its size among the private ones that overlaps nothing in `routed`."""
+
+    def following() -> Iterator[IPv4Network]:
+        yield wanted
+        for parent in map(IPv4Network, _FALLBACK):
+            if parent.prefixlen <= wanted.prefixlen:
+                yield from itertools.islice(parent.subnets(new_prefix=wanted.prefixlen), 512)
+
+    for candidate in following():
+        if not any(candidate.overlaps(other) for other in routed):
+            return candidate
+    raise ConflictError(
+        f"find a free network for the containers, {wanted} or another private one",
+        detail="routes of this host overlap every one that was tried",
+        hint="configure a subnet that this host does not route",
+    )
+
+
+# -- the pieces
+
+
+def _parse_subnet(subnet: str) -> IPv4Network:
+    try:
+        network = IPv4Network(subnet)
+    except ValueError as error:
+        raise InvalidError(f"{subnet!r} is not an IPv4 network: {error}", hint="for example 10.213.0.0/16") from error
+    if not 8 <= network.prefixlen <= 29:
+        raise InvalidError(f"{subnet} has the wrong size for a container network", hint="between /8 and /29")
+    return network
+
+
+def _first_address(network: IPv4Network) -> IPv4Interface:
+    return IPv4Interface((network.network_address + 1, network.prefixlen))
+
+
+def _mac(address: IPv4Address) -> str:
+    """A locally administered MAC that follows from the address, so that no ARP cache is wrong when it is used again."""
+    return ":".join(f"{byte:02x}" for byte in b"\x02\x70" + address.packed)
+
+
+def _candidates(container_id: str, gateway: IPv4Interface) -> Iterator[IPv4Interface]:
+    """Host addresses of the network in the order in which this container tries them: spread by its id, then onwards."""
+    network = gateway.network
+    usable = network.num_addresses - 3  # without network, gateway (the first) and broadcast
+    start = zlib.crc32(container_id.encode()) % usable
+    for step in range(min(usable, _ATTEMPTS if usable > 1024 else usable)):
+        host = network.network_address + 2 + (start + step) % usable
+        yield IPv4Interface((host, network.prefixlen))
+
+
+def _requested(address: str, gateway: IPv4Interface) -> IPv4Interface:
+    try:
+        host = IPv4Interface(address).ip
+    except ValueError as error:
+        raise InvalidError(f"{address!r} is not an IPv4 address") from error
+    network = gateway.network
+    if host not in network or host in (network.network_address, network.broadcast_address, gateway.ip):
+        raise InvalidError(f"{host} is not a container's address of {network}")
+    return IPv4Interface((host, network.prefixlen))
+
+
+def _gateway(ip: Any, bridge: str, subnet: str) -> tuple[int, IPv4Interface]:
+    """Index and address of the bridge, which is made when it is not complete."""
+    for again in (True, False):
+        link = _find(ip, bridge)
+        index = int(link["index"]) if link is not None else 0
+        gateway = _address_of(ip, index) if link is not None and link["flags"] & 1 else None
+        if gateway is not None:
+            return index, gateway
+        if again:
+            ensure_bridge(bridge, subnet)
+    raise KernelError(f"find the address of {bridge}", detail="the bridge is being removed or has lost its address")
+
+
+def _create_pair(ip: Any, peer: str, index: int, fd: int) -> None:
+    """The pair in one message: the host's end up on the bridge, the other one as eth0 straight in the namespace."""
+    arguments: dict[str, Any] = {
+        "ifname": peer,
+        "kind": "veth",
+        "master": index,
+        "state": "up",
+        "peer": {"ifname": INSIDE, "net_ns_fd": fd},
+    }
+    with _tolerating(errno.EEXIST) as refused:
+        ip.link("add", **arguments)
+    if refused:  # left over from before a kill -9
+        _delete(ip, peer)
+        ip.link("add", **arguments)
+
+
+def _claim(
+    ip: Any, bridge: str, peer: str, gateway: IPv4Interface, container_id: str, address: str | None
+) -> IPv4Interface:
+    """Claim an address by an alternative name, which the kernel gives to one interface only."""
+    index = int(ip.link_lookup(ifname=peer)[0])
+    tries = iter([_requested(address, gateway)]) if address else _candidates(container_id, gateway)
+    for candidate in tries:
+        with _tolerating(errno.EEXIST) as refused:
+            ip.link("property_add", index=index, altname=f"{bridge}-{candidate.ip}")
+        if not refused:
+            return candidate
+    raise ConflictError(
+        f"connect container {container_id[:12]} to {bridge}",
+        detail=f"{address} is taken" if address else f"no free address was found in {gateway.network}",
+        hint="remove containers that are no longer used, or configure a larger subnet",
+    )
+
+
+def _configure(what: str, fd: int, mine: IPv4Interface, mac: str, gateway: IPv4Interface) -> None:
+    with _netlink(what, fd) as ip:
+        index = int(ip.link_lookup(ifname=INSIDE)[0])
+        ip.link("set", index=1, state="up")
+        ip.link("set", index=index, address=mac, state="up")
+        ip.addr("add", index=index, address=str(mine.ip), prefixlen=mine.network.prefixlen)
+        ip.route("add", dst="default", gateway=str(gateway.ip), oif=index)
+
+
+def _routed(ip: Any, own: int) -> list[IPv4Network]:
+    """Networks that this host routes, without default routes, the host's own tables and what leads to `own`."""
+    found = []
+    for route in ip.get_routes(family=_AF_INET):
+        destination = route.get_attr("RTA_DST")
+        if destination and route.get_attr("RTA_OIF") != own and route["table"] != _RT_TABLE_LOCAL:
+            found.append(IPv4Network((destination, route["dst_len"]), strict=False))
+    return found
+
+
+def _find(ip: Any, name: str) -> Any | None:
+    answer: list[Any] = []
+    with _tolerating(errno.ENODEV):
+        answer = ip.link("get", ifname=name)
+    return answer[0] if answer else None
+
+
+def _kind(link: Any) -> str | None:
+    info = link.get_attr("IFLA_LINKINFO")
+    return info.get_attr("IFLA_INFO_KIND") if info is not None else None
+
+
+def _address_of(ip: Any, index: int) -> IPv4Interface | None:
+    for entry in ip.get_addr(family=_AF_INET, index=index):
+        if entry["index"] == index:
+            return IPv4Interface((entry.get_attr("IFA_LOCAL"), entry["prefixlen"]))
+    return None
+
+
+def _ports(ip: Any, bridge: str) -> list[str]:
+    """The host's ends of this bridge's containers; also those whose bridge was removed under them."""
+    link, prefix = _find(ip, bridge), interface_prefix(bridge)
+    masters = {None, link["index"] if link is not None else None}
+    names = ((entry.get_attr("IFLA_IFNAME"), entry.get_attr("IFLA_MASTER")) for entry in ip.get_links())
+    return [name for name, master in names if name.startswith(prefix) and name != bridge and master in masters]
+
+
+def _delete(ip: Any, name: str) -> None:
+    link = _find(ip, name)
+    if link is not None:
+        with _tolerating(errno.ENODEV):
+            ip.link("del", index=link["index"])
+
+
+def _quiet(bridge: str) -> None:
+    """Switch off, for this interface alone, what a container could abuse: forwarding to elsewhere and IPv6 autoconf."""
+    for setting in (f"ipv6/conf/{bridge}/disable_ipv6=1", f"ipv4/conf/{bridge}/forwarding=0"):
+        path, _, value = setting.partition("=")
+        try:
+            Path("/proc/sys/net", path).write_text(value)
+        except FileNotFoundError:
+            continue  # a kernel without IPv6
+        except OSError as error:
+            raise KernelError.from_os(f"isolate the network bridge {bridge}", error) from error
+
+
+# -- pyroute2, namespaces, errors
+
+
+@contextmanager
+def _netlink(what: str, netns_fd: int | None = None) -> Iterator[Any]:
+    """A netlink socket of its own, here or in another namespace, whose errors come out as ours.
+
+    This thread is in the other namespace only while it opens the socket.
+    """
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        if netns_fd is None:
+            ip = IPRoute()
+        else:
+            home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                libc.setns(netns_fd, libc.CLONE_NEWNET)
+                try:
+                    ip = IPRoute()
+                finally:
+                    libc.setns(home, libc.CLONE_NEWNET)
+            finally:
+                os.close(home)
+        with ip:
+            yield ip
+    except NetlinkError as error:
+        raise _refusal(what, int(error.code)) from error
+    except OSError as error:
+        raise KernelError.from_os(what, error) from error
+
+
+@contextmanager
+def _tolerating(number: int) -> Iterator[list[int]]:
+    """Swallow this one netlink error; the list that is given out then holds it."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    met: list[int] = []
+    try:
+        yield met
+    except NetlinkError as error:
+        if error.code != number:
+            raise
+        met.append(number)
+
+
+def _refusal(what: str, number: int) -> PytopError:
+    said = OSError(number, os.strerror(number))
+    if number in (errno.EPERM, errno.EACCES):
+        return DeniedError.from_os(what, said, hint="needs root or CAP_NET_ADMIN in this network namespace")
+    if number in (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EAFNOSUPPORT):
+        return UnsupportedError.from_os(what, said, hint="this kernel lacks the bridge or veth module (modprobe them)")
+    return KernelError.from_os(what, said)
+
+
+@contextmanager
+def _namespace(what: str, pid: int, netns_fd: int | None) -> Iterator[int]:
+    if netns_fd is not None:
+        yield netns_fd
+        return
+    try:
+        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError.from_os(what, error) from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
