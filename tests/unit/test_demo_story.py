@@ -1,0 +1,91 @@
+"""The demo's arithmetic and where its story stands."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.model import UNLIMITED, Missing
+from tui.demo.story import (
+    Report,
+    Service,
+    Step,
+    isolation,
+    latency_impact,
+    parse_report,
+    percentile,
+    recovery,
+    service,
+    step,
+)
+
+ALONE = Service(p50=12, p99=13, answered=50, shed=0, seconds=5)
+HURT = Service(p50=780, p99=800, answered=41, shed=9, seconds=5)
+CONTAINED = Service(p50=13, p99=32, answered=50, shed=0, seconds=5)
+
+
+def test_a_report_is_read() -> None:
+    line = {"at": 0.5, "sent": 25, "shed": 1, "latency_ms": [11.9, 12.1]}
+    assert parse_report(json.dumps(line).encode()) == Report(0.5, 25, 1, (11.9, 12.1))
+
+
+@given(st.binary())
+def test_anything_else_in_the_log_is_no_report(line: bytes) -> None:
+    assert parse_report(line) is None or b"latency_ms" in line
+
+
+@pytest.mark.parametrize(
+    "line", [b"[1,2]", b'{"at": 1}', b'{"at":1,"sent":1,"shed":0,"latency_ms":null}', b"\xff\xfe", b"[" * 9999]
+)
+def test_broken_reports_are_no_reports(line: bytes) -> None:
+    assert parse_report(line) is None
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))
+def test_a_percentile_is_one_of_the_values_and_enough_are_at_most_it(values: list[float], share: float) -> None:
+    ordered = sorted(values)
+    found = percentile(ordered, share)
+    assert found in ordered
+    assert sum(value <= found for value in ordered) >= share * len(ordered) - 1e-9
+
+
+def test_a_percentile_of_nothing_is_not_a_number() -> None:
+    assert math.isnan(percentile([], 0.99))
+
+
+def test_reports_add_up() -> None:
+    reports = [Report(0.5, 25, 5, (10.0,) * 20), Report(1.0, 25, 15, (30.0,) * 10)]
+    assert service(reports, 0.5) == Service(p50=10.0, p99=30.0, answered=30.0, shed=20.0, seconds=1.0)
+
+
+def test_no_answer_is_no_service() -> None:
+    assert service([Report(0.5, 25, 25, ())], 0.5) is None
+    assert service([], 0.5) is None
+
+
+def test_isolation_and_impact() -> None:
+    assert isolation(HURT, ALONE) == pytest.approx(0.82)
+    assert isolation(CONTAINED, ALONE) == 1.0
+    assert latency_impact(HURT, ALONE) == pytest.approx(800 / 13 - 1)
+    assert latency_impact(ALONE, ALONE) == 0.0
+
+
+def test_recovery_is_the_share_of_the_damage_that_went_away() -> None:
+    assert recovery(HURT, CONTAINED, ALONE) == pytest.approx((800 - 32) / (800 - 13))
+    assert recovery(HURT, HURT, ALONE) == 0.0
+    assert recovery(ALONE, CONTAINED, ALONE) == 0.0, "nothing was hurt, so nothing recovered"
+
+
+def test_the_story_goes_by_what_is_measured() -> None:
+    assert step(None, None, True, False, Missing.NOT_SAMPLED) is Step.STARTING
+    assert step(None, ALONE, True, False, Missing.NOT_SAMPLED) is Step.ALONE
+    assert step(ALONE, ALONE, True, False, Missing.NOT_SAMPLED) is Step.ALONE
+    assert step(ALONE, HURT, True, True, UNLIMITED) is Step.HURT
+    assert step(ALONE, HURT, True, True, 0.2) is Step.LIMITED
+    assert step(ALONE, CONTAINED, True, True, 0.2) is Step.RECOVERED
+    assert step(ALONE, CONTAINED, True, True, Missing.NOT_SAMPLED) is Step.HURT
+    assert step(ALONE, CONTAINED, False, True, Missing.GONE) is Step.ENDED
