@@ -1,0 +1,64 @@
+"""Where an instance of the embedded engine keeps its things. Two instances with other paths and names never meet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+DEFAULT_PIDS = 512
+"""Tasks that a container may have unless its spec says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeConfig:
+    """One instance.
+
+    Attributes:
+        state: what outlives a reboot: records, writable layers, logs.
+        run: what does not: locks, sockets, the pipes of running containers.
+        cgroup: parent cgroup of its containers, in every hierarchy.
+        bridge: its network bridge, made on demand.
+        subnet: the containers' addresses.
+        idle: seconds after which its zygote ends when nothing was asked of it.
+    """
+
+    state: Path = Path("/var/lib/pytop-containers")
+    run: Path = Path("/run/pytop-containers")
+    cgroup: str = "pytop-containers"
+    bridge: str = "pytop0"
+    subnet: str = "10.213.0.0/16"
+    idle: float = 300.0
+
+    @property
+    def records(self) -> Path:
+        return self.state / "containers"
+
+    def record(self, container_id: str) -> Path:
+        return self.records / f"{container_id}.json"
+
+    def data(self, container_id: str) -> Path:
+        """The container's own files: writable layer, log."""
+        return self.state / "data" / container_id
+
+    def log(self, container_id: str) -> Path:
+        return self.data(container_id) / "log"
+
+    def live(self, container_id: str) -> Path:
+        """What exists only between creation and removal in `run`: locks, pipes, exit status."""
+        return self.run / container_id
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "zygote.sock"
+
+    def cgroup_of(self, container_id: str) -> str:
+        return f"{self.cgroup}/{container_id}"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> NativeConfig:
+        fields = json.loads(text)
+        return cls(**{**fields, "state": Path(fields["state"]), "run": Path(fields["run"])})

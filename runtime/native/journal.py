@@ -1,0 +1,131 @@
+"""From a container's output pipes into its log, so that a kill -9 of the writer neither loses nor repeats a line.
+
+The pipes are FIFOs that the container's init holds open for reading and writing, so the container gets no SIGPIPE when
+nobody reads. What is in a pipe is first copied (tee(2)), then logged, and only then taken out. A shared
+mapping remembers how far each step came; the next writer compares it with the log and the pipe, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from runtime.kernel import syscalls
+from runtime.native import logs
+
+STREAMS = ("stdout", "stderr")
+_POSITION = struct.Struct("=QQQQ")  # log size before a chunk, log size after it, chunk length, its CRC
+_PAGE = 4096
+_CHUNK = 64 * 1024
+
+
+def make_pipes(live: Path) -> None:
+    """The FIFOs of a container in its run directory."""
+    for stream in STREAMS:
+        with suppress(FileExistsError):
+            os.mkfifo(live / stream, 0o600)
+
+
+class Journal:
+    """The writing end of one container's log. One at a time: whoever holds the shim lock."""
+
+    def __init__(self, live: Path, log: Path) -> None:
+        self._live, self._path = live, log
+        make_pipes(live)
+        self.pipes = {s: os.open(live / s, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) for s in STREAMS}
+        self._aux = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        position = os.open(live / "position", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.ftruncate(position, _PAGE)
+        self._map = mmap.mmap(position, _PAGE)
+        os.close(position)
+        self._open()
+        self._recover()
+
+    def pump(self, stream: str) -> bool:
+        """Move what is in one pipe into the log; False when it was empty."""
+        pipe = self.pipes[stream]
+        try:
+            size = syscalls.tee(pipe, self._aux[1], _CHUNK)
+        except BlockingIOError:
+            return False
+        if not size:
+            return False
+        data = os.read(self._aux[0], size)
+        self._log(stream, data)
+        _take(pipe, size)
+        self._done(stream)
+        return True
+
+    def drain(self) -> None:
+        """Log everything that is in the pipes, and what init saved of them when nobody was there to read."""
+        for stream in STREAMS:
+            while self.pump(stream):
+                pass
+            saved = self._live / f"{stream}.rest"
+            if saved.exists():
+                self._log(stream, saved.read_bytes())
+                self._done(stream)
+                saved.unlink()
+
+    def close(self) -> None:
+        for fd in (*self.pipes.values(), *self._aux, self._fd):
+            os.close(fd)
+        self._map.close()
+
+    def _log(self, stream: str, data: bytes) -> None:
+        lines = logs.encode(stream.encode(), data, time.time_ns())
+        if self._size and self._size + len(lines) > logs.ROTATE_BYTES:
+            logs.rotate(self._path)
+            os.close(self._fd)
+            self._open()
+        before, self._size = self._size, self._size + len(lines)
+        self._remember(stream, before, self._size, len(data), zlib.crc32(data))
+        while lines:
+            lines = lines[os.write(self._fd, lines) :]
+
+    def _done(self, stream: str) -> None:
+        self._remember(stream, 0, 0, 0, 0)
+
+    def _remember(self, stream: str, *values: int) -> None:
+        _POSITION.pack_into(self._map, STREAMS.index(stream) * _POSITION.size, *values)
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._fd).st_size
+
+    def _recover(self) -> None:
+        """Finish what the writer before us was doing when it was killed."""
+        for index, stream in enumerate(STREAMS):
+            before, after, length, crc = _POSITION.unpack_from(self._map, index * _POSITION.size)
+            if not length:
+                continue
+            if self._size < after:  # the lines are not (all) in the log: undo, they are still in the pipe
+                if before <= self._size:
+                    os.ftruncate(self._fd, before)
+                    self._size = before
+            else:  # they are in the log: take them out of where they came from, if they are still there
+                self._take_again(stream, length, crc)
+            self._done(stream)
+
+    def _take_again(self, stream: str, length: int, crc: int) -> None:
+        saved = self._live / f"{stream}.rest"
+        if saved.exists():
+            data = saved.read_bytes()
+            if zlib.crc32(data[:length]) == crc:
+                saved.write_bytes(data[length:])
+            return
+        with suppress(BlockingIOError):
+            size = syscalls.tee(self.pipes[stream], self._aux[1], length)
+            data = os.read(self._aux[0], size) if size else b""
+            if len(data) == length and zlib.crc32(data) == crc:
+                _take(self.pipes[stream], length)
+
+
+def _take(pipe: int, size: int) -> None:
+    while size > 0:
+        size -= len(os.read(pipe, size))

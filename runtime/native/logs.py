@@ -1,0 +1,157 @@
+"""Containers' logs: one line per piece of output, in the format of the Kubernetes CRI.
+
+    2026-11-21T03:14:07.123456789Z stdout F a whole line
+    2026-11-21T03:14:07.123456789Z stdout P the beginning of a line, or a prompt
+
+`P` is a piece without its newline. A log that has grown over its bound is renamed to log.1, log.1 to log.2, and so on.
+Source: kubernetes design-proposals, kubelet-cri-logging.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from calendar import timegm
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime.model import LogLine
+
+ROTATE_BYTES = 10 * 1024 * 1024
+ROTATED = 2
+PIECE = 16 * 1024
+_CHUNK = 256 * 1024
+
+
+def stamp(time_ns: int) -> bytes:
+    seconds, rest = divmod(time_ns, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode() + b".%09dZ" % rest
+
+
+def encode(stream: bytes, data: bytes, time_ns: int) -> bytes:
+    """What a program has written, as log lines; pieces longer than `PIECE` are cut into several."""
+    head = stamp(time_ns) + b" " + stream
+    lines = []
+    for line in _split(data):
+        whole = line.endswith(b"\n")
+        text = line[:-1] if whole else line
+        while len(text) > PIECE:
+            lines.append(head + b" P " + text[:PIECE] + b"\n")
+            text = text[PIECE:]
+        lines.append(head + (b" F " if whole else b" P ") + text + b"\n")
+    return b"".join(lines)
+
+
+def _split(data: bytes) -> list[bytes]:
+    """Lines with their newline; a carriage return is a byte like any other, unlike in bytes.splitlines."""
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
+
+
+def decode(line: bytes) -> LogLine | None:
+    """One line of a log file, without its newline; None for what is not one (a line cut by a power loss)."""
+    try:
+        when, stream, flag, text = line.split(b" ", 3)
+        seconds, _, rest = when.rstrip(b"Z").partition(b".")
+        base = timegm(time.strptime(seconds.decode("ascii"), "%Y-%m-%dT%H:%M:%S"))
+        return LogLine(stream.decode("ascii"), base * 1_000_000_000 + int(rest.ljust(9, b"0")), text, flag == b"P")
+    except ValueError:
+        return None
+
+
+def rotate(log: Path, *, keep: int = ROTATED) -> None:
+    """Move the log out of the way; the oldest one goes."""
+    for number in range(keep, 0, -1):
+        older = log if number == 1 else log.with_name(f"{log.name}.{number - 1}")
+        if older.exists():
+            older.rename(log.with_name(f"{log.name}.{number}"))
+
+
+def files(log: Path, *, keep: int = ROTATED) -> list[Path]:
+    """The log's files, oldest first."""
+    older = [log.with_name(f"{log.name}.{number}") for number in range(keep, 0, -1)]
+    return [path for path in [*older, log] if path.exists()]
+
+
+class Reader:
+    """Reads a log from a position on, across rotations. Blocking; close it."""
+
+    def __init__(self, log: Path, *, tail: int | None = None) -> None:
+        self._log = log
+        self._fds = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in files(log)]
+        self._rest = b""
+        if tail is not None:
+            self._skip_to_tail(tail)
+
+    def close(self) -> None:
+        while self._fds:
+            os.close(self._fds.pop())
+
+    def read(self) -> list[LogLine]:
+        """Some of the lines that have come since; empty when there are none now."""
+        while self._fds:
+            data = os.read(self._fds[0], _CHUNK)
+            if data:
+                lines = (self._rest + data).split(b"\n")
+                self._rest = lines.pop()
+                return list(_decoded(lines))
+            if len(self._fds) > 1:
+                os.close(self._fds.pop(0))
+                continue
+            successor = self._successor()
+            if successor is None:
+                return []
+            # A line may have been added between our last read and the rotation.
+            self._fds.append(successor)
+            if os.fstat(self._fds[0]).st_size == os.lseek(self._fds[0], 0, os.SEEK_CUR):
+                os.close(self._fds.pop(0))
+        return []
+
+    def _successor(self) -> int | None:
+        """The file that has taken this one's place, if it was rotated away."""
+        try:
+            fresh = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        if os.path.samestat(os.fstat(fresh), os.fstat(self._fds[0])):
+            os.close(fresh)
+            return None
+        return fresh
+
+    def _skip_to_tail(self, tail: int) -> None:
+        """Leave the last `tail` lines to be read. A piece without newline counts with the line that it begins."""
+        wanted = max(0, tail)
+        for index in range(len(self._fds) - 1, -1, -1):
+            starts = _line_starts(self._fds[index])
+            if len(starts) >= wanted:
+                for fd in self._fds[:index]:
+                    os.close(fd)
+                del self._fds[:index]
+                size = os.fstat(self._fds[0]).st_size
+                os.lseek(self._fds[0], starts[len(starts) - wanted] if wanted else size, os.SEEK_SET)
+                return
+            wanted -= len(starts)
+
+
+def _line_starts(fd: int) -> list[int]:
+    """Where the container's lines begin in a log file: after each piece that ended one."""
+    starts, position, fresh, rest = [], 0, True, b""
+    offset = 0
+    while data := os.pread(fd, _CHUNK, offset):
+        offset += len(data)
+        lines = (rest + data).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            if fresh:
+                starts.append(position)
+            fresh = line.split(b" ", 3)[2:3] != [b"P"]
+            position += len(line) + 1
+    return starts
+
+
+def _decoded(lines: list[bytes]) -> Iterator[LogLine]:
+    for line in lines:
+        parsed = decode(line)
+        if parsed is not None:
+            yield parsed

@@ -1,0 +1,147 @@
+"""What is written down about one container: its spec and where it is in its life, in one JSON file.
+
+One file, so that it is never half of each. It is replaced as a whole, by whoever holds its lock (see `store`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from runtime.errors import EngineError
+from runtime.model import UNLIMITED, Bind, Container, ContainerRef, ContainerSpec, LimitChange, State
+
+KEY = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One container.
+
+    Attributes:
+        pid, pid_start, boot_id: name the container's init for good; start time in clock ticks since boot.
+        stop_wanted: somebody asked for the end, so the restart policy does not apply.
+        restarts: how often the policy has restarted it since its last start by hand.
+        starting: a start has begun and has neither succeeded nor been cleaned up.
+    """
+
+    id: str
+    spec: ContainerSpec
+    created_ns: int
+    state: State = State.CREATED
+    pid: int | None = None
+    pid_start: int | None = None
+    boot_id: str = ""
+    started_ns: int | None = None
+    finished_ns: int | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str = ""
+    address: str = ""
+    stop_wanted: bool = False
+    restarts: int = 0
+    starting: bool = False
+
+    def container(self) -> Container:
+        spec = self.spec
+        return Container(
+            ref=ContainerRef(KEY, self.id),
+            name=spec.name,
+            image=spec.image,
+            state=self.state,
+            pid=self.pid if self.state.live else None,
+            command=spec.command,
+            created_ns=self.created_ns,
+            started_ns=self.started_ns,
+            finished_ns=self.finished_ns,
+            exit_code=self.exit_code,
+            oom_killed=self.oom_killed,
+            restart_policy=spec.restart_policy,
+            addresses=(self.address.partition("/")[0],) if self.address and self.state.live else (),
+            labels=dict(spec.labels),
+            error=self.error,
+        )
+
+    def ended(self, code: int, *, now_ns: int, oom_killed: bool = False, error: str = "") -> Record:
+        """This container after its end."""
+        return replace(
+            self,
+            state=State.EXITED,
+            pid=None,
+            pid_start=None,
+            finished_ns=now_ns,
+            exit_code=code,
+            oom_killed=oom_killed,
+            error=error,
+            address="",
+            starting=False,
+        )
+
+    def with_limits(self, change: LimitChange) -> Record:
+        """The record after a change of limits: what the change asks for replaces what was asked for before."""
+        asked = {name.value: value for name, value in change.items()}
+        return replace(self, spec=replace(self.spec, limits=replace(self.spec.limits, **asked)))
+
+
+def limits_to_json(change: LimitChange) -> dict[str, Any]:
+    return {name.value: "unlimited" if value is UNLIMITED else value for name, value in change.items()}
+
+
+def limits_from_json(document: Mapping[str, Any]) -> LimitChange:
+    return LimitChange(**{name: UNLIMITED if value == "unlimited" else value for name, value in document.items()})
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """JSON-serialisable; this is also what `inspect` shows."""
+    document = {entry.name: getattr(record, entry.name) for entry in fields(record)}
+    spec = asdict(record.spec)
+    spec["limits"] = limits_to_json(record.spec.limits)
+    return {**document, "state": record.state.value, "spec": spec}
+
+
+def dumps(record: Record) -> bytes:
+    return json.dumps(to_json(record), separators=(",", ":")).encode()
+
+
+def loads(data: bytes) -> Record:
+    """Raises `EngineError` for a file that is not a record."""
+    try:
+        document = json.loads(data)
+        raw = document["spec"]
+        spec = ContainerSpec(
+            **{
+                **raw,
+                "command": tuple(raw["command"]),
+                "binds": tuple(Bind(**bind) for bind in raw["binds"]),
+                "limits": limits_from_json(raw["limits"]),
+            }
+        )
+        return Record(**{**document, "spec": spec, "state": State(document["state"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError("read a container's record", detail=f"it is damaged: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """no, on-failure (with at most `most` attempts), always, unless-stopped."""
+
+    kind: str = "no"
+    most: int | None = None
+
+    def wants(self, code: int, *, restarts: int) -> bool:
+        """Whether a container that ended by itself with `code` is to be started again."""
+        if self.kind == "on-failure":
+            return code != 0 and (self.most is None or restarts < self.most)
+        return self.kind in ("always", "unless-stopped")
+
+
+def parse_policy(text: str) -> RestartPolicy | None:
+    """None when the text is not a policy."""
+    kind, colon, most = text.partition(":")
+    if kind == "on-failure":
+        if not colon:
+            return RestartPolicy(kind)
+        return RestartPolicy(kind, int(most)) if most.isdecimal() else None
+    return RestartPolicy(kind or "no") if kind in ("", "no", "always", "unless-stopped") and not colon else None
