@@ -1,0 +1,281 @@
+"""The counters of one cgroup, read over and over through descriptors that stay open.
+
+`collectors.layout` says which file holds which counter; `CgroupReader` opens them once and reads them with `os.pread`.
+A file whose bytes did not change is not parsed again. Absent (ENOENT) and denied (EACCES) files give `Missing` with
+that reason; a cgroup that was removed (ENODEV) raises `Gone`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from collectors import parse
+from collectors.ceilings import Ceiling, Ceilings, tightest
+from collectors.layout import (
+    ALL_PARTS,
+    CPU_PART,
+    CURRENT,
+    EMPTY_SLOTS,
+    IO_BYTES,
+    IO_OPS,
+    IO_PART,
+    MAX,
+    MEMORY_PART,
+    OOM,
+    PEAK,
+    PERIOD,
+    PERIODS,
+    PIDS,
+    PIDS_MAX,
+    PSI_PART,
+    QUOTA,
+    QUOTA_PART,
+    RESOURCES,
+    SPLIT,
+    STAT,
+    SWAP,
+    USAGE,
+    File,
+    plan,
+)
+from collectors.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.model import Missing, Unlimited
+
+
+class Gone(Exception):  # noqa: N818  (not an error: containers end)
+    """The cgroup was removed."""
+
+
+def _reason(error: OSError) -> Missing:
+    return Missing.DENIED if error.errno in {errno.EACCES, errno.EPERM} else Missing.UNSUPPORTED
+
+
+class CgroupReader:
+    """Reads one cgroup again and again; one thread at a time.
+
+    Attributes:
+        generation: inode of the cgroup's directory; another one means a cgroup made anew.
+        above: the ceilings that it looks at.
+    """
+
+    def __init__(self, cgroup: Cgroup, ceilings: Ceilings, *, keep: bool = True) -> None:
+        """Open the files. `keep=False` opens and closes each at every read, for when descriptors are scarce.
+
+        Raises `Gone` when there were directories and none of them exists, `OSError` when descriptors ran out.
+        """
+        self.generation = 0
+        self._home = ""
+        self._files: list[File] = []
+        self._reads: list[tuple[int, int]] = []  # descriptor, or -1, and how much to read
+        self._paths: list[str] = []
+        self._last: list[bytes] = []
+        self._values: list[Any] = list(EMPTY_SLOTS)
+        self._kept = keep
+        self._cpu = CpuCounters()
+        self._cpu_limit: float | Unlimited | Missing = Missing.UNSUPPORTED
+        self._memory = MemoryGauges()
+        self._io: Mapping[str, IoCounters] | Missing = Missing.UNSUPPORTED
+        self._pressure: Mapping[str, PressureTotals] = {}
+        self._dirty = ALL_PARTS
+        self._ceilings = ceilings
+        self._ceilings_version = -1
+        directories = plan(cgroup)
+        try:
+            for directory, files in directories:
+                self._open(directory, files, keep=keep)
+        except OSError:
+            self.close()
+            raise
+        if directories and not self.generation:
+            raise Gone(str(directories[0][0]))
+        self._above_cpu = ceilings.above_cpu(cgroup)
+        self._above_memory = ceilings.above_memory(cgroup)
+        self.above = self._above_cpu + self._above_memory
+
+    def _open(self, directory: Path, files: tuple[File, ...], *, keep: bool) -> None:
+        """Open a directory and, relative to it, its files; then the directory is not needed any more."""
+        try:
+            folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            self._refuse(error, files)
+            return
+        try:
+            if not self.generation:
+                self.generation = os.fstat(folder).st_ino
+                self._home = str(directory)
+            for file in files:
+                try:
+                    fd = os.open(file.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+                except OSError as error:
+                    self._refuse(error, (file,))
+                    continue
+                if not keep:
+                    os.close(fd)
+                self._files.append(file)
+                self._paths.append(f"{directory}/{file.name}")
+                self._reads.append((fd if keep else -1, file.size))
+                self._last.append(b"")
+        finally:
+            os.close(folder)
+
+    def _refuse(self, error: OSError, files: tuple[File, ...]) -> None:
+        """Note why files cannot be read; scarce descriptors are the caller's matter."""
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            raise error
+        for file in files:
+            self._values[file.slot] = file.blank(_reason(error))
+
+    @property
+    def descriptors(self) -> int:
+        """How many it holds open."""
+        return sum(1 for fd, _ in self._reads if fd >= 0)
+
+    def close(self) -> None:
+        """Close every descriptor; may be called twice."""
+        reads, self._reads = self._reads, []
+        for fd, _ in reads:
+            if fd >= 0:
+                os.close(fd)
+
+    def refresh(self) -> None:
+        """Read every file once and parse those that changed. Raises `Gone` when the cgroup was removed."""
+        if self._kept:
+            self._refresh_kept()
+        else:
+            self._refresh_unkept()
+
+    def _refresh_kept(self) -> None:
+        last, pread, index = self._last, os.pread, 0
+        try:
+            for index, (fd, size) in enumerate(self._reads):
+                data = pread(fd, size, 0)
+                if data != last[index]:
+                    self._take(index, fd, data)
+        except OSError as error:
+            self._drop(index, error)
+            self._refresh_kept()
+
+    def _refresh_unkept(self) -> None:
+        try:
+            inode = os.stat(self._home).st_ino if self._home else 0
+        except OSError as error:
+            raise Gone(self._home) from error
+        if inode != self.generation:
+            raise Gone(self._home)
+        for index in reversed(range(len(self._paths))):  # from the end: a file that fails leaves the list
+            try:
+                fd = os.open(self._paths[index], os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    data = os.pread(fd, self._reads[index][1], 0)
+                    if data != self._last[index]:
+                        self._take(index, fd, data)
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                self._drop(index, error)
+
+    def _take(self, index: int, fd: int, data: bytes) -> None:
+        """Parse new content of one file, after reading more where it is longer than expected."""
+        kept, size = self._reads[index]
+        while len(data) == size:
+            size *= 2
+            data = os.pread(fd, size, 0)
+        self._reads[index] = kept, size
+        self._last[index] = data
+        file = self._files[index]
+        self._values[file.slot] = file.parse(data)
+        self._dirty |= file.part
+
+    def _drop(self, index: int, error: OSError) -> None:
+        """A file that was there and cannot be read: its cgroup is gone (ENODEV), or it was switched off (PSI)."""
+        if error.errno == errno.ENODEV:
+            raise Gone(self._home) from error
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            raise error
+        file = self._files.pop(index)
+        fd, _ = self._reads.pop(index)
+        del self._paths[index], self._last[index]
+        if fd >= 0:
+            os.close(fd)
+        self._values[file.slot] = file.blank(_reason(error))
+        self._dirty |= file.part
+
+    def sample(
+        self,
+        at_ns: int,
+        net: Mapping[str, NetCounters] | Missing = Missing.UNSUPPORTED,
+        net_shared: bool = False,
+    ) -> Sample:
+        """What the last `refresh` found, with the network's counters beside it; unchanged parts are reused."""
+        dirty, self._dirty = self._dirty, 0
+        values = self._values
+        if dirty & CPU_PART:
+            self._cpu = _cpu(values)
+        if dirty & PSI_PART:
+            self._pressure = _pressure(values)
+        if dirty & IO_PART:
+            self._io = _io(values)
+        if self._ceilings_version != self._ceilings.version:
+            dirty |= QUOTA_PART | MEMORY_PART
+            self._ceilings_version = self._ceilings.version
+        if dirty & QUOTA_PART:
+            quota = values[QUOTA]
+            own = quota if isinstance(quota, float) else parse.cores(quota, values[PERIOD])
+            self._cpu_limit = tightest(own, self._above_cpu)
+        if dirty & MEMORY_PART:
+            self._memory = _memory(values, self._above_memory)
+        return Sample(
+            at_ns,
+            self.generation,
+            self._cpu,
+            self._cpu_limit,
+            self._memory,
+            values[PIDS],
+            values[PIDS_MAX],
+            self._io,
+            net,
+            net_shared,
+            self._pressure,
+        )
+
+
+def _cpu(values: list[Any]) -> CpuCounters:
+    usage = values[USAGE]
+    if not isinstance(usage, tuple):  # v1: cpuacct
+        return CpuCounters(usage, *values[SPLIT], *values[PERIODS])
+    return CpuCounters(*usage) if len(usage) == 6 else CpuCounters(*usage, *values[PERIODS])
+
+
+def _memory(values: list[Any], above: Sequence[Ceiling]) -> MemoryGauges:
+    current, stat = values[CURRENT], values[STAT]
+    anon, file, inactive_file = stat[:3]
+    swap, limit = stat[3:] if len(stat) == 5 else (values[SWAP], values[MAX])  # v1 has them in memory.stat
+    working_set = inactive_file
+    if isinstance(current, int) and isinstance(inactive_file, int):
+        working_set = max(0, current - inactive_file)
+    elif not isinstance(current, int):
+        working_set = current
+    return MemoryGauges(current, working_set, anon, file, swap, values[PEAK], tightest(limit, above), values[OOM])
+
+
+def _pressure(values: list[Any]) -> Mapping[str, PressureTotals]:
+    """By resource; one that this kernel has not is left out, one that may not be read says so."""
+    found: dict[str, PressureTotals] = {}
+    for slot, name in RESOURCES:
+        value = values[slot]
+        if value is not Missing.UNSUPPORTED:
+            found[name] = PressureTotals(value, value) if isinstance(value, Missing) else value
+    return found
+
+
+def _io(values: list[Any]) -> Mapping[str, IoCounters] | Missing:
+    sizes: Mapping[str, Any] | Missing = values[IO_BYTES]
+    counts: Mapping[str, Any] | Missing = values[IO_OPS]
+    if isinstance(counts, Missing) or isinstance(sizes, Missing):
+        return sizes  # v2 has one file, and v1 without operations would be half an answer
+    return parse.merge_blkio(sizes, counts)

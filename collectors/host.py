@@ -1,0 +1,101 @@
+"""The whole machine: CPU, memory, load, network, disks by psutil, PSI by /proc/pressure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from collectors import parse
+from collectors.frame import HostUsage, Pressure
+from collectors.rates import NS, rate, share
+from collectors.sample import PressureTotals
+from runtime.model import Missing
+
+RESOURCES = ("cpu", "memory", "io")
+
+
+def busy_ns() -> int:
+    """CPU time that the host's processors worked; waiting for disks and time stolen by a hypervisor is not work."""
+    times = psutil.cpu_times()
+    fields = ("user", "nice", "system", "irq", "softirq")  # guest time is in user and nice
+    return int(sum(getattr(times, name, 0.0) for name in fields) * NS)
+
+
+class HostReader:
+    """Reads the host's totals; keeps the previous counters for the rates."""
+
+    def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> None:
+        self.ncpu = os.cpu_count() or 1
+        self._proc = proc
+        self._sys = sys
+        self._physical: dict[str, bool] = {}
+        self._previous: tuple[int, dict[str, int], Mapping[str, PressureTotals]] | None = None
+
+    def read(self, at_ns: int) -> HostUsage:
+        """The use since the previous call; rates are `NOT_SAMPLED` in the first one. `at_ns` is CLOCK_MONOTONIC."""
+        counters = {"cpu": busy_ns(), **self._traffic(), **self._disks()}
+        totals = {name: self._stalls(name) for name in RESOURCES}
+        rates: dict[str, float | Missing] = dict.fromkeys(counters, Missing.NOT_SAMPLED)
+        pressure = {name: Pressure(_later(now.some_ns), _later(now.full_ns)) for name, now in totals.items()}
+        if self._previous is not None and at_ns > self._previous[0]:
+            then_ns, then, stalls = self._previous
+            elapsed = float(at_ns - then_ns)
+            rates = {
+                name: rate(then.get(name, Missing.NOT_SAMPLED), now, elapsed / NS) for name, now in counters.items()
+            }
+            pressure = {name: share(stalls[name], now, elapsed) for name, now in totals.items()}
+        self._previous = at_ns, counters, totals
+        memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+        cpu = rates["cpu"]
+        return HostUsage(
+            ncpu=self.ncpu,
+            cpu=min(float(self.ncpu), cpu / NS) if isinstance(cpu, float) else cpu,
+            memory_total=memory.total,
+            memory_used=memory.total - memory.available,
+            swap_total=swap.total,
+            swap_used=swap.used,
+            load1=os.getloadavg()[0],
+            net_rx=rates["rx"],
+            net_tx=rates["tx"],
+            io_read=rates["read"],
+            io_write=rates["write"],
+            pressure=pressure,
+        )
+
+    def _traffic(self) -> dict[str, int]:
+        """Bytes through real network cards; bridges and veths would count containers' traffic again and again."""
+        cards = psutil.net_io_counters(pernic=True, nowrap=False)
+        real = [name for name in cards if self._has_device("class/net", name)]
+        chosen = real or [
+            name for name in cards if name != "lo" and not name.startswith(("veth", "docker", "br-", "virbr"))
+        ]
+        return {"rx": sum(cards[n].bytes_recv for n in chosen), "tx": sum(cards[n].bytes_sent for n in chosen)}
+
+    def _disks(self) -> dict[str, int]:
+        """Bytes through whole disks; partitions, device-mapper and loop devices would count them again."""
+        disks = psutil.disk_io_counters(perdisk=True, nowrap=False)
+        chosen = [name for name in disks if self._has_device("block", name)]
+        return {"read": sum(disks[n].read_bytes for n in chosen), "write": sum(disks[n].write_bytes for n in chosen)}
+
+    def _has_device(self, kind: str, name: str) -> bool:
+        """Whether a device stands behind a name below /sys; asked once per name."""
+        key = f"{kind}/{name}"
+        if key not in self._physical:
+            self._physical[key] = (self._sys / key / "device").exists()
+        return self._physical[key]
+
+    def _stalls(self, name: str) -> PressureTotals:
+        """PSI of the host; where the kernel has none, or we may not read it, both values say so."""
+        try:
+            return parse.pressure((self._proc / "pressure" / name).read_bytes())
+        except PermissionError:
+            return PressureTotals(Missing.DENIED, Missing.DENIED)
+        except OSError:
+            return PressureTotals(Missing.UNSUPPORTED, Missing.UNSUPPORTED)
+
+
+def _later(value: int | Missing) -> Missing:
+    return value if isinstance(value, Missing) else Missing.NOT_SAMPLED

@@ -1,0 +1,125 @@
+"""Which file holds which counter, on cgroup v1, v2 and hybrid hosts.
+
+A hybrid host has v1 controllers beside a v2 tree without controllers, which still has PSI and the CPU time of cpu.stat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from collectors import parse
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.model import Missing
+
+# What a reader keeps per file: the slot of its parsed value, and the part of the sample that it belongs to.
+(USAGE, SPLIT, PERIODS, QUOTA, PERIOD, CURRENT, STAT, SWAP, PEAK, MAX, OOM, PIDS, PIDS_MAX, IO_BYTES, IO_OPS) = range(
+    15
+)
+PSI_CPU, PSI_MEMORY, PSI_IO = 15, 16, 17
+SLOTS: Final = 18
+CPU_PART, QUOTA_PART, MEMORY_PART, PIDS_PART, IO_PART, PSI_PART = 1, 2, 4, 8, 16, 32
+ALL_PARTS: Final = 63
+
+SMALL, MIDDLE, LARGE = 64, 448, 8192  # read sizes; CPython keeps results of up to 512 bytes off malloc
+RESOURCES = ((PSI_CPU, "cpu"), (PSI_MEMORY, "memory"), (PSI_IO, "io"))
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file that can fill a slot: how much to read, how to parse, and how many values the parser gives (0: one)."""
+
+    slot: int
+    part: int
+    name: str
+    parse: Callable[[bytes], Any]
+    size: int = SMALL
+    width: int = 0
+
+    def blank(self, why: Missing) -> Any:
+        """What the slot holds when the file cannot be read."""
+        return (why,) * self.width if self.width else why
+
+
+PSI: Final[tuple[File, ...]] = (
+    File(PSI_CPU, PSI_PART, "cpu.pressure", parse.pressure, MIDDLE),
+    File(PSI_MEMORY, PSI_PART, "memory.pressure", parse.pressure, MIDDLE),
+    File(PSI_IO, PSI_PART, "io.pressure", parse.pressure, MIDDLE),
+)
+V2: Mapping[str, tuple[File, ...]] = {
+    "cpu": (
+        File(USAGE, CPU_PART, "cpu.stat", parse.cpu_stat_v2, MIDDLE, 6),
+        File(QUOTA, QUOTA_PART, "cpu.max", parse.cpu_max),
+    ),
+    "memory": (
+        File(CURRENT, MEMORY_PART, "memory.current", parse.number),
+        File(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v2, LARGE, 3),
+        File(SWAP, MEMORY_PART, "memory.swap.current", parse.number),
+        File(PEAK, MEMORY_PART, "memory.peak", parse.number),
+        File(MAX, MEMORY_PART, "memory.max", parse.limit),
+        File(OOM, MEMORY_PART, "memory.events", parse.oom_kills, MIDDLE),
+    ),
+    "pids": (
+        File(PIDS, PIDS_PART, "pids.current", parse.number),
+        File(PIDS_MAX, PIDS_PART, "pids.max", parse.limit),
+    ),
+    "io": (File(IO_BYTES, IO_PART, "io.stat", parse.io_stat_v2, LARGE),),
+}
+UNIFIED_CPU = File(USAGE, CPU_PART, "cpu.stat", parse.cpu_times, MIDDLE, 3)
+V1: Mapping[str, tuple[File, ...]] = {
+    "cpuacct": (
+        File(USAGE, CPU_PART, "cpuacct.usage", parse.number),
+        File(SPLIT, CPU_PART, "cpuacct.stat", parse.cpuacct_stat, SMALL, 2),
+    ),
+    "cpu": (
+        File(PERIODS, CPU_PART, "cpu.stat", parse.cpu_stat_v1, MIDDLE, 3),
+        File(QUOTA, QUOTA_PART, "cpu.cfs_quota_us", parse.quota_v1),
+        File(PERIOD, QUOTA_PART, "cpu.cfs_period_us", parse.number),
+    ),
+    "memory": (
+        File(CURRENT, MEMORY_PART, "memory.usage_in_bytes", parse.number),
+        File(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v1, LARGE, 5),
+        File(PEAK, MEMORY_PART, "memory.max_usage_in_bytes", parse.number),
+        File(OOM, MEMORY_PART, "memory.oom_control", parse.oom_kills, MIDDLE),
+    ),
+    "pids": V2["pids"],
+    "blkio": (
+        File(IO_BYTES, IO_PART, "blkio.throttle.io_service_bytes_recursive", parse.blkio_v1, LARGE),
+        File(IO_OPS, IO_PART, "blkio.throttle.io_serviced_recursive", parse.blkio_v1, LARGE),
+    ),
+}
+
+
+WIDTHS: Final = {USAGE: 3, SPLIT: 2, PERIODS: 3, STAT: 3}
+
+# What each slot holds as long as no file fills it.
+EMPTY_SLOTS: Final[tuple[Any, ...]] = tuple(
+    (Missing.UNSUPPORTED,) * WIDTHS[slot] if slot in WIDTHS else Missing.UNSUPPORTED for slot in range(SLOTS)
+)
+
+
+def plan(cgroup: Cgroup) -> list[tuple[Path, tuple[File, ...]]]:
+    """The directories to open, and the files in each; no slot is there twice."""
+    found: list[tuple[Path, tuple[File, ...]]] = []
+    unified, v1 = cgroup.unified, dict(cgroup.v1)
+    if unified is not None:
+        files: tuple[File, ...] = PSI
+        if "cpu" not in cgroup.controllers and (unified / UNIFIED_CPU.name).exists():
+            files += (UNIFIED_CPU,)
+            v1.pop("cpuacct", None)  # one file instead of two, and finer than clock ticks
+        for controller, its_files in V2.items():
+            if controller in cgroup.controllers:
+                files += its_files
+        found.append((unified, files))
+    for controller, its_files in V1.items():
+        directory = v1.get(controller)
+        if directory is not None and not _is_root(directory):
+            found.append((directory, its_files))
+    return found
+
+
+def _is_root(directory: Path) -> bool:
+    """The root of a v1 hierarchy holds the host's counters, not a container's. Only a root has this file."""
+    return (directory / "cgroup.sane_behavior").exists()

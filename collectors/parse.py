@@ -1,0 +1,229 @@
+"""Bytes of kernel files -> numbers. Pure, lean, and never raising: what cannot be understood is `Missing.UNSUPPORTED`.
+
+These run for every file of every container in every sweep, so they search bytes for the few keys they want and
+build nothing else. Sources: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/{cpuacct,memory,pids,
+blkio-controller}.rst, accounting/psi.rst, proc_pid_net(5).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from collectors.sample import IoCounters, NetCounters, PressureTotals
+from runtime.model import UNLIMITED, Missing, Unlimited
+
+Number = int | Missing
+Limit = int | Unlimited | Missing
+Three = tuple[Number, Number, Number]
+
+NS_PER_US = 1000
+NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+# v1 writes "no limit" as PAGE_COUNTER_MAX, LONG_MAX rounded down to pages; this bound fits pages of up to 64 KiB.
+HUGE = 0x7FFF_FFFF_FFFF_0000
+
+UNSUPPORTED = Missing.UNSUPPORTED
+
+
+def number(data: bytes) -> Number:
+    """A file that holds one counter or gauge."""
+    try:
+        value = int(data)
+    except ValueError:
+        return UNSUPPORTED
+    return value if value >= 0 else UNSUPPORTED
+
+
+def limit(data: bytes) -> Limit:
+    """A file that holds one limit: a number, "max", or v1's huge number for no limit."""
+    if data == b"max\n":
+        return UNLIMITED
+    value = number(data)
+    if isinstance(value, int) and value >= HUGE:
+        return UNLIMITED
+    return UNLIMITED if data.strip() == b"max" else value
+
+
+def _keyed(data: bytes, key: bytes, start: int = 0) -> Number:
+    """The number after `key` (which ends in a blank and, unless unique, begins with a newline)."""
+    at = data.find(key, start)
+    if at < 0:
+        return UNSUPPORTED
+    at += len(key)
+    end = data.find(b"\n", at)
+    try:
+        value = int(data[at:end] if end >= 0 else data[at:])
+    except ValueError:
+        return UNSUPPORTED
+    return value if value >= 0 else UNSUPPORTED
+
+
+def _scaled(value: Number, factor: int) -> Number:
+    return value * factor if isinstance(value, int) else value
+
+
+def cpu_times(data: bytes) -> Three:
+    """v2 cpu.stat, there without any controller too: usage, user, system in ns."""
+    return (
+        _scaled(_keyed(data, b"usage_usec "), NS_PER_US),
+        _scaled(_keyed(data, b"\nuser_usec "), NS_PER_US),
+        _scaled(_keyed(data, b"\nsystem_usec "), NS_PER_US),
+    )
+
+
+def cpu_stat_v2(data: bytes) -> tuple[Number, Number, Number, Number, Number, Number]:
+    """v2 cpu.stat with the controller: usage, user, system (ns), periods, throttled periods, throttled ns."""
+    return (
+        *cpu_times(data),
+        _keyed(data, b"\nnr_periods "),
+        _keyed(data, b"\nnr_throttled "),
+        _scaled(_keyed(data, b"\nthrottled_usec "), NS_PER_US),
+    )
+
+
+def cpu_stat_v1(data: bytes) -> Three:
+    """v1 cpu.stat: periods, throttled periods, throttled time in ns."""
+    return _keyed(data, b"nr_periods "), _keyed(data, b"\nnr_throttled "), _keyed(data, b"\nthrottled_time ")
+
+
+def cpuacct_stat(data: bytes) -> tuple[Number, Number]:
+    """v1 cpuacct.stat, clock ticks: user, system in ns."""
+    return _scaled(_keyed(data, b"user "), NS_PER_TICK), _scaled(_keyed(data, b"\nsystem "), NS_PER_TICK)
+
+
+def quota_v1(data: bytes) -> Limit:
+    """v1 cpu.cfs_quota_us: microseconds; -1 is no limit."""
+    return UNLIMITED if data == b"-1\n" else number(data)
+
+
+def cpu_max(data: bytes) -> float | Unlimited | Missing:
+    """v2 cpu.max ("quota period" or "max period") -> cores."""
+    quota, _, period = data.partition(b" ")
+    if quota == b"max":
+        return UNLIMITED
+    return cores(number(quota), number(period))
+
+
+def cores(quota: Limit, period: Number) -> float | Unlimited | Missing:
+    """Quota and period in the same unit -> cores."""
+    if not isinstance(quota, int):
+        return quota
+    if not isinstance(period, int):
+        return period
+    return quota / period if period else UNSUPPORTED
+
+
+def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Limit]:
+    """v1 memory.stat of the whole subtree: anon, file, inactive file, swap; and the tightest limit of the ancestors."""
+    start = data.find(b"\nhierarchical_memory_limit ")
+    if start < 0:
+        return UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED
+    tightest: Limit = _keyed(data, b"\nhierarchical_memory_limit ", start)
+    if isinstance(tightest, int) and tightest >= HUGE:
+        tightest = UNLIMITED
+    return (
+        _keyed(data, b"\ntotal_rss ", start),
+        _keyed(data, b"\ntotal_cache ", start),
+        _keyed(data, b"\ntotal_inactive_file ", start),
+        _keyed(data, b"\ntotal_swap ", start),
+        tightest,
+    )
+
+
+def memory_stat_v2(data: bytes) -> Three:
+    """v2 memory.stat: anon, file, inactive file."""
+    anon = _keyed(data, b"anon ") if data.startswith(b"anon ") else _keyed(data, b"\nanon ")
+    return anon, _keyed(data, b"\nfile "), _keyed(data, b"\ninactive_file ")
+
+
+def oom_kills(data: bytes) -> Number:
+    """v2 memory.events and v1 memory.oom_control (from Linux 4.13): processes killed for lack of memory."""
+    return _keyed(data, b"\noom_kill ")
+
+
+def pressure(data: bytes) -> PressureTotals:
+    """A PSI file; `full` of cpu came with Linux 5.13."""
+    return PressureTotals(_stalled(data, b"some "), _stalled(data, b"full "))
+
+
+def _stalled(data: bytes, kind: bytes) -> Number:
+    at = data.find(kind)
+    if at < 0:
+        return UNSUPPORTED
+    end = data.find(b"\n", at)
+    total = data.find(b"total=", at, end if end >= 0 else len(data))
+    return _scaled(_keyed(data, b"total=", total), NS_PER_US) if total >= 0 else UNSUPPORTED
+
+
+def io_stat_v2(data: bytes) -> Mapping[str, IoCounters]:
+    """v2 io.stat: one line per device, "8:0 rbytes=1 wbytes=2 rios=3 wios=4 ..."; a device may have no counters yet."""
+    found: dict[str, IoCounters] = {}
+    for line in data.split(b"\n"):
+        device, *pairs = line.split()[:16] or [b""]
+        if b":" not in device:
+            continue
+        values = {name: number(value) for name, _, value in (pair.partition(b"=") for pair in pairs)}
+        counted = [values.get(name, 0) for name in (b"rbytes", b"wbytes", b"rios", b"wios")]
+        found[_text(device)] = IoCounters(*(value if isinstance(value, int) else 0 for value in counted))
+    return found
+
+
+def blkio_v1(data: bytes) -> Mapping[str, tuple[int, int]]:
+    """v1 blkio.throttle.io_service_bytes or io_serviced: (read, write) by device."""
+    found: dict[str, tuple[int, int]] = {}
+    for line in data.split(b"\n"):
+        device, _, rest = line.partition(b" ")
+        kind, _, value = rest.partition(b" ")
+        if b":" not in device or kind not in (b"Read", b"Write"):
+            continue
+        count = number(value)
+        if not isinstance(count, int):
+            continue
+        name = _text(device)
+        read, write = found.get(name, (0, 0))
+        found[name] = (count, write) if kind == b"Read" else (read, count)
+    return found
+
+
+def merge_blkio(
+    sizes: Mapping[str, tuple[int, int]], counts: Mapping[str, tuple[int, int]]
+) -> Mapping[str, IoCounters]:
+    """Bytes and operations of v1's two files, by device."""
+    return {
+        device: IoCounters(*sizes.get(device, (0, 0)), *counts.get(device, (0, 0)))
+        for device in (*sizes, *(device for device in counts if device not in sizes))
+    }
+
+
+def net_dev(data: bytes) -> Mapping[str, NetCounters]:
+    """/proc/<pid>/net/dev: every interface but lo. The name ends at the last colon, for it may hold colons itself."""
+    found: dict[str, NetCounters] = {}
+    for line in data.split(b"\n"):
+        name, colon, rest = line.rpartition(b":")
+        if not colon:
+            continue
+        name = name.strip()
+        if name == b"lo":
+            continue
+        try:
+            column = [int(value) for value in rest.split()]
+        except ValueError:
+            continue
+        if len(column) < 16 or min(column) < 0:
+            continue
+        found[_text(name)] = NetCounters(
+            rx_bytes=column[0],
+            tx_bytes=column[8],
+            rx_packets=column[1],
+            tx_packets=column[9],
+            rx_errors=column[2],
+            tx_errors=column[10],
+            rx_drops=column[3],
+            tx_drops=column[11],
+        )
+    return found
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")

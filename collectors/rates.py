@@ -1,0 +1,230 @@
+"""Two samples of one container -> its use in between. Pure.
+
+A rate needs two readings of the same counter of the same cgroup: after a new cgroup (`generation`) or a counter that
+fell there is no rate, `Missing.NOT_SAMPLED`, and never a negative one or a spike. Gauges need one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from collectors.frame import IoRates, NetRates, Pressure, Usage
+from collectors.sample import IoCounters, NetCounters, PressureTotals, Sample
+from runtime.model import Missing
+
+Rate = float | Missing
+NOT_SAMPLED = Missing.NOT_SAMPLED
+NS = 1_000_000_000
+
+NO_PRESSURE = PressureTotals(NOT_SAMPLED, NOT_SAMPLED)
+
+
+def rate(before: int | Missing, after: int | Missing, seconds: float) -> Rate:
+    """Growth per second. The reason why the later reading is missing wins over the earlier one's."""
+    if not isinstance(after, int):
+        return after
+    if not isinstance(before, int) or after < before:
+        return NOT_SAMPLED
+    return (after - before) / seconds
+
+
+def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
+    """Usage between two samples; without a previous one of the same cgroup, gauges alone."""
+    if previous is None or previous.generation != current.generation or current.at_ns <= previous.at_ns:
+        return _gauges_only(current)
+    elapsed = float(current.at_ns - previous.at_ns)  # ns per ns: cores and shares come out directly
+    seconds = elapsed / NS
+    old, new, memory = previous.cpu, current.cpu, current.memory
+    cpu = rate(old.usage_ns, new.usage_ns, elapsed)
+    user, system = _split(old.user_ns, old.system_ns, new.user_ns, new.system_ns, elapsed, cpu)
+    throttled = rate(old.throttled_ns, new.throttled_ns, elapsed)
+    io, io_devices = _io(previous.io, current.io, seconds)
+    net, net_interfaces = _net(previous.net, current.net, seconds)
+    pressure = _pressures(previous.pressure, current.pressure, elapsed)
+    return Usage(
+        at_ns=current.at_ns,
+        cpu=cpu,
+        cpu_user=user,
+        cpu_system=system,
+        cpu_limit=current.cpu_limit,
+        throttled=throttled,
+        throttled_share=_throttled_share(previous, current),
+        memory=memory.current,
+        working_set=memory.working_set,
+        anon=memory.anon,
+        file=memory.file,
+        swap=memory.swap,
+        memory_peak=memory.peak,
+        memory_limit=memory.limit,
+        oom_kills=memory.oom_kills,
+        pids=current.pids,
+        pids_limit=current.pids_limit,
+        io=io,
+        io_devices=io_devices,
+        net=net,
+        net_interfaces=net_interfaces,
+        net_shared=current.net_shared,
+        pressure=pressure,
+        waiting=_waiting(pressure, throttled, ncpu),
+    )
+
+
+def _gauges_only(current: Sample) -> Usage:
+    """The first sample: each rate says whether it will come with the next one or never."""
+    memory, cpu = current.memory, current.cpu
+
+    def later(value: object) -> Missing:
+        return value if isinstance(value, Missing) else NOT_SAMPLED
+
+    return Usage(
+        at_ns=current.at_ns,
+        cpu=later(cpu.usage_ns),
+        cpu_user=later(cpu.user_ns),
+        cpu_system=later(cpu.system_ns),
+        cpu_limit=current.cpu_limit,
+        throttled=later(cpu.throttled_ns),
+        throttled_share=later(cpu.periods),
+        memory=memory.current,
+        working_set=memory.working_set,
+        anon=memory.anon,
+        file=memory.file,
+        swap=memory.swap,
+        memory_peak=memory.peak,
+        memory_limit=memory.limit,
+        oom_kills=memory.oom_kills,
+        pids=current.pids,
+        pids_limit=current.pids_limit,
+        io=later(current.io),
+        net=later(current.net),
+        net_shared=current.net_shared,
+        pressure={name: Pressure(later(t.some_ns), later(t.full_ns)) for name, t in current.pressure.items()},
+        waiting=later(current.pressure["cpu"].full_ns) if "cpu" in current.pressure else Missing.UNSUPPORTED,
+    )
+
+
+def _split(
+    old_user: int | Missing,
+    old_system: int | Missing,
+    user: int | Missing,
+    system: int | Missing,
+    elapsed: float,
+    cpu: Rate,
+) -> tuple[Rate, Rate]:
+    """User and system cores. The kernel computes the split, and it may run backwards or past the total: clamp both."""
+    if not isinstance(user, int) or not isinstance(system, int):
+        return rate(old_user, user, elapsed), rate(old_system, system, elapsed)
+    if not isinstance(old_user, int) or not isinstance(old_system, int) or not isinstance(cpu, float):
+        return NOT_SAMPLED, NOT_SAMPLED
+    in_user = max(0, user - old_user) / elapsed
+    in_system = max(0, system - old_system) / elapsed
+    both = in_user + in_system
+    if both > cpu:
+        in_user, in_system = in_user * cpu / both, in_system * cpu / both
+    return in_user, in_system
+
+
+def _throttled_share(previous: Sample, current: Sample) -> Rate:
+    """Throttled periods of all periods; a container that ran in no period was not throttled."""
+    periods = rate(previous.cpu.periods, current.cpu.periods, 1.0)
+    throttled = rate(previous.cpu.throttled_periods, current.cpu.throttled_periods, 1.0)
+    if isinstance(periods, Missing):
+        return periods
+    if isinstance(throttled, Missing):
+        return throttled
+    return min(1.0, throttled / periods) if periods else 0.0
+
+
+def _waiting(pressure: Mapping[str, Pressure], throttled: Rate, ncpu: int) -> Rate:
+    """CPU waiting that others caused. `full` counts the time in which the own quota held everything back, too."""
+    if "cpu" not in pressure:
+        return Missing.UNSUPPORTED
+    full = pressure["cpu"].full
+    if isinstance(full, Missing):
+        return full
+    own = throttled if isinstance(throttled, float) else 0.0
+    return max(0.0, full - own / max(1, ncpu))
+
+
+def _pressures(
+    old: Mapping[str, PressureTotals], new: Mapping[str, PressureTotals], elapsed: float
+) -> Mapping[str, Pressure]:
+    return {name: share(old.get(name, NO_PRESSURE), totals, elapsed) for name, totals in new.items()} if new else {}
+
+
+def share(old: PressureTotals, new: PressureTotals, elapsed: float) -> Pressure:
+    """Stall time as a share of the interval (`elapsed` in ns), at most 1: totals are updated late now and then."""
+    some = rate(old.some_ns, new.some_ns, elapsed)
+    full = rate(old.full_ns, new.full_ns, elapsed)
+    return Pressure(
+        min(1.0, some) if isinstance(some, float) else some,
+        min(1.0, full) if isinstance(full, float) else full,
+    )
+
+
+def _io(
+    old: Mapping[str, IoCounters] | Missing, new: Mapping[str, IoCounters] | Missing, seconds: float
+) -> tuple[IoRates | Missing, Mapping[str, IoRates]]:
+    """The sum over devices, and each. A device that was not there before starts at zero."""
+    if isinstance(new, Missing):
+        return new, {}
+    if isinstance(old, Missing):
+        return NOT_SAMPLED, {}
+    if new is old:
+        devices = dict.fromkeys(new, IDLE_IO) if new else {}
+        return IDLE_IO, devices
+    devices = {}
+    read_bytes = write_bytes = read_ops = write_ops = 0
+    for name, after in new.items():
+        before = old.get(name, ZERO_IO)
+        got = after.read_bytes - before.read_bytes
+        put = after.write_bytes - before.write_bytes
+        gets = after.read_ops - before.read_ops
+        puts = after.write_ops - before.write_ops
+        if min(got, put, gets, puts) < 0:
+            return NOT_SAMPLED, {}
+        devices[name] = IoRates(got / seconds, put / seconds, gets / seconds, puts / seconds)
+        read_bytes, write_bytes = read_bytes + got, write_bytes + put
+        read_ops, write_ops = read_ops + gets, write_ops + puts
+    total = IoRates(read_bytes / seconds, write_bytes / seconds, read_ops / seconds, write_ops / seconds)
+    return total, devices
+
+
+def _net(
+    old: Mapping[str, NetCounters] | Missing, new: Mapping[str, NetCounters] | Missing, seconds: float
+) -> tuple[NetRates | Missing, Mapping[str, NetRates]]:
+    """The sum over interfaces, and each. A new interface counts from the next time; a counter that fell is a gap."""
+    if isinstance(new, Missing):
+        return new, {}
+    if isinstance(old, Missing):
+        return NOT_SAMPLED, {}
+    interfaces: dict[str, NetRates] = {}
+    for name, after in new.items():
+        before = old.get(name)
+        if before is None:
+            continue
+        grown = (
+            after.rx_bytes - before.rx_bytes,
+            after.tx_bytes - before.tx_bytes,
+            after.rx_packets - before.rx_packets,
+            after.tx_packets - before.tx_packets,
+            after.rx_errors - before.rx_errors + after.tx_errors - before.tx_errors,
+            after.rx_drops - before.rx_drops + after.tx_drops - before.tx_drops,
+        )
+        if min(grown) < 0:
+            return NOT_SAMPLED, {}
+        interfaces[name] = NetRates(*(count / seconds for count in grown))
+    if new and not interfaces:
+        return NOT_SAMPLED, {}
+    total = (
+        sum(r.rx_bytes for r in interfaces.values()),
+        sum(r.tx_bytes for r in interfaces.values()),
+        sum(r.rx_packets for r in interfaces.values()),
+        sum(r.tx_packets for r in interfaces.values()),
+        sum(r.errors for r in interfaces.values()),
+        sum(r.drops for r in interfaces.values()),
+    )
+    return NetRates(*(float(value) for value in total)), interfaces
+
+
+ZERO_IO = IoCounters()
+IDLE_IO = IoRates(0.0, 0.0, 0.0, 0.0)

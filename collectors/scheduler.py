@@ -1,0 +1,128 @@
+"""When to sweep: on monotonic deadlines, one thread hop per sweep, never two sweeps at once.
+
+A deadline that has passed while a sweep took long is dropped, so a slow machine samples less often and never falls
+behind. The screen gets frames by a callback on the event loop; it keeps the newest one and may skip any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from collectors.frame import Frame
+from collectors.target import Target
+
+SHORTEST_S = 0.05
+
+
+class Sweeps(Protocol):
+    """What the scheduler needs of a `collectors.sweep.Sweeper`."""
+
+    def sweep(self, targets: Sequence[Target]) -> Frame: ...
+
+
+def next_deadline(deadline: float, interval: float, now: float) -> float:
+    """The first deadline after `now` on the grid that `deadline` and `interval` (seconds) span."""
+    missed = (now - deadline) // interval
+    return deadline + interval * (max(0.0, missed) + 1)
+
+
+class Scheduler:
+    """Sweeps every `interval` seconds until cancelled.
+
+    Attributes:
+        dropped: ticks that were left out because a sweep took longer than the interval.
+    """
+
+    def __init__(
+        self,
+        sweeper: Sweeps,
+        targets: Callable[[], Sequence[Target]],
+        on_frame: Callable[[Frame], None],
+        interval: float = 1.0,
+        *,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """`targets`, `on_frame` and `on_error` are called on the event loop and must be quick.
+
+        Without `on_error` the loop's exception handler hears of a sweep that raised.
+        """
+        self._sweeper = sweeper
+        self._targets = targets
+        self._on_frame = on_frame
+        self._on_error = on_error
+        self._interval = max(SHORTEST_S, interval)
+        self._wake = asyncio.Event()
+        self._one = asyncio.Lock()
+        self._restart_grid = False
+        self.dropped = 0
+
+    @property
+    def interval(self) -> float:
+        """Seconds between sweeps; a new value holds at once and is never shorter than `SHORTEST_S`."""
+        return self._interval
+
+    @interval.setter
+    def interval(self, seconds: float) -> None:
+        self._interval = max(SHORTEST_S, seconds)
+        self._restart_grid = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sweep now and at every deadline. Ends only by cancellation, after a sweep under way has ended."""
+        deadline = time.monotonic()
+        while True:
+            await self.sweep_now()
+            now = time.monotonic()
+            if self._restart_grid:
+                deadline, self._restart_grid = now, False
+            following = next_deadline(deadline, self._interval, now)
+            self.dropped += round((following - deadline) / self._interval) - 1
+            deadline = await self._sleep_until(following)
+
+    async def _sleep_until(self, deadline: float) -> float:
+        """Wait for the deadline, or for the one that a change of the interval meanwhile made of it; returns it."""
+        started = time.monotonic()
+        while (left := deadline - time.monotonic()) > 0:
+            self._wake.clear()
+            if self._restart_grid:
+                deadline, self._restart_grid = started + self._interval, False
+                continue
+            try:
+                await asyncio.wait_for(self._wake.wait(), left)
+            except TimeoutError:
+                break
+        return deadline
+
+    async def sweep_now(self) -> Frame | None:
+        """One sweep out of turn (after a change, or on a key); None when it raised.
+
+        Waits for a sweep under way first. A cancelled sweep runs to its end in its thread before this returns: its
+        descriptors are in use until then.
+        """
+        async with self._one:
+            targets = tuple(self._targets())
+            sweep = asyncio.create_task(asyncio.to_thread(self._sweeper.sweep, targets))
+            try:
+                await asyncio.wait([sweep])
+            except asyncio.CancelledError:
+                await asyncio.wait([sweep])
+                sweep.exception()  # taken, so that nobody is told of an error that was never awaited
+                raise
+            error = sweep.exception()
+            if error is None:
+                frame = sweep.result()
+                self._on_frame(frame)
+                return frame
+            if not isinstance(error, Exception):
+                raise error
+            self._report(error)
+            return None
+
+    def _report(self, error: Exception) -> None:
+        if self._on_error is not None:
+            self._on_error(error)
+            return
+        asyncio.get_running_loop().call_exception_handler({"message": "a sweep failed", "exception": error})

@@ -1,0 +1,155 @@
+"""One sweep: read every container once, and the host, and make a `Frame` of it.
+
+Blocking, and meant for one thread at a time; the scheduler gives it one thread hop per sweep. What stays open from one
+sweep to the next, and why a container could not be read, is decided here.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from collectors.ceilings import Ceilings
+from collectors.cgroup import Gone
+from collectors.frame import Frame, Usage
+from collectors.host import HostReader
+from collectors.network import Networks
+from collectors.rates import derive
+from collectors.target import Target
+from collectors.tracked import Tracked, room_for_descriptors
+from runtime.errors import NotFoundError, PytopError
+from runtime.kernel import cgroupfs
+from runtime.kernel.cgroupfs import Hierarchies
+from runtime.model import ContainerRef
+
+__all__ = ["Sweeper", "Target"]
+
+PROC = Path("/proc")
+CHECK_EVERY = 32  # sweeps; a container's place is looked up again that often, a part of them in each sweep
+
+
+class Sweeper:
+    """Keeps the counters of containers open and reads them all at once; `close` when done."""
+
+    def __init__(self, hierarchies: Hierarchies | None = None, proc: Path = PROC) -> None:
+        """`hierarchies` is detected when it is None; `proc` is another tree in tests."""
+        self._hierarchies = cgroupfs.detect() if hierarchies is None else hierarchies
+        self._proc = proc
+        self._ceilings = Ceilings(self._hierarchies)
+        self._networks = Networks(proc)
+        self._host = HostReader(proc)
+        self._tracked: dict[ContainerRef, Tracked] = {}
+        self._by_pidfd: dict[int, ContainerRef] = {}
+        self._ended: dict[ContainerRef, Target] = {}  # whose process is gone, until the engine says so too
+        self._ends = select.epoll()
+        self._descriptors = 0
+        self._seq = 0
+        self._last_ns: int | None = None
+
+    def sweep(self, targets: Sequence[Target]) -> Frame:
+        """Read every target once. A target that cannot be read is in the frame's problems and holds up no other."""
+        started = time.monotonic_ns()
+        self._forget({target.ref: target for target in targets})
+        for fd, _ in self._ends.poll(0) if self._by_pidfd else ():
+            self._end(self._by_pidfd[fd])
+        self._networks.begin()
+        self._ceilings.refresh()
+        usages: dict[ContainerRef, Usage] = {}
+        problems: dict[ContainerRef, str] = {}
+        for index, target in enumerate(targets):
+            try:
+                usages[target.ref] = self._read(target, check=(index + self._seq) % CHECK_EVERY == 0)
+            except (NotFoundError, Gone):
+                self._end(target.ref, target)
+                problems[target.ref] = f"gone: process {target.pid} has ended"
+            except (PytopError, OSError) as error:
+                self._drop(target.ref)
+                problems[target.ref] = str(error)
+        host = self._host.read(started)
+        interval, self._last_ns = started - (self._last_ns or started), started
+        self._seq += 1
+        return Frame(
+            seq=self._seq,
+            at_ns=started,
+            wall_ns=time.time_ns(),
+            interval_ns=interval,
+            cost_ns=time.monotonic_ns() - started,
+            host=host,
+            usages=usages,
+            problems=problems,
+        )
+
+    def close(self) -> None:
+        """Let go of every descriptor; may be called twice."""
+        for ref in list(self._tracked):
+            self._drop(ref)
+        self._ceilings.close()
+        self._ends.close()
+
+    def _read(self, target: Target, *, check: bool) -> Usage:
+        """One container; raises `NotFoundError` or `Gone` when there is nothing left of it."""
+        if self._ended.get(target.ref) == target:
+            raise NotFoundError(f"process {target.pid} has ended")
+        tracked = self._tracked.get(target.ref)
+        if tracked is not None and (tracked.seems_gone() or (check and tracked.moved())):
+            self._drop(target.ref)
+            tracked = None
+        if tracked is None:
+            tracked = self._follow(target)
+        at_ns = time.monotonic_ns()
+        try:
+            sample = tracked.sample(at_ns, self._networks)
+        except Gone:  # the process may have entered another cgroup before this one was removed
+            self._drop(target.ref)
+            tracked = self._follow(target)
+            sample = tracked.sample(at_ns, self._networks)
+        usage = derive(tracked.previous, sample, self._host.ncpu)
+        tracked.previous = sample
+        return usage
+
+    def _follow(self, target: Target) -> Tracked:
+        keep = room_for_descriptors(self._descriptors)
+        try:
+            tracked = Tracked(target, self._hierarchies, self._ceilings, self._proc, keep=keep)
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE}:
+                raise
+            tracked = Tracked(target, self._hierarchies, self._ceilings, self._proc, keep=False)
+        self._tracked[target.ref] = tracked
+        self._descriptors += tracked.descriptors
+        if tracked.pidfd >= 0:
+            self._by_pidfd[tracked.pidfd] = target.ref
+            self._ends.register(tracked.pidfd, select.EPOLLIN)
+        return tracked
+
+    def _drop(self, ref: ContainerRef) -> None:
+        """Close what is open for a container."""
+        tracked = self._tracked.pop(ref, None)
+        if tracked is None:
+            return
+        self._descriptors -= tracked.descriptors
+        if tracked.pidfd >= 0:
+            self._ends.unregister(tracked.pidfd)
+            del self._by_pidfd[tracked.pidfd]
+        tracked.close()
+
+    def _end(self, ref: ContainerRef, target: Target | None = None) -> None:
+        tracked = self._tracked.get(ref)
+        if target is None and tracked is not None:
+            target = tracked.target
+        if target is not None:
+            self._ended[ref] = target
+        self._drop(ref)
+
+    def _forget(self, wanted: dict[ContainerRef, Target]) -> None:
+        """Let go of containers that are no targets any more, or have another process now."""
+        stale = [ref for ref, tracked in self._tracked.items() if wanted.get(ref) != tracked.target]
+        for ref in stale:
+            self._drop(ref)
+        if stale:
+            self._ceilings.keep_only(ceiling for t in self._tracked.values() for ceiling in t.reader.above)
+        if self._ended:
+            self._ended = {ref: target for ref, target in self._ended.items() if wanted.get(ref) == target}

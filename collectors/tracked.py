@@ -1,0 +1,141 @@
+"""One container that is being followed: its process, its cgroup's reader, its network namespace, its last sample."""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import replace
+from pathlib import Path
+
+from collectors import network
+from collectors.ceilings import Ceilings
+from collectors.cgroup import CgroupReader
+from collectors.network import Networks
+from collectors.sample import Sample
+from collectors.target import Target
+from runtime.kernel import cgroupfs
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.model import Missing
+
+SPARE = 128  # descriptors left for everything else in this process
+PER_CONTAINER = 32  # more than one reader ever holds
+ENOUGH = 1 << 16  # never ask for more than this
+
+
+def room_for_descriptors(used: int) -> bool:
+    """Whether another container's files may stay open; raises the soft limit towards the hard one where it must.
+
+    It is raised only as far as needed: children inherit it, and some old programs suffer from a huge one.
+    """
+    need = used + PER_CONTAINER + SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if need <= soft:
+        return True
+    wanted = min(hard, max(2 * soft, need), ENOUGH)
+    if wanted <= soft:
+        return False
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return False
+    return need <= wanted
+
+
+def own_part(cgroup: Cgroup, hierarchies: Hierarchies) -> Cgroup:
+    """Leave out a directory of the unified tree that is not this container's alone.
+
+    On a hybrid host an engine may make v1 cgroups only; then the processes stay in the unified cgroup of their
+    daemon, together with every other container. It is the container's when a v1 controller has the same path.
+    """
+    if cgroup.unified is None or hierarchies.unified is None or not cgroup.v1:
+        return cgroup
+    path = os.path.relpath(cgroup.unified, hierarchies.unified.path)
+    below = [
+        os.path.relpath(directory, mount.path)
+        for name, directory in cgroup.v1.items()
+        if (mount := hierarchies.v1.get(name)) is not None and directory != mount.path
+    ]
+    return cgroup if not below or path in below else replace(cgroup, unified=None, controllers=frozenset())
+
+
+def _is_below(inner: Cgroup, outer: Cgroup) -> bool:
+    """Whether `inner` is the same cgroup or a descendant: an init such as systemd makes and enters its own."""
+    if inner.v1.keys() != outer.v1.keys() or (inner.unified is None) != (outer.unified is None):
+        return False
+    pairs = [(path, outer.v1[name]) for name, path in inner.v1.items()]
+    if inner.unified is not None and outer.unified is not None:
+        pairs.append((inner.unified, outer.unified))
+    return all(path == above or above in path.parents for path, above in pairs)
+
+
+class Tracked:
+    """Holds the descriptors of one container; `close` lets go of all of them.
+
+    Attributes:
+        target: which container, and by which process.
+        previous: the last sample, from which the next rates come.
+        pidfd: tells the end of that very process, whatever its number is used for later; -1 without pidfds.
+    """
+
+    def __init__(self, target: Target, hierarchies: Hierarchies, ceilings: Ceilings, proc: Path, *, keep: bool) -> None:
+        """Find and open everything.
+
+        Raises `NotFoundError` when the process is gone, `Gone` when its cgroup is, `PytopError` when it may not be
+        looked at, `OSError` when descriptors ran out.
+        """
+        self.target = target
+        self.previous: Sample | None = None
+        self._hierarchies = hierarchies
+        self._proc = proc
+        self.pidfd = -1
+        if proc == Path("/proc"):
+            self.pidfd = _pidfd(target.pid)
+        try:
+            self._where = cgroupfs.locate(hierarchies, target.pid, proc=proc)
+            self._netns = network.namespace(target.pid, proc)
+            self.reader = CgroupReader(own_part(self._where, hierarchies), ceilings, keep=keep)
+        except BaseException:
+            self._close_pidfd()
+            raise
+
+    @property
+    def descriptors(self) -> int:
+        return self.reader.descriptors + (self.pidfd >= 0)
+
+    def seems_gone(self) -> bool:
+        """For hosts without pidfds: whether the process has no entry in /proc."""
+        return self.pidfd < 0 and not os.path.exists(f"{self._proc}/{self.target.pid}")  # noqa: PTH110  (speed)
+
+    def moved(self) -> bool:
+        """Whether the process has since entered another cgroup (not one below) or another network namespace."""
+        if network.namespace(self.target.pid, self._proc) != self._netns:
+            return True
+        now = cgroupfs.locate(self._hierarchies, self.target.pid, proc=self._proc)
+        return now != self._where and not _is_below(now, self._where)
+
+    def sample(self, at_ns: int, networks: Networks) -> Sample:
+        """Read everything once. Raises `Gone` when the cgroup was removed."""
+        self.reader.refresh()
+        inode = self._netns
+        if isinstance(inode, Missing):
+            return self.reader.sample(at_ns, inode)
+        if inode == networks.host:
+            return self.reader.sample(at_ns, Missing.UNSUPPORTED, net_shared=True)
+        return self.reader.sample(at_ns, networks.counters(self.target.pid, inode))
+
+    def close(self) -> None:
+        self.reader.close()
+        self._close_pidfd()
+
+    def _close_pidfd(self) -> None:
+        fd, self.pidfd = self.pidfd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def _pidfd(pid: int) -> int:
+    """A descriptor that becomes readable when the process ends; -1 where the kernel or a sandbox has none to give."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
