@@ -1,0 +1,259 @@
+"""A container's root file system, built by its init in a mount namespace of its own.
+
+Nothing here follows a path that the image could have bent: every target is opened with openat2(RESOLVE_IN_ROOT,
+NO_MAGICLINKS), the engine's own mount points also with NO_SYMLINKS, and mounts are attached by descriptor. Masks come
+from a /dev/null whose device number was checked by descriptor. This holds off CVE-2024-21626, 2025-31133, 2025-52565,
+2025-52881 and 2026-41579, each of which has a test.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.errors import InvalidError, KernelError
+from runtime.kernel import syscalls
+from runtime.kernel.syscalls import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
+from runtime.model import Bind
+
+MASKED = (
+    "proc/asound",
+    "proc/acpi",
+    "proc/interrupts",
+    "proc/kcore",
+    "proc/keys",
+    "proc/latency_stats",
+    "proc/timer_list",
+    "proc/timer_stats",
+    "proc/sched_debug",
+    "proc/scsi",
+    "sys/firmware",
+    "sys/devices/virtual/powercap",
+)
+READ_ONLY = ("proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger")
+
+_NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+_SAFE = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
+_IN_ROOT = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+_OWN = _IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
+_NULL = os.makedev(1, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupView:
+    """What /sys/fs/cgroup is to show: v1 mounts as (directory name, controllers), and the unified tree."""
+
+    v1: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    unified: str | None = None  # below /sys/fs/cgroup; "" for a pure v2 host
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a root is made of. `lower` is read-only, `upper` and `work` are on one file system, `point` is empty."""
+
+    lower: Path
+    upper: Path
+    work: Path
+    point: Path
+    binds: tuple[Bind, ...]
+    read_only: bool = False
+
+
+def mount_root(layout: Layout) -> int:
+    """Mount the writable layer over the image; the descriptor of the new root, not yet pivoted into."""
+    syscalls.mount_flags("/", syscalls.MS_REC | syscalls.MS_PRIVATE)
+    options = {"lowerdir": str(layout.lower), "upperdir": str(layout.upper), "workdir": str(layout.work)}
+    mount = syscalls.new_mount("overlay", options)
+    point = os.open(layout.point, os.O_PATH | os.O_CLOEXEC)
+    syscalls.move_mount(mount, point)
+    os.close(point)
+    os.close(mount)
+    root = os.open(layout.point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    _system(root)
+    for bind in layout.binds:
+        _bind(root, bind)
+    if layout.read_only:
+        syscalls.set_mount_attributes(root, ATTR_RDONLY)
+    return root
+
+
+def _system(root: int) -> None:
+    """Fresh /proc, /sys and /dev."""
+    _attach(root, "proc", syscalls.new_mount("proc", {}, _SAFE))
+    _attach(root, "sys", syscalls.new_mount("sysfs", {}, _SAFE | ATTR_RDONLY))
+    dev = syscalls.new_mount("tmpfs", {"mode": "755", "size": "65536k"}, ATTR_NOSUID | ATTR_NOEXEC)
+    previous = os.umask(0)
+    try:
+        for name, (major, minor) in _NODES.items():
+            os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=dev)
+        for name, target in _LINKS.items():
+            os.symlink(target, name, dir_fd=dev)
+        os.symlink("pts/ptmx", "ptmx", dir_fd=dev)
+        for name in ("pts", "shm", "mqueue"):
+            os.mkdir(name, 0o755, dir_fd=dev)
+    finally:
+        os.umask(previous)
+    _attach(root, "dev", dev)
+    pts = {"newinstance": "", "ptmxmode": "0666", "mode": "0620", "gid": "5"}
+    _attach(root, "dev/pts", syscalls.new_mount("devpts", pts, ATTR_NOSUID | ATTR_NOEXEC))
+    _attach(root, "dev/shm", syscalls.new_mount("tmpfs", {"mode": "1777", "size": "65536k"}, _SAFE))
+    try:
+        queue = syscalls.new_mount("mqueue", {}, _SAFE)
+    except OSError as error:
+        if error.errno != errno.ENODEV:  # a kernel without POSIX message queues
+            raise
+    else:
+        _attach(root, "dev/mqueue", queue)
+
+
+def mount_cgroups(root: int, view: CgroupView) -> None:
+    """/sys/fs/cgroup, read-only, as seen from the container's own cgroup namespace."""
+    attributes = _SAFE | ATTR_RDONLY
+    if view.unified == "":
+        _attach(root, "sys/fs/cgroup", syscalls.new_mount("cgroup2", {}, attributes))
+        return
+    base = syscalls.new_mount("tmpfs", {"mode": "755", "size": "64k"}, _SAFE)
+    for name, _ in view.v1:
+        os.mkdir(name, 0o755, dir_fd=base)
+    if view.unified:
+        os.mkdir(view.unified, 0o755, dir_fd=base)
+    _attach(root, "sys/fs/cgroup", base, keep=True)
+    for name, controllers in view.v1:
+        mount = syscalls.new_mount("cgroup", dict.fromkeys(controllers, ""), attributes)
+        _attach(root, f"sys/fs/cgroup/{name}", mount)
+    if view.unified:
+        _attach(root, f"sys/fs/cgroup/{view.unified}", syscalls.new_mount("cgroup2", {}, attributes))
+    syscalls.set_mount_attributes(base, ATTR_RDONLY)
+    os.close(base)
+
+
+def mask(root: int, *, masked: Sequence[str] = MASKED, read_only: Sequence[str] = READ_ONLY) -> None:
+    """Hide what tells of or reaches the host; what this kernel does not have needs no hiding."""
+    null = syscalls.openat2(root, "dev/null", os.O_PATH, _OWN)
+    check_null(null)
+    for path in masked:
+        target = _existing(root, path)
+        if target is None:
+            continue
+        if stat.S_ISDIR(os.fstat(target).st_mode):
+            cover = syscalls.new_mount("tmpfs", {"mode": "555", "size": "4k"}, _SAFE | ATTR_RDONLY)
+        else:
+            cover = syscalls.open_tree("", directory=null)
+        syscalls.move_mount(cover, target)
+        os.close(cover)
+        os.close(target)
+    for path in read_only:
+        target = _existing(root, path)
+        if target is not None:
+            cover = syscalls.open_tree("", directory=target, recursive=True)
+            syscalls.set_mount_attributes(cover, ATTR_RDONLY | _SAFE, recursive=True)
+            syscalls.move_mount(cover, target)
+            os.close(cover)
+            os.close(target)
+    os.close(null)
+
+
+def check_null(fd: int) -> None:
+    """Make sure that this really is the null device (CVE-2025-31133: a mask that was something else hid nothing)."""
+    status = os.fstat(fd)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL:
+        raise KernelError("mask the host's files", detail="the container's /dev/null is not the null device")
+
+
+def enter(root: int) -> None:
+    """Make `root` the root of this mount namespace and let go of the old one."""
+    os.fchdir(root)
+    syscalls.pivot_root(".", ".")
+    syscalls.unmount(".", syscalls.MNT_DETACH)
+    os.chdir("/")
+    os.close(root)
+
+
+def open_inside(path: str, flags: int, *, root: int | None = None) -> int:
+    """Open a path of the container, following its symlinks but no magic ones (/proc/self/fd/7)."""
+    base = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if root is None else root
+    try:
+        return syscalls.openat2(base, path, flags, _IN_ROOT)
+    finally:
+        if root is None:
+            os.close(base)
+
+
+def make_directories(root: int, path: str) -> int:
+    """Open a directory of the container (O_PATH), making those that are missing."""
+    current = os.dup(root)
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise InvalidError(f"{path!r} has a '..' in it", hint="give the path without it")
+    for index in range(len(parts)):
+        prefix = "/".join(parts[: index + 1])
+        try:
+            following = syscalls.openat2(root, prefix, os.O_PATH | os.O_DIRECTORY, _IN_ROOT)
+        except FileNotFoundError:
+            fresh = syscalls.openat2(current, ".", os.O_RDONLY | os.O_DIRECTORY, _IN_ROOT)
+            os.mkdir(parts[index], 0o755, dir_fd=fresh)
+            os.close(fresh)
+            following = syscalls.openat2(root, prefix, os.O_PATH | os.O_DIRECTORY, _IN_ROOT)
+        os.close(current)
+        current = following
+    return current
+
+
+def _attach(root: int, path: str, mount: int, *, keep: bool = False) -> None:
+    """Attach one of the engine's own mounts; its mount point may not be a symlink of the image's."""
+    try:
+        target = syscalls.openat2(root, path, os.O_PATH | os.O_DIRECTORY, _OWN)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise InvalidError(f"The image's /{path} is not a plain directory", detail="its container is unsafe") from error
+        if error.errno != errno.ENOENT:
+            raise
+        target = make_directories(root, path)
+    syscalls.move_mount(mount, target)
+    os.close(target)
+    if not keep:
+        os.close(mount)
+
+
+def _bind(root: int, bind: Bind) -> None:
+    try:
+        mount = syscalls.open_tree(bind.source, recursive=True)
+    except OSError as error:
+        raise InvalidError.from_os(f"{bind.source} cannot be shown in the container", error, path=bind.source) from error
+    if bind.read_only:
+        syscalls.set_mount_attributes(mount, ATTR_RDONLY, recursive=True)
+    directory, _, name = bind.target.rstrip("/").rpartition("/")
+    if not name or bind.target[0] != "/" or bind.target.split("/")[1] in ("proc", "sys", "dev"):
+        raise InvalidError(
+            f"Nothing can be bound to {bind.target!r}", hint="an absolute path that is not /, nor in /proc, /sys or /dev"
+        )
+    if stat.S_ISDIR(os.fstat(mount).st_mode):
+        target = make_directories(root, bind.target)
+    else:
+        parent = make_directories(root, directory)
+        try:
+            real = syscalls.openat2(parent, ".", os.O_RDONLY | os.O_DIRECTORY, _IN_ROOT)
+            try:
+                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=real))
+            except FileExistsError:
+                pass
+            finally:
+                os.close(real)
+        finally:
+            os.close(parent)
+        target = syscalls.openat2(root, bind.target, os.O_PATH, _IN_ROOT)
+    syscalls.move_mount(mount, target)
+    os.close(target)
+    os.close(mount)
+
+
+def _existing(root: int, path: str) -> int | None:
+    try:
+        return syscalls.openat2(root, path, os.O_PATH, _OWN)
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -1,0 +1,266 @@
+"""The first process of a container: it builds the sandbox, starts the program, forwards signals, records the end.
+
+It is a clone of the shim, born in the new namespaces and in the container's v2 cgroup. Messages to the shim are JSON on
+one socket: {"ready"} when the sandbox stands, an {"error"}, or {"exec"} with the number of an exec that failed. The
+shim's "go" comes when limits, network and record are in place; its end of file means that the shim is dead, and then
+there is nothing to start. The socket's own end of file, after "ready", means that the program has been exec'ed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from runtime.errors import InvalidError, PytopError
+from runtime.kernel import syscalls
+from runtime.native import accounts, rootfs
+from runtime.native.journal import STREAMS
+from runtime.native.record import Record
+
+NAMESPACES = (
+    syscalls.CLONE_NEWNS
+    | syscalls.CLONE_NEWPID
+    | syscalls.CLONE_NEWNET
+    | syscalls.CLONE_NEWIPC
+    | syscalls.CLONE_NEWUTS
+)
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+_LINGER_STEP = 0.002
+_MESSAGE = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that init needs to know. `tasks` are the v1 files by which it enters its cgroups."""
+
+    record: Record
+    layout: rootfs.Layout
+    live: Path
+    tasks: tuple[Path, ...]
+    cgroups: rootfs.CgroupView
+    confine: Callable[[], None]  # capabilities, no_new_privs, seccomp
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """What init keeps of the host: its own ends of the pipes, the exit file, the shim's lock, the run directory."""
+
+    hold: dict[str, int]
+    write: dict[str, int]
+    exit: int
+    lock: int
+    live: int
+
+
+def main(plan: Plan, channel: socket.socket) -> NoReturn:
+    """Run as pid 1 of the container."""
+    code = 1
+    try:
+        code = _main(plan, channel)
+    except PytopError as error:
+        _tell(channel, error={"kind": type(error).__name__, **_words(error)})
+    except OSError as error:
+        said = PytopError.from_os("set up the container", error)
+        said.detail = str(error)
+        _tell(channel, error={"kind": "KernelError", **_words(said)})
+    finally:
+        os._exit(code & 0xFF)
+
+
+def _main(plan: Plan, channel: socket.socket) -> int:
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    syscalls.set_name("pytop-init")
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    _close_others(channel.fileno())
+    ends = _open_ends(plan)
+    os.setsid()
+    root = rootfs.mount_root(plan.layout)
+    for path in plan.tasks:
+        _enter_cgroup(path)
+    syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+    rootfs.mount_cgroups(root, plan.cgroups)
+    rootfs.mask(root)
+    spec = plan.record.spec
+    if spec.workdir:
+        os.close(rootfs.make_directories(root, spec.workdir))
+    rootfs.enter(root)
+    socket.sethostname(spec.hostname or plan.record.id[:12])
+    user = accounts.resolve(spec.user)
+    for fd in ends.write.values():
+        os.fchown(fd, user.uid, user.gid)
+    syscalls.new_session_keyring()
+    plan.confine()
+    if channel.recv(16) != b"go":
+        return 1
+    child = _fork_program(plan, user, ends, channel)
+    _tell(channel, ready=child)
+    channel.close()
+    for fd in ends.write.values():
+        os.close(fd)
+    return _look_after(child, ends)
+
+
+def _close_others(keep: int) -> None:
+    """Let go of everything of the shim's, above all its lock, which would outlive it here."""
+    syscalls.close_range(3, keep - 1)
+    syscalls.close_range(keep + 1)
+
+
+def _open_ends(plan: Plan) -> _Ends:
+    live = plan.live
+    hold = {s: os.open(live / s, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC) for s in STREAMS}
+    return _Ends(
+        hold=hold,
+        write={s: os.open(live / s, os.O_WRONLY | os.O_CLOEXEC) for s in STREAMS},
+        exit=os.open(live / "exit", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600),
+        lock=os.open(live / "shim.lock", os.O_RDWR | os.O_CLOEXEC),
+        live=os.open(live, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
+    )
+
+
+def _enter_cgroup(tasks: Path) -> None:
+    """Move this process by itself and alone: unlike cgroup.procs, that waits for no RCU grace period."""
+    fd = os.open(tasks, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"0")
+    finally:
+        os.close(fd)
+
+
+# -- the program
+
+
+def _fork_program(plan: Plan, user: accounts.User, ends: _Ends, channel: socket.socket) -> int:
+    try:
+        child = os.fork()
+    except OSError as error:
+        raise InvalidError.from_os("start the program", error, hint="Its pids limit may leave no room for it") from error
+    if child:
+        return child
+    code = NOT_FOUND
+    try:
+        _exec(plan, user, ends, channel)
+    except OSError as error:
+        code = NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
+        _tell(channel, exec=error.errno, words=str(error.strerror), code=code)
+    finally:
+        os._exit(code)
+
+
+def _exec(plan: Plan, user: accounts.User, ends: _Ends, channel: socket.socket) -> NoReturn:
+    spec = plan.record.spec
+    os.setsid()
+    null = rootfs.open_inside("/dev/null", os.O_RDONLY)
+    for number, fd in enumerate((null, ends.write["stdout"], ends.write["stderr"])):
+        os.dup2(fd, number)
+    _close_others(channel.fileno())
+    os.umask(0o022)
+    os.setgroups(user.groups)
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    _change_directory(spec.workdir or "/")
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    env = {"PATH": PATH, "HOSTNAME": spec.hostname or plan.record.id[:12], "HOME": user.home, **spec.env}
+    os.execvpe(spec.command[0], list(spec.command), env)
+
+
+def _change_directory(path: str) -> None:
+    """Into the working directory, by descriptor, and checked to be inside (CVE-2024-21626)."""
+    fd = rootfs.open_inside(path, os.O_PATH | os.O_DIRECTORY)
+    os.fchdir(fd)
+    os.close(fd)
+    if not os.getcwd().startswith("/"):
+        raise OSError(errno.EPERM, "the working directory is outside the container")
+
+
+# -- its end
+
+
+def _look_after(child: int, ends: _Ends) -> int:
+    """Forward signals and reap until the program has ended; then record it and see the output off."""
+    watched = signal.valid_signals()
+    while True:
+        number = signal.sigwaitinfo(watched).si_signo
+        if number != signal.SIGCHLD:
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
+            continue
+        code = _reap(child)
+        if code is not None:
+            break
+    os.write(ends.exit, f"{code} {time.time_ns()}\n".encode())
+    with suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+    _linger(ends)
+    return code
+
+
+def _reap(child: int) -> int | None:
+    """Reap whatever has ended; the exit status of `child` if it is among it."""
+    code = None
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            if pid == child:
+                code = os.waitstatus_to_exitcode(status)
+    return code if code is None or code >= 0 else 128 - code
+
+
+def _linger(ends: _Ends) -> None:
+    """Stay until the output is in the log; save it when no shim is there to log it. Our end would empty the pipes."""
+    while any(_waiting(fd) for fd in ends.hold.values()):
+        try:
+            fcntl.flock(ends.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LINGER_STEP)
+            continue
+        for stream, fd in ends.hold.items():
+            size = _waiting(fd)
+            if size:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                saved = os.open(f"{stream}.rest", flags, 0o600, dir_fd=ends.live)
+                os.write(saved, os.read(fd, size))
+                os.close(saved)
+
+
+def _waiting(fd: int) -> int:
+    """Bytes in a pipe."""
+    return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0])
+
+
+# -- words for the shim
+
+
+def _tell(channel: socket.socket, **message: Any) -> None:
+    with suppress(OSError):
+        channel.send(json.dumps(message).encode()[:_MESSAGE])
+
+
+def _words(error: PytopError) -> dict[str, Any]:
+    return {
+        "title": error.title,
+        "detail": error.detail,
+        "hint": error.hint,
+        "path": error.path,
+        "errno": error.errno,
+    }
