@@ -1,0 +1,264 @@
+"""Making, filling, freezing, killing and removing cgroups; v1, v2 and hybrid side by side.
+
+A path such as "pytop-containers/abc" is made in every v1 hierarchy and in the unified tree. On v2 the controllers
+are enabled on the way down; processes live in leaves only. Source: the kernel's cgroup-v2.rst and cgroup-v1/.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime.errors import ConflictError, DeniedError, KernelError, NotFoundError, PytopError
+from runtime.kernel import files
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.kernel.files import ROOT_HINT
+
+WANTED = ("cpu", "cpuset", "memory", "io", "pids")
+FREEZE_WITHIN = 5.0  # seconds; freezing is asynchronous
+EMPTY_WITHIN = 5.0
+
+
+def create(hierarchies: Hierarchies, path: str) -> Cgroup:
+    """Make a cgroup in every hierarchy of this host; one that is there already is used.
+
+    Raises `DeniedError` or `KernelError` when a directory cannot be made; what was made is removed again.
+    """
+    v1: dict[str, Path] = {}
+    made: list[Path] = []
+    unified: Path | None = None
+    controllers: frozenset[str] = frozenset()
+    try:
+        for name, mount in hierarchies.v1.items():
+            v1[name] = mount.path / path
+            _make(mount.path, path, made)
+            if name == "cpuset":
+                _inherit_cpuset(mount.path, path)
+        if hierarchies.unified is not None:
+            base = hierarchies.unified.path
+            unified = base / path
+            _enable_down(base, path, made)
+            controllers = frozenset(files.read(unified / "cgroup.controllers").split())
+    except PytopError:
+        for directory in reversed(made):
+            _rmdir(directory)
+        raise
+    return Cgroup(v1, unified, controllers)
+
+
+def _make(base: Path, path: str, made: list[Path]) -> None:
+    directory = base
+    for part in Path(path).parts:
+        directory = directory / part
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            kind = DeniedError if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else KernelError
+            hint = ROOT_HINT if kind is DeniedError else ""
+            raise kind.from_os("make a cgroup", error, path=str(directory), hint=hint) from error
+        made.append(directory)
+
+
+def _inherit_cpuset(base: Path, path: str) -> None:
+    """A new v1 cpuset is empty and takes no process until it has CPUs and memory nodes."""
+    directory = base
+    for part in Path(path).parts:
+        parent, directory = directory, directory / part
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if not files.read(directory / name):
+                files.write(directory / name, files.read(parent / name))
+
+
+def _enable_down(base: Path, path: str, made: list[Path]) -> None:
+    """Make the directories of the unified tree, enabling in each parent what its own parent gives."""
+    directory = base
+    for part in Path(path).parts:
+        offered = files.look(directory / "cgroup.controllers")
+        enabled = files.look(directory / "cgroup.subtree_control")
+        if isinstance(offered, str) and isinstance(enabled, str):
+            for name in WANTED:
+                if name in offered.split() and name not in enabled.split():
+                    try:
+                        files.write(directory / "cgroup.subtree_control", f"+{name}")
+                    except (KernelError, DeniedError):
+                        continue  # EBUSY or not ours: that controller is not available below
+        _make(directory, part, made)
+        directory = directory / part
+
+
+def attach(cgroup: Cgroup, pid: int) -> None:
+    """Move a process (all its threads) into the cgroup in every hierarchy."""
+    for directory in _directories(cgroup):
+        files.write(directory / "cgroup.procs", str(pid))
+
+
+def _directories(cgroup: Cgroup) -> tuple[Path, ...]:
+    """Each directory once: v1 controllers that are mounted together share one."""
+    found = dict.fromkeys(cgroup.v1.values())
+    if cgroup.unified is not None:
+        found[cgroup.unified] = None
+    return tuple(found)
+
+
+def _tree(directory: Path) -> Iterator[Path]:
+    """The directory and all below it, deepest first."""
+    for top, _, _ in os.walk(directory, topdown=False, onerror=None):
+        yield Path(top)
+
+
+def _main(cgroup: Cgroup) -> Path | None:
+    """The directory that knows the members: the unified one, else any of v1."""
+    if cgroup.unified is not None:
+        return cgroup.unified
+    return cgroup.v1.get("freezer") or next(iter(cgroup.v1.values()), None)
+
+
+def pids(cgroup: Cgroup) -> list[int]:
+    """Every process in the cgroup and below it, in any hierarchy; empty when it is gone."""
+    found: set[int] = set()
+    for top in _directories(cgroup):
+        for directory in _tree(top):
+            text = files.look(directory / "cgroup.procs")
+            if isinstance(text, str):
+                found.update(int(word) for word in text.split())
+    return sorted(found - {0})
+
+
+def is_empty(cgroup: Cgroup) -> bool:
+    """No process is left in it (zombies that nobody has waited for do not count on v2)."""
+    return not pids(cgroup)
+
+
+def freeze(cgroup: Cgroup) -> None:
+    """Stop every process where it stands and wait until the kernel says so."""
+    _set_frozen(cgroup, True)
+
+
+def thaw(cgroup: Cgroup) -> None:
+    """Let them go on."""
+    _set_frozen(cgroup, False)
+
+
+def is_frozen(cgroup: Cgroup) -> bool:
+    """Whether the kernel has finished freezing it."""
+    if cgroup.unified is not None:
+        events = files.look(cgroup.unified / "cgroup.events")
+        if isinstance(events, str) and "frozen" in events:
+            if "frozen 1" in events.splitlines():
+                return True
+            if "freezer" not in cgroup.v1:
+                return False
+    if "freezer" in cgroup.v1:
+        return files.look(cgroup.v1["freezer"] / "freezer.state") == "FROZEN"
+    return False
+
+
+def _set_frozen(cgroup: Cgroup, frozen: bool) -> None:
+    if cgroup.unified is not None and (cgroup.unified / "cgroup.freeze").exists():
+        files.write(cgroup.unified / "cgroup.freeze", "1" if frozen else "0")
+    elif "freezer" in cgroup.v1:
+        files.write(cgroup.v1["freezer"] / "freezer.state", "FROZEN" if frozen else "THAWED")
+    else:
+        raise KernelError(
+            "freeze a container", detail="this host has no freezer", hint="cgroup v2 or v1's freezer is needed"
+        )
+    if not frozen and "freezer" in cgroup.v1 and files.look(cgroup.v1["freezer"] / "freezer.state") != "THAWED":
+        files.write(cgroup.v1["freezer"] / "freezer.state", "THAWED")
+    deadline = time.monotonic() + FREEZE_WITHIN
+    pause = 0.0005
+    while is_frozen(cgroup) is not frozen:
+        if time.monotonic() > deadline:
+            raise KernelError(
+                "freeze a container" if frozen else "thaw a container",
+                detail=f"the kernel has not finished within {FREEZE_WITHIN:.0f} s",
+                hint="A process may be stuck in the kernel (state D)",
+                path=str(_main(cgroup)),
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+def signal_all(cgroup: Cgroup, number: int) -> None:
+    """Send a signal to every process in it; those that end meanwhile are fine."""
+    for pid in pids(cgroup):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+        except PermissionError as error:
+            raise DeniedError.from_os(f"signal process {pid}", error, hint=ROOT_HINT) from error
+
+
+def kill_all(cgroup: Cgroup) -> None:
+    """SIGKILL for everything in it, also what it forks meanwhile, also when it is frozen. Returns when it is empty.
+
+    v2 has cgroup.kill; on v1 it is frozen, signalled and thawed.
+    """
+    if cgroup.unified is not None and (cgroup.unified / "cgroup.kill").exists():
+        files.write(cgroup.unified / "cgroup.kill", "1")
+    deadline = time.monotonic() + EMPTY_WITHIN
+    pause = 0.001
+    while not is_empty(cgroup):
+        if "freezer" in cgroup.v1 and not (cgroup.unified is not None and cgroup.unified.is_dir()):
+            files.write(cgroup.v1["freezer"] / "freezer.state", "FROZEN")
+            signal_all(cgroup, signal.SIGKILL)
+            files.write(cgroup.v1["freezer"] / "freezer.state", "THAWED")
+        else:
+            signal_all(cgroup, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise KernelError(
+                "kill every process of a container",
+                detail=f"{len(pids(cgroup))} are left after {EMPTY_WITHIN:.0f} s",
+                hint="A process may be stuck in the kernel (state D), or nobody waits for it",
+                path=str(_main(cgroup)),
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+def remove(cgroup: Cgroup) -> None:
+    """Remove it and what is below it from every hierarchy; gone already is fine.
+
+    Raises `ConflictError` when processes are left in it: they are not killed here.
+    """
+    for top in _directories(cgroup):
+        deadline = time.monotonic() + 1.0
+        pause = 0.001
+        while top.is_dir():
+            for directory in _tree(top):
+                _rmdir(directory)
+            if not top.is_dir():
+                break
+            if time.monotonic() > deadline:
+                raise ConflictError(
+                    "remove a cgroup", detail=f"{len(pids(cgroup))} processes are left in it", path=str(top)
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+
+
+def _rmdir(directory: Path) -> None:
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise DeniedError.from_os("remove a cgroup", error, path=str(directory), hint=ROOT_HINT) from error
+
+
+def exists(cgroup: Cgroup) -> bool:
+    """Whether any of its directories is there."""
+    return any(directory.is_dir() for directory in _directories(cgroup))
+
+
+def require(cgroup: Cgroup) -> None:
+    """Raise `NotFoundError` when the cgroup is gone."""
+    if not exists(cgroup):
+        raise NotFoundError("look at a container's cgroup", detail="it is gone", path=str(_main(cgroup)))

@@ -1,0 +1,64 @@
+"""Reading and writing kernel files whole: one system call each, and every error with its path.
+
+A buffered write reports EINVAL or EBUSY at the implicit close, where it is easily lost; `os.write` reports it at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from runtime.errors import DeniedError, KernelError, NotFoundError
+from runtime.model import Missing
+
+ROOT_HINT = "Run as root, or ask for the cgroup to be delegated to you"
+
+
+def read(path: Path) -> str:
+    """The text of a kernel file, stripped. Raises `NotFoundError`, `DeniedError` or `KernelError`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            chunks = []
+            while chunk := os.read(descriptor, 65536):
+                chunks.append(chunk)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _wrapped(f"read {path.name}", error, path) from error
+    return b"".join(chunks).decode(errors="surrogateescape").strip()
+
+
+def look(path: Path) -> str | Missing:
+    """The text of a kernel file, or why it is not there."""
+    try:
+        return read(path)
+    except NotFoundError as error:
+        if error.errno == errno.ENODEV or not path.parent.is_dir():
+            return Missing.GONE
+        return Missing.UNSUPPORTED
+    except DeniedError:
+        return Missing.DENIED
+    except KernelError:
+        return Missing.UNSUPPORTED
+
+
+def write(path: Path, text: str) -> None:
+    """Write in one call. Raises `NotFoundError`, `DeniedError` or `KernelError` with the path and the errno."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _wrapped(f"write '{text}' to {path.name}", error, path) from error
+
+
+def _wrapped(title: str, error: OSError, path: Path) -> NotFoundError | DeniedError | KernelError:
+    if error.errno in (errno.ENOENT, errno.ENODEV, errno.ESRCH):
+        return NotFoundError.from_os(title, error, path=str(path))
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DeniedError.from_os(title, error, path=str(path), hint=ROOT_HINT)
+    return KernelError.from_os(title, error, path=str(path))
