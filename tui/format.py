@@ -1,0 +1,83 @@
+"""Values as short text: cores, bytes, rates, shares, ages; and names from outside made safe to draw.
+
+Plain ASCII, free of Textual. Numbers are rounded to what an eye can use, so that a cell's text changes seldom.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+
+from rich.cells import cell_len, set_cell_size
+
+GAP = "-"  # a value that is missing; the screen has a glyph of its own for it
+_UNITS = "BKMGTPE"
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Me", "Mn"})
+
+
+def cores(value: float) -> str:
+    """CPU in cores: "0.03", "1.53", "12.5", "128"."""
+    if value < 9.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def size(value: float) -> str:
+    """Bytes in binary multiples with three digits at most: "512B", "1.5M", "120G"."""
+    value = max(0.0, value)
+    unit = 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value /= 1024
+        unit += 1
+    digits = 1 if unit and value < 9.95 else 0
+    return f"{value:.{digits}f}{_UNITS[unit]}"
+
+
+def rate(value: float) -> str:
+    """Bytes per second like `size`; less than one byte is a plain 0."""
+    return "0" if value < 1 else size(value)
+
+
+def share(value: float) -> str:
+    """A share of one in percent: "45%"; something that is less than one percent is "<1%"."""
+    if 0 < value < 0.005:
+        return "<1%"
+    return f"{value * 100:.0f}%"
+
+
+def count(value: float) -> str:
+    """A whole number; from 10,000 on in thousands: "12k"."""
+    return f"{value:.0f}" if value < 10_000 else f"{value / 1000:.0f}k"
+
+
+def age(seconds: float) -> str:
+    """A time span in its largest unit: "42s", "7m", "5h", "12d"."""
+    for limit, unit, letter in ((60, 1, "s"), (3600, 60, "m"), (86_400, 3600, "h")):
+        if seconds < limit:
+            return f"{max(0.0, seconds) // unit:.0f}{letter}"
+    return f"{seconds // 86_400:.0f}d"
+
+
+def seconds(value: float) -> str:
+    """An interval: "0.5 s", "1 s"."""
+    return f"{value:g} s"
+
+
+@lru_cache(4096)
+def clean(text: str) -> str:
+    """Make text from outside safe on one line of a screen.
+
+    Control characters, line breaks, marks without a width and characters that turn the direction of writing each become
+    one visible replacement.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNSAFE else c for c in text)
+
+
+def fit(text: str, width: int, *, right: bool = False, more: str = "\N{HORIZONTAL ELLIPSIS}") -> str:
+    """Exactly `width` terminal cells: filled up with spaces, or cut with `more` to say so."""
+    have = len(text) if text.isascii() else cell_len(text)
+    if have > width:
+        return set_cell_size(text, width - 1) + more if width > 0 else ""
+    return " " * (width - have) + text if right else text + " " * (width - have)
