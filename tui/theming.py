@@ -1,0 +1,33 @@
+"""Makes Textual themes of the project's colour themes, and names the variables that style sheets may use.
+
+Every role of `themes.schema.ROLES` is a variable: `$use`, `$throttled`, `$critical`, `$good`, `$limit`, `$muted`, `$cursor`
+and `$cursor-text`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from textual.theme import Theme as TextualTheme
+
+from themes.schema import ROLES, Theme
+
+FALLBACK: Mapping[str, str] = dict.fromkeys(ROLES, "$foreground") | {"cursor": "$primary", "cursor-text": "$background"}
+
+
+def textual_theme(theme: Theme) -> TextualTheme:
+    """The same colours for Textual; its own cursors and selections follow ours."""
+    roles = theme.roles
+    variables = {
+        **roles,
+        "block-cursor-background": roles["cursor"],
+        "block-cursor-foreground": roles["cursor-text"],
+        "footer-key-foreground": theme.base["accent"],
+        "footer-background": theme.base["panel"],
+        "border": theme.base["primary"],
+        "border-blurred": roles["muted"],
+        "text-muted": roles["muted"],
+        "scrollbar": roles["muted"],
+        "scrollbar-background": theme.base["surface"],
+    }
+    return TextualTheme(name=theme.name, dark=theme.dark, ansi=theme.ansi, variables=variables, **theme.base)
