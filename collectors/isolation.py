@@ -1,0 +1,208 @@
+"""How one container is kept apart from the host: namespaces, capabilities, seccomp, mounts, id maps.
+
+Read from /proc of its init; what the kernel does not let us see is `Missing.DENIED`, never guessed. Sources:
+namespaces(7), capabilities(7), proc_pid_status(5), proc_pid_mountinfo(5), user_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from runtime.errors import NotFoundError
+from runtime.kernel import capability, cgroupfs
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.kernel.procfs import NAMESPACES
+from runtime.model import Missing
+
+PROC = Path("/proc")
+SECCOMP = {"0": "off", "1": "strict", "2": "filter"}
+SETS = {
+    "effective": "CapEff",
+    "permitted": "CapPrm",
+    "inheritable": "CapInh",
+    "bounding": "CapBnd",
+    "ambient": "CapAmb",
+}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """One namespace: its inode, and whether the host's own processes are in it."""
+
+    name: str
+    inode: int | Missing
+    shared: bool | Missing
+
+
+@dataclass(frozen=True, slots=True)
+class MountPoint:
+    """One mount in the container's mount namespace; `options` are the mount's own and the file system's."""
+
+    target: str
+    source: str
+    fstype: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """`count` ids from `inside` are ids from `outside` on the host."""
+
+    inside: int
+    outside: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """Everything that keeps a container apart; `seccomp` is "off", "strict" or "filter (N)".
+
+    `capabilities` has the sets effective, permitted, inheritable, bounding and ambient; names without CAP_.
+    `apparmor` is the label and mode of the security module in force, UNSUPPORTED when there is none.
+    """
+
+    namespaces: tuple[Namespace, ...]
+    cgroup: Cgroup
+    capabilities: Mapping[str, tuple[str, ...]] | Missing
+    no_new_privs: bool | Missing
+    seccomp: str | Missing
+    mounts: tuple[MountPoint, ...] | Missing
+    uid_map: tuple[IdRange, ...] | Missing
+    gid_map: tuple[IdRange, ...] | Missing
+    apparmor: str | Missing
+
+
+def isolation(pid: int, *, proc: Path = PROC, hierarchies: Hierarchies | None = None) -> Isolation:
+    """Look at the container whose init is `pid`. Raises `NotFoundError` when that is gone."""
+    home = proc / str(pid)
+    if not home.exists():
+        raise NotFoundError(f"look at the isolation of process {pid}", detail="it has ended")
+    status = _read(home / "status", parse_status)
+    return Isolation(
+        namespaces=namespaces(pid, proc=proc),
+        cgroup=cgroupfs.locate(cgroupfs.detect() if hierarchies is None else hierarchies, pid, proc=proc),
+        capabilities=status if isinstance(status, Missing) else _capabilities(status),
+        no_new_privs=status if isinstance(status, Missing) else _no_new_privs(status),
+        seccomp=status if isinstance(status, Missing) else _seccomp(status),
+        mounts=_read(home / "mountinfo", parse_mounts),
+        uid_map=_read(home / "uid_map", parse_id_map),
+        gid_map=_read(home / "gid_map", parse_id_map),
+        apparmor=_label(home),
+    )
+
+
+def namespaces(pid: int, *, proc: Path = PROC) -> tuple[Namespace, ...]:
+    """Each kind of namespace that this kernel has, and whether process 1 (or, where hidden, we) are in the same one."""
+    found: list[Namespace] = []
+    for name in NAMESPACES:
+        inode = _inode(proc / str(pid) / "ns" / name)
+        if inode is Missing.UNSUPPORTED:
+            continue
+        host = _inode(proc / "1" / "ns" / name)
+        if isinstance(host, Missing):
+            host = _inode(proc / "self" / "ns" / name)
+        unknown = next((value for value in (inode, host) if isinstance(value, Missing)), None)
+        found.append(Namespace(name, inode, inode == host if unknown is None else unknown))
+    return tuple(found)
+
+
+def _inode(link: Path) -> int | Missing:
+    try:
+        target = os.readlink(link)
+        return int(target[target.index("[") + 1 : -1])
+    except (OSError, ValueError) as error:
+        return _why(error)
+
+
+def _why(error: Exception) -> Missing:
+    if isinstance(error, PermissionError):
+        return Missing.DENIED
+    return Missing.GONE if isinstance(error, ProcessLookupError) else Missing.UNSUPPORTED
+
+
+def _read(path: Path, parse: Callable[[str], T]) -> T | Missing:
+    try:
+        return parse(path.read_text(errors="replace"))
+    except OSError as error:
+        return _why(error)
+
+
+def parse_status(text: str) -> dict[str, str]:
+    """/proc/<pid>/status, by name."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _capabilities(status: Mapping[str, str]) -> Mapping[str, tuple[str, ...]] | Missing:
+    try:
+        return {name: capability_names(int(status[key], 16)) for name, key in SETS.items() if key in status}
+    except ValueError:
+        return Missing.UNSUPPORTED
+
+
+def capability_names(bits: int) -> tuple[str, ...]:
+    """Names of the bits that are set; one that is newer than this program is "CAP_<number>"."""
+    known = len(capability.NAMES)
+    set_bits = (bit for bit in range(bits.bit_length()) if bits >> bit & 1)
+    return tuple(capability.NAMES[bit] if bit < known else f"CAP_{bit}" for bit in set_bits)
+
+
+def _no_new_privs(status: Mapping[str, str]) -> bool | Missing:
+    return status["NoNewPrivs"] == "1" if "NoNewPrivs" in status else Missing.UNSUPPORTED
+
+
+def _seccomp(status: Mapping[str, str]) -> str | Missing:
+    mode = status.get("Seccomp")
+    if mode is None:
+        return Missing.UNSUPPORTED
+    filters = status.get("Seccomp_filters", "")
+    word = SECCOMP.get(mode, mode)
+    return f"{word} ({filters})" if word == "filter" and filters else word
+
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+def _plain(text: str) -> str:
+    return _ESCAPE.sub(lambda match: chr(int(match.group(1), 8)), text)
+
+
+def parse_mounts(text: str) -> tuple[MountPoint, ...]:
+    """/proc/<pid>/mountinfo. A bind mount's source is followed by the part of the file system that it shows."""
+    found: list[MountPoint] = []
+    for line in text.splitlines():
+        left, dash, right = line.partition(" - ")
+        ours, theirs = left.split(" "), right.split(" ")
+        if not dash or len(ours) < 6 or len(theirs) < 3:
+            continue
+        root = _plain(ours[3])
+        source = _plain(theirs[1]) + ("" if root == "/" else f"[{root}]")
+        options = dict.fromkeys((ours[5] + "," + theirs[2]).split(","))
+        if "ro" in options and ours[5].split(",")[0] == "ro":
+            options.pop("rw", None)  # the file system is writable, this mount of it is not
+        found.append(MountPoint(_plain(ours[4]), source, theirs[0], tuple(options)))
+    return tuple(found)
+
+
+def parse_id_map(text: str) -> tuple[IdRange, ...]:
+    """/proc/<pid>/uid_map or gid_map; lines that are not three numbers are left out."""
+    rows = (line.split() for line in text.splitlines())
+    return tuple(
+        IdRange(*(int(word) for word in row)) for row in rows if len(row) == 3 and all(map(str.isdecimal, row))
+    )
+
+
+def _label(home: Path) -> str | Missing:
+    """The security module's label; the kernel answers EINVAL where none is in force."""
+    for path in (home / "attr/apparmor/current", home / "attr/current"):
+        label = _read(path, lambda text: text.strip("\0\n "))
+        if label is Missing.DENIED or (isinstance(label, str) and label):
+            return label
+    return Missing.UNSUPPORTED

@@ -1,0 +1,166 @@
+"""Every process of one container, seen from the host: found by its cgroup and by its PID namespace.
+
+The cgroup finds what runs in deeper namespaces, the namespace finds what left the cgroup. Each is used only where it is
+the container's own: a container with the host's PID namespace is known by its cgroup alone. Sources: proc_pid_stat(5),
+proc_pid_status(5), pid_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from collectors.tracked import own_part
+from runtime.errors import NotFoundError
+from runtime.kernel import cgroupfs
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+
+PROC = Path("/proc")
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+MOST_COMMAND = 4096  # bytes of a command line that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process.
+
+    Attributes:
+        pid, ppid: numbers on the host.
+        inner_pid: its number inside the container, None when it has none there (the host's namespace counts as one).
+        user: user id as seen inside; "root" for 0, the number for others, because names differ inside.
+        state: the letter of proc_pid_stat(5): R, S, D, Z, T...
+        cpu_time_s: user and system time since it started.
+        rss: bytes of memory that are its own or shared, in RAM.
+    """
+
+    pid: int
+    inner_pid: int | None
+    ppid: int
+    user: str
+    state: str
+    cpu_time_s: float
+    rss: int
+    threads: int
+    command: str
+
+
+def processes(pid: int, *, proc: Path = PROC, hierarchies: Hierarchies | None = None) -> tuple[Process, ...]:
+    """All processes of the container whose init is `pid`, by pid. Raises `NotFoundError` when that is gone."""
+    if hierarchies is None:
+        hierarchies = cgroupfs.detect()
+    cgroup = own_part(cgroupfs.locate(hierarchies, pid, proc=proc), hierarchies)
+    init = _status(pid, proc)
+    depth = len(init.get("NSpid", "0").split()) - 1
+    uid_map = _uid_map(pid, proc)
+    pids = _in_cgroup(cgroup, hierarchies) | _in_namespace(pid, proc) | {pid}
+    found = (_read(one, proc, depth, uid_map) for one in sorted(pids))
+    result = tuple(process for process in found if process is not None)
+    if not result:
+        raise NotFoundError(f"list the processes of process {pid}", detail="it has ended")
+    return result
+
+
+def _in_cgroup(cgroup: Cgroup, hierarchies: Hierarchies) -> set[int]:
+    """Members of the container's own cgroup and those below. A hierarchy's root is nobody's own."""
+    directory = cgroup.unified
+    if directory is None:
+        own = (
+            path
+            for name, path in cgroup.v1.items()
+            if name in hierarchies.v1 and path != hierarchies.v1[name].path and not _holds(path, os.getpid())
+        )
+        directory = next(own, None)
+    if directory is None or _holds(directory, os.getpid()):
+        return set()
+    pids: set[int] = set()
+    for folder, _, _ in os.walk(directory):
+        pids |= _members(Path(folder))
+    return pids
+
+
+def _holds(directory: Path, pid: int) -> bool:
+    """Whether a process is in a cgroup. One that holds ourselves is a session's or a service's, not a container's."""
+    return pid in _members(directory)
+
+
+def _members(directory: Path) -> set[int]:
+    try:
+        return {int(word) for word in (directory / "cgroup.procs").read_text().split()}
+    except (OSError, ValueError):
+        return set()
+
+
+def _in_namespace(pid: int, proc: Path) -> set[int]:
+    """Processes in the same PID namespace, if it is not ours."""
+    namespace = _pid_namespace(pid, proc)
+    if namespace is None or namespace == _pid_namespace("self", proc):
+        return set()
+    numbers = (int(entry) for entry in os.listdir(proc) if entry.isdecimal())
+    return {number for number in numbers if _pid_namespace(number, proc) == namespace}
+
+
+def _pid_namespace(pid: int | str, proc: Path) -> str | None:
+    try:
+        return os.readlink(proc / str(pid) / "ns" / "pid")
+    except OSError:
+        return None
+
+
+def _status(pid: int, proc: Path) -> dict[str, str]:
+    """/proc/<pid>/status; empty when the process is gone."""
+    try:
+        text = (proc / str(pid) / "status").read_text(errors="replace")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _uid_map(pid: int, proc: Path) -> list[tuple[int, int, int]]:
+    """(inside, outside, count) of a process's user namespace; empty when it cannot be read."""
+    try:
+        lines = (proc / str(pid) / "uid_map").read_text().splitlines()
+        return [(int(a), int(b), int(c)) for a, b, c in (line.split() for line in lines)]
+    except (OSError, ValueError):
+        return []
+
+
+def _inner_user(uid: str, uid_map: Iterable[tuple[int, int, int]]) -> str:
+    if not uid.isdecimal():
+        return "?"
+    number = int(uid)
+    for inside, outside, count in uid_map:
+        if outside <= number < outside + count:
+            number = number - outside + inside
+            break
+    return "root" if number == 0 else str(number)
+
+
+def _read(pid: int, proc: Path, depth: int, uid_map: list[tuple[int, int, int]]) -> Process | None:
+    """One process; None when it ended meanwhile."""
+    status = _status(pid, proc)
+    try:
+        stat = (proc / str(pid) / "stat").read_text(errors="replace")
+        arguments = (proc / str(pid) / "cmdline").read_bytes()[:MOST_COMMAND]
+    except OSError:
+        return None
+    name = stat[stat.find("(") + 1 : stat.rfind(")")]
+    fields = stat[stat.rfind(")") + 1 :].split()
+    if len(fields) < 22:
+        return None
+    command = arguments.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+    inner = status.get("NSpid", "").split()
+    return Process(
+        pid=pid,
+        inner_pid=int(inner[depth]) if len(inner) > depth else None,
+        ppid=int(fields[1]),
+        user=_inner_user(next(iter(status.get("Uid", "").split()), ""), uid_map),
+        state=fields[0],
+        cpu_time_s=(int(fields[11]) + int(fields[12])) / TICKS,
+        rss=int(fields[21]) * PAGE,
+        threads=int(fields[17]),
+        command=command or f"[{name}]",
+    )
