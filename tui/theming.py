@@ -1,7 +1,7 @@
 """Makes Textual themes of the project's colour themes, and names the variables that style sheets may use.
 
-Every role of `themes.schema.ROLES` is a variable: `$use`, `$throttled`, `$critical`, `$good`, `$limit`, `$muted`, `$cursor`
-and `$cursor-text`.
+Every role of `themes.schema.ROLES` is a variable: `$use`, `$throttled`, `$critical`, `$good`, `$limit`, `$muted`,
+`$cursor` and `$cursor-text`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,32 @@ FALLBACK: Mapping[str, str] = dict.fromkeys(ROLES, "$foreground") | {"cursor": "
 
 def textual_theme(theme: Theme) -> TextualTheme:
     """The same colours for Textual; its own cursors and selections follow ours."""
-    roles = theme.roles
+    roles, base = theme.roles, theme.base
     variables = {
         **roles,
         "block-cursor-background": roles["cursor"],
         "block-cursor-foreground": roles["cursor-text"],
-        "footer-key-foreground": theme.base["accent"],
-        "footer-background": theme.base["panel"],
-        "border": theme.base["primary"],
+        "footer-key-foreground": base["accent"],
+        "footer-background": base["panel"],
+        "border": base["primary"],
         "border-blurred": roles["muted"],
         "text-muted": roles["muted"],
         "scrollbar": roles["muted"],
-        "scrollbar-background": theme.base["surface"],
+        "scrollbar-background": base["surface"],
     }
-    return TextualTheme(name=theme.name, dark=theme.dark, ansi=theme.ansi, variables=variables, **theme.base)
+    return TextualTheme(
+        name=theme.name,
+        dark=theme.dark,
+        ansi=theme.ansi,
+        variables=variables,
+        primary=base["primary"],
+        secondary=base["secondary"],
+        warning=base["warning"],
+        error=base["error"],
+        success=base["success"],
+        accent=base["accent"],
+        foreground=base["foreground"],
+        background=base["background"],
+        surface=base["surface"],
+        panel=base["panel"],
+    )

@@ -1,0 +1,54 @@
+"""The signs that the list is drawn with: one set for terminals of today, one of plain ASCII.
+
+Every state has a sign of its own, so that nothing depends on colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from runtime.model import State
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """Signs of one cell each.
+
+    Attributes:
+        gap: a value that is missing.
+        more: the end of text that was cut.
+        cursor: before the selected row.
+        rising, falling: the direction of the sorting.
+        dot: between the parts of a line.
+        trend: from nothing used to all that the limit allows.
+        states: by state.
+    """
+
+    gap: str
+    more: str
+    cursor: str
+    rising: str
+    falling: str
+    dot: str
+    trend: str
+    states: Mapping[State, str]
+
+
+def _states(signs: str) -> Mapping[State, str]:
+    return dict(zip(State, signs, strict=True))
+
+
+# created running paused restarting stopping removing exited dead unknown
+UNICODE = Glyphs("–", "…", "▌", "▲", "▼", "·", "▁▂▃▄▅▆▇█", _states("◌●◫↻▽✕○✖?"))
+ASCII = Glyphs("-", "~", ">", "^", "v", "|", "_.:-=+*#", _states("+*=@vxoX?"))
+
+
+def trend(values: Sequence[float | None], scale: float, width: int, glyphs: Glyphs) -> str:
+    """The last `width` values against a fixed scale, the newest on the right; a gap is a space."""
+    steps = len(glyphs.trend)
+    cells = [
+        " " if value is None else glyphs.trend[min(steps - 1, max(0, int(value / scale * steps)))]
+        for value in values[-width:]
+    ]
+    return "".join(cells).rjust(width)

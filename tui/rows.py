@@ -1,0 +1,193 @@
+"""From containers and their use to the lines of the table: which columns fit, what each row says. Pure.
+
+A row is one text in one colour: the terminal gets few bytes, and a row whose text has not changed costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from rich.cells import cell_len
+
+from collectors.frame import Usage
+from collectors.history import History
+from runtime.model import Container, ContainerRef, Missing, State, Unlimited
+from tui import format as fmt
+from tui.fields import FIELDS, Field
+from tui.glyphs import Glyphs, trend
+
+TREND: Final = "trend"
+DEFAULT: Final = (
+    *("state", "name", "image", "engine", "cpu", "cpu_limit", "cpu_share", TREND, "throttled_share", "waiting"),
+    *("memory", "memory_limit", "memory_share", "oom_kills", "net_rx", "net_tx", "io_read", "io_write"),
+    *("pids", "pids_limit", "pressure", "up", "addresses"),
+)
+KNOWN: Final = frozenset({*FIELDS, TREND})
+_NARROW = 72  # below this many cells the least widths hold
+_LEAST = {"state": 1, "name": 10}
+_TREND_WIDTH, _TREND_MOST, _TREND_RANK = 8, 20, 5
+_MARK = 1  # the cell before each row that shows which one is selected
+MUCH_THROTTLED = 0.25  # of its periods
+NEARLY_FULL = 0.95  # of its memory limit, without the cache that can go
+
+
+class Kind(Enum):
+    """Which colour a row has; the value names the table's component class."""
+
+    NORMAL = "row"
+    THROTTLED = "throttled"
+    CRITICAL = "critical"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; `field` is None for the trend. `gap` cells are before it."""
+
+    id: str
+    width: int
+    gap: int
+    field: Field | None
+
+    @property
+    def right(self) -> bool:
+        return self.field is not None and self.field.align == "right" and self.gap > 0
+
+    @property
+    def title(self) -> str:
+        if self.field is None:
+            return "cpu trend"
+        return self.field.title if self.gap else f"/{self.field.title}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One container as it is drawn."""
+
+    ref: ContainerRef
+    text: str
+    kind: Kind
+
+
+def columns(width: int, wanted: Sequence[str], containers: Collection[Container]) -> tuple[Column, ...]:
+    """The wanted columns that fit in `width` cells, the most important ones first, and what is left over given out."""
+    narrow = width < _NARROW
+    least = {id: (_LEAST.get(id) if narrow else None) or _width(id) for id in wanted}
+    left = width - _MARK
+    chosen: set[str] = set()
+    for id in sorted(wanted, key=_rank):
+        need = least[id] + (_gap(id) if chosen else 0)
+        if chosen and need > left:
+            break
+        chosen.add(id)
+        left -= need
+    widths = {id: least[id] for id in wanted if id in chosen}
+    for id in ("state", "name", "image", "addresses", "group", "engine", TREND):
+        if id in widths and left > 0:
+            more = min(left, max(0, _most(id, containers) - widths[id]))
+            if id == "state" and narrow and more < _width("state") - least["state"]:
+                continue  # a word cut short says less than its sign alone
+            widths[id] += more
+            left -= more
+    first = next(iter(widths), "")
+    return tuple(Column(id, w, 0 if id == first else _gap(id), FIELDS.get(id)) for id, w in widths.items())
+
+
+def head(layout: Sequence[Column], sort: str, falling: bool, glyphs: Glyphs) -> str:
+    """The line of titles, with an arrow at the column that the rows are sorted by."""
+    parts = [" " * _MARK]
+    for column in layout:
+        title = column.title
+        if column.id == sort:
+            arrow = glyphs.falling if falling else glyphs.rising
+            title = title[: max(0, column.width - 1)] + arrow
+        parts.append(" " * column.gap + fmt.fit(title, column.width, right=column.right, more=""))
+    return "".join(parts)
+
+
+def row(container: Container, usage: Usage | None, layout: Sequence[Column], history: History, glyphs: Glyphs) -> Row:
+    """What one container says in these columns; without the mark of selection."""
+    parts = []
+    for column in layout:
+        parts.append(" " * column.gap)
+        if column.field is None:
+            parts.append(_trend(container.ref, usage, column.width, history, glyphs))
+        else:
+            parts.append(_cell(column, column.field, container, usage, glyphs))
+    return Row(container.ref, "".join(parts), kind(container, usage))
+
+
+def kind(container: Container, usage: Usage | None) -> Kind:
+    """How a row stands out."""
+    if container.state is State.UNKNOWN:
+        return Kind.UNKNOWN
+    if not container.state.live:
+        return Kind.STOPPED
+    if container.state is State.PAUSED:
+        return Kind.PAUSED
+    if usage is None:
+        return Kind.NORMAL
+    if isinstance(usage.working_set, int) and isinstance(usage.memory_limit, int):
+        if usage.working_set >= NEARLY_FULL * usage.memory_limit:
+            return Kind.CRITICAL
+    if not isinstance(usage.throttled_share, Missing) and usage.throttled_share >= MUCH_THROTTLED:
+        return Kind.THROTTLED
+    return Kind.NORMAL
+
+
+def at(layout: Sequence[Column], x: int) -> str | None:
+    """The id of the column that is drawn at cell `x`."""
+    end = _MARK
+    for column in layout:
+        end += column.gap + column.width
+        if x < end:
+            return column.id
+    return None
+
+
+def _cell(column: Column, field: Field, container: Container, usage: Usage | None, glyphs: Glyphs) -> str:
+    value = field.extract(container, usage)
+    text = glyphs.gap if isinstance(value, Missing) else field.format(value)
+    if field.id == "state":
+        sign = glyphs.states[container.state]
+        text = sign if column.width < _width("state") else f"{sign} {text}"
+    elif not column.gap and column.id.endswith("_limit"):
+        text = f"/{text}"
+    return fmt.fit(text, column.width, right=column.right, more=glyphs.more)
+
+
+def _trend(ref: ContainerRef, usage: Usage | None, width: int, history: History, glyphs: Glyphs) -> str:
+    """CPU of the last sweeps against the limit, or against the whole machine where there is none."""
+    if usage is None:
+        return " " * width
+    limit = usage.cpu_limit
+    if isinstance(limit, Missing | Unlimited):
+        limit = history.latest.host.ncpu if history.latest is not None else 1
+    return trend(history.series(ref, "cpu").values, limit, width, glyphs)
+
+
+def _rank(id: str) -> int:
+    return _TREND_RANK if id == TREND else FIELDS[id].rank
+
+
+def _width(id: str) -> int:
+    return _TREND_WIDTH if id == TREND else FIELDS[id].width
+
+
+def _gap(id: str) -> int:
+    return 0 if id.endswith("_limit") else 1
+
+
+def _most(id: str, containers: Collection[Container]) -> int:
+    """The cells that a column can use: as many as its longest text, up to its most."""
+    if id == TREND:
+        return _TREND_MOST
+    field = FIELDS[id]
+    sign = 2 if id == "state" else 0
+    longest = max((cell_len(field.format(field.extract(c, None))) for c in containers), default=0)
+    return min(field.most, longest + sign)
