@@ -1,1 +1,24 @@
-"""Limits as the kernel holds them: read, check, change, read back."""
+"""Limits as the kernel holds them: read, review, change, read back.
+
+`change` is the one way in which this project writes a limit of a live container; `verify` judges a change that an
+engine's daemon made. Both judge by the kernel.
+"""
+
+from runtime.limits.live import RawFile, change, check, raw, read, recent, verify
+from runtime.limits.review import Finding, HostFacts, RecentUse, Severity, host_facts, review
+
+__all__ = [
+    "Finding",
+    "HostFacts",
+    "RawFile",
+    "RecentUse",
+    "Severity",
+    "change",
+    "check",
+    "host_facts",
+    "raw",
+    "read",
+    "recent",
+    "review",
+    "verify",
+]

@@ -1,7 +1,7 @@
 """CPU bandwidth and weight. v1: cpu.cfs_quota_us, cpu.cfs_period_us, cpu.shares; v2: cpu.max, cpu.weight.
 
-Quota and period are in microseconds: at least 1 ms of quota, a period of 1 ms to 1 s. A burst must not exceed the quota, so it
-is lowered first. While cpu.idle is 1 the weight cannot be changed. Source: sched-bwc.rst, cgroup-v2.rst.
+Quota and period are in microseconds: at least 1 ms of quota, a period of 1 ms to 1 s. A burst must not exceed the
+quota, so it is lowered first. While cpu.idle is 1 the weight cannot be changed. Source: sched-bwc.rst, cgroup-v2.rst.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Memory and swap. v1: limit_in_bytes, memsw, soft_limit; v2: memory.max, memory.high, memory.low, memory.swap.max.
 
 v1's memsw is memory plus swap and must never be below the memory limit: raising goes memsw first, lowering limit first.
-v1 refuses a limit below what is in use (EBUSY); v2 takes it and kills, so `unreclaimable` is looked at before.
+v1 refuses a limit below what is in use (EBUSY); v2 takes it and kills, so what is in use is looked at before.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _v1(path: Path) -> Value:
 
 
 def use(cgroup: Cgroup) -> tuple[int, int] | None:
-    """(bytes in use, bytes of these that cannot be reclaimed by dropping file cache); None when unknown."""
+    """(bytes in use, bytes of these in file cache that can be dropped); None when unknown."""
     where = cgroup.where("memory")
     if where is None:
         return None
@@ -65,7 +65,7 @@ def use(cgroup: Cgroup) -> tuple[int, int] | None:
         name, _, value = line.partition(" ")
         if name in (f"{prefix}inactive_file", f"{prefix}active_file") and value.isdigit():
             cache += int(value)
-    return current, max(0, current - cache)
+    return current, cache
 
 
 def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:

@@ -120,12 +120,11 @@ def human_bytes(value: int) -> str:
     """Bytes to read, not to write back: "1.5 GiB"."""
     if value < 1024:
         return f"{value} B"
-    size = float(value)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
+    size, units = value / 1024, ["KiB", "MiB", "GiB", "TiB"]
+    while size >= 1023.95 and len(units) > 1:
         size /= 1024
-        if size < 1023.95:
-            break
-    return f"{size:.1f} {unit}"
+        del units[0]
+    return f"{size:.1f} {units[0]}"
 
 
 def format_value(name: LimitName, value: float | int | str | Unlimited) -> str:

@@ -1,0 +1,189 @@
+"""What a change would do, in words, before it is made. Pure: the host's facts and the recent use are handed in.
+
+A finding of severity REFUSE means harm or a request that this machine cannot fulfil; nothing may be written then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from runtime.kernel import files
+from runtime.limits.units import cpuset_numbers, format_cpus, human_bytes
+from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
+
+LEAST_CPUS: Final = 0.01
+LEAST_MEMORY: Final = 6 * 1024 * 1024
+TIGHT: Final = 1.1  # a memory limit of less than this many times the use leaves no room
+
+
+class Severity(StrEnum):
+    """How much a finding weighs."""
+
+    INFO = "info"
+    WARNING = "warning"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence about one limit of a change."""
+
+    name: LimitName
+    severity: Severity
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the machine has: CPUs that are online, memory nodes, bytes, and the largest number of processes."""
+
+    ncpu: int
+    cpus: str
+    mems: str
+    memory_total: int
+    swap_total: int
+    pid_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecentUse:
+    """What a container used: CPU in cores (mean of the last minute), bytes, tasks. None where it is not known."""
+
+    cpu: float | None = None
+    memory: int | None = None
+    anon: int | None = None
+    file: int | None = None
+    pids: int | None = None
+
+    @property
+    def unreclaimable(self) -> int | None:
+        """Bytes that cannot be freed by dropping file cache."""
+        if self.memory is None or self.file is None:
+            return self.anon
+        return max(0, self.memory - self.file)
+
+
+def host_facts() -> HostFacts:
+    """Read the machine's facts from /sys and /proc."""
+    meminfo: dict[str, int] = {}
+    for line in files.read(Path("/proc/meminfo")).splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if words and words[0].isdigit():
+            meminfo[name] = int(words[0]) * 1024
+    cpus, mems = files.look(Path("/sys/devices/system/cpu/online")), files.look(Path("/sys/devices/system/node/online"))
+    pid_max = files.look(Path("/proc/sys/kernel/pid_max"))
+    ncpu = os.cpu_count() or 1
+    return HostFacts(
+        ncpu=ncpu,
+        cpus=cpus if isinstance(cpus, str) and cpus else f"0-{ncpu - 1}" if ncpu > 1 else "0",
+        mems=mems if isinstance(mems, str) and mems else "0",
+        memory_total=meminfo.get("MemTotal", 0),
+        swap_total=meminfo.get("SwapTotal", 0),
+        pid_max=int(pid_max) if isinstance(pid_max, str) and pid_max.isdigit() else 32768,
+    )
+
+
+def review(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse | None) -> tuple[Finding, ...]:
+    """Every finding about a change, worst first."""
+    seen = use or RecentUse()
+    found = [
+        *_cpu(change, host, seen),
+        *_cpuset(change, host),
+        *_memory(change, current, host, seen),
+        *_pids(change, host, seen),
+    ]
+    order = (Severity.REFUSE, Severity.WARNING, Severity.INFO)
+    return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
+
+
+def _cpu(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Finding]:
+    cpus, name = change.cpus, LimitName.CPUS
+    if isinstance(cpus, float | int):
+        cores = f"{format_cpus(cpus)} core{'' if cpus == 1 else 's'}"
+        if cpus < LEAST_CPUS:
+            yield Finding(name, Severity.REFUSE, f"{cores}: less than {LEAST_CPUS} of a core would stop it for good")
+        elif cpus > host.ncpu:
+            yield Finding(name, Severity.WARNING, f"{cores}: this machine has {host.ncpu}, so it limits nothing")
+        elif use.cpu is not None and use.cpu > cpus * 1.05:
+            how = "most of the time" if use.cpu > 2 * cpus else "at times"
+            text = f"{cores}: it used {use.cpu:.1f} in the last minute, so it will be throttled {how}"
+            yield Finding(name, Severity.WARNING, text)
+        elif use.cpu is not None:
+            yield Finding(name, Severity.INFO, f"{cores}: it used {use.cpu:.2f} in the last minute")
+    elif isinstance(cpus, Unlimited):
+        yield Finding(name, Severity.INFO, f"no CPU limit: it may use all {host.ncpu} cores")
+
+
+def _cpuset(change: LimitChange, host: HostFacts) -> Iterator[Finding]:
+    for name, value, there in (
+        (LimitName.CPUSET_CPUS, change.cpuset_cpus, host.cpus),
+        (LimitName.CPUSET_MEMS, change.cpuset_mems, host.mems),
+    ):
+        if isinstance(value, str):
+            unknown = cpuset_numbers(value) - cpuset_numbers(there)
+            what = "CPUs" if name is LimitName.CPUSET_CPUS else "memory nodes"
+            if unknown:
+                yield Finding(name, Severity.REFUSE, f"{value}: this machine has the {what} {there}")
+            elif name is LimitName.CPUSET_CPUS:
+                count = len(cpuset_numbers(value))
+                yield Finding(name, Severity.INFO, f"CPUs {value}: it runs on {count} of {host.ncpu}")
+
+
+def _memory(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse) -> Iterator[Finding]:
+    memory, name = change.memory, LimitName.MEMORY
+    if isinstance(memory, int):
+        size = human_bytes(memory)
+        if memory < LEAST_MEMORY:
+            yield Finding(name, Severity.REFUSE, f"{size}: less than {human_bytes(LEAST_MEMORY)} kills most programs")
+        elif use.unreclaimable is not None and use.memory is not None and memory < use.unreclaimable:
+            text = (
+                f"{size}: it uses {human_bytes(use.memory)}, and {human_bytes(use.unreclaimable)} of it cannot be "
+                "reclaimed; the kernel would kill it"
+            )
+            yield Finding(name, Severity.REFUSE, text)
+        elif memory > host.memory_total:
+            total = human_bytes(host.memory_total)
+            yield Finding(name, Severity.WARNING, f"{size}: this machine has {total}, so it limits nothing")
+        elif use.memory is not None and memory < use.memory:
+            text = f"{size}: it uses {human_bytes(use.memory)}, so file cache will be dropped at once"
+            yield Finding(name, Severity.WARNING, text)
+        elif use.memory is not None and memory < TIGHT * use.memory:
+            yield Finding(
+                name, Severity.WARNING, f"{size}: it uses {human_bytes(use.memory)}, which leaves little room"
+            )
+    high = change.memory_high
+    if isinstance(high, int) and use.unreclaimable is not None and high < use.unreclaimable:
+        text = f"{human_bytes(high)}: it holds {human_bytes(use.unreclaimable)}, so it will be slowed down all the time"
+        yield Finding(LimitName.MEMORY_HIGH, Severity.WARNING, text)
+    reservation, limit = change.memory_reservation, memory if memory is not None else current.memory
+    if isinstance(reservation, int) and isinstance(limit, int) and reservation > limit:
+        text = f"{human_bytes(reservation)}: more than the memory limit of {human_bytes(limit)}"
+        yield Finding(LimitName.MEMORY_RESERVATION, Severity.REFUSE, text)
+    if isinstance(change.swap, int) and change.swap > 0 and host.swap_total == 0:
+        yield Finding(LimitName.SWAP, Severity.INFO, "this machine has no swap, so it changes nothing now")
+
+
+def _pids(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Finding]:
+    pids, name = change.pids, LimitName.PIDS
+    if isinstance(pids, int):
+        if pids < 1:
+            yield Finding(name, Severity.REFUSE, f"{pids}: at least 1")
+        elif pids > host.pid_max:
+            yield Finding(name, Severity.WARNING, f"{pids}: the kernel allows {host.pid_max}, so it limits nothing")
+        elif use.pids is not None and pids < use.pids:
+            text = f"{pids}: it has {use.pids} tasks; they stay, and nothing new can be started"
+            yield Finding(name, Severity.WARNING, text)
+
+
+def unsupported(change: LimitChange, current: Limits) -> Iterator[tuple[LimitName, Missing]]:
+    """The limits of a change that the kernel does not offer here, with the reason."""
+    for name, _ in change.items():
+        held = current.get(name)
+        if isinstance(held, Missing):
+            yield name, held

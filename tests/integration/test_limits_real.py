@@ -1,0 +1,208 @@
+"""Limits on a real cgroup of our own: written in order, read back, refused, rolled back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from runtime import limits
+from runtime.errors import NotFoundError, RefusedError, UnsupportedError
+from runtime.kernel import cgroupfs, cgroups, files
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits import live
+from runtime.limits.plan import Write
+from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Missing, Unlimited, Verdict
+from tests.conftest import missing, need_root
+
+MB = 1024 * 1024
+REF = ContainerRef("test", "0" * 64)
+EATER = "import sys,time; held=bytearray(b'x')*(48<<20); print('ready', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Cgroup]:
+    need_root("embedded")
+    hierarchies = cgroupfs.detect()
+    if hierarchies.mode is cgroupfs.Mode.NONE:
+        missing("embedded", "no cgroups are mounted")
+    name = f"pytop-test-{os.getpid()}"
+    top = cgroups.create(hierarchies, name)
+    made = cgroups.create(hierarchies, f"{name}/one")
+    yield made
+    cgroups.kill_all(made)
+    cgroups.remove(top)
+
+
+@pytest.fixture
+def eater(cgroup: Cgroup) -> Iterator[subprocess.Popen[str]]:
+    """A process of the cgroup that holds 48 MiB."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.stdin.readline(); {EATER}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    cgroups.attach(cgroup, process.pid)
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        (LimitChange(cpus=0.5), LimitChange(cpus=UNLIMITED)),
+        (LimitChange(cpus=1.25, cpu_shares=512), LimitChange(cpus=UNLIMITED, cpu_shares=1024)),
+        (LimitChange(cpuset_cpus="0"), LimitChange(cpuset_cpus=UNLIMITED)),
+        (LimitChange(memory=64 * MB), LimitChange(memory=UNLIMITED)),
+        (LimitChange(memory_reservation=32 * MB), LimitChange(memory_reservation=UNLIMITED)),
+        (LimitChange(pids=100), LimitChange(pids=UNLIMITED)),
+        (
+            LimitChange(cpus=0.2, memory=64 * MB, pids=50, cpuset_cpus="0"),
+            LimitChange(cpus=2.0, memory=128 * MB, pids=60),
+        ),
+    ],
+)
+def test_each_limit_is_set_and_lifted_again(cgroup: Cgroup, change: LimitChange, again: LimitChange) -> None:
+    for wanted in (change, again):
+        outcome = limits.change(REF, cgroup, wanted)
+        assert outcome.ok, outcome
+        held = limits.read(cgroup)
+        for name, value in wanted.items():
+            if isinstance(value, Unlimited) and name is LimitName.CPUSET_CPUS:
+                assert held.cpuset_cpus == limits.host_facts().cpus
+            else:
+                assert held.get(name) == value
+
+
+def test_the_file_itself_holds_the_quota(cgroup: Cgroup) -> None:
+    limits.change(REF, cgroup, LimitChange(cpus=0.2))
+    where = cgroup.where("cpu")
+    assert where is not None
+    if where[1] == 1:
+        assert files.read(where[0] / "cpu.cfs_quota_us") == "20000"
+    else:
+        assert files.read(where[0] / "cpu.max") == "20000 100000"
+
+
+def test_memory_is_raised_and_lowered_with_swap_beside_it(cgroup: Cgroup) -> None:
+    if isinstance(limits.read(cgroup).swap, Missing):
+        pytest.skip("this kernel does not account for swap")
+    for memory, swap in ((64 * MB, 0), (256 * MB, 64 * MB), (32 * MB, 32 * MB)):
+        assert limits.change(REF, cgroup, LimitChange(memory=memory, swap=swap)).ok
+        held = limits.read(cgroup)
+        assert (held.memory, held.swap) == (memory, swap)
+    assert limits.change(REF, cgroup, LimitChange(memory=UNLIMITED, swap=UNLIMITED)).ok
+    assert limits.read(cgroup).memory is UNLIMITED
+
+
+def test_an_odd_number_of_bytes_is_rounded_and_said_so(cgroup: Cgroup) -> None:
+    outcome = limits.change(REF, cgroup, LimitChange(memory=64 * MB + 1))
+    assert outcome.ok
+    assert outcome.fields[0].verdict is Verdict.ROUNDED
+    assert outcome.fields[0].kernel == 64 * MB
+
+
+def test_memory_below_use_is_refused_with_the_figures(cgroup: Cgroup, eater: subprocess.Popen[str]) -> None:
+    with pytest.raises(RefusedError, match=r"16\.0 MiB: it uses .* MiB of it cannot be reclaimed") as caught:
+        limits.change(REF, cgroup, LimitChange(memory=16 * MB))
+    assert "Nothing was changed" in str(caught.value)
+    assert limits.read(cgroup).memory is UNLIMITED
+    assert eater.poll() is None
+
+
+def test_a_cpu_that_is_not_there_is_refused(cgroup: Cgroup) -> None:
+    before = limits.read(cgroup)
+    with pytest.raises(RefusedError, match="this machine has the CPUs"):
+        limits.change(REF, cgroup, LimitChange(cpuset_cpus="0,999", pids=10))
+    assert limits.read(cgroup) == before
+
+
+def test_a_limit_that_the_kernel_does_not_offer_is_unsupported(cgroup: Cgroup) -> None:
+    if limits.read(cgroup).memory_high is not Missing.UNSUPPORTED:
+        pytest.skip("this kernel has memory.high")
+    with pytest.raises(UnsupportedError):
+        limits.change(REF, cgroup, LimitChange(memory_high=64 * MB))
+
+
+def test_a_vanished_cgroup_is_not_found(cgroup: Cgroup) -> None:
+    cgroups.remove(cgroup)
+    with pytest.raises(NotFoundError):
+        limits.change(REF, cgroup, LimitChange(cpus=1.0))
+
+
+def test_what_was_written_is_taken_back_when_a_later_write_fails(
+    cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits.change(REF, cgroup, LimitChange(pids=77))
+    real = live.plan
+
+    def with_a_bad_end(where: Cgroup, change: LimitChange) -> list[Write]:
+        writes = real(where, change)
+        *_, last = writes
+        return [*writes[:-1], Write(last.name, last.path, "nonsense", last.undo)]
+
+    monkeypatch.setattr(live, "plan", with_a_bad_end)
+    outcome = limits.change(REF, cgroup, LimitChange(pids=10, cpus=0.5))
+    assert not outcome.ok
+    verdicts = {field.name: field.verdict for field in outcome.fields}
+    assert verdicts == {LimitName.PIDS: Verdict.ROLLED_BACK, LimitName.CPUS: Verdict.FAILED}
+    assert limits.read(cgroup).pids == 77
+    assert limits.read(cgroup).cpus is UNLIMITED
+
+
+def test_a_quota_below_the_burst_lowers_the_burst_first(cgroup: Cgroup) -> None:
+    where = cgroup.where("cpu")
+    assert where is not None
+    directory, version = where
+    burst = directory / ("cpu.max.burst" if version == 2 else "cpu.cfs_burst_us")
+    if not burst.exists():
+        pytest.skip("this kernel has no CPU burst")
+    limits.change(REF, cgroup, LimitChange(cpus=1.0))
+    files.write(burst, "80000")
+    assert limits.change(REF, cgroup, LimitChange(cpus=0.3)).ok
+    assert files.read(burst) == "30000"
+
+
+def test_a_quota_really_throttles(cgroup: Cgroup) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        cgroups.attach(cgroup, process.pid)
+        limits.change(REF, cgroup, LimitChange(cpus=0.2))
+        start, before = time.monotonic(), os.times().children_user
+        assert before >= 0
+        used = _cpu_seconds(process.pid)
+        time.sleep(1.5)
+        share = (_cpu_seconds(process.pid) - used) / (time.monotonic() - start)
+        assert share < 0.35
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _cpu_seconds(pid: int) -> float:
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_every_process_is_killed_also_when_it_is_frozen(cgroup: Cgroup, eater: subprocess.Popen[str]) -> None:
+    cgroups.freeze(cgroup)
+    assert cgroups.is_frozen(cgroup)
+    files_before = limits.raw(cgroup)
+    assert any(entry.path.endswith("pids.max") for entry in files_before)
+    cgroups.signal_all(cgroup, 9)
+    cgroups.thaw(cgroup)
+    assert eater.wait(timeout=5) == -9
+    cgroups.kill_all(cgroup)
+    assert cgroups.is_empty(cgroup)
