@@ -106,8 +106,8 @@ def recent(cgroup: Cgroup) -> RecentUse:
     return RecentUse(memory=held[0] if held else None, file=held[1] if held else None, pids=pids.current(cgroup))
 
 
-def check(cgroup: Cgroup, change: LimitChange, before: Limits) -> None:
-    """Raise what forbids a change: `UnsupportedError`, `DeniedError` or `RefusedError`. Writes nothing."""
+def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = False) -> None:
+    """Raise what forbids a change: `UnsupportedError`, `DeniedError` or, without `force`, `RefusedError`."""
     for name, why in unsupported(change, before):
         title = f"set {name.value.replace('_', ' ')}"
         if why is Missing.DENIED:
@@ -120,7 +120,7 @@ def check(cgroup: Cgroup, change: LimitChange, before: Limits) -> None:
             hint="`pytop-containers doctor` says what they do offer",
         )
     refusals = [f for f in review(change, before, host_facts(), recent(cgroup)) if f.severity is Severity.REFUSE]
-    if refusals:
+    if refusals and not force:
         raise RefusedError(
             f"set {', '.join(finding.name.value.replace('_', ' ') for finding in refusals)}",
             detail="; ".join(finding.text for finding in refusals),
@@ -138,15 +138,15 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
     ]
 
 
-def change(ref: ContainerRef, cgroup: Cgroup, wanted: LimitChange) -> LimitOutcome:
-    """Change limits of a live cgroup. Blocking, some milliseconds.
+def change(ref: ContainerRef, cgroup: Cgroup, wanted: LimitChange, *, force: bool = False) -> LimitOutcome:
+    """Change limits of a cgroup. Blocking, some milliseconds. `force` does what would be refused as harmful.
 
     Raises before anything is written: `NotFoundError`, `UnsupportedError`, `DeniedError`, `RefusedError`. After the
     first write it returns: if one fails, those before it are taken back, and each field says what became of it.
     """
     cgroups.require(cgroup)
     before = read(cgroup)
-    check(cgroup, wanted, before)
+    check(cgroup, wanted, before, force=force)
     done: list[Write] = []
     failed: tuple[Write, PytopError] | None = None
     for write in plan(cgroup, wanted):
