@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from runtime.errors import InvalidError, PytopError
+from runtime.errors import InvalidError, KernelError, PytopError
 from runtime.kernel import syscalls
-from runtime.native import accounts, rootfs
+from runtime.native import accounts, rootfs, wire
 from runtime.native.journal import STREAMS
 from runtime.native.record import Record
 
@@ -71,11 +71,11 @@ def main(plan: Plan, channel: socket.socket) -> NoReturn:
     try:
         code = _main(plan, channel)
     except PytopError as error:
-        _tell(channel, error={"kind": type(error).__name__, **_words(error)})
+        _tell(channel, error=wire.describe(error))
     except OSError as error:
-        said = PytopError.from_os("set up the container", error)
+        said = KernelError.from_os("set up the container", error)
         said.detail = str(error)
-        _tell(channel, error={"kind": "KernelError", **_words(said)})
+        _tell(channel, error=wire.describe(said))
     finally:
         os._exit(code & 0xFF)
 
@@ -255,12 +255,3 @@ def _tell(channel: socket.socket, **message: Any) -> None:
     with suppress(OSError):
         channel.send(json.dumps(message).encode()[:_MESSAGE])
 
-
-def _words(error: PytopError) -> dict[str, Any]:
-    return {
-        "title": error.title,
-        "detail": error.detail,
-        "hint": error.hint,
-        "path": error.path,
-        "errno": error.errno,
-    }

@@ -1,0 +1,138 @@
+"""The app's side of the zygote: start it when it is not there, ask it for shims.
+
+Its interpreter is executed from a sealed memory file, not from disk: a container that gets hold of an engine
+process's /proc/PID/exe cannot write to it (CVE-2019-5736).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+from contextlib import suppress
+from pathlib import Path
+
+from runtime.errors import KernelError, UnavailableError
+from runtime.native.config import NativeConfig
+from runtime.native.store import lock
+from runtime.native.wire import rebuild
+
+_BACKLOG = 64
+_ANSWER = 65536
+_PATIENCE = 60.0
+_F_ADD_SEALS = 1033
+_ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
+_BOOT = "import sys; sys.path[:0] = {paths!r}; from runtime.native.zygote import main; main(sys.argv[1:])"
+
+
+def ask(config: NativeConfig, operation: str, container_id: str) -> bool:
+    """Have the zygote fork a shim, and wait for its answer.
+
+    Raises what the shim raised. False when the shim died before it answered: then nobody knows how far it came.
+    """
+    with _connect(config) as connection:
+        connection.settimeout(_PATIENCE)
+        try:
+            connection.send(json.dumps({"op": operation, "id": container_id}).encode())
+            data = connection.recv(_ANSWER)
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"start container {container_id[:12]}", detail=f"no answer within {_PATIENCE:.0f} s"
+            ) from error
+        except OSError:
+            return False
+    if not data:
+        return False
+    message = json.loads(data)
+    if "error" in message:
+        raise rebuild(message["error"])
+    return True
+
+
+def quit_zygote(config: NativeConfig) -> None:
+    """End the zygote, if there is one; containers go on."""
+    try:
+        connection = _try(config)
+    except OSError:
+        return
+    with connection, suppress(OSError):
+        connection.send(b'{"op":"quit"}')
+        connection.settimeout(5)
+        connection.recv(1)
+
+
+def _try(config: NativeConfig) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    directory = os.open(config.run, os.O_PATH | os.O_CLOEXEC)
+    try:  # by descriptor: the path of a socket may not be longer than 107 bytes
+        connection.connect(f"/proc/self/fd/{directory}/{config.socket.name}")
+    except OSError:
+        connection.close()
+        raise
+    finally:
+        os.close(directory)
+    return connection
+
+
+def _connect(config: NativeConfig) -> socket.socket:
+    with suppress(FileNotFoundError, ConnectionRefusedError):
+        return _try(config)
+    held = lock(config.run / "zygote.lock")
+    assert held is not None
+    try:
+        with suppress(FileNotFoundError, ConnectionRefusedError):
+            return _try(config)
+        _start(config)
+        return _try(config)
+    except OSError as error:
+        raise KernelError.from_os("start the engine's helper process", error) from error
+    finally:
+        os.close(held)
+
+
+def _start(config: NativeConfig) -> None:
+    config.socket.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    directory = os.open(config.run, os.O_PATH | os.O_CLOEXEC)
+    interpreter = sealed_interpreter()
+    try:
+        listener.bind(f"/proc/self/fd/{directory}/{config.socket.name}")
+        listener.listen(_BACKLOG)
+        root = str(Path(__file__).resolve().parent.parent.parent)
+        paths = [root, *(path for path in sys.path if path.startswith("/") and path != root)]
+        command = [sys.executable, "-I", "-c", _BOOT.format(paths=paths), str(listener.fileno()), config.to_json()]
+        libraries = sysconfig.get_config_var("LIBDIR")  # $ORIGIN means nothing in a memory file
+        subprocess.run(
+            command,
+            executable=f"/proc/self/fd/{interpreter}",
+            pass_fds=(listener.fileno(), interpreter),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            env={"PATH": os.defpath, **({"LD_LIBRARY_PATH": libraries} if libraries else {})},
+            check=True,
+            capture_output=False,
+            timeout=_PATIENCE,
+        )
+    except subprocess.SubprocessError as error:
+        raise UnavailableError("start the engine's helper process", detail=str(error)) from error
+    finally:
+        os.close(directory)
+        os.close(interpreter)
+        listener.close()
+
+
+def sealed_interpreter() -> int:
+    """A copy of this interpreter in memory that nobody can change any more."""
+    memory = os.memfd_create("pytop-python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with Path(sys.executable).resolve().open("rb") as source:
+        remaining = os.fstat(source.fileno()).st_size
+        while remaining > 0:
+            remaining -= os.sendfile(memory, source.fileno(), None, remaining)
+    os.fchmod(memory, 0o555)
+    fcntl.fcntl(memory, _F_ADD_SEALS, _ALL_SEALS)
+    return memory

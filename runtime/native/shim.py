@@ -1,0 +1,304 @@
+"""One process per container that outlives the app: it starts it, logs it, restarts it, and writes down its end.
+
+Forked from the zygote, in a session of its own, it holds the container's shim lock for life. Should it be killed,
+the container goes on: its output waits in the pipes, its init keeps the exit status; the next engine that looks
+has the zygote fork another shim, which takes over (`attach`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from runtime.errors import PytopError
+from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
+from runtime.model import State
+from runtime.native import cell, network, removal, sandbox
+from runtime.native.config import NativeConfig
+from runtime.native.images import host
+from runtime.native.journal import STREAMS, Journal
+from runtime.native.record import Record, parse_policy
+from runtime.native.rootfs import Layout
+from runtime.native.store import Store
+from runtime.native.wire import ProgramError, answer, rebuild
+
+WAKE = signal.SIGUSR1
+"""Tells a shim that waits before a restart to look at its record."""
+_KILLED = 128 + signal.SIGKILL
+_FIRST_PAUSE, _LONGEST_PAUSE, _STEADY = 0.1, 60.0, 10.0
+
+
+def main(config: NativeConfig, request: dict[str, Any], reply: socket.socket, confine: Callable[[], None]) -> NoReturn:
+    """Serve one request of the zygote: {"op": "start" or "attach", "id": ...}; answers with {} or {"error": ...}."""
+    code = 0
+    try:
+        os.setsid()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {WAKE})
+        syscalls.set_name("pytop-shim")
+        shim = Shim(config, str(request["id"]), confine)
+        if request["op"] == "start":
+            shim.start(reply)
+        else:
+            shim.attach(reply)
+    except PytopError as error:
+        code = 1
+        answer(reply, error)
+    finally:
+        os._exit(code)
+
+
+class Shim:
+    """The life of one container, seen from its shim."""
+
+    def __init__(self, config: NativeConfig, container_id: str, confine: Callable[[], None]) -> None:
+        self.config, self.id, self._confine = config, container_id, confine
+        self.store = Store(config)
+        self.hierarchies = cgroupfs.detect()
+        lock = self.store.shim_lock(container_id)
+        assert lock is not None
+        os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
+        self.journal = Journal(config.live(container_id), config.log(container_id))
+        self._child = False
+
+    # -- the two ways to begin
+
+    def start(self, reply: socket.socket) -> None:
+        record = self.store.read(self.id)
+        try:
+            record = self._launch(record)
+        except PytopError as error:
+            self._undo(error)
+            raise
+        answer(reply, None)
+        self._live(record)
+
+    def attach(self, reply: socket.socket) -> None:
+        """Go on where a shim that was killed has left off."""
+        record = self.store.read(self.id)
+        if not (record.state.live or record.state is State.RESTARTING):
+            answer(reply, None)
+            return
+        answer(reply, None)
+        self._live(record)
+
+    # -- starting
+
+    def _launch(self, record: Record) -> Record:
+        config = self.config
+        cell.release(config, self.hierarchies, record)
+        self.journal.drain()
+        cgroup = cgroups.create(self.hierarchies, config.cgroup_of(self.id))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        plan = self._plan(record, cgroup)
+        born_in = None
+        if cgroup.unified is not None:
+            born_in = os.open(cgroup.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        pid = syscalls.clone(sandbox.NAMESPACES, born_in)
+        if pid == 0:
+            ours.close()
+            sandbox.main(plan, theirs)
+        theirs.close()
+        if born_in is not None:
+            os.close(born_in)
+        self._child = True
+        with ours:
+            address = self._equip(record, cgroup, pid)
+            record = self._running(record, pid, address)
+            ours.send(b"go")
+            self._await_exec(ours, record)
+        return record
+
+    def _plan(self, record: Record, cgroup: cgroupfs.Cgroup) -> sandbox.Plan:
+        data = self.config.data(self.id)
+        for name in ("upper", "work", "root"):
+            (data / name).mkdir(mode=0o755, exist_ok=True)
+        image = host.prepare(self.config.state, record)
+        return sandbox.Plan(
+            record=record,
+            layout=Layout(
+                lower=image.lower,
+                upper=data / "upper",
+                work=data / "work",
+                point=data / "root",
+                binds=(*image.binds, *record.spec.binds),
+                read_only=record.spec.read_only,
+            ),
+            live=self.config.live(self.id),
+            tasks=cell.tasks(cgroup),
+            cgroups=cell.view(self.hierarchies),
+            confine=self._confine,
+        )
+
+    def _equip(self, record: Record, cgroup: cgroupfs.Cgroup, pid: int) -> str:
+        cell.apply(record, cgroup)
+        if record.spec.network == "bridge":
+            return network.attach(self.config.bridge, self.config.subnet, self.id, pid).address
+        network.loopback(pid)
+        return ""
+
+    def _running(self, record: Record, pid: int, address: str) -> Record:
+        """Write down who runs before it does: from here on a kill -9 of anything leaves a container, not a leftover."""
+        now = time.time_ns()
+
+        def change(current: Record) -> Record:
+            return replace(
+                current,
+                state=State.RUNNING,
+                pid=pid,
+                pid_start=procfs.start_time(pid),
+                boot_id=procfs.boot_id(),
+                started_ns=now,
+                finished_ns=None,
+                exit_code=None,
+                oom_killed=False,
+                error="",
+                address=address,
+                starting=False,
+                restarts=record.restarts,
+            )
+
+        return self.store.change(self.id, change)
+
+    def _await_exec(self, channel: socket.socket, record: Record) -> None:
+        """Read what init says until the program has been exec'ed; raises what went wrong."""
+        ready = False
+        while data := channel.recv(65536):
+            message = json.loads(data)
+            if "error" in message:
+                raise rebuild(message["error"])
+            if "exec" in message:
+                program = record.spec.command[0]
+                raise ProgramError(program, int(message["exec"]), int(message["code"]))
+            ready = ready or "ready" in message
+        if not ready:
+            raise PytopError("start the container", detail="its init died before the program ran")
+
+    def _undo(self, error: PytopError) -> None:
+        """After a start that failed: nothing runs, and the record says why."""
+        cell.release(self.config, self.hierarchies, self.store.read(self.id))
+        self._reap()
+        code = error.exit_code if isinstance(error, ProgramError) else 128
+
+        def change(current: Record) -> Record:
+            return replace(
+                current.ended(code, now_ns=time.time_ns(), error=str(error)),
+                state=State.CREATED,
+                finished_ns=None,
+            )
+
+        self.store.change(self.id, change)
+
+    # -- living
+
+    def _live(self, record: Record) -> NoReturn:
+        """Log and watch until the container has ended for good."""
+        while True:
+            code = self._watch(record)
+            record, pause = self._ended(record, code)
+            if record.state is not State.RESTARTING:
+                break
+            record = self._restarted(record, pause)
+            if not record.state.live:
+                break
+        self.journal.close()
+        if record.spec.auto_remove:
+            removal.erase(self.store, self.hierarchies, record)
+        os._exit(0)
+
+    def _watch(self, record: Record) -> int:
+        """Pump the output until init has ended; the exit status."""
+        init = open_init(record)
+        if init is not None:
+            poll = select.poll()
+            poll.register(init, select.POLLIN)
+            names = {fd: stream for stream, fd in self.journal.pipes.items()}
+            for fd in names:
+                poll.register(fd, select.POLLIN)
+            while not any(fd == init for fd, _ in self._ready(poll, names)):
+                pass
+            os.close(init)
+        status = self._reap()
+        self.journal.drain()
+        written = read_exit(self.config, self.id)
+        return written if written is not None else status
+
+    def _ready(self, poll: select.poll, names: dict[int, str]) -> list[tuple[int, int]]:
+        events = poll.poll()
+        for fd, _ in events:
+            if fd in names:
+                self.journal.pump(names[fd])
+        return events
+
+    def _reap(self) -> int:
+        """The exit status of our own init; 137 when it is not ours: only SIGKILL ends an init that says nothing."""
+        if not self._child:
+            return _KILLED
+        self._child = False
+        try:
+            _, status = os.wait()
+        except ChildProcessError:
+            return _KILLED
+        code = os.waitstatus_to_exitcode(status)
+        return code if code >= 0 else 128 - code
+
+    def _ended(self, record: Record, code: int) -> tuple[Record, float]:
+        """Clean up and write down the end; with it the pause before the next start, if the policy wants one."""
+        cgroup = cell.find(self.hierarchies, self.config.cgroup_of(self.id))
+        oom = cell.oom_kills(cgroup) > 0
+        cell.release(self.config, self.hierarchies, record)
+        now = time.time_ns()
+        ran = (now - (record.started_ns or now)) / 1e9
+
+        def change(current: Record) -> Record:
+            policy = parse_policy(current.spec.restart_policy)
+            after = current.ended(code, now_ns=now, oom_killed=oom)
+            restarts = 0 if ran >= _STEADY else current.restarts
+            if current.stop_wanted or policy is None or not policy.wants(code, restarts=restarts):
+                return after
+            return replace(after, state=State.RESTARTING, restarts=restarts + 1)
+
+        record = self.store.change(self.id, change)
+        return record, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** max(0, record.restarts - 1))
+
+    def _restarted(self, record: Record, pause: float) -> Record:
+        """Wait and start again, unless somebody asks for the end meanwhile."""
+        signal.sigtimedwait({WAKE}, pause)
+        record = self.store.read(self.id)
+        if record.stop_wanted:
+            return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
+        try:
+            return self._launch(record)
+        except PytopError as error:
+            self._undo(error)
+            return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
+
+
+def open_init(record: Record) -> int | None:
+    """A descriptor of the container's init, None when it is gone (or this is another boot, or another process)."""
+    if record.pid is None or record.boot_id != procfs.boot_id():
+        return None
+    try:
+        fd = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        return None
+    if procfs.start_time(record.pid) != record.pid_start:
+        os.close(fd)
+        return None
+    return fd
+
+
+def read_exit(config: NativeConfig, container_id: str) -> int | None:
+    """The exit status as init has written it, None when it could not."""
+    try:
+        text = (config.live(container_id) / "exit").read_text()
+    except OSError:
+        return None
+    return int(text.split()[0]) if text.endswith("\n") else None
