@@ -9,6 +9,7 @@ from runtime.errors import NotFoundError
 from runtime.kernel.cgroupfs import Hierarchies
 from runtime.model import State
 from runtime.native import cell
+from runtime.native.config import NativeConfig
 from runtime.native.record import Record
 from runtime.native.store import Store
 
@@ -28,3 +29,9 @@ def erase(store: Store, hierarchies: Hierarchies, record: Record) -> None:
     shutil.rmtree(config.data(record.id), ignore_errors=True)
     store.forget(record.id)
     shutil.rmtree(config.live(record.id), ignore_errors=True)
+
+
+def erase_instance(config: NativeConfig) -> None:
+    """Remove the directories of an instance that has no containers any more."""
+    shutil.rmtree(config.state, ignore_errors=True)
+    shutil.rmtree(config.run, ignore_errors=True)

@@ -1,0 +1,277 @@
+"""The verbs of the embedded engine, blocking: what each does to a container, under that container's operation lock."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from runtime import limits
+from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError
+from runtime.kernel import cgroupfs, cgroups
+from runtime.model import (
+    ContainerRef,
+    ContainerSpec,
+    FieldOutcome,
+    LimitChange,
+    LimitOutcome,
+    Missing,
+    State,
+    Verdict,
+)
+from runtime.native import cell, launcher, network, reconcile, removal, shim
+from runtime.native.config import NativeConfig
+from runtime.native.images import host
+from runtime.native.record import KEY, Record, parse_policy
+from runtime.native.store import Store, check_name, lock
+
+_SHIM_PATIENCE = 10.0
+
+
+class Lifecycle:
+    """Blocking verbs; call them in a thread. Every `key` is an id, a name, or the beginning of an id."""
+
+    def __init__(self, config: NativeConfig) -> None:
+        self.config = config
+        self.store = Store(config)
+        self.hierarchies = cgroupfs.detect()
+
+    @contextmanager
+    def _operation(self, key: str) -> Iterator[Record]:
+        """The container's record, while nobody else does anything to it. Takes over from a shim that was killed."""
+        found = self.store.find(key)
+        held = self.store.operation(found.id)
+        assert held is not None
+        try:
+            reconcile.settle(self.store, self.hierarchies, self.store.read(found.id))
+            yield self.store.read(found.id)
+        finally:
+            os.close(held)
+
+    # -- create, start, remove
+
+    def create(self, spec: ContainerSpec) -> Record:
+        checked = check_spec(spec)
+        self.store.prepare()
+
+        def make(container_id: str) -> Record:
+            named = checked if checked.name else replace(checked, name=f"c-{container_id[:12]}")
+            return Record(container_id, named, time.time_ns())
+
+        return self.store.add(make)
+
+    def start(self, key: str) -> None:
+        with self._operation(key) as record:
+            self._start(record)
+
+    def _start(self, record: Record) -> None:
+        if record.state is State.PAUSED:
+            raise ConflictError(f"{record.spec.name} is paused", hint="unpause it")
+        if record.state.live:
+            raise ConflictError(f"{record.spec.name} is running already")
+        if record.state is State.REMOVING:
+            raise ConflictError(f"{record.spec.name} is being removed")
+        if record.state is State.RESTARTING:
+            raise ConflictError(f"{record.spec.name} is about to be restarted by its policy", hint="stop it first")
+        fresh = replace(record, starting=True, stop_wanted=False, restarts=0)
+        self.store.change(record.id, lambda current: replace(fresh, spec=current.spec))
+        for _ in range(2):
+            if launcher.ask(self.config, "start", record.id):
+                return
+            now = self.store.read(record.id)  # the shim was killed: did it come so far that the container runs?
+            reconcile.settle(self.store, self.hierarchies, now)
+            if self.store.read(record.id).state.live:
+                return
+        raise KernelError(f"start {record.spec.name}", detail="its helper process was killed, twice")
+
+    def remove(self, key: str, *, force: bool) -> None:
+        found = self.store.find(key)
+        if force and (found.state.live or found.state is State.RESTARTING):
+            self._want_stop(found)
+            self.signal(found, signal.SIGKILL)
+        with self._operation(found.id) as record:
+            if record.state.live or record.state is State.RESTARTING:
+                if not force:
+                    raise ConflictError(f"{record.spec.name} is {record.state}", hint="stop it first, or remove by force")
+                self._want_stop(record)
+                self.signal(record, signal.SIGKILL)
+            self._await_shim(record)
+            removal.erase(self.store, self.hierarchies, record)
+
+    def _await_shim(self, record: Record) -> None:
+        held = self.store.shim_lock(record.id, wait=_SHIM_PATIENCE)
+        if held is None:
+            raise ConflictError(f"{record.spec.name} does not end", detail="its processes cannot be killed")
+        os.close(held)
+
+    # -- signals
+
+    def begin_stop(self, record: Record) -> None:
+        """Note that the end is wanted, and send the stop signal. A paused container gets it when it is thawed, now."""
+        self._want_stop(record)
+        self.signal(record, signal_number(record.spec.stop_signal))
+
+    def _want_stop(self, record: Record) -> None:
+        def change(current: Record) -> Record:
+            state = State.STOPPING if current.state.live else current.state
+            return replace(current, stop_wanted=True, state=state)
+
+        self.store.change(record.id, change)
+
+    def signal(self, record: Record, number: int) -> None:
+        """Send a signal to the container's program, by way of its init; SIGKILL ends init, and so everything."""
+        record = self.store.read(record.id)
+        if record.state is State.RESTARTING:
+            self._wake_shim(record)
+        init = shim.open_init(record)
+        if init is None:
+            return
+        try:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(init, number)
+        finally:
+            os.close(init)
+        cgroup = cell.find(self.hierarchies, self.config.cgroup_of(record.id))
+        if cgroups.is_frozen(cgroup):
+            cgroups.thaw(cgroup)
+
+    def _wake_shim(self, record: Record) -> None:
+        """End a shim's pause before a restart. Its pid is in its lock, and is its own while the lock is held."""
+        path = self.config.live(record.id) / "shim.lock"
+        free = lock(path, wait=0)
+        if free is not None:
+            os.close(free)
+            return
+        with suppress(ValueError, ProcessLookupError):
+            os.kill(int(path.read_text().split()[0]), shim.WAKE)
+
+    def kill(self, key: str, name: str) -> None:
+        number = signal_number(name)
+        record = self.store.find(key)
+        reconcile.settle(self.store, self.hierarchies, record)
+        record = self.store.read(record.id)
+        if not record.state.live:
+            raise ConflictError(f"{record.spec.name} is {record.state}", hint="only a running container gets signals")
+        if number == signal.SIGKILL:
+            self.store.change(record.id, lambda current: replace(current, stop_wanted=True))
+        self.signal(record, number)
+
+    # -- pause, limits
+
+    def pause(self, key: str) -> None:
+        with self._operation(key) as record:
+            if record.state is not State.RUNNING:
+                raise ConflictError(f"{record.spec.name} is {record.state}", hint="only a running container can be paused")
+            cgroups.freeze(cell.find(self.hierarchies, self.config.cgroup_of(record.id)))
+            self._switch(record, State.RUNNING, State.PAUSED)
+
+    def unpause(self, key: str) -> None:
+        with self._operation(key) as record:
+            if record.state is not State.PAUSED:
+                raise ConflictError(f"{record.spec.name} is {record.state}, not paused")
+            cgroups.thaw(cell.find(self.hierarchies, self.config.cgroup_of(record.id)))
+            self._switch(record, State.PAUSED, State.RUNNING)
+
+    def _switch(self, record: Record, before: State, after: State) -> None:
+        def change(current: Record) -> Record:
+            return replace(current, state=after) if current.state is before else current
+
+        self.store.change(record.id, change)
+
+    def update(self, key: str, change: LimitChange) -> LimitOutcome:
+        with self._operation(key) as record:
+            ref = ContainerRef(KEY, record.id)
+            if not record.state.live:
+                return self._update_record(ref, record, change)
+            cgroup = cell.find(self.hierarchies, self.config.cgroup_of(record.id))
+            outcome = limits.change(ref, cgroup, change)
+            kept = {f.name.value: f.requested for f in outcome.fields if f.verdict in (Verdict.APPLIED, Verdict.ROUNDED)}
+            if kept and outcome.ok:
+                self.store.change(record.id, lambda r: r.with_limits(change), durable=True)
+            return outcome
+
+    def _update_record(self, ref: ContainerRef, record: Record, change: LimitChange) -> LimitOutcome:
+        """Nothing runs: the next start will apply it. Checked as a change of a live container is."""
+        check_limits(change)
+        before = record.spec.limits
+        self.store.change(record.id, lambda r: r.with_limits(change), durable=True)
+
+        def recorded(name: str) -> float | int | str | Missing:
+            value = getattr(before, name)
+            return Missing.UNSUPPORTED if value is None else value
+
+        fields = tuple(
+            FieldOutcome(
+                name, value, recorded(name.value), value, Missing.GONE, Verdict.UNREADABLE, "applies at the next start"
+            )
+            for name, value in change.items()
+        )
+        return LimitOutcome(ref, fields)
+
+    # -- the whole instance
+
+    def destroy(self) -> None:
+        """Remove every container, and what the instance has made. Containers that cannot be ended raise."""
+        for record in self.store.all():
+            with suppress(NotFoundError):
+                self.remove(record.id, force=True)
+        reconcile.sweep(self.store, self.hierarchies)
+        launcher.quit_zygote(self.config)
+        if network.unavailable() is None:
+            network.remove_bridge(self.config.bridge)
+        cgroup = cell.find(self.hierarchies, self.config.cgroup)
+        if any(directory.is_dir() for directory in cell.directories(cgroup)):
+            cgroups.remove(cgroup)
+        removal.erase_instance(self.config)
+
+
+def check_spec(spec: ContainerSpec) -> ContainerSpec:
+    """The spec with its defaults filled in. Raises what is wrong with it before anything exists."""
+    if spec.image not in host.NAMES:
+        raise NotFoundError(f"There is no image {spec.image!r}", hint="the embedded engine runs 'host', this machine's own /usr")
+    if spec.name:
+        check_name(spec.name)
+    if not spec.command:
+        raise InvalidError("The image 'host' has no program of its own", hint="give a command, for example: sh")
+    if spec.network not in ("bridge", "none"):
+        raise InvalidError(f"{spec.network!r} is not a network", hint="bridge or none")
+    if parse_policy(spec.restart_policy) is None:
+        raise InvalidError(
+            f"{spec.restart_policy!r} is not a restart policy", hint="no, on-failure[:N], always or unless-stopped"
+        )
+    if spec.auto_remove and spec.restart_policy not in ("", "no"):
+        raise InvalidError("A container cannot be removed at its end and restarted", hint="choose one of the two")
+    if "\0" in "".join((*spec.command, *spec.env, *spec.env.values(), spec.workdir, spec.hostname)):
+        raise InvalidError("A command, variable or path of the container has a zero byte in it")
+    signal_number(spec.stop_signal)
+    for bind in spec.binds:
+        if not bind.source.startswith("/") or not os.path.exists(bind.source):
+            raise InvalidError(f"{bind.source!r} cannot be bound", hint="an absolute path that exists on the host")
+    check_limits(spec.limits)
+    return spec
+
+
+def check_limits(change: LimitChange) -> None:
+    """Raises `InvalidError` for values that no kernel takes."""
+    for name, value in change.items():
+        if isinstance(value, int | float) and (value < 0 or (value == 0 and name.value != "swap")):
+            raise InvalidError(f"{value} is not a limit for {name.value}", hint="a positive number, or unlimited")
+        if isinstance(value, str) and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", value):
+            raise InvalidError(f"{value!r} is not a list of {name.value}", hint="for example 0-2,4")
+
+
+def signal_number(name: str) -> int:
+    """SIGTERM, TERM or 15. Raises `InvalidError`."""
+    text = name.strip().upper()
+    if text.isdecimal() and int(text) in set(signal.valid_signals()):
+        return int(text)
+    try:
+        return int(signal.Signals[text if text.startswith("SIG") else f"SIG{text}"])
+    except KeyError as error:
+        raise InvalidError(f"{name!r} is not a signal", hint="for example SIGTERM, HUP or 9") from error
+
+

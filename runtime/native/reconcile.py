@@ -1,0 +1,99 @@
+"""After a kill -9, a crash or a reboot: bring records and reality together again.
+
+Judged by what cannot lie: the shim's lock, the pid with its start time and boot, the container's cgroup. Everything here
+can be cut short and done again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+from runtime.errors import NotFoundError, PytopError
+from runtime.kernel import cgroups, procfs
+from runtime.kernel.cgroupfs import Hierarchies
+from runtime.model import State
+from runtime.native import cell, launcher, network, removal
+from runtime.native.config import NativeConfig
+from runtime.native.record import Record
+from runtime.native.store import Store
+
+REBOOTED = 255
+"""Exit status of a container that ran when the host went down."""
+
+
+def settle(store: Store, hierarchies: Hierarchies, record: Record) -> None:
+    """Make one container's record true. Call it with the container's operation lock, or when nothing else may be going on.
+
+    A container whose shim was killed gets another one. A start that was cut short is undone, a removal finished.
+    """
+    rebooted = bool(record.boot_id) and record.boot_id != procfs.boot_id()
+    if (record.state.live or record.state is State.RESTARTING) and rebooted:
+        change = record.ended(REBOOTED, now_ns=time.time_ns(), error="the host was restarted")
+        store.change(record.id, lambda current: replace(change, spec=current.spec), durable=True)
+        return
+    if not (record.state.live or record.starting or record.state in (State.RESTARTING, State.REMOVING)):
+        return
+    held = store.shim_lock(record.id, wait=0)
+    if held is None:
+        return  # its shim lives, and does all this itself
+    try:
+        record = store.read(record.id)
+        if record.state is State.REMOVING:
+            removal.erase(store, hierarchies, record)
+            return
+        if record.starting and not record.state.live and record.state is not State.RESTARTING:
+            cell.release(store.config, hierarchies, record)
+            store.change(record.id, lambda current: replace(current, starting=False))
+            return
+    except NotFoundError:
+        return
+    finally:
+        os.close(held)
+    if record.state.live or record.state is State.RESTARTING:
+        launcher.ask(store.config, "attach", record.id)
+
+
+def everything(store: Store, hierarchies: Hierarchies) -> None:
+    """Settle every container that nobody is busy with, then remove what belongs to none."""
+    for record in store.all():
+        with suppress(NotFoundError):
+            held = store.operation(record.id, wait=0)
+            if held is None:
+                continue
+            try:
+                settle(store, hierarchies, store.read(record.id))
+            finally:
+                os.close(held)
+    sweep(store, hierarchies)
+
+
+def sweep(store: Store, hierarchies: Hierarchies) -> None:
+    """Remove cgroups, directories and interfaces of this instance that no record speaks of."""
+    config = store.config
+    with store.locked():
+        known = set(store.ids())
+        for path in _orphans(config, hierarchies, known):
+            cgroup = cell.find(hierarchies, config.cgroup_of(path))
+            cgroups.kill_all(cgroup)
+            cgroups.remove(cgroup)
+        for parent in (config.state / "data", config.run):
+            for name in os.listdir(parent):
+                if len(name) == 64 and name not in known:
+                    shutil.rmtree(parent / name, ignore_errors=True)
+        for path_ in config.records.glob(".*.json.*"):
+            path_.unlink(missing_ok=True)
+    if network.unavailable() is None and (procfs.PROC.parent / "sys/class/net" / config.bridge).exists():
+        with suppress(PytopError):
+            network.sweep_orphans(config.bridge, sorted(known))
+
+
+def _orphans(config: NativeConfig, hierarchies: Hierarchies, known: set[str]) -> set[str]:
+    found: set[str] = set()
+    for directory in cell.directories(cell.find(hierarchies, config.cgroup)):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found |= {entry.name for entry in os.scandir(directory) if entry.is_dir() and len(entry.name) == 64}
+    return found - known

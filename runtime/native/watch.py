@@ -1,0 +1,68 @@
+"""Who else changes containers: inotify(7) on the records, without polling."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+from runtime.kernel.syscalls import LIBC
+
+_IN_MODIFY, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
+RECORDS = _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
+LOGS = _IN_MODIFY | _IN_CREATE | _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
+_EVENT = struct.Struct("=iIII")
+_BUFFER = 65536
+
+
+class Watch:
+    """Names of the entries of one directory that change, for one reader. Make it and use it on the event loop."""
+
+    def __init__(self, directory: Path, mask: int) -> None:
+        """Raises `OSError` when the directory is not there, or the user's inotify instances are used up."""
+        self._fd = _checked(LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        try:
+            _checked(LIBC.inotify_add_watch(self._fd, os.fsencode(directory), mask))
+        except OSError:
+            os.close(self._fd)
+            raise
+        self._names: set[str] = set()
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self._read)
+
+    async def changed(self, timeout: float | None = None) -> set[str]:
+        """The names that have changed since the last call, after the first of them or `timeout` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        self._changed.clear()
+        names, self._names = self._names, set()
+        return names
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            data = os.read(self._fd, _BUFFER)
+            offset = 0
+            while offset < len(data):
+                _, _, _, length = _EVENT.unpack_from(data, offset)
+                offset += _EVENT.size
+                self._names.add(os.fsdecode(data[offset : offset + length].rstrip(b"\0")))
+                offset += length
+            self._changed.set()
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"inotify: {os.strerror(number)}")
+    return result
