@@ -1,0 +1,1 @@
+"""Where a container's read-only root file system comes from."""

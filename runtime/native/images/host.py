@@ -1,0 +1,202 @@
+"""The image `host`: the machine's own programs, and nothing else of the machine.
+
+/usr is bound read-only, with what programs need to run: the library links, the linker's cache, certificates,
+alternatives. /etc is generated; /root, /home, /var and /tmp are empty. No password or key of the host is inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from runtime.errors import KernelError, NotFoundError
+from runtime.model import Bind, Image
+
+if TYPE_CHECKING:
+    from runtime.native.record import Record
+
+NAME: Final = "host"
+
+_DIRECTORIES: Final[tuple[tuple[str, int], ...]] = (
+    *(
+        (name, 0o755)
+        for name in ("dev", "etc", "home", "media", "mnt", "opt", "proc", "run", "srv", "sys", "usr", "var")
+    ),
+    *((f"var/{name}", 0o755) for name in ("cache", "lib", "log", "spool")),
+    ("root", 0o700),
+    ("tmp", 0o1777),
+    ("var/tmp", 0o1777),
+)
+_SHARED: Final = (
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "alternatives",
+    "ssl/certs",
+    "pki/ca-trust/extracted",
+    "pki/tls/certs",
+)
+_LIBRARIES: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_PRIVATE: Final = ("usr/local/etc", "usr/etc")  # below /usr, and not programs but settings
+
+_PASSWD = """\
+root:x:0:0:root:/root:/bin/sh
+daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
+bin:x:2:2:bin:/bin:/usr/sbin/nologin
+mail:x:8:8:mail:/var/mail:/usr/sbin/nologin
+www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+"""
+_GROUP = """\
+root:x:0:
+daemon:x:1:
+bin:x:2:
+adm:x:4:
+tty:x:5:
+mail:x:8:
+www-data:x:33:
+users:x:100:
+nogroup:x:65534:
+"""
+_HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+_NSSWITCH = """\
+passwd: files
+group: files
+hosts: files dns
+networks: files
+protocols: files
+services: files
+"""
+_PROFILE = 'export PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A generated file."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the image consists of; paths are relative to the container's root, binds are absolute."""
+
+    directories: tuple[tuple[str, int], ...]
+    symlinks: tuple[tuple[str, str], ...]
+    files: tuple[File, ...]
+    binds: tuple[Bind, ...]
+    hidden: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Names the content: 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The image on disk: the lower layer, and what is bound over it, in order."""
+
+    lower: Path
+    binds: tuple[Bind, ...]
+
+
+def layout(root: Path = Path("/")) -> Layout:
+    """Look at the machine; `root` is where its file system is."""
+    symlinks: list[tuple[str, str]] = [("var/run", "/run"), ("etc/mtab", "/proc/self/mounts")]
+    binds = [Bind(str(root / "usr"), "/usr", read_only=True)]
+    for name in _LIBRARIES:
+        path = root / name
+        if path.is_symlink():
+            symlinks.append((name, os.readlink(path)))
+        elif path.is_dir():
+            binds.append(Bind(str(path), f"/{name}", read_only=True))
+    for name in _SHARED:
+        path = root / "etc" / name
+        if path.exists():
+            binds.append(Bind(str(path), f"/etc/{name}", read_only=True))
+    zone = root / "etc/localtime"
+    if zone.is_symlink() and (target := os.path.normpath(root / "etc" / os.readlink(zone))).startswith(
+        str(root / "usr")
+    ):
+        symlinks.append(("etc/localtime", "/" + os.path.relpath(target, root)))
+    hidden = tuple(name for name in _PRIVATE if (root / name).is_dir() and any((root / name).iterdir()))
+    return Layout(_DIRECTORIES, tuple(symlinks), tuple(_generated(root)), tuple(binds), hidden)
+
+
+def _generated(root: Path) -> Iterator[File]:
+    yield File("etc/passwd", _PASSWD)
+    yield File("etc/group", _GROUP)
+    yield File("etc/hosts", _HOSTS)
+    yield File("etc/hostname", "")
+    yield File("etc/resolv.conf", "")
+    yield File("etc/nsswitch.conf", _NSSWITCH)
+    yield File("etc/shells", "/bin/sh\n")
+    yield File("etc/profile", _PROFILE)
+    yield File("etc/host.conf", "multi on\n")
+    for name in ("os-release", "protocols", "services"):
+        path = root / "etc" / name
+        if path.is_file():
+            yield File(f"etc/{name}", path.read_text(errors="replace"))
+
+
+def check(name: str) -> None:
+    """Raise `NotFoundError` for any image but this one."""
+    if name != NAME:
+        raise NotFoundError(
+            f"find the image '{name}'", detail="the embedded engine has the one image 'host'", hint="Name it: host"
+        )
+
+
+def prepare(state: Path, record: Record) -> Prepared:
+    """Build the lower layer below `state` unless it is there; cheap when it is. Safe against others doing the same."""
+    check(record.spec.image)
+    wanted = layout()
+    lower = state / "images" / f"{NAME}-{wanted.digest[:16]}"
+    if not lower.is_dir():
+        lower.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=lower.parent))
+        try:
+            fresh.chmod(0o755)
+            build(wanted, fresh)
+            fresh.rename(lower)
+        except OSError as error:
+            shutil.rmtree(fresh, ignore_errors=True)
+            if not lower.is_dir():
+                raise KernelError.from_os("build the image 'host'", error) from error
+    hide = tuple(Bind(str(lower / "home"), f"/{name}", read_only=True) for name in wanted.hidden)
+    return Prepared(lower, (*wanted.binds, *hide))
+
+
+def build(wanted: Layout, into: Path) -> None:
+    """Write directories, links and files, and a place for each bind."""
+    for path, mode in wanted.directories:
+        directory = into / path
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(mode)
+    for path, target in wanted.symlinks:
+        (into / path).symlink_to(target)
+    for file in wanted.files:
+        (into / file.path).write_text(file.content)
+        (into / file.path).chmod(file.mode)
+    for bind in wanted.binds:
+        place = into / bind.target.lstrip("/")
+        if Path(bind.source).is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+
+
+def image() -> Image:
+    """What `images` shows of it. It has no size of its own: it is the machine's /usr."""
+    return Image(id=f"sha256:{layout().digest}", names=(NAME,))

@@ -1,0 +1,194 @@
+"""Which system calls a container may make: an allow-list with the meaning of Docker's default profile.
+
+Compiled once by libseccomp (through ctypes) into a BPF program, which each container loads after it has given up its
+capabilities. Other machine modes of the processor (32-bit, x32) are refused as a whole. Where libseccomp is not there,
+a small deny-list of our own takes its place. Source: seccomp(2), seccomp_rule_add_array(3), linux/seccomp.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from dataclasses import dataclass
+
+from runtime.errors import UnsupportedError
+from runtime.native import libc
+from runtime.native.syscall_names import ALLOWED
+
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
+_KILL_PROCESS, _ALLOW = 0x80000000, 0x7FFF0000
+_FILTER_BAD_ARCH = 2  # SCMP_FLTATR_ACT_BADARCH
+_LT, _EQ, _GT, _MASKED_EQ = 2, 4, 6, 7
+
+_NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag
+_PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
+_AF_ALG, _AF_VSOCK = 38, 40
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled filter: `code` is an array of struct sock_filter; `source` says who made it."""
+
+    code: bytes
+    source: str
+
+
+class _Comparison(ctypes.Structure):
+    _fields_ = (("arg", ctypes.c_uint), ("op", ctypes.c_int), ("first", ctypes.c_uint64), ("second", ctypes.c_uint64))
+
+
+def _error(number: int) -> int:
+    return 0x00050000 | number
+
+
+def compile_filter() -> Program:
+    """The filter for this machine; some milliseconds, so once per zygote."""
+    try:
+        library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
+    except OSError:
+        return Program(fallback(platform.machine()), "built-in deny-list, since libseccomp.so.2 is not installed")
+    return Program(_by_library(library), "libseccomp")
+
+
+def apply(program: Program) -> None:
+    """Confine this process, for good, with everything that it will start. Sets no_new_privs first."""
+
+    class Filter(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_void_p))
+
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    buffer = ctypes.create_string_buffer(program.code, len(program.code))
+    described = Filter(len(program.code) // 8, ctypes.addressof(buffer))
+    libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(described))
+
+
+def _by_library(library: ctypes.CDLL) -> bytes:
+    library.seccomp_init.restype = ctypes.c_void_p
+    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_error(errno.EPERM))))
+    if not context:
+        raise UnsupportedError("make the system call filter", detail="libseccomp could not start")
+    try:
+        library.seccomp_attr_set(context, _FILTER_BAD_ARCH, ctypes.c_uint32(_KILL_PROCESS))
+        for name in ALLOWED:
+            _rule(library, context, name)
+        for value in _PERSONALITIES:
+            _rule(library, context, "personality", (0, _EQ, value, 0))
+        _rule(library, context, "clone", (0, _MASKED_EQ, _NEW_NAMESPACES, 0))
+        for comparison in ((0, _LT, _AF_ALG, 0), (0, _EQ, _AF_ALG + 1, 0), (0, _GT, _AF_VSOCK, 0)):
+            _rule(library, context, "socket", comparison)
+        # clone3 hides its flags in memory, where no filter can look: ENOSYS makes libc fall back to clone.
+        _rule(library, context, "clone3", action=_error(errno.ENOSYS))
+        return _export(library, context)
+    finally:
+        library.seccomp_release(context)
+
+
+def _rule(
+    library: ctypes.CDLL,
+    context: ctypes.c_void_p,
+    name: str,
+    comparison: tuple[int, int, int, int] | None = None,
+    *,
+    action: int = _ALLOW,
+) -> None:
+    number = library.seccomp_syscall_resolve_name(name.encode())
+    if number < 0:
+        return  # this machine, or this libseccomp, does not have it
+    compared = (_Comparison * 1)(_Comparison(*comparison)) if comparison else None
+    count = ctypes.c_uint(1 if comparison else 0)
+    result = library.seccomp_rule_add_array(context, ctypes.c_uint32(action), number, count, compared)
+    if result < 0:
+        raise UnsupportedError("make the system call filter", detail=f"{name}: {os.strerror(-result)}")
+
+
+def _export(library: ctypes.CDLL, context: ctypes.c_void_p) -> bytes:
+    descriptor = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    try:
+        result = library.seccomp_export_bpf(context, descriptor)
+        if result < 0:
+            raise UnsupportedError("make the system call filter", detail=os.strerror(-result))
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    finally:
+        os.close(descriptor)
+
+
+# -- without libseccomp
+
+_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_DENIED = {
+    # name: (x86_64, aarch64)
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "reboot": (169, 142),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "perf_event_open": (298, 241),
+    "open_by_handle_at": (304, 265),
+    "bpf": (321, 280),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "acct": (163, 89),
+    "quotactl": (179, 60),
+    "syslog": (103, 116),
+    "mbind": (237, 235),
+    "set_mempolicy": (238, 237),
+    "move_pages": (279, 239),
+    "migrate_pages": (256, 238),
+    "kcmp": (312, 272),
+    "lookup_dcookie": (212, 18),
+}
+_CLONE, _CLONE3 = (56, 220), 435
+_X32_BIT = 0x40000000
+_LOAD, _JUMP_EQ, _JUMP_GE, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+
+
+def fallback(machine: str) -> bytes:
+    """A classic BPF program: another architecture or x32 is killed, what is denied gets EPERM, the rest is allowed."""
+    if machine not in _ARCHITECTURE:
+        raise UnsupportedError(
+            "make the system call filter",
+            detail=f"libseccomp.so.2 is missing, and there is no built-in filter for {machine}",
+            hint="Install libseccomp2",
+        )
+    column = list(_ARCHITECTURE).index(machine)
+
+    def line(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+        return struct.pack("=HBBI", code, if_true, if_false, value)
+
+    deny, kill = line(_RETURN, _error(errno.EPERM)), line(_RETURN, _KILL_PROCESS)
+    parts = [line(_LOAD, 4), line(_JUMP_EQ, _ARCHITECTURE[machine], 1, 0), kill, line(_LOAD, 0)]
+    if machine == "x86_64":
+        parts += [line(_JUMP_GE, _X32_BIT, 0, 1), kill]
+    parts += [line(_JUMP_EQ, _CLONE3, 0, 1), line(_RETURN, _error(errno.ENOSYS))]
+    for numbers in _DENIED.values():
+        parts += [line(_JUMP_EQ, numbers[column], 0, 1), deny]
+    parts += [line(_JUMP_EQ, _CLONE[column], 0, 3), line(_LOAD, 16), line(_JUMP_SET, _NEW_NAMESPACES, 0, 1), deny]
+    parts.append(line(_RETURN, _ALLOW))
+    return b"".join(parts)
