@@ -30,7 +30,9 @@ def find(text: str, passwd: list[list[str]], group: list[list[str]]) -> User:
     name, _, group_name = text.partition(":")
     entry = next((e for e in passwd if len(e) >= 6 and name in (e[0], e[2])), None)
     if entry is None and not name.isdecimal():
-        raise InvalidError(f"There is no user {name!r} in the container", hint="give a number, or a name of its /etc/passwd")
+        raise InvalidError(
+            f"There is no user {name!r} in the container", hint="give a number, or a name of its /etc/passwd"
+        )
     uid, gid, home = (int(entry[2]), int(entry[3]), entry[5]) if entry else (int(name), 0, "/")
     groups = tuple(int(g[2]) for g in group if entry and len(g) >= 4 and entry[0] in g[3].split(","))
     if group_name:

@@ -82,5 +82,8 @@ def release(config: NativeConfig, hierarchies: Hierarchies, record: Record) -> N
     if any(directory.is_dir() for directory in directories(cgroup)):
         cgroups.kill_all(cgroup)
         cgroups.remove(cgroup)
-    if record.spec.network == "bridge" and (Path("/sys/class/net") / network.interface_name(config.bridge, record.id)).exists():
+    if (
+        record.spec.network == "bridge"
+        and (Path("/sys/class/net") / network.interface_name(config.bridge, record.id)).exists()
+    ):
         network.detach(config.bridge, record.id)

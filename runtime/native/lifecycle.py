@@ -96,7 +96,9 @@ class Lifecycle:
         with self._operation(found.id) as record:
             if record.state.live or record.state is State.RESTARTING:
                 if not force:
-                    raise ConflictError(f"{record.spec.name} is {record.state}", hint="stop it first, or remove by force")
+                    raise ConflictError(
+                        f"{record.spec.name} is {record.state}", hint="stop it first, or remove by force"
+                    )
                 self._want_stop(record)
                 self.signal(record, signal.SIGKILL)
             self._await_shim(record)
@@ -165,7 +167,9 @@ class Lifecycle:
     def pause(self, key: str) -> None:
         with self._operation(key) as record:
             if record.state is not State.RUNNING:
-                raise ConflictError(f"{record.spec.name} is {record.state}", hint="only a running container can be paused")
+                raise ConflictError(
+                    f"{record.spec.name} is {record.state}", hint="only a running container can be paused"
+                )
             cgroups.freeze(cell.find(self.hierarchies, self.config.cgroup_of(record.id)))
             self._switch(record, State.RUNNING, State.PAUSED)
 
@@ -189,7 +193,9 @@ class Lifecycle:
                 return self._update_record(ref, record, change)
             cgroup = cell.find(self.hierarchies, self.config.cgroup_of(record.id))
             outcome = limits.change(ref, cgroup, change)
-            kept = {f.name.value: f.requested for f in outcome.fields if f.verdict in (Verdict.APPLIED, Verdict.ROUNDED)}
+            kept = {
+                f.name.value: f.requested for f in outcome.fields if f.verdict in (Verdict.APPLIED, Verdict.ROUNDED)
+            }
             if kept and outcome.ok:
                 self.store.change(record.id, lambda r: r.with_limits(change), durable=True)
             return outcome
@@ -231,8 +237,7 @@ class Lifecycle:
 
 def check_spec(spec: ContainerSpec) -> ContainerSpec:
     """The spec with its defaults filled in. Raises what is wrong with it before anything exists."""
-    if spec.image not in host.NAMES:
-        raise NotFoundError(f"There is no image {spec.image!r}", hint="the embedded engine runs 'host', this machine's own /usr")
+    host.check(spec.image)
     if spec.name:
         check_name(spec.name)
     if not spec.command:
@@ -273,5 +278,3 @@ def signal_number(name: str) -> int:
         return int(signal.Signals[text if text.startswith("SIG") else f"SIG{text}"])
     except KeyError as error:
         raise InvalidError(f"{name!r} is not a signal", hint="for example SIGTERM, HUP or 9") from error
-
-

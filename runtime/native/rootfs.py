@@ -210,7 +210,9 @@ def _attach(root: int, path: str, mount: int, *, keep: bool = False) -> None:
         target = syscalls.openat2(root, path, os.O_PATH | os.O_DIRECTORY, _OWN)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise InvalidError(f"The image's /{path} is not a plain directory", detail="its container is unsafe") from error
+            raise InvalidError(
+                f"The image's /{path} is not a plain directory", detail="its container is unsafe"
+            ) from error
         if error.errno != errno.ENOENT:
             raise
         target = make_directories(root, path)
@@ -224,13 +226,16 @@ def _bind(root: int, bind: Bind) -> None:
     try:
         mount = syscalls.open_tree(bind.source, recursive=True)
     except OSError as error:
-        raise InvalidError.from_os(f"{bind.source} cannot be shown in the container", error, path=bind.source) from error
+        raise InvalidError.from_os(
+            f"{bind.source} cannot be shown in the container", error, path=bind.source
+        ) from error
     if bind.read_only:
         syscalls.set_mount_attributes(mount, ATTR_RDONLY, recursive=True)
     directory, _, name = bind.target.rstrip("/").rpartition("/")
     if not name or bind.target[0] != "/" or bind.target.split("/")[1] in ("proc", "sys", "dev"):
         raise InvalidError(
-            f"Nothing can be bound to {bind.target!r}", hint="an absolute path that is not /, nor in /proc, /sys or /dev"
+            f"Nothing can be bound to {bind.target!r}",
+            hint="an absolute path that is not /, nor in /proc, /sys or /dev",
         )
     if stat.S_ISDIR(os.fstat(mount).st_mode):
         target = make_directories(root, bind.target)

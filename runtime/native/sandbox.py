@@ -30,11 +30,7 @@ from runtime.native.journal import STREAMS
 from runtime.native.record import Record
 
 NAMESPACES = (
-    syscalls.CLONE_NEWNS
-    | syscalls.CLONE_NEWPID
-    | syscalls.CLONE_NEWNET
-    | syscalls.CLONE_NEWIPC
-    | syscalls.CLONE_NEWUTS
+    syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 )
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
@@ -147,7 +143,9 @@ def _fork_program(plan: Plan, user: accounts.User, ends: _Ends, channel: socket.
     try:
         child = os.fork()
     except OSError as error:
-        raise InvalidError.from_os("start the program", error, hint="Its pids limit may leave no room for it") from error
+        raise InvalidError.from_os(
+            "start the program", error, hint="Its pids limit may leave no room for it"
+        ) from error
     if child:
         return child
     code = NOT_FOUND
@@ -254,4 +252,3 @@ def _waiting(fd: int) -> int:
 def _tell(channel: socket.socket, **message: Any) -> None:
     with suppress(OSError):
         channel.send(json.dumps(message).encode()[:_MESSAGE])
-

@@ -23,7 +23,7 @@ from runtime.model import State
 from runtime.native import cell, network, removal, sandbox
 from runtime.native.config import NativeConfig
 from runtime.native.images import host
-from runtime.native.journal import STREAMS, Journal
+from runtime.native.journal import Journal
 from runtime.native.record import Record, parse_policy
 from runtime.native.rootfs import Layout
 from runtime.native.store import Store

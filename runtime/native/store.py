@@ -103,7 +103,9 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except PermissionError as error:
-            raise DeniedError.from_os("list the containers of the embedded engine", error, hint="Run as root") from error
+            raise DeniedError.from_os(
+                "list the containers of the embedded engine", error, hint="Run as root"
+            ) from error
         return [name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."]
 
     def read(self, container_id: str) -> Record:

@@ -1,0 +1,350 @@
+"""The embedded engine behind the Engine protocol: asynchronous, and no blocking call on the event loop.
+
+Blocking work runs in threads of the engine's own; waiting (for an end, for output, for changes by other processes) is
+done by inotify on the event loop and costs no thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from runtime.errors import ConflictError, DeniedError, NotFoundError, PytopError, UnsupportedError
+from runtime.model import (
+    Capabilities,
+    Container,
+    ContainerRef,
+    ContainerSpec,
+    EngineInfo,
+    Event,
+    EventKind,
+    Image,
+    LimitChange,
+    LimitOutcome,
+    LogLine,
+    State,
+    Verb,
+)
+from runtime.native import logs, reconcile, shim, support
+from runtime.native.config import NativeConfig
+from runtime.native.images import host
+from runtime.native.lifecycle import Lifecycle
+from runtime.native.record import KEY, Record, to_json
+from runtime.native.watch import LOGS, RECORDS, Watch
+
+T = TypeVar("T")
+_THREADS = 16
+_NET = 1.0  # seconds after which a waiter looks again even when inotify said nothing
+_KILL_PATIENCE = 10.0
+
+
+class NativeEngine:
+    """Containers of this project's own; see `runtime.engine.Engine` for what each method promises."""
+
+    def __init__(self, config: NativeConfig | None = None) -> None:
+        self.config = config or NativeConfig()
+        self._verbs = Lifecycle(self.config)
+        self._store = self._verbs.store
+        self._pool = ThreadPoolExecutor(_THREADS, "embedded")
+        self._reconciled: asyncio.Task[None] | None = None
+
+    @property
+    def key(self) -> str:
+        return KEY
+
+    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Blocking work in a thread. What the kernel denies on the way comes out as an error of ours."""
+
+        def guarded() -> T:
+            try:
+                return function(*arguments)
+            except PermissionError as error:
+                raise DeniedError.from_os(
+                    "use the embedded engine", error, hint="It needs root: run it with sudo"
+                ) from error
+            except FileNotFoundError as error:
+                raise NotFoundError.from_os("The container's files are gone", error) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, guarded)
+
+    async def _ready(self) -> None:
+        """Once: take over what a crash has left. Without the rights to, what there is can still be looked at."""
+        if self._reconciled is None:
+            self._reconciled = asyncio.create_task(self._run(self._reconcile))
+        await asyncio.shield(self._reconciled)
+
+    def _reconcile(self) -> None:
+        if self.config.records.is_dir() and support.why_not(self._verbs.hierarchies) is None:
+            reconcile.everything(self._store, self._verbs.hierarchies)
+
+    # -- looking
+
+    async def info(self) -> EngineInfo:
+        return EngineInfo(
+            key=KEY,
+            product="pytop-containers",
+            version=support.version(),
+            endpoint=str(self.config.state),
+            detail={"kernel": platform.release(), "cgroups": str(self._verbs.hierarchies.mode)},
+        )
+
+    async def capabilities(self) -> Capabilities:
+        return await self._run(support.capabilities, self._verbs.hierarchies)
+
+    async def containers(self) -> list[Container]:
+        await self._ready()
+        return [record.container() for record in await self._run(self._store.all)]
+
+    async def get(self, key: str) -> Container:
+        await self._ready()
+        record: Record = await self._run(self._store.find, key)
+        return record.container()
+
+    async def inspect(self, key: str) -> Mapping[str, Any]:
+        await self._ready()
+        record: Record = await self._run(self._store.find, key)
+        paths = {
+            "cgroup": self.config.cgroup_of(record.id),
+            "log": str(self.config.log(record.id)),
+            "writable_layer": str(self.config.data(record.id) / "upper"),
+        }
+        return {**to_json(record), "paths": paths}
+
+    async def images(self) -> list[Image]:
+        return [await self._run(host.image)]
+
+    async def import_image(self, name: str, rootfs: bytes) -> Image:
+        raise UnsupportedError(f"import {len(rootfs)} bytes as image {name!r}", detail=support.IMPORT)
+
+    async def remove_image(self, name: str) -> None:
+        raise UnsupportedError(f"remove image {name!r}", detail=support.IMPORT)
+
+    # -- changing
+
+    async def _change(self, verb: Verb, function: Callable[..., T], *arguments: Any) -> T:
+        await self._ready()
+        reason = (await self.capabilities()).why_not(verb)
+        if reason is not None:
+            raise UnsupportedError(f"{verb} a container of the embedded engine", detail=reason)
+        return await self._run(function, *arguments)
+
+    async def create(self, spec: ContainerSpec) -> ContainerRef:
+        record = await self._change(Verb.CREATE, self._verbs.create, spec)
+        return ContainerRef(KEY, record.id)
+
+    async def start(self, key: str) -> None:
+        await self._change(Verb.START, self._verbs.start, key)
+
+    async def stop(self, key: str, *, timeout: float | None = None) -> None:
+        await self._change(Verb.STOP, lambda: None)
+        record: Record = await self._run(self._store.find, key)
+        with suppress(NotFoundError):  # removed by itself at its end
+            await self._stop(record, record.spec.stop_timeout if timeout is None else timeout)
+
+    async def _stop(self, record: Record, timeout: float) -> None:
+        held = await self._run(self._take, record)
+        try:
+            record = await self._run(self._store.read, record.id)
+            if not (record.state.live or record.state is State.RESTARTING):
+                return
+            await self._run(self._verbs.begin_stop, record)
+            if not await self._ended(record.id, timeout):
+                await self._run(self._verbs.signal, record, signal.SIGKILL)
+                if not await self._ended(record.id, _KILL_PATIENCE):
+                    raise ConflictError(f"{record.spec.name} does not end", detail="its processes cannot be killed")
+        finally:
+            os.close(held)
+
+    def _take(self, record: Record) -> int:
+        """The operation lock of a container whose record is true."""
+        held = self._store.operation(record.id)
+        assert held is not None
+        try:
+            reconcile.settle(self._store, self._verbs.hierarchies, self._store.read(record.id))
+        except PytopError:
+            os.close(held)
+            raise
+        return held
+
+    async def restart(self, key: str, *, timeout: float | None = None) -> None:
+        await self._change(Verb.RESTART, lambda: None)
+        record: Record = await self._run(self._store.find, key)
+        await self.stop(record.id, timeout=timeout)
+        await self.start(record.id)
+
+    async def kill(self, key: str, signal: str = "SIGKILL") -> None:
+        await self._change(Verb.KILL, self._verbs.kill, key, signal)
+
+    async def pause(self, key: str) -> None:
+        await self._change(Verb.PAUSE, self._verbs.pause, key)
+
+    async def unpause(self, key: str) -> None:
+        await self._change(Verb.UNPAUSE, self._verbs.unpause, key)
+
+    async def remove(self, key: str, *, force: bool = False) -> None:
+        def remove() -> None:
+            self._verbs.remove(key, force=force)
+
+        await self._change(Verb.REMOVE, remove)
+
+    async def update(self, key: str, change: LimitChange) -> LimitOutcome:
+        return await self._change(Verb.UPDATE, self._verbs.update, key, change)
+
+    # -- following
+
+    async def wait(self, key: str) -> int:
+        await self._ready()
+        record: Record = await self._run(self._store.find, key)
+        kept = await self._run(self._open_exit, record)
+        try:
+            await self._ended(record.id, None)
+            with suppress(NotFoundError):
+                after: Record = await self._run(self._store.read, record.id)
+                return after.exit_code or 0
+            text = os.pread(kept, 64, 0).split() if kept is not None else []
+            return int(text[0]) if text else 0
+        finally:
+            if kept is not None:
+                os.close(kept)
+
+    def _open_exit(self, record: Record) -> int | None:
+        """Init's exit file, held open in case the container is removed at its end."""
+        try:
+            return os.open(self.config.live(record.id) / "exit", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+
+    async def _ended(self, container_id: str, timeout: float | None) -> bool:
+        """Wait until the container has ended (or is gone); False after `timeout` seconds.
+
+        Looks after its shim meanwhile: one that was killed is replaced.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        watch = Watch(self.config.records, RECORDS)
+        try:
+            while True:
+                try:
+                    record: Record = await self._run(self._look, container_id)
+                except NotFoundError:
+                    return True
+                if not (record.state.live or record.state is State.RESTARTING):
+                    return True
+                left = _NET if deadline is None else min(_NET, deadline - time.monotonic())
+                if left <= 0:
+                    return False
+                await watch.changed(left)
+        finally:
+            watch.close()
+
+    def _look(self, container_id: str) -> Record:
+        """The record; when its init is gone and nobody has said so, a new shim is asked to."""
+        record = self._store.read(container_id)
+        if record.state.live and os.geteuid() == 0:
+            init = shim.open_init(record)
+            if init is not None:
+                os.close(init)
+            else:
+                reconcile.settle(self._store, self._verbs.hierarchies, record)
+                record = self._store.read(container_id)
+        return record
+
+    async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
+        await self._ready()
+        record: Record = await self._run(self._store.find, key)
+        path = self.config.log(record.id)
+        watch = Watch(path.parent, LOGS) if follow else None
+        reader: logs.Reader = await self._run(lambda: logs.Reader(path, tail=tail))
+        try:
+            while True:
+                over = watch is None or await self._over(record.id)
+                while lines := await self._run(reader.read):
+                    for line in lines:
+                        yield line
+                if over:
+                    return
+                assert watch is not None
+                await watch.changed(_NET)
+        finally:
+            reader.close()
+            if watch is not None:
+                watch.close()
+
+    async def _over(self, container_id: str) -> bool:
+        """Whether nothing more can come into the log."""
+        try:
+            record: Record = await self._run(self._look, container_id)
+        except NotFoundError:
+            return True
+        return record.state in (State.EXITED, State.DEAD, State.REMOVING)
+
+    async def events(self) -> AsyncIterator[Event]:
+        await self._ready()
+        if os.geteuid() == 0:
+            await self._run(self._store.prepare)
+        while not self.config.records.is_dir():
+            await asyncio.sleep(_NET)
+        watch = Watch(self.config.records, RECORDS)
+        try:
+            known = {record.id: record for record in await self._run(self._store.all)}
+            while True:
+                for name in sorted(await watch.changed()):
+                    container_id = name.removesuffix(".json")
+                    if len(container_id) != 64:
+                        continue
+                    before, after = known.get(container_id), await self._run(self._peek, container_id)
+                    if after is None:
+                        known.pop(container_id, None)
+                    else:
+                        known[container_id] = after
+                    for kind in changes(before, after):
+                        yield Event(kind, ContainerRef(KEY, container_id), time.time_ns())
+        finally:
+            watch.close()
+
+    def _peek(self, container_id: str) -> Record | None:
+        with suppress(NotFoundError):
+            return self._store.read(container_id)
+        return None
+
+    # -- the end
+
+    async def close(self) -> None:
+        """Let go; containers and their shims go on."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def destroy(self) -> None:
+        """Remove everything of this instance: containers, zygote, bridge, cgroups, files."""
+        if self.config.state.exists() or self.config.run.exists():
+            await self._run(self._verbs.destroy)
+
+
+def changes(before: Record | None, after: Record | None) -> list[EventKind]:
+    """What happened between two looks at a record; None is a container that is not there."""
+    if before is None:
+        if after is None:
+            return []
+        return [EventKind.CREATED, *([EventKind.STARTED] if after.state.live else [])]
+    if after is None:
+        return [*([EventKind.DIED] if before.state.live else []), EventKind.REMOVED]
+    found: list[EventKind] = []
+    if after.oom_killed and not before.oom_killed:
+        found.append(EventKind.OOM)
+    restarted = after.state.live and before.state.live and after.started_ns != before.started_ns
+    if before.state.live and (restarted or not after.state.live):
+        found.append(EventKind.DIED)
+    if after.state.live and (restarted or not before.state.live):
+        found.append(EventKind.STARTED)
+    elif after.state is State.PAUSED and before.state is not State.PAUSED:
+        found.append(EventKind.PAUSED)
+    elif before.state is State.PAUSED and after.state is State.RUNNING:
+        found.append(EventKind.UNPAUSED)
+    if after.spec.limits != before.spec.limits:
+        found.append(EventKind.UPDATED)
+    return found

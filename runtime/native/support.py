@@ -1,0 +1,68 @@
+"""What this host lets the embedded engine do, and in words why not."""
+
+from __future__ import annotations
+
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+from runtime.kernel.cgroupfs import Hierarchies, Mode
+from runtime.model import Capabilities, LimitName, Verb
+
+OLDEST = (5, 12)
+"""mount_setattr(2), by which binds become read-only as a whole."""
+_NEEDED = {
+    0: "CHOWN",
+    1: "DAC_OVERRIDE",
+    5: "KILL",
+    6: "SETGID",
+    7: "SETUID",
+    8: "SETPCAP",
+    21: "SYS_ADMIN",
+    27: "MKNOD",
+}
+_LOOKING = frozenset({Verb.LOGS, Verb.WAIT, Verb.EVENTS})
+IMPORT = "this engine has one image, 'host', which is this machine's own /usr"
+
+
+def version() -> str:
+    try:
+        return metadata.version("pytop-containers")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def why_not(hierarchies: Hierarchies) -> str | None:
+    """Why no container can be run here, None when it can."""
+    found = re.match(r"(\d+)\.(\d+)", platform.release())
+    if platform.system() != "Linux" or found is None or (int(found[1]), int(found[2])) < OLDEST:
+        return f"needs Linux {OLDEST[0]}.{OLDEST[1]} or later, this is {platform.system()} {platform.release()}"
+    held = _effective()
+    missing = [name for bit, name in _NEEDED.items() if not held >> bit & 1]
+    if missing:
+        return f"needs root (missing here: {', '.join(missing)}); run it with sudo"
+    if hierarchies.mode is Mode.NONE:
+        return "no cgroups are mounted on this host"
+    return None
+
+
+def capabilities(hierarchies: Hierarchies) -> Capabilities:
+    verbs = {Verb.IMPORT: IMPORT}
+    reason = why_not(hierarchies)
+    if reason is not None:
+        verbs.update({verb: reason for verb in Verb if verb not in _LOOKING and verb is not Verb.IMPORT})
+    limits = {}
+    if hierarchies.mode is not Mode.V2:
+        limits[LimitName.MEMORY_HIGH] = "memory.high needs cgroup v2, and this host has v1 memory cgroups"
+    memory = hierarchies.v1.get("memory")
+    if memory is not None and not (memory.path / "memory.memsw.limit_in_bytes").exists():
+        limits[LimitName.SWAP] = "this kernel does not account for swap"
+    return Capabilities(verbs, limits)
+
+
+def _effective() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
