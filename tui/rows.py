@@ -132,9 +132,9 @@ def kind(container: Container, usage: Usage | None) -> Kind:
         return Kind.PAUSED
     if usage is None:
         return Kind.NORMAL
-    if isinstance(usage.working_set, int) and isinstance(usage.memory_limit, int):
-        if usage.working_set >= NEARLY_FULL * usage.memory_limit:
-            return Kind.CRITICAL
+    full, limit = usage.working_set, usage.memory_limit
+    if isinstance(full, int) and isinstance(limit, int) and full >= NEARLY_FULL * limit:
+        return Kind.CRITICAL
     if not isinstance(usage.throttled_share, Missing) and usage.throttled_share >= MUCH_THROTTLED:
         return Kind.THROTTLED
     return Kind.NORMAL

@@ -1,0 +1,173 @@
+"""Everything that can be done, each thing once: for keys, the command palette, the help and the foot of the screen.
+
+Free of Textual. What cannot be done now stays visible, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from runtime.model import Container, ContainerRef, Verb
+from tui.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked before something is done; `{name}` is the container. `danger` when it cannot be undone."""
+
+    title: str
+    body: str
+    label: str
+    danger: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that can be done.
+
+    Attributes:
+        id: its name in the keymap; for a verb also the command line's.
+        title: what it is called.
+        keys: the keys at first, with commas between.
+        call: the Textual action that does it.
+        group: the heading in the help.
+        verbs: what is asked of the engine; of several the one that is possible now.
+        question: asked first.
+        done: told afterwards, with the container's name before it.
+        foot: the word in the foot of the screen; the lower `place`, the sooner it is there.
+        about: one line of help.
+    """
+
+    id: str
+    title: str
+    keys: str
+    call: str
+    group: str
+    about: str = ""
+    verbs: tuple[Verb, ...] = ()
+    question: Question | None = None
+    done: Mapping[Verb, str] | None = None
+    foot: str = ""
+    place: int = 0
+
+    @property
+    def of_container(self) -> bool:
+        """It is about the selected container."""
+        return self.group == CONTAINER
+
+    def why_not(self, session: Session, ref: ContainerRef | None) -> str | None:
+        """Why it cannot be done now, in words for the user; None when it can."""
+        if not self.of_container:
+            return None
+        if ref is None:
+            return "no container is selected"
+        if ref not in session.containers:
+            return "it is gone"
+        reasons = [session.why_not(ref, verb) for verb in self.verbs]
+        return None if not reasons or None in reasons else reasons[0]
+
+    def verb(self, session: Session, ref: ContainerRef) -> Verb:
+        """The verb that is possible now, the first one when none is."""
+        return next((verb for verb in self.verbs if session.why_not(ref, verb) is None), self.verbs[0])
+
+
+CONTAINER: Final = "The selected container"
+LIST: Final = "The list"
+APP: Final = "The dashboard"
+
+_STOP = Question("Stop {name}?", "It is asked to end, and killed when its grace time is over.", "Stop")
+_RESTART = Question("Restart {name}?", "It is stopped and started again: what it was doing is lost.", "Restart")
+_KILL = Question(
+    "Kill {name}?", "All its processes end at once (SIGKILL), with no time to save anything.", "Kill", True
+)
+_REMOVE = Question(
+    "Remove {name}?", "The container and what it wrote to its own file system are deleted.", "Remove", True
+)
+RUNNING_TOO: Final = " It is running, and is killed first."
+
+_ALL: Final = (
+    Action("detail", "Open", "enter", "open", CONTAINER, "graphs, logs, processes, isolation", foot="open", place=1),
+    Action(
+        *(
+            "limits",
+            "Change limits",
+            "l",
+            "app.limits",
+            CONTAINER,
+            "CPU, memory, swap, processes; read back from the kernel",
+        ),
+        verbs=(Verb.UPDATE,),
+        foot="limits",
+        place=2,
+    ),
+    Action("logs", "Logs", "o", "app.logs", CONTAINER, "its output, as it comes", (Verb.LOGS,), foot="logs", place=7),
+    Action(
+        *("start", "Start", "s", "app.change('start')", CONTAINER, "", (Verb.START,)),
+        done={Verb.START: "started"},
+        foot="start",
+        place=8,
+    ),
+    Action(
+        *("stop", "Stop", "x", "app.change('stop')", CONTAINER, "", (Verb.STOP,), _STOP),
+        done={Verb.STOP: "stopped"},
+        foot="stop",
+        place=5,
+    ),
+    Action(
+        *("restart", "Restart", "r", "app.change('restart')", CONTAINER, "", (Verb.RESTART,), _RESTART),
+        done={Verb.RESTART: "restarted"},
+    ),
+    Action(
+        *(
+            "pause",
+            "Pause or resume",
+            "p",
+            "app.change('pause')",
+            CONTAINER,
+            "freezes its processes, and lets them go on",
+        ),
+        verbs=(Verb.PAUSE, Verb.UNPAUSE),
+        done={Verb.PAUSE: "paused", Verb.UNPAUSE: "resumed"},
+        foot="pause",
+        place=9,
+    ),
+    Action(
+        *("kill", "Kill", "K", "app.change('kill')", CONTAINER, "", (Verb.KILL,), _KILL),
+        done={Verb.KILL: "killed"},
+    ),
+    Action(
+        *("remove", "Remove", "D,delete", "app.change('remove')", CONTAINER, "", (Verb.REMOVE,), _REMOVE),
+        done={Verb.REMOVE: "removed"},
+    ),
+    Action("filter", "Filter", "slash", "filter", LIST, "by name, image, engine, state, label", foot="filter", place=4),
+    Action("clear", "Clear the filter", "escape", "clear", LIST),
+    Action("sort_next", "Sort by the next column", "greater_than_sign,right", "sort(1)", LIST, foot="sort", place=10),
+    Action("sort_previous", "Sort by the column before", "less_than_sign,left", "sort(-1)", LIST),
+    Action("sort_turn", "Turn the order round", "i", "sort_turn", LIST),
+    Action("sort_cpu", "Sort by CPU", "C", "sort_by('cpu')", LIST),
+    Action("sort_memory", "Sort by memory", "M", "sort_by('memory')", LIST),
+    Action("sort_name", "Sort by name", "N", "sort_by('name')", LIST),
+    Action("stopped", "Show or hide stopped containers", "a", "stopped", LIST, foot="stopped", place=11),
+    Action("theme", "Next theme", "t", "app.next_theme", APP),
+    Action("slower", "Measure less often", "minus", "app.interval(1)", APP),
+    Action("faster", "Measure more often", "plus,equals_sign", "app.interval(-1)", APP),
+    Action("refresh", "Ask the engines again", "f5,ctrl+r", "app.refresh", APP),
+    Action("palette", "Commands", "colon,ctrl+p", "app.command_palette", APP, "every command, by name"),
+    Action("help", "Help", "question_mark,f1", "app.help", APP, foot="help", place=3),
+    Action("quit", "Quit", "q,ctrl+c", "app.quit", APP, "containers go on", foot="quit", place=6),
+)
+
+ACTIONS: Final[Mapping[str, Action]] = {action.id: action for action in _ALL}
+
+
+def question(action: Action, container: Container, name: str) -> Question | None:
+    """The question for this container, with its name in it."""
+    asked = action.question
+    if asked is None:
+        return None
+    body = asked.body
+    if action.id == "remove" and container.state.live:
+        body += RUNNING_TOO
+    return Question(asked.title.replace("{name}", name), body, asked.label, asked.danger)

@@ -1,0 +1,209 @@
+"""The dashboard's frame: themes, keys, what is done to containers, and how it is told when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import ClassVar
+
+from textual import work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.command import Provider
+from textual.widget import Widget
+
+from runtime.errors import PytopError
+from runtime.model import ContainerRef, Verb
+from themes.loader import load_all
+from tui import format as fmt
+from tui import glyphs, keys, settings, theming
+from tui.actions import ACTIONS, Action, question
+from tui.ascii import AsciiOnly
+from tui.palette import Commands
+from tui.screens.list import ListScreen
+from tui.session import Changed, Problem, Session
+from tui.settings import INTERVALS, Settings
+
+FIRST_THEME = "dark"
+PLAIN_THEME = "ansi"  # sends no colours of its own, so that NO_COLOR can hold
+
+
+class PytopApp(App[None]):
+    """Shows the containers of a session; starts it, and closes it at the end."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "pytop-containers"
+    COMMANDS: ClassVar[set[type[Provider]]] = {Commands}  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[BindingType]] = list(keys.app_bindings())
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        banner: Widget | None = None,
+        theme: str | None = None,
+        ascii_only: bool = False,
+        chosen: Settings | None = None,
+    ) -> None:
+        """`chosen` is read from the user's files when it is not given; `theme` goes before what they say."""
+        colourless = "NO_COLOR" in os.environ
+        super().__init__()
+        self.session = session
+        self.settings = settings.load(settings.home(os.environ)) if chosen is None else chosen
+        self.ascii_only = ascii_only
+        self.glyphs = glyphs.ASCII if ascii_only else glyphs.UNICODE
+        self._banner = banner
+        self._told: frozenset[Problem] = frozenset()
+        themes, problems = load_all(self.settings.themes)
+        self._themes = tuple(themes)
+        self._problems = [*self.settings.problems, *problems]
+        for entry in themes.values():
+            self.register_theme(theming.textual_theme(entry))
+        self.theme = self._choose(theme, colourless)
+        if ascii_only:
+            self._filters.append(AsciiOnly())
+            self.add_class("-ascii")
+
+    def _choose(self, asked: str | None, colourless: bool) -> str:
+        """The theme to begin with: what was asked for, if there is such a one."""
+        default = PLAIN_THEME if colourless else FIRST_THEME
+        name = asked or (None if colourless else self.settings.theme)
+        if name is not None and name not in self._themes:
+            self._problems.append(f"there is no theme {name!r} (there are {', '.join(self._themes)})")
+            return default
+        return name or default
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Our own variables, for themes that do not know them."""
+        return dict(theming.FALLBACK)
+
+    @property
+    def keymap(self) -> Mapping[str, str]:
+        """The user's keys by action."""
+        return self.settings.keys
+
+    def get_default_screen(self) -> ListScreen:
+        """The list."""
+        return ListScreen(self.session, self.glyphs, self.settings.columns, self._banner)
+
+    async def on_mount(self) -> None:
+        """Begin to follow and to measure, after the first screen is drawn."""
+        self.set_keymap(dict(self.settings.keys))
+        self._unsubscribe = self.session.subscribe(self._changed)
+        for problem in self._problems:
+            self.notify(problem, title="Settings", severity="warning", timeout=15, markup=False)
+        await self.session.start()
+
+    async def on_unmount(self) -> None:
+        """Let changes end, then let go of everything."""
+        self._unsubscribe()
+        await self.session.close()
+
+    def _changed(self, what: Changed) -> None:
+        """Tell of what has newly gone wrong, and of what works again."""
+        if Changed.PROBLEMS not in what:
+            return
+        problems = frozenset(self.session.problems)
+        engines = {problem.engine for problem in problems}
+        for problem in problems - self._told:
+            self.notify(
+                fmt.clean(problem.hint) or " ", title=fmt.clean(problem.title), severity="warning", markup=False
+            )
+        for engine in sorted({problem.engine for problem in self._told} - engines):
+            self.notify("It answers again.", title=engine, markup=False)
+        self._told = problems
+
+    def tell(self, error: PytopError) -> None:
+        """Show an error: what was tried, what was answered, what to do."""
+        where = f" [{error.path}]" if error.path else ""
+        parts = [f"{error.detail}{where}", error.hint]
+        text = "\n".join(fmt.clean(part) for part in parts if part)
+        self.notify(
+            text or "It did not work.", title=fmt.clean(error.title), severity="error", timeout=10, markup=False
+        )
+
+    def subject(self) -> ContainerRef | None:
+        """The container that the screen on top is about."""
+        ref: ContainerRef | None = getattr(self.screen, "ref", None)
+        return ref
+
+    def _refused(self, action: Action, ref: ContainerRef | None) -> bool:
+        """Say why it cannot be done now, if so."""
+        reason = action.why_not(self.session, ref)
+        if reason is not None:
+            self.notify(f"{reason}.", title=f"{action.title}: not now", severity="warning", markup=False)
+        return reason is not None
+
+    # what is done to a container
+
+    @work(group="changes")
+    async def action_change(self, id: str) -> None:
+        """Ask where it destroys, then do it, and tell what came of it."""
+        action, ref = ACTIONS[id], self.subject()
+        if self._refused(action, ref) or ref is None:
+            return
+        container = self.session.containers[ref]
+        name = fmt.clean(container.name or ref.short)
+        asked = question(action, container, name)
+        if asked is not None:
+            from tui.screens.confirm import ConfirmScreen
+
+            if not await self.push_screen_wait(ConfirmScreen(asked.title, asked.body, asked.label, asked.danger)):
+                return
+            if self._refused(action, ref):
+                return
+        verb = action.verb(self.session, ref)
+        options = {"force": True} if verb is Verb.REMOVE and container.state.live else {}
+        try:
+            await self.session.perform(ref, verb, **options)
+        except PytopError as error:
+            self.tell(error)
+        else:
+            self.notify((action.done or {}).get(verb, "done"), title=name, timeout=3, markup=False)
+
+    def action_limits(self) -> None:
+        """Open the editor of limits."""
+        ref = self.subject()
+        if not self._refused(ACTIONS["limits"], ref) and ref is not None:
+            from tui.screens.limits import LimitEditor
+
+            self.push_screen(LimitEditor(self.session, ref))
+
+    def action_logs(self) -> None:
+        """Open the container at its logs."""
+        ref = self.subject()
+        if not self._refused(ACTIONS["logs"], ref) and ref is not None:
+            from tui.screens.detail import DetailScreen
+
+            self.push_screen(DetailScreen(self.session, ref, tab="logs"))
+
+    # what is done to the dashboard
+
+    def action_next_theme(self) -> None:
+        """The next of our themes."""
+        self.theme = self._themes[(self._themes.index(self.theme) + 1) % len(self._themes)]
+        self.notify(self.theme, title="Theme", timeout=2, markup=False)
+
+    def action_interval(self, step: int) -> None:
+        """Measure more or less often."""
+        now = self.session.interval
+        beside = [s for s in INTERVALS if (s > now if step > 0 else s < now)]
+        if beside:
+            self.session.interval = min(beside) if step > 0 else max(beside)
+            self.notify(f"every {fmt.seconds(self.session.interval)}", title="Measuring", timeout=2, markup=False)
+
+    @work(group="refresh", exclusive=True)
+    async def action_refresh(self) -> None:
+        """Ask every engine for everything now."""
+        await self.session.refresh()
+
+    def action_help(self) -> None:
+        """What everything means, and which key does what."""
+        from tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.session, self.subject(), self.keymap, self.glyphs))
+
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: object) -> None:
+        """A key in the user's keymap is taken already."""
+        for binding in clashed_bindings:
+            self._problems.append(f"config.toml: keys.{binding.id}: the key is taken by another action")

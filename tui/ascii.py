@@ -1,0 +1,39 @@
+"""The last word of `--ascii`: nothing but ASCII leaves for the terminal, whoever drew it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.color import Color
+from textual.filter import LineFilter
+
+_SIGNS = {
+    **dict.fromkeys("─━═╌┄┈▔▁▂▃▀▄", "-"),
+    **dict.fromkeys("│┃║▌▐▏▎▍▕╎┆┊", "|"),
+    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╔╗╚╝╋┏┓┗┛", "+"),
+    **dict.fromkeys("█▇▆▅▉▊▋", "#"),
+    **dict.fromkeys("·•●◆", "*"),
+    **dict.fromkeys("▲↑", "^"),
+    **dict.fromkeys("▼▽↓", "v"),
+    **dict.fromkeys("▶→", ">"),
+    **dict.fromkeys("◀←", "<"),
+    **dict.fromkeys("–—", "-"),
+    "…": "~",
+    "\N{NO-BREAK SPACE}": " ",
+}
+
+
+@lru_cache(4096)
+def plain(text: str) -> str:
+    """The text in ASCII, as many cells wide as before."""
+    return "".join(c if c.isascii() else _SIGNS.get(c, "?" * cell_len(c)) for c in text)
+
+
+class AsciiOnly(LineFilter):
+    """Replaces every character outside ASCII in what is about to be written."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """The same segments with plain text."""
+        return [s if s.text.isascii() else Segment(plain(s.text), s.style, s.control) for s in segments]

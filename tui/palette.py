@@ -1,0 +1,49 @@
+"""The command palette: the registry of actions, by name; what cannot be done now says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.types import IgnoreReturnCallbackType
+
+from tui.actions import ACTIONS
+from tui.keys import shown
+
+if TYPE_CHECKING:
+    from tui.app import PytopApp
+
+_NOT_LISTED = frozenset({"palette", "clear"})
+
+
+class Commands(Provider):
+    """Every action as a command."""
+
+    def _commands(self) -> Iterator[tuple[str, str, IgnoreReturnCallbackType]]:
+        """Title, help and what to call, of each."""
+        app = cast("PytopApp", self.app)
+        ref = getattr(self.screen, "ref", None)
+        for action in ACTIONS.values():
+            here = action.call.startswith("app.") or hasattr(self.screen, f"action_{action.call.partition('(')[0]}")
+            if action.id in _NOT_LISTED or not here:
+                continue
+            reason = action.why_not(app.session, ref)
+            keys = ", ".join(shown(action.id, app.keymap))
+            title = action.title if reason is None else f"{action.title} (not now: {reason})"
+            about = f"{action.about} [{keys}]" if action.about else f"[{keys}]"
+            yield title, about, partial(self.screen.run_action, action.call)
+
+    async def discover(self) -> Hits:
+        """Everything, in the registry's order."""
+        for title, about, call in self._commands():
+            yield DiscoveryHit(title, call, help=about)
+
+    async def search(self, query: str) -> Hits:
+        """What looks like the query, the best first."""
+        matcher = self.matcher(query)
+        for title, about, call in self._commands():
+            score = matcher.match(title)
+            if score > 0:
+                yield Hit(score, matcher.highlight(title), call, help=about)

@@ -1,0 +1,85 @@
+"""The help: keys, what the columns and signs mean, what does not work here and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from runtime.model import ContainerRef
+from tui import format as fmt
+from tui.actions import ACTIONS, APP, CONTAINER, LIST
+from tui.fields import FIELDS
+from tui.glyphs import Glyphs
+from tui.keys import MOVES, shown
+from tui.session import Session
+from tui.summary import badge, trouble
+
+KEYS_WIDTH = 14
+
+
+class HelpScreen(ModalScreen[None]):
+    """One scrolling page of text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1", "dismiss", "Close", show=False),
+        Binding("j", "scroll('down')", "Down", show=False),
+        Binding("k", "scroll('up')", "Up", show=False),
+    ]
+
+    def __init__(self, session: Session, ref: ContainerRef | None, keymap: Mapping[str, str], glyphs: Glyphs) -> None:
+        super().__init__(id="help")
+        self._text = "\n".join(page(session, ref, keymap, glyphs))
+
+    def compose(self) -> ComposeResult:
+        """The page in a frame."""
+        with VerticalScroll(id="help-page") as frame:
+            frame.border_title = "Help"
+            frame.border_subtitle = "esc closes"
+            yield Static(self._text, markup=False)
+
+    def action_scroll(self, where: str) -> None:
+        """One line up or down."""
+        page = self.query_one(VerticalScroll)
+        (page.scroll_down if where == "down" else page.scroll_up)(animate=False)
+
+
+def page(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str], glyphs: Glyphs) -> Iterator[str]:
+    """The lines of the help."""
+    yield from filter(None, (badge(session), *trouble(session.problems)))
+    yield from _keys(session, ref, keymap)
+    yield ""
+    yield "STATES"
+    states = [f"{sign} {state.value}" for state, sign in glyphs.states.items()]
+    yield from ("  " + "".join(f"{text:<14}" for text in states[start : start + 4]).rstrip() for start in (0, 4, 8))
+    yield ""
+    yield "COLUMNS"
+    yield "  CPU is in cores: 1.50 is one and a half. K, M, G are multiples of 1024; rates are per second."
+    yield f"  {glyphs.gap} means that there is no value (not measured yet, denied, not known here); max is no limit."
+    yield "  The trend is CPU against its limit, or against the whole machine where there is no limit."
+    for field in FIELDS.values():
+        unit = f" ({field.unit})" if field.unit else ""
+        yield f"  {field.title:<{KEYS_WIDTH}}{field.about}{unit}  [{field.id}]"
+
+
+def _keys(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str]) -> Iterator[str]:
+    container = session.containers.get(ref) if ref is not None else None
+    for group, actions in groupby(ACTIONS.values(), key=lambda action: action.group):
+        yield ""
+        yield group.upper() + (f": {fmt.clean(container.name)}" if group == CONTAINER and container is not None else "")
+        for action in actions:
+            about = f": {action.about}" if action.about else ""
+            reason = action.why_not(session, ref)
+            now = f" (not now: {reason})" if reason is not None else ""
+            yield f"  {', '.join(shown(action.id, keymap)):<{KEYS_WIDTH}}{action.title}{about}{now}"
+        if group == LIST:
+            for id, (_, title) in MOVES.items():
+                yield f"  {', '.join(shown(id, keymap)):<{KEYS_WIDTH}}{title}"
+        if group == APP:
+            yield "  Keys can be changed in ~/.config/pytop-containers/config.toml, section [keys]: action = key."

@@ -1,0 +1,205 @@
+"""The main screen: every container, one row each, live."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Input
+
+from runtime.model import Container, ContainerRef
+from tui import fields, keys, rows, summary
+from tui.actions import ACTIONS
+from tui.fields import FIELDS
+from tui.glyphs import Glyphs
+from tui.rows import Column
+from tui.session import Changed, Session
+from tui.widgets.lines import Lines
+from tui.widgets.table import ColumnHeads, ContainerTable
+
+LOW = 14  # on fewer lines than this the head is one line
+
+
+class ListScreen(Screen[None]):
+    """The list with its head, its filter and its foot."""
+
+    BINDINGS: ClassVar[list[BindingType]] = list(keys.list_bindings())
+
+    def __init__(
+        self, session: Session, glyphs: Glyphs, columns: tuple[str, ...], banner: Widget | None = None
+    ) -> None:
+        super().__init__(id="list")
+        self._session = session
+        self._glyphs = glyphs
+        self._wanted = columns
+        self._banner = banner
+        self._sort = "cpu"
+        self._falling = True
+        self._words = ""
+        self._hide_stopped = False
+        self._columns: tuple[Column, ...] = ()
+        self._stale = True
+        self._foot: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """Head, problems, titles, rows; filter, banner and foot below."""
+        yield Lines(id="host")
+        yield Lines(id="inventory")
+        yield Lines(id="trouble")
+        yield ColumnHeads(id="heads")
+        yield ContainerTable(self._glyphs, id="table")
+        yield Lines(id="nothing")
+        yield Input(id="filter", placeholder="name, image, engine, state or label", compact=True, select_on_focus=False)
+        if self._banner is not None:
+            yield self._banner
+        yield Lines(id="foot")
+
+    def on_mount(self) -> None:
+        """Follow the session."""
+        self.query_one("#filter").display = False
+        self.table.focus()
+        self._unsubscribe = self._session.subscribe(self._changed)
+
+    def on_unmount(self) -> None:
+        self._unsubscribe()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.draw)
+
+    def on_screen_resume(self) -> None:
+        """Catch up with what happened behind another screen."""
+        if self._stale:
+            self.draw()
+
+    @property
+    def table(self) -> ContainerTable:
+        return self.query_one("#table", ContainerTable)
+
+    @property
+    def ref(self) -> ContainerRef | None:
+        """The container that the keys are about."""
+        return self.table.selected
+
+    @property
+    def sorting(self) -> tuple[str, bool]:
+        """The column, and whether the largest comes first."""
+        return self._sort, self._falling
+
+    def draw(self) -> None:
+        """Bring every part up to date; each sends only what has changed."""
+        if not self.is_current:
+            self._stale = True
+            return
+        self._stale = False
+        session, frame = self._session, self._session.frame
+        usages = frame.usages if frame is not None else {}
+        containers = session.containers.values()
+        self._columns = rows.columns(self.table.scrollable_content_region.width, self._wanted, containers)
+        seen = [c for c in containers if self._is_wanted(c)]
+        ordered = fields.arrange(seen, usages, FIELDS[self._sort], falling=self._falling)
+        lines = [rows.row(c, usages.get(c.ref), self._columns, session.history, self._glyphs) for c in ordered]
+        self.table.show(lines)
+        self.query_one(ColumnHeads).show(self._columns, self._sort, self._falling, self._glyphs)
+        self._draw_head(summary.View(len(lines), self._words, self._hide_stopped))
+        self._draw_foot()
+
+    def _is_wanted(self, container: Container) -> bool:
+        if self._hide_stopped and not container.state.live:
+            return False
+        return not self._words or fields.matches(container, self._words)
+
+    def _draw_head(self, view: summary.View) -> None:
+        session, frame, width = self._session, self._session.frame, self.size.width - 2
+        host = summary.machine(frame.host if frame is not None else None, self._glyphs)
+        inventory = summary.inventory(session, view)
+        low = self.size.height < LOW
+        self._lines("host", [summary.joined(host, width, self._glyphs)])
+        self._lines("inventory", [] if low else [summary.joined(inventory, width, self._glyphs)])
+        trouble = summary.trouble(session.problems)
+        self._lines("trouble", trouble[:1] if low else trouble)
+        self._lines("nothing", [] if view.shown else summary.nothing(session, view))
+
+    def _draw_foot(self) -> None:
+        """As many keys as fit, the most needed first."""
+        left = self.size.width - 2
+        parts: list[str] = []
+        for action in sorted((a for a in ACTIONS.values() if a.foot), key=lambda a: a.place):
+            text = f"{keys.shown(action.id, self.app.keymap)[0]} {action.foot}"  # type: ignore[attr-defined]
+            if len(text) > left:
+                break
+            parts.append(text)
+            left -= len(text) + 2
+        self._lines("foot", ["  ".join(parts)])
+
+    def _lines(self, id: str, lines: list[str]) -> None:
+        widget = self.query_one(f"#{id}", Lines)
+        widget.show(lines)
+        widget.display = bool(lines)
+        if id == "nothing":
+            self.table.display = not lines
+
+    def _changed(self, what: Changed) -> None:
+        self.draw()
+
+    # what the keys do
+
+    @on(ContainerTable.Chosen)
+    def action_open(self) -> None:
+        """Look at the selected container."""
+        if self.ref is not None:
+            from tui.screens.detail import DetailScreen
+
+            self.app.push_screen(DetailScreen(self._session, self.ref))
+
+    def action_filter(self) -> None:
+        """Type words to filter by."""
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    def action_clear(self) -> None:
+        """Show everything again."""
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.display = False
+        self.table.focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter_typed(self, event: Input.Changed) -> None:
+        self._words = event.value.strip()
+        self.draw()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self) -> None:
+        self.query_one("#filter").display = False
+        self.table.focus()
+
+    def action_sort(self, step: int) -> None:
+        """Sort by the column beside."""
+        there = [column.id for column in self._columns if column.field is not None]
+        if there:
+            place = there.index(self._sort) + step if self._sort in there else 0
+            self.action_sort_by(there[place % len(there)])
+
+    def action_sort_by(self, field: str) -> None:
+        """Sort by a column, in the direction that makes most sense for it; the same column again turns it round."""
+        self._falling = not self._falling if field == self._sort else FIELDS[field].falling
+        self._sort = field
+        self.draw()
+
+    def action_sort_turn(self) -> None:
+        self._falling = not self._falling
+        self.draw()
+
+    @on(ColumnHeads.Clicked)
+    def _head_clicked(self, event: ColumnHeads.Clicked) -> None:
+        self.action_sort_by("cpu" if event.column == rows.TREND else event.column)
+
+    def action_stopped(self) -> None:
+        """Show or hide what does not run."""
+        self._hide_stopped = not self._hide_stopped
+        self.draw()

@@ -1,0 +1,115 @@
+"""The user's settings: ~/.config/pytop-containers/config.toml, and themes/ beside it.
+
+Nothing in them can keep the dashboard from starting: what is wrong is told in one line, and the default holds.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tui.keys import IDS
+from tui.rows import DEFAULT, KNOWN
+
+INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds that the keys for it step through."""
+_SHORTEST, _LONGEST = 0.1, 60.0
+_TOP = ("theme", "interval", "columns", "keys")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user chose; a field that is None was not said.
+
+    Attributes:
+        theme: the name of a theme.
+        interval: seconds between measurements.
+        columns: ids of the table's columns, in order.
+        keys: keys by action id, several with commas between.
+        themes: where the user's own themes are.
+        problems: one line for each thing in the file that was not understood.
+    """
+
+    theme: str | None = None
+    interval: float | None = None
+    columns: tuple[str, ...] = DEFAULT
+    keys: Mapping[str, str] = field(default_factory=dict)
+    themes: Path | None = None
+    problems: tuple[str, ...] = ()
+
+
+def home(environ: Mapping[str, str]) -> Path | None:
+    """The directory of the user's settings, None for a user without a home."""
+    base = environ.get("XDG_CONFIG_HOME")
+    if base:
+        return Path(base) / "pytop-containers"
+    user = environ.get("HOME")
+    return Path(user) / ".config" / "pytop-containers" if user else None
+
+
+def load(directory: Path | None) -> Settings:
+    """Read config.toml; a missing one is no error."""
+    if directory is None:
+        return Settings()
+    path = directory / "config.toml"
+    themes = directory / "themes"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return Settings(themes=themes)
+    except OSError as error:
+        return Settings(themes=themes, problems=(f"{path.name}: {error.strerror}; defaults hold",))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return Settings(themes=themes, problems=(f"{path.name} is not TOML: {error}; defaults hold",))
+    return _settings(data, themes)
+
+
+def _settings(data: Mapping[str, Any], themes: Path) -> Settings:
+    wrong = [f"config.toml: unknown entry {key!r} (there are {', '.join(_TOP)})" for key in data if key not in _TOP]
+    theme = data.get("theme")
+    if theme is not None and not isinstance(theme, str):
+        wrong.append(f"config.toml: theme must be a name, not {theme!r}")
+        theme = None
+    return Settings(theme, _interval(data, wrong), _columns(data, wrong), _keys(data, wrong), themes, tuple(wrong))
+
+
+def _interval(data: Mapping[str, Any], wrong: list[str]) -> float | None:
+    value = data.get("interval")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _SHORTEST <= value <= _LONGEST:
+        wrong.append(f"config.toml: interval must be seconds from {_SHORTEST:g} to {_LONGEST:g}, not {value!r}")
+        return None
+    return float(value)
+
+
+def _columns(data: Mapping[str, Any], wrong: list[str]) -> tuple[str, ...]:
+    value = data.get("columns")
+    if value is None:
+        return DEFAULT
+    if not isinstance(value, list) or not value:
+        wrong.append("config.toml: columns must be a list of names")
+        return DEFAULT
+    unknown = [id for id in value if not isinstance(id, str) or id not in KNOWN]
+    if unknown:
+        wrong.append(f"config.toml: there is no column {unknown[0]!r} (there are {', '.join(sorted(KNOWN))})")
+    return tuple(dict.fromkeys(id for id in value if isinstance(id, str) and id in KNOWN)) or DEFAULT
+
+
+def _keys(data: Mapping[str, Any], wrong: list[str]) -> Mapping[str, str]:
+    table = data.get("keys", {})
+    if not isinstance(table, Mapping):
+        wrong.append("config.toml: [keys] must be a table of action = key")
+        return {}
+    keys = {}
+    for id, value in table.items():
+        if id not in IDS:
+            wrong.append(f"config.toml: keys: there is no action {id!r} (there are {', '.join(sorted(IDS))})")
+        elif not isinstance(value, str) or not all(part.strip() for part in value.split(",")):
+            wrong.append(f"config.toml: keys.{id} must be a key such as 'f2' or 'ctrl+l'")
+        else:
+            keys[id] = value
+    return keys

@@ -1,0 +1,118 @@
+"""The lines on top of the list: the machine, the containers, the engines, and what does not work. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from collectors.frame import HostUsage
+from runtime.model import Missing
+from tui import format as fmt
+from tui.glyphs import Glyphs
+from tui.permission import READ_ONLY
+from tui.session import Problem, Session
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the list makes of the inventory: how many rows there are to see, and by which choice."""
+
+    shown: int
+    words: str
+    hide_stopped: bool
+
+
+def machine(host: HostUsage | None, glyphs: Glyphs) -> list[str]:
+    """The machine's use, the most important part first."""
+    if host is None:
+        return ["measuring"]
+    cpu = glyphs.gap if isinstance(host.cpu, Missing) else fmt.cores(host.cpu)
+    parts = [
+        f"cpu {cpu}/{host.ncpu} cores",
+        f"mem {fmt.size(host.memory_used)}/{fmt.size(host.memory_total)}",
+        f"load {host.load1:.1f}",
+    ]
+    waits = []
+    for resource, short in (("cpu", "cpu"), ("memory", "mem"), ("io", "io")):
+        some = host.pressure[resource].some if resource in host.pressure else Missing.UNSUPPORTED
+        waits.append(f"{short} {glyphs.gap if isinstance(some, Missing) else fmt.share(some)}")
+    parts.append(f"psi {' '.join(waits)}")
+    if host.swap_used:
+        parts.append(f"swap {fmt.size(host.swap_used)}")
+    for name, value, show in _flows(host):
+        if not isinstance(value, Missing):
+            parts.append(f"{name} {show(value)}")
+    return parts
+
+
+def _flows(host: HostUsage) -> Sequence[tuple[str, float | Missing, Callable[[float], str]]]:
+    return (
+        ("net in", host.net_rx, fmt.rate),
+        ("out", host.net_tx, fmt.rate),
+        ("disk read", host.io_read, fmt.rate),
+        ("write", host.io_write, fmt.rate),
+    )
+
+
+def inventory(session: Session, view: View) -> list[str]:
+    """How many containers, whose, and in which mode they are shown."""
+    containers = session.containers.values()
+    live = sum(c.state.live for c in containers)
+    total = len(containers)
+    stopped = total - live
+    parts = [f"{live} live, {stopped} stopped{' (hidden)' if stopped and view.hide_stopped else ''}"]
+    if view.words:
+        parts.insert(0, f"filter {fmt.clean(view.words)!r}: {view.shown} of {total}")
+    if session.read_only:
+        parts.insert(0, "READ-ONLY")
+    lost = {problem.engine for problem in session.problems}
+    for key in session.engines:
+        info = session.infos.get(key)
+        state = "away" if key in lost else info.version if info is not None else "asking"
+        parts.append(f"{key} {fmt.clean(state)}")
+    parts.append(f"every {fmt.seconds(session.interval)}")
+    return parts
+
+
+def trouble(problems: Sequence[Problem]) -> list[str]:
+    """One line for each thing that does not work."""
+    return [
+        f"! {fmt.clean(f'{p.engine}: {p}' if p.engine and not p.title.startswith(p.engine) else str(p))}"
+        for p in problems
+    ]
+
+
+def joined(parts: Sequence[str], width: int, glyphs: Glyphs) -> str:
+    """As many parts as fit on one line; the rest is left out whole."""
+    line = ""
+    for part in parts:
+        longer = f"{line} {glyphs.dot} {part}" if line else part
+        if line and len(longer) > width:
+            break
+        line = longer
+    return line
+
+
+def nothing(session: Session, view: View) -> list[str]:
+    """What an empty list says instead of rows."""
+    total = len(session.containers)
+    if view.words:
+        return [f"No container matches {fmt.clean(view.words)!r}.", "Esc clears the filter."]
+    if total:
+        return [f"All {total} containers are stopped and hidden.", "Press a to show them."]
+    if not session.engines:
+        return ["There is no container engine here.", "`pytop-containers doctor` says why, and what to do."]
+    away = {problem.engine for problem in session.problems}
+    if any(key not in session.infos and key not in away for key in session.engines):
+        return ["Asking the engines ..."]
+    if away >= set(session.engines):
+        return ["No engine answers; they are asked again by and by.", "`pytop-containers doctor` says what to do."]
+    lines = ["There are no containers yet. Run one in another terminal:", ""]
+    if not session.read_only:
+        lines.append("pytop-containers run -d --name first host sleep 600")
+    return [*lines, "", "It appears here by itself."]
+
+
+def badge(session: Session) -> str:
+    """Why nothing can be changed, for the help; empty when it can."""
+    return f"No changes: {READ_ONLY}." if session.read_only else ""
