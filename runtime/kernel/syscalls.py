@@ -72,14 +72,17 @@ def _call(name: str, number: int, *arguments: object, path: str | None = None) -
 
 
 def unshare(flags: int) -> None:
+    """Move this process into fresh namespaces."""
     _checked(LIBC.unshare(flags), "unshare")
 
 
 def setns(fd: int, kind: int) -> None:
+    """Move this thread into a namespace."""
     _checked(LIBC.setns(fd, kind), "setns")
 
 
 def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process that is a number."""
     number = ctypes.c_ulong
     _checked(LIBC.prctl(option, number(value), number(0), number(0), number(0)), "prctl")
 
@@ -119,15 +122,17 @@ def mount_flags(target: str, flags: int) -> None:
 
 
 def unmount(target: str, flags: int = 0) -> None:
+    """Take a mount away."""
     _checked(LIBC.umount2(os.fsencode(target), flags), "umount2", target)
 
 
 def pivot_root(new: str, old: str) -> None:
+    """Swap this mount namespace's root."""
     _call("pivot_root", _PIVOT_ROOT, new.encode(), old.encode(), path=new)
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
-    """Open a path below `directory` under the rules of openat2(2); the descriptor is close-on-exec."""
+    """Open a path below a directory under the rules of RESOLVE_*; the descriptor is close-on-exec."""
     how = ctypes.create_string_buffer(struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve), 24)
     return _call("openat2", _OPENAT2, directory, os.fsencode(path), how, 24, path=path)
 
@@ -165,6 +170,7 @@ def set_mount_attributes(mount: int, attributes: int, *, recursive: bool = False
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
+    """Close descriptors from `first` to `last`; an empty range is fine."""
     if first <= last:
         _call("close_range", _CLOSE_RANGE, first, last, 0)
 

@@ -1,4 +1,4 @@
-"""Which user a container's program runs as: "1000", "1000:1000", "daemon", "daemon:adm"; by the container's own /etc."""
+"""Which user a container's program runs as: "1000", "1000:1000", "daemon", "daemon:adm"; by its own /etc."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ _MOST = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class User:
+    """Numbers, and the home directory."""
+
     uid: int
     gid: int
     groups: tuple[int, ...]
@@ -27,6 +29,7 @@ def resolve(text: str) -> User:
 
 
 def find(text: str, passwd: list[list[str]], group: list[list[str]]) -> User:
+    """Look a user up in the fields of passwd and group."""
     name, _, group_name = text.partition(":")
     entry = next((e for e in passwd if len(e) >= 6 and name in (e[0], e[2])), None)
     if entry is None and not name.isdecimal():

@@ -1,4 +1,4 @@
-"""What a container has on the host beside its processes: cgroup, limits, devices, network. Made, found again, removed."""
+"""What a container has on the host beside its processes: cgroup, limits, devices, network."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def find(hierarchies: Hierarchies, path: str) -> Cgroup:
 
 
 def directories(cgroup: Cgroup) -> set[Path]:
+    """Each once; controllers may be mounted together."""
     return {*cgroup.v1.values(), *({cgroup.unified} if cgroup.unified else set())}
 
 

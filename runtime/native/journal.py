@@ -38,6 +38,7 @@ class Journal:
         self._live, self._path = live, log
         make_pipes(live)
         self.pipes = {s: os.open(live / s, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) for s in STREAMS}
+        self._fd, self._size = -1, 0
         self._aux = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         position = os.open(live / "position", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(position, _PAGE)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from runtime.errors import KernelError, UnavailableError
 from runtime.native.config import NativeConfig
+from runtime.native.record import Record
 from runtime.native.store import lock
 from runtime.native.wire import rebuild
 
@@ -29,7 +30,7 @@ _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
 _BOOT = "import sys; sys.path[:0] = {paths!r}; from runtime.native.zygote import main; main(sys.argv[1:])"
 
 
-def ask(config: NativeConfig, operation: str, container_id: str) -> bool:
+def ask(config: NativeConfig, operation: str, record: Record) -> bool:
     """Have the zygote fork a shim, and wait for its answer.
 
     Raises what the shim raised. False when the shim died before it answered: then nobody knows how far it came.
@@ -37,11 +38,12 @@ def ask(config: NativeConfig, operation: str, container_id: str) -> bool:
     with _connect(config) as connection:
         connection.settimeout(_PATIENCE)
         try:
-            connection.send(json.dumps({"op": operation, "id": container_id}).encode())
+            network = record.spec.network == "bridge"
+            connection.send(json.dumps({"op": operation, "id": record.id, "network": network}).encode())
             data = connection.recv(_ANSWER)
         except TimeoutError as error:
             raise UnavailableError(
-                f"start container {container_id[:12]}", detail=f"no answer within {_PATIENCE:.0f} s"
+                f"start container {record.spec.name}", detail=f"no answer within {_PATIENCE:.0f} s"
             ) from error
         except OSError:
             return False

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from runtime import limits
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError
@@ -80,7 +81,7 @@ class Lifecycle:
         fresh = replace(record, starting=True, stop_wanted=False, restarts=0)
         self.store.change(record.id, lambda current: replace(fresh, spec=current.spec))
         for _ in range(2):
-            if launcher.ask(self.config, "start", record.id):
+            if launcher.ask(self.config, "start", record):
                 return
             now = self.store.read(record.id)  # the shim was killed: did it come so far that the container runs?
             reconcile.settle(self.store, self.hierarchies, now)
@@ -254,7 +255,7 @@ def check_spec(spec: ContainerSpec) -> ContainerSpec:
         raise InvalidError("A command, variable or path of the container has a zero byte in it")
     signal_number(spec.stop_signal)
     for bind in spec.binds:
-        if not bind.source.startswith("/") or not os.path.exists(bind.source):
+        if not bind.source.startswith("/") or not Path(bind.source).exists():
             raise InvalidError(f"{bind.source!r} cannot be bound", hint="an absolute path that exists on the host")
     check_limits(spec.limits)
     return spec

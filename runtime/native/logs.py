@@ -24,6 +24,7 @@ _CHUNK = 256 * 1024
 
 
 def stamp(time_ns: int) -> bytes:
+    """RFC 3339, UTC, with nanoseconds."""
     seconds, rest = divmod(time_ns, 1_000_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode() + b".%09dZ" % rest
 

@@ -1,7 +1,7 @@
 """After a kill -9, a crash or a reboot: bring records and reality together again.
 
-Judged by what cannot lie: the shim's lock, the pid with its start time and boot, the container's cgroup. Everything here
-can be cut short and done again.
+Judged by what cannot lie: the shim's lock, the pid with its start time and boot, the container's cgroup.
+Everything here can be cut short and done again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REBOOTED = 255
 
 
 def settle(store: Store, hierarchies: Hierarchies, record: Record) -> None:
-    """Make one container's record true. Call it with the container's operation lock, or when nothing else may be going on.
+    """Make one container's record true; with its operation lock held, unless it is live.
 
     A container whose shim was killed gets another one. A start that was cut short is undone, a removal finished.
     """
@@ -54,7 +54,7 @@ def settle(store: Store, hierarchies: Hierarchies, record: Record) -> None:
     finally:
         os.close(held)
     if record.state.live or record.state is State.RESTARTING:
-        launcher.ask(store.config, "attach", record.id)
+        launcher.ask(store.config, "attach", record)
 
 
 def everything(store: Store, hierarchies: Hierarchies) -> None:

@@ -81,16 +81,19 @@ class Record:
 
     def with_limits(self, change: LimitChange) -> Record:
         """The record after a change of limits: what the change asks for replaces what was asked for before."""
-        asked = {name.value: value for name, value in change.items()}
+        asked: dict[str, Any] = {name.value: value for name, value in change.items()}
         return replace(self, spec=replace(self.spec, limits=replace(self.spec.limits, **asked)))
 
 
 def limits_to_json(change: LimitChange) -> dict[str, Any]:
+    """What a change asks for; unlimited is a word."""
     return {name.value: "unlimited" if value is UNLIMITED else value for name, value in change.items()}
 
 
 def limits_from_json(document: Mapping[str, Any]) -> LimitChange:
-    return LimitChange(**{name: UNLIMITED if value == "unlimited" else value for name, value in document.items()})
+    """The inverse of `limits_to_json`."""
+    values: dict[str, Any] = {name: UNLIMITED if value == "unlimited" else value for name, value in document.items()}
+    return LimitChange(**values)
 
 
 def to_json(record: Record) -> dict[str, Any]:
@@ -102,6 +105,7 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def dumps(record: Record) -> bytes:
+    """The record as its file holds it."""
     return json.dumps(to_json(record), separators=(",", ":")).encode()
 
 

@@ -17,8 +17,8 @@ from runtime.native.store import Store
 def erase(store: Store, hierarchies: Hierarchies, record: Record) -> None:
     """Remove everything of a container that does not run. Idempotent.
 
-    The record says REMOVING first, so that a removal that was killed half-way is finished by the next engine that looks,
-    and goes last but for the locks.
+    The record says REMOVING first, so that a removal that was killed half-way is finished by the next engine that
+    looks, and goes last but for the locks.
     """
     try:
         store.change(record.id, lambda current: replace(current, state=State.REMOVING, pid=None, pid_start=None))

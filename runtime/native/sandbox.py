@@ -36,6 +36,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 _LINGER_STEP = 0.002
 _MESSAGE = 65536
+_SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 0x1, 0x40
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def _main(plan: Plan, channel: socket.socket) -> int:
     if spec.workdir:
         os.close(rootfs.make_directories(root, spec.workdir))
     rootfs.enter(root)
+    _loopback_up()
     socket.sethostname(spec.hostname or plan.record.id[:12])
     user = accounts.resolve(spec.user)
     for fd in ends.write.values():
@@ -125,6 +127,12 @@ def _open_ends(plan: Plan) -> _Ends:
         lock=os.open(live / "shim.lock", os.O_RDWR | os.O_CLOEXEC),
         live=os.open(live, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
     )
+
+
+def _loopback_up() -> None:
+    """Bring up `lo` (netdevice(7)): for network "none"; a bridge's attachment does it too."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP | _IFF_RUNNING))
 
 
 def _enter_cgroup(tasks: Path) -> None:

@@ -93,8 +93,6 @@ class Shim:
 
     def _launch(self, record: Record) -> Record:
         config = self.config
-        cell.release(config, self.hierarchies, record)
-        self.journal.drain()
         cgroup = cgroups.create(self.hierarchies, config.cgroup_of(self.id))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         plan = self._plan(record, cgroup)
@@ -141,7 +139,6 @@ class Shim:
         cell.apply(record, cgroup)
         if record.spec.network == "bridge":
             return network.attach(self.config.bridge, self.config.subnet, self.id, pid).address
-        network.loopback(pid)
         return ""
 
     def _running(self, record: Record, pid: int, address: str) -> Record:

@@ -42,6 +42,7 @@ def write_file(path: Path, data: bytes, *, durable: bool) -> None:
 
 
 def sync_directory(path: Path) -> None:
+    """Wait until a rename in this directory would survive a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -50,7 +51,7 @@ def sync_directory(path: Path) -> None:
 
 
 def lock(path: Path, *, wait: float | None = None) -> int | None:
-    """Lock a file until its descriptor is closed; None when that was not possible within `wait` seconds (None: for ever).
+    """Lock a file until its descriptor is closed; None when `wait` seconds (None: for ever) were not enough.
 
     Polls when there is an end to the waiting, since flock(2) knows none.
     """
@@ -186,7 +187,7 @@ class Store:
             yield
 
     def operation(self, container_id: str, *, wait: float | None = None) -> int | None:
-        """Take a container's operation lock; close the descriptor to let go. None when `wait` seconds were not enough."""
+        """Take a container's operation lock; close the descriptor to let go. None when `wait` seconds are over."""
         live = self.config.live(container_id)
         self._directory(live, container_id)
         return lock(live / "lock", wait=wait)

@@ -27,6 +27,7 @@ IMPORT = "this engine has one image, 'host', which is this machine's own /usr"
 
 
 def version() -> str:
+    """This project's version."""
     try:
         return metadata.version("pytop-containers")
     except metadata.PackageNotFoundError:
@@ -48,6 +49,7 @@ def why_not(hierarchies: Hierarchies) -> str | None:
 
 
 def capabilities(hierarchies: Hierarchies) -> Capabilities:
+    """What is unavailable here, with the reason."""
     verbs = {Verb.IMPORT: IMPORT}
     reason = why_not(hierarchies)
     if reason is not None:

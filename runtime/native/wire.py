@@ -39,6 +39,7 @@ def describe(error: PytopError) -> dict[str, Any]:
 
 
 def rebuild(said: dict[str, Any]) -> PytopError:
+    """The inverse of `describe`."""
     kind: type[PytopError] = getattr(errors, said["kind"])
     return kind(said["title"], detail=said["detail"], hint=said["hint"], path=said["path"], errno=said["errno"])
 

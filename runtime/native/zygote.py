@@ -44,6 +44,7 @@ def _detach_output() -> None:
 
 
 def serve(listener: socket.socket, config: NativeConfig) -> None:
+    """Fork a shim per request, until nobody has asked for anything for a while."""
     from runtime.native import shim
 
     listener.set_inheritable(False)
@@ -53,9 +54,7 @@ def serve(listener: socket.socket, config: NativeConfig) -> None:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_name("pytop-zygote")
     confine = _prepare()
-    gc.collect()
-    gc.disable()
-    gc.freeze()  # a collection would touch, and so copy, every page that forks share
+    gc.disable()  # a collection would touch, and so copy, every page that forks share
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     while poll.poll(config.idle * 1000) or not _retire(config):
@@ -67,6 +66,8 @@ def serve(listener: socket.socket, config: NativeConfig) -> None:
         if request["op"] == "quit":
             connection.close()
             break
+        if request["network"]:
+            import pyroute2  # noqa: F401  (160 ms, here once instead of in every shim)
         with suppress(BlockingIOError):  # out of processes: the caller sees the end of file and says so
             if os.fork() == 0:
                 listener.close()
@@ -75,16 +76,17 @@ def serve(listener: socket.socket, config: NativeConfig) -> None:
 
 
 def _prepare() -> Callable[[], None]:
-    """Work out once what every container needs: the filter that confines it. Imports what forks will use."""
-    from runtime.native import capabilities, seccomp
+    """Work out once what every container needs: the image's layout, the filter that confines it."""
+    from runtime.native import capabilities
+    from runtime.native.images import host
+    from runtime.native.seccomp import apply, compile_filter
 
-    with suppress(ImportError):
-        import pyroute2  # noqa: F401  (160 ms, here once instead of in every shim)
-    program = seccomp.compile_filter()
+    host.warm()
+    program = compile_filter()
 
     def confine() -> None:
         capabilities.drop_to()
-        seccomp.apply(program)
+        apply(program)
 
     return confine
 

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -157,10 +158,21 @@ def check(name: str) -> None:
         )
 
 
+@cache
+def _machine() -> Layout:
+    """This machine's layout, worked out once per process: it costs a millisecond, and a zygote's forks share it."""
+    return layout()
+
+
+def warm() -> None:
+    """Work out in advance what `prepare` will need."""
+    _machine()
+
+
 def prepare(state: Path, record: Record) -> Prepared:
     """Build the lower layer below `state` unless it is there; cheap when it is. Safe against others doing the same."""
     check(record.spec.image)
-    wanted = layout()
+    wanted = _machine()
     lower = state / "images" / f"{NAME}-{wanted.digest[:16]}"
     if not lower.is_dir():
         lower.parent.mkdir(parents=True, exist_ok=True)
