@@ -167,7 +167,7 @@ def _worst_pressure(_: Container, usage: Usage | None) -> Value:
 
 def _state(container: Container, _: Usage | None) -> str:
     if container.state is State.EXITED and container.oom_killed:
-        return "out of memory"
+        return "oom-killed"
     if container.state is State.EXITED and container.exit_code is not None:
         return f"exited {container.exit_code}"
     if container.state is State.RUNNING and container.health in ("unhealthy", "starting"):
@@ -212,7 +212,7 @@ _limit_share = _number("of limit", fmt.share, 0.02)
 _tasks = _number("tasks", fmt.count, 1)
 
 _ALL: Final = (
-    _words("state", "state", "Where it is in its life, with its exit status", 9, _state, 1, 15),
+    _words("state", "state", "Where it is in its life, with its exit status", 12, _state, 1, 12),
     _words("name", "name", "Its name", 16, _text(lambda c: c.name or c.ref.short), 0, 40),
     _words("image", "image", "What it was created from", 12, _text(lambda c: c.image), 15, 40),
     _words("engine", "engine", "Who runs it", 8, _text(lambda c: c.ref.engine), 12, 12),

@@ -18,6 +18,7 @@ MOVES: Final[Mapping[str, tuple[str, str]]] = {
     "first": ("home,g", "To the first"),
     "last": ("end,G", "To the last"),
 }
+_NAMED = frozenset({"up", "down", "left", "right", "enter", "space", "tab", "home", "end"})  # their signs are not ASCII
 IDS: Final = frozenset({*ACTIONS, *MOVES})
 
 
@@ -52,5 +53,4 @@ def _written(key: str) -> str:
     if key.startswith("ctrl+"):
         return f"ctrl-{key.removeprefix('ctrl+')}"
     words = {"pageup": "pgup", "pagedown": "pgdn", "escape": "esc", "delete": "del"}
-    words |= {"up": "up", "down": "down", "left": "left", "right": "right"}  # words: arrows are not in ASCII
-    return words.get(key) or format_key(key)
+    return words.get(key) or (key if key in _NAMED else format_key(key))

@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+from textual.markup import escape
 from textual.types import IgnoreReturnCallbackType
 
 from tui.actions import ACTIONS
@@ -32,13 +34,13 @@ class Commands(Provider):
             reason = action.why_not(app.session, ref)
             keys = ", ".join(shown(action.id, app.keymap))
             title = action.title if reason is None else f"{action.title} (not now: {reason})"
-            about = f"{action.about} [{keys}]" if action.about else f"[{keys}]"
-            yield title, about, partial(self.screen.run_action, action.call)
+            about = f"key {keys}: {action.about}" if action.about else f"key {keys}"
+            yield title, escape(about), partial(self.screen.run_action, action.call)
 
     async def discover(self) -> Hits:
         """Everything, in the registry's order."""
         for title, about, call in self._commands():
-            yield DiscoveryHit(title, call, help=about)
+            yield DiscoveryHit(Content(title), call, title, about)
 
     async def search(self, query: str) -> Hits:
         """What looks like the query, the best first."""
@@ -46,4 +48,4 @@ class Commands(Provider):
         for title, about, call in self._commands():
             score = matcher.match(title)
             if score > 0:
-                yield Hit(score, matcher.highlight(title), call, help=about)
+                yield Hit(score, matcher.highlight(title), call, title, about)

@@ -26,9 +26,10 @@ DEFAULT: Final = (
     *("pids", "pids_limit", "pressure", "up", "addresses"),
 )
 KNOWN: Final = frozenset({*FIELDS, TREND})
+_JOINED = frozenset({"cpu_limit", "memory_limit", "pids_limit"})
 _NARROW = 72  # below this many cells the least widths hold
 _LEAST = {"state": 1, "name": 10}
-_TREND_WIDTH, _TREND_MOST, _TREND_RANK = 8, 20, 5
+_TREND_WIDTH, _TREND_MOST, _TREND_RANK = 8, 20, 5.5
 _MARK = 1  # the cell before each row that shows which one is selected
 MUCH_THROTTLED = 0.25  # of its periods
 NEARLY_FULL = 0.95  # of its memory limit, without the cache that can go
@@ -56,13 +57,18 @@ class Column:
 
     @property
     def right(self) -> bool:
-        return self.field is not None and self.field.align == "right" and self.gap > 0
+        return self.field is not None and self.field.align == "right" and not self.joined
 
     @property
     def title(self) -> str:
         if self.field is None:
-            return "cpu trend"
-        return self.field.title if self.gap else f"/{self.field.title}"
+            return "trend"
+        return f"/{self.field.title}" if self.joined else self.field.title
+
+    @property
+    def joined(self) -> bool:
+        """It follows what it limits without a gap: "0.50/2.00"."""
+        return self.id in _JOINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +89,13 @@ def columns(width: int, wanted: Sequence[str], containers: Collection[Container]
     for id in sorted(wanted, key=_rank):
         need = least[id] + (_gap(id) if chosen else 0)
         if chosen and need > left:
-            break
+            continue
         chosen.add(id)
         left -= need
     widths = {id: least[id] for id in wanted if id in chosen}
     for id in ("state", "name", "image", "addresses", "group", "engine", TREND):
-        if id in widths and left > 0:
+        if id in widths and not (id == "state" and narrow):  # there its sign alone leaves room for what is measured
             more = min(left, max(0, _most(id, containers) - widths[id]))
-            if id == "state" and narrow and more < _width("state") - least["state"]:
-                continue  # a word cut short says less than its sign alone
             widths[id] += more
             left -= more
     first = next(iter(widths), "")
@@ -156,7 +160,7 @@ def _cell(column: Column, field: Field, container: Container, usage: Usage | Non
     if field.id == "state":
         sign = glyphs.states[container.state]
         text = sign if column.width < _width("state") else f"{sign} {text}"
-    elif not column.gap and column.id.endswith("_limit"):
+    elif column.joined:
         text = f"/{text}"
     return fmt.fit(text, column.width, right=column.right, more=glyphs.more)
 
@@ -171,7 +175,7 @@ def _trend(ref: ContainerRef, usage: Usage | None, width: int, history: History,
     return trend(history.series(ref, "cpu").values, limit, width, glyphs)
 
 
-def _rank(id: str) -> int:
+def _rank(id: str) -> float:
     return _TREND_RANK if id == TREND else FIELDS[id].rank
 
 
@@ -180,7 +184,7 @@ def _width(id: str) -> int:
 
 
 def _gap(id: str) -> int:
-    return 0 if id.endswith("_limit") else 1
+    return 0 if id in _JOINED else 1
 
 
 def _most(id: str, containers: Collection[Container]) -> int:
