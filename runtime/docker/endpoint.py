@@ -1,0 +1,99 @@
+"""Where Docker is to be found, in the order in which its own client looks.
+
+DOCKER_HOST; DOCKER_CONTEXT; currentContext of config.json (contexts/meta/<sha256 of the name>/meta.json); the socket in
+/var/run; a rootless daemon's socket in XDG_RUNTIME_DIR.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from runtime.errors import InvalidError
+
+SYSTEM_SOCKET = Path("/var/run/docker.sock")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One daemon: a socket path or host and port; `origin` says who named it. `configured` ones are never guessed."""
+
+    url: str
+    origin: str
+    configured: bool = True
+
+    @property
+    def socket(self) -> Path | None:
+        """The path of a unix socket, None for TCP."""
+        parts = urlsplit(self.url)
+        return Path(parts.path) if parts.scheme == "unix" else None
+
+    @property
+    def base(self) -> str:
+        """The address to which request paths are added."""
+        if self.socket is not None:
+            return "http://docker"
+        parts = urlsplit(self.url)
+        return f"http://{parts.netloc}"
+
+    @property
+    def local(self) -> bool:
+        """The daemon's pids and cgroups are this host's."""
+        return self.socket is not None
+
+
+def parse(url: str, origin: str, *, configured: bool = True) -> Endpoint:
+    """Check a URL. Raises `InvalidError` for what cannot be spoken to."""
+    parts = urlsplit(url)
+    fits = (parts.scheme == "unix" and parts.path.startswith("/")) or (
+        parts.scheme in ("tcp", "http") and parts.hostname
+    )
+    if not fits:
+        raise InvalidError(
+            f"use '{url}' from {origin} as Docker's address",
+            hint="It must be unix:///path or tcp://host:port; for ssh, forward the socket with ssh -L",
+        )
+    return Endpoint(url, origin, configured)
+
+
+def endpoints(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> list[Endpoint]:
+    """The endpoints to try, best first; one that is configured comes alone. Raises `InvalidError`."""
+    directory = Path(environ.get("DOCKER_CONFIG") or (home or Path.home()) / ".docker")
+    if environ.get("DOCKER_HOST"):
+        return [parse(environ["DOCKER_HOST"], "DOCKER_HOST")]
+    context = environ.get("DOCKER_CONTEXT") or _current_context(directory)
+    if context and context != "default":
+        return [_of_context(directory, context)]
+    found = [Endpoint(f"unix://{SYSTEM_SOCKET}", "the usual place", configured=False)]
+    if environ.get("XDG_RUNTIME_DIR"):
+        own = Path(environ["XDG_RUNTIME_DIR"]) / "docker.sock"
+        found.append(Endpoint(f"unix://{own}", "XDG_RUNTIME_DIR", configured=False))
+    return found
+
+
+def _current_context(directory: Path) -> str:
+    try:
+        document = json.loads((directory / "config.json").read_text())
+    except (OSError, ValueError):
+        return ""
+    current = document.get("currentContext") if isinstance(document, dict) else None
+    return current if isinstance(current, str) else ""
+
+
+def _of_context(directory: Path, name: str) -> Endpoint:
+    path = directory / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
+    try:
+        url = json.loads(path.read_text())["Endpoints"]["docker"]["Host"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidError(
+            f"use Docker's context '{name}'",
+            detail="its description cannot be read",
+            path=str(path),
+            hint="`docker context ls` shows those that there are",
+        ) from error
+    return parse(str(url), f"context '{name}'")

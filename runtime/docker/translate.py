@@ -1,0 +1,221 @@
+"""Docker's documents into our model and back. Pure."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from runtime.model import (
+    UNLIMITED,
+    Bind,
+    Container,
+    ContainerRef,
+    ContainerSpec,
+    Event,
+    EventKind,
+    Image,
+    LimitChange,
+    Limits,
+    Missing,
+    Port,
+    State,
+    Unlimited,
+)
+
+KEY: Final = "docker"
+_COMPOSE: Final = "com.docker.compose.project"
+_STATES: Final = {
+    "created": State.CREATED,
+    "running": State.RUNNING,
+    "paused": State.PAUSED,
+    "restarting": State.RESTARTING,
+    "removing": State.REMOVING,
+    "exited": State.EXITED,
+    "stopped": State.EXITED,
+    "dead": State.DEAD,
+}
+_EVENTS: Final = {
+    "create": EventKind.CREATED,
+    "start": EventKind.STARTED,
+    "die": EventKind.DIED,
+    "pause": EventKind.PAUSED,
+    "unpause": EventKind.UNPAUSED,
+    "update": EventKind.UPDATED,
+    "destroy": EventKind.REMOVED,
+    "rename": EventKind.RENAMED,
+    "oom": EventKind.OOM,
+    "health_status": EventKind.HEALTH,
+}
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
+
+
+def time_ns(text: str) -> int | None:
+    """RFC 3339 with up to nine decimals, exactly; None for Docker's "never" (the year 1) and for nonsense."""
+    match = _TIME.match(text)
+    if match is None or text.startswith("0001-"):
+        return None
+    zone = "+00:00" if match.group(3) == "Z" else match.group(3)
+    seconds = int(datetime.datetime.fromisoformat(match.group(1) + zone).timestamp())
+    return seconds * 1_000_000_000 + int((match.group(2) or "0").ljust(9, "0"))
+
+
+def container(document: Mapping[str, Any]) -> Container:
+    """An inspect document."""
+    state, config = document.get("State") or {}, document.get("Config") or {}
+    labels = {str(name): str(value) for name, value in (config.get("Labels") or {}).items()}
+    status = _STATES.get(str(state.get("Status", "")), State.UNKNOWN)
+    ended = status in (State.EXITED, State.DEAD)
+    policy = (document.get("HostConfig") or {}).get("RestartPolicy") or {}
+    retries = policy.get("MaximumRetryCount") or 0
+    networks = (document.get("NetworkSettings") or {}).get("Networks") or {}
+    addresses = (
+        network.get("IPAddress") or network.get("GlobalIPv6Address") for network in networks.values() if network
+    )
+    return Container(
+        ref=ContainerRef(KEY, str(document["Id"])),
+        name=str(document.get("Name", "")).removeprefix("/"),
+        image=str(config.get("Image") or document.get("Image", "")),
+        state=status,
+        pid=int(state.get("Pid") or 0) or None,
+        command=tuple(str(word) for word in (document.get("Path"), *(document.get("Args") or ())) if word is not None),
+        created_ns=time_ns(str(document.get("Created", ""))) or 0,
+        started_ns=time_ns(str(state.get("StartedAt", ""))),
+        finished_ns=time_ns(str(state.get("FinishedAt", ""))) if ended else None,
+        exit_code=int(state.get("ExitCode", 0)) if ended else None,
+        oom_killed=bool(state.get("OOMKilled")),
+        health=str((state.get("Health") or {}).get("Status", "")),
+        restart_policy=(policy.get("Name") or "no") + (f":{retries}" if retries else ""),
+        addresses=tuple(str(address) for address in addresses if address),
+        ports=ports((document.get("NetworkSettings") or {}).get("Ports") or {}),
+        labels=labels,
+        group=labels.get(_COMPOSE, ""),
+        error=str(state.get("Error", "")),
+    )
+
+
+def ports(document: Mapping[str, Any]) -> tuple[Port, ...]:
+    """{"80/tcp": [{"HostIp", "HostPort"}]} or null for a port that is only exposed."""
+    found: list[Port] = []
+    for name, bindings in document.items():
+        number, _, protocol = name.partition("/")
+        if not number.isdigit():
+            continue
+        for binding in bindings or [{}]:
+            host = str(binding.get("HostPort", ""))
+            address = str(binding.get("HostIp", ""))
+            found.append(Port(int(number), int(host) if host.isdigit() else None, address, protocol or "tcp"))
+    return tuple(found)
+
+
+def event(document: Mapping[str, Any]) -> Event | None:
+    """One line of the event stream, by Action and Actor (what v1.52 has left); None for what is not a container's."""
+    if document.get("Type") != "container":
+        return None
+    action = str(document.get("Action", "")).split(":")[0]
+    actor = document.get("Actor") or {}
+    kind = _EVENTS.get(action)
+    if kind is None or not actor.get("ID"):
+        return None
+    moment = int(document.get("timeNano") or 0) or int(document.get("time") or 0) * 1_000_000_000
+    attributes = {str(name): str(value) for name, value in (actor.get("Attributes") or {}).items()}
+    return Event(kind, ContainerRef(KEY, str(actor["ID"])), moment, attributes)
+
+
+def image(document: Mapping[str, Any]) -> Image:
+    """One entry of the image list."""
+    names = tuple(str(name) for name in document.get("RepoTags") or () if name != "<none>:<none>")
+    created = document.get("Created")
+    return Image(
+        id=str(document["Id"]),
+        names=names,
+        size=int(document.get("Size") or 0),
+        created_ns=created * 1_000_000_000 if isinstance(created, int) else None,
+    )
+
+
+def record(host: Mapping[str, Any], ncpu: int) -> Limits:
+    """Docker's own record of limits (HostConfig). Zero means "not set", which for most is unlimited."""
+    period = int(host.get("CpuPeriod") or 0) or 100_000
+    quota, nano = int(host.get("CpuQuota") or 0), int(host.get("NanoCpus") or 0)
+    cpus: float | Unlimited = nano / 1e9 if nano else quota / period if quota > 0 else UNLIMITED
+    memory, both = int(host.get("Memory") or 0), int(host.get("MemorySwap") or 0)
+    reservation, pids = int(host.get("MemoryReservation") or 0), int(host.get("PidsLimit") or 0)
+    everything = f"0-{ncpu - 1}" if ncpu > 1 else "0"
+    return Limits(
+        cpus=cpus,
+        cpu_period_us=period,
+        cpu_shares=int(host.get("CpuShares") or 0) or 1024,
+        cpuset_cpus=str(host.get("CpusetCpus") or everything),
+        cpuset_mems=str(host.get("CpusetMems") or "") or Missing.UNSUPPORTED,
+        memory=memory or UNLIMITED,
+        memory_high=Missing.UNSUPPORTED,
+        memory_reservation=reservation or UNLIMITED,
+        swap=max(0, both - memory) if both > 0 and memory else UNLIMITED,
+        pids=pids if pids > 0 else UNLIMITED,
+    )
+
+
+def host_config(spec: ContainerSpec) -> dict[str, Any]:
+    """The HostConfig of a new container."""
+    config: dict[str, Any] = {
+        "NetworkMode": spec.network,
+        "Binds": [_bind(bind) for bind in spec.binds],
+        "RestartPolicy": _policy(spec.restart_policy),
+        "ReadonlyRootfs": spec.read_only,
+        "AutoRemove": spec.auto_remove,
+    }
+    return {**config, **initial_limits(spec.limits)}
+
+
+def _bind(bind: Bind) -> str:
+    return f"{bind.source}:{bind.target}" + (":ro" if bind.read_only else "")
+
+
+def _policy(text: str) -> dict[str, Any]:
+    name, _, count = text.partition(":")
+    policy: dict[str, Any] = {"Name": name}
+    if count.isdigit():
+        policy["MaximumRetryCount"] = int(count)
+    return policy
+
+
+def initial_limits(change: LimitChange) -> dict[str, Any]:
+    """Limits at creation, where leaving a field out means unlimited."""
+    found: dict[str, Any] = {}
+    if isinstance(change.cpus, int | float):
+        found["NanoCpus"] = round(change.cpus * 1e9)
+    if change.cpu_shares is not None:
+        found["CpuShares"] = change.cpu_shares
+    if isinstance(change.cpuset_cpus, str):
+        found["CpusetCpus"] = change.cpuset_cpus
+    if isinstance(change.cpuset_mems, str):
+        found["CpusetMems"] = change.cpuset_mems
+    if isinstance(change.memory, int):
+        found["Memory"] = change.memory
+        if change.swap is not None:
+            found["MemorySwap"] = change.memory + change.swap if isinstance(change.swap, int) else -1
+    if isinstance(change.memory_reservation, int):
+        found["MemoryReservation"] = change.memory_reservation
+    if isinstance(change.pids, int):
+        found["PidsLimit"] = change.pids
+    return found
+
+
+def create_body(spec: ContainerSpec) -> dict[str, Any]:
+    """The document that makes a container."""
+    body: dict[str, Any] = {
+        "Image": spec.image,
+        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        "Labels": dict(spec.labels),
+        "StopSignal": spec.stop_signal,
+        "StopTimeout": max(0, round(spec.stop_timeout)),
+        "HostConfig": host_config(spec),
+    }
+    for name, value in (("WorkingDir", spec.workdir), ("User", spec.user), ("Hostname", spec.hostname)):
+        if value:
+            body[name] = value
+    if spec.command:
+        body["Cmd"] = list(spec.command)
+    return body
