@@ -72,7 +72,10 @@ def clean(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNSAFE else c for c in text)
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNSAFE else c
+        for c in unicodedata.normalize("NFC", text)
+    )
 
 
 def fit(text: str, width: int, *, right: bool = False, more: str = "\N{HORIZONTAL ELLIPSIS}") -> str:

@@ -55,9 +55,9 @@ class ContainerTable(ScrollView, can_focus=True):
         return self._rows[self._cursor].ref if self._rows else None
 
     @property
-    def texts(self) -> list[str]:
-        """What the rows say, from top to bottom."""
-        return [row.text for row in self._rows]
+    def refs(self) -> list[ContainerRef]:
+        """The containers from top to bottom."""
+        return [row.ref for row in self._rows]
 
     def show(self, new: Sequence[Row]) -> None:
         """Replace the rows; lines that stay the same are not drawn again."""

@@ -1,0 +1,17 @@
+"""Every test of the screens runs with blockbuster: a call that blocks on the event loop fails the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+
+@pytest.fixture(autouse=True)
+def never_block() -> Iterator[BlockBuster]:
+    with blockbuster_ctx() as blockbuster:
+        for function in blockbuster.functions.values():
+            function.can_block_in("tui/app.py", "__init__")  # before the loop runs; the tests make apps inside one
+            function.can_block_in("textual/css/stylesheet.py", "read_all")  # once, when Textual starts
+        yield blockbuster

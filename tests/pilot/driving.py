@@ -1,0 +1,86 @@
+"""Running the app on fakes, and reading its screen as text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from textual.pilot import Pilot
+
+from runtime.engine import Engine
+from runtime.model import ContainerRef
+from tests.pilot.fakes import HOST, FakeEngine, FakeSweeper, Script, fixed, town
+from tui.app import PytopApp
+from tui.screens.list import ListScreen
+from tui.session import Session
+from tui.settings import Settings
+from tui.widgets.table import ContainerTable
+
+PATIENCE = 5.0
+
+
+def town_session(**options: Any) -> tuple[Session, FakeEngine, FakeEngine]:
+    """A session on the containers of `town`, with its two engines."""
+    containers, uses = town()
+    engines = [FakeEngine([c for c in containers if c.ref.engine == key], key=key) for key in ("docker", "embedded")]
+    return session_of(engines, fixed(uses, containers), **options), engines[0], engines[1]
+
+
+def session_of(engines: Sequence[Engine], script: Script, *, interval: float = 0.05, **options: Any) -> Session:
+    return Session(engines, sweeper=FakeSweeper(script, HOST), interval=interval, **options)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def running(
+    session: Session, size: tuple[int, int] = (80, 24), *, chosen: Settings | None = None, **options: Any
+) -> AsyncIterator[Pilot[None]]:
+    """The app, after its first sweeps."""
+    app = PytopApp(session, chosen=chosen or Settings(), **options)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: session.frame is not None and session.frame.seq >= 3)
+        await pilot.pause()
+        yield pilot
+
+
+async def until(pilot: Pilot[Any], true: Callable[[], object]) -> None:
+    """Wait for something to become true."""
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while not true():
+        assert asyncio.get_running_loop().time() < end, f"it did not happen; the screen:\n{screen(pilot)}"
+        await pilot.pause(0.01)
+    await pilot.pause()
+
+
+def screen(pilot: Pilot[Any]) -> str:
+    """The screen as text, without the spaces at the ends of lines."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return "\n".join(strip.text.rstrip() for strip in strips)
+
+
+def table(pilot: Pilot[Any]) -> ContainerTable:
+    return main(pilot).table
+
+
+def main(pilot: Pilot[Any]) -> ListScreen:
+    """The list, also when another screen is on top of it."""
+    return next(screen for screen in pilot.app.screen_stack if isinstance(screen, ListScreen))
+
+
+def names(pilot: Pilot[Any]) -> list[str]:
+    """The containers in the list, from top to bottom."""
+    session = pilot.app.session  # type: ignore[attr-defined]
+    return [session.containers[ref].name for ref in table(pilot).refs]
+
+
+def selected(pilot: Pilot[Any]) -> str | None:
+    """The name under the cursor."""
+    ref: ContainerRef | None = table(pilot).selected
+    session = pilot.app.session  # type: ignore[attr-defined]
+    return session.containers[ref].name if ref is not None else None
+
+
+def toasts(pilot: Pilot[Any]) -> str:
+    """Everything that is told in corners now."""
+    return "\n".join(f"{n.title}: {n.message}" for n in pilot.app._notifications)
