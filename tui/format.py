@@ -72,15 +72,19 @@ def clean(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNSAFE else c
-        for c in unicodedata.normalize("NFC", text)
-    )
+    return "".join(_safe(character) for character in unicodedata.normalize("NFC", text))
+
+
+def _safe(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Zs":
+        return " "
+    return "\N{REPLACEMENT CHARACTER}" if category in _UNSAFE else character
 
 
 def fit(text: str, width: int, *, right: bool = False, more: str = "\N{HORIZONTAL ELLIPSIS}") -> str:
     """Exactly `width` terminal cells: filled up with spaces, or cut with `more` to say so."""
     have = len(text) if text.isascii() else cell_len(text)
     if have > width:
-        return set_cell_size(text, width - 1) + more if width > 0 else ""
+        return set_cell_size(text, width - len(more)) + more if width > 0 else ""
     return " " * (width - have) + text if right else text + " " * (width - have)

@@ -24,6 +24,7 @@ from runtime.model import (
     LimitChange,
     LimitOutcome,
     LogLine,
+    Missing,
     State,
     Verb,
 )
@@ -44,12 +45,12 @@ def container(name: str, *, engine: str = "fake", state: State = State.RUNNING, 
     return Container(ContainerRef(engine, digest), name, state=state, **(known | more))
 
 
-def usage(cpu: float = 0.5, **more: Any) -> Usage:
+def usage(cpu: float | Missing = 0.5, **more: Any) -> Usage:
     """What a busy container uses, everything measured."""
     known: dict[str, Any] = {
         "cpu": cpu,
-        "cpu_user": cpu * 0.8,
-        "cpu_system": cpu * 0.2,
+        "cpu_user": cpu if isinstance(cpu, Missing) else cpu * 0.8,
+        "cpu_system": cpu if isinstance(cpu, Missing) else cpu * 0.2,
         "cpu_limit": 2.0,
         "throttled": 0.0,
         "throttled_share": 0.0,

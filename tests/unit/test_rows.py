@@ -1,0 +1,92 @@
+"""Which columns fit in which width, and how a row is put together."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from collectors.history import History
+from runtime.model import UNLIMITED, Missing, State
+from tests.pilot.fakes import container, town, usage
+from tui import glyphs
+from tui.rows import DEFAULT, KNOWN, TREND, Kind, at, columns, head, kind, row
+
+FLEET, USES = town()
+
+
+@given(st.integers(1, 400), st.lists(st.sampled_from(sorted(KNOWN)), unique=True, min_size=1))
+def test_columns_never_need_more_than_there_is(width: int, wanted: list[str]) -> None:
+    layout = columns(width, wanted, FLEET)
+    assert layout, "one column at least"
+    assert [c.id for c in layout] == [id for id in wanted if id in {c.id for c in layout}], "in the wanted order"
+    if len(layout) > 1:
+        assert 1 + sum(c.gap + c.width for c in layout) <= width
+
+
+def test_the_important_columns_are_there_in_a_narrow_terminal() -> None:
+    ids = {c.id for c in columns(39, DEFAULT, FLEET)}
+    assert ids == {"state", "name", "cpu", "cpu_limit", "memory", "memory_limit"}
+
+
+def test_eighty_columns_show_what_the_job_needs() -> None:
+    ids = {c.id for c in columns(79, DEFAULT, FLEET)}
+    assert {"state", "name", "cpu", "cpu_limit", TREND, "memory", "memory_limit", "throttled_share", "pressure"} <= ids
+
+
+def test_a_wide_terminal_shows_everything_and_gives_the_rest_to_names() -> None:
+    layout = columns(199, DEFAULT, [*FLEET, container("a-container-with-quite-a-long-name")])
+    assert {c.id for c in layout} == set(DEFAULT)
+    assert next(c.width for c in layout if c.id == "name") >= len("a-container-with-quite-a-long-name")
+
+
+@pytest.mark.parametrize("signs", [glyphs.UNICODE, glyphs.ASCII])
+@pytest.mark.parametrize("width", [39, 79, 119, 199])
+def test_rows_and_head_are_as_wide_as_their_columns(width: int, signs: glyphs.Glyphs) -> None:
+    layout = columns(width, DEFAULT, FLEET)
+    wide = sum(c.gap + c.width for c in layout)
+    assert cell_len(head(layout, "cpu", True, signs)) == wide + 1
+    for each in FLEET:
+        text = row(each, USES.get(each.name), layout, History(), signs).text
+        assert cell_len(text) == wide
+        assert signs is glyphs.UNICODE or text.isascii()
+
+
+def test_every_column_can_be_found_by_where_it_is() -> None:
+    layout = columns(120, DEFAULT, FLEET)
+    found = [at(layout, x) for x in range(1 + sum(c.gap + c.width for c in layout))]
+    assert list(dict.fromkeys(found)) == [c.id for c in layout]
+    assert at(layout, 500) is None
+
+
+def test_trends_have_a_fixed_scale_and_gaps() -> None:
+    signs = glyphs.UNICODE
+    assert glyphs.trend([0.0, None, 1.0, 2.0, 9.0], 2.0, 6, signs) == " ▁ ▅██"
+    assert glyphs.trend([0.50, 0.51, 0.49], 4.0, 3, signs) == "▂▂▁", "noise stays small"
+    assert glyphs.trend([1.0] * 50, 2.0, 4, glyphs.ASCII).isascii()
+
+
+def test_each_state_has_a_sign_of_its_own() -> None:
+    for signs in (glyphs.UNICODE, glyphs.ASCII):
+        assert set(signs.states) == set(State)
+        assert len(set(signs.states.values())) == len(State)
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "wanted"),
+    [
+        (State.RUNNING, {}, Kind.NORMAL),
+        (State.RUNNING, {"throttled_share": 0.6}, Kind.THROTTLED),
+        (State.RUNNING, {"throttled_share": Missing.UNSUPPORTED}, Kind.NORMAL),
+        (State.RUNNING, {"working_set": 510 << 20, "throttled_share": 0.6}, Kind.CRITICAL),
+        (State.RUNNING, {"memory": 512 << 20}, Kind.NORMAL),  # the rest is cache that can go
+        (State.RUNNING, {"memory_limit": UNLIMITED}, Kind.NORMAL),
+        (State.PAUSED, {"throttled_share": 0.6}, Kind.PAUSED),
+        (State.EXITED, {}, Kind.STOPPED),
+        (State.UNKNOWN, {}, Kind.UNKNOWN),
+    ],
+)
+def test_how_a_row_stands_out(state: State, more: dict[str, object], wanted: Kind) -> None:
+    assert kind(container("a", state=state), usage(**more)) is wanted  # type: ignore[arg-type]
+    assert kind(container("a"), None) is Kind.NORMAL
