@@ -44,7 +44,11 @@ ATTR_NOEXEC = 0x08
 
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
+PR_SET_SECUREBITS = 28
 PR_SET_CHILD_SUBREAPER = 36
+
+SECBIT_NO_SETUID_FIXUP = 1 << 2
+CLOSE_RANGE_CLOEXEC = 1 << 2
 
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
 _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 435, 436, 437, 442
@@ -169,10 +173,10 @@ def set_mount_attributes(mount: int, attributes: int, *, recursive: bool = False
     _call("mount_setattr", _MOUNT_SETATTR, mount, b"", flags, attr, 32)
 
 
-def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
+def close_range(first: int, last: int = 0xFFFFFFFF, *, flags: int = 0) -> None:
     """Close descriptors from `first` to `last`; an empty range is fine."""
     if first <= last:
-        _call("close_range", _CLOSE_RANGE, first, last, 0)
+        _call("close_range", _CLOSE_RANGE, first, last, flags)
 
 
 def new_session_keyring() -> None:

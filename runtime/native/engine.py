@@ -100,7 +100,13 @@ class NativeEngine:
 
     async def containers(self) -> list[Container]:
         await self._ready()
-        return [record.container() for record in await self._run(self._store.all)]
+        return [record.container() for record in await self._run(self._list)]
+
+    def _list(self) -> list[Record]:
+        """Every record; a container whose shim has been killed gets another one on the way."""
+        if os.geteuid() == 0:
+            reconcile.adopt(self._store, self._verbs.hierarchies)
+        return self._store.all()
 
     async def get(self, key: str) -> Container:
         await self._ready()
@@ -288,7 +294,7 @@ class NativeEngine:
         await self._ready()
         if os.geteuid() == 0:
             await self._run(self._store.prepare)
-        while not self.config.records.is_dir():
+        while not self.config.records.is_dir():  # noqa: ASYNC110  (there is nothing yet that could be watched)
             await asyncio.sleep(_NET)
         watch = Watch(self.config.records, RECORDS)
         try:

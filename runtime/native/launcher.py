@@ -101,6 +101,7 @@ def _start(config: NativeConfig) -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = os.open(config.run, os.O_PATH | os.O_CLOEXEC)
     interpreter = sealed_interpreter()
+    log = os.open(config.run / "zygote.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         listener.bind(f"/proc/self/fd/{directory}/{config.socket.name}")
         listener.listen(_BACKLOG)
@@ -117,7 +118,7 @@ def _start(config: NativeConfig) -> None:
             cwd="/",
             env={"PATH": os.defpath, **({"LD_LIBRARY_PATH": libraries} if libraries else {})},
             check=True,
-            capture_output=False,
+            stderr=log,
             timeout=_PATIENCE,
         )
     except subprocess.SubprocessError as error:
@@ -125,6 +126,7 @@ def _start(config: NativeConfig) -> None:
     finally:
         os.close(directory)
         os.close(interpreter)
+        os.close(log)
         listener.close()
 
 

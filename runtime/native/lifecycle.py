@@ -188,6 +188,7 @@ class Lifecycle:
         self.store.change(record.id, change)
 
     def update(self, key: str, change: LimitChange) -> LimitOutcome:
+        check_limits(change)
         with self._operation(key) as record:
             ref = ContainerRef(KEY, record.id)
             if not record.state.live:
@@ -202,8 +203,7 @@ class Lifecycle:
             return outcome
 
     def _update_record(self, ref: ContainerRef, record: Record, change: LimitChange) -> LimitOutcome:
-        """Nothing runs: the next start will apply it. Checked as a change of a live container is."""
-        check_limits(change)
+        """Nothing runs: the next start will apply it."""
         before = record.spec.limits
         self.store.change(record.id, lambda r: r.with_limits(change), durable=True)
 

@@ -57,6 +57,14 @@ def settle(store: Store, hierarchies: Hierarchies, record: Record) -> None:
         launcher.ask(store.config, "attach", record)
 
 
+def adopt(store: Store, hierarchies: Hierarchies) -> None:
+    """Give every live container that has lost its shim another one. Some microseconds for each that has not."""
+    for record in store.all():
+        if record.state.live or record.state is State.RESTARTING:
+            with suppress(NotFoundError):
+                settle(store, hierarchies, record)
+
+
 def everything(store: Store, hierarchies: Hierarchies) -> None:
     """Settle every container that nobody is busy with, then remove what belongs to none."""
     for record in store.all():

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,30 +232,32 @@ def _bind(root: int, bind: Bind) -> None:
         ) from error
     if bind.read_only:
         syscalls.set_mount_attributes(mount, ATTR_RDONLY, recursive=True)
-    directory, _, name = bind.target.rstrip("/").rpartition("/")
-    if not name or bind.target[0] != "/" or bind.target.split("/")[1] in ("proc", "sys", "dev"):
+    if bind.target[0] != "/" or bind.target.strip("/").partition("/")[0] in ("", "proc", "sys", "dev"):
         raise InvalidError(
             f"Nothing can be bound to {bind.target!r}",
             hint="an absolute path that is not /, nor in /proc, /sys or /dev",
         )
-    if stat.S_ISDIR(os.fstat(mount).st_mode):
-        target = make_directories(root, bind.target)
-    else:
-        parent = make_directories(root, directory)
-        try:
-            real = syscalls.openat2(parent, ".", os.O_RDONLY | os.O_DIRECTORY, _IN_ROOT)
-            try:
-                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=real))
-            except FileExistsError:
-                pass
-            finally:
-                os.close(real)
-        finally:
-            os.close(parent)
+    try:
         target = syscalls.openat2(root, bind.target, os.O_PATH, _IN_ROOT)
+    except FileNotFoundError:
+        target = _place(root, bind.target, directory=stat.S_ISDIR(os.fstat(mount).st_mode))
     syscalls.move_mount(mount, target)
     os.close(target)
     os.close(mount)
+
+
+def _place(root: int, path: str, *, directory: bool) -> int:
+    """Make what something can be bound to, and open it."""
+    if directory:
+        return make_directories(root, path)
+    above, _, name = path.rstrip("/").rpartition("/")
+    parent = make_directories(root, above)
+    real = syscalls.openat2(parent, ".", os.O_RDONLY | os.O_DIRECTORY, _IN_ROOT)
+    os.close(parent)
+    with suppress(FileExistsError):
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=real))
+    os.close(real)
+    return syscalls.openat2(root, path, os.O_PATH, _IN_ROOT)
 
 
 def _existing(root: int, path: str) -> int | None:

@@ -1,9 +1,9 @@
 """The first process of a container: it builds the sandbox, starts the program, forwards signals, records the end.
 
 It is a clone of the shim, born in the new namespaces and in the container's v2 cgroup. Messages to the shim are JSON on
-one socket: {"ready"} when the sandbox stands, an {"error"}, or {"exec"} with the number of an exec that failed. The
-shim's "go" comes when limits, network and record are in place; its end of file means that the shim is dead, and then
-there is nothing to start. The socket's own end of file, after "ready", means that the program has been exec'ed.
+one socket. The shim's "go" comes when limits, network and record are in place; its end of file means that the shim is
+dead, and then there is nothing to start. Init answers once: {"ready"} when the program has been exec'ed, {"exec"} with
+the number of an exec that failed, or {"error"}.
 """
 
 from __future__ import annotations
@@ -73,8 +73,7 @@ def main(plan: Plan, channel: socket.socket) -> NoReturn:
         said = KernelError.from_os("set up the container", error)
         said.detail = str(error)
         _tell(channel, error=wire.describe(said))
-    finally:
-        os._exit(code & 0xFF)
+    os._exit(code & 0xFF)
 
 
 def _main(plan: Plan, channel: socket.socket) -> int:
@@ -100,10 +99,17 @@ def _main(plan: Plan, channel: socket.socket) -> int:
     for fd in ends.write.values():
         os.fchown(fd, user.uid, user.gid)
     syscalls.new_session_keyring()
+    _change_directory(spec.workdir or "/")
+    _become(user)
     plan.confine()
     if channel.recv(16) != b"go":
         return 1
-    child = _fork_program(plan, user, ends, channel)
+    try:
+        child = _spawn(plan, user, ends)
+    except OSError as error:
+        code = NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
+        _tell(channel, exec=error.errno, code=code)
+        return code
     _tell(channel, ready=child)
     channel.close()
     for fd in ends.write.values():
@@ -147,42 +153,48 @@ def _enter_cgroup(tasks: Path) -> None:
 # -- the program
 
 
-def _fork_program(plan: Plan, user: accounts.User, ends: _Ends, channel: socket.socket) -> int:
+def _become(user: accounts.User) -> None:
+    """Take the program's user and groups, and keep what init needs: its capabilities are cut down after this.
+
+    Without the securebit, leaving uid 0 would drop them all. It is taken back, so the program knows nothing of it; an
+    exec as another user than root then leaves it with none.
+    """
+    os.setgroups(user.groups)
+    os.setresgid(user.gid, user.gid, user.gid)
+    if user.uid:
+        syscalls.prctl(syscalls.PR_SET_SECUREBITS, syscalls.SECBIT_NO_SETUID_FIXUP)
+        os.setresuid(user.uid, user.uid, user.uid)
+        syscalls.prctl(syscalls.PR_SET_SECUREBITS, 0)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # a change of user may have set it
+
+
+def _spawn(plan: Plan, user: accounts.User, ends: _Ends) -> int:
+    """Start the program by vfork: a fork would first copy what it does not need. Returns when it has been exec'ed."""
+    spec = plan.record.spec
+    env = {"PATH": PATH, "HOSTNAME": spec.hostname or plan.record.id[:12], "HOME": user.home, **spec.env}
+    os.environ["PATH"] = env["PATH"]  # where posix_spawnp looks
+    os.umask(0o022)
+    null = rootfs.open_inside("/dev/null", os.O_RDONLY)
+    syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
     try:
-        child = os.fork()
-    except OSError as error:
+        return os.posix_spawnp(
+            spec.command[0],
+            list(spec.command),
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, fd, number)
+                for number, fd in enumerate((null, ends.write["stdout"], ends.write["stderr"]))
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+        )
+    except BlockingIOError as error:
         raise InvalidError.from_os(
             "start the program", error, hint="Its pids limit may leave no room for it"
         ) from error
-    if child:
-        return child
-    code = NOT_FOUND
-    try:
-        _exec(plan, user, ends, channel)
-    except OSError as error:
-        code = NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
-        _tell(channel, exec=error.errno, words=str(error.strerror), code=code)
     finally:
-        os._exit(code)
-
-
-def _exec(plan: Plan, user: accounts.User, ends: _Ends, channel: socket.socket) -> NoReturn:
-    spec = plan.record.spec
-    os.setsid()
-    null = rootfs.open_inside("/dev/null", os.O_RDONLY)
-    for number, fd in enumerate((null, ends.write["stdout"], ends.write["stderr"])):
-        os.dup2(fd, number)
-    _close_others(channel.fileno())
-    os.umask(0o022)
-    os.setgroups(user.groups)
-    os.setresgid(user.gid, user.gid, user.gid)
-    os.setresuid(user.uid, user.uid, user.uid)
-    _change_directory(spec.workdir or "/")
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    env = {"PATH": PATH, "HOSTNAME": spec.hostname or plan.record.id[:12], "HOME": user.home, **spec.env}
-    os.execvpe(spec.command[0], list(spec.command), env)
+        os.close(null)
 
 
 def _change_directory(path: str) -> None:

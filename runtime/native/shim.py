@@ -14,10 +14,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from runtime.errors import PytopError
+from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
 from runtime.model import State
 from runtime.native import cell, network, removal, sandbox
@@ -35,33 +35,39 @@ _KILLED = 128 + signal.SIGKILL
 _FIRST_PAUSE, _LONGEST_PAUSE, _STEADY = 0.1, 60.0, 10.0
 
 
-def main(config: NativeConfig, request: dict[str, Any], reply: socket.socket, confine: Callable[[], None]) -> NoReturn:
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """What the zygote has worked out for all its shims: the cgroup mounts, and how to confine a program."""
+
+    hierarchies: cgroupfs.Hierarchies
+    confine: Callable[[], None]
+
+
+def main(config: NativeConfig, request: dict[str, Any], reply: socket.socket, warm: Warm) -> NoReturn:
     """Serve one request of the zygote: {"op": "start" or "attach", "id": ...}; answers with {} or {"error": ...}."""
-    code = 0
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {WAKE})
+    syscalls.set_name("pytop-shim")
     try:
-        os.setsid()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {WAKE})
-        syscalls.set_name("pytop-shim")
-        shim = Shim(config, str(request["id"]), confine)
+        shim = Shim(config, str(request["id"]), warm)
         if request["op"] == "start":
             shim.start(reply)
         else:
             shim.attach(reply)
     except PytopError as error:
-        code = 1
         answer(reply, error)
-    finally:
-        os._exit(code)
+        os._exit(1)
+    os._exit(0)
 
 
 class Shim:
     """The life of one container, seen from its shim."""
 
-    def __init__(self, config: NativeConfig, container_id: str, confine: Callable[[], None]) -> None:
-        self.config, self.id, self._confine = config, container_id, confine
+    def __init__(self, config: NativeConfig, container_id: str, warm: Warm) -> None:
+        self.config, self.id, self._confine = config, container_id, warm.confine
         self.store = Store(config)
-        self.hierarchies = cgroupfs.detect()
+        self.hierarchies = warm.hierarchies
         lock = self.store.shim_lock(container_id)
         assert lock is not None
         os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
@@ -74,6 +80,10 @@ class Shim:
         record = self.store.read(self.id)
         try:
             record = self._launch(record)
+        except OSError as error:
+            said = KernelError.from_os(f"start {record.spec.name}", error)
+            self._undo(said)
+            raise said from error
         except PytopError as error:
             self._undo(error)
             raise
@@ -117,7 +127,8 @@ class Shim:
     def _plan(self, record: Record, cgroup: cgroupfs.Cgroup) -> sandbox.Plan:
         data = self.config.data(self.id)
         for name in ("upper", "work", "root"):
-            (data / name).mkdir(mode=0o755, exist_ok=True)
+            (data / name).mkdir(exist_ok=True)
+            (data / name).chmod(0o755)  # the zygote's umask is 077, and upper is the container's /
         image = host.prepare(self.config.state, record)
         return sandbox.Plan(
             record=record,
@@ -165,18 +176,15 @@ class Shim:
         return self.store.change(self.id, change)
 
     def _await_exec(self, channel: socket.socket, record: Record) -> None:
-        """Read what init says until the program has been exec'ed; raises what went wrong."""
-        ready = False
-        while data := channel.recv(65536):
-            message = json.loads(data)
-            if "error" in message:
-                raise rebuild(message["error"])
-            if "exec" in message:
-                program = record.spec.command[0]
-                raise ProgramError(program, int(message["exec"]), int(message["code"]))
-            ready = ready or "ready" in message
-        if not ready:
-            raise PytopError("start the container", detail="its init died before the program ran")
+        """Wait until the program has been exec'ed; raises what went wrong."""
+        data = channel.recv(65536)
+        if not data:
+            raise KernelError("start the container", detail="its init died before the program ran")
+        message = json.loads(data)
+        if "error" in message:
+            raise rebuild(message["error"])
+        if "exec" in message:
+            raise ProgramError(record.spec.command[0], int(message["exec"]), int(message["code"]))
 
     def _undo(self, error: PytopError) -> None:
         """After a start that failed: nothing runs, and the record says why."""

@@ -2,7 +2,8 @@
 
 The app is never forked: it has threads. A cold interpreter takes 40 ms, a fork of this one takes half a millisecond. It
 serves one instance, on a unix socket, for as long as there is something to do and `NativeConfig.idle` seconds more. Its
-death harms nobody: shims do not need it, and the next request starts another one.
+death harms nobody: shims do not need it, and the next request starts another one. What goes wrong in it or in a shim
+in a way that nobody thought of is in zygote.log in the run directory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from runtime.kernel import syscalls
+from runtime.kernel import cgroupfs, syscalls
 from runtime.native.config import NativeConfig
 from runtime.native.store import lock
 
@@ -32,15 +33,7 @@ def main(arguments: list[str]) -> None:
     os.chdir("/")
     os.umask(0o077)
     listener = socket.socket(fileno=int(arguments[0]))
-    _detach_output()
     serve(listener, NativeConfig.from_json(arguments[1]))
-
-
-def _detach_output() -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
-    os.close(null)
 
 
 def serve(listener: socket.socket, config: NativeConfig) -> None:
@@ -53,7 +46,7 @@ def serve(listener: socket.socket, config: NativeConfig) -> None:
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_name("pytop-zygote")
-    confine = _prepare()
+    warm = shim.Warm(cgroupfs.detect(), _prepare())
     gc.disable()  # a collection would touch, and so copy, every page that forks share
     poll = select.poll()
     poll.register(listener, select.POLLIN)
@@ -64,14 +57,13 @@ def serve(listener: socket.socket, config: NativeConfig) -> None:
         except (OSError, ValueError):
             continue  # whoever asked is gone
         if request["op"] == "quit":
-            connection.close()
-            break
+            os._exit(0)  # its end of file tells the caller
         if request["network"]:
             import pyroute2  # noqa: F401  (160 ms, here once instead of in every shim)
         with suppress(BlockingIOError):  # out of processes: the caller sees the end of file and says so
             if os.fork() == 0:
                 listener.close()
-                shim.main(config, request, connection, confine)
+                shim.main(config, request, connection, warm)
         connection.close()
 
 

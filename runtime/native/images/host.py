@@ -159,9 +159,10 @@ def check(name: str) -> None:
 
 
 @cache
-def _machine() -> Layout:
-    """This machine's layout, worked out once per process: it costs a millisecond, and a zygote's forks share it."""
-    return layout()
+def _machine() -> tuple[Layout, str]:
+    """This machine's layout and its digest, worked out once per process: a zygote's forks share it."""
+    found = layout()
+    return found, found.digest
 
 
 def warm() -> None:
@@ -172,8 +173,8 @@ def warm() -> None:
 def prepare(state: Path, record: Record) -> Prepared:
     """Build the lower layer below `state` unless it is there; cheap when it is. Safe against others doing the same."""
     check(record.spec.image)
-    wanted = _machine()
-    lower = state / "images" / f"{NAME}-{wanted.digest[:16]}"
+    wanted, digest = _machine()
+    lower = state / "images" / f"{NAME}-{digest[:16]}"
     if not lower.is_dir():
         lower.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=lower.parent))
@@ -190,7 +191,15 @@ def prepare(state: Path, record: Record) -> Prepared:
 
 
 def build(wanted: Layout, into: Path) -> None:
-    """Write directories, links and files, and a place for each bind."""
+    """Write directories, links and files, and a place for each bind; readable for every user of the container."""
+    previous = os.umask(0o022)
+    try:
+        _build(wanted, into)
+    finally:
+        os.umask(previous)
+
+
+def _build(wanted: Layout, into: Path) -> None:
     for path, mode in wanted.directories:
         directory = into / path
         directory.mkdir(parents=True, exist_ok=True)

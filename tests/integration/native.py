@@ -1,0 +1,114 @@
+# ruff: noqa: ASYNC110  (the tests look at the engine from outside, with patience)
+"""An instance of the embedded engine of a test's own, and what must be gone after it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from runtime.kernel import cgroupfs
+from runtime.model import ContainerRef, ContainerSpec, State, Verb
+from runtime.native import NativeConfig, NativeEngine, cell
+from tests.conftest import missing, need_root
+
+SH = "/bin/sh"
+
+
+def config(tmp_path: Path) -> NativeConfig:
+    tag = secrets.token_hex(3)
+    return NativeConfig(
+        state=tmp_path / "state",
+        run=tmp_path / "run",
+        cgroup=f"pytop-test-{tag}",
+        bridge=f"pt-{tag}",
+        subnet="10.214.0.0/20",
+        idle=30.0,
+    )
+
+
+@asynccontextmanager
+async def instance(tmp_path: Path) -> AsyncIterator[NativeEngine]:
+    need_root("embedded")
+    where = config(tmp_path)
+    engine = NativeEngine(where)
+    reason = (await engine.capabilities()).why_not(Verb.START)
+    if reason is not None:
+        missing("embedded", reason)
+    try:
+        yield engine
+    finally:
+        await engine.destroy()
+        await engine.close()
+        for _ in range(50):
+            left = leftovers(where)
+            if not left:
+                break
+            await asyncio.sleep(0.02)
+        assert left == []
+
+
+def leftovers(where: NativeConfig) -> list[str]:
+    """Everything that an instance may have left on the host."""
+    cgroup = cell.find(cgroupfs.detect(), where.cgroup)
+    found = [str(path) for path in (*cell.directories(cgroup), where.state, where.run) if path.exists()]
+    found += [name for name in os.listdir("/sys/class/net") if name == where.bridge]
+    mounts = Path("/proc/self/mountinfo").read_text()
+    if str(where.state) in mounts or str(where.run) in mounts:
+        found.append("a mount")
+    return found + [f"process {pid}" for pid in processes_of(where)]
+
+
+def processes_of(where: NativeConfig) -> list[int]:
+    """Zygote and shims of an instance, found by its configuration in their command line."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            try:
+                command = Path("/proc", entry, "cmdline").read_bytes()
+                state = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if str(where.run).encode() in command and b"runtime.native.zygote" in command and state != "Z":
+                found.append(int(entry))
+    return found
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def named(where: NativeConfig, name: str) -> list[int]:
+    return [pid for pid in processes_of(where) if name_of(pid) == name]
+
+
+async def run(engine: NativeEngine, *command: str, **fields: object) -> ContainerRef:
+    fields.setdefault("network", "none")
+    ref = await engine.create(ContainerSpec(image="host", command=command, **fields))  # type: ignore[arg-type]
+    await engine.start(ref.id)
+    return ref
+
+
+async def sh(engine: NativeEngine, script: str, **fields: object) -> ContainerRef:
+    return await run(engine, SH, "-c", script, **fields)
+
+
+async def output(engine: NativeEngine, ref: ContainerRef, stream: str = "stdout") -> list[str]:
+    """Everything until the end, lines put together from their pieces."""
+    text = b""
+    async for line in engine.logs(ref.id, follow=True):
+        if line.stream == stream:
+            text += line.data + (b"" if line.partial else b"\n")
+    return text.decode().splitlines()
+
+
+async def until(engine: NativeEngine, ref: ContainerRef, *states: State, within: float = 10.0) -> None:
+    async with asyncio.timeout(within):
+        while (await engine.get(ref.id)).state not in states:
+            await asyncio.sleep(0.02)
