@@ -31,7 +31,7 @@ PLAIN_THEME = "ansi"  # sends no colours of its own, so that NO_COLOR can hold
 class PytopApp(App[None]):
     """Shows the containers of a session; starts it, and closes it at the end."""
 
-    CSS_PATH = "app.tcss"
+    CSS_PATH: ClassVar[list[str]] = ["app.tcss", "screens/dialogs.tcss", "screens/detail.tcss"]  # type: ignore[assignment]
     TITLE = "pytop-containers"
     COMMANDS: ClassVar[set[type[Provider]]] = {Commands}  # type: ignore[assignment]
     BINDINGS: ClassVar[list[BindingType]] = list(keys.app_bindings())
@@ -54,6 +54,7 @@ class PytopApp(App[None]):
         self.glyphs = glyphs.ASCII if ascii_only else glyphs.UNICODE
         self._banner = banner
         self._told: frozenset[Problem] = frozenset()
+        self._clashes: set[str | None] = set()
         themes, problems = load_all(self.settings.themes)
         self._themes = tuple(themes)
         self._problems = [*self.settings.problems, *problems]
@@ -206,4 +207,11 @@ class PytopApp(App[None]):
     def handle_bindings_clash(self, clashed_bindings: set[Binding], node: object) -> None:
         """A key in the user's keymap is taken already."""
         for binding in clashed_bindings:
-            self._problems.append(f"config.toml: keys.{binding.id}: the key is taken by another action")
+            if binding.id not in self._clashes:
+                self._clashes.add(binding.id)
+                self.notify(
+                    f"{binding.id} has lost its key {binding.key!r} to another action.",
+                    title="config.toml, section keys",
+                    severity="warning",
+                    markup=False,
+                )

@@ -1,0 +1,192 @@
+"""The limit editor: from keys to a change and back to what the kernel holds."""
+
+from __future__ import annotations
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+
+from runtime.model import UNLIMITED, Capabilities, LimitChange, LimitName, Verb, Verdict
+from tests.pilot import fakes, limit_fakes
+from tests.pilot.driving import toasts, until
+from tui.app import PytopApp
+from tui.screens.limits import LimitEditor
+from tui.widgets.limitfield import LimitField
+
+
+async def editor(app: PytopApp, pilot: Pilot[None]) -> LimitEditor:
+    await until(pilot, lambda: app.subject() is not None and app.session.frame is not None)
+    await pilot.press("l")
+    await until(pilot, lambda: isinstance(app.screen, LimitEditor))
+    screen = app.screen
+    assert isinstance(screen, LimitEditor)
+    await until(pilot, lambda: field(screen, "cpu-shares").held == 1024)
+    return screen
+
+
+def field(screen: LimitEditor, name: str) -> LimitField:
+    return screen.query_one(f"#field-{name}", LimitField)
+
+
+def status(screen: LimitEditor) -> str:
+    return str(screen.query_one("#limit-status", Static).render())
+
+
+async def test_lowering_a_hog_takes_five_keys() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await editor(app, pilot)
+        await pilot.press("0", ".", "2", "enter")
+        await until(pilot, lambda: not isinstance(app.screen, LimitEditor))
+        assert engine.changes == [LimitChange(cpus=0.2)]
+        assert "CPU cores 0.2 (was unlimited)" in toasts(pilot)
+
+
+async def test_what_it_will_do_is_said_while_typing() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press("0", ".", "5")
+        cpus = field(screen, "cpus")
+        await until(pilot, lambda: bool(cpus.told))
+        assert cpus.told == "0.5 cores: it used 1.9 in the last minute, so it will be throttled most of the time"
+        assert not engine.changes
+
+
+async def test_a_harmful_value_is_refused_with_the_figures_and_nothing_is_written() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        field(screen, "memory").input.focus()
+        await pilot.press("1", "6", "m", "enter")
+        await until(pilot, lambda: "Refused" in status(screen))
+        assert "it uses 120.0 MiB, and 80.0 MiB of it cannot be reclaimed" in field(screen, "memory").told
+        assert not engine.changes
+        assert field(screen, "memory").text == "16m"
+
+
+async def test_a_malformed_value_keeps_what_was_typed_and_gets_the_focus_back() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press("0", ".", "2", "x")
+        field(screen, "pids").input.focus()
+        await pilot.press("5", "0", "enter")
+        await pilot.pause()
+        assert screen.focused is field(screen, "cpus").input
+        assert field(screen, "cpus").text == "0.2x"
+        assert "read '0.2x' as a number of CPU cores" in field(screen, "cpus").told
+        assert field(screen, "pids").text == "50"
+        assert not engine.changes
+
+
+@pytest.mark.parametrize(("keys", "text"), [("<", "2"), (">", "8"), ("u", "unlimited"), ("unlimited", "unlimited")])
+async def test_quick_keys_for_cpu(keys: str, text: str) -> None:
+    app, _ = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        names = {"<": "less_than_sign", ">": "greater_than_sign"}
+        await pilot.press(*(names.get(key, key) for key in keys))
+        await pilot.pause()
+        assert field(screen, "cpus").text == text
+
+
+async def test_a_digit_after_unlimited_begins_anew() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press("u", "3")
+        assert field(screen, "cpus").text == "3"
+        field(screen, "pids").input.focus()
+        await pilot.press("u", "enter")
+        await until(pilot, lambda: bool(engine.changes))
+        assert engine.changes == [LimitChange(cpus=3.0, pids=UNLIMITED)]
+
+
+async def test_what_cannot_be_set_says_why() -> None:
+    reasons = {LimitName.SWAP: "this engine does not know swap"}
+    app, _ = limit_fakes.app(capabilities=Capabilities(limits=reasons))
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        assert field(screen, "swap").told == "this engine does not know swap"
+        assert field(screen, "memory-high").told == "this kernel does not offer it"
+        assert field(screen, "memory-high").query_one(Input).disabled
+
+
+async def test_a_result_that_is_not_as_asked_stays_until_it_is_dismissed() -> None:
+    app, engine = limit_fakes.app()
+    engine.verdicts[LimitName.CPUS] = (Verdict.IGNORED, UNLIMITED, "the kernel still holds the old value")
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press("0", ".", "2", "enter")
+        await until(pilot, lambda: "Not all is as asked" in status(screen))
+        shown = str(screen.query_one("#limit-result", Static).render())
+        row = next(line for line in shown.splitlines() if line.startswith("CPU cores"))
+        assert row.split() == ["CPU", "cores", "0.2", "0.2", "unlimited", "IGNORED"]
+        assert "the kernel still holds the old value" in shown
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is not screen)
+
+
+async def test_the_whole_result_is_shown_when_asked_for() -> None:
+    app, _ = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press("1", "ctrl+s")
+        await until(pilot, lambda: "holds what was asked for" in status(screen))
+        assert "APPLIED" in str(screen.query_one("#limit-result", Static).render())
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is not screen)
+
+
+async def test_a_container_that_vanishes_is_said_so() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press("1")
+        engine.drop(limit_fakes.HOG.ref)
+        await until(pilot, lambda: "is gone" in status(screen))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is not screen)
+        assert not engine.changes
+
+
+async def test_escape_does_not_leave_a_write_half_seen() -> None:
+    app, engine = limit_fakes.app()
+    engine.hold.clear()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press("1", "enter")
+        await until(pilot, lambda: bool(engine.changes))
+        await pilot.press("escape", "enter")
+        await pilot.pause()
+        assert app.screen is screen
+        assert "Still writing" in status(screen)
+        engine.hold.set()
+        await until(pilot, lambda: app.screen is not screen)
+        assert len(engine.changes) == 1
+
+
+async def test_an_engine_that_refuses_is_quoted_and_the_form_stays() -> None:
+    app, engine = limit_fakes.app()
+    engine.failures[Verb.UPDATE] = fakes.ConflictError("update hog", detail="it is being removed")
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press("1", "enter")
+        await until(pilot, lambda: "it is being removed" in status(screen))
+        assert field(screen, "cpus").text == "1"
+        assert not field(screen, "cpus").input.disabled
+
+
+async def test_it_is_usable_on_a_tiny_terminal() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(40, 10)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press(*["down"] * 6)
+        await pilot.pause()
+        focused = screen.focused
+        assert focused is field(screen, "pids").input
+        assert screen.region.contains_region(focused.region)
+        await pilot.press("9", "enter")
+        await until(pilot, lambda: bool(engine.changes))
+        assert engine.changes == [LimitChange(pids=9)]

@@ -1,0 +1,273 @@
+"""The limit editor: what the kernel holds, what it should hold, what that would do, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from runtime.errors import NotFoundError, PytopError
+from runtime.limits import Finding, Severity
+from runtime.model import ContainerRef, LimitName, LimitOutcome, Limits, Missing
+from tui import editing
+from tui.editing import ENTRIES
+from tui.format import clean
+from tui.session import Changed, Session
+from tui.widgets.limitfield import LimitField, LimitInput
+
+TYPING = 0.15  # seconds without a key before the kernel is asked what a change would do
+NARROW = 60
+KEYS = "enter apply  ctrl-s apply and show  u unlimited  < half  > double  esc cancel"
+DONE_KEYS = "enter or esc closes"
+
+
+class LimitEditor(ModalScreen[LimitOutcome | None]):
+    """Changes limits of one container; ends with what came of it, or None when nothing was written.
+
+    Enter closes it when the kernel holds all that was asked for, and tells so; everything else stays on the screen.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Cancel", show=False, priority=True),
+        Binding("ctrl+s", "apply(True)", "Apply and show", show=False, priority=True),
+        Binding("up,shift+tab", "app.focus_previous", "Field above", show=False, priority=True),
+        Binding("down", "app.focus_next", "Field below", show=False, priority=True),
+        Binding("enter", "leave", "Close", show=False),
+    ]
+
+    def __init__(self, session: Session, ref: ContainerRef) -> None:
+        super().__init__()
+        self.ref = ref
+        self._session = session
+        self._fields: Mapping[LimitName, LimitField] = {entry.name: LimitField(entry) for entry in ENTRIES}
+        self._writing = False
+        self._outcome: LimitOutcome | None = None
+        self._over = False  # nothing more can be written: done, or the container is gone
+
+    def compose(self) -> ComposeResult:
+        """The form in a frame."""
+        container = self._session.containers.get(self.ref)
+        name = container.name if container is not None else self.ref.short
+        with VerticalScroll(id="limits", classes="dialog", can_focus=False) as frame:
+            frame.border_title = f"Limits of {clean(name)}".replace("[", r"\[")
+            yield Static("", id="limit-heads", markup=False)
+            yield from self._fields.values()
+            yield Static("", id="limit-result", markup=False)
+            yield Static("", id="limit-status", markup=False)
+            yield Static(KEYS, id="limit-keys", markup=False)
+
+    def on_mount(self) -> None:
+        """Close what cannot be set, begin on the first that can, and ask the kernel."""
+        for name, field in self._fields.items():
+            reason = self._session.why_not(self.ref, name)
+            if reason is not None:
+                field.close(reason)
+        self._focus(self._fields)
+        self._unsubscribe = self._session.subscribe(self._changed)
+        self._show_use()
+        self._load()
+
+    def on_unmount(self) -> None:
+        self._unsubscribe()
+
+    def on_resize(self) -> None:
+        """Leave out a column when there is no room for it."""
+        narrow = self.size.width < NARROW
+        self.set_class(narrow, "-narrow")
+        heads = f"{'':<12}{'now':>11}" + ("" if narrow else f"{'in use':>9}") + "  new"
+        self.query_one("#limit-heads", Static).update(heads)
+
+    # what the session tells
+
+    def _changed(self, what: Changed) -> None:
+        if self._over:
+            return
+        if self.ref not in self._session.containers and not self._writing:
+            self._gone()
+        else:
+            self._show_use()
+
+    def _show_use(self) -> None:
+        frame = self._session.frame
+        usage = frame.usages.get(self.ref) if frame is not None else None
+        for name, field in self._fields.items():
+            field.use(editing.in_use(name, usage))
+
+    @work(group="load", exclusive=True)
+    async def _load(self) -> None:
+        try:
+            limits = await self._session.limits(self.ref)
+        except NotFoundError:
+            self._gone()
+        except PytopError as error:
+            self._say(str(error), bad=True)
+        else:
+            self._hold(limits)
+
+    def _hold(self, limits: Limits) -> None:
+        """Show what the kernel holds; what it does not offer cannot be typed."""
+        focused = self.focused
+        for name, field in self._fields.items():
+            field.hold(limits.get(name))
+            reason = editing.unavailable(name, limits)
+            if reason is not None and not field.has_class("-closed"):
+                field.close(reason)
+        if focused is None or focused.disabled:
+            self._focus(self._fields)
+        if limits.get(LimitName.CPUS) is Missing.GONE and not self._over:
+            self._say("It is not running: the engine keeps a change for its next start.")
+
+    # what is typed
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        typed = editing.read({name: field.text for name, field in self._fields.items()})
+        for name, field in self._fields.items():
+            if field.has_class("-closed"):
+                continue
+            if name in typed.errors:
+                field.tell(typed.errors[name], "refuse")
+            elif field.input is event.input or not field.text:
+                field.tell("")
+        self._say("")
+        self._preview()
+
+    @on(LimitInput.Scaled)
+    def _scaled(self, event: LimitInput.Scaled) -> None:
+        frame = self._session.frame
+        ncpu = frame.host.ncpu if frame is not None else None
+        field = next(field for field in self._fields.values() if field.input is event.field)
+        text = editing.scaled(field.name_, field.input.value, field.held, event.factor, ncpu)
+        if text is None:
+            field.tell("there is no half or double of that", "warning")
+        else:
+            event.field.set(text)
+
+    @work(group="preview", exclusive=True)
+    async def _preview(self) -> None:
+        """Say what the change would do, once the typing has paused."""
+        await asyncio.sleep(TYPING)
+        typed = editing.read({name: field.text for name, field in self._fields.items()})
+        if not typed.change or self._writing or self._over:
+            return
+        try:
+            preview = await self._session.preview(self.ref, typed.change)
+        except NotFoundError:
+            self._gone()
+        except PytopError as error:
+            self._say(str(error), bad=True)
+        else:
+            self._hold(preview.before)
+            self._judge(preview.findings, typed.errors)
+
+    def _judge(self, findings: Iterable[Finding], errors: Mapping[LimitName, str]) -> bool:
+        """Show findings by their fields, the worst one of each; whether one of them forbids the change."""
+        worst: dict[LimitName, Finding] = {}
+        for finding in findings:
+            worst.setdefault(finding.name, finding)
+        for name, field in self._fields.items():
+            if field.has_class("-closed") or name in errors:
+                continue
+            found = worst.get(name)
+            field.tell(found.text if found else "", found.severity.value if found else "info")
+        return any(finding.severity is Severity.REFUSE for finding in worst.values())
+
+    # writing
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_apply(False)
+
+    def action_apply(self, stay: bool) -> None:
+        """Write what was typed, unless it cannot be read or would do harm."""
+        if self._writing or self._over:
+            return
+        typed = editing.read({name: field.text for name, field in self._fields.items()})
+        if typed.errors:
+            self._focus(typed.errors)
+        elif not typed.change:
+            self._say("Nothing to change: type a new value.")
+        else:
+            self._writing = True
+            self._write(typed, stay)
+
+    @work(group="write")
+    async def _write(self, typed: editing.Typed, stay: bool) -> None:
+        self._say("Writing, then reading back ...")
+        try:
+            preview = await self._session.preview(self.ref, typed.change)
+            if self._judge(preview.findings, {}):
+                self._say("Refused: it would do harm. Nothing was changed.", bad=True)
+                return
+            outcome = await self._session.update(self.ref, typed.change)
+        except NotFoundError:
+            self._gone()
+        except PytopError as error:
+            self._say(str(error), bad=True)
+        else:
+            self._came(outcome, stay)
+        finally:
+            self._writing = False
+
+    def _came(self, outcome: LimitOutcome, stay: bool) -> None:
+        """Close with a short word when all is as asked, else show every field."""
+        self._outcome, self._over = outcome, True
+        if outcome.ok and not stay:
+            container = self._session.containers.get(self.ref)
+            name = clean(container.name) if container is not None else self.ref.short
+            text = "\n".join(editing.told(field) for field in outcome.fields)
+            self.app.notify(text or "done", title=f"{name}: the kernel holds", markup=False)
+            self.dismiss(outcome)
+            return
+        result = self.query_one("#limit-result", Static)
+        result.update("\n".join(editing.report(outcome.fields, wide=self.size.width >= NARROW)))
+        result.display = True
+        for field in self._fields.values():
+            field.display = False
+        self.query_one("#limit-heads").display = False
+        error = clean(outcome.error)
+        self._say(
+            "The kernel holds what was asked for." if outcome.ok else error or "Not all is as asked.", not outcome.ok
+        )
+        self._end()
+
+    def _gone(self) -> None:
+        """The container vanished while the form was open."""
+        self._over = True
+        self._say("The container is gone. Nothing was changed.", bad=True)
+        self._end()
+
+    def _end(self) -> None:
+        for field in self._fields.values():
+            field.input.disabled = True
+        self.query_one("#limit-keys", Static).update(DONE_KEYS)
+        self.set_focus(None)
+
+    def action_leave(self) -> None:
+        """Close; a write that is under way is awaited, because its result must be seen."""
+        if self._writing:
+            self._say("Still writing: the result comes in a moment.")
+        else:
+            self.dismiss(self._outcome)
+
+    # small things
+
+    def _focus(self, names: Iterable[LimitName]) -> None:
+        for name in names:
+            if not self._fields[name].input.disabled:
+                self._fields[name].input.focus()
+                return
+
+    def _say(self, text: str, bad: bool = False) -> None:
+        status = self.query_one("#limit-status", Static)
+        status.update(clean(text))
+        status.set_class(bool(text), "-told")
+        status.set_class(bad, "-bad")
