@@ -80,10 +80,14 @@ class Dockerd:
         return asked.stdout == b"OK"
 
     def kill(self) -> None:
-        """End the daemon at once; its containers go on or not as Docker does it."""
+        """End the daemon and its containerd at once."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+        mark = self.folder / "exec/containerd/containerd.pid"
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(mark.read_text()), signal.SIGKILL)
+        mark.unlink(missing_ok=True)  # a zombie that nobody waits for would count as a running containerd
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -131,6 +135,9 @@ def _sweep(daemon: Dockerd) -> None:
         top = cgroups.create(hierarchies, daemon.name)
         cgroups.kill_all(top)
         cgroups.remove(top)
+    for left in Path("/sys/fs/cgroup").glob(f"*/{daemon.name}"):  # named hierarchies, which have no controller
+        with contextlib.suppress(OSError):
+            left.rmdir()
     for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
         point = line.split()[4]
         if point.startswith(str(daemon.folder)):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ NEWEST = (1, 52)
 OLDEST = (1, 41)
 CONNECT_WITHIN = 5.0
 ANSWER_WITHIN = 60.0
+_STATE = re.compile(r"is (?:not|already) (?:paused|running)")
 
 
 class Client:
@@ -115,7 +118,7 @@ class Client:
         import aiohttp
 
         session = self._ready()
-        raw = body if isinstance(body, bytes) else None
+        raw = io.BytesIO(body) if isinstance(body, bytes) else None
         try:
             async with session.request(
                 method,
@@ -179,4 +182,7 @@ def _refused(title: str, status: int, text: str) -> PytopError:
         409: ConflictError,
         503: UnavailableError,
     }
-    return kinds.get(status, EngineError)(title, detail=words.strip() or f"status {status}")
+    kind = kinds.get(status, EngineError)
+    if kind is EngineError and _STATE.search(words):  # 20.10 says some conflicts with status 500
+        kind = ConflictError
+    return kind(title, detail=words.strip() or f"status {status}")

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from runtime.errors import ConflictError, DeniedError, NotFoundError, PytopError, UnsupportedError
+from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.model import (
     Capabilities,
     Container,
@@ -201,6 +201,8 @@ class NativeEngine:
         await self._change(Verb.REMOVE, remove)
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
+        if not change:
+            raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
         return await self._change(Verb.UPDATE, self._verbs.update, key, change)
 
     # -- following

@@ -1,0 +1,132 @@
+"""Every engine that passes the conformance suite, against the real thing. Another engine is one more factory here."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runtime.docker import DockerEngine, Endpoint
+from runtime.engine import Engine
+from runtime.kernel import cgroupfs
+from runtime.model import ContainerRef, ContainerSpec, Verb
+from runtime.native import NativeConfig, NativeEngine
+from tests.conftest import missing, need_root
+from tests.dockerd import Dockerd, busybox_rootfs, dockerd
+
+IMAGE = "busybox:latest"
+IDLE = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
+
+
+@dataclass(slots=True)
+class Subject:
+    """An engine under test, the image to use, and the containers that a test has made."""
+
+    engine: Engine
+    image: str
+    daemon: Dockerd | None = None
+
+    async def create(self, script: str, **more: object) -> ContainerRef:
+        """A container that runs a shell script; other fields of the spec by keyword."""
+        spec = ContainerSpec(image=self.image, command=("sh", "-c", script), **more)  # type: ignore[arg-type]
+        return await self.engine.create(spec)
+
+    async def run(
+        self, script: str = "trap 'exit 0' TERM; while :; do sleep 0.05; done", **more: object
+    ) -> ContainerRef:
+        """Create and start."""
+        ref = await self.create(script, **more)
+        await self.engine.start(ref.id)
+        return ref
+
+    async def pid(self, ref: ContainerRef) -> int:
+        container = await self.engine.get(ref.id)
+        assert container.pid is not None
+        return container.pid
+
+    async def file(self, ref: ContainerRef, controller: str, v1: str, v2: str) -> str:
+        """A cgroup file of the container, read here and not by the code under test."""
+        cgroup = cgroupfs.locate(cgroupfs.detect(), await self.pid(ref))
+        where = cgroup.where(controller)
+        assert where is not None, f"no {controller} controller"
+        directory, version = where
+        return (directory / (v1 if version == 1 else v2)).read_text().strip()
+
+
+def _folder(word: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"pytop-{word}-{uuid.uuid4().hex[:8]}"
+
+
+@asynccontextmanager
+async def embedded() -> AsyncIterator[Subject]:
+    need_root("embedded")
+    folder = _folder("native")
+    name = folder.name.rpartition("-")[2]
+    engine = NativeEngine(
+        NativeConfig(
+            state=folder / "state",
+            run=folder / "run",
+            cgroup=f"pytop-test-{name}",
+            bridge=f"ptt{name}",
+            subnet="10.231.0.0/24",
+        )
+    )
+    reason = (await engine.capabilities()).why_not(Verb.CREATE)
+    if reason is not None:
+        missing("embedded", reason)
+    try:
+        yield Subject(engine, "host")
+    finally:
+        await engine.destroy()
+        await engine.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[Dockerd]:
+    """One private dockerd for the whole run."""
+    with dockerd(_folder("docker")) as started:
+        yield started
+
+
+@asynccontextmanager
+async def docker(daemon: Dockerd) -> AsyncIterator[Subject]:
+    engine = DockerEngine(Endpoint(daemon.url, "the test"))
+    try:
+        if not any(IMAGE in image.names for image in await engine.images()):
+            await engine.import_image(IMAGE, busybox_rootfs())
+        yield Subject(engine, IMAGE, daemon)
+    finally:
+        for container in await engine.containers():
+            await engine.remove(container.ref.id, force=True)
+        await engine.close()
+
+
+@pytest.fixture(params=["embedded", "docker"])
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """Each engine in turn."""
+    if request.param == "embedded":
+        async with embedded() as made:
+            yield made
+    else:
+        async with docker(request.getfixturevalue("daemon")) as made:
+            yield made
+
+
+@pytest.fixture
+def other_client(subject: Subject) -> Callable[[], Awaitable[Engine]]:
+    """A second client of the same engine, as another terminal would be."""
+
+    async def make() -> Engine:
+        if isinstance(subject.engine, NativeEngine):
+            return NativeEngine(subject.engine.config)
+        assert subject.daemon is not None
+        return DockerEngine(Endpoint(subject.daemon.url, "another terminal"))
+
+    return make
