@@ -68,10 +68,11 @@ class Journal:
             while self.pump(stream):
                 pass
             saved = self._live / f"{stream}.rest"
-            if saved.exists():
-                self._log(stream, saved.read_bytes())
+            data = saved.read_bytes() if saved.exists() else b""
+            if data:
+                self._log(stream, data)
+                os.truncate(saved, 0)
                 self._done(stream)
-                saved.unlink()
 
     def close(self) -> None:
         for fd in (*self.pipes.values(), *self._aux, self._fd):
@@ -115,8 +116,8 @@ class Journal:
 
     def _take_again(self, stream: str, length: int, crc: int) -> None:
         saved = self._live / f"{stream}.rest"
-        if saved.exists():
-            data = saved.read_bytes()
+        data = saved.read_bytes() if saved.exists() else b""
+        if data:
             if zlib.crc32(data[:length]) == crc:
                 saved.write_bytes(data[length:])
             return

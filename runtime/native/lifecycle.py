@@ -188,6 +188,8 @@ class Lifecycle:
         self.store.change(record.id, change)
 
     def update(self, key: str, change: LimitChange) -> LimitOutcome:
+        if not change:
+            raise InvalidError("The change of limits asks for nothing", hint="name at least one limit")
         check_limits(change)
         with self._operation(key) as record:
             ref = ContainerRef(KEY, record.id)

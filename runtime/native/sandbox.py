@@ -53,13 +53,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """What init keeps of the host: its own ends of the pipes, the exit file, the shim's lock, the run directory."""
+    """What init keeps of the host: its ends of the pipes, files of its own, the shim's lock. No directory."""
 
     hold: dict[str, int]
     write: dict[str, int]
+    rest: dict[str, int]
     exit: int
     lock: int
-    live: int
 
 
 def main(plan: Plan, channel: socket.socket) -> NoReturn:
@@ -125,13 +125,14 @@ def _close_others(keep: int) -> None:
 
 def _open_ends(plan: Plan) -> _Ends:
     live = plan.live
+    fresh = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     hold = {s: os.open(live / s, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC) for s in STREAMS}
     return _Ends(
         hold=hold,
         write={s: os.open(live / s, os.O_WRONLY | os.O_CLOEXEC) for s in STREAMS},
-        exit=os.open(live / "exit", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600),
+        rest={s: os.open(live / f"{s}.rest", fresh, 0o600) for s in STREAMS},
+        exit=os.open(live / "exit", fresh, 0o600),
         lock=os.open(live / "shim.lock", os.O_RDWR | os.O_CLOEXEC),
-        live=os.open(live, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
     )
 
 
@@ -255,10 +256,7 @@ def _linger(ends: _Ends) -> None:
         for stream, fd in ends.hold.items():
             size = _waiting(fd)
             if size:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-                saved = os.open(f"{stream}.rest", flags, 0o600, dir_fd=ends.live)
-                os.write(saved, os.read(fd, size))
-                os.close(saved)
+                os.write(ends.rest[stream], os.read(fd, size))
 
 
 def _waiting(fd: int) -> int:

@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -118,9 +119,13 @@ class Shim:
             os.close(born_in)
         self._child = True
         with ours:
-            address = self._equip(record, cgroup, pid)
-            record = self._running(record, pid, address)
-            ours.send(b"go")
+            try:
+                record = self._running(record, pid, self._equip(record, cgroup, pid))
+                with suppress(BrokenPipeError):  # init has failed already, and says so
+                    ours.send(b"go")
+            except PytopError:
+                self._raise_what_init_says(ours)  # when it has failed, that is why we have
+                raise
             self._await_exec(ours, record)
         return record
 
@@ -185,6 +190,13 @@ class Shim:
             raise rebuild(message["error"])
         if "exec" in message:
             raise ProgramError(record.spec.command[0], int(message["exec"]), int(message["code"]))
+
+    def _raise_what_init_says(self, channel: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            channel.setblocking(False)
+            data = channel.recv(65536)
+            if data:
+                raise rebuild(json.loads(data)["error"])
 
     def _undo(self, error: PytopError) -> None:
         """After a start that failed: nothing runs, and the record says why."""
