@@ -1,0 +1,102 @@
+"""`demo`: real containers, one starving another, in the dashboard; without a terminal the same story as a table."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from tui.cli import dashboard, exits, output
+
+if TYPE_CHECKING:
+    from tui.demo.scene import Setting
+    from tui.demo.stage import Stage
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="real containers, one starving another: contain it",
+        description=(
+            "Starts a victim that serves requests, a quiet neighbour, and a CPU hog on the same core, and opens the "
+            "dashboard with a guide. Without a terminal it contains the hog itself, prints what that did, and exits 0 "
+            "only if it helped. Everything is removed at the end, however it ends."
+        ),
+    )
+    add = parser.add_argument
+    add("--engine", metavar="KEY", default="embedded", help="where the containers run (default: embedded)")
+    add("--headless", action="store_true", help="print the table, also on a terminal")
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Play it on this terminal, or without one."""
+    headless = args.headless or dashboard.why_no_screen() is not None
+    try:
+        return asyncio.run(_play(args, headless=headless))
+    except asyncio.CancelledError:
+        return exits.INTERRUPTED
+
+
+async def _play(args: argparse.Namespace, *, headless: bool) -> int:
+    from tui.demo import headless as table
+
+    if headless:
+        with _cancel_on_signals():
+            async with _stage(args.engine) as (stage, setting):
+                return await table.tell(stage.engine, setting, lambda line: print(line, flush=True))
+    dashboard.log_to_file()
+    from tui.demo import live
+
+    async with _stage(args.engine) as (stage, setting):
+        code = await live.play(stage.engine, setting, theme=args.theme, ascii_only=args.ascii, read_only=args.read_only)
+    output.complain("the demo's containers, cgroups, network and files are gone")
+    return code
+
+
+@contextlib.asynccontextmanager
+async def _stage(key: str) -> AsyncIterator[tuple[Stage, Setting]]:
+    """Prepare the stage, and clear it whatever happens; a guardian process does so if this one cannot."""
+    from tui.demo.guardian import Guardian
+    from tui.demo.stage import open_stage
+
+    instance = str(os.getpid())
+    stage = open_stage(key, instance)
+    guardian = await asyncio.to_thread(Guardian, key, instance)
+    try:
+        yield stage, await stage.prepare()
+    finally:
+        clearing = asyncio.ensure_future(_clear(stage))
+        while not clearing.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(clearing)
+        clearing.result()
+        await asyncio.to_thread(guardian.dismiss)
+
+
+async def _clear(stage: Stage) -> None:
+    try:
+        await stage.clear()
+    finally:
+        await stage.engine.close()
+
+
+@contextlib.contextmanager
+def _cancel_on_signals() -> Iterator[None]:
+    """SIGTERM, SIGHUP and Ctrl-C cancel the story; what it has made is then removed."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

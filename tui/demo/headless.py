@@ -1,0 +1,172 @@
+"""The demo's story without a screen: alone, hurt, contained, reverted, each measured, and one table at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from collectors.frame import Usage
+from collectors.sweep import Sweeper, Target
+from runtime.engine import Engine
+from runtime.errors import PytopError
+from runtime.limits.units import format_cpus
+from runtime.model import UNLIMITED, LimitChange, LimitName, LimitOutcome, Missing
+from tui.demo.scene import Reports, Scene, Setting, build, remove_all
+from tui.demo.story import Service, isolation, latency_impact, recovery
+
+CAP = 0.2  # cores
+HELPED = 0.5  # share of the added p99 that containment must take away
+HURT = 2.0  # the hog did harm when the p99 is more than this many times the one alone
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One measured stretch; `hog` is its use over that stretch, None while it does not run."""
+
+    name: str
+    victim: Service
+    hog: Usage | None
+
+
+def _share(value: float | Missing) -> str:
+    return "-" if isinstance(value, Missing) else f"{value:.2f}"
+
+
+def table(phases: list[Phase]) -> list[str]:
+    """The phases as aligned lines; the first phase is what the others are compared with."""
+    head = ("phase", "victim p50", "victim p99", "answered", "shed", "isolation", "latency", "hog CPU", "hog throttled")
+    rows = [head]
+    alone = phases[0].victim
+    for phase in phases:
+        now = phase.victim
+        rows.append(
+            (
+                phase.name,
+                f"{now.p50:.1f} ms",
+                f"{now.p99:.1f} ms",
+                f"{now.answered:.1f}/s",
+                f"{now.shed:.1f}/s",
+                f"{isolation(now, alone):.2f}",
+                f"+{latency_impact(now, alone):.1f}x",
+                f"{_share(phase.hog.cpu)} cores" if phase.hog else "-",
+                f"{_share(phase.hog.throttled)} s/s" if phase.hog else "-",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def _words(outcome: LimitOutcome) -> str:
+    field = next(entry for entry in outcome.fields if entry.name is LimitName.CPUS)
+
+    def cores(value: object) -> str:
+        return format_cpus(value) if isinstance(value, int | float) else str(value)
+
+    return (
+        f"requested {cores(field.requested)}, engine says {cores(field.engine)}, kernel says {cores(field.kernel)}"
+        f" ({field.verdict}) {field.detail}"
+    ).rstrip()
+
+
+class Teller:
+    """Runs the phases on a scene and measures each."""
+
+    def __init__(self, scene: Scene, say: Callable[[str], None]) -> None:
+        self._scene = scene
+        self._say = say
+        self._reports = Reports()
+        self._sweeper = Sweeper()
+        self.phases: list[Phase] = []
+
+    async def run(self) -> list[LimitOutcome]:
+        """All four phases; the outcomes of the limit that was set and lifted."""
+        follower = asyncio.create_task(self._reports.follow(self._scene.engine, self._scene.victim))
+        try:
+            self._say("victim and neighbour run; measuring the victim alone")
+            await self._until_first_report(follower)
+            await self._phase("alone", settle=1.5, seconds=6)
+            self._say("the hog starts")
+            await self._scene.start_hog()
+            await self._phase("hog", settle=3, seconds=7)
+            capped = await self._limit(LimitChange(cpus=CAP))
+            await self._phase("contained", settle=4, seconds=7)
+            lifted = await self._limit(LimitChange(cpus=UNLIMITED))
+            await self._phase("reverted", settle=3, seconds=6)
+            return [capped, lifted]
+        finally:
+            follower.cancel()
+            await asyncio.gather(follower, return_exceptions=True)
+            await asyncio.to_thread(self._sweeper.close)
+
+    async def _until_first_report(self, follower: asyncio.Task[None]) -> None:
+        for _ in range(100):
+            if self._reports.count:
+                return
+            if follower.done():
+                break
+            await asyncio.sleep(0.1)
+        container = await self._scene.engine.get(self._scene.victim.id)
+        raise PytopError(
+            "start the demo's victim",
+            detail=f"it is {container.state} and has reported nothing; {container.error}".rstrip("; "),
+            hint="Look at `pytop-containers doctor`",
+        )
+
+    async def _limit(self, change: LimitChange) -> LimitOutcome:
+        outcome = await self._scene.engine.update(self._scene.hog.id, change)
+        self._say(f"hog's CPU limit: {_words(outcome)}")
+        return outcome
+
+    async def _phase(self, name: str, *, settle: float, seconds: float) -> None:
+        await asyncio.sleep(settle)
+        targets: list[Target] = []
+        if self._scene.hog_started:
+            container = await self._scene.engine.get(self._scene.hog.id)
+            if container.pid is not None:
+                targets.append(Target(self._scene.hog, container.pid))
+        await asyncio.to_thread(self._sweeper.sweep, targets)
+        start = self._reports.count
+        await asyncio.sleep(seconds)
+        frame = await asyncio.to_thread(self._sweeper.sweep, targets)
+        measured = self._reports.since(start)
+        if measured is None:
+            raise PytopError(f"measure the victim in phase '{name}'", detail=f"it answered nothing in {seconds:.0f} s")
+        self.phases.append(Phase(name, measured, frame.usages.get(self._scene.hog)))
+        self._say(f"  {name}: victim p50 {measured.p50:.1f} ms, p99 {measured.p99:.1f} ms")
+
+
+def verdict(phases: list[Phase], outcomes: list[LimitOutcome]) -> tuple[bool, str]:
+    """Whether containment helped, and why we say so."""
+    alone, hurt, contained = (phase.victim for phase in phases[:3])
+    if not all(outcome.ok for outcome in outcomes):
+        return False, "the kernel does not hold the limit that was asked for: nothing is proven"
+    if hurt.p99 < HURT * alone.p99:
+        return False, f"the hog did not hurt the victim here (p99 {hurt.p99:.1f} ms against {alone.p99:.1f} ms alone)"
+    share = recovery(hurt, contained, alone)
+    if share < HELPED:
+        return False, f"the limit took away only {share:.0%} of the added p99"
+    return True, f"the limit took away {share:.0%} of the p99 that the hog had added"
+
+
+async def tell(engine: Engine, setting: Setting, say: Callable[[str], None]) -> int:
+    """Play the whole story on an engine; 0 only if containment helped. The three containers are gone afterwards."""
+    scene = await build(engine, setting)
+    try:
+        teller = Teller(scene, say)
+        outcomes = await teller.run()
+    finally:
+        await remove_all(engine, (scene.hog, scene.victim, scene.quiet))
+    say("")
+    for line in table(teller.phases):
+        say(line)
+    helped, why = verdict(teller.phases, outcomes)
+    say("")
+    say(f"{'containment helped' if helped else 'containment did NOT help'}: {why}")
+    return 0 if helped else 1

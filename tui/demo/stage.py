@@ -1,0 +1,119 @@
+"""Where the demo plays: an embedded engine of its own, or a running engine with an image made for the occasion.
+
+A stage leaves nothing behind. `clear` can be called at any time, from another process too, and twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from runtime.discovery import discover
+from runtime.engine import Engine
+from runtime.errors import InvalidError, NotFoundError, UnsupportedError
+from runtime.model import Bind, Verb
+from runtime.native import NativeConfig, NativeEngine
+from runtime.native.images import host
+from tui.demo.scene import LABEL, Setting, remove_all
+
+EMBEDDED = "embedded"
+
+
+class Stage(Protocol):
+    """Prepares an engine for the scene, and clears everything away."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    async def prepare(self) -> Setting: ...
+
+    async def clear(self) -> None: ...
+
+
+class OwnStage:
+    """An embedded engine apart from the user's own: directories, cgroup, bridge and subnet of this run alone."""
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._config = NativeConfig(
+            state=Path("/var/lib/pytop-containers-demo") / instance,
+            run=Path("/run/pytop-containers-demo") / instance,
+            cgroup=f"pytop-demo-{instance}",
+            bridge=f"pytd{instance}",
+            subnet="10.214.0.0/24",
+        )
+        self._engine = NativeEngine(self._config)
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    async def prepare(self) -> Setting:
+        reason = (await self._engine.capabilities()).why_not(Verb.CREATE)
+        if reason is not None:
+            raise UnsupportedError(
+                "run the demo on the embedded engine",
+                detail=reason,
+                hint="Run it as root (sudo make demo), or on Docker: make demo ARGS='--engine docker'",
+            )
+        return Setting(image="host", instance=self._instance)
+
+    async def clear(self) -> None:
+        await self._engine.destroy()
+        for directory in (self._config.state, self._config.run):
+            with contextlib.suppress(OSError):  # another demo may be playing beside this one
+                directory.parent.rmdir()
+
+
+class ImageStage:
+    """A running engine that can import an image: the host's programs bound read-only over a generated skeleton."""
+
+    def __init__(self, engine: Engine, instance: str) -> None:
+        self._engine = engine
+        self._instance = instance
+        self._image = f"pytop-demo:{instance}"
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    async def prepare(self) -> Setting:
+        capabilities = await self._engine.capabilities()
+        for verb in (Verb.IMPORT, Verb.CREATE):
+            reason = capabilities.why_not(verb)
+            if reason is not None:
+                raise UnsupportedError(f"run the demo on {self._engine.key}", detail=reason)
+        layout = host.layout()
+        await self._engine.import_image(self._image, _archive(layout))
+        binds = tuple(Bind(bind.source, bind.target, read_only=True) for bind in layout.binds)
+        return Setting(self._image, binds, prefix="pytop-demo-", instance=self._instance)
+
+    async def clear(self) -> None:
+        ours = [c.ref for c in await self._engine.containers() if c.labels.get(LABEL) == self._instance]
+        await remove_all(self._engine, ours)
+        with contextlib.suppress(NotFoundError):
+            await self._engine.remove_image(self._image)
+
+
+def open_stage(key: str, instance: str) -> Stage:
+    """The stage for an engine's key; raises `InvalidError` for an engine that is not here."""
+    if key == EMBEDDED:
+        return OwnStage(instance)
+    engines = {engine.key: engine for engine in discover()}
+    if key not in engines:
+        known = ", ".join(sorted({EMBEDDED, *engines}))
+        raise InvalidError(f"run the demo on {key}", detail="no such engine is here", hint=f"There are: {known}")
+    return ImageStage(engines[key], instance)
+
+
+def _archive(layout: host.Layout) -> bytes:
+    """The skeleton of the host image as a tar archive; what is bound gets a place to be bound to."""
+    buffer = io.BytesIO()
+    with tempfile.TemporaryDirectory(prefix="pytop-demo-") as folder, tarfile.open(fileobj=buffer, mode="w") as archive:
+        host.build(layout, Path(folder))
+        archive.add(folder, ".")
+    return buffer.getvalue()
