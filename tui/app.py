@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from textual import work
@@ -47,7 +47,7 @@ class PytopApp(App[None]):
     ) -> None:
         """`chosen` is read from the user's files when it is not given; `theme` goes before what they say."""
         colourless = "NO_COLOR" in os.environ
-        super().__init__()
+        super().__init__(ansi_color=True if colourless else None)
         self.session = session
         self.settings = settings.load(settings.home(os.environ)) if chosen is None else chosen
         self.ascii_only = ascii_only
@@ -55,6 +55,7 @@ class PytopApp(App[None]):
         self._banner = banner
         self._told: frozenset[Problem] = frozenset()
         self._clashes: set[str | None] = set()
+        self._unsubscribe: Callable[[], None] = lambda: None
         themes, problems = load_all(self.settings.themes)
         self._themes = tuple(themes)
         self._problems = [*self.settings.problems, *problems]

@@ -30,6 +30,9 @@ def textual_theme(theme: Theme) -> TextualTheme:
         "scrollbar": roles["muted"],
         "scrollbar-background": base["surface"],
     }
+    if theme.ansi:
+        ink, paper = ("ansi_white", "ansi_black") if theme.dark else ("ansi_black", "ansi_white")
+        variables |= {"ansi-foreground": ink, "ansi-background": paper}
     return TextualTheme(
         name=theme.name,
         dark=theme.dark,

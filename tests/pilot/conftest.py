@@ -14,4 +14,5 @@ def never_block() -> Iterator[BlockBuster]:
         for function in blockbuster.functions.values():
             function.can_block_in("tui/app.py", "__init__")  # before the loop runs; the tests make apps inside one
             function.can_block_in("textual/css/stylesheet.py", "read_all")  # once, when Textual starts
+            function.can_block_in("textual/app.py", "_fatal_error")  # so that the real error is seen
         yield blockbuster

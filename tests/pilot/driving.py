@@ -38,7 +38,7 @@ async def running(
 ) -> AsyncIterator[Pilot[None]]:
     """The app, after its first sweeps."""
     app = PytopApp(session, chosen=chosen or Settings(), **options)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         await until(pilot, lambda: session.frame is not None and session.frame.seq >= 3)
         await pilot.pause()
         yield pilot
