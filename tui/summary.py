@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from tui import format as fmt
 from tui.glyphs import Glyphs
 from tui.permission import READ_ONLY
 from tui.session import Problem, Session
+
+DOCTOR = "pytop-containers doctor"
+RUN = "pytop-containers run host sleep 600"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +26,13 @@ class View:
     hide_stopped: bool
 
 
-def machine(host: HostUsage | None, glyphs: Glyphs) -> list[str]:
+def machine(session: Session, glyphs: Glyphs) -> list[str]:
     """The machine's use, the most important part first."""
-    if host is None:
-        return ["measuring"]
+    mode = ["READ-ONLY"] if session.read_only else []
+    return [*mode, *_use(session.frame.host, glyphs)] if session.frame is not None else [*mode, "measuring"]
+
+
+def _use(host: HostUsage, glyphs: Glyphs) -> list[str]:
     cpu = glyphs.gap if isinstance(host.cpu, Missing) else fmt.cores(host.cpu)
     parts = [
         f"cpu {cpu}/{host.ncpu} cores",
@@ -63,8 +70,6 @@ def inventory(session: Session, view: View) -> list[str]:
     parts = [f"{live} live, {stopped} stopped{' (hidden)' if stopped and view.hide_stopped else ''}"]
     if view.words:
         parts.insert(0, f"filter {fmt.clean(view.words)!r}: {view.shown} of {total}")
-    if session.read_only:
-        parts.insert(0, "READ-ONLY")
     lost = {problem.engine for problem in session.problems}
     for key in session.engines:
         info = session.infos.get(key)
@@ -74,12 +79,13 @@ def inventory(session: Session, view: View) -> list[str]:
     return parts
 
 
-def trouble(problems: Sequence[Problem]) -> list[str]:
-    """One line for each thing that does not work."""
-    return [
-        f"! {fmt.clean(f'{p.engine}: {p}' if p.engine and not p.title.startswith(p.engine) else str(p))}"
-        for p in problems
-    ]
+def trouble(problems: Sequence[Problem], width: int) -> list[str]:
+    """What does not work, each beginning on a line of its own."""
+    lines: list[str] = []
+    for problem in problems:
+        told = problem.title.casefold().startswith(problem.engine.casefold())
+        lines += textwrap.wrap(fmt.clean(f"! {problem}" if told else f"! {problem.engine}: {problem}"), max(width, 1))
+    return lines
 
 
 def joined(parts: Sequence[str], width: int, glyphs: Glyphs) -> str:
@@ -93,24 +99,27 @@ def joined(parts: Sequence[str], width: int, glyphs: Glyphs) -> str:
     return line
 
 
-def nothing(session: Session, view: View) -> list[str]:
+def nothing(session: Session, view: View, width: int) -> list[str]:
     """What an empty list says instead of rows."""
+    return [line for text in _nothing(session, view) for line in textwrap.wrap(text, max(width, 1)) or [""]]
+
+
+def _nothing(session: Session, view: View) -> list[str]:
     total = len(session.containers)
     if view.words:
         return [f"No container matches {fmt.clean(view.words)!r}.", "Esc clears the filter."]
     if total:
         return [f"All {total} containers are stopped and hidden.", "Press a to show them."]
     if not session.engines:
-        return ["There is no container engine here.", "`pytop-containers doctor` says why, and what to do."]
+        return ["There is no container engine here.", f"`{DOCTOR}` says why, and what to do."]
     away = {problem.engine for problem in session.problems}
     if any(key not in session.infos and key not in away for key in session.engines):
         return ["Asking the engines ..."]
     if away >= set(session.engines):
-        return ["No engine answers; they are asked again by and by.", "`pytop-containers doctor` says what to do."]
-    lines = ["There are no containers yet. Run one in another terminal:", ""]
-    if not session.read_only:
-        lines.append("pytop-containers run -d --name first host sleep 600")
-    return [*lines, "", "It appears here by itself."]
+        return ["No engine answers; they are asked again by and by.", f"`{DOCTOR}` says what to do."]
+    if session.read_only:
+        return ["There are no containers yet. New ones appear here by themselves."]
+    return ["There are no containers yet. Run one in another terminal:", "", RUN, "", "It appears here by itself."]
 
 
 def badge(session: Session) -> str:

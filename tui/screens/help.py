@@ -22,6 +22,7 @@ from tui.session import Session
 from tui.summary import badge, trouble
 
 KEYS_WIDTH = 14
+WIDTH = 90
 
 
 class HelpScreen(ModalScreen[None]):
@@ -52,7 +53,7 @@ class HelpScreen(ModalScreen[None]):
 
 def page(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str], glyphs: Glyphs) -> Iterator[str]:
     """The lines of the help."""
-    yield from filter(None, (badge(session), *trouble(session.problems)))
+    yield from filter(None, (badge(session), *trouble(session.problems, WIDTH)))
     yield from _keys(session, ref, keymap)
     yield ""
     yield "STATES"

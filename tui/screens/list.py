@@ -22,6 +22,7 @@ from tui.widgets.lines import Lines
 from tui.widgets.table import ColumnHeads, ContainerTable
 
 LOW = 14  # on fewer lines than this the head is one line
+TROUBLE = 3  # lines at most; the help has all of them
 
 
 class ListScreen(Screen[None]):
@@ -113,15 +114,15 @@ class ListScreen(Screen[None]):
         return not self._words or fields.matches(container, self._words)
 
     def _draw_head(self, view: summary.View) -> None:
-        session, frame, width = self._session, self._session.frame, self.size.width - 2
-        host = summary.machine(frame.host if frame is not None else None, self._glyphs)
+        session, width = self._session, self.size.width - 2
+        host = summary.machine(session, self._glyphs)
         inventory = summary.inventory(session, view)
         low = self.size.height < LOW
         self._lines("host", [summary.joined(host, width, self._glyphs)])
         self._lines("inventory", [] if low else [summary.joined(inventory, width, self._glyphs)])
-        trouble = summary.trouble(session.problems)
-        self._lines("trouble", trouble[:1] if low else trouble)
-        self._lines("nothing", [] if view.shown else summary.nothing(session, view))
+        trouble = summary.trouble(session.problems, width)
+        self._lines("trouble", trouble[: 1 if low else TROUBLE])
+        self._lines("nothing", [] if view.shown else summary.nothing(session, view, width - 2))
 
     def _draw_foot(self) -> None:
         """As many keys as fit, the most needed first."""
