@@ -59,10 +59,14 @@ class LimitField(Vertical):
         super().__init__(id=f"field-{entry.name.value.replace('_', '-')}")
         self.entry = entry
         self.held: Held = Missing.NOT_SAMPLED
+        self._told = ""
         self._now = Static("", classes="now", markup=False)
         self._uses = Static("", classes="uses", markup=False)
         self._message = Static("", classes="message", markup=False)
-        self.input = LimitInput(placeholder=entry.example, compact=True, select_on_focus=False, classes="value")
+        self._reason = Static("", classes="reason", markup=False)
+        self.input = LimitInput(
+            placeholder=f"e.g. {entry.example}", compact=True, select_on_focus=False, classes="value"
+        )
 
     def compose(self) -> ComposeResult:
         """Label, held, in use, new; below it the message."""
@@ -71,6 +75,7 @@ class LimitField(Vertical):
             yield self._now
             yield self._uses
             yield self.input
+            yield self._reason
         yield self._message
 
     @property
@@ -84,8 +89,8 @@ class LimitField(Vertical):
 
     @property
     def told(self) -> str:
-        """What the message line says."""
-        return str(self._message.render()) if self._message.has_class("-told") else ""
+        """What is said about the value, or why the field is closed."""
+        return self._told
 
     def hold(self, held: Held) -> None:
         """Show what the kernel holds."""
@@ -100,10 +105,12 @@ class LimitField(Vertical):
         """It cannot be set, for this reason."""
         self.add_class("-closed")
         self.input.disabled = True
-        self.tell(reason)
+        self._told = reason
+        self._reason.update(clean(reason))
 
     def tell(self, text: str, kind: str = "info") -> None:
         """Say something below the row; an empty text takes it away."""
+        self._told = text
         self._message.update(clean(text))
         self._message.set_class(bool(text), "-told")
         for known in KINDS:

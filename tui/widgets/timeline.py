@@ -92,11 +92,3 @@ def top(peak: float, *, limit: float | None, floor: float, base: int = 1000) -> 
     if limit is not None and limit > 0 and peak <= limit * 1.25:
         return limit * 1.25
     return max(floor, nice(peak, base=base))
-
-
-def summary(values: Sequence[float | None]) -> tuple[float | None, float | None, float | None]:
-    """Now (the last value), mean and maximum of what is there; now is None when the last sample has no value."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return None, None, None
-    return values[-1], sum(known) / len(known), max(known)

@@ -1,0 +1,159 @@
+"""From the history of a container to what its graphs show. Free of Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from collectors.frame import Frame, Usage
+from collectors.history import History
+from runtime.model import ContainerRef
+from tui import format as fmt
+from tui.widgets.timeline import Window, place, top
+
+KIB, MIB = 1024, 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """What a graph shows.
+
+    Attributes:
+        values: one per slot of the window, None is a gap; `held` likewise, drawn on top of them.
+        top: the value at the upper edge.
+        limit: where the limit line goes.
+        figures: now, mean and maximum as text.
+        notes: more text below the figures.
+        show: a value as text, for the scale.
+    """
+
+    values: Sequence[float | None]
+    top: float
+    figures: tuple[str, str, str]
+    show: Callable[[float], str]
+    held: Sequence[float | None] = ()
+    limit: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One graph.
+
+    Attributes:
+        id: of its widget.
+        title, name: long and short.
+        metric: in the history.
+        show: a value as text.
+        floor: the least that the scale may be; `fixed` when it never is more.
+        base: of round numbers.
+        twin: the metric with which it shares its scale, so that both directions compare.
+    """
+
+    id: str
+    title: str
+    name: str
+    metric: str
+    show: Callable[[float], str]
+    floor: float
+    base: int = 1000
+    fixed: bool = False
+    twin: str = ""
+
+
+CPU: Final = Measure("graph-cpu", "CPU, cores", "cpu", "cpu", fmt.cores, 0.1)
+MEMORY: Final = Measure("graph-memory", "memory, with page cache", "memory", "memory", fmt.size, 16 * MIB, KIB)
+SMALL: Final = (
+    Measure("graph-net-rx", "network in, per second", "net in", "net_rx", fmt.rate, 16 * KIB, KIB, twin="net_tx"),
+    Measure("graph-net-tx", "network out, per second", "net out", "net_tx", fmt.rate, 16 * KIB, KIB, twin="net_rx"),
+    Measure("graph-io-read", "disk read, per second", "read", "io_read", fmt.rate, 64 * KIB, KIB, twin="io_write"),
+    Measure("graph-io-write", "disk write, per second", "write", "io_write", fmt.rate, 64 * KIB, KIB, twin="io_read"),
+    Measure(
+        "graph-cpu-some", "time in which some task waited for CPU", "psi cpu", "cpu_some", fmt.share, 1, fixed=True
+    ),
+    Measure(
+        "graph-mem-some", "time in which some task waited for memory", "psi mem", "mem_some", fmt.share, 1, fixed=True
+    ),
+    Measure("graph-io-some", "time in which some task waited for disk", "psi io", "io_some", fmt.share, 1, fixed=True),
+)
+
+
+class Plots:
+    """Makes the plots of one container at one frame, all on one window."""
+
+    def __init__(self, history: History, ref: ContainerRef, frame: Frame, window: Window, interval: float) -> None:
+        self._history, self._ref = history, ref
+        self._frame, self._window = frame, window
+        self._interval_ns = max(int(interval * 1e9), frame.interval_ns)
+        self._usage: Usage | None = frame.usages.get(ref)
+
+    def cpu(self) -> Plot:
+        """Use, and on top of it what the own limit held back. The scale is the limit's or the machine's."""
+        values, held = self._values("cpu"), self._values("throttled")
+        peak, ncpu = _peak(values), float(self._frame.host.ncpu)
+        limit = _number(self._usage.cpu_limit if self._usage else None)
+        notes = ["no CPU limit"]
+        if limit is not None and limit < ncpu:
+            high = min(top(peak, limit=limit, floor=CPU.floor), max(ncpu, peak))
+            notes = [f"limit {CPU.show(limit)}"]
+        else:
+            high = max(ncpu, peak)
+            notes = notes if limit is None else [f"limit {CPU.show(limit)}"]
+        back = _number(self._usage.throttled if self._usage else None)
+        share = _number(self._usage.throttled_share if self._usage else None)
+        if back:
+            notes += [f"held back {CPU.show(back)}"]
+        if share:
+            notes += [f"periods cut {fmt.share(share)}"]
+        line = limit if limit is not None and limit <= high else None
+        return Plot(values, high, self._figures("cpu", values, CPU.show), CPU.show, held, line, tuple(notes))
+
+    def memory(self) -> Plot:
+        """Use, against its limit."""
+        values = self._values("memory")
+        usage = self._usage
+        limit = _number(usage.memory_limit if usage else None)
+        notes = ["no memory limit" if limit is None else f"limit {fmt.size(limit)}"]
+        if usage is not None:
+            for word, value in (("programs", usage.anon), ("cache", usage.file), ("swap", usage.swap)):
+                number = _number(value)
+                if number is not None:
+                    notes.append(f"{word} {fmt.size(number)}")
+            kills = _number(usage.oom_kills)
+            if kills:
+                notes.insert(1, f"OOM kills {fmt.count(kills)}")
+        high = top(_peak(values), limit=limit, floor=MEMORY.floor, base=MEMORY.base)
+        return Plot(values, high, self._figures("memory", values, fmt.size), fmt.size, (), limit, tuple(notes))
+
+    def small(self, measure: Measure) -> Plot:
+        """One of the others."""
+        values = self._values(measure.metric)
+        peak = max(_peak(values), _peak(self._values(measure.twin)) if measure.twin else 0.0)
+        high = measure.floor if measure.fixed else top(peak, limit=None, floor=measure.floor, base=measure.base)
+        notes: tuple[str, ...] = ()
+        if self._usage is not None and self._usage.net_shared and measure.metric.startswith("net"):
+            notes = ("the host's network",)
+        return Plot(values, high, self._figures(measure.metric, values, measure.show), measure.show, notes=notes)
+
+    def _values(self, metric: str) -> list[float | None]:
+        series = self._history.series(self._ref, metric)
+        return place(series.times_ns, series.values, self._window, self._interval_ns)
+
+    def _figures(
+        self, metric: str, values: Sequence[float | None], show: Callable[[float], str]
+    ) -> tuple[str, str, str]:
+        """The last sample, and mean and maximum of what the window holds."""
+        now = self._history.series(self._ref, metric).values[-1:]
+        known = [value for value in values if value is not None]
+        found = (now[0] if now else None, sum(known) / len(known) if known else None, max(known, default=None))
+        first, second, third = (fmt.GAP if value is None else show(value) for value in found)
+        return first, second, third
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _peak(values: Sequence[float | None]) -> float:
+    return max((value for value in values if value is not None), default=0.0)

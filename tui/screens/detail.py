@@ -1,0 +1,195 @@
+"""Everything about one container: graphs, logs, processes, isolation."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher
+
+from runtime.model import Container, ContainerRef, State
+from tui import fields, keys
+from tui import format as fmt
+from tui.actions import ACTIONS
+from tui.screens.panes.isolation import IsolationPane
+from tui.screens.panes.logs import Logs
+from tui.screens.panes.overview import Overview
+from tui.screens.panes.pane import Pane
+from tui.screens.panes.processes import Processes
+from tui.session import Changed, Session
+from tui.widgets.lines import Lines
+from tui.widgets.tabbar import TabBar
+
+if TYPE_CHECKING:
+    from tui.app import PytopApp
+
+PANES: dict[str, type[Pane]] = {
+    "overview": Overview,
+    "logs": Logs,
+    "processes": Processes,
+    "isolation": IsolationPane,
+}
+FOOT = ("limits", "stop", "start", "pause", "help")
+LOW = 14  # on fewer lines the head is one line
+
+
+class DetailScreen(Screen[None]):
+    """One container; number keys and arrows change the page, and what can be done in the list can be done here."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,backspace", "back", "Back", show=False),
+        *(Binding(str(at + 1), f"tab({at})", title, show=False) for at, title in enumerate(PANES)),
+        Binding("right,tab", "turn(1)", "Next page", show=False),
+        Binding("left,shift+tab", "turn(-1)", "Page before", show=False),
+        Binding("f5,ctrl+r", "look_again", "Look again", show=False),
+        Binding("o", "tab(1)", "Logs", show=False),
+    ]
+
+    def __init__(self, session: Session, ref: ContainerRef, tab: str = "overview") -> None:
+        super().__init__()
+        self.ref = ref
+        self._session = session
+        self._index = list(PANES).index(tab)
+        self._known: Container | None = session.containers.get(ref)
+
+    def compose(self) -> ComposeResult:
+        """Head, tabs, the pages on top of each other, foot."""
+        app = cast("PytopApp", self.app)
+        yield Lines(id="detail-head")
+        yield Lines(id="detail-more")
+        yield TabBar(list(PANES))
+        with ContentSwitcher(initial=f"pane-{list(PANES)[self._index]}", id="panes"):
+            for name, kind in PANES.items():
+                yield kind(self._session, self.ref, app.glyphs, ascii_only=app.ascii_only, id=f"pane-{name}")
+        yield Lines(id="detail-foot")
+
+    def on_mount(self) -> None:
+        """Follow the session."""
+        self._unsubscribe = self._session.subscribe(self._changed)
+        self.query_one(TabBar).mark(self._index)
+        self.call_after_refresh(self.pane.awake)
+
+    def on_unmount(self) -> None:
+        self._unsubscribe()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def on_screen_resume(self) -> None:
+        """Catch up with what happened behind a dialog."""
+        self._draw()
+
+    @property
+    def pane(self) -> Pane:
+        """The page in front."""
+        return self.query_one(f"#pane-{list(PANES)[self._index]}", Pane)
+
+    def _changed(self, what: Changed) -> None:
+        container = self._session.containers.get(self.ref)
+        if container is not None:
+            self._known = container
+        if Changed.INVENTORY in what:
+            for pane in self.query(Pane):
+                pane.inventory_changed()
+        if Changed.FRAME in what:
+            self.pane.frame_changed()
+        self._draw()
+
+    def _draw(self) -> None:
+        low = self.size.height < LOW
+        gone = self.ref not in self._session.containers
+        head, more = self.query_one("#detail-head", Lines), self.query_one("#detail-more", Lines)
+        head.show([f"{self.ref.short}: it is gone" if self._known is None else self._head(self._known, gone)])
+        more.display = not low
+        if self._known is not None:
+            more.show([_more(self._known)])
+        self.query_one("#detail-foot", Lines).show([self._foot()])
+
+    def _head(self, container: Container, gone: bool) -> str:
+        app = cast("PytopApp", self.app)
+        dot = f" {app.glyphs.dot} "
+        sign = app.glyphs.states[State.UNKNOWN if gone else container.state]
+        state = "gone" if gone else fmt.clean(str(fields.FIELDS["state"].extract(container, None)))
+        parts = [fmt.clean(container.name or container.ref.short), state]
+        since = fields.FIELDS["up"].extract(container, None)
+        if isinstance(since, float):
+            parts.append(f"{'up' if container.state.live else 'ended'} {fmt.age(since)}")
+        if container.exit_code is not None and not container.state.live:
+            parts.append(ending(container))
+        parts += [fmt.clean(container.image), container.ref.engine]
+        return f"{sign} " + dot.join(parts)
+
+    def _foot(self) -> str:
+        """The keys that make sense now, as many as fit."""
+        app = cast("PytopApp", self.app)
+        parts = ["esc back", "1-4 page"]
+        if self.pane.KEYS and self._index:
+            parts.append(self.pane.KEYS)
+        for id in FOOT:
+            action = ACTIONS[id]
+            if action.why_not(self._session, self.ref) is None:
+                parts.append(f"{keys.shown(id, app.keymap)[0]} {action.foot}")
+        text = ""
+        for part in parts:
+            if len(text) + len(part) + 2 > self.size.width - 2:
+                break
+            text += ("  " if text else "") + part
+        return text
+
+    # what the keys do
+
+    def action_tab(self, index: int) -> None:
+        """To a page."""
+        if index != self._index:
+            self.pane.asleep()
+            self._index = index
+            self.query_one(ContentSwitcher).current = f"pane-{list(PANES)[index]}"
+            self.query_one(TabBar).mark(index)
+            self.set_focus(None)
+            self.call_after_refresh(self.pane.awake)
+            self._draw()
+
+    def action_turn(self, step: int) -> None:
+        """To the page beside."""
+        self.action_tab((self._index + step) % len(PANES))
+
+    @on(TabBar.Chosen)
+    def _chosen(self, event: TabBar.Chosen) -> None:
+        self.action_tab(event.index)
+
+    def action_look_again(self) -> None:
+        """The newest, of the engine and of this page."""
+        self.pane.look_again()
+        cast("PytopApp", self.app).action_refresh()
+
+    def action_back(self) -> None:
+        """Close the search if it is open, else the screen."""
+        logs = self.query_one(Logs)
+        if not logs.leave_search():
+            self.dismiss()
+
+
+def ending(container: Container) -> str:
+    """How it ended: "exit status 1", "killed by signal 9", "out of memory"."""
+    code = container.exit_code or 0
+    words = f"killed by signal {code - 128}" if 128 < code < 128 + 65 else f"exit status {code}"
+    return f"out of memory, {words}" if container.oom_killed else words
+
+
+def _more(container: Container) -> str:
+    parts = [f"id {container.ref.short}"]
+    if container.pid is not None:
+        parts.append(f"pid {container.pid}")
+    if container.addresses:
+        parts.append(" ".join(container.addresses))
+    parts += [f"{p.host}>{p.container}/{p.protocol}" for p in container.ports if p.host is not None]
+    if container.started_ns:
+        parts.append(f"started {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(container.started_ns / 1e9))}")
+    if container.error:
+        parts.append(container.error)
+    parts.append(" ".join(container.command))
+    return fmt.clean("  ".join(parts))

@@ -1,0 +1,128 @@
+"""The fourth page: what keeps the container apart from the host, and every limit as the kernel holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from textual import work
+from textual.app import ComposeResult
+
+from collectors.isolation import IdRange, Isolation
+from runtime.errors import PytopError
+from runtime.limits import RawFile
+from runtime.model import LimitName, Limits, Missing
+from tui import format as fmt
+from tui.editing import ENTRIES, WORDS, shown
+from tui.screens.panes.pane import Pane
+from tui.widgets.page import Page, Paragraph
+
+SETS = ("effective", "permitted", "inheritable", "bounding", "ambient")
+
+
+class IsolationPane(Pane):
+    """Reads when it is shown, and when asked to."""
+
+    KEYS = "f5 look again"
+
+    def compose(self) -> ComposeResult:
+        """One page of text."""
+        yield Page(wrap=True, id="isolation-page")
+
+    def awake(self) -> None:
+        """Look once."""
+        self.query_one(Page).focus()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Read anew; a look that is under way is given up."""
+        self._look()
+
+    @work(group="isolation", exclusive=True)
+    async def _look(self) -> None:
+        """Read everything in threads."""
+        page = self.query_one(Page)
+        try:
+            found = await self.session.isolation(self.ref)
+            limits = await self.session.limits(self.ref)
+            raw = await self.session.raw_limits(self.ref)
+        except PytopError as error:
+            page.show([("warn", fmt.clean(str(error)))])
+        else:
+            page.show(list(describe(found, limits, raw)))
+
+
+def describe(found: Isolation, limits: Limits, raw: Sequence[RawFile]) -> Iterator[Paragraph]:
+    """The page, from the walls to the furniture."""
+    yield from _namespaces(found)
+    yield from _rights(found)
+    yield "text", ""
+    yield "head", "LIMITS, as the kernel holds them"
+    for entry in ENTRIES:
+        held = limits.get(entry.name)
+        text = WORDS[held] if isinstance(held, Missing) else shown(entry.name, held)
+        period = limits.cpu_period_us
+        if entry.name is LimitName.CPUS and isinstance(period, int) and isinstance(held, float):
+            text += f" ({held * period:.0f} us in every {period} us)"
+        yield ("weak" if isinstance(held, Missing) else "text"), f"  {entry.label:<12} {text}"
+    yield "text", ""
+    yield "head", "LIMIT FILES"
+    for file in raw:
+        yield "text", f"  {fmt.clean(file.path)}"
+        for line in file.text.splitlines() or [""]:
+            yield "weak", f"      {fmt.clean(line)}"
+    yield "text", ""
+    yield "head", "CGROUP"
+    for controller, path in sorted(found.cgroup.v1.items()):
+        yield "text", f"  {controller:<12} {fmt.clean(str(path))}"
+    if found.cgroup.unified is not None:
+        yield "text", f"  {'unified':<12} {fmt.clean(str(found.cgroup.unified))}"
+    yield from _mounts(found)
+
+
+def _namespaces(found: Isolation) -> Iterator[Paragraph]:
+    yield "head", "NAMESPACES"
+    for space in found.namespaces:
+        inode = f"[{space.inode}]" if isinstance(space.inode, int) else str(space.inode)
+        if isinstance(space.shared, Missing):
+            kind, word = "weak", str(space.shared)
+        else:
+            kind, word = ("warn", "SHARED WITH THE HOST") if space.shared else ("good", "own")
+        yield kind, f"  {space.name:<8} {inode:<14} {word}"
+
+
+def _rights(found: Isolation) -> Iterator[Paragraph]:
+    yield "text", ""
+    yield "head", "RIGHTS"
+    seccomp = found.seccomp
+    yield ("warn" if seccomp == "off" else "text"), f"  {'seccomp':<18} {seccomp}"
+    privs = found.no_new_privs
+    word = str(privs) if isinstance(privs, Missing) else ("yes" if privs else "NO: setuid programs gain rights")
+    yield ("warn" if privs is False else "text"), f"  {'no new privileges':<18} {word}"
+    yield "text", f"  {'security module':<18} {fmt.clean(str(found.apparmor))}"
+    for name, ranges in (("user ids", found.uid_map), ("group ids", found.gid_map)):
+        yield "text", f"  {name:<18} {_ids(ranges)}"
+    if isinstance(found.capabilities, Missing):
+        yield "weak", f"  {'capabilities':<18} {found.capabilities}"
+        return
+    for name in SETS:
+        names = found.capabilities.get(name, ())
+        yield "text", f"  {name:<18} {len(names):>2}  {' '.join(sorted(names)) or 'none'}"
+
+
+def _ids(ranges: Sequence[IdRange] | Missing) -> str:
+    if isinstance(ranges, Missing):
+        return str(ranges)
+    if len(ranges) == 1 and ranges[0].inside == ranges[0].outside == 0 and ranges[0].count >= 2**32 - 1:
+        return "the host's own: root inside is root outside"
+    return ", ".join(f"{r.inside}+{r.count} is {r.outside}+{r.count} outside" for r in ranges) or "none"
+
+
+def _mounts(found: Isolation) -> Iterator[Paragraph]:
+    yield "text", ""
+    yield "head", "MOUNTS"
+    if isinstance(found.mounts, Missing):
+        yield "weak", f"  {found.mounts}"
+        return
+    for mount in found.mounts:
+        options = ",".join(mount.options)
+        yield "text", fmt.clean(f"  {mount.target}  {mount.fstype} from {mount.source} ({options})")

@@ -1,0 +1,169 @@
+"""The second page: what the container writes, as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Input
+
+from runtime.errors import PytopError
+from runtime.model import ContainerRef, Verb
+from tui import format as fmt
+from tui.glyphs import Glyphs
+from tui.screens.panes.pane import Pane
+from tui.session import Session
+from tui.widgets.lines import Lines
+from tui.widgets.logbuffer import LINES
+from tui.widgets.logview import LogView
+
+WORK, REST = 0.008, 0.016  # seconds of taking lines, and of leaving the loop to others, while lines pour in
+DRAWN_EVERY = 0.1
+LATE = 5.0  # seconds that a flood may be behind before it is skipped
+
+
+class Logs(Pane):
+    """Follows from the moment it is first shown until the screen closes."""
+
+    KEYS = "f follow  / search  n N next  w wrap  T times"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "follow", "Follow", show=False),
+        Binding("slash", "search", "Search", show=False),
+        Binding("n", "next(-1)", "Next older match", show=False),
+        Binding("N", "next(1)", "Next newer match", show=False),
+        Binding("w", "wrap", "Wrap", show=False),
+        Binding("T", "stamps", "Times", show=False),
+    ]
+
+    def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
+        super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)
+        self.view = LogView(id="log")
+        self._status = Lines(id="log-status")
+        self._input = Input(id="log-search", placeholder="search", compact=True)
+        self._state = ""
+        self._started_ns: int | None = None
+        self._open = False
+        self._skipped = 0
+
+    def compose(self) -> ComposeResult:
+        """The log, and below it the search and a line about what is seen."""
+        yield self.view
+        yield self._input
+        yield self._status
+
+    def on_mount(self) -> None:
+        self.set_interval(DRAWN_EVERY, self._draw)
+
+    def awake(self) -> None:
+        """Begin to follow, once."""
+        self.view.focus()
+        if not self._open and not self._state:
+            self._begin()
+        self._draw()
+
+    def inventory_changed(self) -> None:
+        """Follow again when the container was started again after its log had ended."""
+        container = self.container
+        if container is None or self._open or not self._state:
+            return
+        if container.state.live and container.started_ns != self._started_ns:
+            self._begin()
+
+    def _begin(self) -> None:
+        reason = self.session.why_not(self.ref, Verb.LOGS)
+        if reason is not None:
+            self._state = reason
+            return
+        container = self.container
+        self._started_ns = container.started_ns if container is not None else None
+        self._open, self._state = True, "following"
+        self.view.restart()
+        self._read()
+
+    @work(group="log", exclusive=True)
+    async def _read(self) -> None:
+        """Take lines as they come, never for long at a time."""
+        try:
+            while await self._stream():
+                self._skipped += 1
+                self.view.restart()
+            self._state = "the log has ended"
+        except PytopError as error:
+            self._state = fmt.clean(str(error))
+        finally:
+            self._open = False
+
+    async def _stream(self) -> bool:
+        """Read the log to its end; True when it came so fast that it must be taken up anew from its end."""
+        stream = self.session.logs(self.ref, follow=True, tail=LINES)
+        count, begun = 0, time.monotonic()
+        try:
+            async for line in stream:
+                self.view.add(line)
+                count += 1
+                if count % 64 == 0 and time.monotonic() - begun > WORK:
+                    if count > 2 * LINES and time.time() - line.time_ns / 1e9 > LATE:
+                        return True
+                    await asyncio.sleep(REST)
+                    begun = time.monotonic()
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+        return False
+
+    def _draw(self) -> None:
+        if not self.display:
+            return
+        view = self.view
+        view.catch_up()
+        parts = [self._state if view.following or self._state != "following" else "held; f follows again"]
+        dropped = f", {view.buffer.first} older ones dropped" if view.buffer.first else ""
+        parts.append(f"{len(view.buffer)} lines{dropped}")
+        if self._skipped:
+            parts.append("too fast to show all of it")
+        if view.query_text:
+            parts.append(self._found())
+        parts.append("! is stderr")
+        self._status.show([fmt.fit(f" {self.glyphs.dot} ".join(parts), self.size.width - 2, more=self.glyphs.more)])
+
+    def _found(self) -> str:
+        here = self.view.here
+        return f"'{self.view.query_text}': " + ("not found" if here is None else f"line {here + 1}")
+
+    def action_follow(self) -> None:
+        """To the end, and stay there."""
+        self.view.follow(True)
+
+    def action_wrap(self) -> None:
+        self.view.toggle_wrap()
+
+    def action_stamps(self) -> None:
+        self.view.toggle_stamps()
+
+    def action_search(self) -> None:
+        """Type what to look for."""
+        self._input.display = True
+        self._input.focus()
+
+    def action_next(self, step: int) -> None:
+        """To the match before or after; older ones come first, as one looks back from the end."""
+        self.view.next_found(step)
+
+    @on(Input.Submitted, "#log-search")
+    def _search(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.view.search(event.value)
+        self.leave_search()
+
+    def leave_search(self) -> bool:
+        """Close the field; whether it was open."""
+        was = bool(self._input.display)
+        self._input.display = False
+        if was:
+            self.view.focus()
+        return was

@@ -1,0 +1,114 @@
+"""The first page: what the container uses, as graphs on one time axis."""
+
+from __future__ import annotations
+
+import time
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container as Box
+from textual.containers import Vertical, VerticalScroll
+
+from runtime.model import ContainerRef
+from tui import format as fmt
+from tui.glyphs import Glyphs
+from tui.plots import CPU, MEMORY, SMALL, Plots
+from tui.screens.panes.pane import Pane
+from tui.session import Session
+from tui.widgets import braille
+from tui.widgets.cells import Cells
+from tui.widgets.graph import Graph, TimeAxis, body_width, mark_sign
+from tui.widgets.timeline import window
+
+TWO_COLUMNS = 140  # from this width on everything stands side by side
+LEAST_CPU, LEAST_MEMORY = 5, 4
+
+
+class Overview(Pane):
+    """CPU and memory with their limits, network, disk and pressure."""
+
+    KEYS = "l limits"
+
+    def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
+        super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)
+        self._charset = braille.ASCII if ascii_only else braille.BRAILLE
+        cs = self._charset
+        legend = f"  {cs.glyph(cs.steps, cs.steps)} used  {cs.throttled} held back by its limit  {cs.limit} limit"
+        self._cpu = Graph(CPU.title, CPU.name, cs, legend=legend, id=CPU.id)
+        self._memory = Graph(MEMORY.title, MEMORY.name, cs, legend=f"  {cs.limit} limit", id=MEMORY.id)
+        self._small = {m.id: Graph(m.title, m.name, cs, id=m.id) for m in SMALL}
+        self._axes = (TimeAxis(cs, id="axis-left"), TimeAxis(cs, id="axis-right"))
+        self._marks = Cells(id="marks")
+
+    def compose(self) -> ComposeResult:
+        """Large graphs left or above, small ones right or below."""
+        with VerticalScroll(id="graphs"), Box(id="graph-columns"):
+            with Vertical(id="graphs-large"):
+                yield self._cpu
+                yield self._memory
+                yield self._axes[0]
+                yield self._marks
+            with Vertical(id="graphs-small"):
+                yield from self._small.values()
+                yield self._axes[1]
+
+    def awake(self) -> None:
+        """Catch up."""
+        self.draw()
+
+    def frame_changed(self) -> None:
+        """One more column."""
+        self.draw()
+
+    def on_resize(self) -> None:
+        """Share out the room: all at once if it can be, else CPU and memory first and the rest small."""
+        width, height = self.size
+        two = width >= TWO_COLUMNS
+        self.set_class(two, "-two")
+        small = list(self._small.values())
+        if two:
+            rest = max(LEAST_CPU + LEAST_MEMORY, height - 2)
+            each, more = divmod(max(len(small), height - 1), len(small))
+            heights = [each + (at < more) for at in range(len(small))]
+            memory = max(LEAST_MEMORY, rest * 2 // 5)
+            cpu = rest - memory
+        else:
+            rest = max(LEAST_CPU + LEAST_MEMORY, height - 2 - len(small))
+            spare = max(0, rest - 20) // len(small) * len(small)
+            heights = [1 + spare // len(small)] * len(small)
+            rest -= spare
+            memory = max(LEAST_MEMORY, rest * 2 // 5)
+            cpu = rest - memory
+        self._cpu.styles.height, self._memory.styles.height = cpu, memory
+        for graph, rows in zip(small, heights, strict=True):
+            graph.styles.height = rows
+        self.call_after_refresh(self.draw)
+
+    @on(Graph.Resized)
+    def _resized(self, event: Graph.Resized) -> None:
+        event.stop()
+        self.call_after_refresh(self.draw)
+
+    def draw(self) -> None:
+        """Bring every graph up to date."""
+        frame = self.session.frame
+        width = self._cpu.size.width
+        if frame is None or not width:
+            return
+        step = max(1, round(self.session.interval * 1e9))
+        shown = window(frame.at_ns, step, body_width(width))
+        plots = Plots(self.session.history, self.ref, frame, shown, self.session.interval)
+        self._cpu.plot(plots.cpu())
+        self._memory.plot(plots.memory())
+        for measure in SMALL:
+            self._small[measure.id].plot(plots.small(measure))
+        marks = self.session.history.marks(self.ref)
+        offset = frame.wall_ns - frame.at_ns
+        for axis in self._axes:
+            axis.draw(shown, offset, marks)
+        texts = []
+        for mark in marks[-5:]:
+            clock = time.strftime("%H:%M:%S", time.localtime((mark.at_ns + offset) / 1e9))
+            texts.append(f"{mark_sign(mark, self._charset)} {clock} {fmt.clean(mark.text)}")
+        line = fmt.fit(" " + "  ".join(reversed(texts)), width, more=self.glyphs.more) if texts else " " * width
+        self._marks.show([(("", line),)])

@@ -1,0 +1,158 @@
+"""A graph over time with a fixed scale, its limit line, and the figures beside it; and the time axis below."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from textual.message import Message
+
+from collectors.history import Mark
+from tui.format import fit
+from tui.plots import Plot
+from tui.widgets import braille
+from tui.widgets.braille import Charset, Ink
+from tui.widgets.cells import Cells, Line
+from tui.widgets.timeline import Window
+
+GUTTER = 9  # cells left of the graph, for its scale or its name
+FIGURE = 7  # cells of one figure
+WIDE = 60  # from this width on mean and maximum stand beside the value of now
+TITLED = 4  # from this height on the first line is a title
+_COMPONENTS = {Ink.USE: "graph--use", Ink.THROTTLED: "graph--throttled", Ink.LIMIT: "graph--limit"}
+_EVERY = (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
+_LABEL = 11  # cells between two labels of the time axis at least
+_HARM = frozenset({"OOM kill", "ended"})
+
+
+def figures_width(width: int) -> int:
+    """Cells that the figures take on a graph so wide."""
+    return 3 * FIGURE + 1 if width >= WIDE else FIGURE + 1
+
+
+def body_width(width: int) -> int:
+    """Cells that are left for the graph itself."""
+    return max(1, width - GUTTER - figures_width(width))
+
+
+class Graph(Cells):
+    """One measure of one container over the last minutes."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "graph--use",
+        "graph--throttled",
+        "graph--limit",
+        "graph--title",
+        "graph--label",
+        "graph--figure",
+    }
+
+    class Resized(Message):
+        """There is room for more or less; the plot should be made anew."""
+
+    def __init__(self, title: str, name: str, charset: Charset, *, legend: str = "", id: str) -> None:
+        """`title` is used where there is room for a line of its own, `name` of at most eight cells elsewhere."""
+        super().__init__(id=id)
+        self._title, self._label, self._legend = title, name, legend
+        self._charset = charset
+
+    def on_resize(self) -> None:
+        """Ask for a plot of the new size."""
+        super().on_resize()
+        self.post_message(self.Resized())
+
+    def plot(self, plot: Plot) -> None:
+        """Draw; only what has changed is sent."""
+        width, height = self.size.width, self.size.height
+        if width and height:
+            self.show(tuple(self._draw(plot, width, height)))
+
+    def _draw(self, plot: Plot, width: int, height: int) -> Iterator[Line]:
+        side = figures_width(width)
+        titled = height >= TITLED
+        if titled:
+            heads = "now   mean    max" if side > FIGURE + 1 else "now"
+            room = max(0, width - side)
+            title = fit(f" {self._title}", min(room, len(self._title) + 2), more="")
+            yield (
+                ("graph--title", title),
+                ("graph--label", fit(self._legend, room - len(title), more="")),
+                ("graph--label", fit(heads, side, right=True, more="")),
+            )
+        rows = height - titled
+        fractions = [None if value is None else value / plot.top for value in plot.values]
+        held = [None if value is None else value / plot.top for value in plot.held]
+        limit = None if plot.limit is None else plot.limit / plot.top
+        drawn = braille.draw(fractions, rows, self._charset, held=held, limit=limit)
+        labels = self._scale(plot, rows, limit) if titled else {0: self._label}
+        for y, row in enumerate(drawn):
+            yield (
+                ("graph--label", f"{labels.get(y, ''):<{GUTTER}}" if not titled else f"{labels.get(y, ''):>8} "),
+                *((_COMPONENTS[ink], text) for ink, text in braille.inks(row, self._charset)),
+                self._beside(plot, y, side),
+            )
+
+    def _scale(self, plot: Plot, rows: int, limit: float | None) -> dict[int, str]:
+        labels = {rows - 1: "0", 0: plot.show(plot.top)}
+        if limit is not None and 0 <= limit <= 1 and plot.limit is not None:
+            labels[rows - 1 - min(rows - 1, int(limit * rows))] = plot.show(plot.limit)
+        return labels
+
+    def _beside(self, plot: Plot, y: int, side: int) -> tuple[str, str]:
+        if y == 0:
+            shown = plot.figures if side > FIGURE + 1 else plot.figures[:1]
+            return "graph--figure", " " + "".join(f"{text:>{FIGURE}}" for text in shown)
+        if 0 < y <= len(plot.notes):
+            return "graph--label", fit(f"  {plot.notes[y - 1]}", side, more="")
+        return "graph--label", " " * side
+
+
+class TimeAxis(Cells):
+    """The clock below graphs of the same width, with marks where something happened."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"axis--line", "axis--change", "axis--harm"}
+
+    def __init__(self, charset: Charset, *, id: str) -> None:
+        super().__init__(id=id)
+        self._charset = charset
+
+    def draw(self, frame: Window, wall_ns: int, marks: Sequence[Mark]) -> None:
+        """`wall_ns` is what must be added to the window's times to get the wall clock."""
+        self.show([tuple(axis(frame, wall_ns, marks, self._charset))])
+
+
+def mark_sign(mark: Mark, charset: Charset) -> str:
+    """The sign of a mark: one for harm, one for changes."""
+    return charset.harm if mark.text in _HARM else charset.change
+
+
+def axis(frame: Window, wall_ns: int, marks: Sequence[Mark], charset: Charset) -> Iterator[tuple[str, str]]:
+    """The line of the time axis: the clock at round times, marks on top of it."""
+    cells = [charset.axis] * (frame.slots // 2)
+    per_cell = 2 * frame.step_ns / 1e9
+    every = next((s for s in _EVERY if s / per_cell >= _LABEL), _EVERY[-1])
+    first = (frame.start_ns + wall_ns) // 10**9
+    for second in range(-(-first // every) * every, first + int(frame.seconds) + 1, every):
+        cell = frame.cell(second * 10**9 - wall_ns)
+        text = charset.tick + time.strftime("%H:%M:%S", time.localtime(second))
+        if cell is not None and cell + len(text) <= len(cells):
+            cells[cell : cell + len(text)] = text
+    yield "axis--line", " " * GUTTER
+    done = 0
+    for at, sign in _placed(frame, marks, charset):
+        if at >= done:
+            yield "axis--line", "".join(cells[done:at])
+            yield ("axis--harm" if sign == charset.harm else "axis--change"), sign
+            done = at + 1
+    yield "axis--line", "".join(cells[done:])
+
+
+def _placed(frame: Window, marks: Sequence[Mark], charset: Charset) -> list[tuple[int, str]]:
+    """The cells of the marks from left to right; harm wins where two fall on one."""
+    found: dict[int, str] = {}
+    for mark in marks:
+        cell = frame.cell(mark.at_ns)
+        if cell is not None and found.get(cell) != charset.harm:
+            found[cell] = mark_sign(mark, charset)
+    return sorted(found.items())

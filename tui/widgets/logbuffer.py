@@ -1,0 +1,129 @@
+"""The last part of a container's output, bounded in lines and bytes, and its bytes made safe to draw."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from rich.cells import cell_len, chop_cells
+
+from runtime.model import LogLine
+
+LINES: Final = 10_000
+BYTES: Final = 8 << 20
+LONGEST: Final = 16 << 10  # bytes that are kept of one line
+TAB: Final = 8
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+_NAMED = {"\r": "\\r", "\x1b": "\\e"}
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+@dataclass(slots=True)
+class Entry:
+    """One line. `open` as long as its newline has not come; `cut` counts bytes that were too many."""
+
+    stream: str
+    time_ns: int
+    data: bytes
+    open: bool = False
+    cut: int = 0
+
+    @property
+    def text(self) -> str:
+        """The line, safe to draw."""
+        return readable(self.data) + (f" ... ({self.cut} bytes more)" if self.cut else "")
+
+
+class LogBuffer:
+    """Numbered entries, the oldest dropped when there are too many or too large ones.
+
+    Attributes:
+        first: the number of the oldest entry, which is also how many were dropped.
+        size: bytes held.
+    """
+
+    def __init__(self, lines: int = LINES, size: int = BYTES) -> None:
+        self._lines, self._bytes = lines, size
+        self._entries: deque[Entry] = deque()
+        self._open: dict[str, tuple[int, Entry]] = {}
+        self.first = 0
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def end(self) -> int:
+        """The number that the next entry will have."""
+        return self.first + len(self._entries)
+
+    def __getitem__(self, number: int) -> Entry:
+        return self._entries[number - self.first]
+
+    def since(self, number: int) -> list[Entry]:
+        """The entries from this number on, as far as they are still there."""
+        back = min(self.end - number, len(self._entries))
+        newest = list(islice(reversed(self._entries), back))
+        newest.reverse()
+        return newest
+
+    def add(self, line: LogLine) -> int:
+        """Take a line, or the rest of one; the number of the entry that it is in."""
+        number, entry = self._open.pop(line.stream, (-1, None))
+        if entry is None or number < self.first:
+            number, entry = self.end, Entry(line.stream, line.time_ns, b"")
+            self._entries.append(entry)
+        room = LONGEST - len(entry.data)
+        entry.data += line.data[:room]
+        entry.cut += max(0, len(line.data) - room)
+        entry.open = line.partial
+        self.size += min(room, len(line.data))
+        if line.partial:
+            self._open[line.stream] = (number, entry)
+        while len(self._entries) > self._lines or (self.size > self._bytes and len(self._entries) > 1):
+            self.size -= len(self._entries.popleft().data)
+            self.first += 1
+        return number
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self.first = self.end
+        self._entries.clear()
+        self._open.clear()
+        self.size = 0
+
+
+def readable(data: bytes) -> str:
+    r"""Bytes from a program as one line that cannot do anything to a terminal.
+
+    Colours are left out. Every other control character, also those of Unicode that hide or turn text round, is shown
+    as an escape such as `\\e` or `\\x07`, and so is a byte that is not UTF-8.
+    """
+    text = data.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    text = _COLOUR.sub("", text).rstrip("\r\n")
+    if "\t" in text:
+        text = text.expandtabs(TAB)
+    return text if text.isprintable() else "".join(_escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _HIDDEN:
+        return character
+    named = _NAMED.get(character)
+    if named is not None:
+        return named
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def pieces(text: str, width: int) -> list[str]:
+    """The text in rows of at most so many cells; one empty row for an empty text."""
+    if text.isascii():
+        return [text[at : at + width] for at in range(0, len(text), width)] or [""]
+    return chop_cells(text, width) if cell_len(text) > width else [text]

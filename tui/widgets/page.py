@@ -1,0 +1,69 @@
+"""A page of text that scrolls and is replaced as a whole, yet draws again only the lines that have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, TypeAlias
+
+from rich.cells import chop_cells
+from rich.segment import Segment
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.format import fit
+
+Paragraph: TypeAlias = tuple[str, str]  # a kind ("text", "head", "weak", "good", "warn") and one line of clean text
+INDENT = 4  # of the second and later rows of a long line
+
+
+class Page(ScrollView, can_focus=True):
+    """Scrolls; long lines are wrapped, or cut where `wrap` is False."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"page--text", "page--head", "page--weak", "page--good", "page--warn"}
+
+    def __init__(self, *, wrap: bool, id: str) -> None:
+        super().__init__(id=id)
+        self._wrap = wrap
+        self._paragraphs: tuple[Paragraph, ...] = ()
+        self._rows: list[Paragraph] = []
+
+    @property
+    def text(self) -> str:
+        """Everything on the page."""
+        return "\n".join(text for _, text in self._paragraphs)
+
+    def show(self, paragraphs: Sequence[Paragraph]) -> None:
+        """Replace the text; the place where the reader is stays."""
+        self._paragraphs = tuple(paragraphs)
+        self._lay_out()
+
+    def on_resize(self) -> None:
+        """Wrap anew."""
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        width = self.scrollable_content_region.width
+        if not width:
+            return
+        old, self._rows = self._rows, []
+        for kind, text in self._paragraphs:
+            if not self._wrap or (text.isascii() and len(text) <= width):
+                self._rows.append((kind, text))
+                continue
+            parts = chop_cells(text, max(8, width - INDENT))
+            self._rows += [(kind, part if at == 0 else " " * INDENT + part) for at, part in enumerate(parts)]
+        if len(old) != len(self._rows):
+            self.virtual_size = Size(width, len(self._rows))
+        for y in range(max(len(old), len(self._rows))):
+            if old[y : y + 1] != self._rows[y : y + 1]:
+                self.refresh_line(y)
+
+    def render_line(self, y: int) -> Strip:
+        """One row of what is scrolled to."""
+        width = self.scrollable_content_region.width
+        row = y + self.scroll_offset.y
+        if row >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        kind, text = self._rows[row]
+        return Strip([Segment(fit(text, width, more=""), self.get_component_rich_style(f"page--{kind}"))], width)
