@@ -6,17 +6,20 @@ from rich.text import Text
 from textual.widgets import Static
 
 from collectors.frame import Usage
+from runtime.errors import PytopError
 from runtime.limits.units import format_cpus
 from runtime.model import Missing, Unlimited
-from tui.demo.scene import RATE, Reports, Scene
+from tui.demo.scene import RATE, REPORT_SECONDS, Reports, Scene
 from tui.demo.story import Service, Step, step
 from tui.session import Changed, Session
 
 RECENT = 4.0  # seconds that "now" covers
+WARM_UP = 2.0  # seconds of reports that do not count
+ALONE = 4.0  # seconds that the victim is measured alone
 
 
 class GuidePanel(Static):
-    """Three lines of text that follow the story; fed by the director and by the session's frames."""
+    """Three lines of text that follow the story; when the victim has been measured alone it starts the hog."""
 
     DEFAULT_CSS = """
     GuidePanel {
@@ -25,21 +28,46 @@ class GuidePanel(Static):
     }
     """
 
-    def __init__(self, session: Session, scene: Scene, reports: Reports) -> None:
+    def __init__(self, session: Session, scene: Scene) -> None:
         super().__init__("", markup=False, id="demo-guide")
         self._session = session
         self._scene = scene
-        self._reports = reports
-        self.alone: Service | None = None
-        self.trouble = ""
+        self._reports = Reports()
+        self._alone: Service | None = None
+        self._trouble = ""
 
     def on_mount(self) -> None:
         """Follow the session until the panel goes."""
         self._unsubscribe = self._session.subscribe(self._changed)
+        self.run_worker(self._follow(), name="the victim's reports")
         self.tell()
 
     def on_unmount(self) -> None:
+        """Nothing is told any more."""
         self._unsubscribe()
+
+    async def _follow(self) -> None:
+        """Take the victim's reports until there are no more; what goes wrong is said on the panel."""
+        try:
+            await self._reports.follow(self._scene.engine, self._scene.victim, self._reported)
+        except PytopError as error:
+            self._trouble = str(error)
+        else:
+            self._trouble = "The victim does not run any more."
+        self.tell()
+
+    def _reported(self) -> None:
+        if self._reports.count == round((WARM_UP + ALONE) / REPORT_SECONDS):
+            self._alone = self._reports.recent(ALONE)
+            self.run_worker(self._start_hog(), name="the hog")
+        self.tell()
+
+    async def _start_hog(self) -> None:
+        try:
+            await self._scene.start_hog()
+        except PytopError as error:
+            self._trouble = str(error)
+            self.tell()
 
     def _changed(self, what: Changed) -> None:
         if Changed.FRAME in what or Changed.INVENTORY in what:
@@ -53,43 +81,42 @@ class GuidePanel(Static):
         now = self._reports.recent(RECENT)
         limit = use.cpu_limit if use is not None else Missing.NOT_SAMPLED
         live = hog is not None and (hog.state.live or not self._scene.hog_started)
-        stands = step(self.alone, now, live, self._scene.hog_started, limit)
+        stands = step(self._alone, now, live, self._scene.hog_started, limit)
         self.update(Text("\n".join((self._measures(now), *self._guide(stands, now, use)))))
 
     def _measures(self, now: Service | None) -> str:
         if now is None:
             return "victim: no answers yet"
-        text = f"victim  p50 {now.p50:.0f} ms  p99 {now.p99:.0f} ms  {now.answered:.0f} of {RATE} requests/s answered"
-        if self.alone is not None and self._scene.hog_started:
-            text += f"  (alone: p99 {self.alone.p99:.0f} ms)"
-        return text
+        alone = f" (alone {self._alone.p99:.0f} ms)" if self._alone is not None and self._scene.hog_started else ""
+        answered = f"answers {min(now.answered, RATE):.0f} of {RATE} requests/s"
+        return f"victim: p50 {now.p50:.0f} ms, p99 {now.p99:.0f} ms{alone}, {answered}"
 
     def _guide(self, stands: Step, now: Service | None, use: Usage | None) -> tuple[str, str]:
-        if self.trouble:
-            return self.trouble, "Press q to quit: everything is removed."
+        if self._trouble:
+            return self._trouble, "Press q to quit: everything is removed."
         where = "one core" if self._scene.cpu is None else f"core {self._scene.cpu}"
         hog = self._session.containers.get(self._scene.hog)
         name = hog.name if hog is not None else "hog"
         match stands:
             case Step.STARTING | Step.ALONE:
                 return (
-                    f"Three containers share {where}. The victim is measured alone; then {name} starts.",
+                    f"Three containers share {where}. First the victim alone, then {name} starts.",
                     "Wait a few seconds.",
                 )
             case Step.HURT:
                 return (
-                    f"{name} burns CPU on the victim's core: look at CPU, at pressure, and at the victim's p99.",
-                    f"Next: select {name} (arrow keys), press l, type 0.2, press Enter.",
+                    f"{name} burns CPU on the victim's core: see its cpu, psi, and the victim's p99.",
+                    f"Next: move to {name} (arrow keys), press l, type 0.2, press Enter.",
                 )
             case Step.LIMITED:
                 return (
-                    f"{name} may use {_cores(use)} and is {_throttled(use)}; the victim works off its queue.",
+                    f"{name} may use {_cores(use)}, {_throttled(use)}. The queue is worked off.",
                     "Watch the p99 fall.",
                 )
             case Step.RECOVERED:
                 return (
-                    f"Recovered: {name} may use {_cores(use)}, is {_throttled(use)}, and the victim's p99 is back.",
-                    f"Next: Enter on {name} shows its graphs; l then unlimited lifts it; q quits and removes all.",
+                    f"Recovered: {name} may use {_cores(use)}, {_throttled(use)}.",
+                    f"Next: Enter for {name}'s graphs; l, u, Enter lifts the limit; q ends it all.",
                 )
             case Step.ENDED:
                 return f"{name} does not run any more.", "Press q to quit: everything is removed."
