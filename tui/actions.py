@@ -87,61 +87,33 @@ _REMOVE = Question(
 )
 RUNNING_TOO: Final = " It is running, and is killed first."
 
+_FREEZE = "freezes its processes, and lets them go on"
+_WHERE = "by name, image, engine, state, label"
+_FILES = "CPU, memory, swap, processes; read back from the kernel"
+_STARTED, _STOPPED, _KILLED = {Verb.START: "started"}, {Verb.STOP: "stopped"}, {Verb.KILL: "killed"}
+_RESTARTED, _REMOVED = {Verb.RESTART: "restarted"}, {Verb.REMOVE: "removed"}
+_PAUSED = {Verb.PAUSE: "paused", Verb.UNPAUSE: "resumed"}
+
+
+def _change(
+    id: str, title: str, keys: str, done: Mapping[Verb, str], question: Question | None, place: int = 0
+) -> Action:
+    """Something that is asked of an engine; with a place in the foot of the screen if it has one."""
+    about, foot = (_FREEZE if id == "pause" else ""), (id if place else "")
+    return Action(id, title, keys, f"app.change('{id}')", CONTAINER, about, tuple(done), question, done, foot, place)
+
+
 _ALL: Final = (
     Action("detail", "Open", "enter", "open", CONTAINER, "graphs, logs, processes, isolation", foot="open", place=1),
-    Action(
-        *(
-            "limits",
-            "Change limits",
-            "l",
-            "app.limits",
-            CONTAINER,
-            "CPU, memory, swap, processes; read back from the kernel",
-        ),
-        verbs=(Verb.UPDATE,),
-        foot="limits",
-        place=2,
-    ),
+    Action("limits", "Change limits", "l", "app.limits", CONTAINER, _FILES, (Verb.UPDATE,), foot="limits", place=2),
     Action("logs", "Logs", "o", "app.logs", CONTAINER, "its output, as it comes", (Verb.LOGS,), foot="logs", place=7),
-    Action(
-        *("start", "Start", "s", "app.change('start')", CONTAINER, "", (Verb.START,)),
-        done={Verb.START: "started"},
-        foot="start",
-        place=8,
-    ),
-    Action(
-        *("stop", "Stop", "x", "app.change('stop')", CONTAINER, "", (Verb.STOP,), _STOP),
-        done={Verb.STOP: "stopped"},
-        foot="stop",
-        place=5,
-    ),
-    Action(
-        *("restart", "Restart", "r", "app.change('restart')", CONTAINER, "", (Verb.RESTART,), _RESTART),
-        done={Verb.RESTART: "restarted"},
-    ),
-    Action(
-        *(
-            "pause",
-            "Pause or resume",
-            "p",
-            "app.change('pause')",
-            CONTAINER,
-            "freezes its processes, and lets them go on",
-        ),
-        verbs=(Verb.PAUSE, Verb.UNPAUSE),
-        done={Verb.PAUSE: "paused", Verb.UNPAUSE: "resumed"},
-        foot="pause",
-        place=9,
-    ),
-    Action(
-        *("kill", "Kill", "K", "app.change('kill')", CONTAINER, "", (Verb.KILL,), _KILL),
-        done={Verb.KILL: "killed"},
-    ),
-    Action(
-        *("remove", "Remove", "D,delete", "app.change('remove')", CONTAINER, "", (Verb.REMOVE,), _REMOVE),
-        done={Verb.REMOVE: "removed"},
-    ),
-    Action("filter", "Filter", "slash", "filter", LIST, "by name, image, engine, state, label", foot="filter", place=4),
+    _change("start", "Start", "s", _STARTED, None, 5),
+    _change("stop", "Stop", "x", _STOPPED, _STOP, 5),
+    _change("restart", "Restart", "r", _RESTARTED, _RESTART),
+    _change("pause", "Pause or resume", "p", _PAUSED, None, 9),
+    _change("kill", "Kill", "K", _KILLED, _KILL),
+    _change("remove", "Remove", "D,delete", _REMOVED, _REMOVE, 12),
+    Action("filter", "Filter", "slash", "filter", LIST, _WHERE, foot="filter", place=4),
     Action("clear", "Clear the filter", "escape", "clear", LIST),
     Action("sort_next", "Sort by the next column", "greater_than_sign,right", "sort(1)", LIST, foot="sort", place=10),
     Action("sort_previous", "Sort by the column before", "less_than_sign,left", "sort(-1)", LIST),

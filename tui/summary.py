@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collectors.frame import HostUsage
-from runtime.model import Missing
+from runtime.model import Missing, State
 from tui import format as fmt
 from tui.glyphs import Glyphs
 from tui.permission import READ_ONLY
 from tui.session import Problem, Session
 
+STOPPED = frozenset({State.CREATED, State.EXITED, State.DEAD})
 DOCTOR = "pytop-containers doctor"
 RUN = "pytop-containers run host sleep 600"
 
@@ -64,10 +65,13 @@ def _flows(host: HostUsage) -> Sequence[tuple[str, float | Missing, Callable[[fl
 def inventory(session: Session, view: View) -> list[str]:
     """How many containers, whose, and in which mode they are shown."""
     containers = session.containers.values()
-    live = sum(c.state.live for c in containers)
     total = len(containers)
-    stopped = total - live
-    parts = [f"{live} live, {stopped} stopped{' (hidden)' if stopped and view.hide_stopped else ''}"]
+    stopped = sum(c.state in STOPPED for c in containers)
+    unknown = sum(c.state is State.UNKNOWN for c in containers)
+    counts = (
+        f"{total - stopped - unknown} live, {stopped} stopped{' (hidden)' if stopped and view.hide_stopped else ''}"
+    )
+    parts = [counts + (f", {unknown} unknown" if unknown else "")]
     if view.words:
         parts.insert(0, f"filter {fmt.clean(view.words)!r}: {view.shown} of {total}")
     lost = {problem.engine for problem in session.problems}

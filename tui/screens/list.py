@@ -18,6 +18,7 @@ from tui.fields import FIELDS
 from tui.glyphs import Glyphs
 from tui.rows import Column
 from tui.session import Changed, Session
+from tui.summary import STOPPED
 from tui.widgets.lines import Lines
 from tui.widgets.table import ColumnHeads, ContainerTable
 
@@ -109,7 +110,7 @@ class ListScreen(Screen[None]):
         self._draw_foot()
 
     def _is_wanted(self, container: Container) -> bool:
-        if self._hide_stopped and not container.state.live:
+        if self._hide_stopped and container.state in STOPPED:
             return False
         return not self._words or fields.matches(container, self._words)
 
@@ -129,6 +130,8 @@ class ListScreen(Screen[None]):
         left = self.size.width - 2
         parts: list[str] = []
         for action in sorted((a for a in ACTIONS.values() if a.foot), key=lambda a: a.place):
+            if action.why_not(self._session, self.ref) is not None:
+                continue
             text = f"{keys.shown(action.id, self.app.keymap)[0]} {action.foot}"  # type: ignore[attr-defined]
             if len(text) > left:
                 break
@@ -147,6 +150,10 @@ class ListScreen(Screen[None]):
         self.draw()
 
     # what the keys do
+
+    @on(ContainerTable.Moved)
+    def _moved(self) -> None:
+        self._draw_foot()
 
     @on(ContainerTable.Chosen)
     def action_open(self) -> None:
