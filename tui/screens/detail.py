@@ -89,6 +89,8 @@ class DetailScreen(Screen[None]):
         return self.query_one(f"#pane-{list(PANES)[self._index]}", Pane)
 
     def _changed(self, what: Changed) -> None:
+        if not self.query(ContentSwitcher):
+            return  # not composed yet, or being taken apart
         container = self._session.containers.get(self.ref)
         if container is not None:
             self._known = container

@@ -87,8 +87,8 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     # what the session tells
 
     def _changed(self, what: Changed) -> None:
-        if self._over:
-            return
+        if self._over or not self.query("#limit-status"):
+            return  # nothing more to tell, or being taken apart
         if self.ref not in self._session.containers and not self._writing:
             self._gone()
         else:

@@ -60,6 +60,11 @@ BLOCKS = Charset("blocks", 8, lambda a, b: _BLOCKS[max(a, b)], "▒", "╌", "�
 ASCII = Charset("ascii", 3, lambda a, b: _ASCII[max(a, b)], "x", "-", "-", "+", change="^", harm="X")
 
 
+def charset(ascii_only: bool, term: str) -> Charset:
+    """The finest that a terminal of this name can show; the Linux console's fonts have blocks and no braille."""
+    return ASCII if ascii_only else BLOCKS if term == "linux" else BRAILLE
+
+
 def draw(
     values: Sequence[float | None],
     height: int,

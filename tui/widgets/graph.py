@@ -103,7 +103,7 @@ class Graph(Cells):
         if y == 0:
             shown = plot.figures if side > FIGURE + 1 else plot.figures[:1]
             return "graph--figure", " " + "".join(f"{text:>{FIGURE}}" for text in shown)
-        if 0 < y <= len(plot.notes):
+        if 0 < y <= len(plot.notes) and side > FIGURE + 1:
             return "graph--label", fit(f"  {plot.notes[y - 1]}", side, more="")
         return "graph--label", " " * side
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from textual import on
@@ -31,7 +32,7 @@ class Overview(Pane):
 
     def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
         super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)
-        self._charset = braille.ASCII if ascii_only else braille.BRAILLE
+        self._charset = braille.charset(ascii_only, os.environ.get("TERM", ""))
         cs = self._charset
         legend = f"  {cs.glyph(cs.steps, cs.steps)} used  {cs.throttled} held back by its limit  {cs.limit} limit"
         self._cpu = Graph(CPU.title, CPU.name, cs, legend=legend, id=CPU.id)
