@@ -33,13 +33,17 @@ class Marks:
         if text is not None:
             self._mark(event.ref, text, text)
 
+    def expect(self, ref: ContainerRef) -> None:
+        """We are about to change limits: the engine's own event about it is no news, `outcome` will say more."""
+        self._last[ref, _TEXTS[EventKind.UPDATED]] = time.monotonic()
+
     def outcome(self, outcome: LimitOutcome) -> None:
-        """Mark the limits that the kernel now holds; the engine's own event about it is then old news."""
+        """Mark the limits that the kernel now holds."""
         held = [f for f in outcome.fields if f.verdict in (Verdict.APPLIED, Verdict.ROUNDED)]
         if held:
             text = ", ".join(f"{f.name.value.replace('_', ' ')} {f.kernel}" for f in held)
             self._history.mark(outcome.ref, text)
-            self._last[outcome.ref, _TEXTS[EventKind.UPDATED]] = time.monotonic()
+            self.expect(outcome.ref)
 
     def frames(self, before: Frame | None, now: Frame) -> None:
         """Mark the OOM kills that the kernel has counted between two sweeps."""

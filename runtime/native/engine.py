@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from runtime import __version__
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.model import (
     Capabilities,
@@ -53,6 +54,7 @@ class NativeEngine:
         self._verbs = Lifecycle(self.config)
         self._store = self._verbs.store
         self._pool = ThreadPoolExecutor(_THREADS, "embedded")
+        self._capabilities: Capabilities | None = None
         self._reconciled: asyncio.Task[None] | None = None
 
     @property
@@ -90,7 +92,7 @@ class NativeEngine:
         return EngineInfo(
             key=KEY,
             product="pytop-containers",
-            version=support.version(),
+            version=__version__,
             endpoint=str(self.config.state),
             detail={"kernel": platform.release(), "cgroups": str(self._verbs.hierarchies.mode)},
         )
@@ -136,7 +138,9 @@ class NativeEngine:
 
     async def _change(self, verb: Verb, function: Callable[..., T], *arguments: Any) -> T:
         await self._ready()
-        reason = (await self.capabilities()).why_not(verb)
+        if self._capabilities is None:
+            self._capabilities = await self.capabilities()
+        reason = self._capabilities.why_not(verb)
         if reason is not None:
             raise UnsupportedError(f"{verb} a container of the embedded engine", detail=reason)
         return await self._run(function, *arguments)

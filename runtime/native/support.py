@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-from importlib import metadata
 from pathlib import Path
 
 from runtime.kernel.cgroupfs import Hierarchies, Mode
@@ -24,14 +23,6 @@ _NEEDED = {
 }
 _LOOKING = frozenset({Verb.LOGS, Verb.WAIT, Verb.EVENTS})
 IMPORT = "this engine has one image, 'host', which is this machine's own /usr"
-
-
-def version() -> str:
-    """This project's version."""
-    try:
-        return metadata.version("pytop-containers")
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def why_not(hierarchies: Hierarchies) -> str | None:

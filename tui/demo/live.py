@@ -11,7 +11,7 @@ from runtime.discovery import discover
 from runtime.engine import Engine
 from tui.app import PytopApp
 from tui.demo.panel import GuidePanel
-from tui.demo.scene import Setting, build, remove_all
+from tui.demo.scene import Setting, build
 from tui.session import Session
 
 
@@ -21,16 +21,13 @@ def others(stage: Engine) -> list[Engine]:
 
 
 async def play(engine: Engine, setting: Setting, *, theme: str | None, ascii_only: bool, read_only: bool) -> int:
-    """Play until the user quits; the exit code. The three containers are gone afterwards."""
+    """Play until the user quits; the exit code. The containers are left for the stage to clear."""
     scene = await build(engine, setting)
-    try:
-        session = Session([engine, *others(engine)], read_only=read_only)
-        app = PytopApp(session, banner=GuidePanel(session, scene), theme=theme, ascii_only=ascii_only)
-        with _quit_on_hangup(app):
-            await app.run_async()
-        return app.return_code or 0
-    finally:
-        await remove_all(engine, (scene.hog, scene.victim, scene.quiet))
+    session = Session([engine, *others(engine)], read_only=read_only)
+    app = PytopApp(session, banner=GuidePanel(session, scene), theme=theme, ascii_only=ascii_only)
+    with _quit_on_hangup(app):
+        await app.run_async()
+    return app.return_code or 0
 
 
 @contextlib.contextmanager

@@ -63,7 +63,11 @@ class OwnStage:
         return Setting(image="host", instance=self._instance)
 
     async def clear(self) -> None:
-        await self._engine.destroy()
+        engine = NativeEngine(self._config)  # the dashboard may have closed the other one
+        try:
+            await engine.destroy()
+        finally:
+            await engine.close()
         for directory in (self._config.state, self._config.run):
             with contextlib.suppress(OSError):  # another demo may be playing beside this one
                 directory.parent.rmdir()
