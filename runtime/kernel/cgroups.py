@@ -13,7 +13,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.errors import ConflictError, DeniedError, KernelError, NotFoundError, PytopError
+from runtime.errors import (
+    ConflictError,
+    DeniedError,
+    InvalidError,
+    KernelError,
+    NotFoundError,
+    PytopError,
+    UnsupportedError,
+)
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.files import ROOT_HINT
@@ -26,8 +34,12 @@ EMPTY_WITHIN = 5.0
 def create(hierarchies: Hierarchies, path: str) -> Cgroup:
     """Make a cgroup in every hierarchy of this host; one that is there already is used.
 
-    Raises `DeniedError` or `KernelError` when a directory cannot be made; what was made is removed again.
+    Raises `InvalidError` for a path that leaves the tree, `DeniedError` or `KernelError` when a directory cannot be
+    made; what was made is removed again.
     """
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or any(letter in path for letter in "\0\n"):
+        raise InvalidError(f"make a cgroup named {path!r}", hint="Use plain names with single slashes between them")
     v1: dict[str, Path] = {}
     made: list[Path] = []
     unified: Path | None = None
@@ -136,13 +148,22 @@ def is_empty(cgroup: Cgroup) -> bool:
 
 
 def freeze(cgroup: Cgroup) -> None:
-    """Stop every process where it stands and wait until the kernel says so."""
-    _set_frozen(cgroup, True)
+    """Stop every process where it stands and wait until the kernel says so; if it does not in time, let them go on.
+
+    Raises `NotFoundError` when the cgroup vanishes, `UnsupportedError` without a freezer, `KernelError` on time-out.
+    """
+    _write_frozen(cgroup, True)
+    try:
+        _wait_frozen(cgroup, True)
+    except KernelError:
+        _write_frozen(cgroup, False)
+        raise
 
 
 def thaw(cgroup: Cgroup) -> None:
-    """Let them go on."""
-    _set_frozen(cgroup, False)
+    """Let them go on. Raises as `freeze` does."""
+    _write_frozen(cgroup, False)
+    _wait_frozen(cgroup, False)
 
 
 def is_frozen(cgroup: Cgroup) -> bool:
@@ -159,20 +180,25 @@ def is_frozen(cgroup: Cgroup) -> bool:
     return False
 
 
-def _set_frozen(cgroup: Cgroup, frozen: bool) -> None:
+def _write_frozen(cgroup: Cgroup, frozen: bool) -> None:
+    require(cgroup)
     if cgroup.unified is not None and (cgroup.unified / "cgroup.freeze").exists():
         files.write(cgroup.unified / "cgroup.freeze", "1" if frozen else "0")
+        if not frozen:
+            _thaw_v1(cgroup)
     elif "freezer" in cgroup.v1:
         files.write(cgroup.v1["freezer"] / "freezer.state", "FROZEN" if frozen else "THAWED")
     else:
-        raise KernelError(
+        raise UnsupportedError(
             "freeze a container", detail="this host has no freezer", hint="cgroup v2 or v1's freezer is needed"
         )
-    if not frozen and "freezer" in cgroup.v1 and files.look(cgroup.v1["freezer"] / "freezer.state") != "THAWED":
-        files.write(cgroup.v1["freezer"] / "freezer.state", "THAWED")
+
+
+def _wait_frozen(cgroup: Cgroup, frozen: bool) -> None:
     deadline = time.monotonic() + FREEZE_WITHIN
     pause = 0.0005
     while is_frozen(cgroup) is not frozen:
+        require(cgroup)
         if time.monotonic() > deadline:
             raise KernelError(
                 "freeze a container" if frozen else "thaw a container",
@@ -182,6 +208,22 @@ def _set_frozen(cgroup: Cgroup, frozen: bool) -> None:
             )
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
+
+
+def _thaw_v1(cgroup: Cgroup) -> None:
+    """Let go what v1's freezer holds, also below; a SIGKILL waits for that."""
+    if "freezer" not in cgroup.v1:
+        return
+    for directory in _tree(cgroup.v1["freezer"]):
+        if files.look(directory / "freezer.state") in ("FROZEN", "FREEZING"):
+            _unless_gone(directory / "freezer.state", "THAWED")
+
+
+def _unless_gone(path: Path, text: str) -> None:
+    try:
+        files.write(path, text)
+    except NotFoundError:
+        return
 
 
 def signal_all(cgroup: Cgroup, number: int) -> None:
@@ -198,19 +240,18 @@ def signal_all(cgroup: Cgroup, number: int) -> None:
 def kill_all(cgroup: Cgroup) -> None:
     """SIGKILL for everything in it, also what it forks meanwhile, also when it is frozen. Returns when it is empty.
 
-    v2 has cgroup.kill; on v1 it is frozen, signalled and thawed.
+    v2 has cgroup.kill; on v1 it is frozen, signalled and thawed. Raises `KernelError` when processes are left.
     """
-    if cgroup.unified is not None and (cgroup.unified / "cgroup.kill").exists():
-        files.write(cgroup.unified / "cgroup.kill", "1")
+    by_kernel = cgroup.unified is not None and (cgroup.unified / "cgroup.kill").exists()
+    if by_kernel and cgroup.unified is not None:
+        _unless_gone(cgroup.unified / "cgroup.kill", "1")
     deadline = time.monotonic() + EMPTY_WITHIN
     pause = 0.001
     while not is_empty(cgroup):
-        if "freezer" in cgroup.v1 and not (cgroup.unified is not None and cgroup.unified.is_dir()):
-            files.write(cgroup.v1["freezer"] / "freezer.state", "FROZEN")
-            signal_all(cgroup, signal.SIGKILL)
-            files.write(cgroup.v1["freezer"] / "freezer.state", "THAWED")
-        else:
-            signal_all(cgroup, signal.SIGKILL)
+        if "freezer" in cgroup.v1 and not by_kernel:  # frozen, it cannot fork away from the signal
+            _unless_gone(cgroup.v1["freezer"] / "freezer.state", "FROZEN")
+        signal_all(cgroup, signal.SIGKILL)
+        _thaw_v1(cgroup)
         if time.monotonic() > deadline:
             raise KernelError(
                 "kill every process of a container",
@@ -236,9 +277,9 @@ def remove(cgroup: Cgroup) -> None:
             if not top.is_dir():
                 break
             if time.monotonic() > deadline:
-                raise ConflictError(
-                    "remove a cgroup", detail=f"{len(pids(cgroup))} processes are left in it", path=str(top)
-                )
+                left = len(pids(cgroup))
+                detail = f"{left} processes are left in it" if left else "the kernel says that it is busy"
+                raise ConflictError("remove a cgroup", detail=detail, path=str(top))
             time.sleep(pause)
             pause = min(2 * pause, 0.05)
 

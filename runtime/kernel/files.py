@@ -44,12 +44,20 @@ def look(path: Path) -> str | Missing:
         return Missing.UNSUPPORTED
 
 
+def require_writable(path: Path) -> None:
+    """Raise `DeniedError` or `NotFoundError` when a write would, so that several writes are not begun in vain."""
+    mode = os.W_OK if path.exists() else os.F_OK
+    if not os.access(path, mode, effective_ids=True):
+        number = errno.EACCES if mode == os.W_OK else errno.ENOENT
+        raise _wrapped(f"write to {path.name}", OSError(number, os.strerror(number), str(path)), path)
+
+
 def write(path: Path, text: str) -> None:
     """Write in one call. Raises `NotFoundError`, `DeniedError` or `KernelError` with the path and the errno."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(descriptor, text.encode())
+            os.write(descriptor, text.encode(errors="surrogateescape"))
         finally:
             os.close(descriptor)
     except OSError as error:

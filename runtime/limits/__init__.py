@@ -6,6 +6,7 @@ engine's daemon made. Both judge by the kernel.
 
 from runtime.limits.live import RawFile, change, check, raw, read, recent, verify
 from runtime.limits.review import Finding, HostFacts, RecentUse, Severity, host_facts, review
+from runtime.limits.units import validate
 
 __all__ = [
     "Finding",
@@ -20,5 +21,6 @@ __all__ = [
     "read",
     "recent",
     "review",
+    "validate",
     "verify",
 ]

@@ -14,12 +14,12 @@ from runtime.errors import ConflictError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.plan import Write, number, step
+from runtime.limits.units import LEAST_SHARES, MOST_SHARES
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
 PERIOD_US: Final = 100_000
 LEAST_QUOTA_US: Final = 1_000
-LEAST_SHARES: Final = 2
-MOST_SHARES: Final = 262_144
+MOST_PERIOD_US: Final = 1_000_000
 
 
 def shares_to_weight(shares: int) -> int:
@@ -64,10 +64,12 @@ def read_bandwidth(cgroup: Cgroup) -> tuple[float | Unlimited | Missing, int | M
         quota_text, period_text = quota, period
     try:
         period_us = int(period_text or PERIOD_US)
+        if period_us <= 0:
+            return Missing.UNSUPPORTED, Missing.UNSUPPORTED
         if quota_text == "max" or int(quota_text) < 0:
             return UNLIMITED, period_us
         return int(quota_text) / period_us, period_us
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, OverflowError):
         return Missing.UNSUPPORTED, Missing.UNSUPPORTED
 
 
@@ -109,7 +111,7 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
                 "change the CPU weight",
                 detail="the cgroup is in the idle class, where the kernel takes no weight",
                 path=str(directory / "cpu.idle"),
-                hint="Write 0 to cpu.idle first",
+                hint="Write 0 to cpu.idle first; that sets the weight back to normal",
             )
         name, value = (
             ("cpu.weight", shares_to_weight(change.cpu_shares)) if version == 2 else ("cpu.shares", change.cpu_shares)
@@ -120,11 +122,12 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
 
 def _bandwidth(directory: Path, version: int, cpus: float | Unlimited, held: int | Missing) -> list[Write]:
     period = held if isinstance(held, int) and held > 0 else PERIOD_US
-    quota = None if isinstance(cpus, Unlimited) else round(cpus * period)
+    quota: int | None = None
+    if not isinstance(cpus, Unlimited):
+        if round(cpus * period) < LEAST_QUOTA_US:
+            period = min(MOST_PERIOD_US, math.ceil(LEAST_QUOTA_US / cpus))
+        quota = max(LEAST_QUOTA_US, round(cpus * period))
     writes: list[Write] = []
-    if quota is not None and quota < LEAST_QUOTA_US:
-        period = min(1_000_000, max(period, math.ceil(LEAST_QUOTA_US / float(str(cpus)))))
-        quota = max(LEAST_QUOTA_US, round(float(str(cpus)) * period))
     burst = directory / ("cpu.max.burst" if version == 2 else "cpu.cfs_burst_us")
     allowed = files.look(burst)
     if quota is not None and isinstance(allowed, str) and allowed.isdigit() and int(allowed) > quota:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.plan import Write
+from runtime.limits.units import cpuset_numbers
 from runtime.model import LimitChange, LimitName, Missing, Unlimited
 
 
@@ -49,6 +51,7 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
         (LimitName.CPUSET_MEMS, "mems", change.cpuset_mems),
     ):
         if value is not None:
+            _within_parent(cgroup, kind, value)
             path = directory / f"cpuset.{kind}"
             writes.append(Write(name, path, _text(cgroup, kind, value, version), _held(path)))
     return writes
@@ -60,7 +63,26 @@ def _text(cgroup: Cgroup, kind: str, value: str | Unlimited, version: int) -> st
     if version == 2:
         return "\n"
     everything = available(cgroup, kind)
-    return everything if isinstance(everything, str) else ""
+    if isinstance(everything, Missing) or not everything:
+        raise UnsupportedError(f"lift the limit of cpuset.{kind}", detail="what the parent cgroup has cannot be read")
+    return everything
+
+
+def _within_parent(cgroup: Cgroup, kind: str, value: str | Unlimited) -> None:
+    """v1 answers EACCES to what the parent does not have, and v2 silently gives something else: say it before."""
+    there = available(cgroup, kind)
+    if isinstance(value, Unlimited) or isinstance(there, Missing):
+        return
+    try:
+        unknown = cpuset_numbers(value) - cpuset_numbers(there)
+    except InvalidError:
+        return  # the kernel's answer is the better one then
+    if unknown:
+        raise RefusedError(
+            f"set cpuset.{kind} to {value}",
+            detail=f"the cgroup above it has {there} only",
+            hint="Nothing was changed",
+        )
 
 
 def _held(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,9 +11,10 @@ from runtime.errors import DeniedError, NotFoundError, PytopError, RefusedError,
 from runtime.kernel import cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import cpu, cpuset, memory, pids
+from runtime.limits.judge import judge
 from runtime.limits.plan import Write
 from runtime.limits.review import RecentUse, Severity, host_facts, review, unsupported
-from runtime.limits.units import cpuset_numbers, format_value
+from runtime.limits.units import validate
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -25,8 +27,14 @@ from runtime.model import (
     Verdict,
 )
 
-PAGE: Final = 4096
-Held = float | int | str | Unlimited | Missing
+WHY: Final[Mapping[tuple[str, int | None], str]] = {
+    ("cpu.cfs_quota_us", errno.EINVAL): "a cgroup above it allows less, or one below it was given more",
+    ("cpu.cfs_period_us", errno.EINVAL): "a cgroup above it allows less, or one below it was given more",
+    ("cpuset.cpus", errno.EBUSY): "a cgroup below it was given these CPUs",
+    ("cpuset.mems", errno.EBUSY): "a cgroup below it was given these memory nodes",
+    ("memory.limit_in_bytes", errno.EBUSY): "more than that is in use and could not be reclaimed",
+    ("memory.memsw.limit_in_bytes", errno.EBUSY): "more memory and swap than that is in use",
+}
 
 LIMIT_FILES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "cpu": (
@@ -102,12 +110,15 @@ def raw(cgroup: Cgroup) -> tuple[RawFile, ...]:
 
 def recent(cgroup: Cgroup) -> RecentUse:
     """What the kernel says is in use at this moment; the CPU needs two looks and is not known here."""
-    held = memory.use(cgroup)
-    return RecentUse(memory=held[0] if held else None, file=held[1] if held else None, pids=pids.current(cgroup))
+    held, tasks = memory.use(cgroup), pids.current(cgroup)
+    if held is None:
+        return RecentUse(pids=tasks)
+    return RecentUse(memory=held.current, anon=held.anon, file=held.file, swap=held.swap, pids=tasks)
 
 
 def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = False) -> None:
-    """Raise what forbids a change: `UnsupportedError`, `DeniedError` or, without `force`, `RefusedError`."""
+    """Raise what forbids a change; `force` lets pass what would be refused (`RefusedError`) as harmful."""
+    validate(change)
     for name, why in unsupported(change, before):
         title = f"set {name.value.replace('_', ' ')}"
         if why is Missing.DENIED:
@@ -141,36 +152,50 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
 def change(ref: ContainerRef, cgroup: Cgroup, wanted: LimitChange, *, force: bool = False) -> LimitOutcome:
     """Change limits of a cgroup. Blocking, some milliseconds. `force` does what would be refused as harmful.
 
-    Raises before anything is written: `NotFoundError`, `UnsupportedError`, `DeniedError`, `RefusedError`. After the
-    first write it returns: if one fails, those before it are taken back, and each field says what became of it.
+    Raises while nothing has been written: `InvalidError`, `NotFoundError`, `UnsupportedError`, `DeniedError`,
+    `RefusedError`, `ConflictError`. After the first write it returns: if one fails, those before it are taken back,
+    which is verified too, and each field says what became of it.
     """
     cgroups.require(cgroup)
     before = read(cgroup)
     check(cgroup, wanted, before, force=force)
-    done: list[Write] = []
-    failed: tuple[Write, PytopError] | None = None
-    for write in plan(cgroup, wanted):
+    writes = plan(cgroup, wanted)
+    for write in writes:
+        files.require_writable(write.path)
+    done: list[tuple[Write, str | Missing]] = []
+    for write in writes:
+        held = files.look(write.path)
         try:
             files.write(write.path, write.text)
         except PytopError as error:
-            failed = (write, error)
-            break
-        done.append(write)
-    if failed is None:
-        return verify(ref, cgroup, wanted, before, None)
-    stuck = _take_back(done)
-    return _rolled_back(ref, cgroup, wanted, before, failed, {write.name for write in done}, stuck)
+            if not done and isinstance(error, (DeniedError, NotFoundError)):
+                raise
+            return _rolled_back(ref, cgroup, wanted, before, (write, error), _take_back(done))
+        done.append((write, held))
+    return verify(ref, cgroup, wanted, before, None)
 
 
-def _take_back(done: list[Write]) -> list[str]:
-    """Undo writes, last first; what could not be undone, in words."""
+@dataclass(frozen=True, slots=True)
+class _Undone:
+    """What a roll-back came to: limits that were written before it, and what could not be undone, in words."""
+
+    names: frozenset[LimitName]
+    stuck: tuple[str, ...]
+
+
+def _take_back(done: list[tuple[Write, str | Missing]]) -> _Undone:
+    """Undo writes, last first, and look whether each file holds again what it held."""
     stuck: list[str] = []
-    for write in reversed(done):
+    for write, held in reversed(done):
         try:
             files.write(write.path, write.undo)
         except PytopError as error:
             stuck.append(str(error))
-    return stuck
+            continue
+        now = files.look(write.path)
+        if now != held:
+            stuck.append(f"{write.path} held {held!s} and now holds {now!s}")
+    return _Undone(frozenset(write.name for write, _ in done), tuple(stuck))
 
 
 def _rolled_back(
@@ -179,23 +204,26 @@ def _rolled_back(
     wanted: LimitChange,
     before: Limits,
     failed: tuple[Write, PytopError],
-    touched: set[LimitName],
-    stuck: list[str],
+    undone: _Undone,
 ) -> LimitOutcome:
     write, error = failed
+    answer = f"{write.path.name}: {error.detail or error}"
+    why = WHY.get((write.path.name, error.errno))
     now = read(cgroup)
     outcomes: list[FieldOutcome] = []
     for name, value in wanted.items():
         held = now.get(name)
-        kept = same(name, held, before.get(name)) is not None or held == before.get(name)
-        if name is write.name:
-            verdict, detail = Verdict.FAILED, f"{write.path.name}: {error.detail or error}"
-        elif name in touched and kept:
+        if held != before.get(name):
+            verdict, detail = Verdict.FAILED, "could not be taken back: " + "; ".join(undone.stuck)
+        elif name is write.name:
+            verdict, detail = Verdict.FAILED, f"{answer}; {why}" if why else answer
+        elif name in undone.names:
             verdict, detail = Verdict.ROLLED_BACK, "taken back"
         else:
-            verdict, detail = Verdict.FAILED, "not tried" if kept else "could not be taken back: " + "; ".join(stuck)
+            verdict, detail = Verdict.FAILED, "not tried"
         outcomes.append(FieldOutcome(name, value, before.get(name), Missing.NOT_SAMPLED, held, verdict, detail))
-    return LimitOutcome(ref, tuple(outcomes), error=str(error))
+    words = [f"{error}; {why}" if why else str(error), *(f"not taken back: {text}" for text in undone.stuck)]
+    return LimitOutcome(ref, tuple(outcomes), error="; ".join(words))
 
 
 def verify(
@@ -205,49 +233,4 @@ def verify(
 
     `engine` is the engine's own record, None when it keeps none.
     """
-    now = read(cgroup)
-    outcomes: list[FieldOutcome] = []
-    for name, value in wanted.items():
-        held = now.get(name)
-        verdict, detail = _judge(cgroup, name, value, before.get(name), held)
-        says: Held = engine.get(name) if engine is not None else value
-        outcomes.append(FieldOutcome(name, value, before.get(name), says, held, verdict, detail))
-    return LimitOutcome(ref, tuple(outcomes))
-
-
-def _judge(
-    cgroup: Cgroup, name: LimitName, value: float | int | str | Unlimited, before: Held, held: Held
-) -> tuple[Verdict, str]:
-    if isinstance(held, Missing):
-        return Verdict.UNREADABLE, str(held)
-    wanted: Held = value
-    if isinstance(value, Unlimited) and name in (LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS):
-        wanted = cpuset.available(cgroup, "cpus" if name is LimitName.CPUSET_CPUS else "mems")
-    verdict = same(name, held, wanted)
-    if verdict is None and name is LimitName.CPU_SHARES and isinstance(value, int):
-        weight = cpu.weight(cgroup)
-        if weight is not None and weight in (cpu.shares_to_weight(value), cpu.shares_to_weight_linear(value)):
-            return Verdict.APPLIED, f"cpu.weight {weight}"
-    if verdict is None:
-        words = (
-            "the kernel still holds the old value" if held == before else f"the kernel holds {format_value(name, held)}"
-        )
-        return (Verdict.IGNORED if held == before else Verdict.FAILED), words
-    return verdict, "the kernel rounded it" if verdict is Verdict.ROUNDED else ""
-
-
-def same(name: LimitName, held: Held, wanted: Held) -> Verdict | None:
-    """APPLIED when the kernel holds the value, ROUNDED when it holds the nearest that it can, None when neither."""
-    if held == wanted:
-        return Verdict.APPLIED
-    if isinstance(held, (Unlimited, Missing)) or isinstance(wanted, (Unlimited, Missing)):
-        return None
-    if isinstance(held, str) or isinstance(wanted, str):
-        texts = str(held), str(wanted)
-        return Verdict.APPLIED if all(texts) and cpuset_numbers(texts[0]) == cpuset_numbers(texts[1]) else None
-    if name is LimitName.CPUS:
-        difference = abs(held - wanted)
-        return Verdict.APPLIED if difference < 1e-9 else Verdict.ROUNDED if difference <= 0.0051 else None
-    if name in (LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION, LimitName.SWAP):
-        return Verdict.ROUNDED if abs(held - wanted) < 2 * PAGE else None
-    return None
+    return judge(ref, cgroup, wanted, before, read(cgroup), engine)

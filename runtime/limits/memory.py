@@ -7,8 +7,10 @@ v1 refuses a limit below what is in use (EBUSY); v2 takes it and kills, so what 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.errors import InvalidError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.plan import UNLIMITED_V1, Write, number, step
@@ -18,6 +20,16 @@ Value = int | Unlimited | Missing
 V1_LIMIT = "memory.limit_in_bytes"
 V1_BOTH = "memory.memsw.limit_in_bytes"
 V1_SOFT = "memory.soft_limit_in_bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Bytes in use now; `file` is cache that can be dropped; None where the kernel does not tell."""
+
+    current: int
+    file: int
+    anon: int | None
+    swap: int | None
 
 
 def read(cgroup: Cgroup) -> dict[LimitName, Value]:
@@ -49,8 +61,8 @@ def _v1(path: Path) -> Value:
     return number(path, unlimited_from=UNLIMITED_V1)
 
 
-def use(cgroup: Cgroup) -> tuple[int, int] | None:
-    """(bytes in use, bytes of these in file cache that can be dropped); None when unknown."""
+def use(cgroup: Cgroup) -> Use | None:
+    """What is in use now, the cgroups below it included; None when unknown."""
     where = cgroup.where("memory")
     if where is None:
         return None
@@ -60,12 +72,18 @@ def use(cgroup: Cgroup) -> tuple[int, int] | None:
     if not isinstance(current, int) or isinstance(stat, Missing):
         return None
     prefix = "" if version == 2 else "total_"
-    cache = 0
+    held: dict[str, int] = {}
     for line in stat.splitlines():
         name, _, value = line.partition(" ")
-        if name in (f"{prefix}inactive_file", f"{prefix}active_file") and value.isdigit():
-            cache += int(value)
-    return current, cache
+        if name.startswith(prefix) and value.isascii() and value.isdigit():
+            held[name.removeprefix(prefix)] = int(value)
+    swap = number(directory / "memory.swap.current") if version == 2 else held.get("swap")
+    return Use(
+        current=current,
+        file=held.get("inactive_file", 0) + held.get("active_file", 0),
+        anon=held.get("anon" if version == 2 else "rss"),
+        swap=swap if isinstance(swap, int) else None,
+    )
 
 
 def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
@@ -75,18 +93,28 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
         return []
     directory, version = where
     if version == 2:
-        named = (
-            (LimitName.MEMORY_RESERVATION, change.memory_reservation, "memory.low"),
-            (LimitName.SWAP, change.swap, "memory.swap.max"),
-            (LimitName.MEMORY_HIGH, change.memory_high, "memory.high"),
-            (LimitName.MEMORY, change.memory, "memory.max"),
-        )
-        return [step(name, directory / file, _text(value, "max")) for name, value, file in named if value is not None]
+        return _v2(directory, change)
     writes = _v1_pair(directory, change)
     if change.memory_reservation is not None:
         path = directory / V1_SOFT
         writes.append(Write(LimitName.MEMORY_RESERVATION, path, _text(change.memory_reservation, "-1"), _undo(path)))
     return writes
+
+
+def _v2(directory: Path, change: LimitChange) -> list[Write]:
+    """What is raised goes first, so that memory and swap together are never less than both before and after."""
+    raising: list[Write] = []
+    lowering: list[Write] = []
+    for name, value, file in (
+        (LimitName.MEMORY_RESERVATION, change.memory_reservation, "memory.low"),
+        (LimitName.SWAP, change.swap, "memory.swap.max"),
+        (LimitName.MEMORY_HIGH, change.memory_high, "memory.high"),
+        (LimitName.MEMORY, change.memory, "memory.max"),
+    ):
+        if value is not None:
+            part = raising if _amount(value) >= _amount(number(directory / file)) else lowering
+            part.append(step(name, directory / file, _text(value, "max")))
+    return raising + lowering
 
 
 def _v1_pair(directory: Path, change: LimitChange) -> list[Write]:
@@ -95,6 +123,12 @@ def _v1_pair(directory: Path, change: LimitChange) -> list[Write]:
     held = {"limit": _v1(directory / V1_LIMIT), "both": _v1(directory / V1_BOTH)}
     limit_now, both_now = _amount(held["limit"]), _amount(held["both"])
     limit_new = limit_now if change.memory is None else _amount(change.memory)
+    if isinstance(change.swap, int) and math.isinf(limit_new):
+        raise InvalidError(
+            "limit swap and not memory",
+            detail="cgroup v1 counts memory and swap together, so unlimited memory makes both unlimited",
+            hint="Set a memory limit as well",
+        )
     first = Write(LimitName.MEMORY, directory / V1_LIMIT, _bytes(limit_new), _undo(directory / V1_LIMIT))
     if isinstance(held["both"], Missing):
         return [first] if change.memory is not None else []

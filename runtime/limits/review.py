@@ -48,6 +48,7 @@ class HostFacts:
     memory_total: int
     swap_total: int
     pid_max: int
+    swap_free: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class RecentUse:
     anon: int | None = None
     file: int | None = None
     pids: int | None = None
+    swap: int | None = None
 
     @property
     def unreclaimable(self) -> int | None:
@@ -85,6 +87,7 @@ def host_facts() -> HostFacts:
         mems=mems if isinstance(mems, str) and mems else "0",
         memory_total=meminfo.get("MemTotal", 0),
         swap_total=meminfo.get("SwapTotal", 0),
+        swap_free=meminfo.get("SwapFree", 0),
         pid_max=int(pid_max) if isinstance(pid_max, str) and pid_max.isdigit() else 32768,
     )
 
@@ -118,6 +121,10 @@ def _cpu(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Findi
             yield Finding(name, Severity.INFO, f"{cores}: it used {use.cpu:.2f} in the last minute")
     elif isinstance(cpus, Unlimited):
         yield Finding(name, Severity.INFO, f"no CPU limit: it may use all {host.ncpu} cores")
+    shares = change.cpu_shares
+    if shares is not None:
+        text = f"{shares} shares: {shares / 1024:.3g} times the normal share, and only while others want the CPU too"
+        yield Finding(LimitName.CPU_SHARES, Severity.INFO, text)
 
 
 def _cpuset(change: LimitChange, host: HostFacts) -> Iterator[Finding]:
@@ -142,11 +149,7 @@ def _memory(change: LimitChange, current: Limits, host: HostFacts, use: RecentUs
         if memory < LEAST_MEMORY:
             yield Finding(name, Severity.REFUSE, f"{size}: less than {human_bytes(LEAST_MEMORY)} kills most programs")
         elif use.unreclaimable is not None and use.memory is not None and memory < use.unreclaimable:
-            text = (
-                f"{size}: it uses {human_bytes(use.memory)}, and {human_bytes(use.unreclaimable)} of it cannot be "
-                "reclaimed; the kernel would kill it"
-            )
-            yield Finding(name, Severity.REFUSE, text)
+            yield _below_use(memory, use.memory, use.unreclaimable, _swappable(change, current, host, use))
         elif memory > host.memory_total:
             total = human_bytes(host.memory_total)
             yield Finding(name, Severity.WARNING, f"{size}: this machine has {total}, so it limits nothing")
@@ -167,6 +170,26 @@ def _memory(change: LimitChange, current: Limits, host: HostFacts, use: RecentUs
         yield Finding(LimitName.MEMORY_RESERVATION, Severity.REFUSE, text)
     if isinstance(change.swap, int) and change.swap > 0 and host.swap_total == 0:
         yield Finding(LimitName.SWAP, Severity.INFO, "this machine has no swap, so it changes nothing now")
+
+
+def _below_use(memory: int, used: int, stays: int, swappable: int) -> Finding:
+    """What no cache can be dropped for: it goes to swap where there is room, else the kernel would kill."""
+    size = human_bytes(memory)
+    if stays - memory <= swappable:
+        text = f"{size}: it uses {human_bytes(used)}, so {human_bytes(stays - memory)} go to swap, which is slow"
+        return Finding(LimitName.MEMORY, Severity.WARNING, text)
+    text = (
+        f"{size}: it uses {human_bytes(used)}, and {human_bytes(stays)} of it cannot be reclaimed; "
+        "the kernel would kill it"
+    )
+    return Finding(LimitName.MEMORY, Severity.REFUSE, text)
+
+
+def _swappable(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse) -> int:
+    """Bytes of anonymous memory that have room in swap: the machine's and the container's own."""
+    limit = change.swap if change.swap is not None else current.swap
+    own = max(0, limit - (use.swap or 0)) if isinstance(limit, int) else host.swap_free
+    return min(host.swap_free, own, use.anon or 0)
 
 
 def _pids(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Finding]:

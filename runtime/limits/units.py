@@ -8,17 +8,27 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Final
 
 from runtime.errors import InvalidError
-from runtime.model import UNLIMITED, LimitName, Unlimited
+from runtime.model import UNLIMITED, LimitChange, LimitName, Unlimited
 
-_BYTES: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([bkmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+_CORES: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}", re.ASCII)
+_BYTES: Final = re.compile(
+    r"([0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})\s*([bkmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII
+)
 _POWERS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _NO_LIMIT: Final = frozenset({"unlimited", "max", "-1", "none", "∞", "infinity"})
-MOST_BYTES: Final = 2**62
+MOST_BYTES: Final = 2**60  # above it, v1's way of writing "no limit" comes near
 MOST_CPUS: Final = 65536
 MOST_CPU_NUMBER: Final = 8191  # the kernel's NR_CPUS on large machines
+MOST_PIDS: Final = 4_194_304  # PID_MAX_LIMIT; one more is EINVAL
+LEAST_SHARES: Final = 2
+MOST_SHARES: Final = 262_144
+
+
+_SHARES_HINT: Final = f"Write a whole number from {LEAST_SHARES} to {MOST_SHARES}; 1024 is the normal weight"
 
 
 def _is_unlimited(text: str) -> bool:
@@ -29,11 +39,8 @@ def parse_cpus(text: str) -> float | Unlimited:
     """Cores, "1.5", or "unlimited". Raises `InvalidError`."""
     if _is_unlimited(text):
         return UNLIMITED
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or not 0 < value <= MOST_CPUS:
+    value = float(text) if _CORES.fullmatch(text.strip()) else math.nan
+    if not 0 < value <= MOST_CPUS:
         raise InvalidError(f"read '{text}' as a number of CPU cores", hint="Write cores such as 0.5 or 2, or unlimited")
     return value
 
@@ -43,8 +50,8 @@ def parse_bytes(text: str) -> int | Unlimited:
     if _is_unlimited(text):
         return UNLIMITED
     match = _BYTES.fullmatch(text.strip())
-    value = float(match.group(1)) * 1024 ** _POWERS[match.group(2).lower()] if match else math.nan
-    if not math.isfinite(value) or value > MOST_BYTES:
+    value = Fraction(match.group(1)) * 1024 ** _POWERS[match.group(2).lower()] if match else None
+    if value is None or value > MOST_BYTES:
         raise InvalidError(f"read '{text}' as a number of bytes", hint="Write 512m, 1.5g, 1048576, or unlimited")
     return int(value)
 
@@ -54,19 +61,25 @@ def parse_count(text: str) -> int | Unlimited:
     if _is_unlimited(text):
         return UNLIMITED
     cleaned = text.strip()
-    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or int(cleaned) < 1:
-        raise InvalidError(f"read '{text}' as a number", hint="Write a whole number of at least 1, or unlimited")
+    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not 1 <= int(cleaned) <= MOST_PIDS:
+        raise InvalidError(
+            f"read '{text}' as a number of tasks", hint=f"Write a whole number from 1 to {MOST_PIDS}, or unlimited"
+        )
     return int(cleaned)
 
 
 def parse_shares(text: str) -> int:
     """CPU shares, 2 to 262144. Raises `InvalidError`."""
     cleaned = text.strip()
-    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not 2 <= int(cleaned) <= 262144:
-        raise InvalidError(
-            f"read '{text}' as CPU shares", hint="Write a whole number from 2 to 262144; 1024 is the normal weight"
-        )
-    return int(cleaned)
+    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10:
+        raise InvalidError(f"read '{text}' as CPU shares", hint=_SHARES_HINT)
+    return _checked_shares(int(cleaned))
+
+
+def _checked_shares(value: int) -> int:
+    if not LEAST_SHARES <= value <= MOST_SHARES:
+        raise InvalidError(f"take {value} as CPU shares", hint=_SHARES_HINT)
+    return value
 
 
 def parse_cpuset(text: str) -> str | Unlimited:
@@ -151,3 +164,27 @@ def parse_value(name: LimitName, text: str) -> float | int | str | Unlimited:
             return parse_count(text)
         case _:
             return parse_bytes(text)
+
+
+def validate(change: LimitChange) -> None:
+    """Raise `InvalidError` for a value that no kernel takes: negative, not finite, out of range, malformed.
+
+    Values that a kernel takes and that would do harm are the business of `review`.
+    """
+    for name, value in change.items():
+        if isinstance(value, str):
+            cpuset_numbers(value)
+        elif isinstance(value, float | int):
+            _validate_number(name, value)
+
+
+def _validate_number(name: LimitName, value: float) -> None:
+    if name is LimitName.CPU_SHARES:
+        _checked_shares(int(value))
+        return
+    most = {LimitName.CPUS: MOST_CPUS, LimitName.PIDS: MOST_PIDS}.get(name, MOST_BYTES)
+    if not 0 <= value <= most or (name is LimitName.CPUS and value == 0):  # NaN compares false
+        raise InvalidError(
+            f"take {value} as a limit of {name.value.replace('_', ' ')}",
+            hint=f"Give a number up to {most}, or unlimited",
+        )

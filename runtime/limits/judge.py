@@ -1,0 +1,89 @@
+"""What came of a change: each limit as asked for against what the kernel holds afterwards.
+
+The kernel rounds bytes down to pages and bandwidth to whole microseconds; v1 clamps and v2 converts CPU weights.
+A value that is still the old one was ignored, whatever the answer was.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Final
+
+from runtime.errors import InvalidError
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits import cpu, cpuset
+from runtime.limits.units import cpuset_numbers, format_value
+from runtime.model import (
+    ContainerRef,
+    FieldOutcome,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    Limits,
+    Missing,
+    Unlimited,
+    Verdict,
+)
+
+PAGE: Final = mmap.PAGESIZE
+CPU_STEP: Final = 0.001  # one microsecond in the shortest period
+Held = float | int | str | Unlimited | Missing
+
+
+def judge(
+    ref: ContainerRef, cgroup: Cgroup, wanted: LimitChange, before: Limits, now: Limits, engine: Limits | None
+) -> LimitOutcome:
+    """One verdict for each limit of a change; `now` is what the kernel holds."""
+    outcomes: list[FieldOutcome] = []
+    for name, value in wanted.items():
+        held = now.get(name)
+        verdict, detail = _judge(cgroup, name, value, before.get(name), held)
+        says: Held = engine.get(name) if engine is not None else value
+        outcomes.append(FieldOutcome(name, value, before.get(name), says, held, verdict, detail))
+    return LimitOutcome(ref, tuple(outcomes))
+
+
+def _judge(
+    cgroup: Cgroup, name: LimitName, value: float | int | str | Unlimited, before: Held, held: Held
+) -> tuple[Verdict, str]:
+    if isinstance(held, Missing):
+        return Verdict.UNREADABLE, str(held)
+    wanted: Held = value
+    if isinstance(value, Unlimited) and name in (LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS):
+        wanted = cpuset.available(cgroup, "cpus" if name is LimitName.CPUSET_CPUS else "mems")
+    verdict = same(name, held, wanted)
+    if verdict is None and name is LimitName.CPU_SHARES and isinstance(value, int):
+        weight = cpu.weight(cgroup)
+        if weight is not None and weight in (cpu.shares_to_weight(value), cpu.shares_to_weight_linear(value)):
+            return Verdict.APPLIED, f"cpu.weight {weight}"
+    if verdict is None:
+        words = (
+            "the kernel still holds the old value" if held == before else f"the kernel holds {format_value(name, held)}"
+        )
+        return (Verdict.IGNORED if held == before else Verdict.FAILED), words
+    return verdict, "the kernel rounded it" if verdict is Verdict.ROUNDED else ""
+
+
+def same(name: LimitName, held: Held, wanted: Held) -> Verdict | None:
+    """APPLIED when the kernel holds the value, ROUNDED when it holds the nearest that it can, None when neither."""
+    if held == wanted:
+        return Verdict.APPLIED
+    if isinstance(held, (Unlimited, Missing)) or isinstance(wanted, (Unlimited, Missing)):
+        return None
+    if isinstance(held, str) or isinstance(wanted, str):
+        return Verdict.APPLIED if _same_list(str(held), str(wanted)) else None
+    if name is LimitName.CPUS:
+        difference = abs(held - wanted)
+        return Verdict.APPLIED if difference < 1e-9 else Verdict.ROUNDED if difference < CPU_STEP else None
+    if name in (LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION):
+        return Verdict.ROUNDED if abs(held - wanted) < PAGE else None
+    if name is LimitName.SWAP:  # on v1 the difference of two rounded numbers
+        return Verdict.ROUNDED if abs(held - wanted) < 2 * PAGE else None
+    return None
+
+
+def _same_list(one: str, other: str) -> bool:
+    try:
+        return cpuset_numbers(one) == cpuset_numbers(other)
+    except InvalidError:
+        return False
