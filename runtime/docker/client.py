@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import json
-import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -130,6 +130,8 @@ class Client:
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_WITHIN),
             ) as response:
                 if response.status >= 400:
+                    if response.status == 400:  # perhaps an older daemon has taken the place: agree anew
+                        self._version = ""
                     raise _refused(title, response.status, await response.text())
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -150,11 +152,13 @@ class Client:
     def _unreachable(self, title: str, error: Exception) -> PytopError:
         path = self.endpoint.socket
         where = str(path) if path is not None else self.endpoint.url
-        if isinstance(error, PermissionError) or (path is not None and path.exists() and not os.access(path, os.W_OK)):
+        number = getattr(error, "errno", None)
+        if number in (errno.EACCES, errno.EPERM):
             return DeniedError(
                 title,
                 detail="the socket may not be opened",
                 path=where,
+                errno=number,
                 hint="Run as root, or join the group docker and log in again",
             )
         if isinstance(error, asyncio.TimeoutError | TimeoutError):

@@ -41,11 +41,6 @@ class Endpoint:
         parts = urlsplit(self.url)
         return f"http://{parts.netloc}"
 
-    @property
-    def local(self) -> bool:
-        """The daemon's pids and cgroups are this host's."""
-        return self.socket is not None
-
 
 def parse(url: str, origin: str, *, configured: bool = True) -> Endpoint:
     """Check a URL. Raises `InvalidError` for what cannot be spoken to."""

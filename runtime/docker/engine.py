@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+import weakref
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -12,7 +16,8 @@ from runtime import limits
 from runtime.docker import streams, translate, update
 from runtime.docker.client import Client
 from runtime.docker.endpoint import Endpoint
-from runtime.errors import InvalidError, NotFoundError, UnavailableError
+from runtime.docker.update import Held
+from runtime.errors import EngineError, InvalidError, NotFoundError, PytopError, UnavailableError, UnsupportedError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import (
@@ -30,15 +35,26 @@ from runtime.model import (
 )
 
 TOGETHER: Final = 16  # inspects under way at once
+FLAGS: Final = (
+    ("MemoryLimit", LimitName.MEMORY),
+    ("SwapLimit", LimitName.SWAP),
+    ("CpuCfsQuota", LimitName.CPUS),
+    ("CPUShares", LimitName.CPU_SHARES),
+    ("CPUSet", LimitName.CPUSET_CPUS),
+    ("CPUSet", LimitName.CPUSET_MEMS),
+    ("PidsLimit", LimitName.PIDS),
+)
 
 
 class DockerEngine:
     """One Docker daemon. Works on through the daemon's death and return."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, *, proc: Path = Path("/proc")) -> None:
         self._endpoint = endpoint
         self._client = Client(endpoint)
         self._hierarchies = cgroupfs.detect()
+        self._proc = proc
+        self._changes: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     @property
     def key(self) -> str:
@@ -58,24 +74,24 @@ class DockerEngine:
         )
 
     async def capabilities(self) -> Capabilities:
-        document = await self._client.json("GET", "/info", "ask Docker what it can do", timeout=10)
-        missing: dict[LimitName, str] = {}
-        if not self._endpoint.local:
-            missing[LimitName.MEMORY_HIGH] = "Docker's API does not know it, and the kernel is another machine's"
-        elif self._hierarchies.v1.get("memory") is not None:
+        return self._capabilities(await self._daemon())
+
+    async def _daemon(self) -> Mapping[str, Any]:
+        document: Mapping[str, Any] = await self._client.json("GET", "/info", "ask Docker what it can do", timeout=10)
+        return document
+
+    def _capabilities(self, daemon: Mapping[str, Any]) -> Capabilities:
+        missing = {
+            name: f"Docker says that its kernel does not offer it ({flag} is false)"
+            for flag, name in FLAGS
+            if daemon.get(flag) is False
+        }
+        if "memory" in self._hierarchies.v1:
             missing[LimitName.MEMORY_HIGH] = "cgroup v1 has no memory.high"
-        flags = (
-            ("MemoryLimit", LimitName.MEMORY),
-            ("SwapLimit", LimitName.SWAP),
-            ("CpuCfsQuota", LimitName.CPUS),
-            ("CPUShares", LimitName.CPU_SHARES),
-            ("CPUSet", LimitName.CPUSET_CPUS),
-            ("CPUSet", LimitName.CPUSET_MEMS),
-            ("PidsLimit", LimitName.PIDS),
-        )
-        for flag, name in flags:
-            if document.get(flag) is False:
-                missing[name] = "Docker says that this kernel does not offer it"
+        elif self._endpoint.socket is None:
+            missing[LimitName.MEMORY_HIGH] = (
+                "Docker's API does not know it, and another machine's kernel is out of reach"
+            )
         return Capabilities(limits=missing)
 
     # what is there
@@ -87,15 +103,16 @@ class DockerEngine:
         async def look(identity: str) -> Container | None:
             async with gate:
                 try:
-                    return await self.get(identity)
+                    return translate.container(await self.inspect(identity))
                 except NotFoundError:  # removed between the list and this look
                     return None
 
         found = await asyncio.gather(*(look(str(row["Id"])) for row in rows))
-        return [container for container in found if container is not None]
+        return await asyncio.to_thread(self._ours, [container for container in found if container is not None])
 
     async def get(self, key: str) -> Container:
-        return translate.container(await self.inspect(key))
+        container = translate.container(await self.inspect(key))
+        return (await asyncio.to_thread(self._ours, [container]))[0]
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         document: Mapping[str, Any] = await self._client.json(
@@ -103,14 +120,18 @@ class DockerEngine:
         )
         return document
 
-    async def events(self) -> AsyncIterator[Event]:
-        filters = json.dumps({"type": ["container"]})
-        async with self._client.stream("GET", "/events", "follow Docker", query={"filters": filters}) as response:
-            async for line in response.content:
-                if line.strip():
-                    event = translate.event(json.loads(line))
-                    if event is not None:
-                        yield event
+    def events(self) -> AsyncIterator[Event]:
+        # Asked for from this moment on, so nothing is lost while the connection is being made.
+        return self._events(time.time_ns())
+
+    async def _events(self, since_ns: int) -> AsyncIterator[Event]:
+        seconds, rest = divmod(since_ns, 1_000_000_000)
+        query = {"filters": json.dumps({"type": ["container"]}), "since": f"{seconds}.{rest:09}"}
+        async with self._client.stream("GET", "/events", "follow Docker", query=query) as response:
+            async for line in streams.split(response.content.iter_any()):
+                event = translate.event(json.loads(line))
+                if event is not None:
+                    yield event
         raise UnavailableError("follow Docker", detail="it ended its stream of events")
 
     async def images(self) -> list[Image]:
@@ -118,9 +139,11 @@ class DockerEngine:
         return [translate.image(row) for row in rows]
 
     async def import_image(self, name: str, rootfs: bytes) -> Image:
-        repository, _, tag = name.partition(":")
+        repository, _, tag = name.rpartition(":")
+        if not repository or "/" in tag:  # no tag, or the colon is that of a registry's port
+            repository, tag = name, "latest"
         title = f"import the image {name}"
-        query = {"fromSrc": "-", "repo": repository, "tag": tag or "latest"}
+        query = {"fromSrc": "-", "repo": repository, "tag": tag}
         await self._client.json_lines("POST", "/images/create", title, query=query, body=rootfs)
         return translate.image(await self._image(name, title))
 
@@ -161,13 +184,15 @@ class DockerEngine:
         await self._post(key, "unpause", f"unpause container {key}")
 
     async def remove(self, key: str, *, force: bool = False) -> None:
-        query = {"force": "1" if force else "0", "v": "1"}
+        query = {"force": "1" if force else "0", "v": "0"}  # volumes are data: they stay
         title = f"remove container {key}"
         await self._client.json("DELETE", f"/containers/{_quoted(key)}", title, query=query, timeout=None)
 
     async def wait(self, key: str) -> int:
         title = f"wait for container {key}"
         answer = await self._client.json("POST", f"/containers/{_quoted(key)}/wait", title, timeout=None)
+        if (answer.get("Error") or {}).get("Message"):
+            raise EngineError(title, detail=str(answer["Error"]["Message"]))
         return int(answer["StatusCode"])
 
     async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
@@ -190,28 +215,68 @@ class DockerEngine:
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
         if not change:
             raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
-        document = await self.inspect(key)
-        host, container = document.get("HostConfig") or {}, translate.container(document)
-        facts = await asyncio.to_thread(limits.host_facts)
+        identity = str((await self.inspect(key))["Id"])
+        async with self._changes.setdefault(identity, asyncio.Lock()):
+            return await self._update(identity, change)
+
+    async def _update(self, identity: str, change: LimitChange) -> LimitOutcome:
+        document, daemon = await asyncio.gather(self.inspect(identity), self._daemon())
+        for name, _ in change.items():
+            reason = self._capabilities(daemon).why_not(name)
+            if reason is not None:
+                raise UnsupportedError(f"set {name.value.replace('_', ' ')}", detail=reason)
+        container = translate.container(document)
         cgroup = await asyncio.to_thread(self._cgroup, container)
-        old = translate.record(host, facts.ncpu)
-        before = await asyncio.to_thread(limits.read, cgroup) if cgroup is not None else old
-        if cgroup is not None:
-            await asyncio.to_thread(limits.check, cgroup, change, before)
-        body, kernel = update.split(change, host, before, facts)
+        held = await asyncio.to_thread(self._held, document.get("HostConfig") or {}, daemon, cgroup)
         if cgroup is None:
-            update.refuse_at_rest(kernel)
+            update.refuse(change, held)
+        else:
+            await asyncio.to_thread(limits.check, cgroup, change, held.before)
+        body, error = update.body(change, held), ""
         if body:
             title = f"change limits of container {container.name}"
-            await self._client.json("POST", f"/containers/{_quoted(key)}/update", title, body=body)
-        engine = translate.record((await self.inspect(key)).get("HostConfig") or {}, facts.ncpu)
+            try:
+                await self._client.json("POST", f"/containers/{identity}/update", title, body=body)
+            except PytopError as refused:
+                if cgroup is None or await asyncio.to_thread(limits.read, cgroup) == held.before:
+                    raise
+                error = str(refused)  # it failed half-way: what has come of it is what counts now
+        record = held.host if error else (await self.inspect(identity)).get("HostConfig") or {}
+        engine = translate.record(record, held.facts.ncpu)
         if cgroup is None:
-            return update.at_rest(container.ref, change, before, engine)
-        return await asyncio.to_thread(update.finish, container.ref, cgroup, change, before, engine)
+            detail = "its processes are not on this machine" if container.state.live else "for the next start"
+            return update.unread(container.ref, change, held, engine, detail)
+        return await asyncio.to_thread(update.finish, container.ref, cgroup, change, held.before, engine, error)
+
+    def _held(self, host: Mapping[str, Any], daemon: Mapping[str, Any], cgroup: Cgroup | None) -> Held:
+        facts = limits.host_facts()
+        ncpu = int(daemon.get("NCPU") or facts.ncpu)
+        if ncpu != facts.ncpu:  # another machine's, or its daemon is kept to some CPUs
+            cpus = f"0-{ncpu - 1}" if ncpu > 1 else "0"
+            facts = replace(facts, ncpu=ncpu, cpus=facts.cpus if cgroup is not None else cpus)
+        before = limits.read(cgroup) if cgroup is not None else translate.record(host, ncpu)
+        return Held(host, before, facts, cgroup_v2=str(daemon.get("CgroupVersion", "1")) == "2")
+
+    # which processes are this machine's
+
+    def _ours(self, containers: Sequence[Container]) -> list[Container]:
+        """Without the pids that mean nothing here: a daemon in a VM or behind a tunnel has its own."""
+        return [
+            replace(found, pid=None) if found.pid is not None and not self._is_here(found) else found
+            for found in containers
+        ]
+
+    def _is_here(self, container: Container) -> bool:
+        """The container's id is in the cgroup path of its process, whatever the cgroup driver and parent are."""
+        try:
+            text = (self._proc / str(container.pid) / "cgroup").read_text(errors="replace")
+        except OSError:
+            return False
+        return container.ref.id in text
 
     def _cgroup(self, container: Container) -> Cgroup | None:
-        """The container's cgroup on this host; None when it does not run or the daemon is elsewhere."""
-        if container.pid is None or not container.state.live or not self._endpoint.local:
+        """The container's cgroup on this machine; None when it has none here."""
+        if container.pid is None or not container.state.live or not self._is_here(container):
             return None
         try:
             return cgroupfs.locate(self._hierarchies, container.pid)

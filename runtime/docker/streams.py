@@ -1,4 +1,9 @@
-"""Docker's log stream: frames of {stream, 0, 0, 0, big-endian length} unless the container has a terminal."""
+"""Docker's streams: log frames, a terminal's raw log, and JSON lines, each taken apart as it comes.
+
+Without a terminal every frame {stream, 0, 0, 0, big-endian length} is one message of the log: a line with its newline,
+or a piece of a longer line, which Docker cuts after 16 KiB; each begins with a timestamp of its own. With a terminal
+the same messages come without frames. Source: Docker Engine API, "Attach to a container", "Stream format".
+"""
 
 from __future__ import annotations
 
@@ -9,42 +14,73 @@ from typing import Final
 from runtime.docker.translate import time_ns
 from runtime.model import LogLine
 
+PIECE: Final = 16 * 1024  # moby daemon/logger/copier.go, defaultBufSize
 _STREAMS: Final = {0: "stdout", 1: "stdout", 2: "stderr"}
 _HEADER: Final = 8
 
 
 async def lines(chunks: AsyncIterator[bytes], *, tty: bool) -> AsyncIterator[LogLine]:
-    """Lines with their timestamps taken off; whatever comes without a newline at the end is `partial`."""
-    pending: dict[str, bytes] = {}
-    async for stream, data in _frames(chunks, tty):
-        text = pending.pop(stream, b"") + data
-        *whole, rest = text.split(b"\n")
-        for line in whole:
-            yield _line(stream, line, partial=False)
-        if rest:
-            pending[stream] = rest
-    for stream, rest in pending.items():
-        yield _line(stream, rest, partial=True)
+    """Log lines without timestamp and newline; a piece whose newline did not come (yet) is `partial`."""
+    messages = _raw(chunks) if tty else _frames(chunks)
+    async for stream, message in messages:
+        yield _line(stream, message, tty=tty)
 
 
-async def _frames(chunks: AsyncIterator[bytes], tty: bool) -> AsyncIterator[tuple[str, bytes]]:
+async def split(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines of any length, without their newlines; empty ones and one that was cut off by the end are dropped."""
     buffer = bytearray()
     async for chunk in chunks:
-        if tty:
-            yield "stdout", chunk
-            continue
+        searched = len(buffer)
         buffer += chunk
-        while len(buffer) >= _HEADER:
-            kind, length = struct.unpack(">B3xI", buffer[:_HEADER])
-            if len(buffer) < _HEADER + length:
+        if buffer.find(b"\n", searched) < 0:
+            continue
+        *whole, rest = bytes(buffer).split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield line
+        buffer = bytearray(rest)
+
+
+async def _frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, bytes]]:
+    buffer = bytearray()
+    async for chunk in chunks:
+        buffer += chunk
+        start = 0
+        while len(buffer) - start >= _HEADER:
+            kind, length = struct.unpack_from(">B3xI", buffer, start)
+            end = start + _HEADER + length
+            if len(buffer) < end:
                 break
-            yield _STREAMS.get(kind, "stdout"), bytes(buffer[_HEADER : _HEADER + length])
-            del buffer[: _HEADER + length]
+            yield _STREAMS.get(kind, "stdout"), bytes(buffer[start + _HEADER : end])
+            start = end
+        del buffer[:start]
 
 
-def _line(stream: str, line: bytes, *, partial: bool) -> LogLine:
-    stamp, blank, rest = line.partition(b" ")
+async def _raw(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, bytes]]:
+    buffer = bytearray()
+    async for chunk in chunks:
+        buffer += chunk
+        while (length := _message_length(buffer)) is not None:
+            yield "stdout", bytes(buffer[:length])
+            del buffer[:length]
+    if buffer:
+        yield "stdout", bytes(buffer)
+
+
+def _message_length(buffer: bytearray) -> int | None:
+    """How far the first message of a terminal's log reaches; None when its end has not come yet."""
+    text = buffer.find(b" ") + 1
+    newline = buffer.find(b"\n", 0, text + PIECE)
+    if newline >= 0:
+        return newline + 1
+    return text + PIECE if text and len(buffer) >= text + PIECE else None
+
+
+def _line(stream: str, message: bytes, *, tty: bool) -> LogLine:
+    text = message.removesuffix(b"\n")
+    partial = len(text) == len(message)
+    if tty:
+        text = text.removesuffix(b"\r")  # the terminal's own: it ends lines with both
+    stamp, blank, rest = text.partition(b" ")
     moment = time_ns(stamp.decode("ascii", "replace")) if blank else None
-    if moment is None:
-        return LogLine(stream, 0, line.removesuffix(b"\r"), partial)
-    return LogLine(stream, moment, rest.removesuffix(b"\r"), partial)
+    return LogLine(stream, 0, text, partial) if moment is None else LogLine(stream, moment, rest, partial)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runtime.errors import InvalidError, UnsupportedError
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -25,6 +26,8 @@ from runtime.model import (
 )
 
 KEY: Final = "docker"
+EVERYTHING: Final = 2**63 - 4096
+"""The kernel's largest size in whole pages (PAGE_COUNTER_MAX), which it reads back as unlimited."""
 _COMPOSE: Final = "com.docker.compose.project"
 _STATES: Final = {
     "created": State.CREATED,
@@ -113,13 +116,15 @@ def event(document: Mapping[str, Any]) -> Event | None:
     """One line of the event stream, by Action and Actor (what v1.52 has left); None for what is not a container's."""
     if document.get("Type") != "container":
         return None
-    action = str(document.get("Action", "")).split(":")[0]
+    action, _, health = str(document.get("Action", "")).partition(": ")
     actor = document.get("Actor") or {}
     kind = _EVENTS.get(action)
     if kind is None or not actor.get("ID"):
         return None
     moment = int(document.get("timeNano") or 0) or int(document.get("time") or 0) * 1_000_000_000
     attributes = {str(name): str(value) for name, value in (actor.get("Attributes") or {}).items()}
+    if kind is EventKind.HEALTH:
+        attributes["health"] = health
     return Event(kind, ContainerRef(KEY, str(actor["ID"])), moment, attributes)
 
 
@@ -139,9 +144,13 @@ def record(host: Mapping[str, Any], ncpu: int) -> Limits:
     """Docker's own record of limits (HostConfig). Zero means "not set", which for most is unlimited."""
     period = int(host.get("CpuPeriod") or 0) or 100_000
     quota, nano = int(host.get("CpuQuota") or 0), int(host.get("NanoCpus") or 0)
-    cpus: float | Unlimited = nano / 1e9 if nano else quota / period if quota > 0 else UNLIMITED
-    memory, both = int(host.get("Memory") or 0), int(host.get("MemorySwap") or 0)
-    reservation, pids = int(host.get("MemoryReservation") or 0), int(host.get("PidsLimit") or 0)
+    cpus: float | Unlimited = UNLIMITED
+    if quota:  # also beside NanoCpus it is the one that counts at the next start
+        cpus = quota / period if quota > 0 else UNLIMITED
+    elif nano:
+        cpus = nano / 1e9
+    memory, both = _size(host, "Memory"), _size(host, "MemorySwap")
+    pids = int(host.get("PidsLimit") or 0)
     everything = f"0-{ncpu - 1}" if ncpu > 1 else "0"
     return Limits(
         cpus=cpus,
@@ -149,12 +158,17 @@ def record(host: Mapping[str, Any], ncpu: int) -> Limits:
         cpu_shares=int(host.get("CpuShares") or 0) or 1024,
         cpuset_cpus=str(host.get("CpusetCpus") or everything),
         cpuset_mems=str(host.get("CpusetMems") or "") or Missing.UNSUPPORTED,
-        memory=memory or UNLIMITED,
+        memory=memory,
         memory_high=Missing.UNSUPPORTED,
-        memory_reservation=reservation or UNLIMITED,
-        swap=max(0, both - memory) if both > 0 and memory else UNLIMITED,
+        memory_reservation=_size(host, "MemoryReservation"),
+        swap=max(0, both - memory) if isinstance(both, int) and isinstance(memory, int) else UNLIMITED,
         pids=pids if pids > 0 else UNLIMITED,
     )
+
+
+def _size(host: Mapping[str, Any], name: str) -> int | Unlimited:
+    value = int(host.get(name) or 0)
+    return value if 0 < value < EVERYTHING else UNLIMITED
 
 
 def host_config(spec: ContainerSpec) -> dict[str, Any]:
@@ -182,7 +196,13 @@ def _policy(text: str) -> dict[str, Any]:
 
 
 def initial_limits(change: LimitChange) -> dict[str, Any]:
-    """Limits at creation, where leaving a field out means unlimited."""
+    """Limits at creation, where leaving a field out means unlimited. Raises for what Docker would drop in silence."""
+    if isinstance(change.memory_high, int):
+        raise UnsupportedError(
+            "create it with memory high", detail="Docker's API does not know it", hint="Set it later"
+        )
+    if isinstance(change.swap, int) and not isinstance(change.memory, int):
+        raise InvalidError("limit swap alone", detail="Docker counts swap on top of memory", hint="Set memory as well")
     found: dict[str, Any] = {}
     if isinstance(change.cpus, int | float):
         found["NanoCpus"] = round(change.cpus * 1e9)

@@ -1,26 +1,33 @@
 """A change of limits through Docker's API where it can express it, through the kernel where it cannot.
 
-What the API does with an update: zeros and unknown fields are ignored with status 200; NanoCpus and CpuQuota exclude
-each other, so a container keeps the form that it has; memory, reservation and a NanoCpus limit cannot be lifted; Memory
-needs MemorySwap beside it; memory.high is unknown. What it cannot do is written to the kernel, and the outcome says so.
-In any case the kernel is the judge.
+What the API does with an update, measured on 20.10:
+
+- Zeros and unknown fields are ignored with status 200, and memory.high is unknown to it.
+- NanoCpus and CpuQuota exclude each other, so a container keeps the form that it has. CpuQuota -1 lifts a quota, but
+  beside NanoCpus it stays in the record and wins over every later NanoCpus at the next start: never send it there.
+- Memory needs MemorySwap beside it. -1 is refused for Memory, and MemorySwap -1 is recorded but not written. The
+  largest size that the kernel knows is taken, written, and read back by the kernel as "unlimited".
+- A MemoryReservation above Memory is recorded, and then the container cannot be started any more.
+
+What the API cannot do is written to the kernel, with the nearest harmless value in Docker's record, and the outcome
+says so. In any case the kernel is the judge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runtime import limits
-from runtime.errors import InvalidError, UnsupportedError
+from runtime.docker.translate import EVERYTHING
+from runtime.errors import InvalidError, PytopError, RefusedError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import HostFacts
+from runtime.limits import HostFacts, Severity
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
     LimitChange,
-    LimitName,
     LimitOutcome,
     Limits,
     Missing,
@@ -29,120 +36,153 @@ from runtime.model import (
 )
 
 HELD: Final = (Verdict.APPLIED, Verdict.ROUNDED)
-BESIDE: Final = "written to the kernel; Docker's API cannot do it, so its own record and a restart have the old value"
+DEFAULT_PERIOD: Final = 100_000
 
 
-def split(
-    change: LimitChange, host: Mapping[str, Any], before: Limits, facts: HostFacts
-) -> tuple[dict[str, Any], frozenset[LimitName]]:
-    """(the body for /update, the limits that only the kernel can be asked for)."""
-    body: dict[str, Any] = {}
-    kernel: set[LimitName] = set()
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is there before a change.
+
+    Attributes:
+        host: Docker's record (HostConfig).
+        before: the kernel's limits, or Docker's where the kernel cannot be asked.
+        facts: the daemon's machine.
+        cgroup_v2: its memory controller is cgroup v2's.
+    """
+
+    host: Mapping[str, Any]
+    before: Limits
+    facts: HostFacts
+    cgroup_v2: bool
+
+    def number(self, name: str) -> int:
+        return int(self.host.get(name) or 0)
+
+
+def body(change: LimitChange, held: Held) -> dict[str, Any]:
+    """The document for /update; empty when the API has nothing to do with this change.
+
+    Raises `InvalidError` for what contradicts itself, `RefusedError` for what Docker would take and choke on later.
+    """
+    found: dict[str, Any] = {}
     if change.cpus is not None:
-        _cpus(change.cpus, host, body, kernel)
+        found.update(_cpus(change.cpus, held))
     if change.cpu_shares is not None:
-        body["CpuShares"] = change.cpu_shares
-    if change.cpuset_cpus is not None:
-        body["CpusetCpus"] = facts.cpus if isinstance(change.cpuset_cpus, Unlimited) else change.cpuset_cpus
-    if change.cpuset_mems is not None:
-        body["CpusetMems"] = facts.mems if isinstance(change.cpuset_mems, Unlimited) else change.cpuset_mems
+        found["CpuShares"] = change.cpu_shares
+    for field, value, everything in (
+        ("CpusetCpus", change.cpuset_cpus, held.facts.cpus),
+        ("CpusetMems", change.cpuset_mems, held.facts.mems),
+    ):
+        if value is not None:
+            found[field] = everything if isinstance(value, Unlimited) else value
     if change.pids is not None:
-        body["PidsLimit"] = -1 if isinstance(change.pids, Unlimited) else change.pids
+        found["PidsLimit"] = -1 if isinstance(change.pids, Unlimited) else change.pids
     if change.memory is not None or change.swap is not None:
-        _memory(change, before, body, kernel)
-    if isinstance(change.memory_reservation, int):
-        body["MemoryReservation"] = change.memory_reservation
-    elif change.memory_reservation is not None:
-        kernel.add(LimitName.MEMORY_RESERVATION)
-    if change.memory_high is not None:
-        kernel.add(LimitName.MEMORY_HIGH)
-    return body, frozenset(kernel)
+        found.update(_memory(change, held))
+    found.update(_reservation(change, held, int(found.get("Memory", 0))))
+    return found
 
 
-def _cpus(cpus: float | Unlimited, host: Mapping[str, Any], body: dict[str, Any], kernel: set[LimitName]) -> None:
-    nano, quota = int(host.get("NanoCpus") or 0), int(host.get("CpuQuota") or 0)
+def _cpus(cpus: float | Unlimited, held: Held) -> dict[str, Any]:
+    nano, quota, period = held.number("NanoCpus"), held.number("CpuQuota"), held.number("CpuPeriod") or DEFAULT_PERIOD
     if isinstance(cpus, Unlimited):
-        if nano:
-            kernel.add(LimitName.CPUS)
-        else:
-            body["CpuQuota"] = -1
-    elif quota > 0 and not nano:
-        period = int(host.get("CpuPeriod") or 0) or 100_000
-        body.update(CpuQuota=max(1000, round(cpus * period)), CpuPeriod=period)
-    elif quota < 0 and not nano:
-        body.update(CpuQuota=max(1000, round(cpus * 100_000)), CpuPeriod=100_000)
-    else:
-        body["NanoCpus"] = round(cpus * 1e9)
+        return {"NanoCpus": held.facts.ncpu * 1_000_000_000} if nano else {"CpuQuota": -1}
+    if quota and not nano:
+        return {"CpuQuota": max(1000, round(cpus * period)), "CpuPeriod": period}
+    return {"NanoCpus": round(cpus * 1e9)}
 
 
-def _memory(change: LimitChange, before: Limits, body: dict[str, Any], kernel: set[LimitName]) -> None:
-    memory = change.memory if change.memory is not None else before.memory
-    swap = change.swap if change.swap is not None else before.swap
-    if not isinstance(memory, int):
-        if isinstance(swap, int) and change.swap is not None:
-            raise InvalidError(
-                "limit swap alone", detail="without a memory limit the kernel bounds no swap", hint="Set memory as well"
-            )
-        kernel.update(name for name in (LimitName.MEMORY, LimitName.SWAP) if getattr(change, name.value) is not None)
-        return
-    body["Memory"] = memory
-    if not isinstance(swap, Missing):
-        body["MemorySwap"] = memory + swap if isinstance(swap, int) else -1
+def _memory(change: LimitChange, held: Held) -> dict[str, Any]:
+    memory = change.memory if change.memory is not None else held.before.memory
+    swap = change.swap if change.swap is not None else held.before.swap
+    if isinstance(memory, int):
+        if isinstance(swap, Missing):
+            return {"Memory": memory}
+        return {"Memory": memory, "MemorySwap": memory + swap if isinstance(swap, int) else -1}
+    if isinstance(change.swap, int) and not held.cgroup_v2:
+        raise InvalidError(
+            "limit swap alone", detail="without a memory limit the kernel bounds no swap", hint="Set memory as well"
+        )
+    if change.memory is None:
+        return {}
+    return {"Memory": EVERYTHING, "MemorySwap": -1 if held.cgroup_v2 else EVERYTHING}
 
 
-def only(change: LimitChange, names: frozenset[LimitName] | set[LimitName]) -> LimitChange:
-    """The part of a change that is about `names`."""
-    kept: dict[str, Any] = {name.value: value for name, value in change.items() if name in names}
-    return LimitChange(**kept)
+def _reservation(change: LimitChange, held: Held, memory: int) -> dict[str, Any]:
+    """The reservation, never above the memory limit that Docker will have on record."""
+    bound = memory or held.number("Memory") or EVERYTHING
+    recorded = held.number("MemoryReservation")
+    if isinstance(change.memory_reservation, int):
+        return {"MemoryReservation": change.memory_reservation}
+    if change.memory_reservation is not None:
+        return {"MemoryReservation": bound}
+    if recorded <= bound:
+        return {}
+    if recorded >= EVERYTHING:
+        return {"MemoryReservation": bound}
+    raise RefusedError(
+        "set memory",
+        detail=f"the memory reservation is {recorded} bytes, and Docker does not start a container with less memory",
+        hint="Lower the reservation in the same change. Nothing was changed",
+    )
 
 
-def refuse_at_rest(kernel: frozenset[LimitName]) -> None:
-    """Raise for what only the kernel could be asked for, when there is no live cgroup to ask."""
-    if kernel:
+def refuse(change: LimitChange, held: Held) -> None:
+    """The checks that need no live cgroup: harm by the record and the machine's facts. Raises `RefusedError`."""
+    found = limits.review(change, held.before, held.facts, None)
+    refusals = [finding for finding in found if finding.severity is Severity.REFUSE]
+    if refusals:
+        raise RefusedError(
+            f"set {', '.join(finding.name.value.replace('_', ' ') for finding in refusals)}",
+            detail="; ".join(finding.text for finding in refusals),
+            hint="Nothing was changed",
+        )
+    if change.memory_high is not None:
         raise UnsupportedError(
-            f"set {', '.join(sorted(name.value.replace('_', ' ') for name in kernel))}",
-            detail="Docker's API cannot do this, and the container does not run, so the kernel cannot be asked",
-            hint="Start it first, or create it anew",
+            "set memory high",
+            detail="Docker's API does not know it, and the container has no cgroup on this machine now",
+            hint="It can be set on a running container of this machine",
         )
 
 
 def finish(
-    ref: ContainerRef,
-    cgroup: Cgroup,
-    change: LimitChange,
-    before: Limits,
-    engine: Limits,
+    ref: ContainerRef, cgroup: Cgroup, change: LimitChange, before: Limits, engine: Limits, error: str
 ) -> LimitOutcome:
-    """After the daemon's part: write to the kernel what it does not hold yet, and judge. Blocking."""
+    """After the daemon's part: write to the kernel what it does not hold yet, and judge. Blocking.
+
+    `error` is what the daemon answered, "" when it took the change; then nothing more is written.
+    """
     first = limits.verify(ref, cgroup, change, before, engine)
-    missing = {
-        field.name for field in first.fields if field.verdict not in HELD and field.verdict is not Verdict.UNREADABLE
-    }
-    if not missing:
-        return first
-    second = limits.change(ref, cgroup, only(change, missing))
-    by_name: dict[LimitName, FieldOutcome] = {field.name: field for field in second.fields}
+    lacking = {field.name for field in first.fields if field.verdict not in (*HELD, Verdict.UNREADABLE)}
+    if error or not lacking:
+        return replace(first, error=error)
+    wanted: dict[str, Any] = {name.value: value for name, value in change.items() if name in lacking}
+    try:
+        second = limits.change(ref, cgroup, LimitChange(**wanted))
+    except PytopError as refused:
+        return replace(first, error=str(refused))
+    own = {field.name: field for field in second.fields}
     last = limits.verify(ref, cgroup, change, before, engine)
-    fields: list[FieldOutcome] = []
-    for field in last.fields:
-        if field.name in missing and field.verdict in HELD:
-            fields.append(replace(field, detail=BESIDE))
-        elif field.name in missing:
-            own = by_name[field.name]
-            fields.append(replace(field, verdict=own.verdict, detail=own.detail))
-        else:
-            fields.append(field)
-    return replace(last, fields=tuple(fields), error=second.error)
+    return replace(last, fields=tuple(_beside(field, own.get(field.name)) for field in last.fields), error=second.error)
 
 
-def at_rest(ref: ContainerRef, change: LimitChange, before: Limits, engine: Limits) -> LimitOutcome:
-    """The outcome for a container that does not run: Docker's record is all there is."""
+def _beside(field: FieldOutcome, own: FieldOutcome | None) -> FieldOutcome:
+    """A field's outcome; `own` is that of our own write, if one was needed."""
+    if own is None:
+        return field
+    if field.verdict not in HELD:
+        return replace(field, verdict=own.verdict, detail=own.detail)
+    if field.engine == field.requested:
+        return replace(field, detail="Docker recorded it and did not write it, so it was written to the kernel")
+    return replace(field, detail=f"written to the kernel: Docker cannot record it and keeps {field.engine}")
+
+
+def unread(ref: ContainerRef, change: LimitChange, held: Held, engine: Limits, detail: str) -> LimitOutcome:
+    """The outcome where no kernel can be asked: Docker's record is all there is."""
     return LimitOutcome(
         ref,
         tuple(
-            FieldOutcome(
-                name, value, before.get(name), engine.get(name), Missing.GONE, Verdict.UNREADABLE, "for the next start"
-            )
+            FieldOutcome(name, value, held.before.get(name), engine.get(name), Missing.GONE, Verdict.UNREADABLE, detail)
             for name, value in change.items()
         ),
     )
