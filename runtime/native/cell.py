@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,18 @@ def find(hierarchies: Hierarchies, path: str) -> Cgroup:
 def directories(cgroup: Cgroup) -> set[Path]:
     """Each once; controllers may be mounted together."""
     return {*cgroup.v1.values(), *({cgroup.unified} if cgroup.unified else set())}
+
+
+def birthplace(hierarchies: Hierarchies, path: str) -> int | None:
+    """The v2 cgroup, open to be born in; made in full on a pure v2 host, and alone beside v1. None without v2."""
+    unified = hierarchies.unified
+    if unified is None:
+        return None
+    if hierarchies.mode is Mode.V2:
+        cgroups.create(hierarchies, path)
+    else:
+        (unified.path / path).mkdir(parents=True, exist_ok=True)
+    return os.open(unified.path / path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def tasks(cgroup: Cgroup) -> tuple[Path, ...]:

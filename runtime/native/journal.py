@@ -27,7 +27,7 @@ _CHUNK = 64 * 1024
 def make_pipes(live: Path) -> None:
     """The FIFOs of a container in its run directory."""
     for stream in STREAMS:
-        with suppress(FileExistsError):
+        if not (live / stream).exists():
             os.mkfifo(live / stream, 0o600)
 
 

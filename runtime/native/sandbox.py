@@ -1,9 +1,9 @@
 """The first process of a container: it builds the sandbox, starts the program, forwards signals, records the end.
 
 It is a clone of the shim, born in the new namespaces and in the container's v2 cgroup. Messages to the shim are JSON on
-one socket. The shim's "go" comes when limits, network and record are in place; its end of file means that the shim is
-dead, and then there is nothing to start. Init answers once: {"ready"} when the program has been exec'ed, {"exec"} with
-the number of an exec that failed, or {"error"}.
+one socket. The shim's "enter" comes when the v1 cgroups are there, its "go" when limits, network and record are in
+place; its end of file means that the shim is dead, and then there is nothing to start. Init answers once: {"ready"}
+when the program has been exec'ed, {"exec"} with the number of an exec that failed, or {"error"}.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from runtime.native import accounts, rootfs, wire
 from runtime.native.journal import STREAMS
 from runtime.native.record import Record
 
-NAMESPACES = (
-    syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
-)
+NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
+"""What init is born in. It enters its network namespace, which was ready before, and its cgroup namespace by itself."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+ENTER, GO = b"enter", b"go"
+_WORD = 16
 _LINGER_STEP = 0.002
 _MESSAGE = 65536
 _SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 0x1, 0x40
@@ -62,11 +63,11 @@ class _Ends:
     lock: int
 
 
-def main(plan: Plan, channel: socket.socket) -> NoReturn:
+def main(plan: Plan, net: int, channel: socket.socket) -> NoReturn:
     """Run as pid 1 of the container."""
     code = 1
     try:
-        code = _main(plan, channel)
+        code = _main(plan, net, channel)
     except PytopError as error:
         _tell(channel, error=wire.describe(error))
     except OSError as error:
@@ -76,14 +77,18 @@ def main(plan: Plan, channel: socket.socket) -> NoReturn:
     os._exit(code & 0xFF)
 
 
-def _main(plan: Plan, channel: socket.socket) -> int:
+def _main(plan: Plan, net: int, channel: socket.socket) -> int:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_name("pytop-init")
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    os.umask(0o022)
+    syscalls.setns(net, syscalls.CLONE_NEWNET)
     _close_others(channel.fileno())
     ends = _open_ends(plan)
     os.setsid()
     root = rootfs.mount_root(plan.layout)
+    if channel.recv(_WORD) != ENTER:
+        return 1
     for path in plan.tasks:
         _enter_cgroup(path)
     syscalls.unshare(syscalls.CLONE_NEWCGROUP)
@@ -102,7 +107,7 @@ def _main(plan: Plan, channel: socket.socket) -> int:
     _change_directory(spec.workdir or "/")
     _become(user)
     plan.confine()
-    if channel.recv(16) != b"go":
+    if channel.recv(_WORD) != GO:
         return 1
     try:
         child = _spawn(plan, user, ends)
@@ -174,7 +179,6 @@ def _spawn(plan: Plan, user: accounts.User, ends: _Ends) -> int:
     spec = plan.record.spec
     env = {"PATH": PATH, "HOSTNAME": spec.hostname or plan.record.id[:12], "HOME": user.home, **spec.env}
     os.environ["PATH"] = env["PATH"]  # where posix_spawnp looks
-    os.umask(0o022)
     null = rootfs.open_inside("/dev/null", os.O_RDONLY)
     syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
     try:

@@ -32,6 +32,7 @@ from runtime.native.wire import ProgramError, answer, rebuild
 
 WAKE = signal.SIGUSR1
 """Tells a shim that waits before a restart to look at its record."""
+_MESSAGE = 65536
 _KILLED = 128 + signal.SIGKILL
 _FIRST_PAUSE, _LONGEST_PAUSE, _STEADY = 0.1, 60.0, 10.0
 
@@ -44,14 +45,33 @@ class Warm:
     confine: Callable[[], None]
 
 
-def main(config: NativeConfig, request: dict[str, Any], reply: socket.socket, warm: Warm) -> NoReturn:
+@dataclass(slots=True)
+class Start:
+    """What a spare shim holds ready: an empty network namespace, and the zygote, to be told when its work is done."""
+
+    warm: Warm
+    net: int | None
+    zygote: socket.socket
+
+
+def fresh_network_namespace() -> int:
+    """A network namespace that nobody is in yet; making one takes as long as everything else in a clone."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    syscalls.unshare(syscalls.CLONE_NEWNET)
+    fresh = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    syscalls.setns(home, syscalls.CLONE_NEWNET)
+    os.close(home)
+    return fresh
+
+
+def main(config: NativeConfig, request: dict[str, Any], reply: socket.socket, start: Start) -> NoReturn:
     """Serve one request of the zygote: {"op": "start" or "attach", "id": ...}; answers with {} or {"error": ...}."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, {WAKE})
     syscalls.set_name("pytop-shim")
     try:
-        shim = Shim(config, str(request["id"]), warm)
+        shim = Shim(config, str(request["id"]), start)
         if request["op"] == "start":
             shim.start(reply)
         else:
@@ -65,10 +85,11 @@ def main(config: NativeConfig, request: dict[str, Any], reply: socket.socket, wa
 class Shim:
     """The life of one container, seen from its shim."""
 
-    def __init__(self, config: NativeConfig, container_id: str, warm: Warm) -> None:
-        self.config, self.id, self._confine = config, container_id, warm.confine
+    def __init__(self, config: NativeConfig, container_id: str, start: Start) -> None:
+        self.config, self.id, self._confine = config, container_id, start.warm.confine
         self.store = Store(config)
-        self.hierarchies = warm.hierarchies
+        self.hierarchies = start.warm.hierarchies
+        self._start = start
         lock = self.store.shim_lock(container_id)
         assert lock is not None
         os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
@@ -89,6 +110,7 @@ class Shim:
             self._undo(error)
             raise
         answer(reply, None)
+        self._start.zygote.close()
         self._live(record)
 
     def attach(self, reply: socket.socket) -> None:
@@ -103,37 +125,40 @@ class Shim:
     # -- starting
 
     def _launch(self, record: Record) -> Record:
-        config = self.config
-        cgroup = cgroups.create(self.hierarchies, config.cgroup_of(self.id))
+        path = self.config.cgroup_of(self.id)
+        born_in = cell.birthplace(self.hierarchies, path)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        plan = self._plan(record, cgroup)
-        born_in = None
-        if cgroup.unified is not None:
-            born_in = os.open(cgroup.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        plan = self._plan(record, cell.find(self.hierarchies, path))
+        net = self._start.net if self._start.net is not None else fresh_network_namespace()
+        self._start.net = None
         pid = syscalls.clone(sandbox.NAMESPACES, born_in)
         if pid == 0:
             ours.close()
-            sandbox.main(plan, theirs)
+            sandbox.main(plan, net, theirs)
         theirs.close()
         if born_in is not None:
             os.close(born_in)
         self._child = True
         with ours:
             try:
-                record = self._running(record, pid, self._equip(record, cgroup, pid))
-                with suppress(BrokenPipeError):  # init has failed already, and says so
-                    ours.send(b"go")
+                cgroup = cgroups.create(self.hierarchies, path)
+                self._send(ours, sandbox.ENTER)
+                record = self._running(record, pid, self._equip(record, cgroup, net))
+                self._send(ours, sandbox.GO)
             except PytopError:
                 self._raise_what_init_says(ours)  # when it has failed, that is why we have
                 raise
+            finally:
+                os.close(net)
             self._await_exec(ours, record)
         return record
 
+    def _send(self, channel: socket.socket, word: bytes) -> None:
+        with suppress(BrokenPipeError):  # init has failed already, and says so
+            channel.send(word)
+
     def _plan(self, record: Record, cgroup: cgroupfs.Cgroup) -> sandbox.Plan:
         data = self.config.data(self.id)
-        for name in ("upper", "work", "root"):
-            (data / name).mkdir(exist_ok=True)
-            (data / name).chmod(0o755)  # the zygote's umask is 077, and upper is the container's /
         image = host.prepare(self.config.state, record)
         return sandbox.Plan(
             record=record,
@@ -151,10 +176,10 @@ class Shim:
             confine=self._confine,
         )
 
-    def _equip(self, record: Record, cgroup: cgroupfs.Cgroup, pid: int) -> str:
+    def _equip(self, record: Record, cgroup: cgroupfs.Cgroup, net: int) -> str:
         cell.apply(record, cgroup)
         if record.spec.network == "bridge":
-            return network.attach(self.config.bridge, self.config.subnet, self.id, pid).address
+            return network.attach(self.config.bridge, self.config.subnet, self.id, 0, netns_fd=net).address
         return ""
 
     def _running(self, record: Record, pid: int, address: str) -> Record:
@@ -182,7 +207,7 @@ class Shim:
 
     def _await_exec(self, channel: socket.socket, record: Record) -> None:
         """Wait until the program has been exec'ed; raises what went wrong."""
-        data = channel.recv(65536)
+        data = _receive(channel)
         if not data:
             raise KernelError("start the container", detail="its init died before the program ran")
         message = json.loads(data)
@@ -194,7 +219,7 @@ class Shim:
     def _raise_what_init_says(self, channel: socket.socket) -> None:
         with suppress(BlockingIOError):
             channel.setblocking(False)
-            data = channel.recv(65536)
+            data = _receive(channel)
             if data:
                 raise rebuild(json.loads(data)["error"])
 
@@ -296,6 +321,14 @@ class Shim:
         except PytopError as error:
             self._undo(error)
             return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
+
+
+def _receive(channel: socket.socket) -> bytes:
+    """The next message. An init that ended with a word of ours unread resets the socket, once; its own are still there."""
+    try:
+        return channel.recv(_MESSAGE)
+    except ConnectionResetError:
+        return channel.recv(_MESSAGE)
 
 
 def open_init(record: Record) -> int | None:

@@ -21,8 +21,11 @@ from pathlib import Path
 
 from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, NotFoundError, PytopError
 from runtime.native.config import NativeConfig
+from runtime.native.journal import make_pipes
 from runtime.native.record import Record, dumps, loads
 
+LAYER = ("upper", "work", "root")
+"""What a container's overlay needs beside its image; `root` is where it is mounted, in its own namespace."""
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -158,8 +161,14 @@ class Store:
                     f"The name {record.spec.name!r} is taken by container {taken[record.spec.name][:12]}",
                     hint="remove or rename that one, or choose another name",
                 )
-            self.config.data(record.id).mkdir(mode=0o700, parents=True)
-            self.config.live(record.id).mkdir(mode=0o700, parents=True, exist_ok=True)
+            data = self.config.data(record.id)
+            data.mkdir(mode=0o700, parents=True)
+            for name in LAYER:
+                (data / name).mkdir(mode=0o755)
+                (data / name).chmod(0o755)
+            live = self.config.live(record.id)
+            live.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_pipes(live)
             self.config.log(record.id).touch(mode=0o600)
             write_file(self.config.record(record.id), dumps(record), durable=True)
         return record

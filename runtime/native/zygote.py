@@ -1,9 +1,9 @@
 """The zygote: a warm, single-threaded process from which shims are forked.
 
-The app is never forked: it has threads. A cold interpreter takes 40 ms, a fork of this one takes half a millisecond. It
-serves one instance, on a unix socket, for as long as there is something to do and `NativeConfig.idle` seconds more. Its
-death harms nobody: shims do not need it, and the next request starts another one. What goes wrong in it or in a shim
-in a way that nobody thought of is in zygote.log in the run directory.
+The app is never forked: it has threads. A cold interpreter takes 40 ms, a fork of this one two, and none when the next
+shim is forked before it is needed. It serves one instance, on a unix socket, for as long as there is something to do
+and `NativeConfig.idle` seconds more. Its death harms nobody: shims do not need it, and the next request starts another
+one. What goes wrong in it or in a shim in a way that nobody thought of is in zygote.log in the run directory.
 """
 
 from __future__ import annotations
@@ -15,14 +15,22 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
 from runtime.kernel import cgroupfs, syscalls
 from runtime.native.config import NativeConfig
 from runtime.native.store import lock
 
+if TYPE_CHECKING:
+    from runtime.native import shim
+
 _REQUEST = 65536
+_PATIENCE = 0.1
+_HEAD_START = 0.02
+_TAKEN, _NETWORK, _QUIT = b"taken", b"network", b"quit"
 
 
 def main(arguments: list[str]) -> None:
@@ -37,10 +45,11 @@ def main(arguments: list[str]) -> None:
 
 
 def serve(listener: socket.socket, config: NativeConfig) -> None:
-    """Fork a shim per request, until nobody has asked for anything for a while."""
+    """Keep one spare shim ready, which accepts the next request, until nobody has asked for anything for a while."""
     from runtime.native import shim
 
     listener.set_inheritable(False)
+    listener.setblocking(False)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
@@ -48,23 +57,78 @@ def serve(listener: socket.socket, config: NativeConfig) -> None:
     syscalls.set_name("pytop-zygote")
     warm = shim.Warm(cgroupfs.detect(), _prepare())
     gc.disable()  # a collection would touch, and so copy, every page that forks share
+    while True:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            spare = os.fork() == 0
+        except BlockingIOError:  # no room for another process now
+            time.sleep(_PATIENCE)
+            continue
+        if spare:
+            ours.close()
+            _wait_for_request(listener, theirs, config, warm)
+        theirs.close()
+        if not _outlive(ours, config):
+            return
+        ours.close()
+
+
+def _outlive(spare: socket.socket, config: NativeConfig) -> bool:
+    """Wait until the spare shim has a request or has died; False when there is nothing left to do.
+
+    Then leave it the machine until it has done its work, but not for long: others may be waiting for the next spare.
+    """
+    spare.settimeout(config.idle)
+    while True:
+        try:
+            word = spare.recv(16)
+        except TimeoutError:
+            if _retire(config):
+                return False
+            continue
+        except ConnectionResetError:
+            return True
+        if word == _QUIT:
+            return False
+        if word == _NETWORK and "pyroute2" not in sys.modules:
+            import pyroute2  # noqa: F401  (160 ms, from now on here once instead of in every shim)
+        spare.settimeout(_HEAD_START)
+        with suppress(OSError):
+            spare.recv(16)
+        return True
+
+
+def _wait_for_request(
+    listener: socket.socket, zygote: socket.socket, config: NativeConfig, warm: shim.Warm
+) -> NoReturn:
+    """Be the spare shim: wait, tell the zygote to make another one, and serve. Without a zygote there is no waiting."""
+    from runtime.native import shim
+
+    syscalls.set_name("pytop-spare")
+    net = shim.fresh_network_namespace()
     poll = select.poll()
     poll.register(listener, select.POLLIN)
-    while poll.poll(config.idle * 1000) or not _retire(config):
+    poll.register(zygote, select.POLLIN)
+    while True:
+        events = poll.poll()
         try:
             connection, _ = listener.accept()
-            request = json.loads(connection.recv(_REQUEST))
-        except (OSError, ValueError):
+        except BlockingIOError:
+            if any(fd == zygote.fileno() for fd, _ in events):
+                os._exit(0)
+            continue
+        connection.setblocking(True)
+        request = json.loads(connection.recv(_REQUEST) or b"{}")
+        operation = request.get("op")
+        if operation is None:
+            connection.close()
             continue  # whoever asked is gone
-        if request["op"] == "quit":
-            os._exit(0)  # its end of file tells the caller
-        if request["network"]:
-            import pyroute2  # noqa: F401  (160 ms, here once instead of in every shim)
-        with suppress(BlockingIOError):  # out of processes: the caller sees the end of file and says so
-            if os.fork() == 0:
-                listener.close()
-                shim.main(config, request, connection, warm)
-        connection.close()
+        with suppress(OSError):
+            zygote.send(_QUIT if operation == "quit" else _NETWORK if request.get("network") else _TAKEN)
+        if operation == "quit":
+            os._exit(0)
+        listener.close()
+        shim.main(config, request, connection, shim.Start(warm, net, zygote))
 
 
 def _prepare() -> Callable[[], None]:

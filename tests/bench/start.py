@@ -1,0 +1,184 @@
+"""Start to exec: from the request until the program has been exec'ed, warm, medians of alternating turns.
+
+The yardstick is fork and exec of the same static program, seen the same way (a close-on-exec pipe that closes), from a
+process of one thread with the zygote's modules loaded: the same start without a container. `runc run` gets a bundle
+with the same program and Docker's default isolation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from runtime.model import ContainerSpec, Verb
+from runtime.native import NativeConfig, NativeEngine
+from runtime.native.rootfs import MASKED, READ_ONLY
+from tests.bench.figure import Figure, Unavailable
+
+TURNS = 25
+ROOT = Path(__file__).resolve().parents[2]
+_YARDSTICK = """
+import os, sys, time
+sys.path.insert(0, sys.argv[2])
+import runtime.native.shim, runtime.native.zygote
+for line in sys.stdin:
+    r, w = os.pipe()
+    begun = time.perf_counter()
+    if os.fork() == 0:
+        os.execv(sys.argv[1], ["sleep", "0"])
+    os.close(w)
+    os.read(r, 1)
+    print(time.perf_counter() - begun, flush=True)
+    os.close(r)
+    os.wait()
+"""
+_CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL "
+    "AUDIT_WRITE"
+)
+
+
+def figures() -> list[Figure]:
+    program = shutil.which("busybox")
+    if os.geteuid() != 0:
+        raise Unavailable("needs root")
+    if program is None:
+        raise Unavailable("busybox is not installed")
+    with tempfile.TemporaryDirectory(prefix="pytop-bench-") as directory:
+        plain, alone, bridged, runc = asyncio.run(_measure(Path(directory), program))
+    seen = f"fork+exec of the same program {plain * 1e3:.2f} ms"
+    found = [
+        Figure("start to exec, no network", alone / plain, 12, f"{alone * 1e3:.1f} ms / {seen}"),
+        Figure("start to exec, own bridge network", bridged / plain, 30, f"{bridged * 1e3:.1f} ms / {seen}"),
+    ]
+    if runc is not None:
+        words = f"{alone * 1e3:.1f} ms / runc run with Docker's default spec {runc * 1e3:.1f} ms"
+        found.append(Figure("start to exec, against runc", alone / runc, 1, words))
+    return found
+
+
+async def _measure(directory: Path, program: str) -> tuple[float, float, float, float | None]:
+    tag = secrets.token_hex(3)
+    config = NativeConfig(
+        directory / "state", directory / "run", f"pytop-bench-{tag}", f"pb-{tag}", subnet="10.215.0.0/20"
+    )
+    engine = NativeEngine(config)
+    reason = (await engine.capabilities()).why_not(Verb.START)
+    if reason is not None:
+        raise Unavailable(reason)
+    bundle = _bundle(directory, program)
+    yardstick = subprocess.Popen(  # noqa: ASYNC220  (nothing else is going on)
+        [sys.executable, "-I", "-c", _YARDSTICK, program, str(ROOT)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    times: dict[str, list[float]] = {"plain": [], "none": [], "bridge": [], "runc": []}
+    try:
+        for turn in range(TURNS + 1):
+            taken = {"plain": _ask(yardstick)}
+            for network in ("none", "bridge"):
+                taken[network] = await _start(engine, program, network)
+            if bundle is not None:
+                taken["runc"] = _runc(bundle, directory, f"pytop-bench-{tag}-{turn}")
+            if turn:  # the first is cold
+                for name, value in taken.items():
+                    times[name].append(value)
+    finally:
+        yardstick.communicate()
+        await engine.destroy()
+        await engine.close()
+    median = {name: statistics.median(values) for name, values in times.items() if values}
+    return median["plain"], median["none"], median["bridge"], median.get("runc")
+
+
+def _ask(yardstick: subprocess.Popen[str]) -> float:
+    assert yardstick.stdin is not None
+    assert yardstick.stdout is not None
+    yardstick.stdin.write("\n")
+    yardstick.stdin.flush()
+    return float(yardstick.stdout.readline())
+
+
+async def _start(engine: NativeEngine, program: str, network: str) -> float:
+    """`start` returns when the program has been exec'ed."""
+    ref = await engine.create(ContainerSpec("host", (program, "sleep", "60"), network=network))
+    begun = time.perf_counter()
+    await engine.start(ref.id)
+    taken = time.perf_counter() - begun
+    await engine.remove(ref.id, force=True)
+    return taken
+
+
+def _runc(bundle: Path, directory: Path, name: str) -> float:
+    """`runc run` of a program that says hello at once: until its first byte."""
+    begun = time.perf_counter()
+    running = subprocess.Popen(
+        ["runc", "--root", str(directory / "runc"), "run", "--bundle", str(bundle), name],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert running.stdout is not None
+    first = running.stdout.read(1)
+    taken = time.perf_counter() - begun
+    running.communicate()
+    if not first:
+        raise Unavailable("runc does not run here")
+    return taken
+
+
+def _bundle(directory: Path, program: str) -> Path | None:
+    """A bundle with Docker's masked paths, capabilities, devices and seccomp; None without runc."""
+    if shutil.which("runc") is None:
+        return None
+    bundle = directory / "bundle"
+    (bundle / "rootfs/bin").mkdir(parents=True)
+    shutil.copy(program, bundle / "rootfs/bin/busybox")
+    subprocess.run(["runc", "spec"], cwd=bundle, check=True)
+    spec = json.loads((bundle / "config.json").read_text())
+    held = [f"CAP_{name}" for name in _CAPABILITIES.split()]
+    spec["process"].update(
+        terminal=False,
+        args=["/bin/busybox", "echo", "x"],
+        noNewPrivileges=True,
+        capabilities=dict.fromkeys(("bounding", "effective", "permitted"), held),
+        rlimits=[],
+    )
+    spec["linux"].update(
+        maskedPaths=[f"/{path}" for path in MASKED],
+        readonlyPaths=[f"/{path}" for path in READ_ONLY],
+        seccomp=_seccomp(),
+        cgroupsPath=f"/pytop-bench-runc-{secrets.token_hex(3)}",
+    )
+    (bundle / "config.json").write_text(json.dumps(spec))
+    return bundle
+
+
+def _seccomp() -> dict[str, object]:
+    """An allow-list of the size of Docker's."""
+    from runtime.native import syscall_names
+
+    names = sorted(
+        name
+        for group in vars(syscall_names).values()
+        if isinstance(group, tuple | frozenset | list)
+        for name in group
+        if isinstance(name, str)
+    )
+    machine = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}.get(platform.machine())
+    return {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": [machine] if machine else [],
+        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+    }
