@@ -51,7 +51,8 @@ class PytopApp(App[None]):
         self.session = session
         self.settings = settings.load(settings.home(os.environ)) if chosen is None else chosen
         self.ascii_only = ascii_only
-        self.glyphs = glyphs.ASCII if ascii_only else glyphs.UNICODE
+        console = os.environ.get("TERM") == "linux"  # its fonts lack most of the signs
+        self.glyphs = glyphs.ASCII if ascii_only or console else glyphs.UNICODE
         self._banner = banner
         self._told: frozenset[Problem] = frozenset()
         self._clashes: set[str | None] = set()

@@ -69,16 +69,19 @@ def main(pilot: Pilot[Any]) -> ListScreen:
 
 
 def names(pilot: Pilot[Any]) -> list[str]:
-    """The containers in the list, from top to bottom."""
-    session = pilot.app.session  # type: ignore[attr-defined]
-    return [session.containers[ref].name for ref in table(pilot).refs]
+    """The containers in the list, from top to bottom; one that has just gone is "gone"."""
+    return [_name(pilot, ref) for ref in table(pilot).refs]
 
 
 def selected(pilot: Pilot[Any]) -> str | None:
     """The name under the cursor."""
-    ref: ContainerRef | None = table(pilot).selected
-    session = pilot.app.session  # type: ignore[attr-defined]
-    return session.containers[ref].name if ref is not None else None
+    ref = table(pilot).selected
+    return _name(pilot, ref) if ref is not None else None
+
+
+def _name(pilot: Pilot[Any], ref: ContainerRef) -> str:
+    found = pilot.app.session.containers.get(ref)  # type: ignore[attr-defined]
+    return found.name if found is not None else "gone"
 
 
 def toasts(pilot: Pilot[Any]) -> str:
