@@ -45,7 +45,6 @@ class ListScreen(Screen[None]):
         self._hide_stopped = False
         self._columns: tuple[Column, ...] = ()
         self._stale = True
-        self._foot: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
         """Head, problems, titles, rows; filter, banner and foot below."""
@@ -147,6 +146,8 @@ class ListScreen(Screen[None]):
             self.table.display = not lines
 
     def _changed(self, what: Changed) -> None:
+        if what is Changed.FRAME and self.app.behind:  # type: ignore[attr-defined]
+            return  # the terminal is slower than the sweeps: it gets a later one
         self.draw()
 
     # what the keys do

@@ -61,6 +61,11 @@ class LogBuffer:
         """The number that the next entry will have."""
         return self.first + len(self._entries)
 
+    @property
+    def full(self) -> bool:
+        """More would push old ones out, now or soon."""
+        return len(self._entries) >= self._lines or self.size >= self._bytes * 0.9
+
     def __getitem__(self, number: int) -> Entry:
         return self._entries[number - self.first]
 

@@ -127,7 +127,7 @@ class LogView(ScrollView, can_focus=True):
         return low
 
     def _to(self, y: int) -> None:
-        self.scroll_to(y=y, animate=False, immediate=True)
+        self.scroll_to(y=y, animate=False, immediate=True, force=True)  # the bar may not be there yet
 
     def on_resize(self) -> None:
         """Wrap anew."""
@@ -145,6 +145,7 @@ class LogView(ScrollView, can_focus=True):
     def toggle_wrap(self) -> None:
         """Wrap long lines, or let them run out of sight."""
         self.wrap = not self.wrap
+        self.styles.overflow_x = "hidden" if self.wrap else "auto"
         self.scroll_to(x=0, animate=False, immediate=True)
         self._anew()
 

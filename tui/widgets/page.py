@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import ClassVar, TypeAlias
 
@@ -14,7 +16,8 @@ from textual.strip import Strip
 from tui.format import fit
 
 Paragraph: TypeAlias = tuple[str, str]  # a kind ("text", "head", "weak", "good", "warn") and one line of clean text
-INDENT = 4  # of the second and later rows of a long line
+INDENT = 4  # of the second and later rows of a long line that has no columns
+_COLUMNS = re.compile(r"\s*\S+(?: \S+)*\s{2,}(?:\d+\s{2,})?")
 
 
 class Page(ScrollView, can_focus=True):
@@ -51,8 +54,7 @@ class Page(ScrollView, can_focus=True):
             if not self._wrap or (text.isascii() and len(text) <= width):
                 self._rows.append((kind, text))
                 continue
-            parts = chop_cells(text, max(8, width - INDENT))
-            self._rows += [(kind, part if at == 0 else " " * INDENT + part) for at, part in enumerate(parts)]
+            self._rows += [(kind, row) for row in wrapped(text, width)]
         if len(old) != len(self._rows):
             self.virtual_size = Size(width, len(self._rows))
         for y in range(max(len(old), len(self._rows))):
@@ -67,3 +69,13 @@ class Page(ScrollView, can_focus=True):
             return Strip.blank(width, self.rich_style)
         kind, text = self._rows[row]
         return Strip([Segment(fit(text, width, more=""), self.get_component_rich_style(f"page--{kind}"))], width)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in rows; the later ones begin below the last column, if it leaves them half of the width."""
+    found = _COLUMNS.match(text)
+    indent = found.end() if found is not None and found.end() <= width // 2 else INDENT
+    if text.isascii():
+        return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False) or [""]
+    head, *rest = chop_cells(text, max(8, width - indent))
+    return [head, *(" " * indent + part for part in rest)]

@@ -48,6 +48,8 @@ class Logs(Pane):
         self._started_ns: int | None = None
         self._open = False
         self._skipped = 0
+        self._following = asyncio.Event()
+        self._following.set()
 
     def compose(self) -> ComposeResult:
         """The log, and below it the search and a line about what is seen."""
@@ -110,6 +112,8 @@ class Logs(Pane):
                         return True
                     await asyncio.sleep(REST)
                     begun = time.monotonic()
+                if self.view.buffer.full:
+                    await self._following.wait()  # what is being read stays; the rest waits in the engine's log
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:
@@ -134,6 +138,12 @@ class Logs(Pane):
     def _found(self) -> str:
         here = self.view.here
         return f"'{self.view.query_text}': " + ("not found" if here is None else f"line {here + 1}")
+
+    @on(LogView.Moved)
+    def _moved(self, event: LogView.Moved) -> None:
+        event.stop()
+        (self._following.set if self.view.following else self._following.clear)()
+        self._draw()
 
     def action_follow(self) -> None:
         """To the end, and stay there."""
