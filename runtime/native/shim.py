@@ -154,7 +154,7 @@ class Shim:
         return record
 
     def _send(self, channel: socket.socket, word: bytes) -> None:
-        with suppress(BrokenPipeError):  # init has failed already, and says so
+        with suppress(ConnectionError):  # init has failed already, and says so
             channel.send(word)
 
     def _plan(self, record: Record, cgroup: cgroupfs.Cgroup) -> sandbox.Plan:
@@ -324,7 +324,7 @@ class Shim:
 
 
 def _receive(channel: socket.socket) -> bytes:
-    """The next message. An init that ended with a word of ours unread resets the socket, once; its own are still there."""
+    """The next message. An init that ended with a word of ours unread resets the socket, once; its own are there."""
     try:
         return channel.recv(_MESSAGE)
     except ConnectionResetError:
