@@ -52,7 +52,7 @@ class Terminal:
         """Press keys by tmux's names ("Enter", "Escape", "q"); other text is typed."""
         for key in keys:
             self._tmux("send-keys", key)
-            time.sleep(0.05)
+            time.sleep(0.4 if key == "Escape" else 0.05)  # an escape and a key at once would be Alt and that key
 
     def type(self, text: str) -> None:
         """Type text literally."""
@@ -72,14 +72,6 @@ class Terminal:
     def row(self, word: str) -> str:
         """The first line of the screen that has `word` in it; empty when none has."""
         return next((line for line in self.screen().splitlines() if word in line), "")
-
-    def select(self, word: str, *, presses: int = 30) -> None:
-        """Move the cursor of a list to the line with `word`, by its own highlight."""
-        for _ in range(presses):
-            raw = self._tmux("capture-pane", "-p", "-e")
-            if any(word in line and re.search(r"\x1b\[[0-9;]*7m|\x1b\[7|▌|❯|>", line) for line in raw.splitlines()):
-                return
-            self.send("Down")
 
     def status(self, timeout: float = 20) -> int:
         """Wait for the program's end; its exit status."""

@@ -20,6 +20,7 @@ from runtime.model import (
     Capabilities,
     Container,
     ContainerRef,
+    ContainerSpec,
     EngineInfo,
     LimitChange,
     LimitName,
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from collectors.isolation import Isolation
     from collectors.processes import Process
     from collectors.scheduler import Scheduler
-    from collectors.sweep import Sweeper, Target
+    from collectors.sweep import Sweeper
+    from collectors.target import Target
     from runtime.limits import RawFile
 
 __all__ = ["Changed", "Preview", "Problem", "Session"]
@@ -221,6 +223,13 @@ class Session:
 
         await self._write(ref, work, in_turn=verb is not Verb.KILL)
 
+    async def create(self, engine: str, spec: ContainerSpec) -> ContainerRef:
+        """Make a container with this engine; it is listed when this returns."""
+        self._permit_engine(engine, Verb.CREATE, f"create {spec.name or 'a container'}")
+        ref = await self.engines[engine].create(spec)
+        await self._watches[engine].look(ref)
+        return ref
+
     async def update(self, ref: ContainerRef, change: LimitChange) -> LimitOutcome:
         """Change limits; what came of it is judged by the kernel. Raises when nothing was written."""
         self._permit(ref, Verb.UPDATE)
@@ -228,6 +237,7 @@ class Session:
             self._permit(ref, name)
 
         async def work() -> LimitOutcome:
+            self._marks.expect(ref)
             outcome = await self.engines[ref.engine].update(ref.id, change)
             self._marks.outcome(outcome)
             await self._watches[ref.engine].look(ref)
@@ -269,12 +279,14 @@ class Session:
 
     def _permit(self, ref: ContainerRef, what: Verb | LimitName) -> None:
         """Raise what `why_not` says, except for the state: that the engine judges, by what is true when it is done."""
-        title = f"{what.value.replace('_', ' ')} {self._name(ref)}"
+        self._permit_engine(ref.engine, what, f"{what.value.replace('_', ' ')} {self._name(ref)}")
+
+    def _permit_engine(self, engine: str, what: Verb | LimitName, title: str) -> None:
         if self._closed:
             raise ConflictError(title, detail="the session is closed")
-        watch = self._watches.get(ref.engine)
+        watch = self._watches.get(engine)
         if watch is None:
-            raise NotFoundError(title, detail=f"there is no engine {ref.engine}")
+            raise NotFoundError(title, detail=f"there is no engine {engine}")
         reason = permission.by_engine(watch.capabilities or Capabilities(), what, read_only=self.read_only)
         if reason is not None:
             raise (RefusedError if reason == permission.READ_ONLY else UnsupportedError)(title, detail=reason)
@@ -306,23 +318,26 @@ class Session:
         self._tasks.append(asyncio.create_task(work, name=name))
 
     async def _measure(self) -> None:
-        """Sweep until cancelled; what breaks it for good is a problem on the screen, not a silent gap."""
+        """Sweep until cancelled; a sweep that breaks is a problem on the screen, not a silent gap."""
         from collectors.scheduler import Scheduler
         from collectors.sweep import Sweeper
 
-        try:
-            if self._sweeper is None:
-                self._sweeper = await asyncio.to_thread(Sweeper)
-            self._scheduler = Scheduler(self._sweeper, self.targets, self._took, self._interval)
-            await self._scheduler.run()
-        except Exception as error:
-            log.exception("sweeps")
-            self._measuring = Problem("", f"measuring has stopped: {error}", "Restart the dashboard")
+        if self._sweeper is None:
+            self._sweeper = await asyncio.to_thread(Sweeper)
+        scheduler = Scheduler(self._sweeper, self.targets, self._took, self._interval, on_error=self._sweep_failed)
+        self._scheduler = scheduler
+        await scheduler.run()
+
+    def _sweep_failed(self, error: Exception) -> None:
+        log.error("a sweep failed", exc_info=error)
+        problem = Problem("", f"measuring failed: {error}")
+        if problem != self._measuring:
+            self._measuring = problem
             self._notify(Changed.PROBLEMS)
 
     def targets(self) -> Sequence[Target]:
         """The live containers, for a sweep. One whose engine is away is measured on: its processes may well live."""
-        from collectors.sweep import Target
+        from collectors.target import Target
 
         return [
             Target(container.ref, container.pid)
@@ -334,7 +349,8 @@ class Session:
         self._marks.frames(self.frame, frame)
         self.frame = frame
         self.history.push(frame)
-        self._notify(Changed.FRAME)
+        healed, self._measuring = self._measuring is not None, None
+        self._notify(Changed.FRAME | Changed.PROBLEMS if healed else Changed.FRAME)
 
     def _inventory_changed(self) -> None:
         before = self.containers

@@ -1,0 +1,6 @@
+"""What works on this host and what does not, found by trying it, with what to do about it."""
+
+from runtime.doctor.check import Check, Level
+from runtime.doctor.host import host_checks
+
+__all__ = ["Check", "Level", "host_checks"]

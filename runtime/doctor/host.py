@@ -1,0 +1,212 @@
+"""What this host offers to containers, found by trying it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from runtime.doctor.check import Check, Level
+from runtime.kernel import cgroupfs
+
+PROBE = Path(__file__).with_name("probe.py")
+PROBE_WITHIN = 15.0  # seconds
+OLDEST_KERNEL = (5, 10)
+FEW_FILES = 4096
+AS_ROOT = "Run it as root (sudo)"
+
+_CAPABILITIES: Mapping[str, tuple[int, str]] = {
+    "CAP_SYS_ADMIN": (21, "no container can be made without it"),
+    "CAP_NET_ADMIN": (12, "no container network without it"),
+    "CAP_DAC_OVERRIDE": (1, "cgroup files cannot be written without it"),
+    "CAP_KILL": (5, "containers cannot be stopped without it"),
+    "CAP_SYS_PTRACE": (19, "other users' processes and namespaces cannot be looked at without it"),
+    "CAP_SYS_RESOURCE": (24, "resource limits cannot be raised and PSI triggers are coarse without it"),
+}
+_VITAL = frozenset({"CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_DAC_OVERRIDE", "CAP_KILL"})
+_WANTED = ("cpu", "memory", "pids", "cpuset", "io")
+
+
+def host_checks(state: Path, *, proc: Path = Path("/proc")) -> Iterator[Check]:
+    """All of them, in the order in which they are told. `state` is the embedded engine's directory. Blocking."""
+    yield _python()
+    yield _kernel()
+    yield _open_files()
+    yield from _capabilities(proc)
+    hierarchies = cgroupfs.detect(proc / "self/mountinfo")
+    yield from cgroup_checks(hierarchies)
+    yield from _pressure(proc, hierarchies)
+    yield _swap(hierarchies)
+    yield _probed("isolation", "namespaces", "namespaces")
+    yield _overlay(state)
+    yield _probed("isolation", "seccomp", "seccomp", remedy="This kernel was built without CONFIG_SECCOMP_FILTER")
+    yield _probed("isolation", "network", "bridge and veth", remedy="Load the modules: modprobe bridge veth")
+
+
+def _python() -> Check:
+    version = platform.python_version()
+    level = Level.GOOD if sys.version_info >= (3, 11) else Level.BROKEN
+    return Check("host", "Python", level, version, "" if level is Level.GOOD else "Python 3.11 or newer is needed")
+
+
+def _kernel() -> Check:
+    release = platform.release()
+    numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
+    if numbers >= OLDEST_KERNEL:
+        return Check("host", "kernel", Level.GOOD, f"Linux {release}")
+    return Check("host", "kernel", Level.LIMITED, f"Linux {release}", "5.10 or newer has everything that is used")
+
+
+def _open_files() -> Check:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= FEW_FILES:
+        return Check("host", "open files", Level.GOOD, f"{soft} at most")
+    words = f"{soft} at most ({hard} can be had): enough for about {soft // 12} containers"
+    return Check("host", "open files", Level.LIMITED, words, f"ulimit -n {min(hard, 65536) if hard > 0 else 65536}")
+
+
+def _capabilities(proc: Path) -> Iterator[Check]:
+    effective = 0
+    for line in (proc / "self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            effective = int(line.split()[1], 16)
+    missing = [name for name, (bit, _) in _CAPABILITIES.items() if not effective >> bit & 1]
+    if not missing:
+        yield Check("rights", "capabilities", Level.GOOD, "all that are used")
+    elif len(missing) == len(_CAPABILITIES):
+        words = f"none (uid {os.geteuid()}): lists and measures what it may read, changes nothing itself"
+        yield Check("rights", "capabilities", Level.BROKEN, words, AS_ROOT)
+    else:
+        for name in missing:
+            level = Level.BROKEN if name in _VITAL else Level.LIMITED
+            yield Check("rights", name, level, f"missing: {_CAPABILITIES[name][1]}", "Start it with this capability")
+
+
+def cgroup_checks(hierarchies: cgroupfs.Hierarchies) -> Iterator[Check]:
+    """The layout, and each controller by making a cgroup in it."""
+    mode = hierarchies.mode
+    if mode is cgroupfs.Mode.NONE:
+        yield Check("cgroups", "layout", Level.BROKEN, "no cgroup is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
+        return
+    roots = [mount.root for mount in (*hierarchies.v1.values(), hierarchies.unified) if mount is not None]
+    nested = ", a part of the host's tree" if any(root != "/" for root in roots) else ""
+    yield Check("cgroups", "layout", Level.GOOD, f"{mode.value}{nested}")
+    there = _controllers(hierarchies)
+    for controller in _WANTED:
+        directory = there.get(controller)
+        if directory is None:
+            remedy = "Boot without cgroup_disable, or delegate the controller to this part of the tree"
+            level = Level.LIMITED if controller in ("io", "cpuset") else Level.BROKEN
+            yield Check("cgroups", controller, level, "not available", remedy)
+            continue
+        refusal = _try_cgroup(directory)
+        level = Level.GOOD if refusal is None else Level.BROKEN
+        version = "v2" if hierarchies.unified is not None and directory == hierarchies.unified.path else "v1"
+        words = f"{version}, cgroups can be made" if refusal is None else f"{version}, no cgroup can be made: {refusal}"
+        yield Check("cgroups", controller, level, words, "" if refusal is None else AS_ROOT)
+    yield _devices(hierarchies)
+
+
+def _controllers(hierarchies: cgroupfs.Hierarchies) -> dict[str, Path]:
+    """The directory of each controller, by its v2 name."""
+    there: dict[str, Path] = {("io" if name == "blkio" else name): mount.path for name, mount in hierarchies.v1.items()}
+    if hierarchies.unified is not None:
+        try:
+            names = (hierarchies.unified.path / "cgroup.controllers").read_text().split()
+        except OSError:
+            names = []
+        there.update(dict.fromkeys(names, hierarchies.unified.path))
+    return there
+
+
+def _try_cgroup(directory: Path) -> str | None:
+    """Make a cgroup and remove it; what was refused, or None."""
+    probe = directory / f"pytop-doctor-{os.getpid()}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _devices(hierarchies: cgroupfs.Hierarchies) -> Check:
+    mount = hierarchies.v1.get("devices")
+    if mount is None:
+        rights = os.geteuid() == 0
+        words = "by a BPF program (cgroup v2)" if rights else "by a BPF program (cgroup v2), which needs rights"
+        return Check("cgroups", "devices", Level.GOOD if rights else Level.BROKEN, words, "" if rights else AS_ROOT)
+    probe = mount.path / f"pytop-doctor-{os.getpid()}"
+    try:
+        probe.mkdir()
+        try:
+            fd = os.open(probe / "devices.deny", os.O_WRONLY)
+            try:
+                os.write(fd, b"a")
+            finally:
+                os.close(fd)
+        finally:
+            probe.rmdir()
+    except OSError as error:
+        return Check("cgroups", "devices", Level.BROKEN, f"v1, cannot be set: {error.strerror}", AS_ROOT)
+    return Check("cgroups", "devices", Level.GOOD, "v1, can be set")
+
+
+def _pressure(proc: Path, hierarchies: cgroupfs.Hierarchies) -> Iterator[Check]:
+    remedy = "Boot with psi=1"
+    try:
+        (proc / "pressure/cpu").read_text()
+    except OSError as error:
+        yield Check("measuring", "pressure (PSI)", Level.LIMITED, f"not for the host: {error.strerror}", remedy)
+        return
+    unified = hierarchies.unified
+    children = unified.path.glob("*/cpu.pressure") if unified is not None else iter(())
+    own = unified is not None and (unified.path / "cpu.pressure").exists()
+    if own or next(children, None) is not None:
+        yield Check("measuring", "pressure (PSI)", Level.GOOD, "for the host and each container")
+    else:
+        words = "for the host, not for each container"
+        yield Check("measuring", "pressure (PSI)", Level.LIMITED, words, "Mount cgroup2 beside the v1 controllers")
+
+
+def _swap(hierarchies: cgroupfs.Hierarchies) -> Check:
+    there = _controllers(hierarchies).get("memory")
+    if there is None:
+        return Check("measuring", "swap limits", Level.LIMITED, "no memory controller")
+    name = "memory.memsw.limit_in_bytes" if "memory" in hierarchies.v1 else "*/memory.swap.max"
+    if next(there.glob(name), None) is not None:
+        return Check("measuring", "swap limits", Level.GOOD, "accounted and limitable")
+    words = "swap is not accounted, so it cannot be limited"
+    return Check("measuring", "swap limits", Level.LIMITED, words, "Boot with swapaccount=1")
+
+
+def _overlay(state: Path) -> Check:
+    """Where the writable layers will lie: an overlay cannot lie on every file system."""
+    place = next((path for path in (state, *state.parents) if path.is_dir()), Path("/"))
+    try:
+        with tempfile.TemporaryDirectory(prefix="pytop-doctor-", dir=place) as directory:
+            remedy = "Use a state directory on ext4 or xfs"
+            return _probed("isolation", "overlay", f"overlayfs on {place}", directory, remedy=remedy)
+    except OSError as error:
+        return Check("isolation", f"overlayfs on {place}", Level.BROKEN, str(error.strerror), AS_ROOT)
+
+
+def _probed(area: str, probe: str, name: str, *arguments: str, remedy: str = "") -> Check:
+    """Let a child try it; what it makes vanishes with it."""
+    command = [sys.executable, "-I", str(PROBE), probe, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=PROBE_WITHIN, check=False)
+        said = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return Check(area, name, Level.BROKEN, f"no answer within {PROBE_WITHIN:.0f} s", remedy)
+    except ValueError:
+        return Check(area, name, Level.BROKEN, f"the probe died with status {done.returncode}", remedy)
+    if said["ok"]:
+        return Check(area, name, Level.GOOD, said["found"])
+    return Check(area, name, Level.BROKEN, said["found"], AS_ROOT if os.geteuid() != 0 else remedy)

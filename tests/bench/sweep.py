@@ -1,0 +1,185 @@
+"""A sweep of 200 real cgroups against a C program that preads the same files on kept descriptors.
+
+The cgroups are this benchmark's own, in every v1 controller and the v2 tree, each with a process that wakes ten times a
+second and touches memory, so that counters do change from sweep to sweep. The C program gets the list of files from
+the sweeper's own open descriptors, and a sweep is checked to read each of them once. Both take turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from collectors.sweep import Sweeper, Target
+from runtime.kernel import cgroupfs
+from runtime.model import ContainerRef
+from tests.bench.figure import Figure, Unavailable
+
+CGROUPS = 200
+ROUNDS = 21
+PAUSE_S = 0.15
+BOUND = 1.6
+SOURCE = Path(__file__).with_suffix(".c")
+
+
+def _compile(folder: Path) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise Unavailable("no C compiler (cc)")
+    program = folder / "sweep"
+    subprocess.run([compiler, "-O2", "-o", program, SOURCE], check=True, timeout=60)
+    return program
+
+
+def _parents() -> list[Path]:
+    """Our own directory in every hierarchy that containers have; made, not yet filled."""
+    hierarchies = cgroupfs.detect()
+    if hierarchies.mode is cgroupfs.Mode.V2:
+        raise Unavailable("pure cgroup v2: no processes in inner cgroups; run it on hybrid or v1")
+    if os.geteuid() != 0:
+        raise Unavailable("making cgroups needs root")
+    mounts = {mount.path for mount in hierarchies.v1.values()}
+    if hierarchies.unified is not None:
+        mounts.add(hierarchies.unified.path)
+    return [mount / f"pytop-bench-{os.getpid()}" for mount in sorted(mounts)]
+
+
+def _fill_cpuset(directory: Path) -> None:
+    """A v1 cpuset takes no process before it has CPUs and memory nodes."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        if (directory / name).exists():
+            (directory / name).write_text((directory.parent / name).read_text())
+
+
+@contextlib.contextmanager
+def _cgroups(program: Path) -> Iterator[list[int]]:
+    """200 cgroups with a process each, given by their pids; all removed at the end, also of a failure."""
+    parents = _parents()
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        for parent in parents:
+            parent.mkdir()
+            _fill_cpuset(parent)
+        for number in range(CGROUPS):
+            worker = subprocess.Popen([program, "work"], stdin=subprocess.DEVNULL)
+            workers.append(worker)
+            for parent in parents:
+                own = parent / f"c{number}"
+                own.mkdir()
+                _fill_cpuset(own)
+                (own / "cgroup.procs").write_text(str(worker.pid))
+        yield [worker.pid for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.wait(10)
+        for parent in parents:
+            for directory in (*parent.glob("c*/"), parent):
+                _remove(directory)
+
+
+def _remove(directory: Path) -> None:
+    for _ in range(50):
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _files_open_below(parents: list[Path]) -> list[str]:
+    """What the sweeper keeps open in cgroup file systems, by our own descriptors."""
+    mounts = tuple(str(parent.parent) for parent in parents)
+    open_now = (_link(entry) for entry in os.listdir("/proc/self/fd"))
+    return sorted(path for path in open_now if path.startswith(mounts))
+
+
+def _link(fd: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
+
+
+def _reads_of(sweeper: Sweeper, targets: list[Target]) -> int:
+    """How many times one sweep preads."""
+    count = 0
+    pread = os.pread
+
+    def counting(fd: int, size: int, offset: int) -> bytes:
+        nonlocal count
+        count += 1
+        return pread(fd, size, offset)
+
+    os.pread = counting
+    try:
+        sweeper.sweep(targets)
+    finally:
+        os.pread = pread
+    return count
+
+
+def _measure(sweeper: Sweeper, targets: list[Target], reader: subprocess.Popen[str]) -> tuple[float, float]:
+    """Median CPU ns of a sweep, ours and the C program's, taken in turns that swap who goes first."""
+    ours: list[int] = []
+    theirs: list[int] = []
+
+    def us() -> None:
+        started = time.process_time_ns()
+        frame = sweeper.sweep(targets)
+        ours.append(time.process_time_ns() - started)
+        assert len(frame.usages) == len(targets), frame.problems
+
+    def them() -> None:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+        theirs.append(int(reader.stdout.readline().split()[0]))
+
+    for number in range(ROUNDS):
+        for one in (us, them) if number % 2 else (them, us):
+            time.sleep(PAUSE_S)
+            one()
+    return statistics.median(ours), statistics.median(theirs)
+
+
+def figures() -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        program = _compile(Path(folder))
+        pids = stack.enter_context(_cgroups(program))
+        targets = [Target(ContainerRef("bench", f"{number:064d}"), pid) for number, pid in enumerate(pids)]
+        sweeper = Sweeper()
+        stack.callback(sweeper.close)
+        for _ in range(3):
+            sweeper.sweep(targets)
+        files = _files_open_below(_parents())
+        reads = _reads_of(sweeper, targets)
+        if reads != len(files):
+            raise AssertionError(f"a sweep reads {reads} times, and {len(files)} files are open")
+        listing = Path(folder) / "files"
+        listing.write_text("".join(f"{path}\n" for path in files))
+        reader = stack.enter_context(
+            subprocess.Popen([program, listing], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        gc.collect()
+        ours, theirs = _measure(sweeper, targets, reader)
+        assert reader.stdin is not None
+        reader.stdin.close()
+    compared = (
+        f"CPU of one sweep of {CGROUPS} cgroups, {ours / 1e6:.2f} ms, by C reading the same {len(files)} files, "
+        f"{theirs / 1e6:.2f} ms (medians of {ROUNDS})"
+    )
+    return [Figure("sweep", ours / theirs, BOUND, compared)]

@@ -1,0 +1,174 @@
+"""`demo` as a user runs it: the table, the dashboard, and nothing left behind on any way out."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import unprivileged
+from tests.conftest import need_root
+from tests.terminal import ROOT, Terminal, terminal
+
+COMMAND = [sys.executable, "-m", "tui", "demo"]
+QUIET = {"DOCKER_HOST": "", "XDG_CONFIG_HOME": "/nonexistent"}
+
+
+def leftovers() -> set[str]:
+    """Everything on this host that bears the demo's name."""
+    found = {str(path) for path in Path("/sys/fs/cgroup").glob("**/pytop-demo-*")}
+    for folder in ("/var/lib/pytop-containers-demo", "/run/pytop-containers-demo"):
+        found |= {str(path) for path in Path(folder).glob("*")}
+    found |= {name for name in os.listdir("/sys/class/net") if name.startswith("pytd")}
+    found |= {line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "pytop-containers-demo" in line}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"/opt/pytop-demo/" in words:
+                found.add(f"process {entry.name}: {words!r}")
+    return found
+
+
+@pytest.fixture
+def before() -> Iterator[set[str]]:
+    """What was there before; the test must leave no more."""
+    need_root("embedded")
+    there = leftovers()
+    yield there
+    deadline = time.monotonic() + 15
+    while (left := leftovers() - there) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+
+
+def start_headless() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, "--headless"],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **QUIET},
+    )
+
+
+def wait_for_hog(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "the hog starts" in line:
+            time.sleep(1)
+            return
+    raise AssertionError(process.communicate()[1])
+
+
+@pytest.mark.usefixtures("before")
+def test_headless_contains_the_hog_and_says_so_in_under_a_minute() -> None:
+    start = time.monotonic()
+    process = start_headless()
+    output, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, output + errors
+    assert time.monotonic() - start < 60
+    rows = {
+        line.split()[0]: line for line in output.splitlines() if re.match(r"(alone|hog|contained|reverted)\s", line)
+    }
+    assert set(rows) == {"alone", "hog", "contained", "reverted"}
+    p99 = {name: float(re.findall(r"([\d.]+) ms", row)[1]) for name, row in rows.items()}
+    assert p99["hog"] > 5 * p99["alone"]
+    assert p99["contained"] < p99["hog"] / 4
+    assert p99["reverted"] > 5 * p99["alone"]
+    assert "0.20 cores" in rows["contained"]
+    assert "kernel says 0.2 (applied)" in output
+    assert "containment helped" in output
+    assert errors == ""
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_is_left_when_it_is_ended_in_the_middle(number: signal.Signals) -> None:
+    process = start_headless()
+    wait_for_hog(process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.usefixtures("before")
+def test_from_the_list_to_the_limit_and_back() -> None:
+    """The main job: see who starves whom, cap it with a few keys, watch the victim recover, quit."""
+    with terminal(COMMAND, columns=80, rows=24, env=QUIET) as screen:
+        screen.wait_for(r"victim: p50 \d+ ms", timeout=30)
+        screen.wait_for(r"burns CPU on the victim's core", timeout=30)
+        hurt = _p99_when(screen, lambda value: value > 200)
+        _move_to(screen, "hog")
+        screen.type("l")
+        screen.wait_for(r"Limits of hog")
+        screen.type("0.2")
+        screen.wait_for(r"0\.2\b")
+        screen.send("Enter")
+        screen.wait_for(r"hog .*0\.20/0\.20")
+        quotas = [path.read_text() for path in Path("/sys/fs/cgroup").glob("cpu/pytop-demo-*/*/cpu.cfs_quota_us")] + [
+            path.read_text() for path in Path("/sys/fs/cgroup").glob("pytop-demo-*/*/cpu.max")
+        ]
+        assert any(text.split()[0] == "20000" for text in quotas)
+        screen.wait_for(r"Recovered", timeout=40)
+        assert _p99_when(screen, lambda value: value < hurt / 4) < hurt / 4
+        assert "100%" in screen.row("hog "), "throttled in all of its periods"
+        screen.type("q")
+        assert screen.status() == 0
+        assert "are gone" in screen.screen()
+
+
+def _p99_when(screen: Terminal, fits: Callable[[float], bool], within: float = 30) -> float:
+    deadline = time.monotonic() + within
+    while True:
+        match = re.search(r"p99 (\d+) ms", screen.screen())
+        if match and fits(float(match[1])):
+            return float(match[1])
+        assert time.monotonic() < deadline, screen.screen()
+        time.sleep(0.2)
+
+
+def _move_to(screen: Terminal, name: str) -> None:
+    """Press down until the cursor's bar stands before the name."""
+    for _ in range(12):
+        if re.search(rf"▌.*\b{name}\b", screen.screen()):
+            return
+        screen.send("Down")
+        time.sleep(0.2)
+    screen.send("g")
+    time.sleep(0.3)
+    assert re.search(rf"▌.*\b{name}\b", screen.screen()), screen.screen()
+
+
+@pytest.mark.usefixtures("before")
+def test_a_dropped_terminal_leaves_nothing() -> None:
+    with terminal(COMMAND, columns=100, rows=30, env=QUIET) as screen:
+        screen.wait_for(r"victim: p50 \d+ ms", timeout=30)
+        screen.drop()
+        time.sleep(1)
+
+
+def test_without_root_it_says_what_to_do() -> None:
+    result = subprocess.run(
+        unprivileged.command("demo", "--headless"),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=unprivileged.environment(),
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "root" in result.stderr
+    assert "Traceback" not in result.stderr

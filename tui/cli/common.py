@@ -1,0 +1,132 @@
+"""What the verbs share: opening a session, finding the containers that were named, going on after a failure."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from runtime.errors import InvalidError, NotFoundError, PytopError, UnavailableError
+from runtime.model import Container, ContainerRef
+from tui.cli import exits, output
+
+if TYPE_CHECKING:
+    from runtime.engine import Engine
+    from tui.session import Session
+
+T = TypeVar("T")
+
+AT_ONCE = 16  # operations under way at the same time
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Accept `--engine` after the verb too."""
+    parser.add_argument(
+        "--engine", metavar="KEY", default=argparse.SUPPRESS, help="only this engine (embedded, docker)"
+    )
+
+
+def add_names(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
+    """The containers that a verb is for."""
+    what = "container's name, id, unambiguous beginning of an id, or ENGINE:NAME"
+    if several:
+        parser.add_argument("containers", metavar="CONTAINER", nargs="+", help=what)
+    else:
+        parser.add_argument("container", metavar="CONTAINER", help=what)
+
+
+def engines(args: argparse.Namespace) -> list[Engine]:
+    """The engines of this host, or the one that was chosen."""
+    from runtime.discovery import discover
+
+    found = discover(os.environ)
+    chosen: str | None = args.engine
+    if chosen is None:
+        return found
+    selected = [engine for engine in found if engine.key == chosen]
+    if not selected:
+        here = ", ".join(engine.key for engine in found) or "none"
+        raise InvalidError(f"there is no engine {chosen!r} here", hint=f"Engines here: {here}")
+    return selected
+
+
+@contextlib.asynccontextmanager
+async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
+    """A session that has listed everything once; closed at the end."""
+    from tui.session import Session
+
+    opened = Session(engines(args), read_only=args.read_only)
+    try:
+        await opened.refresh()
+        yield opened
+    finally:
+        await opened.close()
+
+
+def tell_problems(session: Session) -> int:
+    """Say on stderr what could not be asked; an exit code when nobody could be asked at all."""
+    for problem in session.problems:
+        output.complain(f"{problem.engine}: {problem}")
+    failed = {problem.engine for problem in session.problems}
+    return exits.UNAVAILABLE if failed and failed >= set(session.engines) else exits.OK
+
+
+def find(session: Session, name: str) -> Container:
+    """The container that is meant: a full id, a name, or the beginning of an id, in this order."""
+    engine, colon, rest = name.partition(":")
+    qualified = bool(colon) and engine in session.engines
+    wanted = rest if qualified else name
+    pool = [c for c in session.containers.values() if not qualified or c.ref.engine == engine]
+    matches = [c for c in pool if c.ref.id == wanted] or [c for c in pool if c.name == wanted]
+    if not matches and wanted:
+        matches = [c for c in pool if c.ref.id.startswith(wanted)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        fits = ", ".join(f"{c.ref.engine}:{c.name or c.ref.short} ({c.ref.short})" for c in matches[:5])
+        more = f" and {len(matches) - 5} more" if len(matches) > 5 else ""
+        raise NotFoundError(
+            f"{name} fits several containers", detail=fits + more, hint="Say ENGINE:NAME or more of the id"
+        )
+    asked = [p for p in session.problems if not qualified or p.engine == engine]
+    if asked and len(asked) == (1 if qualified else len(session.engines)):
+        raise UnavailableError(f"find container {name}", detail=asked[0].title, hint=asked[0].hint)
+    hint = f"{asked[0].engine} could not be asked: {asked[0].title}" if asked else "See `ps -a` for what there is"
+    raise NotFoundError(f"there is no container {name}", hint=hint)
+
+
+async def each(
+    session: Session, names: Sequence[str], action: Callable[[Container], Awaitable[T]]
+) -> tuple[list[tuple[str, T]], int]:
+    """Do `action` to every container that was named, several at a time; failures are told and do not end it.
+
+    Returns what came of the ones that went well, in the order of `names`, and the exit code of all.
+    """
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(name: str) -> T | PytopError:
+        async with turn:
+            try:
+                return await action(find(session, name))
+            except PytopError as error:
+                return error
+
+    names = list(dict.fromkeys(names))
+    results = await asyncio.gather(*(one(name) for name in names))
+    codes = []
+    done: list[tuple[str, T]] = []
+    for name, result in zip(names, results, strict=True):
+        if isinstance(result, PytopError):
+            output.complain(result)
+            codes.append(exits.code_of(result))
+        else:
+            done.append((name, result))
+    return done, exits.together(codes)
+
+
+def refs(containers: Iterable[Container]) -> list[ContainerRef]:
+    """Their refs."""
+    return [container.ref for container in containers]

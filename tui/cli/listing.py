@@ -1,0 +1,190 @@
+"""ps, images, inspect: what there is."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from runtime.errors import InvalidError, PytopError
+from runtime.model import Container, Image, State
+from tui.cli import exits, output
+from tui.cli.common import add_engine, add_names, each, session, tell_problems
+from tui.cli.values import pairs
+
+_FILTERS: Mapping[str, Callable[[Container, str], bool]] = {
+    "name": lambda c, text: text in c.name,
+    "id": lambda c, text: c.ref.id.startswith(text),
+    "state": lambda c, text: c.state.value == text,
+    "image": lambda c, text: c.image == text or c.image.partition(":")[0] == text,
+    "engine": lambda c, text: c.ref.engine == text,
+    "group": lambda c, text: c.group == text,
+    "label": lambda c, text: _has_label(c, text),
+}
+
+
+def add_parsers(subparsers: Any) -> None:
+    """The verbs and their options."""
+    ps = subparsers.add_parser("ps", help="list containers")
+    add_engine(ps)
+    ps.add_argument("-a", "--all", action="store_true", help="those that are not running too")
+    ps.add_argument("-q", "--quiet", action="store_true", help="only the ids")
+    ps.add_argument("--no-trunc", action="store_true", help="whole ids and commands")
+    ps.add_argument("--json", action="store_true", help="one JSON document with everything that is known")
+    ps.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"only those that fit: {', '.join(_FILTERS)}; one key twice means either, two keys mean both",
+    )
+    ps.set_defaults(func=lambda args: asyncio.run(_ps(args)))
+    images = subparsers.add_parser("images", help="list the images that containers can be made from")
+    add_engine(images)
+    images.add_argument("--json", action="store_true", help="one JSON document")
+    images.set_defaults(func=lambda args: asyncio.run(_images(args)))
+    inspect = subparsers.add_parser("inspect", help="everything an engine knows about containers, as JSON")
+    add_engine(inspect)
+    add_names(inspect)
+    inspect.set_defaults(func=lambda args: asyncio.run(_inspect(args)))
+
+
+async def _ps(args: argparse.Namespace) -> int:
+    fits = _filters(args.filter)
+    wanted = args.all or any(text.startswith("state=") for text in args.filter)
+    async with session(args) as opened:
+        code = tell_problems(opened)
+        found = [c for c in opened.containers.values() if fits(c) and (wanted or c.state.live)]
+    found.sort(key=lambda c: (-c.created_ns, c.name))
+    if args.json:
+        output.document([as_json(container) for container in found])
+    elif args.quiet:
+        for container in found:
+            print(container.ref.id if args.no_trunc else container.ref.short)
+    else:
+        rows = [_row(container, whole=args.no_trunc) for container in found]
+        output.table(["CONTAINER ID", "NAME", "ENGINE", "IMAGE", "STATE", "SINCE", "ADDRESS", "COMMAND"], rows)
+    return code
+
+
+def _row(container: Container, *, whole: bool) -> list[str]:
+    command = shlex.join(container.command)
+    state = container.state.value
+    if container.state is State.EXITED and container.exit_code is not None:
+        state += f" ({container.exit_code}{', OOM' if container.oom_killed else ''})"
+    since = container.finished_ns if container.state is State.EXITED else container.started_ns
+    return [
+        container.ref.id if whole else container.ref.short,
+        container.name,
+        container.ref.engine,
+        container.image if whole else output.shorten(container.image, 30),
+        state,
+        ago(since or container.created_ns),
+        ",".join(container.addresses) or "-",
+        command if whole else output.shorten(command, 40),
+    ]
+
+
+def ago(time_ns: int) -> str:
+    """How long ago, in one unit: "12 s", "3 min", "5 h", "9 d"."""
+    seconds = max(0.0, time.time() - time_ns / 1e9)
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def as_json(container: Container) -> dict[str, Any]:
+    """Everything about a container, times in RFC 3339."""
+    return {
+        "engine": container.ref.engine,
+        "id": container.ref.id,
+        "name": container.name,
+        "image": container.image,
+        "state": container.state.value,
+        "pid": container.pid,
+        "command": list(container.command),
+        "created": output.when(container.created_ns),
+        "started": output.when(container.started_ns),
+        "finished": output.when(container.finished_ns),
+        "exit_code": container.exit_code,
+        "oom_killed": container.oom_killed,
+        "health": container.health,
+        "restart_policy": container.restart_policy,
+        "addresses": list(container.addresses),
+        "ports": [dataclasses.asdict(port) for port in container.ports],
+        "labels": dict(container.labels),
+        "group": container.group,
+        "error": container.error,
+    }
+
+
+def _filters(texts: Sequence[str]) -> Callable[[Container], bool]:
+    wanted: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = "state" if key == "status" else key
+        if not equals or key not in _FILTERS:
+            raise InvalidError(
+                f"there is no filter {text!r}", hint=f"Say KEY=VALUE, the key one of {', '.join(_FILTERS)}"
+            )
+        wanted.setdefault(key, []).append(value)
+    return lambda container: all(
+        any(_FILTERS[key](container, value) for value in values) for key, values in wanted.items()
+    )
+
+
+def _has_label(container: Container, text: str) -> bool:
+    ((key, value),) = pairs([text]).items()
+    return key in container.labels and ("=" not in text or container.labels[key] == value)
+
+
+async def _images(args: argparse.Namespace) -> int:
+    found: list[tuple[str, Image]] = []
+    async with session(args) as opened:
+        code = tell_problems(opened)
+        for key, engine in opened.engines.items():
+            if any(problem.engine == key for problem in opened.problems):
+                continue
+            try:
+                found += [(key, image) for image in await engine.images()]
+            except PytopError as error:
+                output.complain(error)
+                code = exits.code_of(error)
+    if args.json:
+        output.document(
+            [
+                {
+                    "engine": key,
+                    "id": image.id,
+                    "names": list(image.names),
+                    "size": output.plain(image.size),
+                    "created": output.when(image.created_ns),
+                }
+                for key, image in found
+            ]
+        )
+    else:
+        rows = []
+        for key, image in found:
+            size = str(image.size) if isinstance(image.size, int) else "-"
+            short = image.id.removeprefix("sha256:")[:12]
+            age = ago(image.created_ns) if image.created_ns else "-"
+            rows += [[name, short, key, size, age] for name in image.names or ("-",)]
+        output.table(["IMAGE", "ID", "ENGINE", "BYTES", "CREATED"], rows, right=frozenset({3}))
+    return code
+
+
+async def _inspect(args: argparse.Namespace) -> int:
+    async with session(args) as opened:
+
+        async def action(container: Container) -> Mapping[str, Any]:
+            return await opened.inspect(container.ref)
+
+        done, code = await each(opened, args.containers, action)
+    output.document([dict(found) for _, found in done])
+    return code

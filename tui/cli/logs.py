@@ -1,0 +1,66 @@
+"""logs: what a container has written, to the same streams that it wrote to."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import select
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from runtime.model import LogLine
+from tui.cli import exits, output
+from tui.cli.common import add_engine, add_names, find, session
+from tui.cli.values import tail
+
+_AT_ONCE = 4096  # PIPE_BUF: so much a pipe takes without blocking when it is writable at all
+
+
+def add_parsers(subparsers: Any) -> None:
+    """`logs`."""
+    parser = subparsers.add_parser("logs", help="show what a container has written")
+    add_engine(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
+    parser.add_argument("-n", "--tail", type=tail, metavar="N", help="only the last N lines (default: all)")
+    parser.add_argument("-t", "--timestamps", action="store_true", help="begin each line with its time")
+    add_names(parser, several=False)
+    parser.set_defaults(func=lambda args: asyncio.run(_logs(args)))
+
+
+async def _logs(args: argparse.Namespace) -> int:
+    async with session(args) as opened:
+        container = find(opened, args.container)
+        await copy(opened.logs(container.ref, follow=args.follow, tail=args.tail), timestamps=args.timestamps)
+    return exits.OK
+
+
+async def copy(lines: AsyncIterator[LogLine], *, timestamps: bool = False) -> None:
+    """Write every line to the stream that it came from, byte for byte.
+
+    A slow reader never holds up the event loop. Raises `OSError` when there is no reader any more.
+    """
+    begun = {"stdout": False, "stderr": False}
+    try:
+        async for line in lines:
+            data = line.data if line.partial else line.data + b"\n"
+            if timestamps and not begun[line.stream]:
+                data = (output.when(line.time_ns) or "-").encode() + b" " + data
+            begun[line.stream] = line.partial
+            await _write(2 if line.stream == "stderr" else 1, data)
+    finally:
+        if isinstance(lines, AsyncGenerator):
+            await lines.aclose()
+
+
+async def _write(fd: int, data: bytes) -> None:
+    if len(data) <= _AT_ONCE and select.select([], [fd], [], 0)[1]:
+        _write_all(fd, data)
+    else:
+        await asyncio.to_thread(_write_all, fd, data)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

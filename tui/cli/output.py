@@ -1,0 +1,103 @@
+"""What the commands print: data on stdout, talk on stderr.
+
+A table is aligned for people when stdout is a terminal. Into a pipe or a file it goes as one line per row with a tab
+between columns, untruncated, so that `cut -f` finds the same column every time.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+
+from runtime import __version__
+from runtime.errors import PytopError
+from runtime.model import Missing, Unlimited
+
+PROGRAM = "pytop-containers"
+_GAP = "  "
+
+
+def version() -> str:
+    """This program's version."""
+    return __version__
+
+
+def clean(text: str) -> str:
+    """Make a name from outside safe to print: control and direction-changing characters become their escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character
+        if character == " " or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def complain(problem: PytopError | str) -> None:
+    """One line on stderr."""
+    print(f"{PROGRAM}: {clean(str(problem))}", file=sys.stderr)
+
+
+def document(value: Any) -> None:
+    """One JSON document, indented for people."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def line(value: Any) -> None:
+    """One JSON document on one line, flushed: the next may take a while."""
+    print(json.dumps(value, separators=(",", ":"), default=str), flush=True)
+
+
+def plain(value: Any) -> Any:
+    """A value for JSON: unlimited is the word, a value that is missing is null."""
+    if isinstance(value, Missing):
+        return None
+    return str(value) if isinstance(value, Unlimited) else value
+
+
+def when(time_ns: int | None) -> str | None:
+    """Wall-clock nanoseconds in RFC 3339, UTC, with all nine digits; None for no time."""
+    if not time_ns:
+        return None
+    whole, rest = divmod(time_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
+    """Print rows under a header; `right` are the columns that are aligned to the right on a terminal."""
+    cells = [tuple(clean(cell) for cell in row) for row in rows]
+    for text in aligned([tuple(header), *cells], right) if sys.stdout.isatty() else map("\t".join, [header, *cells]):
+        print(text)
+
+
+def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
+    """Pad each column to its widest cell, counted in terminal cells."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        padded = [
+            " " * (width - cell_len(cell)) + cell if index in right else cell + " " * (width - cell_len(cell))
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(_GAP.join(padded).rstrip())
+    return lines
+
+
+def shorten(text: str, cells: int) -> str:
+    """Cut to so many terminal cells, with an ellipsis, when stdout is a terminal; whole in a pipe."""
+    if not sys.stdout.isatty() or cell_len(text) <= cells:
+        return text
+    return set_cell_size(text, cells - 1).rstrip() + "…"
+
+
+def screen_width() -> int:
+    """Columns of the terminal."""
+    return shutil.get_terminal_size().columns

@@ -1,0 +1,45 @@
+"""The whole command line: options for everything, and the verbs."""
+
+from __future__ import annotations
+
+import argparse
+
+from tui.cli import dashboard, demo, doctor, exits, lifecycle, limits, listing, logs, running, stats
+from tui.cli.output import PROGRAM, version
+from tui.cli.values import interval
+
+_ABOUT = """\
+A live dashboard of every container on this host, with engines to drive them: the embedded one and Docker.
+Without a command the dashboard opens. Everything it shows and does can be had by the commands too.
+"""
+_OUTPUT = """\
+output: data goes to stdout, talk to stderr. Tables are aligned on a terminal and have one tab between columns in a
+pipe. A container is named by its name, its id, an unambiguous beginning of the id, or ENGINE:NAME.
+
+environment: DOCKER_HOST and DOCKER_CONTEXT choose the Docker that is used. PYTOP_STATE_DIR, PYTOP_RUN_DIR,
+PYTOP_CGROUP, PYTOP_BRIDGE and PYTOP_SUBNET move the embedded engine. PYTOP_LOG names a file for the dashboard's log,
+PYTOP_DEBUG=1 shows tracebacks.
+
+"""
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser; `func` of what it returns takes the arguments and gives the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=_ABOUT,
+        epilog=_OUTPUT + exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--version", action="version", version=f"{PROGRAM} {version()}")
+    add("--engine", metavar="KEY", help="only this engine (embedded, docker)")
+    add("--read-only", action="store_true", help="refuse every change")
+    add("--interval", type=interval, metavar="SECONDS", help="time between measurements (default: 1)")
+    add("--theme", metavar="NAME", help="the dashboard's colours")
+    add("--ascii", action="store_true", help="draw the dashboard with ASCII characters only")
+    parser.set_defaults(func=dashboard.main)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for module in (listing, stats, running, lifecycle, logs, limits, doctor, demo):
+        module.add_parsers(subparsers)
+    return parser

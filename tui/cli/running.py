@@ -1,0 +1,199 @@
+"""run and create: new containers; in the foreground with their output, signals and exit status."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import PytopError
+from runtime.model import ContainerRef, ContainerSpec, Verb
+from tui.cli import exits, output
+from tui.cli.common import add_engine, session
+from tui.cli.limits import add_limits, requested, with_swap
+from tui.cli.logs import copy
+from tui.cli.values import bind, pairs
+
+if TYPE_CHECKING:
+    from tui.session import Session
+
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+LAST_OUTPUT = 5.0  # seconds to wait for the rest of the output after the end
+PATIENCE = 3  # the how manyth Ctrl-C kills
+
+
+def add_parsers(subparsers: Any) -> None:
+    """`run` and `create`."""
+    run = subparsers.add_parser(
+        "run",
+        help="make a container and start it",
+        description="Make a container and start it. In the foreground its output is shown, signals are passed on, and"
+        " its exit status is given; the third Ctrl-C kills it. The input is not connected.",
+    )
+    run.add_argument("-d", "--detach", action="store_true", help="print the id and leave it running")
+    run.add_argument("--rm", action="store_true", help="remove it when it has ended")
+    run.set_defaults(func=lambda args: asyncio.run(_run(args)))
+    create = subparsers.add_parser("create", help="make a container without starting it")
+    create.set_defaults(func=lambda args: asyncio.run(_create(args)), rm=False)
+    for parser in (run, create):
+        _add_options(parser)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_engine(parser)
+    add = parser.add_argument
+    add("--name", default="", help="a name (default: the engine chooses one)")
+    add("-e", "--env", action="append", default=[], metavar="KEY[=VALUE]", help="environment; KEY alone takes yours")
+    add("-l", "--label", action="append", default=[], metavar="KEY[=VALUE]", help="a label")
+    add("-v", "--volume", action="append", default=[], type=bind, metavar="/SOURCE:/TARGET[:ro]", help="a bind mount")
+    add("-w", "--workdir", default="", metavar="DIR", help="working directory inside")
+    add("-u", "--user", default="", metavar="USER[:GROUP]", help="who runs the command")
+    add("--hostname", default="", help="host name inside")
+    add("--network", default="bridge", choices=("bridge", "none"), help="bridge (default) or none")
+    add("--restart", default="no", metavar="POLICY", help="no (default), on-failure[:N], always, unless-stopped")
+    add("--read-only", dest="root_read_only", action="store_true", help="its root file system cannot be written")
+    add_limits(parser)
+    add("image", metavar="IMAGE", help='what is inside; "host" is this machine\'s own programs')
+    add("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="what to run, with its arguments")
+
+
+def _spec(args: argparse.Namespace) -> ContainerSpec:
+    change, total = requested(args)
+    return ContainerSpec(
+        image=args.image,
+        command=tuple(args.command),
+        name=args.name,
+        env=pairs(args.env, dict(os.environ)),
+        labels=pairs(args.label),
+        workdir=args.workdir,
+        user=args.user,
+        hostname=args.hostname,
+        network=args.network,
+        binds=tuple(args.volume),
+        limits=with_swap(change, total, None),
+        restart_policy=args.restart,
+        read_only=args.root_read_only,
+    )
+
+
+async def _engine_for(session: Session, image: str) -> str:
+    """The first engine that has the image, else the first one: its error says what is missing."""
+    for key, engine in session.engines.items():
+        try:
+            if any(image in (found.id, *found.names) for found in await engine.images()):
+                return key
+        except PytopError:
+            continue
+    return next(iter(session.engines))
+
+
+async def _create(args: argparse.Namespace) -> int:
+    spec = _spec(args)
+    async with session(args) as opened:
+        ref = await opened.create(await _engine_for(opened, spec.image), spec)
+    print(ref.id)
+    return exits.OK
+
+
+async def _run(args: argparse.Namespace) -> int:
+    spec = _spec(args)
+    async with session(args) as opened:
+        try:
+            # In the foreground the removal is ours: an engine that removes at once takes the last output with it.
+            spec = replace(spec, auto_remove=args.rm and args.detach)
+            ref = await opened.create(await _engine_for(opened, spec.image), spec)
+        except PytopError as error:
+            output.complain(error)
+            return exits.RUN_FAILED
+        try:
+            await opened.perform(ref, Verb.START)
+        except PytopError as error:
+            output.complain(error)
+            if args.rm:
+                await opened.perform(ref, Verb.REMOVE, force=True)
+            return _start_failed(error)
+        if args.detach:
+            print(ref.id)
+            return exits.OK
+        try:
+            return await _foreground(opened, ref)
+        finally:
+            if args.rm:
+                await opened.perform(ref, Verb.REMOVE, force=True)
+
+
+def _start_failed(error: PytopError) -> int:
+    """125, or what a shell says about a command: 126 cannot be executed, 127 not found."""
+    said = error.detail.lower()
+    if error.errno == errno.ENOENT or "not found" in said or "no such file" in said:
+        return exits.NO_COMMAND
+    if error.errno in (errno.EACCES, errno.ENOEXEC) or "permission denied" in said:
+        return exits.NOT_EXECUTABLE
+    return exits.RUN_FAILED
+
+
+async def _foreground(session: Session, ref: ContainerRef) -> int:
+    engine = session.engines[ref.engine]
+
+    async def pass_on(name: str) -> None:
+        try:
+            await engine.kill(ref.id, name)
+        except PytopError as error:
+            output.complain(error)
+
+    async def stop() -> None:
+        await session.perform(ref, Verb.STOP)
+
+    forward = _Forward(pass_on)
+    shown = asyncio.create_task(copy(session.logs(ref, follow=True)))
+    ended = asyncio.create_task(engine.wait(ref.id))
+    try:
+        with forward:
+            await asyncio.wait({shown, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if shown.done() and not ended.done() and isinstance(shown.exception(), OSError):
+                await stop()  # nobody reads what it writes: as good as a lost terminal
+            status = await ended
+            await asyncio.wait({shown}, timeout=LAST_OUTPUT)
+            if shown.done():
+                shown.result()
+            return status
+    finally:
+        for task in (shown, ended):
+            task.cancel()
+        await asyncio.gather(shown, ended, return_exceptions=True)
+
+
+class _Forward:
+    """While entered, signals go to the container instead of to us."""
+
+    def __init__(self, send: Callable[[str], Awaitable[None]]) -> None:
+        self._send = send
+        self._interrupts = 0
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in FORWARDED:
+            loop.add_signal_handler(number, self._got, number)
+
+    def __exit__(self, *raised: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in FORWARDED:
+            loop.remove_signal_handler(number)
+
+    def _got(self, number: signal.Signals) -> None:
+        name = number.name
+        if number is signal.SIGINT:
+            self._interrupts += 1
+            if self._interrupts == PATIENCE - 1:
+                output.complain("it is still running; Ctrl-C once more kills it")
+            elif self._interrupts >= PATIENCE:
+                name = signal.SIGKILL.name
+        task = asyncio.ensure_future(self._send(name))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)

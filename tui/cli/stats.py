@@ -1,0 +1,106 @@
+"""stats: what containers use, once or as a stream, without a screen."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from runtime.model import Container, ContainerRef
+from tui.cli import exits, output
+from tui.cli.common import add_engine, find, session, tell_problems
+from tui.cli.values import interval
+from tui.fields import FIELDS
+from tui.session import Changed
+
+if TYPE_CHECKING:
+    from collectors.frame import Frame
+
+_HOME = "\x1b[H\x1b[J"
+
+
+def add_parsers(subparsers: Any) -> None:
+    """`stats`."""
+    parser = subparsers.add_parser(
+        "stats",
+        help="measure what containers use",
+        description="Measure what running containers use: a table every interval until interrupted. With --json one"
+        " JSON document per interval and line; with --once only one table or document, after one interval.",
+    )
+    add_engine(parser)
+    parser.add_argument("--once", action="store_true", help="one measurement over one interval")
+    parser.add_argument("--json", action="store_true", help="JSON, a value that is missing being null")
+    parser.add_argument(
+        "--interval", type=interval, default=argparse.SUPPRESS, metavar="SECONDS", help="time between measurements"
+    )
+    parser.add_argument("containers", metavar="CONTAINER", nargs="*", help="only these (default: all that run)")
+    parser.set_defaults(func=lambda args: asyncio.run(_stats(args)))
+
+
+async def _stats(args: argparse.Namespace) -> int:
+    async with session(args) as opened:
+        code = tell_problems(opened)
+        if code != exits.OK:
+            return code
+        wanted = frozenset(find(opened, name).ref for name in args.containers)
+        opened.interval = args.interval or 1.0
+        fresh = asyncio.Event()
+        opened.subscribe(lambda what: fresh.set() if Changed.FRAME in what else None)
+        await opened.start()
+        first = True
+        while True:
+            await fresh.wait()
+            fresh.clear()
+            if not first and opened.frame is not None:  # rates need two sweeps
+                _show(args, opened.frame, _chosen(opened.containers.values(), wanted))
+                if args.once:
+                    return exits.OK
+            first = False
+
+
+def _chosen(containers: Iterable[Container], wanted: frozenset[ContainerRef]) -> list[Container]:
+    """Those that were named, or all that run; by name."""
+    chosen = [c for c in containers if (c.ref in wanted if wanted else c.state.live)]
+    return sorted(chosen, key=lambda c: (c.name, c.ref))
+
+
+def _show(args: argparse.Namespace, frame: Frame, containers: Sequence[Container]) -> None:
+    if args.json:
+        (output.document if args.once else output.line)(as_json(frame, containers))
+        return
+    fields = [field for field in FIELDS.values() if field.shown]
+    rows = [
+        [field.format(field.extract(container, frame.usages.get(container.ref))) for field in fields]
+        for container in containers
+    ]
+    if sys.stdout.isatty() and not args.once:
+        sys.stdout.write(_HOME)
+    right = frozenset(index for index, field in enumerate(fields) if field.align == "right")
+    output.table([field.title.upper() for field in fields], rows, right=right)
+    sys.stdout.flush()
+
+
+def as_json(frame: Frame, containers: Sequence[Container]) -> dict[str, Any]:
+    """One sweep: the host's use, and every field of every container by the field's id; units are the registry's."""
+    return {
+        "time": output.when(frame.wall_ns),
+        "interval": frame.interval_ns / 1e9,
+        "host": {
+            name: output.plain(value) for name, value in dataclasses.asdict(frame.host).items() if name != "pressure"
+        },
+        "containers": [
+            {
+                "engine": container.ref.engine,
+                "id": container.ref.id,
+                "name": container.name,
+                **{
+                    field.id: output.plain(field.extract(container, frame.usages.get(container.ref)))
+                    for field in FIELDS.values()
+                },
+            }
+            for container in containers
+        ],
+    }

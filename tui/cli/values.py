@@ -1,0 +1,74 @@
+"""Turning what was typed into values; what makes no sense is a usage error that says what would."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+from collections.abc import Iterable
+
+from runtime.model import Bind
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_FACTORS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """A duration: "10", "0.5", "500ms", "2m"."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; say 10, 0.5, 500ms or 2m")
+    return float(match[1]) * _FACTORS[match[2] or "s"]
+
+
+def interval(text: str) -> float:
+    """Seconds between two measurements, 0.1 to an hour."""
+    value = seconds(text)
+    if not 0.1 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is outside 0.1 s to 1 h")
+    return value
+
+
+def signal_name(text: str) -> str:
+    """A signal as its full name: "SIGTERM" from "TERM", "sigterm" or "15"."""
+    word = text.strip().upper()
+    if word.isdigit():
+        if 1 <= int(word) <= signal.SIGRTMAX:
+            return signal.Signals(int(word)).name if int(word) in set(signal.Signals) else word
+    else:
+        name = word if word.startswith("SIG") else f"SIG{word}"
+        if name in signal.Signals.__members__:
+            return name
+    raise argparse.ArgumentTypeError(f"{text!r} is not a signal; say TERM, SIGTERM or 15")
+
+
+def tail(text: str) -> int | None:
+    """A number of lines, or "all" (None)."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines; say 100 or all")
+    return int(text)
+
+
+def bind(text: str) -> Bind:
+    """A bind mount as Docker writes it: SOURCE:TARGET[:ro|rw]."""
+    parts = text.split(":")
+    if len(parts) == 2:
+        parts.append("rw")
+    if len(parts) != 3 or parts[2] not in ("ro", "rw") or not parts[0].startswith("/") or not parts[1].startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a bind mount; say /source:/target or /source:/target:ro")
+    return Bind(parts[0], parts[1], parts[2] == "ro")
+
+
+def pairs(texts: Iterable[str], environ: dict[str, str] | None = None) -> dict[str, str]:
+    """KEY=VALUE words as a mapping; a bare KEY takes its value from `environ`, or is empty without one."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            if environ is not None and key not in environ:
+                continue
+            value = environ[key] if environ is not None else ""
+        found[key] = value
+    return found
