@@ -24,6 +24,7 @@ from tui.screens.list import ListScreen
 from tui.session import Changed, Problem, Session
 from tui.settings import INTERVALS, Settings
 
+BACKLOG = 3  # screens waiting for a slow terminal
 FIRST_THEME = "dark"
 PLAIN_THEME = "ansi"  # sends no colours of its own, so that NO_COLOR can hold
 
@@ -84,6 +85,12 @@ class PytopApp(App[None]):
     def keymap(self) -> Mapping[str, str]:
         """The user's keys by action."""
         return self.settings.keys
+
+    @property
+    def behind(self) -> bool:
+        """The terminal has not taken yet what was sent before; more would block the event loop in the end."""
+        writer = getattr(self._driver, "_writer_thread", None)
+        return writer is not None and writer._queue.qsize() >= BACKLOG
 
     def get_default_screen(self) -> ListScreen:
         """The list."""

@@ -237,3 +237,27 @@ async def test_a_container_that_appears_is_listed_at_once() -> None:
         docker.put(container("newcomer", engine="docker", state=State.CREATED))
         await until(pilot, lambda: "newcomer" in names(pilot))
         assert "◌ created" in screen(pilot)
+
+
+async def test_the_mouse_sorts_and_opens_too() -> None:
+    session, _, _ = town_session()
+    async with running(session) as pilot:
+        await pilot.click("#heads", offset=(16, 0))
+        assert main(pilot).sorting == ("name", False)
+        await pilot.click("#table", offset=(16, 2), times=2)
+        await until(pilot, lambda: pilot.app.screen is not main(pilot))
+        assert selected(pilot) == "hog"
+
+
+async def test_a_terminal_that_is_behind_gets_a_later_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = [container("a")]
+    load = {"cpu": 0.25}
+    session = session_of([FakeEngine(fleet)], lambda number, targets: {fleet[0].ref: usage(load["cpu"])})
+    async with running(session) as pilot:
+        monkeypatch.setattr(type(pilot.app), "behind", True)
+        load["cpu"] = 1.75
+        seen = session.frame.seq if session.frame else 0
+        await until(pilot, lambda: session.frame is not None and session.frame.seq > seen + 2)
+        assert "0.25/2.00" in screen(pilot)
+        monkeypatch.setattr(type(pilot.app), "behind", False)
+        await until(pilot, lambda: "1.75/2.00" in screen(pilot))

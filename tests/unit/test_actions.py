@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,10 @@ def test_where_the_settings_are() -> None:
     assert home({"XDG_CONFIG_HOME": "/c", "HOME": "/h"}) == Path("/c/pytop-containers")
     assert home({"HOME": "/h"}) == Path("/h/.config/pytop-containers")
     assert home({}) is None
+
+
+def test_the_dashboard_starts_without_what_it_may_never_need() -> None:
+    late = "('psutil', 'aiohttp', 'pyroute2', 'runtime.native', 'tui.screens.detail', 'tui.screens.limits')"
+    code = f"import sys, tui.app; print([m for m in {late} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

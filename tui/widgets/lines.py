@@ -17,8 +17,8 @@ class Lines(Widget):
 
     DEFAULT_CSS = "Lines { height: auto; }"
 
-    def __init__(self, lines: Sequence[str] = (), *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
+    def __init__(self, lines: Sequence[str] = (), *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self._lines = tuple(lines)
 
     def show(self, lines: Sequence[str]) -> None:
@@ -30,11 +30,6 @@ class Lines(Widget):
         changed = [Region(0, y, self.size.width, 1) for y, line in enumerate(self._lines) if line != old[y]]
         if changed:
             self.refresh(*changed)
-
-    @property
-    def text(self) -> str:
-        """What they say."""
-        return "\n".join(self._lines)
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         """As high as there are lines."""

@@ -46,7 +46,6 @@ class ContainerTable(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._glyphs = glyphs
         self._rows: Sequence[Row] = ()
-        self._places: dict[ContainerRef, int] = {}
         self._cursor = 0
 
     @property
@@ -64,8 +63,7 @@ class ContainerTable(ScrollView, can_focus=True):
         old, before = self._rows, self._cursor
         ref = self.selected
         self._rows = new
-        self._places = {row.ref: y for y, row in enumerate(new)}
-        cursor = self._places.get(ref, before) if ref is not None else 0
+        cursor = next((y for y, row in enumerate(new) if row.ref == ref), before)
         self._cursor = max(0, min(cursor, len(new) - 1))
         if len(old) != len(new):
             self.virtual_size = Size(self.size.width, len(new))
@@ -81,11 +79,6 @@ class ContainerTable(ScrollView, can_focus=True):
             self._follow()
         if self.selected != ref:
             self.post_message(self.Moved())
-
-    def select(self, ref: ContainerRef) -> None:
-        """Put the cursor on a container, if it is in the list."""
-        if ref in self._places:
-            self._go(self._places[ref])
 
     def render_line(self, y: int) -> Strip:
         """One line as it is on the screen."""
