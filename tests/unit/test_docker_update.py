@@ -1,0 +1,89 @@
+"""What is sent to Docker's /update, given what its record holds: every trap of that call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runtime.docker import translate, update
+from runtime.docker.translate import EVERYTHING
+from runtime.docker.update import Held
+from runtime.errors import InvalidError, RefusedError, UnsupportedError
+from runtime.limits import HostFacts
+from runtime.model import UNLIMITED, LimitChange
+
+FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0-1", memory_total=8 << 30, swap_total=1 << 30, pid_max=32768)
+MB = 1 << 20
+
+
+def body(change: LimitChange, *, v2: bool = False, **host: Any) -> dict[str, Any]:
+    return update.body(change, Held(host, translate.record(host, FACTS.ncpu), FACTS, cgroup_v2=v2))
+
+
+@pytest.mark.parametrize(
+    ("host", "cpus", "sent"),
+    [
+        ({}, 1.5, {"NanoCpus": 1_500_000_000}),
+        ({"NanoCpus": 500_000_000}, 1.5, {"NanoCpus": 1_500_000_000}),
+        ({"CpuQuota": 50_000}, 1.5, {"CpuQuota": 150_000, "CpuPeriod": 100_000}),
+        ({"CpuQuota": 50_000, "CpuPeriod": 50_000}, 1.5, {"CpuQuota": 75_000, "CpuPeriod": 50_000}),
+        ({"CpuQuota": -1}, 0.001, {"CpuQuota": 1000, "CpuPeriod": 100_000}),
+        ({"CpuQuota": -1, "CpuPeriod": 50_000}, 0.5, {"CpuQuota": 25_000, "CpuPeriod": 50_000}),
+    ],
+)
+def test_a_container_keeps_its_form_of_cpu_limit(host: dict[str, int], cpus: float, sent: dict[str, int]) -> None:
+    assert body(LimitChange(cpus=cpus), **host) == sent
+
+
+def test_a_quota_is_lifted_by_minus_one_and_nanocpus_never() -> None:
+    assert body(LimitChange(cpus=UNLIMITED), CpuQuota=50_000) == {"CpuQuota": -1}
+    assert body(LimitChange(cpus=UNLIMITED), NanoCpus=500_000_000) == {"NanoCpus": 4_000_000_000}
+
+
+def test_memory_never_comes_without_swap() -> None:
+    held = {"Memory": 100 * MB, "MemorySwap": 130 * MB}
+    assert body(LimitChange(memory=50 * MB), **held) == {"Memory": 50 * MB, "MemorySwap": 80 * MB}
+    assert body(LimitChange(swap=10 * MB), **held) == {"Memory": 100 * MB, "MemorySwap": 110 * MB}
+    assert body(LimitChange(swap=UNLIMITED), **held) == {"Memory": 100 * MB, "MemorySwap": -1}
+    assert body(LimitChange(memory=50 * MB, swap=0), **held) == {"Memory": 50 * MB, "MemorySwap": 50 * MB}
+
+
+def test_memory_is_lifted_by_the_largest_size_that_there_is() -> None:
+    held = {"Memory": 100 * MB, "MemorySwap": 130 * MB}
+    assert body(LimitChange(memory=UNLIMITED), **held) == {"Memory": EVERYTHING, "MemorySwap": EVERYTHING}
+    assert body(LimitChange(memory=UNLIMITED), v2=True, **held) == {"Memory": EVERYTHING, "MemorySwap": -1}
+
+
+def test_swap_alone_bounds_nothing_on_v1() -> None:
+    with pytest.raises(InvalidError, match="swap alone"):
+        body(LimitChange(swap=10 * MB))
+    assert body(LimitChange(swap=10 * MB), v2=True) == {}
+
+
+def test_a_reservation_is_never_recorded_above_the_memory() -> None:
+    assert body(LimitChange(memory_reservation=UNLIMITED), Memory=64 * MB, MemoryReservation=32 * MB) == {
+        "MemoryReservation": 64 * MB
+    }
+    assert body(LimitChange(memory_reservation=UNLIMITED)) == {"MemoryReservation": EVERYTHING}
+    lowered = body(LimitChange(memory=64 * MB, swap=0), MemoryReservation=EVERYTHING)
+    assert lowered["MemoryReservation"] == 64 * MB
+    with pytest.raises(RefusedError, match="reservation"):
+        body(LimitChange(memory=64 * MB), Memory=256 * MB, MemorySwap=256 * MB, MemoryReservation=128 * MB)
+
+
+def test_everything_else() -> None:
+    change = LimitChange(cpu_shares=512, cpuset_cpus="0", cpuset_mems=UNLIMITED, pids=UNLIMITED)
+    assert body(change) == {"CpuShares": 512, "CpusetCpus": "0", "CpusetMems": "0-1", "PidsLimit": -1}
+    assert body(LimitChange(cpuset_cpus=UNLIMITED, pids=9)) == {"CpusetCpus": "0-3", "PidsLimit": 9}
+    assert body(LimitChange(memory_high=9 * MB)) == {}
+
+
+def test_at_rest_harm_is_refused_by_the_record() -> None:
+    held = Held({}, translate.record({}, 4), FACTS, cgroup_v2=True)
+    for change in (LimitChange(cpus=0.001), LimitChange(memory=MB), LimitChange(cpuset_cpus="0-9")):
+        with pytest.raises(RefusedError):
+            update.refuse(change, held)
+    with pytest.raises(UnsupportedError):
+        update.refuse(LimitChange(memory_high=64 * MB), held)
+    update.refuse(LimitChange(cpus=0.5), held)
