@@ -13,7 +13,7 @@ from textual.command import Provider
 from textual.widget import Widget
 
 from runtime.errors import PytopError
-from runtime.model import ContainerRef, Verb
+from runtime.model import Container, ContainerRef, Verb
 from themes.loader import load_all
 from tui import format as fmt
 from tui import glyphs, keys, settings, theming
@@ -146,13 +146,16 @@ class PytopApp(App[None]):
 
     # what is done to a container
 
-    @work(group="changes")
-    async def action_change(self, id: str) -> None:
-        """Ask where it destroys, then do it, and tell what came of it."""
+    def action_change(self, id: str) -> None:
+        """Do something to the container that is selected now, whatever is selected when its turn comes."""
         action, ref = ACTIONS[id], self.subject()
-        if self._refused(action, ref) or ref is None:
-            return
-        container = self.session.containers[ref]
+        if not self._refused(action, ref) and ref is not None:
+            self._change(action, self.session.containers[ref], action.verb(self.session, ref))
+
+    @work(group="changes")
+    async def _change(self, action: Action, container: Container, verb: Verb) -> None:
+        """Ask where it destroys, then do it, and tell what came of it."""
+        ref = container.ref
         name = fmt.clean(container.name or ref.short)
         asked = question(action, container, name)
         if asked is not None:
@@ -162,7 +165,6 @@ class PytopApp(App[None]):
                 return
             if self._refused(action, ref):
                 return
-        verb = action.verb(self.session, ref)
         options = {"force": True} if verb is Verb.REMOVE and container.state.live else {}
         try:
             await self.session.perform(ref, verb, **options)

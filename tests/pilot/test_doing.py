@@ -274,3 +274,15 @@ async def test_enter_opens_the_container_and_the_list_catches_up_afterwards() ->
         await until(pilot, lambda: set(names(pilot)) == {"only", "second"})
         assert selected(pilot) == "only"
         assert table(pilot).has_focus
+
+
+async def test_a_key_is_about_what_was_selected_when_it_was_pressed() -> None:
+    fleet = [container("a"), container("b")]
+    engine = FakeEngine(fleet)
+    session = session_of([engine], lambda number, targets: {c.ref: usage() for c in fleet})
+    async with running(session) as pilot:
+        assert selected(pilot) == "a"
+        pilot.app.action_change("pause")  # type: ignore[attr-defined]
+        table(pilot).action_move("down")
+        await until(pilot, lambda: engine.asked)
+        assert engine.asked == [(Verb.PAUSE, "a")]
