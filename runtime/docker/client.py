@@ -50,6 +50,10 @@ class Client:
             await self._session.close()
             self._session = None
 
+    def agree_anew(self) -> None:
+        """Ask for the daemon's version again at the next request."""
+        self._version = ""
+
     async def version(self) -> str:
         """The API version that both sides know, "1.41". Raises `UnavailableError` for a daemon that is too old."""
         if not self._version:

@@ -65,6 +65,7 @@ class DockerEngine:
         await self._client.close()
 
     async def info(self) -> EngineInfo:
+        self._client.agree_anew()  # a daemon that was upgraded meanwhile
         document = await self._client.json("GET", "/version", "reach Docker", timeout=10)
         return EngineInfo(
             key=self.key,
