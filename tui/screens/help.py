@@ -83,4 +83,4 @@ def _keys(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str])
             for id, (_, title) in MOVES.items():
                 yield f"  {', '.join(shown(id, keymap)):<{KEYS_WIDTH}}{title}"
         if group == APP:
-            yield "  Keys can be changed in ~/.config/pytop-containers/config.toml, section [keys]: action = key."
+            yield "  Keys can be changed in ~/.config/pytop-containers/config.toml: [keys] stop = 'f9'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -21,6 +21,9 @@ from tui.session import Changed, Session
 from tui.summary import STOPPED
 from tui.widgets.lines import Lines
 from tui.widgets.table import ColumnHeads, ContainerTable
+
+if TYPE_CHECKING:
+    from tui.app import PytopApp
 
 LOW = 14  # on fewer lines than this the head is one line
 TROUBLE = 3  # lines at most; the help has all of them
@@ -77,6 +80,10 @@ class ListScreen(Screen[None]):
             self.draw()
 
     @property
+    def _pytop(self) -> PytopApp:
+        return cast("PytopApp", self.app)
+
+    @property
     def table(self) -> ContainerTable:
         return self.query_one("#table", ContainerTable)
 
@@ -131,7 +138,7 @@ class ListScreen(Screen[None]):
         for action in sorted((a for a in ACTIONS.values() if a.foot), key=lambda a: a.place):
             if action.why_not(self._session, self.ref) is not None:
                 continue
-            text = f"{keys.shown(action.id, self.app.keymap)[0]} {action.foot}"  # type: ignore[attr-defined]
+            text = f"{keys.shown(action.id, self._pytop.keymap)[0]} {action.foot}"
             if len(text) > left:
                 break
             parts.append(text)
@@ -146,7 +153,7 @@ class ListScreen(Screen[None]):
             self.table.display = not lines
 
     def _changed(self, what: Changed) -> None:
-        if what is Changed.FRAME and self.app.behind:  # type: ignore[attr-defined]
+        if what is Changed.FRAME and self._pytop.behind:
             return  # the terminal is slower than the sweeps: it gets a later one
         self.draw()
 

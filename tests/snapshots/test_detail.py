@@ -1,0 +1,36 @@
+"""How the graphs and the limit editor look, kept as text."""
+
+from __future__ import annotations
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from tests.pilot import limit_fakes
+from tests.pilot.driving import screen, until
+from tests.pilot.test_detail import detail, story
+from tui.screens.limits import LimitEditor
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50), (40, 12)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_overview(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
+    async with detail(story(), size) as (pilot, _):
+        graphs = screen(pilot).splitlines()[3:]  # the lines above have times in them
+        assert "\n".join(graphs) == snapshot
+
+
+async def test_overview_in_ascii(snapshot: SnapshotAssertion) -> None:
+    async with detail(story(), ascii_only=True) as (pilot, _):
+        text = "\n".join(screen(pilot).splitlines()[3:])
+        assert text.isascii()
+        assert text == snapshot
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 10)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_limit_editor(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
+    app, _ = limit_fakes.app()
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.subject() is not None and app.session.frame is not None)
+        await pilot.press("l", "0", ".", "2")
+        await until(pilot, lambda: isinstance(app.screen, LimitEditor) and "throttled" in screen(pilot))
+        inside = [line for line in screen(pilot).splitlines() if "\N{BOX DRAWINGS LIGHT VERTICAL}" in line]
+        assert "\n".join(line.strip() for line in inside) == snapshot
