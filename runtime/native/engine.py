@@ -33,7 +33,7 @@ from runtime.model import (
     State,
     Verb,
 )
-from runtime.native import logs, reconcile, shim, support
+from runtime.native import logs, reconcile, support
 from runtime.native.config import NativeConfig
 from runtime.native.images import host
 from runtime.native.lifecycle import Lifecycle
@@ -105,19 +105,28 @@ class NativeEngine:
         return [record.container() for record in await self._run(self._list)]
 
     def _list(self) -> list[Record]:
-        """Every record; a container whose shim has been killed gets another one on the way."""
-        if os.geteuid() == 0:
-            reconcile.adopt(self._store, self._verbs.hierarchies)
-        return self._store.all()
+        return [record for record in map(self._healed, self._store.all()) if record is not None]
+
+    def _healed(self, record: Record) -> Record | None:
+        """The record as it is; a container whose shim has been killed gets another one on the way."""
+        if os.geteuid() != 0:
+            return record
+        return reconcile.heal(self._store, self._verbs.hierarchies, record)
+
+    def _find(self, key: str) -> Record:
+        found = self._healed(self._store.find(key))
+        if found is None:
+            raise NotFoundError(f"There is no container {key!r} (any more)")
+        return found
 
     async def get(self, key: str) -> Container:
         await self._ready()
-        record: Record = await self._run(self._store.find, key)
+        record: Record = await self._run(self._find, key)
         return record.container()
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         await self._ready()
-        record: Record = await self._run(self._store.find, key)
+        record: Record = await self._run(self._find, key)
         paths = {
             "cgroup": self.config.cgroup_of(record.id),
             "log": str(self.config.log(record.id)),
@@ -256,16 +265,10 @@ class NativeEngine:
             watch.close()
 
     def _look(self, container_id: str) -> Record:
-        """The record; when its init is gone and nobody has said so, a new shim is asked to."""
-        record = self._store.read(container_id)
-        if record.state.live and os.geteuid() == 0:
-            init = shim.open_init(record)
-            if init is not None:
-                os.close(init)
-            else:
-                reconcile.settle(self._store, self._verbs.hierarchies, record)
-                record = self._store.read(container_id)
-        return record
+        found = self._healed(self._store.read(container_id))
+        if found is None:
+            raise NotFoundError(f"There is no container {container_id[:12]} (any more)")
+        return found
 
     async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
         await self._ready()
@@ -300,7 +303,7 @@ class NativeEngine:
         await self._ready()
         if os.geteuid() == 0:
             await self._run(self._store.prepare)
-        while not self.config.records.is_dir():  # noqa: ASYNC110  (there is nothing yet that could be watched)
+        while not await self._run(self.config.records.is_dir):  # noqa: ASYNC110  (nothing is there to be watched)
             await asyncio.sleep(_NET)
         watch = Watch(self.config.records, RECORDS)
         try:
@@ -333,8 +336,7 @@ class NativeEngine:
 
     async def destroy(self) -> None:
         """Remove everything of this instance: containers, zygote, bridge, cgroups, files."""
-        if self.config.state.exists() or self.config.run.exists():
-            await self._run(self._verbs.destroy)
+        await self._run(self._verbs.destroy)
 
 
 def changes(before: Record | None, after: Record | None) -> list[EventKind]:

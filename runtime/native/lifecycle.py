@@ -225,6 +225,8 @@ class Lifecycle:
 
     def destroy(self) -> None:
         """Remove every container, and what the instance has made. Containers that cannot be ended raise."""
+        if not (self.config.state.exists() or self.config.run.exists()):
+            return
         for record in self.store.all():
             with suppress(NotFoundError):
                 self.remove(record.id, force=True)

@@ -57,25 +57,32 @@ def settle(store: Store, hierarchies: Hierarchies, record: Record) -> None:
         launcher.ask(store.config, "attach", record)
 
 
-def adopt(store: Store, hierarchies: Hierarchies) -> None:
-    """Give every live container that has lost its shim another one. Some microseconds for each that has not."""
-    for record in store.all():
+def heal(store: Store, hierarchies: Hierarchies, record: Record) -> Record | None:
+    """The container's record, made true first if nobody else is doing it; None when it is gone.
+
+    Some microseconds when there is nothing to heal.
+    """
+    with suppress(NotFoundError):
         if record.state.live or record.state is State.RESTARTING:
-            with suppress(NotFoundError):
-                settle(store, hierarchies, record)
+            settle(store, hierarchies, record)
+            return store.read(record.id)
+        if not record.starting and record.state is not State.REMOVING:
+            return record
+        held = store.operation(record.id, wait=0)
+        if held is None:
+            return record  # somebody is busy with it
+        try:
+            settle(store, hierarchies, store.read(record.id))
+        finally:
+            os.close(held)
+        return store.read(record.id)
+    return None
 
 
 def everything(store: Store, hierarchies: Hierarchies) -> None:
-    """Settle every container that nobody is busy with, then remove what belongs to none."""
+    """Heal every container, then remove what belongs to none."""
     for record in store.all():
-        with suppress(NotFoundError):
-            held = store.operation(record.id, wait=0)
-            if held is None:
-                continue
-            try:
-                settle(store, hierarchies, store.read(record.id))
-            finally:
-                os.close(held)
+        heal(store, hierarchies, record)
     sweep(store, hierarchies)
 
 

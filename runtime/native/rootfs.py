@@ -69,7 +69,11 @@ def mount_root(layout: Layout) -> int:
     """Mount the writable layer over the image; the descriptor of the new root, not yet pivoted into."""
     syscalls.mount_flags("/", syscalls.MS_REC | syscalls.MS_PRIVATE)
     options = {"lowerdir": str(layout.lower), "upperdir": str(layout.upper), "workdir": str(layout.work)}
-    mount = syscalls.new_mount("overlay", options)
+    try:
+        mount = syscalls.new_mount("overlay", options)
+    except OSError as error:
+        hint = f"The file system of {layout.upper} may not be able to hold a writable layer (overlay, NFS); use another"
+        raise KernelError.from_os("mount the container's writable layer", error, hint=hint) from error
     point = os.open(layout.point, os.O_PATH | os.O_CLOEXEC)
     syscalls.move_mount(mount, point)
     os.close(point)

@@ -358,6 +358,38 @@ async def test_many_at_once(engine: NativeEngine) -> None:
     await asyncio.gather(*(engine.remove(ref.id) for ref in refs))
 
 
+async def test_nothing_blocks_the_event_loop(engine: NativeEngine) -> None:
+    from blockbuster import blockbuster_ctx
+
+    with blockbuster_ctx():
+        await engine.info()
+        events = engine.events()
+        first = asyncio.ensure_future(anext(events))
+        ref = await sh(engine, "echo hello; sleep 0.3", network="bridge")
+        assert (await first).kind is EventKind.CREATED
+        await engine.update(ref.id, LimitChange(pids=99))
+        await engine.pause(ref.id)
+        await engine.unpause(ref.id)
+        assert await output(engine, ref) == ["hello"]
+        assert await engine.wait(ref.id) == 0
+        await engine.inspect(ref.id)
+        await engine.images()
+        await engine.restart(ref.id)
+        await engine.stop(ref.id, timeout=0.1)
+        await engine.remove(ref.id, force=True)
+        await engine.containers()
+        await events.aclose()  # type: ignore[attr-defined]
+        await engine.destroy()
+
+
+async def test_a_quiet_container_costs_little_memory(engine: NativeEngine) -> None:
+    ref = await run(engine, "sleep", "100")
+    where = cell.find(engine._verbs.hierarchies, engine.config.cgroup_of(ref.id)).where("memory")
+    assert where is not None
+    used = int((where[0] / ("memory.current" if where[1] == 2 else "memory.usage_in_bytes")).read_text())
+    assert used < 6 << 20, f"{used} bytes"
+
+
 async def test_removing_what_runs(engine: NativeEngine) -> None:
     ref = await run(engine, "sleep", "100")
     with pytest.raises(ConflictError):
