@@ -1,0 +1,167 @@
+"""What is said about a change before it is made."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.limits import Finding, HostFacts, RecentUse, Severity, host_facts, review
+from runtime.model import UNLIMITED, LimitChange, LimitName, Limits, Missing
+
+MB = 1024 * 1024
+HOST = HostFacts(ncpu=2, cpus="0-1", mems="0", memory_total=2048 * MB, swap_total=0, pid_max=32768)
+SWAPPY = HostFacts(
+    ncpu=2, cpus="0-1", mems="0", memory_total=2048 * MB, swap_total=512 * MB, pid_max=32768, swap_free=100 * MB
+)
+HELD = Limits(cpus=UNLIMITED, memory=256 * MB, swap=UNLIMITED, pids=UNLIMITED, memory_reservation=UNLIMITED)
+BUSY = RecentUse(cpu=1.9, memory=120 * MB, anon=70 * MB, file=40 * MB, pids=12)
+
+
+def told(
+    use: RecentUse | None = None, host: HostFacts = HOST, held: Limits = HELD, **fields: object
+) -> list[tuple[Severity, str]]:
+    change = LimitChange(**fields)  # type: ignore[arg-type]
+    return [(finding.severity, finding.text) for finding in review(change, held, host, use)]
+
+
+R, W, I = Severity.REFUSE, Severity.WARNING, Severity.INFO  # noqa: E741
+
+
+@pytest.mark.parametrize(
+    ("cpus", "expected"),
+    [
+        (0.5, (W, "0.5 cores: it used 1.9 in the last minute, so it will be throttled most of the time")),
+        (1.5, (W, "1.5 cores: it used 1.9 in the last minute, so it will be throttled at times")),
+        (2.0, (I, "2 cores: it used 1.90 in the last minute")),
+        (1.0, (W, "1 core: it used 1.9 in the last minute, so it will be throttled at times")),
+        (3.0, (W, "3 cores: this machine has 2, so it limits nothing")),
+        (0.009, (R, "0.009 cores: less than 0.01 of a core would stop it for good")),
+        (UNLIMITED, (I, "no CPU limit: it may use all 2 cores")),
+    ],
+)
+def test_cpus(cpus: object, expected: tuple[Severity, str]) -> None:
+    assert told(BUSY, cpus=cpus) == [expected]
+
+
+def test_without_known_use_there_is_nothing_to_say_about_a_fair_value() -> None:
+    assert told(cpus=0.5, memory=64 * MB, pids=3) == []
+
+
+def test_shares_are_put_in_words() -> None:
+    assert told(cpu_shares=512) == [
+        (I, "512 shares: 0.5 times the normal share, and only while others want the CPU too")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [
+        (5 * MB, (R, "5.0 MiB: less than 6.0 MiB kills most programs")),
+        (64 * MB, (R, "64.0 MiB: it uses 120.0 MiB, and 80.0 MiB of it cannot be reclaimed; the kernel would kill it")),
+        (100 * MB, (W, "100.0 MiB: it uses 120.0 MiB, so file cache will be dropped at once")),
+        (125 * MB, (W, "125.0 MiB: it uses 120.0 MiB, which leaves little room")),
+        (4096 * MB, (W, "4.0 GiB: this machine has 2.0 GiB, so it limits nothing")),
+    ],
+)
+def test_memory(memory: int, expected: tuple[Severity, str]) -> None:
+    assert told(BUSY, memory=memory) == [expected]
+
+
+def test_room_in_swap_is_counted() -> None:
+    assert told(BUSY, SWAPPY, memory=64 * MB) == [
+        (W, "64.0 MiB: it uses 120.0 MiB, so 16.0 MiB go to swap, which is slow")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("use", "fields"),
+    [
+        (BUSY, {"swap": 8 * MB}),  # its own swap limit is too small
+        (RecentUse(memory=120 * MB, anon=8 * MB, file=40 * MB), {}),  # what is not anonymous cannot be swapped
+        (RecentUse(memory=300 * MB, anon=300 * MB, file=0), {}),  # more than the machine's free swap
+        (RecentUse(memory=120 * MB, anon=80 * MB, file=40 * MB, swap=30 * MB), {"swap": 40 * MB}),  # already used
+    ],
+)
+def test_swap_without_room_does_not_help(use: RecentUse, fields: dict[str, int]) -> None:
+    assert R in [severity for severity, _ in told(use, SWAPPY, memory=64 * MB, **fields)]
+
+
+def test_memory_high_below_use_slows_it_down() -> None:
+    assert told(BUSY, memory_high=64 * MB) == [
+        (W, "64.0 MiB: it holds 80.0 MiB, so it will be slowed down all the time")
+    ]
+
+
+def test_a_reservation_above_the_limit_is_refused_whichever_is_changed() -> None:
+    assert told(memory_reservation=300 * MB) == [(R, "300.0 MiB: more than the memory limit of 256.0 MiB")]
+    assert told(memory_reservation=300 * MB, memory=512 * MB) == []
+    assert told(memory_reservation=300 * MB, memory=UNLIMITED) == []
+
+
+def test_swap_on_a_machine_without() -> None:
+    assert told(swap=MB) == [(I, "this machine has no swap, so it changes nothing now")]
+    assert told(host=SWAPPY, swap=MB) == []
+    assert told(swap=0) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"cpuset_cpus": "0,2"}, (R, "0,2: this machine has the CPUs 0-1")),
+        ({"cpuset_mems": "1"}, (R, "1: this machine has the memory nodes 0")),
+        ({"cpuset_cpus": "1"}, (I, "CPUs 1: it runs on 1 of 2")),
+        ({"pids": 0}, (R, "0: at least 1")),
+        ({"pids": 10}, (W, "10: it has 12 tasks; they stay, and nothing new can be started")),
+        ({"pids": 40000}, (W, "40000: the kernel allows 32768, so it limits nothing")),
+    ],
+)
+def test_cpuset_and_pids(fields: dict[str, object], expected: tuple[Severity, str]) -> None:
+    assert told(BUSY, **fields) == [expected]
+
+
+def test_the_worst_comes_first() -> None:
+    found = review(LimitChange(cpus=0.5, memory=MB, pids=10, cpuset_cpus="0"), HELD, HOST, BUSY)
+    assert [finding.severity for finding in found] == [R, W, W, I]
+    assert found[0].name is LimitName.MEMORY
+
+
+@given(
+    st.builds(
+        LimitChange,
+        cpus=st.none() | st.just(UNLIMITED) | st.floats(0.001, 70000),
+        cpu_shares=st.none() | st.integers(2, 262_144),
+        memory=st.none() | st.just(UNLIMITED) | st.integers(0, 2**60),
+        memory_high=st.none() | st.just(UNLIMITED) | st.integers(0, 2**60),
+        memory_reservation=st.none() | st.just(UNLIMITED) | st.integers(0, 2**60),
+        swap=st.none() | st.just(UNLIMITED) | st.integers(0, 2**60),
+        pids=st.none() | st.just(UNLIMITED) | st.integers(0, 2**22),
+    ),
+    st.sampled_from([Limits(), HELD, Limits(memory=Missing.DENIED)]),
+    st.builds(
+        RecentUse,
+        cpu=st.none() | st.floats(0, 64),
+        memory=st.none() | st.integers(0, 2**50),
+        anon=st.none() | st.integers(0, 2**50),
+        file=st.none() | st.integers(0, 2**50),
+        pids=st.none() | st.integers(0, 2**22),
+        swap=st.none() | st.integers(0, 2**50),
+    ),
+)
+def test_every_finding_belongs_to_a_limit_of_the_change(change: LimitChange, held: Limits, use: RecentUse) -> None:
+    asked = {name for name, _ in change.items()}
+    for finding in review(change, held, SWAPPY, use):
+        assert isinstance(finding, Finding)
+        assert finding.name in asked
+        assert finding.text
+        assert "\n" not in finding.text
+
+
+def test_this_machine_has_cpus_and_memory() -> None:
+    facts = host_facts()
+    assert facts.ncpu >= 1
+    assert facts.cpus
+    assert facts.mems
+    assert facts.memory_total > 16 * MB
+    assert facts.pid_max > 100
+    assert 0 <= facts.swap_free <= facts.swap_total
