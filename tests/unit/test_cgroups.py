@@ -1,0 +1,269 @@
+"""Cgroups made, filled, frozen, killed and removed on v1, v2 and hybrid trees of regular files."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from pathlib import Path
+
+import pytest
+
+from runtime import limits
+from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, NotFoundError, UnsupportedError
+from runtime.kernel import cgroups
+from runtime.kernel.cgroupfs import Cgroup, Mode
+from runtime.model import Limits
+from tests.unit.fake_kernel import V1, V2, FakeKernel
+
+
+@pytest.fixture(params=[Mode.V1, Mode.V2, Mode.HYBRID], ids=str)
+def kernel(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+    return FakeKernel(tmp_path, request.param, monkeypatch)
+
+
+@pytest.fixture
+def v2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+    return FakeKernel(tmp_path, Mode.V2, monkeypatch)
+
+
+@pytest.fixture
+def v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+    return FakeKernel(tmp_path, Mode.V1, monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "FREEZE_WITHIN", 0.05)
+    monkeypatch.setattr(cgroups, "EMPTY_WITHIN", 0.05)
+
+
+def directories(cgroup: Cgroup) -> set[Path]:
+    return {*cgroup.v1.values(), *([cgroup.unified] if cgroup.unified else [])}
+
+
+def test_it_is_made_everywhere_and_every_limit_is_there(kernel: FakeKernel) -> None:
+    cgroup = cgroups.create(kernel.hierarchies, "top/one")
+    assert set(cgroup.v1) == (set() if kernel.mode is Mode.V2 else set(V1))
+    assert (cgroup.unified is None) == (kernel.mode is Mode.V1)
+    assert all(directory.is_dir() and directory.name == "one" for directory in directories(cgroup))
+    assert cgroup.controllers == (frozenset(V2) if kernel.mode is Mode.V2 else frozenset())
+    held = limits.read(cgroup)
+    assert held.cpuset_cpus == "0-3"
+    assert held.memory is held.pids is held.cpus
+    assert cgroups.create(kernel.hierarchies, "top/one") == cgroup
+
+
+def test_a_v1_cpuset_takes_processes_at_once(v1: FakeKernel) -> None:
+    cgroup = cgroups.create(v1.hierarchies, "top/one")
+    assert v1.get(cgroup.v1["cpuset"] / "cpuset.cpus") == "0-3"
+    cgroups.attach(cgroup, 7)
+    assert cgroups.pids(cgroup) == [7]
+
+
+def test_v2_enables_on_the_way_down_but_not_in_the_leaf(v2: FakeKernel) -> None:
+    cgroup = cgroups.create(v2.hierarchies, "top/one")
+    assert cgroup.unified is not None
+    assert set(v2.get(cgroup.unified.parent / "cgroup.subtree_control").split()) == set(V2)
+    assert v2.get(cgroup.unified / "cgroup.subtree_control") == ""
+    v2.writes.clear()
+    cgroups.create(v2.hierarchies, "top/two")
+    assert v2.writes == []
+
+
+def test_v2_parent_with_processes_gives_no_controllers_and_that_is_not_hidden(v2: FakeKernel) -> None:
+    top = cgroups.create(v2.hierarchies, "top")
+    cgroups.attach(top, 9)
+    inner = cgroups.create(v2.hierarchies, "top/one")
+    assert inner.controllers == frozenset()
+    assert limits.read(inner) == Limits()
+    assert inner.where("memory") is None
+
+
+def test_v2_uses_what_is_offered(v2: FakeKernel) -> None:
+    v2.put(v2.root / "unified" / "cgroup.controllers", "cpu pids rdma")
+    assert cgroups.create(v2.hierarchies, "top/one").controllers == {"cpu", "pids"}
+
+
+@pytest.mark.parametrize("path", ["", "/abs", "a//b", "../up", "a/../b", "a/.", "a\nb", "a\0b", "a/"])
+def test_a_path_that_leaves_the_tree_is_invalid(kernel: FakeKernel, path: str) -> None:
+    with pytest.raises(InvalidError, match="make a cgroup named"):
+        cgroups.create(kernel.hierarchies, path)
+
+
+def test_what_was_made_is_removed_when_the_rest_cannot_be(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = "unified" if kernel.mode is not Mode.V1 else V1[-1]
+    real = kernel.mkdir
+
+    def mkdir(path: Path, *args: object, **more: object) -> None:
+        if path.name == "one" and path.relative_to(kernel.root).parts[0] == last:
+            raise PermissionError(errno.EACCES, "no", str(path))
+        real(path, *args, **more)
+
+    monkeypatch.setattr(kernel, "mkdir", mkdir)
+    with pytest.raises(DeniedError, match="Run as root"):
+        cgroups.create(kernel.hierarchies, "top/one")
+    assert not list(kernel.root.rglob("top"))
+
+
+def test_freeze_waits_for_the_kernel(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup = cgroups.create(kernel.hierarchies, "one")
+    slow: list[float] = []
+    freezer = cgroup.unified or cgroup.v1["freezer"]
+    real = kernel.write
+
+    def write(path: Path, text: str) -> None:
+        real(path, text)
+        if text in ("1", "FROZEN"):
+            kernel.put(freezer / "cgroup.events" if cgroup.unified else freezer / "freezer.state", "FREEZING")
+
+    def sleep(seconds: float) -> None:
+        slow.append(seconds)
+        if len(slow) == 3:
+            if cgroup.unified:
+                kernel.put(freezer / "cgroup.events", "populated 1\nfrozen 1")
+            else:
+                kernel.put(freezer / "freezer.state", "FROZEN")
+
+    monkeypatch.setattr("runtime.kernel.files.write", write)
+    monkeypatch.setattr("time.sleep", sleep)
+    assert not cgroups.is_frozen(cgroup)
+    cgroups.freeze(cgroup)
+    assert len(slow) == 3
+    assert cgroups.is_frozen(cgroup)
+    cgroups.thaw(cgroup)
+    assert not cgroups.is_frozen(cgroup)
+
+
+def test_a_freeze_that_does_not_end_is_taken_back(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup = cgroups.create(kernel.hierarchies, "one")
+    monkeypatch.setattr(cgroups, "is_frozen", lambda _cgroup: False)
+    with pytest.raises(KernelError, match="freeze a container"):
+        cgroups.freeze(cgroup)
+    assert kernel.writes[-1] in [("cgroup.freeze", "0"), ("freezer.state", "THAWED")]
+
+
+def test_without_a_freezer_it_is_unsupported(v1: FakeKernel) -> None:
+    cgroup = cgroups.create(v1.hierarchies, "one")
+    bare = Cgroup({name: path for name, path in cgroup.v1.items() if name != "freezer"})
+    with pytest.raises(UnsupportedError, match="no freezer"):
+        cgroups.freeze(bare)
+    assert not cgroups.is_frozen(bare)
+
+
+def test_thaw_also_undoes_v1s_freezer_on_a_hybrid_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = FakeKernel(tmp_path, Mode.HYBRID, monkeypatch)
+    cgroup = cgroups.create(kernel.hierarchies, "one")
+    kernel.put(cgroup.v1["freezer"] / "freezer.state", "FROZEN")
+    assert cgroups.is_frozen(cgroup)
+    cgroups.thaw(cgroup)
+    assert kernel.get(cgroup.v1["freezer"] / "freezer.state") == "THAWED"
+    assert not cgroups.is_frozen(cgroup)
+
+
+def killing(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, cgroup: Cgroup) -> list[tuple[int, int]]:
+    """os.kill ends a process unless it is frozen by v1, as the kernel has it."""
+    sent: list[tuple[int, int]] = []
+
+    def kill(pid: int, number: int) -> None:
+        sent.append((pid, number))
+        for directory in directories(cgroup):
+            left = [word for word in kernel.get(directory / "cgroup.procs").split() if word != str(pid)]
+            kernel.put(directory / "cgroup.procs", "\n".join(left))
+
+    monkeypatch.setattr("os.kill", kill)
+    return sent
+
+
+def test_v1_kills_frozen_so_that_nothing_forks_away(v1: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup = cgroups.create(v1.hierarchies, "one")
+    cgroups.attach(cgroup, 7)
+    sent = killing(v1, monkeypatch, cgroup)
+    v1.writes.clear()
+    cgroups.kill_all(cgroup)
+    assert sent == [(7, signal.SIGKILL)]
+    assert v1.writes == [("freezer.state", "FROZEN"), ("freezer.state", "THAWED")]
+    assert cgroups.is_empty(cgroup)
+
+
+def test_v2_kills_by_one_write(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup = cgroups.create(v2.hierarchies, "one")
+    cgroups.attach(cgroup, 7)
+    sent = killing(v2, monkeypatch, cgroup)
+    v2.writes.clear()
+    cgroups.kill_all(cgroup)
+    assert v2.writes == [("cgroup.kill", "1")]
+    assert sent == []
+
+
+def test_processes_that_do_not_die_are_told(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup = cgroups.create(kernel.hierarchies, "one")
+    cgroups.attach(cgroup, 7)
+    monkeypatch.setattr("os.kill", lambda _pid, _number: None)
+    monkeypatch.setattr(kernel, "_cgroup_kill", lambda _path, _text: None)
+    with pytest.raises(KernelError, match="1 are left"):
+        cgroups.kill_all(cgroup)
+    if "freezer" in cgroup.v1:
+        assert kernel.get(cgroup.v1["freezer"] / "freezer.state") == "THAWED"
+
+
+def test_signals_pass_over_who_is_gone_and_tell_who_may_not(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cgroup = cgroups.create(kernel.hierarchies, "one")
+    cgroups.attach(cgroup, 7)
+
+    def gone(_pid: int, _number: int) -> None:
+        raise ProcessLookupError
+
+    def denied(_pid: int, _number: int) -> None:
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr("os.kill", gone)
+    cgroups.signal_all(cgroup, 15)
+    monkeypatch.setattr("os.kill", denied)
+    with pytest.raises(DeniedError, match="process 7"):
+        cgroups.signal_all(cgroup, 15)
+
+
+def test_members_below_count_and_foreign_ones_do_not(kernel: FakeKernel) -> None:
+    top = cgroups.create(kernel.hierarchies, "top")
+    inner = cgroups.create(kernel.hierarchies, "top/inner")
+    cgroups.attach(inner, 7)
+    for directory in directories(top):
+        kernel.put(directory / "cgroup.procs", "0\n3")  # 0: a process of another pid namespace
+    assert cgroups.pids(top) == [3, 7]
+    assert cgroups.pids(inner) == [7]
+    assert not cgroups.is_empty(top)
+
+
+def test_remove_takes_all_below_and_can_be_said_twice(kernel: FakeKernel) -> None:
+    top = cgroups.create(kernel.hierarchies, "top")
+    cgroups.create(kernel.hierarchies, "top/inner")
+    assert cgroups.exists(top)
+    cgroups.remove(top)
+    assert not cgroups.exists(top)
+    cgroups.remove(top)
+    with pytest.raises(NotFoundError, match="it is gone"):
+        cgroups.require(top)
+    with pytest.raises(NotFoundError):
+        cgroups.freeze(top)
+    cgroups.kill_all(top)
+
+
+def test_remove_never_kills(kernel: FakeKernel) -> None:
+    cgroup = cgroups.create(kernel.hierarchies, "one")
+    cgroups.attach(cgroup, 7)
+    with pytest.raises(ConflictError, match="1 processes are left"):
+        cgroups.remove(cgroup)
+    assert cgroups.pids(cgroup) == [7]
+
+
+def test_remove_tells_of_missing_rights(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup = cgroups.create(kernel.hierarchies, "one")
+
+    def denied(path: Path) -> None:
+        raise PermissionError(errno.EPERM, "no", str(path))
+
+    monkeypatch.setattr(kernel, "rmdir", denied)
+    with pytest.raises(DeniedError, match="Run as root"):
+        cgroups.remove(cgroup)
