@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import example, given
@@ -119,10 +120,9 @@ def test_no_text_crashes_a_parser(text: str) -> None:
     for parse in PARSERS:
         try:
             value = parse(text)
-        except InvalidError as error:
-            assert error.hint
-        else:
-            assert value is UNLIMITED or not isinstance(value, Unlimited)
+        except InvalidError:
+            continue
+        assert value is UNLIMITED or isinstance(value, float | int | str)
 
 
 @given(st.one_of(st.just(UNLIMITED), st.integers(0, units.MOST_BYTES)))
@@ -162,12 +162,9 @@ def test_what_the_editor_shows_it_reads_back_and_it_is_valid(values: dict[LimitN
 
 @given(st.floats())
 def test_no_number_of_cores_crashes_the_check(value: float) -> None:
-    try:
+    valid = math.isfinite(value) and 0 < value <= units.MOST_CPUS
+    with nullcontext() if valid else pytest.raises(InvalidError):
         units.validate(LimitChange(cpus=value))
-    except InvalidError:
-        assert not 0 < value <= units.MOST_CPUS
-    else:
-        assert math.isfinite(value)
 
 
 def test_shares_and_weight_meet_where_the_runtimes_say() -> None:
