@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
@@ -9,6 +12,16 @@ from tests.pilot import limit_fakes
 from tests.pilot.driving import screen, until
 from tests.pilot.test_detail import detail, story
 from tui.screens.limits import LimitEditor
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The time axis shows the local clock."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 50), (40, 12)], ids=lambda size: f"{size[0]}x{size[1]}")

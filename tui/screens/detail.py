@@ -55,17 +55,25 @@ class DetailScreen(Screen[None]):
         self._session = session
         self._index = list(PANES).index(tab)
         self._known: Container | None = session.containers.get(ref)
+        self._panes: dict[str, Pane] = {}
+        self._first, self._second, self._last = (
+            Lines(id="detail-head"),
+            Lines(id="detail-more"),
+            Lines(id="detail-foot"),
+        )
 
     def compose(self) -> ComposeResult:
         """Head, tabs, the pages on top of each other, foot."""
         app = cast("PytopApp", self.app)
-        yield Lines(id="detail-head")
-        yield Lines(id="detail-more")
+        for name, kind in PANES.items():
+            pane = kind(self._session, self.ref, app.glyphs, ascii_only=app.ascii_only, id=f"pane-{name}")
+            self._panes[name] = pane
+        yield self._first
+        yield self._second
         yield TabBar(list(PANES))
         with ContentSwitcher(initial=f"pane-{list(PANES)[self._index]}", id="panes"):
-            for name, kind in PANES.items():
-                yield kind(self._session, self.ref, app.glyphs, ascii_only=app.ascii_only, id=f"pane-{name}")
-        yield Lines(id="detail-foot")
+            yield from self._panes.values()
+        yield self._last
 
     def on_mount(self) -> None:
         """Follow the session."""
@@ -86,16 +94,16 @@ class DetailScreen(Screen[None]):
     @property
     def pane(self) -> Pane:
         """The page in front."""
-        return self.query_one(f"#pane-{list(PANES)[self._index]}", Pane)
+        return self._panes[list(PANES)[self._index]]
 
     def _changed(self, what: Changed) -> None:
-        if not self.query(ContentSwitcher):
-            return  # not composed yet, or being taken apart
+        if not all(pane.is_mounted for pane in self._panes.values()):
+            return  # the first look comes when they are
         container = self._session.containers.get(self.ref)
         if container is not None:
             self._known = container
         if Changed.INVENTORY in what:
-            for pane in self.query(Pane):
+            for pane in self._panes.values():
                 pane.inventory_changed()
         if Changed.FRAME in what:
             self.pane.frame_changed()
@@ -104,12 +112,11 @@ class DetailScreen(Screen[None]):
     def _draw(self) -> None:
         low = self.size.height < LOW
         gone = self.ref not in self._session.containers
-        head, more = self.query_one("#detail-head", Lines), self.query_one("#detail-more", Lines)
-        head.show([f"{self.ref.short}: it is gone" if self._known is None else self._head(self._known, gone)])
-        more.display = not low
+        self._first.show([f"{self.ref.short}: it is gone" if self._known is None else self._head(self._known, gone)])
+        self._second.display = not low
         if self._known is not None:
-            more.show([_more(self._known)])
-        self.query_one("#detail-foot", Lines).show([self._foot()])
+            self._second.show([_more(self._known)])
+        self._last.show([self._foot()])
 
     def _head(self, container: Container, gone: bool) -> str:
         app = cast("PytopApp", self.app)
@@ -170,8 +177,8 @@ class DetailScreen(Screen[None]):
 
     def action_back(self) -> None:
         """Close the search if it is open, else the screen."""
-        logs = self.query_one(Logs)
-        if not logs.leave_search():
+        logs = self._panes["logs"]
+        if not (isinstance(logs, Logs) and logs.leave_search()):
             self.dismiss()
 
 

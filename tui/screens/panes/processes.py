@@ -28,12 +28,13 @@ class Processes(Pane):
 
     def compose(self) -> ComposeResult:
         """Heads, rows, and how many there are."""
-        yield Lines([HEADS], id="processes-heads")
+        yield Lines(id="processes-heads")
         yield Page(wrap=False, id="processes-page")
-        yield Lines([""], id="processes-status")
+        yield Lines(id="processes-status")
 
     def awake(self) -> None:
         """Begin to look."""
+        self.query_one("#processes-heads", Lines).show([HEADS])
         self._before: Mapping[int, float] = {}
         self._at = 0.0
         self.query_one(Page).focus()
