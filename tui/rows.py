@@ -84,15 +84,13 @@ def columns(width: int, wanted: Sequence[str], containers: Collection[Container]
     """The wanted columns that fit in `width` cells, the most important ones first, and what is left over given out."""
     narrow = width < _NARROW
     least = {id: (_LEAST.get(id) if narrow else None) or _width(id) for id in wanted}
-    left = width - _MARK
-    chosen: set[str] = set()
+    widths: dict[str, int] = {}
+    left = 0
     for id in sorted(wanted, key=_rank):
-        need = least[id] + (_gap(id) if chosen else 0)
-        if chosen and need > left:
-            continue
-        chosen.add(id)
-        left -= need
-    widths = {id: least[id] for id in wanted if id in chosen}
+        tried = {i: least[i] for i in wanted if i in widths or i == id}
+        rest = width - _MARK - sum(tried.values()) - sum(map(_gap, list(tried)[1:]))
+        if rest >= 0 or not widths:
+            widths, left = tried, max(0, rest)
     for id in ("state", "name", "image", "addresses", "group", "engine", TREND):
         if id in widths and not (id == "state" and narrow):  # there its sign alone leaves room for what is measured
             more = min(left, max(0, _most(id, containers) - widths[id]))

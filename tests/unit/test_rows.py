@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -16,6 +16,7 @@ from tui.rows import DEFAULT, KNOWN, TREND, Kind, at, columns, head, kind, row
 FLEET, USES = town()
 
 
+@example(30, ["memory_limit", "addresses", "anon", "cpu", "cpu_limit", "cpu_share"])
 @given(st.integers(1, 400), st.lists(st.sampled_from(sorted(KNOWN)), unique=True, min_size=1))
 def test_columns_never_need_more_than_there_is(width: int, wanted: list[str]) -> None:
     layout = columns(width, wanted, FLEET)
