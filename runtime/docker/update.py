@@ -116,9 +116,11 @@ def _reservation(change: LimitChange, held: Held, memory: int) -> dict[str, Any]
         return {"MemoryReservation": change.memory_reservation}
     if change.memory_reservation is not None:
         return {"MemoryReservation": bound}
-    if recorded <= bound:
+    lifted = recorded > 0 and isinstance(held.before.memory_reservation, Unlimited)
+    reserves = not lifted and recorded < (held.number("Memory") or EVERYTHING)
+    if recorded <= bound and not (lifted and memory):
         return {}
-    if recorded >= EVERYTHING:
+    if not reserves:  # it follows the memory limit, at which it means nothing
         return {"MemoryReservation": bound}
     raise RefusedError(
         "set memory",
