@@ -25,6 +25,7 @@ from tui.widgets.table import ColumnHeads, ContainerTable
 if TYPE_CHECKING:
     from tui.app import PytopApp
 
+SCROLLBAR = 1  # its place is kept free, so that columns do not jump when it comes
 LOW = 14  # on fewer lines than this the head is one line
 TROUBLE = 3  # lines at most; the help has all of them
 
@@ -97,16 +98,22 @@ class ListScreen(Screen[None]):
         """The column, and whether the largest comes first."""
         return self._sort, self._falling
 
+    @property
+    def _in_sight(self) -> bool:
+        """Nothing covers it. Textual lets a screen below the top one draw even if it is covered, and sends it all."""
+        stack = self.app.screen_stack
+        return self in stack and all(screen.is_modal for screen in stack[stack.index(self) + 1 :])
+
     def draw(self) -> None:
         """Bring every part up to date; each sends only what has changed."""
-        if not self.is_current:
+        if not self._in_sight:
             self._stale = True
             return
         self._stale = False
         session, frame = self._session, self._session.frame
         usages = frame.usages if frame is not None else {}
         containers = session.containers.values()
-        self._columns = rows.columns(self.table.scrollable_content_region.width, self._wanted, containers)
+        self._columns = rows.columns(self.size.width - SCROLLBAR, self._wanted, containers)
         seen = [c for c in containers if self._is_wanted(c)]
         ordered = fields.arrange(seen, usages, FIELDS[self._sort], falling=self._falling)
         lines = [rows.row(c, usages.get(c.ref), self._columns, session.history, self._glyphs) for c in ordered]
@@ -150,7 +157,7 @@ class ListScreen(Screen[None]):
         widget.show(lines)
         widget.display = bool(lines)
         if id == "nothing":
-            self.table.display = not lines
+            self.table.display = self.query_one(ColumnHeads).display = not lines
 
     def _changed(self, what: Changed) -> None:
         if what is Changed.FRAME and self._pytop.behind:
