@@ -42,6 +42,7 @@ from runtime.native.watch import LOGS, RECORDS, Watch
 
 T = TypeVar("T")
 _THREADS = 16
+KILLED = 128 + signal.SIGKILL
 _NET = 1.0  # seconds after which a waiter looks again even when inotify said nothing
 _KILL_PATIENCE = 10.0
 
@@ -228,9 +229,12 @@ class NativeEngine:
             await self._ended(record.id, None)
             with suppress(NotFoundError):
                 after: Record = await self._run(self._store.read, record.id)
-                return after.exit_code or 0
-            text = os.pread(kept, 64, 0).split() if kept is not None else []
-            return int(text[0]) if text else 0
+                if after.exit_code is not None:
+                    return after.exit_code
+            if kept is None:
+                return 0  # it has never run
+            text = os.pread(kept, 64, 0).split()
+            return int(text[0]) if text else KILLED  # removed by force: init had no time for a word
         finally:
             if kept is not None:
                 os.close(kept)
