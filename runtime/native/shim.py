@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NoReturn
 
 from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
 from runtime.model import State
-from runtime.native import cell, network, removal, sandbox
+from runtime.native import capabilities, cell, network, removal, sandbox
 from runtime.native.config import NativeConfig
 from runtime.native.images import host
 from runtime.native.journal import Journal
@@ -54,6 +55,15 @@ class Start:
     zygote: socket.socket
 
 
+def get_ready(warm: Warm, zygote: socket.socket) -> Start:
+    """What a spare shim can do before it knows its container. It never execs, so its own bounding set is of no use."""
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {WAKE})
+    capabilities.limit_bounding()
+    return Start(warm, fresh_network_namespace(), zygote)
+
+
 def fresh_network_namespace() -> int:
     """A network namespace that nobody is in yet; making one takes as long as everything else in a clone."""
     home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -66,9 +76,6 @@ def fresh_network_namespace() -> int:
 
 def main(config: NativeConfig, request: dict[str, Any], reply: socket.socket, start: Start) -> NoReturn:
     """Serve one request of the zygote: {"op": "start" or "attach", "id": ...}; answers with {} or {"error": ...}."""
-    os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {WAKE})
     syscalls.set_name("pytop-shim")
     try:
         shim = Shim(config, str(request["id"]), start)
@@ -93,8 +100,12 @@ class Shim:
         lock = self.store.shim_lock(container_id)
         assert lock is not None
         os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
-        self.journal = Journal(config.live(container_id), config.log(container_id))
         self._child = False
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Opened when it is needed, which is after init has begun its own work."""
+        return Journal(self.config.live(self.id), self.config.log(self.id))
 
     # -- the two ways to begin
 

@@ -105,7 +105,7 @@ def _wait_for_request(
     from runtime.native import shim
 
     syscalls.set_name("pytop-spare")
-    net = shim.fresh_network_namespace()
+    start = shim.get_ready(warm, zygote)
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     poll.register(zygote, select.POLLIN)
@@ -128,7 +128,7 @@ def _wait_for_request(
         if operation == "quit":
             os._exit(0)
         listener.close()
-        shim.main(config, request, connection, shim.Start(warm, net, zygote))
+        shim.main(config, request, connection, start)
 
 
 def _prepare() -> Callable[[], None]:
