@@ -87,6 +87,7 @@ class Plots:
         self._frame, self._window = frame, window
         self._interval_ns = max(int(interval * 1e9), frame.interval_ns)
         self._usage: Usage | None = frame.usages.get(ref)
+        self._placed: dict[str, list[float | None]] = {}
 
     def cpu(self) -> Plot:
         """Use, and on top of it what the own limit held back. The scale is the limit's or the machine's."""
@@ -137,8 +138,11 @@ class Plots:
         return Plot(values, high, self._figures(measure.metric, values, measure.show), measure.show, notes=notes)
 
     def _values(self, metric: str) -> list[float | None]:
-        series = self._history.series(self._ref, metric)
-        return place(series.times_ns, series.values, self._window, self._interval_ns)
+        """The slots of one metric; both directions of a pair ask for both."""
+        if metric not in self._placed:
+            series = self._history.series(self._ref, metric)
+            self._placed[metric] = place(series.times_ns, series.values, self._window, self._interval_ns)
+        return self._placed[metric]
 
     def _figures(
         self, metric: str, values: Sequence[float | None], show: Callable[[float], str]

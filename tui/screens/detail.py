@@ -137,7 +137,7 @@ class DetailScreen(Screen[None]):
         app = cast("PytopApp", self.app)
         parts = ["esc back", "1-4 page"]
         if self.pane.KEYS and self._index:
-            parts.append(self.pane.KEYS)
+            parts += self.pane.KEYS
         for id in FOOT:
             action = ACTIONS[id]
             if action.why_not(self._session, self.ref) is None:

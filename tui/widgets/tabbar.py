@@ -31,18 +31,30 @@ class TabBar(Cells):
     def mark(self, index: int) -> None:
         """Show which page is in front; brackets say so where there is no colour."""
         self.index = index
-        line = []
+        kinds = ("tabs--tab", "tabs--shown")
+        self.show([tuple((kinds[at == index], text) for at, text in enumerate(self._texts()))])
+
+    def _texts(self) -> list[str]:
+        """All tabs; where they do not fit, only the one in front has its name."""
+        room = self.size.width
+        short = 0 < room < sum(len(title) + 4 for title in self._titles)
+        texts = []
         for at, title in enumerate(self._titles):
-            left, right = "[]" if at == index else "  "
-            line.append(("tabs--shown" if at == index else "tabs--tab", f"{left}{at + 1} {title}{right}"))
-        self.show([tuple(line)])
+            left, right = "[]" if at == self.index else "  "
+            name = "" if short and at != self.index else f" {title}"
+            texts.append(f"{left}{at + 1}{name}{right}")
+        return texts
+
+    def on_resize(self) -> None:
+        """There may be room for names now, or no more."""
+        super().on_resize()
+        self.mark(self.index)
 
     def on_click(self, event: events.Click) -> None:
         """Find the tab under the pointer."""
         x = event.x - self.styles.padding.left
-        for at, title in enumerate(self._titles):
-            width = len(title) + 4
-            if 0 <= x < width:
+        for at, text in enumerate(self._texts()):
+            if 0 <= x < len(text):
                 self.post_message(self.Chosen(at))
                 return
-            x -= width
+            x -= len(text)

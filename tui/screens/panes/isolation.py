@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -22,7 +23,7 @@ SETS = ("effective", "permitted", "inheritable", "bounding", "ambient")
 class IsolationPane(Pane):
     """Reads when it is shown, and when asked to."""
 
-    KEYS = "f5 look again"
+    KEYS: ClassVar[tuple[str, ...]] = ("f5 look again",)
 
     def compose(self) -> ComposeResult:
         """One page of text."""
@@ -104,9 +105,12 @@ def _rights(found: Isolation) -> Iterator[Paragraph]:
     if isinstance(found.capabilities, Missing):
         yield "weak", f"  {'capabilities':<18} {found.capabilities}"
         return
+    effective = found.capabilities.get("effective", ())
     for name in SETS:
         names = found.capabilities.get(name, ())
-        yield "text", f"  {name:<18} {len(names):>2}  {' '.join(sorted(names)) or 'none'}"
+        same = name != "effective" and names and set(names) == set(effective)
+        words = "the same" if same else " ".join(sorted(names)) or "none"
+        yield "text", f"  {name:<18} {len(names):>2}  {words}"
 
 
 def _ids(ranges: Sequence[IdRange] | Missing) -> str:

@@ -29,7 +29,7 @@ LATE = 5.0  # seconds that a flood may be behind before it is skipped
 class Logs(Pane):
     """Follows from the moment it is first shown until the screen closes."""
 
-    KEYS = "f follow  / search  n N next  w wrap  T times"
+    KEYS: ClassVar[tuple[str, ...]] = ("f follow", "/ search", "n N next", "w wrap", "T times")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "follow", "Follow", show=False),
         Binding("slash", "search", "Search", show=False),

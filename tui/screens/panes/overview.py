@@ -28,8 +28,6 @@ LEAST_CPU, LEAST_MEMORY = 5, 4
 class Overview(Pane):
     """CPU and memory with their limits, network, disk and pressure."""
 
-    KEYS = "l limits"
-
     def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
         super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)
         self._charset = braille.charset(ascii_only, os.environ.get("TERM", ""))

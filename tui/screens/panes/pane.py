@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.containers import Vertical
 
 from runtime.model import Container, ContainerRef
@@ -12,7 +14,7 @@ from tui.session import Session
 class Pane(Vertical):
     """One page about one container. It works only while it is shown, unless it says otherwise."""
 
-    KEYS: str = ""  # for the foot of the screen
+    KEYS: ClassVar[tuple[str, ...]] = ()  # for the foot of the screen
 
     def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
         super().__init__(id=id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -23,7 +24,7 @@ HEADS = f"{'pid':>8}{'inside':>8} {'user':<9}{'s':<2}{'cpu':>6}{'time':>8}{'rss'
 class Processes(Pane):
     """Looks every two seconds, only while it is shown."""
 
-    KEYS = "f5 look again"
+    KEYS: ClassVar[tuple[str, ...]] = ("f5 look again",)
     _timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
