@@ -20,7 +20,6 @@ from runtime.docker.update import Held
 from runtime.errors import EngineError, InvalidError, NotFoundError, PytopError, UnavailableError, UnsupportedError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.units import validate
 from runtime.model import (
     Capabilities,
     Container,
@@ -160,7 +159,10 @@ class DockerEngine:
     # verbs
 
     async def create(self, spec: ContainerSpec) -> ContainerRef:
-        validate(spec.limits)
+        limits.validate(spec.limits)
+        if spec.limits:
+            held = await asyncio.to_thread(self._held, {}, await self._daemon(), None)
+            limits.refuse(spec.limits, held.before, held.facts, None)
         query = {"name": spec.name} if spec.name else {}
         title = f"create a container of {spec.image}"
         answer = await self._client.json(
@@ -218,7 +220,7 @@ class DockerEngine:
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
         if not change:
             raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
-        validate(change)
+        limits.validate(change)
         identity = str((await self.inspect(key))["Id"])
         async with self._changes.setdefault(identity, asyncio.Lock()):
             return await self._update(identity, change)

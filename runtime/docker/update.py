@@ -23,7 +23,7 @@ from runtime import limits
 from runtime.docker.translate import EVERYTHING
 from runtime.errors import InvalidError, PytopError, RefusedError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import HostFacts, Severity
+from runtime.limits import HostFacts
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -131,14 +131,7 @@ def _reservation(change: LimitChange, held: Held, memory: int) -> dict[str, Any]
 
 def refuse(change: LimitChange, held: Held) -> None:
     """The checks that need no live cgroup: harm by the record and the machine's facts. Raises `RefusedError`."""
-    found = limits.review(change, held.before, held.facts, None)
-    refusals = [finding for finding in found if finding.severity is Severity.REFUSE]
-    if refusals:
-        raise RefusedError(
-            f"set {', '.join(finding.name.value.replace('_', ' ') for finding in refusals)}",
-            detail="; ".join(finding.text for finding in refusals),
-            hint="Nothing was changed",
-        )
+    limits.refuse(change, held.before, held.facts, None)
     if change.memory_high is not None:
         raise UnsupportedError(
             "set memory high",

@@ -5,7 +5,7 @@ engine's daemon made. Both judge by the kernel.
 """
 
 from runtime.limits.live import RawFile, change, check, raw, read, recent, verify
-from runtime.limits.review import Finding, HostFacts, RecentUse, Severity, host_facts, review
+from runtime.limits.review import Finding, HostFacts, RecentUse, Severity, host_facts, refuse, review
 from runtime.limits.units import validate
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "raw",
     "read",
     "recent",
+    "refuse",
     "review",
     "validate",
     "verify",

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from runtime.errors import DeniedError, NotFoundError, PytopError, RefusedError, UnsupportedError
+from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import cpu, cpuset, memory, pids
 from runtime.limits.judge import judge
 from runtime.limits.plan import Write
-from runtime.limits.review import RecentUse, Severity, host_facts, review, unsupported
+from runtime.limits.review import RecentUse, host_facts, refuse, unsupported
 from runtime.limits.units import validate
 from runtime.model import (
     ContainerRef,
@@ -130,13 +130,8 @@ def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = 
             detail="this host's cgroups do not offer it",
             hint="`pytop-containers doctor` says what they do offer",
         )
-    refusals = [f for f in review(change, before, host_facts(), recent(cgroup)) if f.severity is Severity.REFUSE]
-    if refusals and not force:
-        raise RefusedError(
-            f"set {', '.join(finding.name.value.replace('_', ' ') for finding in refusals)}",
-            detail="; ".join(finding.text for finding in refusals),
-            hint="Nothing was changed",
-        )
+    if not force:
+        refuse(change, before, host_facts(), recent(cgroup))
 
 
 def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from runtime.errors import RefusedError
 from runtime.kernel import files
 from runtime.limits.units import cpuset_numbers, format_cpus, human_bytes
 from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
@@ -103,6 +104,17 @@ def review(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse
     ]
     order = (Severity.REFUSE, Severity.WARNING, Severity.INFO)
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
+
+
+def refuse(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse | None) -> None:
+    """Raise `RefusedError` with every finding that means harm."""
+    found = [finding for finding in review(change, current, host, use) if finding.severity is Severity.REFUSE]
+    if found:
+        raise RefusedError(
+            f"set {', '.join(finding.name.value.replace('_', ' ') for finding in found)}",
+            detail="; ".join(finding.text for finding in found),
+            hint="Nothing was changed",
+        )
 
 
 def _cpu(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -19,7 +18,9 @@ from runtime.model import (
     ContainerSpec,
     FieldOutcome,
     LimitChange,
+    LimitName,
     LimitOutcome,
+    Limits,
     Missing,
     State,
     Verdict,
@@ -207,6 +208,7 @@ class Lifecycle:
     def _update_record(self, ref: ContainerRef, record: Record, change: LimitChange) -> LimitOutcome:
         """Nothing runs: the next start will apply it."""
         before = record.spec.limits
+        refuse_limits(change, before)
         self.store.change(record.id, lambda r: r.with_limits(change), durable=True)
 
         def recorded(name: str) -> float | int | str | Missing:
@@ -262,16 +264,22 @@ def check_spec(spec: ContainerSpec) -> ContainerSpec:
         if not bind.source.startswith("/") or not Path(bind.source).exists():
             raise InvalidError(f"{bind.source!r} cannot be bound", hint="an absolute path that exists on the host")
     check_limits(spec.limits)
+    refuse_limits(spec.limits, LimitChange())
     return spec
 
 
 def check_limits(change: LimitChange) -> None:
     """Raises `InvalidError` for values that no kernel takes."""
+    limits.validate(change)
     for name, value in change.items():
-        if isinstance(value, int | float) and (value < 0 or (value == 0 and name.value != "swap")):
+        if value == 0 and name is not LimitName.SWAP:
             raise InvalidError(f"{value} is not a limit for {name.value}", hint="a positive number, or unlimited")
-        if isinstance(value, str) and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", value):
-            raise InvalidError(f"{value!r} is not a list of {name.value}", hint="for example 0-2,4")
+
+
+def refuse_limits(change: LimitChange, recorded: LimitChange) -> None:
+    """What can be said about harm at the next start. Raises `RefusedError`."""
+    known = {name.value: value for name, value in recorded.items()}
+    limits.refuse(change, Limits(**known), limits.host_facts(), None)  # type: ignore[arg-type]
 
 
 def signal_number(name: str) -> int:
