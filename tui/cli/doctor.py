@@ -1,13 +1,12 @@
-"""doctor: what works on this host, what does not, why, and what to do."""
+"""doctor: what works on this host, what does not, why, and what to do about it."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
-import locale
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from runtime.doctor import Check, Level, host_checks
@@ -17,91 +16,121 @@ from runtime.model import Verb
 from tui.cli import exits, output
 from tui.cli.common import add_engine, engines
 
-_MARKS = {Level.GOOD: ("✓", "ok"), Level.LIMITED: ("!", "limited"), Level.BROKEN: ("✗", "no")}
+_SIGNS = {Level.GOOD: "✓", Level.LIMITED: "!", Level.BROKEN: "✗"}
+_ASCII_SIGNS = {Level.GOOD: "+", Level.LIMITED: "!", Level.BROKEN: "x"}
+_ENGINE_WITHIN = 5.0
 
 
 def add_parsers(subparsers: Any) -> None:
-    """The verb and its options."""
-    doctor = subparsers.add_parser(
+    """`doctor`."""
+    parser = subparsers.add_parser(
         "doctor",
         help="what works on this host, what does not, why, and what to do",
-        description="Tries what the engines need, leaves nothing behind; exits 0 when at least one engine can be used.",
+        description="Try what containers need on this host, for real; nothing is left behind. Exit code 0 when an"
+        " engine works, else 1.",
     )
-    add_engine(doctor)
-    doctor.add_argument("--json", action="store_true", help="one JSON document")
-    doctor.set_defaults(func=lambda args: asyncio.run(_doctor(args)))
+    add_engine(parser)
+    parser.add_argument("--json", action="store_true", help="the report as one JSON document")
+    parser.set_defaults(func=_doctor)
 
 
-async def _doctor(args: argparse.Namespace) -> int:
+def _doctor(args: argparse.Namespace) -> int:
     from runtime.discovery import native_config
 
-    state = native_config(os.environ).state
-    checks = await asyncio.to_thread(lambda: list(host_checks(state)))
-    found = engines(args)
-    answers = await asyncio.gather(*(_engine(engine) for engine in found))
-    checks += [*answers, *_terminal()]
+    checks = list(host_checks(native_config(os.environ).state))
+    checks += asyncio.run(_engines(engines(args)))
+    checks += list(_terminal())
+    works = any(check.area == "engines" and check.level is not Level.BROKEN for check in checks)
     if args.json:
-        output.document([dataclasses.asdict(check) for check in checks])
+        output.document(
+            {
+                "works": works,
+                "checks": [
+                    {
+                        "area": check.area,
+                        "name": check.name,
+                        "level": check.level.value,
+                        "found": check.found,
+                        "remedy": check.remedy,
+                    }
+                    for check in checks
+                ],
+            }
+        )
     else:
-        _print(checks)
-    works = any(answer.level is not Level.BROKEN for answer in answers)
+        _print(checks, works)
     return exits.OK if works else exits.FAILED
 
 
-async def _engine(engine: Engine) -> Check:
-    """Ask an engine who it is and whether it can start anything."""
-    try:
-        info = await engine.info()
-        capabilities = await engine.capabilities()
-        count = len(await engine.containers())
-    except PytopError as error:
-        return Check("engines", engine.key, Level.BROKEN, f"{error.title}: {error.detail}", error.hint)
-    finally:
-        await engine.close()
-    found = f"{info.product} {info.version} at {info.endpoint}, {count} containers"
-    reason = capabilities.why_not(Verb.CREATE)
-    if reason is not None:
-        return Check("engines", engine.key, Level.BROKEN, f"{found}; it cannot start any: {reason}", "Run as root")
-    missing = ", ".join(f"{name.value.replace('_', ' ')} ({why})" for name, why in capabilities.limits.items())
-    level = Level.LIMITED if missing else Level.GOOD
-    return Check("engines", engine.key, level, found + (f"; not: {missing}" if missing else ""))
-
-
-def _terminal() -> list[Check]:
-    """What the dashboard can draw here."""
-    term = os.environ.get("TERM", "")
-    checks = []
-    if not sys.stdout.isatty():
-        checks.append(Check("terminal", "output", Level.LIMITED, "not a terminal", "The dashboard needs one"))
-    elif term in ("", "dumb", "unknown"):
-        checks.append(
-            Check("terminal", "TERM", Level.BROKEN, term or "not set", "Set TERM, for example xterm-256color")
-        )
-    else:
-        colours = (
-            "16 million colours" if os.environ.get("COLORTERM") in ("truecolor", "24bit") else "256 colours or fewer"
-        )
-        checks.append(Check("terminal", "TERM", Level.GOOD, f"{term}, {colours}"))
-    encoding = locale.getpreferredencoding(False)
-    if "utf" in encoding.lower():
-        checks.append(Check("terminal", "characters", Level.GOOD, encoding))
-    else:
-        remedy = "Use --ascii, or set LANG to a UTF-8 locale"
-        checks.append(Check("terminal", "characters", Level.LIMITED, encoding, remedy))
-    return checks
-
-
-def _print(checks: list[Check]) -> None:
-    """One line per check, its remedy below it; words as well as signs."""
-    plain = "utf" not in (sys.stdout.encoding or "").lower()
-    width = max(len(check.name) for check in checks)
+def _print(checks: list[Check], works: bool) -> None:
+    signs = _SIGNS if _utf8() else _ASCII_SIGNS
     area = ""
+    width = max(len(check.name) for check in checks)
     for check in checks:
         if check.area != area:
             area = check.area
             print(area)
-        sign, word = _MARKS[check.level]
-        mark = word.ljust(7) if plain else f"{sign} {word.ljust(7)}"
-        print(f"  {mark} {check.name.ljust(width)}  {output.clean(check.found)}")
+        print(f"  {signs[check.level]} {check.level.value:7}  {check.name:{width}}  {output.clean(check.found)}")
         if check.remedy and check.level is not Level.GOOD:
-            print(f"  {' ' * len(mark)} {' ' * width}  → {check.remedy}" if not plain else f"  {check.remedy}")
+            print(f"    {'':7}  {'':{width}}  -> {output.clean(check.remedy)}")
+    print("An engine works here." if works else "No engine works here; the marked lines say what is missing.")
+
+
+async def _engines(found: list[Engine]) -> list[Check]:
+    try:
+        checks = await asyncio.gather(*(_engine(engine) for engine in found))
+    finally:
+        await asyncio.gather(*(engine.close() for engine in found))
+    return [check for group in checks for check in group]
+
+
+async def _engine(engine: Engine) -> list[Check]:
+    try:
+        async with asyncio.timeout(_ENGINE_WITHIN):
+            info = await engine.info()
+            capabilities = await engine.capabilities()
+            containers = await engine.containers()
+    except TimeoutError:
+        return [Check("engines", engine.key, Level.BROKEN, f"no answer within {_ENGINE_WITHIN:.0f} s", "Restart it")]
+    except PytopError as error:
+        words = f"{error.title}: {error.detail}" if error.detail else error.title
+        return [Check("engines", engine.key, Level.BROKEN, words, error.hint)]
+    said = f"{info.product} {info.version} at {info.endpoint}, {len(containers)} containers"
+    reason = capabilities.why_not(Verb.CREATE) or capabilities.why_not(Verb.START)
+    if reason is not None:
+        return [Check("engines", engine.key, Level.BROKEN, f"{said}; it cannot make containers: {reason}")]
+    checks = [Check("engines", engine.key, Level.GOOD, said)]
+    for what, why in (*capabilities.verbs.items(), *capabilities.limits.items()):
+        words = what.value.replace("_", " ")
+        checks.append(Check("engines", f"{engine.key}: {words}", Level.LIMITED, f"not here: {why}"))
+    return checks
+
+
+def _terminal() -> Iterator[Check]:
+    yield Check(
+        "terminal",
+        "characters",
+        Level.GOOD if _utf8() else Level.LIMITED,
+        sys.stdout.encoding,
+        "" if _utf8() else "Set LANG=C.UTF-8, or start the dashboard with --ascii",
+    )
+    term = os.environ.get("TERM", "")
+    if not sys.stdout.isatty():
+        yield Check("terminal", "colours", Level.GOOD, "the output is not a terminal")
+    elif term in ("", "dumb", "unknown"):
+        words = f"TERM is {term or 'not set'}: the dashboard cannot be drawn"
+        yield Check("terminal", "colours", Level.LIMITED, words, "Set TERM, for example xterm-256color")
+    else:
+        yield Check("terminal", "colours", Level.GOOD, f"{_colours(term)} (TERM={term})")
+
+
+def _colours(term: str) -> str:
+    if os.environ.get("NO_COLOR"):
+        return "none, because NO_COLOR is set"
+    if os.environ.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
+        return "16 million"
+    return "256" if "256color" in term else "16"
+
+
+def _utf8() -> bool:
+    return sys.stdout.encoding.lower().replace("-", "") == "utf8"

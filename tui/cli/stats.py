@@ -93,13 +93,11 @@ def as_json(frame: Frame, containers: Sequence[Container]) -> dict[str, Any]:
         },
         "containers": [
             {
-                "engine": container.ref.engine,
-                "id": container.ref.id,
-                "name": container.name,
                 **{
                     field.id: output.plain(field.extract(container, frame.usages.get(container.ref)))
                     for field in FIELDS.values()
                 },
+                "id": container.ref.id,
             }
             for container in containers
         ],
