@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
-from pathlib import Path
 
 from runtime.errors import InvalidError
 from runtime.kernel.capability import NAMES
@@ -54,18 +53,6 @@ def bits(names: Iterable[str]) -> int:
             raise InvalidError(f"{name!r} is not a capability", hint="see capabilities(7)")
         mask |= 1 << NAMES.index(plain)
     return mask
-
-
-def names(mask: int) -> tuple[str, ...]:
-    """The capabilities of a mask by name, in the order of their bits; one that is newer than this list by number."""
-    return tuple(
-        NAMES[bit] if bit < len(NAMES) else f"CAP_{bit}" for bit in range(mask.bit_length()) if mask >> bit & 1
-    )
-
-
-def last() -> int:
-    """The highest capability that this kernel knows."""
-    return int(Path("/proc/sys/kernel/cap_last_cap").read_text())
 
 
 def limit_bounding(keep: Iterable[str] = DEFAULT) -> None:

@@ -102,41 +102,32 @@ def ensure_bridge(bridge: str, subnet: str) -> str:
         return str(gateway.network)
 
 
-def attach(
-    bridge: str, subnet: str, container_id: str, target: int, *, netns_fd: int | None = None, address: str | None = None
-) -> Attachment:
+def attach(bridge: str, subnet: str, container_id: str, netns_fd: int) -> Attachment:
     """Give a network namespace its loopback and an eth0 on the bridge.
+
+    Its address follows from the container's id, so that a restart keeps it if it is still free.
 
     Args:
         bridge: the instance's bridge; made by `ensure_bridge` when it is not there (any more).
         subnet: what the bridge gets in that case; else the bridge's own counts.
         container_id: names the host's end. One left over under this name is replaced.
-        target: pid of a process in the namespace (ignored when `netns_fd` is given).
-        netns_fd: the namespace itself.
-        address: take exactly this one. By default it follows from the id, so that a restart keeps it if it is free.
+        netns_fd: the namespace.
 
-    Raises `ConflictError` when the address is taken or the network is full, else as `ensure_bridge`.
+    Raises `ConflictError` when the network is full, else as `ensure_bridge`.
     """
     what = f"connect container {container_id[:12]} to {bridge}"
     peer = interface_name(bridge, container_id)
-    with _namespace(what, target, netns_fd) as fd, _netlink(what) as ip:
+    with _netlink(what) as ip:
         index, gateway = _gateway(ip, bridge, subnet)
-        _create_pair(ip, peer, index, fd)
+        _create_pair(ip, peer, index, netns_fd)
         try:
-            mine = _claim(ip, bridge, peer, gateway, container_id, address)
+            mine = _claim(what, ip, bridge, peer, _candidates(container_id, gateway))
             mac = _mac(mine.ip)
-            _configure(what, fd, mine, mac, gateway)
+            _configure(what, netns_fd, mine, mac, gateway)
         except BaseException:
             _delete(ip, peer)
             raise
     return Attachment(INSIDE, peer, str(mine), mac, str(gateway.ip))
-
-
-def loopback(target: int, *, netns_fd: int | None = None) -> None:
-    """Bring up `lo` in a namespace that gets no other interface (network "none")."""
-    what = "bring up the loopback interface"
-    with _namespace(what, target, netns_fd) as fd, _netlink(what, fd) as ip:
-        ip.link("set", index=1, state="up")
 
 
 def detach(bridge: str, container_id: str) -> None:
@@ -215,17 +206,6 @@ def _candidates(container_id: str, gateway: IPv4Interface) -> Iterator[IPv4Inter
         yield IPv4Interface((host, network.prefixlen))
 
 
-def _requested(address: str, gateway: IPv4Interface) -> IPv4Interface:
-    try:
-        host = IPv4Interface(address).ip
-    except ValueError as error:
-        raise InvalidError(f"{address!r} is not an IPv4 address") from error
-    network = gateway.network
-    if host not in network or host in (network.network_address, network.broadcast_address, gateway.ip):
-        raise InvalidError(f"{host} is not a container's address of {network}")
-    return IPv4Interface((host, network.prefixlen))
-
-
 def _gateway(ip: Any, bridge: str, subnet: str) -> tuple[int, IPv4Interface]:
     """Index and address of the bridge, which is made when it is not complete."""
     for again in (True, False):
@@ -255,21 +235,18 @@ def _create_pair(ip: Any, peer: str, index: int, fd: int) -> None:
         ip.link("add", **arguments)
 
 
-def _claim(
-    ip: Any, bridge: str, peer: str, gateway: IPv4Interface, container_id: str, address: str | None
-) -> IPv4Interface:
+def _claim(what: str, ip: Any, bridge: str, peer: str, candidates: Iterator[IPv4Interface]) -> IPv4Interface:
     """Claim an address by an alternative name, which the kernel gives to one interface only."""
     index = int(ip.link_lookup(ifname=peer)[0])
-    tries = iter([_requested(address, gateway)]) if address else _candidates(container_id, gateway)
-    for candidate in tries:
+    for candidate in candidates:
         with _tolerating(errno.EEXIST) as refused:
             ip.link("property_add", index=index, altname=f"{bridge}-{candidate.ip}")
         if not refused:
             return candidate
     raise ConflictError(
-        f"connect container {container_id[:12]} to {bridge}",
-        detail=f"{address} is taken" if address else f"no free address was found in {gateway.network}",
-        hint="remove containers that are no longer used, or configure a larger subnet",
+        what,
+        detail="no free address was found in its network",
+        hint="Remove containers that are no longer used, or configure a larger subnet",
     )
 
 
@@ -330,15 +307,17 @@ def _quiet(bridge: str) -> None:
     """Switch off, for this interface alone, what a container could abuse: forwarding to elsewhere and IPv6 autoconf."""
     for setting in (f"ipv6/conf/{bridge}/disable_ipv6=1", f"ipv4/conf/{bridge}/forwarding=0"):
         path, _, value = setting.partition("=")
+        file = Path("/proc/sys/net", path)
         try:
-            Path("/proc/sys/net", path).write_text(value)
+            if file.read_text().strip() != value:  # it may be right, and not ours to write (inside a container)
+                file.write_text(value)
         except FileNotFoundError:
             continue  # a kernel without IPv6
         except OSError as error:
             raise KernelError.from_os(f"isolate the network bridge {bridge}", error) from error
 
 
-# -- pyroute2, namespaces, errors
+# -- pyroute2 and its errors
 
 
 @contextmanager
@@ -392,18 +371,3 @@ def _refusal(what: str, number: int) -> PytopError:
     if number in (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EAFNOSUPPORT):
         return UnsupportedError.from_os(what, said, hint="this kernel lacks the bridge or veth module (modprobe them)")
     return KernelError.from_os(what, said)
-
-
-@contextmanager
-def _namespace(what: str, pid: int, netns_fd: int | None) -> Iterator[int]:
-    if netns_fd is not None:
-        yield netns_fd
-        return
-    try:
-        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise KernelError.from_os(what, error) from error
-    try:
-        yield fd
-    finally:
-        os.close(fd)

@@ -190,7 +190,7 @@ class Shim:
     def _equip(self, record: Record, cgroup: cgroupfs.Cgroup, net: int) -> str:
         cell.apply(record, cgroup)
         if record.spec.network == "bridge":
-            return network.attach(self.config.bridge, self.config.subnet, self.id, 0, netns_fd=net).address
+            return network.attach(self.config.bridge, self.config.subnet, self.id, net).address
         return ""
 
     def _running(self, record: Record, pid: int, address: str) -> Record:
