@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -137,6 +138,17 @@ async def test_the_whole_result_is_shown_when_asked_for() -> None:
         assert "APPLIED" in str(screen.query_one("#limit-result", Static).render())
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is not screen)
+
+
+@pytest.mark.parametrize("last", ["ctrl+s", "enter"])
+async def test_keys_that_come_all_at_once_are_taken_in_their_order(last: str) -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await editor(app, pilot)
+        for key, character in (("0", "0"), ("full_stop", "."), ("3", "3"), (last, None)):
+            app.post_message(events.Key(key, character))
+        await until(pilot, lambda: bool(engine.changes))
+        assert engine.changes == [LimitChange(cpus=0.3)]
 
 
 async def test_a_container_that_vanishes_is_said_so() -> None:

@@ -36,7 +36,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", show=False, priority=True),
-        Binding("ctrl+s", "apply(True)", "Apply and show", show=False, priority=True),
+        Binding("ctrl+s", "apply(True)", "Apply and show", show=False),
         Binding("up,shift+tab", "app.focus_previous", "Field above", show=False, priority=True),
         Binding("down", "app.focus_next", "Field below", show=False, priority=True),
         Binding("enter", "leave", "Close", show=False),
