@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups
 from tests.conftest import missing, need_root
 
@@ -131,7 +132,7 @@ def _sweep(daemon: Dockerd) -> None:
             ):
                 os.kill(int(entry.name), signal.SIGKILL)
     hierarchies = cgroupfs.detect()
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(PytopError):
         top = cgroups.create(hierarchies, daemon.name)
         cgroups.kill_all(top)
         cgroups.remove(top)

@@ -37,9 +37,7 @@ class Subject:
         spec = ContainerSpec(image=self.image, command=("sh", "-c", script), **more)  # type: ignore[arg-type]
         return await self.engine.create(spec)
 
-    async def run(
-        self, script: str = "trap 'exit 0' TERM; while :; do sleep 0.05; done", **more: object
-    ) -> ContainerRef:
+    async def run(self, script: str = IDLE, **more: object) -> ContainerRef:
         """Create and start."""
         ref = await self.create(script, **more)
         await self.engine.start(ref.id)
@@ -59,14 +57,15 @@ class Subject:
         return (directory / (v1 if version == 1 else v2)).read_text().strip()
 
 
-def _folder(word: str) -> Path:
+def scratch(word: str) -> Path:
+    """A folder of its own with a path short enough for sockets in it."""
     return Path(tempfile.gettempdir()) / f"pytop-{word}-{uuid.uuid4().hex[:8]}"
 
 
 @asynccontextmanager
 async def embedded() -> AsyncIterator[Subject]:
     need_root("embedded")
-    folder = _folder("native")
+    folder = scratch("native")
     name = folder.name.rpartition("-")[2]
     engine = NativeEngine(
         NativeConfig(
@@ -91,7 +90,7 @@ async def embedded() -> AsyncIterator[Subject]:
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[Dockerd]:
     """One private dockerd for the whole run."""
-    with dockerd(_folder("docker")) as started:
+    with dockerd(scratch("docker")) as started:
         yield started
 
 

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from blockbuster import blockbuster_ctx
 
-from runtime.docker import DockerEngine
+from runtime.docker import DockerEngine, Endpoint
 from runtime.errors import PytopError, RefusedError, UnavailableError
 from runtime.kernel import cgroupfs
-from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, State, Verdict
-from tests.dockerd import Dockerd
-from tests.engines.conftest import IMAGE, Subject, docker
+from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, LimitChange, LimitName, State, Verdict
+from tests.dockerd import Dockerd, busybox_rootfs, dockerd
+from tests.engines.conftest import IDLE, IMAGE, Subject, docker, scratch
 
 MB = 1024 * 1024
 
@@ -216,6 +217,51 @@ async def test_a_terminals_log(subject: Subject) -> None:
         ("stdout", b"one", False),
         ("stdout", b"two", True),
     ]
+
+
+async def test_nothing_blocks_the_event_loop(subject: Subject) -> None:
+    with blockbuster_ctx(["runtime"]):
+        ref = await subject.run("echo one; sleep 60", limits=LimitChange(memory=64 * MB))
+        assert [line.data async for line in subject.engine.logs(ref.id)] == [b"one"]
+        assert (await subject.engine.update(ref.id, LimitChange(cpus=0.5, memory=UNLIMITED))).ok
+        assert ref in {container.ref for container in await subject.engine.containers()}
+        assert (await subject.engine.info()).product == "Docker"
+        await subject.engine.capabilities()
+        await subject.engine.remove(ref.id, force=True)
+
+
+def test_the_private_daemon_leaves_nothing_behind_when_a_test_fails() -> None:
+    async def leave_one(daemon: Dockerd) -> None:
+        engine = DockerEngine(Endpoint(daemon.url, "the test"))
+        await engine.import_image(IMAGE, busybox_rootfs())
+        ref = await engine.create(ContainerSpec(IMAGE, ("sh", "-c", IDLE)))
+        await engine.start(ref.id)
+        await engine.close()
+
+    folder = scratch("docker")
+    names = []
+
+    def fail() -> None:
+        with dockerd(folder) as daemon:
+            names.append(daemon.name)
+            asyncio.run(leave_one(daemon))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    running = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    assert [entry.name for entry in running if str(folder).encode() in cmdline(entry)] == []
+    assert str(folder) not in Path("/proc/self/mountinfo").read_text()
+    assert list(Path("/sys/fs/cgroup").glob(f"**/{names[0]}")) == []
+    assert not Path("/run/netns", names[0]).exists()
+    assert not folder.exists()
+
+
+def cmdline(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 async def test_capabilities_agree_with_this_hosts_kernel(subject: Subject) -> None:
