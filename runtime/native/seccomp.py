@@ -76,7 +76,8 @@ def _by_library(library: ctypes.CDLL) -> bytes:
             _rule(library, context, name)
         for value in _PERSONALITIES:
             _rule(library, context, "personality", (0, _EQ, value, 0))
-        _rule(library, context, "clone", (0, _MASKED_EQ, _NEW_NAMESPACES, 0))
+        flags = 1 if platform.machine().startswith("s390") else 0  # where the stack comes first
+        _rule(library, context, "clone", (flags, _MASKED_EQ, _NEW_NAMESPACES, 0))
         for comparison in ((0, _LT, _AF_ALG, 0), (0, _EQ, _AF_ALG + 1, 0), (0, _GT, _AF_VSOCK, 0)):
             _rule(library, context, "socket", comparison)
         # clone3 hides its flags in memory, where no filter can look: ENOSYS makes libc fall back to clone.
@@ -164,7 +165,7 @@ _DENIED = {
     "kcmp": (312, 272),
     "lookup_dcookie": (212, 18),
 }
-_CLONE, _CLONE3 = (56, 220), 435
+_CLONE, _CLONE3, _SOCKET = (56, 220), 435, (41, 198)
 _X32_BIT = 0x40000000
 _LOAD, _JUMP_EQ, _JUMP_GE, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
@@ -190,5 +191,8 @@ def fallback(machine: str) -> bytes:
     for numbers in _DENIED.values():
         parts += [line(_JUMP_EQ, numbers[column], 0, 1), deny]
     parts += [line(_JUMP_EQ, _CLONE[column], 0, 3), line(_LOAD, 16), line(_JUMP_SET, _NEW_NAMESPACES, 0, 1), deny]
+    parts += [line(_LOAD, 0), line(_JUMP_EQ, _SOCKET[column], 0, 5), line(_LOAD, 16)]
+    for family in (_AF_ALG, _AF_VSOCK):
+        parts += [line(_JUMP_EQ, family, 0, 1), deny]
     parts.append(line(_RETURN, _ALLOW))
     return b"".join(parts)

@@ -130,7 +130,8 @@ def layout(root: Path = Path("/")) -> Layout:
         str(root / "usr")
     ):
         symlinks.append(("etc/localtime", "/" + os.path.relpath(target, root)))
-    hidden = tuple(name for name in _PRIVATE if (root / name).is_dir() and any((root / name).iterdir()))
+    # Empty ones too: what somebody puts there later must not show either. A link leads into the generated /etc.
+    hidden = tuple(name for name in _PRIVATE if (root / name).is_dir() and not (root / name).is_symlink())
     return Layout(_DIRECTORIES, tuple(symlinks), tuple(_generated(root)), tuple(binds), hidden)
 
 
