@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collectors.frame import HostUsage
-from runtime.model import Missing, State
+from runtime.model import Missing, State, Verb
 from tui import format as fmt
 from tui.glyphs import Glyphs
 from tui.permission import READ_ONLY
@@ -15,6 +15,7 @@ from tui.session import Problem, Session
 
 STOPPED = frozenset({State.CREATED, State.EXITED, State.DEAD})
 DOCTOR = "pytop-containers doctor"
+DOCTOR_SAYS = f"`{DOCTOR}` says more."
 RUN = "pytop-containers run host sleep 600"
 
 
@@ -78,9 +79,22 @@ def inventory(session: Session, view: View) -> list[str]:
     for key in session.engines:
         info = session.infos.get(key)
         state = "away" if key in lost else info.version if info is not None else "asking"
-        parts.append(f"{key} {fmt.clean(state)}")
+        only = " (watching only, see ?)" if unable(session, key) is not None else ""
+        parts.append(f"{key} {fmt.clean(state)}{only}")
     parts.append(f"every {fmt.seconds(session.interval)}")
     return parts
+
+
+def unable(session: Session, key: str) -> str | None:
+    """Why an engine that answers can start nothing here; None when it can."""
+    capabilities = session.capabilities.get(key)
+    return None if capabilities is None else capabilities.why_not(Verb.START)
+
+
+def watching(session: Session) -> list[str]:
+    """One sentence for each engine that can only be watched, for the help."""
+    reasons = {key: unable(session, key) for key in session.engines}
+    return [f"! {key} can only be watched: {fmt.clean(why)}." for key, why in reasons.items() if why is not None]
 
 
 def trouble(problems: Sequence[Problem], width: int) -> list[str]:
@@ -123,6 +137,8 @@ def _nothing(session: Session, view: View) -> list[str]:
         return ["No engine answers; they are asked again by and by.", f"`{DOCTOR}` says what to do."]
     if session.read_only:
         return ["There are no containers yet. New ones appear here by themselves."]
+    if all(unable(session, key) is not None for key in session.engines):
+        return ["There are no containers yet, and none can be started from here.", "", *watching(session), DOCTOR_SAYS]
     return ["There are no containers yet. Run one in another terminal:", "", RUN, "", "It appears here by itself."]
 
 

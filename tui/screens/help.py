@@ -19,7 +19,7 @@ from tui.fields import FIELDS
 from tui.glyphs import Glyphs
 from tui.keys import MOVES, shown
 from tui.session import Session
-from tui.summary import badge, trouble
+from tui.summary import badge, trouble, watching
 
 KEYS_WIDTH = 14
 WIDTH = 90
@@ -53,7 +53,7 @@ class HelpScreen(ModalScreen[None]):
 
 def page(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str], glyphs: Glyphs) -> Iterator[str]:
     """The lines of the help."""
-    yield from filter(None, (badge(session), *trouble(session.problems, WIDTH)))
+    yield from filter(None, (badge(session), *watching(session), *trouble(session.problems, WIDTH)))
     yield from _keys(session, ref, keymap)
     yield ""
     yield "STATES"
