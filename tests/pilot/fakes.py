@@ -161,16 +161,18 @@ class FakeEngine:
         queue: asyncio.Queue[Event] = asyncio.Queue()
         self._queues.append(queue)
         gone = asyncio.create_task(self._away.wait())
+        following = asyncio.create_task(queue.get())
         try:
             while True:
-                following = asyncio.create_task(queue.get())
                 done, _ = await asyncio.wait({following, gone}, return_when=asyncio.FIRST_COMPLETED)
                 if following not in done:
-                    following.cancel()
                     self._reachable()
-                yield following.result()
+                event = following.result()
+                following = asyncio.create_task(queue.get())
+                yield event
         finally:
             gone.cancel()
+            following.cancel()
             self._queues.remove(queue)
 
     async def images(self) -> list[Image]:
