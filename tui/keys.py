@@ -18,8 +18,32 @@ MOVES: Final[Mapping[str, tuple[str, str]]] = {
     "first": ("home,g", "To the first"),
     "last": ("end,G", "To the last"),
 }
-_NAMED = frozenset({"up", "down", "left", "right", "enter", "space", "tab", "home", "end"})  # their signs are not ASCII
-IDS: Final = frozenset({*ACTIONS, *MOVES})
+PAGES: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of the screen of one container
+    "back": ("escape,backspace", "back", "Back"),
+    "page_1": ("1", "tab(0)", "Overview: graphs"),
+    "page_2": ("2", "tab(1)", "Logs"),
+    "page_3": ("3", "tab(2)", "Processes"),
+    "page_4": ("4", "tab(3)", "Isolation: namespaces, rights, limits"),
+    "page_next": ("right,tab", "turn(1)", "The next page"),
+    "page_before": ("left,shift+tab", "turn(-1)", "The page before"),
+    "look_again": ("f5,ctrl+r", "look_again", "Look again"),
+}
+LOG: Final[Mapping[str, tuple[str, str, str]]] = {  # of its log
+    "follow": ("f", "follow", "Follow the end of the log"),
+    "search": ("slash", "search", "Search the log"),
+    "found_older": ("n", "next(-1)", "To the match before"),
+    "found_newer": ("N", "next(1)", "To the match after"),
+    "wrap": ("w", "wrap", "Wrap long lines"),
+    "times": ("T", "stamps", "Show when a line came"),
+}
+_NAMED = frozenset(
+    {"up", "down", "left", "right", "enter", "space", "tab", "home", "end", "backspace"}
+)  # their signs are not ASCII
+IDS: Final = frozenset({*ACTIONS, *MOVES, *PAGES, *LOG})
+_FIRST: Final = {
+    **{id: action.keys for id, action in ACTIONS.items()},
+    **{id: entry[0] for entries in (MOVES, PAGES, LOG) for id, entry in entries.items()},
+}
 
 
 def app_bindings() -> list[Binding]:
@@ -43,14 +67,24 @@ def move_bindings() -> list[Binding]:
     return [Binding(keys, f"move('{id}')", title, show=False, id=id) for id, (keys, title) in MOVES.items()]
 
 
+def page_bindings() -> list[Binding]:
+    """The bindings of the screen of one container."""
+    return [Binding(keys, call, title, show=False, id=id) for id, (keys, call, title) in PAGES.items()]
+
+
+def log_bindings() -> list[Binding]:
+    """The bindings of its log."""
+    return [Binding(keys, call, title, show=False, id=id) for id, (keys, call, title) in LOG.items()]
+
+
 def shown(id: str, keymap: Mapping[str, str]) -> tuple[str, ...]:
-    """The keys of an action or a move as people write them, after the user's keymap."""
-    keys = keymap.get(id) or (ACTIONS[id].keys if id in ACTIONS else MOVES[id][0])
+    """The keys of an action, a move or a page as people write them, after the user's keymap."""
+    keys = keymap.get(id) or _FIRST[id]
     return tuple(_written(key.strip()) for key in keys.split(","))
 
 
 def _written(key: str) -> str:
-    if key.startswith("ctrl+"):
-        return f"ctrl-{key.removeprefix('ctrl+')}"
+    if key.startswith(("ctrl+", "shift+")):
+        return key.replace("+", "-", 1)
     words = {"pageup": "pgup", "pagedown": "pgdn", "escape": "esc", "delete": "del"}
     return words.get(key) or (key if key in _NAMED else format_key(key))

@@ -12,25 +12,42 @@ from runtime.model import State, Verb
 from tests.pilot.fakes import container
 from tui.actions import ACTIONS, CONTAINER, question
 from tui.app import PytopApp
-from tui.keys import IDS, MOVES, app_bindings, list_bindings, move_bindings, shown
+from tui.keys import (
+    IDS,
+    LOG,
+    MOVES,
+    PAGES,
+    app_bindings,
+    list_bindings,
+    log_bindings,
+    move_bindings,
+    page_bindings,
+    shown,
+)
 from tui.rows import DEFAULT
+from tui.screens.detail import DetailScreen
 from tui.screens.list import ListScreen
+from tui.screens.panes.logs import Logs
 from tui.settings import Settings, home, load
 from tui.widgets.table import ContainerTable
 
 
 def test_every_action_is_bound_by_its_id_and_can_be_called() -> None:
-    bindings = [*app_bindings(), *list_bindings(), *move_bindings()]
+    bindings = [*app_bindings(), *list_bindings(), *move_bindings(), *page_bindings(), *log_bindings()]
     assert sorted(str(b.id) for b in bindings) == sorted(IDS)
     for binding in bindings:
         method = f"action_{binding.action.partition('(')[0]}"
-        assert any(hasattr(owner, method) for owner in (PytopApp, ListScreen, ContainerTable)), method
+        assert any(hasattr(owner, method) for owner in (PytopApp, ListScreen, ContainerTable, DetailScreen, Logs)), (
+            method
+        )
 
 
 def test_no_key_is_given_twice() -> None:
     keys = [key for a in ACTIONS.values() for key in a.keys.split(",")]
     keys += [key for text, _ in MOVES.values() for key in text.split(",")]
     assert len(keys) == len(set(keys))
+    inside = [key for entries in (PAGES, LOG) for entry in entries.values() for key in entry[0].split(",")]
+    assert len(inside) == len(set(inside))
 
 
 def test_what_destroys_is_asked_for() -> None:

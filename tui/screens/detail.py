@@ -41,12 +41,8 @@ class DetailScreen(Screen[None]):
     """One container; number keys and arrows change the page, and what can be done in the list can be done here."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace", "back", "Back", show=False),
-        *(Binding(str(at + 1), f"tab({at})", title, show=False) for at, title in enumerate(PANES)),
-        Binding("right,tab", "turn(1)", "Next page", show=False),
-        Binding("left,shift+tab", "turn(-1)", "Page before", show=False),
-        Binding("f5,ctrl+r", "look_again", "Look again", show=False),
-        Binding("o", "tab(1)", "Logs", show=False),
+        *keys.page_bindings(),
+        Binding("o", "tab(1)", "Logs", show=False, id="logs"),
     ]
 
     def __init__(self, session: Session, ref: ContainerRef, tab: str = "overview") -> None:
@@ -135,9 +131,8 @@ class DetailScreen(Screen[None]):
     def _foot(self) -> str:
         """The keys that make sense now, as many as fit."""
         app = cast("PytopApp", self.app)
-        parts = ["esc back", "1-4 page"]
-        if self.pane.KEYS and self._index:
-            parts += self.pane.KEYS
+        parts = [f"{keys.shown('back', app.keymap)[0]} back", "1-4 page"]
+        parts += [f"{keys.shown(id, app.keymap)[0]} {word}" for id, word in self.pane.KEYS.items()]
         for id in FOOT:
             action = ACTIONS[id]
             if action.why_not(self._session, self.ref) is None:

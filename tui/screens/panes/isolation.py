@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from textual import work
@@ -23,7 +23,7 @@ SETS = ("effective", "permitted", "inheritable", "bounding", "ambient")
 class IsolationPane(Pane):
     """Reads when it is shown, and when asked to."""
 
-    KEYS: ClassVar[tuple[str, ...]] = ("f5 look again",)
+    KEYS: ClassVar[Mapping[str, str]] = {"look_again": "look again"}
 
     def compose(self) -> ComposeResult:
         """One page of text."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widgets import Input
 
 from runtime.errors import PytopError
 from runtime.model import ContainerRef, Verb
 from tui import format as fmt
+from tui import keys
 from tui.glyphs import Glyphs
 from tui.screens.panes.pane import Pane
 from tui.session import Session
@@ -29,15 +31,14 @@ LATE = 5.0  # seconds that a flood may be behind before it is skipped
 class Logs(Pane):
     """Follows from the moment it is first shown until the screen closes."""
 
-    KEYS: ClassVar[tuple[str, ...]] = ("f follow", "/ search", "n N next", "w wrap", "T times")
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f", "follow", "Follow", show=False),
-        Binding("slash", "search", "Search", show=False),
-        Binding("n", "next(-1)", "Next older match", show=False),
-        Binding("N", "next(1)", "Next newer match", show=False),
-        Binding("w", "wrap", "Wrap", show=False),
-        Binding("T", "stamps", "Times", show=False),
-    ]
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "follow": "follow",
+        "search": "search",
+        "found_older": "next",
+        "wrap": "wrap",
+        "times": "times",
+    }
+    BINDINGS: ClassVar[list[BindingType]] = list(keys.log_bindings())
 
     def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
         super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)

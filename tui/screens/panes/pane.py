@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual.containers import Vertical
@@ -14,7 +15,7 @@ from tui.session import Session
 class Pane(Vertical):
     """One page about one container. It works only while it is shown, unless it says otherwise."""
 
-    KEYS: ClassVar[tuple[str, ...]] = ()  # for the foot of the screen
+    KEYS: ClassVar[Mapping[str, str]] = {}  # for the foot of the screen: word by binding
 
     def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
         super().__init__(id=id)

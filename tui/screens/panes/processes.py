@@ -24,7 +24,7 @@ HEADS = f"{'pid':>8}{'inside':>8} {'user':<9}{'s':<2}{'cpu':>6}{'time':>8}{'rss'
 class Processes(Pane):
     """Looks every two seconds, only while it is shown."""
 
-    KEYS: ClassVar[tuple[str, ...]] = ("f5 look again",)
+    KEYS: ClassVar[Mapping[str, str]] = {"look_again": "look again"}
     _timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
