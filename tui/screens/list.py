@@ -109,6 +109,8 @@ class ListScreen(Screen[None]):
         if not self._in_sight:
             self._stale = True
             return
+        if not self.query("#foot"):
+            return  # being taken apart
         self._stale = False
         session, frame = self._session, self._session.frame
         usages = frame.usages if frame is not None else {}
