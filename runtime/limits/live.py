@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import cgroups, files
+from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import cpu, cpuset, memory, pids
 from runtime.limits.judge import judge
@@ -151,7 +151,6 @@ def change(ref: ContainerRef, cgroup: Cgroup, wanted: LimitChange, *, force: boo
     `RefusedError`, `ConflictError`. After the first write it returns: if one fails, those before it are taken back,
     which is verified too, and each field says what became of it.
     """
-    cgroups.require(cgroup)
     before = read(cgroup)
     check(cgroup, wanted, before, force=force)
     writes = plan(cgroup, wanted)

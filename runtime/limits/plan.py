@@ -27,7 +27,7 @@ def step(name: LimitName, path: Path, text: str, undo: str | None = None) -> Wri
 
 
 def number(path: Path, *, unlimited_from: int | None = None) -> int | Unlimited | Missing:
-    """An integer file; "max" and negative numbers are UNLIMITED, and so are v1's huge ones."""
+    """A file that holds one number of at least 0; "max" is UNLIMITED, and so are v1's huge ones."""
     text = files.look(path)
     if isinstance(text, Missing):
         return text
@@ -37,6 +37,6 @@ def number(path: Path, *, unlimited_from: int | None = None) -> int | Unlimited 
         value = int(text)
     except ValueError:
         return Missing.UNSUPPORTED
-    if value < 0 or (unlimited_from is not None and value >= unlimited_from):
-        return UNLIMITED
-    return value
+    if value < 0:
+        return Missing.UNSUPPORTED
+    return UNLIMITED if unlimited_from is not None and value >= unlimited_from else value

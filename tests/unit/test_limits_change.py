@@ -335,6 +335,29 @@ def test_any_write_that_fails_takes_back_those_before_it(kernel: FakeKernel, pos
     assert limits.raw(cgroup) == raw
 
 
+def test_a_burst_that_was_lowered_is_taken_back_too(kernel: FakeKernel) -> None:
+    cgroup = kernel.cgroup()
+    where = cgroup.where("cpu")
+    assert where is not None
+    apply(cgroup, cpus=1.0)
+    kernel.put(where[0] / ("cpu.max.burst" if where[1] == 2 else "cpu.cfs_burst_us"), "80000")
+    raw = limits.raw(cgroup)
+    kernel.fail = {"cpu.max": errno.EINVAL, "cpu.cfs_quota_us": errno.EINVAL}
+    assert apply(cgroup, cpus=0.5) == {LimitName.CPUS: Verdict.FAILED}
+    assert limits.raw(cgroup) == raw
+
+
+def test_a_roll_back_goes_backwards(kernel: FakeKernel) -> None:
+    cgroup = kernel.cgroup()
+    apply(cgroup, memory=64 * MB, swap=0, memory_reservation=48 * MB)
+    before = limits.read(cgroup)
+    kernel.fail = {"memory.soft_limit_in_bytes": errno.EINVAL, "memory.low": errno.EINVAL}
+    outcome = limits.change(REF, cgroup, LimitChange(memory=128 * MB, swap=0, memory_reservation=32 * MB))
+    assert not outcome.ok
+    assert "not taken back" not in outcome.error
+    assert limits.read(cgroup) == before
+
+
 def test_a_roll_back_that_fails_is_told(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     real = kernel.write

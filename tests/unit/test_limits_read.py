@@ -45,6 +45,7 @@ V1_CASES = [
     ("pids", "pids.max", "max", "pids", UNLIMITED),
     ("pids", "pids.max", "100", "pids", 100),
     ("pids", "pids.max", "many", "pids", NONE),
+    ("pids", "pids.max", "-1", "pids", NONE),
     ("pids", "pids.max", None, "pids", NONE),
 ]
 V2_CASES = [
