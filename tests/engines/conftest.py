@@ -33,8 +33,9 @@ class Subject:
     daemon: Dockerd | None = None
 
     async def create(self, script: str, **more: object) -> ContainerRef:
-        """A container that runs a shell script; other fields of the spec by keyword."""
-        spec = ContainerSpec(image=self.image, command=("sh", "-c", script), **more)  # type: ignore[arg-type]
+        """A container that runs a shell script; other fields of the spec by keyword. No network unless it is named."""
+        fields = {"network": "none", **more}
+        spec = ContainerSpec(image=self.image, command=("sh", "-c", script), **fields)  # type: ignore[arg-type]
         return await self.engine.create(spec)
 
     async def run(self, script: str = IDLE, **more: object) -> ContainerRef:
