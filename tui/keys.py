@@ -19,7 +19,7 @@ MOVES: Final[Mapping[str, tuple[str, str]]] = {
     "last": ("end,G", "To the last"),
 }
 PAGES: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of the screen of one container
-    "back": ("escape,backspace", "back", "Back"),
+    "back": ("escape", "back", "Back to the list"),
     "page_1": ("1", "tab(0)", "Overview: graphs"),
     "page_2": ("2", "tab(1)", "Logs"),
     "page_3": ("3", "tab(2)", "Processes"),
@@ -65,6 +65,15 @@ def list_bindings() -> list[Binding]:
 def move_bindings() -> list[Binding]:
     """The bindings of the table: arrows as well as vi's keys."""
     return [Binding(keys, f"move('{id}')", title, show=False, id=id) for id, (keys, title) in MOVES.items()]
+
+
+def scroll_bindings() -> list[Binding]:
+    """The same keys as the table's, for text that scrolls."""
+    calls = ("scroll_up", "scroll_down", "page_up", "page_down", "scroll_home", "scroll_end")
+    return [
+        Binding(keys, call, title, show=False, id=id)
+        for (id, (keys, title)), call in zip(MOVES.items(), calls, strict=True)
+    ]
 
 
 def page_bindings() -> list[Binding]:

@@ -94,8 +94,11 @@ async def test_scrolling_up_holds_the_place_and_f_follows_again() -> None:
         assert [line[:60].rstrip() for line in screen(pilot).splitlines()[4:20]] == before  # but for the bar
         await pilot.press("f")
         await until(pilot, lambda: "more 49" in screen(pilot))
-        await pilot.press("pageup", "end")
-        assert view.following
+        for up, end in (("pageup", "end"), ("k", "G"), ("g", "G"), ("up", "down")):
+            await pilot.press(up)
+            await until(pilot, lambda: not view.following)
+            await pilot.press(end)
+            await until(pilot, lambda: view.following)
 
 
 async def test_what_is_held_stays_in_a_flood() -> None:

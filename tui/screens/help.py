@@ -17,11 +17,11 @@ from tui import format as fmt
 from tui.actions import ACTIONS, APP, CONTAINER, LIST
 from tui.fields import FIELDS
 from tui.glyphs import Glyphs
-from tui.keys import MOVES, shown
+from tui.keys import LOG, MOVES, PAGES, shown
 from tui.session import Session
 from tui.summary import badge, trouble, watching
 
-KEYS_WIDTH = 14
+KEYS_WIDTH = 16
 WIDTH = 90
 
 
@@ -81,6 +81,10 @@ def _keys(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str])
             yield f"  {', '.join(shown(action.id, keymap)):<{KEYS_WIDTH}}{action.title}{about}{now}"
         if group == LIST:
             for id, (_, title) in MOVES.items():
+                yield f"  {', '.join(shown(id, keymap)):<{KEYS_WIDTH}}{title}"
+            yield ""
+            yield "THE SCREEN OF ONE CONTAINER"
+            for id, (_, _, title) in {**PAGES, **LOG}.items():
                 yield f"  {', '.join(shown(id, keymap)):<{KEYS_WIDTH}}{title}"
         if group == APP:
             yield "  Keys can be changed in ~/.config/pytop-containers/config.toml: [keys] stop = 'f9'"

@@ -10,12 +10,14 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual import events
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from runtime.model import LogLine
+from tui import keys
 from tui.widgets.logbuffer import Entry, LogBuffer, pieces, readable
 
 STDERR_SIGN = "!"
@@ -26,6 +28,7 @@ LEAST = 8  # cells that a row has at least
 class LogView(ScrollView, can_focus=True):
     """Shows a `LogBuffer`. `add` is cheap; `catch_up` lays out what has come since, a few times a second."""
 
+    BINDINGS: ClassVar[list[BindingType]] = list(keys.scroll_bindings())
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--stdout", "log--stderr", "log--time", "log--found", "log--here"}
 
     class Moved(Message):

@@ -9,10 +9,12 @@ from typing import ClassVar, TypeAlias
 
 from rich.cells import chop_cells
 from rich.segment import Segment
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui import keys
 from tui.format import fit
 
 Paragraph: TypeAlias = tuple[str, str]  # a kind ("text", "head", "weak", "good", "warn") and one line of clean text
@@ -23,6 +25,7 @@ _COLUMNS = re.compile(r"\s*\S+(?: \S+)*\s{2,}(?:\d+\s{2,})?")
 class Page(ScrollView, can_focus=True):
     """Scrolls; long lines are wrapped, or cut where `wrap` is False."""
 
+    BINDINGS: ClassVar[list[BindingType]] = list(keys.scroll_bindings())
     COMPONENT_CLASSES: ClassVar[set[str]] = {"page--text", "page--head", "page--weak", "page--good", "page--warn"}
 
     def __init__(self, *, wrap: bool, id: str) -> None:
