@@ -126,10 +126,8 @@ def layout(root: Path = Path("/")) -> Layout:
         if path.exists():
             binds.append(Bind(str(path), f"/etc/{name}", read_only=True))
     zone = root / "etc/localtime"
-    if zone.is_symlink() and (target := os.path.normpath(root / "etc" / os.readlink(zone))).startswith(
-        str(root / "usr")
-    ):
-        symlinks.append(("etc/localtime", "/" + os.path.relpath(target, root)))
+    if zone.is_symlink() and (target := os.path.normpath(os.path.join("/etc", os.readlink(zone)))).startswith("/usr/"):
+        symlinks.append(("etc/localtime", target))
     # Empty ones too: what somebody puts there later must not show either. A link leads into the generated /etc.
     hidden = tuple(name for name in _PRIVATE if (root / name).is_dir() and not (root / name).is_symlink())
     return Layout(_DIRECTORIES, tuple(symlinks), tuple(_generated(root)), tuple(binds), hidden)
@@ -177,18 +175,26 @@ def prepare(state: Path, record: Record) -> Prepared:
     wanted, digest = _machine()
     lower = state / "images" / f"{NAME}-{digest[:16]}"
     if not lower.is_dir():
-        lower.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=lower.parent))
         try:
-            fresh.chmod(0o755)
-            build(wanted, fresh)
-            fresh.rename(lower)
+            _build_at(wanted, lower)
         except OSError as error:
-            shutil.rmtree(fresh, ignore_errors=True)
-            if not lower.is_dir():
+            if not lower.is_dir():  # else somebody else was faster
                 raise KernelError.from_os("build the image 'host'", error) from error
     hide = tuple(Bind(str(lower / "home"), f"/{name}", read_only=True) for name in wanted.hidden)
     return Prepared(lower, (*wanted.binds, *hide))
+
+
+def _build_at(wanted: Layout, lower: Path) -> None:
+    """Build beside it and rename, so that it is there in full or not at all."""
+    lower.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=lower.parent))
+    try:
+        fresh.chmod(0o755)
+        build(wanted, fresh)
+        fresh.rename(lower)
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
 
 
 def build(wanted: Layout, into: Path) -> None:
