@@ -60,15 +60,22 @@ def endpoints(environ: Mapping[str, str] = os.environ, home: Path | None = None)
     """The endpoints to try, best first; one that is configured comes alone. Raises `InvalidError`."""
     directory = Path(environ.get("DOCKER_CONFIG") or (home or Path.home()) / ".docker")
     if environ.get("DOCKER_HOST"):
-        return [parse(environ["DOCKER_HOST"], "DOCKER_HOST")]
+        found = parse(environ["DOCKER_HOST"], "DOCKER_HOST")
+        if found.socket is None and environ.get("DOCKER_TLS_VERIFY"):
+            raise InvalidError(
+                f"use '{found.url}' from DOCKER_HOST as Docker's address",
+                detail="DOCKER_TLS_VERIFY asks for TLS, which is not spoken here",
+                hint="Forward the daemon's socket with ssh -L, and set DOCKER_HOST to it",
+            )
+        return [found]
     context = environ.get("DOCKER_CONTEXT") or _current_context(directory)
     if context and context != "default":
         return [_of_context(directory, context)]
-    found = [Endpoint(f"unix://{SYSTEM_SOCKET}", "the usual place", configured=False)]
+    guesses = [Endpoint(f"unix://{SYSTEM_SOCKET}", "the usual place", configured=False)]
     if environ.get("XDG_RUNTIME_DIR"):
         own = Path(environ["XDG_RUNTIME_DIR"]) / "docker.sock"
-        found.append(Endpoint(f"unix://{own}", "XDG_RUNTIME_DIR", configured=False))
-    return found
+        guesses.append(Endpoint(f"unix://{own}", "XDG_RUNTIME_DIR", configured=False))
+    return guesses
 
 
 def _current_context(directory: Path) -> str:

@@ -68,3 +68,9 @@ def test_what_cannot_be_spoken_to_is_refused(url: str) -> None:
     with pytest.raises(InvalidError, match="DOCKER_HOST") as caught:
         parse(url, "DOCKER_HOST")
     assert "unix:///" in caught.value.hint
+
+
+def test_tls_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    with pytest.raises(InvalidError, match="TLS"):
+        endpoints({"DOCKER_HOST": "tcp://10.0.0.5:2376", "DOCKER_TLS_VERIFY": "1"}, tmp_path)
+    assert urls({"DOCKER_HOST": "unix:///s", "DOCKER_TLS_VERIFY": "1"}, tmp_path) == ["unix:///s"]
