@@ -8,11 +8,12 @@ from typing import Final
 
 from collectors.frame import Frame, Usage
 from collectors.history import History
-from runtime.model import ContainerRef
+from runtime.model import ContainerRef, Missing, Unlimited
 from tui import format as fmt
 from tui.widgets.timeline import Window, place, top
 
 KIB, MIB = 1024, 1 << 20
+NOT_MEASURED: Final = "not measured now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +95,11 @@ class Plots:
         values, held = self._values("cpu"), self._values("throttled")
         peak, ncpu = _peak(values), float(self._frame.host.ncpu)
         limit = _number(self._usage.cpu_limit if self._usage else None)
-        notes = ["no CPU limit"]
+        notes = [_limit_words(self._usage.cpu_limit, "CPU", CPU.show) if self._usage else NOT_MEASURED]
         if limit is not None and limit < ncpu:
             high = min(top(peak, limit=limit, floor=CPU.floor), max(ncpu, peak))
-            notes = [f"limit {CPU.show(limit)}"]
         else:
             high = max(ncpu, peak)
-            notes = notes if limit is None else [f"limit {CPU.show(limit)}"]
         back = _number(self._usage.throttled if self._usage else None)
         share = _number(self._usage.throttled_share if self._usage else None)
         if back:
@@ -115,8 +114,9 @@ class Plots:
         values = self._values("memory")
         usage = self._usage
         limit = _number(usage.memory_limit if usage else None)
-        notes = ["no memory limit" if limit is None else f"limit {fmt.size(limit)}"]
+        notes = [NOT_MEASURED]
         if usage is not None:
+            notes = [_limit_words(usage.memory_limit, "memory", fmt.size)]
             for word, value in (("programs", usage.anon), ("cache", usage.file), ("swap", usage.swap)):
                 number = _number(value)
                 if number is not None:
@@ -153,6 +153,13 @@ class Plots:
         found = (now[0] if now else None, sum(known) / len(known) if known else None, max(known, default=None))
         first, second, third = (fmt.GAP if value is None else show(value) for value in found)
         return first, second, third
+
+
+def _limit_words(limit: float | Unlimited | Missing, what: str, show: Callable[[float], str]) -> str:
+    """A limit that is not there and one that is not known are two things."""
+    if isinstance(limit, Missing):
+        return f"{what} limit: {limit}"
+    return f"no {what} limit" if isinstance(limit, Unlimited) else f"limit {show(limit)}"
 
 
 def _number(value: object) -> float | None:

@@ -105,8 +105,18 @@ async def test_cpu_shows_the_fall_its_limit_line_and_the_time_held_back() -> Non
 async def test_missing_samples_are_gaps_and_figures_say_so() -> None:
     async with detail([*[fakes.usage(0.5, net=Missing.UNSUPPORTED)] * 10, None]) as (pilot, _):
         assert graph(pilot, "cpu")[1].split()[-3:] == ["-", "0.50", "0.50"]
+        assert "not measured now" in graph(pilot, "cpu")[2]
         (lane,) = graph(pilot, "net-rx")
         assert lane.split() == ["net", "in", "-", "-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [(UNLIMITED, "no memory limit"), (Missing.DENIED, "memory limit: denied"), (64 << 20, "limit 64M")],
+)
+async def test_no_limit_and_an_unknown_one_are_told_apart(limit: Any, words: str) -> None:
+    async with detail([fakes.usage(0.5, memory_limit=limit)] * 3) as (pilot, _):
+        assert graph(pilot, "memory")[2].endswith(words)
 
 
 async def test_marks_stand_on_the_axis_and_are_told() -> None:

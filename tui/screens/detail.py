@@ -118,11 +118,12 @@ class DetailScreen(Screen[None]):
         app = cast("PytopApp", self.app)
         dot = f" {app.glyphs.dot} "
         sign = app.glyphs.states[State.UNKNOWN if gone else container.state]
-        state = "gone" if gone else fmt.clean(str(fields.FIELDS["state"].extract(container, None)))
-        parts = [fmt.clean(container.name or container.ref.short), state]
+        parts = [fmt.clean(container.name or container.ref.short), "gone" if gone else container.state.value]
+        if container.health and container.state.live:
+            parts.append(fmt.clean(container.health))
         since = fields.FIELDS["up"].extract(container, None)
         if isinstance(since, float):
-            parts.append(f"{'up' if container.state.live else 'ended'} {fmt.age(since)}")
+            parts.append(f"up {fmt.age(since)}" if container.state.live else f"{fmt.age(since)} ago")
         if container.exit_code is not None and not container.state.live:
             parts.append(ending(container))
         parts += [fmt.clean(container.image), container.ref.engine]
