@@ -21,7 +21,9 @@ from typing import Any
 
 from runtime.docker import DockerEngine, Endpoint, endpoints
 from runtime.engine import Engine
+from runtime.errors import InvalidError
 from runtime.native import NativeConfig, NativeEngine
+from runtime.unusable import UnusableEngine
 
 _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "PYTOP_STATE_DIR": ("state", Path),
@@ -36,12 +38,17 @@ def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = Non
     """The embedded engine, and Docker when its socket is there or somebody has configured it.
 
     The embedded engine is listed even where it cannot work: its capabilities say why not. Nobody is asked anything
-    yet. `home` is where Docker's configuration lies, the user's own by default.
+    yet; a Docker whose configuration makes no sense says so when it is. Docker's configuration is looked for in
+    `home`, the user's own by default.
     """
     found: list[Engine] = [NativeEngine(native_config(environ))]
-    endpoint = docker_endpoint(environ, home)
-    if endpoint is not None:
-        found.append(DockerEngine(endpoint))
+    try:
+        endpoint = docker_endpoint(environ, home or _home())
+    except InvalidError as error:
+        found.append(UnusableEngine("docker", error))
+    else:
+        if endpoint is not None:
+            found.append(DockerEngine(endpoint))
     return found
 
 
@@ -52,8 +59,19 @@ def native_config(environ: Mapping[str, str]) -> NativeConfig:
 
 
 def docker_endpoint(environ: Mapping[str, str], home: Path | None = None) -> Endpoint | None:
-    """The Docker to use: the configured one even if it is dead, else the first socket that is there."""
+    """The Docker to use: the configured one even if it is dead, else the first socket that is there.
+
+    Raises `InvalidError` for a configuration that makes no sense.
+    """
     for endpoint in endpoints(environ, home):
         if endpoint.configured or (endpoint.socket is not None and endpoint.socket.exists()):
             return endpoint
     return None
+
+
+def _home() -> Path:
+    """The user's home; a user id that nobody has described has none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")

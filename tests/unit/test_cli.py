@@ -1,0 +1,382 @@
+"""The command line's own logic: words to values, names to containers, exit codes, what is printed and how."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.errors import (
+    ConflictError,
+    DeniedError,
+    EngineError,
+    InvalidError,
+    NotFoundError,
+    PytopError,
+    RefusedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from runtime.model import UNLIMITED, Bind, Container, ContainerRef, LimitChange, LimitName, Missing, State
+from tests.pilot.fakes import FakeEngine, container
+from tui import __main__ as program
+from tui.cli import common, exits, limits, listing, output, parser, values
+from tui.session import Session
+
+WEB = container("web", engine="docker", labels={"tier": "front"}, image="nginx:1")
+
+
+# words to values
+
+
+@pytest.mark.parametrize(("text", "value"), [("10", 10.0), ("0.5", 0.5), ("500ms", 0.5), ("2m", 120.0), ("1h", 3600.0)])
+def test_seconds(text: str, value: float) -> None:
+    assert values.seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "-1", "ten", "1d", "1e9", "٣x", "nan", "inf"])
+def test_seconds_refuses(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        values.seconds(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0.01", "2h"])
+def test_interval_has_bounds(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="outside"):
+        values.interval(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("TERM", "SIGTERM"), ("sigkill", "SIGKILL"), ("15", "SIGTERM"), ("40", "40")]
+)
+def test_signal_name(text: str, name: str) -> None:
+    assert values.signal_name(text) == name
+
+
+@pytest.mark.parametrize("text", ["0", "99", "NOPE", "", "-9"])
+def test_signal_name_refuses(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        values.signal_name(text)
+
+
+def test_tail() -> None:
+    assert values.tail("all") is None
+    assert values.tail("12") == 12
+    with pytest.raises(argparse.ArgumentTypeError):
+        values.tail("-3")
+
+
+def test_bind() -> None:
+    assert values.bind("/a:/b") == Bind("/a", "/b")
+    assert values.bind("/a:/b:ro") == Bind("/a", "/b", read_only=True)
+    for wrong in ("/a", "a:/b", "/a:b", "/a:/b:rx", "/a:/b:ro:x", ""):
+        with pytest.raises(argparse.ArgumentTypeError):
+            values.bind(wrong)
+
+
+def test_pairs() -> None:
+    assert values.pairs(["A=b=c", "B"]) == {"A": "b=c", "B": ""}
+    assert values.pairs(["HERE", "NOWHERE", "X="], {"HERE": "yes"}) == {"HERE": "yes", "X": ""}
+
+
+@given(st.text())
+def test_values_never_crash(text: str) -> None:
+    for read in (values.seconds, values.interval, values.signal_name, values.tail, values.bind):
+        try:
+            read(text)
+        except argparse.ArgumentTypeError:
+            continue
+
+
+# limits
+
+
+def asked(*words: str) -> tuple[LimitChange, Any]:
+    flags = argparse.ArgumentParser()
+    limits.add_limits(flags)
+    return limits.requested(flags.parse_args(words))
+
+
+def test_docker_flags_become_a_change() -> None:
+    change, total = asked("--cpus", "1.5", "-c", "512", "-m", "64m", "--pids-limit", "unlimited", "--memory-swap", "-1")
+    assert change == LimitChange(cpus=1.5, cpu_shares=512, memory=64 << 20, pids=UNLIMITED)
+    assert total is UNLIMITED
+    assert limits.with_swap(change, total, None).swap is UNLIMITED
+
+
+def test_memory_swap_is_memory_and_swap_together() -> None:
+    assert limits.with_swap(LimitChange(memory=64), 100, None).swap == 36
+    assert limits.with_swap(LimitChange(memory=64), 64, None).swap == 0
+    assert limits.with_swap(LimitChange(cpus=1.0), 100, 60).swap == 40, "the limit that holds already"
+    assert limits.with_swap(LimitChange(memory=64), None, 10).swap is None
+
+
+@pytest.mark.parametrize("memory", [None, UNLIMITED, Missing.DENIED])
+def test_memory_swap_needs_a_memory_limit(memory: Any) -> None:
+    with pytest.raises(InvalidError, match="--memory too"):
+        limits.with_swap(LimitChange(), 100, memory)
+
+
+def test_memory_swap_below_memory_is_refused() -> None:
+    with pytest.raises(InvalidError, match="less than"):
+        limits.with_swap(LimitChange(memory=64), 32, None)
+
+
+@pytest.mark.parametrize("words", [("--cpus", "x"), ("-m", "12q"), ("-c", "unlimited"), ("--cpuset-cpus", "1-")])
+def test_malformed_limits(words: Sequence[str]) -> None:
+    with pytest.raises(InvalidError):
+        asked(*words)
+
+
+def test_limits_are_shown_as_they_are_typed() -> None:
+    assert limits.show(LimitName.CPUS, 0.25) == "0.25"
+    assert limits.show(LimitName.PIDS, 50) == "50"
+    assert limits.show(LimitName.MEMORY, UNLIMITED) == "unlimited"
+    assert limits.show(LimitName.MEMORY, Missing.UNSUPPORTED) == "-"
+    assert asked("-m", limits.show(LimitName.MEMORY, 64 << 20))[0].memory == 64 << 20
+
+
+# names to containers
+
+
+async def listed(*containers: Container, away: str = "") -> Session:
+    keys = {c.ref.engine for c in containers} | ({away} if away else set())
+    engines = [FakeEngine([c for c in containers if c.ref.engine == key], key=key) for key in sorted(keys)]
+    for engine in engines:
+        engine.away = engine.key == away
+    session = Session(engines)
+    await session.refresh()
+    return session
+
+
+def named(engine: str, identity: str, name: str) -> Container:
+    return Container(ContainerRef(engine, identity), name, "i", State.RUNNING)
+
+
+async def test_find_by_id_name_beginning_and_engine() -> None:
+    one, two = named("docker", "abc1", "web"), named("embedded", "abd2", "db")
+    session = await listed(one, two)
+    for words, found in (("abc1", one), ("web", one), ("abd", two), ("embedded:db", two), ("docker:ab", one)):
+        assert common.find(session, words) == found
+    for words in ("ab", "", "nothing", "embedded:web", "docker:"):
+        with pytest.raises(NotFoundError):
+            common.find(session, words)
+
+
+async def test_find_prefers_a_whole_name_to_the_beginning_of_an_id() -> None:
+    one, two = named("docker", "abc1", "web"), named("docker", "ffff", "abc")
+    assert common.find(await listed(one, two), "abc") == two
+
+
+async def test_same_name_in_two_engines_asks_which() -> None:
+    session = await listed(named("docker", "aa", "web"), named("embedded", "bb", "web"))
+    with pytest.raises(NotFoundError, match=r"docker:web.*embedded:web.*ENGINE:NAME"):
+        common.find(session, "web")
+
+
+async def test_find_says_when_an_engine_could_not_be_asked() -> None:
+    session = await listed(named("embedded", "bb", "db"), away="docker")
+    with pytest.raises(NotFoundError, match="docker could not be asked"):
+        common.find(session, "web")
+    with pytest.raises(UnavailableError):
+        common.find(session, "docker:web")
+
+
+async def test_each_goes_on_after_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    session = await listed(named("docker", "aa", "one"), named("docker", "bb", "two"))
+
+    async def action(found: Container) -> str:
+        if found.name == "one":
+            raise ConflictError("it \x1b[31mfailed")
+        return found.name
+
+    done, code = await common.each(session, ["one", "two", "two", "three"], action)
+    assert done == [("two", "two")]
+    assert code == exits.FAILED
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert err.count("\n") == 2
+
+
+# exit codes and output
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (NotFoundError, 3),
+        (InvalidError, 2),
+        (RefusedError, 4),
+        (DeniedError, 4),
+        (UnsupportedError, 4),
+        (UnavailableError, 5),
+        (ConflictError, 1),
+        (EngineError, 1),
+    ],
+)
+def test_code_of(kind: type[PytopError], code: int) -> None:
+    assert exits.code_of(kind("x")) == code
+    assert f"\n  {code} " in exits.HELP
+
+
+def test_codes_together() -> None:
+    assert exits.together([]) == 0
+    assert exits.together([0, 3, 3]) == 3
+    assert exits.together([0, 3, 5]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain-name_1.2", "plain-name_1.2"),
+        ("häß 名前", "häß 名前"),
+        ("a\x1b[31mred", "a\\x1b[31mred"),
+        ("two\nlines\tand\r", "two\\nlines\\tand\\r"),
+        ("right\u202eleft", "right\\u202eleft"),
+        ("half\udc80", "half\\udc80"),
+    ],
+)
+def test_clean(text: str, shown: str) -> None:
+    assert output.clean(text) == shown
+
+
+@given(st.text())
+def test_clean_is_safe_for_every_text(text: str) -> None:
+    shown = output.clean(text)
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in shown)
+    shown.encode()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_table_is_aligned_on_a_terminal_and_tabbed_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    def printed(stream: io.StringIO) -> list[str]:
+        monkeypatch.setattr(sys, "stdout", stream)
+        output.table(["NAME", "N"], [["名前", "5"], ["x\ty", "100"]], right=frozenset({1}))
+        return stream.getvalue().splitlines()
+
+    assert printed(io.StringIO()) == ["NAME\tN", "名前\t5", "x\\ty\t100"]
+    assert printed(Terminal()) == ["NAME    N", "名前    5", "x\\ty  100"]
+
+
+def test_shorten_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert output.shorten("x" * 50, 10) == "x" * 50
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert output.shorten("x" * 50, 10) == "x" * 9 + "…"
+
+
+def test_when_keeps_nanoseconds() -> None:
+    assert output.when(1_700_000_000_000_000_001) == "2023-11-14T22:13:20.000000001Z"
+    assert output.when(None) is None
+
+
+@pytest.mark.parametrize(("words", "fits"), [
+    (["name=we"], True), (["name=db"], False), (["state=running"], True), (["status=exited"], False),
+    (["label=tier"], True), (["label=tier=front"], True), (["label=tier=back"], False), (["image=nginx"], True),
+    (["engine=docker", "name=db"], False), (["name=db", "name=web"], True),
+])  # fmt: skip
+def test_filters(words: list[str], fits: bool) -> None:
+    assert listing._filters(words)(WEB) is fits
+
+
+@pytest.mark.parametrize("word", ["name", "colour=red", "=x"])
+def test_unknown_filters(word: str) -> None:
+    with pytest.raises(InvalidError, match="Say KEY=VALUE"):
+        listing._filters([word])
+
+
+def test_everything_about_a_container_is_json() -> None:
+    document = json.loads(json.dumps(listing.as_json(WEB)))
+    assert document["labels"] == {"tier": "front"}
+    assert document["state"] == "running"
+
+
+def test_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.cli.listing.time.time", lambda: 1_000_000.0)
+    told = [listing.ago(int((1_000_000 - seconds) * 1e9)) for seconds in (-5, 5, 600, 10_000, 400_000)]
+    assert told == ["0 s", "5 s", "10 min", "3 h", "5 d"]
+
+
+# the parser and the program
+
+
+def test_every_command_has_help_and_a_function(capsys: pytest.CaptureFixture[str]) -> None:
+    built = parser.build()
+    (subparsers,) = [a for a in built._actions if isinstance(a, argparse._SubParsersAction)]
+    verbs = set(subparsers.choices)
+    assert verbs >= {
+        "ps", "stats", "run", "create", "start", "stop", "restart", "pause", "unpause", "kill", "rm", "logs", "update",
+        "inspect", "wait", "images", "doctor", "demo",
+    }  # fmt: skip
+    for verb in verbs:
+        with pytest.raises(SystemExit) as left:
+            built.parse_args([verb, "--help"])
+        assert left.value.code == 0
+        assert capsys.readouterr().out
+
+
+def test_engine_before_and_after_the_verb() -> None:
+    built = parser.build()
+    assert built.parse_args(["--engine", "docker", "ps"]).engine == "docker"
+    assert built.parse_args(["ps", "--engine", "docker"]).engine == "docker"
+    assert built.parse_args(["ps"]).engine is None
+
+
+def test_run_keeps_the_commands_own_options() -> None:
+    args = parser.build().parse_args(["run", "--rm", "-m", "64m", "host", "sh", "-c", "x", "--rm", "--name", "y"])
+    assert (args.image, args.command, args.name, args.rm) == (
+        "host",
+        ["sh", "-c", "x", "--rm", "--name", "y"],
+        "",
+        True,
+    )
+
+
+def _failing(error: BaseException) -> Any:
+    def run(args: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (NotFoundError("there is no container x", hint="See `ps -a`"), 3, "there is no container x. See `ps -a`"),
+        (KeyboardInterrupt(), 130, ""),
+        (ZeroDivisionError("oops"), 70, "ZeroDivisionError: oops"),
+    ],
+)
+def test_every_way_to_fail_is_one_line(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tui.cli.dashboard.main", _failing(error))
+    monkeypatch.delenv("PYTOP_DEBUG", raising=False)
+    assert program.main([]) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") <= 1
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.cli.dashboard.main", _failing(ZeroDivisionError()))
+    monkeypatch.setenv("PYTOP_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        program.main([])
+
+
+def test_packages_that_are_in_place() -> None:
+    assert program.misplaced() is None
+    assert "'json'" in (program.misplaced(("json",)) or "")
+    assert "missing" in (program.misplaced(("no_such_package_here",)) or "")

@@ -1,0 +1,106 @@
+"""Which engines are found, from the environment and the sockets that are there, without asking anybody."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime import discovery
+from runtime.docker import endpoint
+from runtime.errors import InvalidError
+from runtime.native import NativeConfig
+
+
+@pytest.fixture(autouse=True)
+def no_system_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(endpoint, "SYSTEM_SOCKET", tmp_path / "system.sock")
+
+
+def keys(environ: dict[str, str], home: Path) -> list[str]:
+    return [engine.key for engine in discovery.discover(environ, home=home)]
+
+
+def test_without_a_socket_docker_is_not_listed(tmp_path: Path) -> None:
+    assert keys({}, tmp_path) == ["embedded"]
+
+
+def test_docker_is_listed_when_its_socket_is_there(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "system.sock"))
+        assert keys({}, tmp_path) == ["embedded", "docker"]
+
+
+def test_rootless_socket_is_found(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "docker.sock"))
+        assert keys({"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path) == ["embedded", "docker"]
+
+
+def test_configured_docker_is_listed_though_dead(tmp_path: Path) -> None:
+    environ = {"DOCKER_HOST": f"unix://{tmp_path}/dead.sock"}
+    assert keys(environ, tmp_path) == ["embedded", "docker"]
+    found = discovery.docker_endpoint(environ, tmp_path)
+    assert found is not None
+    assert found.socket == tmp_path / "dead.sock"
+
+
+async def test_nonsense_is_an_engine_that_says_so(tmp_path: Path) -> None:
+    _, docker = discovery.discover({"DOCKER_HOST": "nonsense"}, home=tmp_path)
+    for _ in range(2):
+        with pytest.raises(InvalidError, match="DOCKER_HOST"):
+            await docker.containers()
+    with pytest.raises(InvalidError):
+        docker.events()
+    await docker.close()
+
+
+def test_current_context_of_dockers_own_configuration(tmp_path: Path) -> None:
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker/config.json").write_text(json.dumps({"currentContext": "box"}))
+    meta = tmp_path / ".docker/contexts/meta" / hashlib.sha256(b"box").hexdigest()
+    meta.mkdir(parents=True)
+    (meta / "meta.json").write_text(json.dumps({"Endpoints": {"docker": {"Host": "unix:///x/box.sock"}}}))
+    found = discovery.docker_endpoint({}, tmp_path)
+    assert found is not None
+    assert found.url == "unix:///x/box.sock"
+
+
+def test_environment_moves_the_embedded_engine() -> None:
+    assert discovery.native_config({}) == NativeConfig()
+    assert discovery.native_config({"PYTOP_STATE_DIR": ""}) == NativeConfig(), "empty is as good as not set"
+    moved = discovery.native_config(
+        {
+            "PYTOP_STATE_DIR": "/s",
+            "PYTOP_RUN_DIR": "/r",
+            "PYTOP_CGROUP": "c",
+            "PYTOP_BRIDGE": "b",
+            "PYTOP_SUBNET": "10.9.0.0/24",
+        }
+    )
+    assert moved == NativeConfig(Path("/s"), Path("/r"), "c", "b", "10.9.0.0/24")
+
+
+def test_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    assert [engine.key for engine in discovery.discover({})] == ["embedded"]
+
+
+def test_looking_imports_neither_http_nor_netlink() -> None:
+    code = (
+        "import sys; from runtime.discovery import discover; discover({'DOCKER_HOST': 'unix:///x'});"
+        "print([name for name in ('aiohttp', 'pyroute2', 'textual') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"HOME": "/"}
+    )
+    assert done.stdout.strip() == "[]"
