@@ -161,9 +161,9 @@ def named(engine: str, identity: str, name: str) -> Container:
 
 
 async def test_find_by_id_name_beginning_and_engine() -> None:
-    one, two = named("docker", "abc1", "web"), named("embedded", "abd2", "db")
+    one, two = named("docker", "abc1", "web"), named("embedded", "abf2", "db")
     session = await listed(one, two)
-    for words, found in (("abc1", one), ("web", one), ("abd", two), ("embedded:db", two), ("docker:ab", one)):
+    for words, found in (("abc1", one), ("web", one), ("abf", two), ("embedded:db", two), ("docker:ab", one)):
         assert common.find(session, words) == found
     for words in ("ab", "", "nothing", "embedded:web", "docker:"):
         with pytest.raises(NotFoundError):
