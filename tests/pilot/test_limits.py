@@ -7,10 +7,11 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from runtime.model import UNLIMITED, Capabilities, LimitChange, LimitName, Verb, Verdict
+from runtime.model import UNLIMITED, Capabilities, LimitChange, LimitName, Missing, State, Verb, Verdict
 from tests.pilot import fakes, limit_fakes
 from tests.pilot.driving import toasts, until
 from tui.app import PytopApp
+from tui.looking import GONE
 from tui.screens.limits import LimitEditor
 from tui.widgets.limitfield import LimitField
 
@@ -127,6 +128,23 @@ async def test_a_result_that_is_not_as_asked_stays_until_it_is_dismissed() -> No
         assert "the kernel still holds the old value" in shown
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is not screen)
+
+
+async def test_a_container_at_rest_keeps_a_change_for_its_next_start() -> None:
+    hog = fakes.container("hog", state=State.EXITED)
+    app, engine = limit_fakes.app(hog=hog)
+    app.session.kernel = GONE  # type: ignore[attr-defined]
+    engine.verdicts[LimitName.CPUS] = (Verdict.UNREADABLE, Missing.GONE, "")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.subject() is not None)
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(app.screen, LimitEditor))
+        screen = app.screen
+        assert isinstance(screen, LimitEditor)
+        await until(pilot, lambda: "not running" in status(screen))
+        await pilot.press("1", "enter")
+        await until(pilot, lambda: "keeps it for the next start" in status(screen))
+        assert engine.changes == [LimitChange(cpus=1.0)]
 
 
 async def test_the_whole_result_is_shown_when_asked_for() -> None:

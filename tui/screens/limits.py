@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 
 from runtime.errors import NotFoundError, PytopError
 from runtime.limits import Finding, Severity
-from runtime.model import ContainerRef, LimitName, LimitOutcome, Limits, Missing
+from runtime.model import ContainerRef, LimitName, LimitOutcome, Limits, Missing, Verdict
 from tui import editing
 from tui.editing import ENTRIES
 from tui.format import clean
@@ -233,10 +233,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         for field in self._fields.values():
             field.display = False
         self.query_one("#limit-heads").display = False
-        error = clean(outcome.error)
-        self._say(
-            "The kernel holds what was asked for." if outcome.ok else error or "Not all is as asked.", not outcome.ok
-        )
+        self._say(*conclusion(outcome))
         self._end()
 
     def _gone(self) -> None:
@@ -271,3 +268,12 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         status.update(clean(text))
         status.set_class(bool(text), "-told")
         status.set_class(bad, "-bad")
+
+
+def conclusion(outcome: LimitOutcome) -> tuple[str, bool]:
+    """What a result comes to, in one sentence, and whether it is bad."""
+    if outcome.ok:
+        return "The kernel holds what was asked for.", False
+    if not outcome.error and all(f.verdict is Verdict.UNREADABLE and f.kernel is Missing.GONE for f in outcome.fields):
+        return "The engine keeps it for the next start: while it is not running, the kernel holds nothing.", False
+    return outcome.error or "Not all is as asked.", True
