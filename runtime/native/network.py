@@ -18,7 +18,7 @@ import itertools
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -257,6 +257,9 @@ def _configure(what: str, fd: int, mine: IPv4Interface, mac: str, gateway: IPv4I
         ip.link("set", index=index, address=mac, state="up")
         ip.addr("add", index=index, address=str(mine.ip), prefixlen=mine.network.prefixlen)
         ip.route("add", dst="default", gateway=str(gateway.ip), oif=index)
+    with _inside(fd), suppress(FileNotFoundError):
+        # Lets `ping` work for every user in there, without the right to send raw packets.
+        Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
 
 
 def _routed(ip: Any, own: int) -> list[IPv4Network]:
@@ -330,18 +333,8 @@ def _netlink(what: str, netns_fd: int | None = None) -> Iterator[Any]:
     from pyroute2.netlink.exceptions import NetlinkError
 
     try:
-        if netns_fd is None:
+        with _inside(netns_fd) if netns_fd is not None else nullcontext():
             ip = IPRoute()
-        else:
-            home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                libc.setns(netns_fd, libc.CLONE_NEWNET)
-                try:
-                    ip = IPRoute()
-                finally:
-                    libc.setns(home, libc.CLONE_NEWNET)
-            finally:
-                os.close(home)
         with ip:
             yield ip
     except NetlinkError as error:
@@ -362,6 +355,20 @@ def _tolerating(number: int) -> Iterator[list[int]]:
         if error.code != number:
             raise
         met.append(number)
+
+
+@contextmanager
+def _inside(netns_fd: int) -> Iterator[None]:
+    """This thread, and no other, in another network namespace."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        libc.setns(netns_fd, libc.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            libc.setns(home, libc.CLONE_NEWNET)
+    finally:
+        os.close(home)
 
 
 def _refusal(what: str, number: int) -> PytopError:

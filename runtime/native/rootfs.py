@@ -234,8 +234,9 @@ def _bind(root: int, bind: Bind) -> None:
         raise InvalidError.from_os(
             f"{bind.source} cannot be shown in the container", error, path=bind.source
         ) from error
-    if bind.read_only:
-        syscalls.set_mount_attributes(mount, ATTR_RDONLY, recursive=True)
+    # no_new_privs forbids set-uid anyhow; nosuid lets a program with file capabilities (ping) start without them
+    attributes = ATTR_NOSUID | (ATTR_RDONLY if bind.read_only else 0)
+    syscalls.set_mount_attributes(mount, attributes, recursive=True)
     if bind.target[0] != "/" or bind.target.strip("/").partition("/")[0] in ("", "proc", "sys", "dev"):
         raise InvalidError(
             f"Nothing can be bound to {bind.target!r}",

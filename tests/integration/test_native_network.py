@@ -153,6 +153,17 @@ def test_containers_reach_each_other_and_the_host_and_it_them() -> None:
 
 
 @apart
+def test_every_user_inside_may_ping_and_nothing_outside_changes() -> None:
+    setting = Path("/proc/sys/net/ipv4/ping_group_range")
+    before = setting.read_text()
+    with namespaces(1) as (one,):
+        network.attach(BRIDGE, SUBNET, ids(1)[0], one)
+        assert setting.read_text() == before
+        with inside(one):
+            assert setting.read_text().split() == ["0", "2147483647"]
+
+
+@apart
 def test_the_bridge_comes_back_when_somebody_has_removed_it() -> None:
     network.ensure_bridge(BRIDGE, SUBNET)
     network.remove_bridge(BRIDGE)

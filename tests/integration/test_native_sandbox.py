@@ -7,6 +7,8 @@ import errno
 import os
 import re
 import secrets
+import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +26,7 @@ from tests.integration.native import instance, output, run, sh
 pytestmark = pytest.mark.root
 
 PYTHON = (Bind(sys.base_prefix, sys.base_prefix, True), Bind(sys.prefix, sys.prefix, True))
+CAP_NET_RAW_EP = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)  # struct vfs_cap_data, effective
 CALLS = """
 import ctypes, errno, os, socket
 libc = ctypes.CDLL(None, use_errno=True)
@@ -94,6 +97,21 @@ async def test_no_raw_packets(engine: NativeEngine) -> None:
         " try:\n  socket.socket(family, kind, 1)\n except PermissionError:\n  print('refused')"
     )
     assert await output(engine, await run(engine, sys.executable, "-c", code, binds=PYTHON)) == ["refused"] * 2
+
+
+async def test_ping_needs_no_raw_packets(engine: NativeEngine, tmp_path: Path) -> None:
+    """A program with file capabilities, as ping is, starts without them; and every user may send an ICMP echo."""
+    code = (
+        "import socket, sys\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)\n"
+        "s.settimeout(5)\ns.sendto(bytes((8, 0, 0, 0, 0, 0, 0, 1)), ('127.0.0.1', 0))\nprint(s.recv(99)[0])"
+    )
+    ref = await run(engine, sys.executable, "-c", code, binds=PYTHON, user="nobody", network="bridge")
+    assert await output(engine, ref) == ["0"]
+    program = tmp_path / "capable"
+    shutil.copy("/bin/true", program)
+    os.setxattr(program, "security.capability", CAP_NET_RAW_EP)
+    ref = await run(engine, "/srv/capable", binds=(Bind(str(program), "/srv/capable", True),))
+    assert await engine.wait(ref.id) == 0
 
 
 async def test_no_secret_of_the_host_is_inside(engine: NativeEngine) -> None:
