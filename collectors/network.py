@@ -22,7 +22,7 @@ Counters = Mapping[str, NetCounters] | Missing
 def namespace(pid: int | str, proc: Path = Path("/proc")) -> int | Missing:
     """Inode of the network namespace of a process."""
     try:
-        target = os.readlink(proc / str(pid) / "ns" / "net")
+        target = os.readlink(f"{proc}/{pid}/ns/net")
         return int(target[target.index("[") + 1 : -1])
     except PermissionError:
         return Missing.DENIED
