@@ -1,0 +1,107 @@
+"""The program as a user runs it, in a process of its own, pointed at an embedded engine of the tests' own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.kernel import cgroupfs
+from runtime.native import NativeConfig, NativeEngine
+from tests.conftest import need_root
+from tests.integration.native import config, leftovers
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Call it with the words of a command line; `code` is the exit code that it must have."""
+
+    where: NativeConfig
+    env: dict[str, str]
+
+    def __call__(self, *words: str, code: int | None = 0, **more: Any) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "tui", *words],
+            env=self.env | more.pop("env", {}),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **more,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        if code is not None:
+            assert done.returncode == code, done
+        return done
+
+    def begin(self, *words: str, **more: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tui", *words]
+        return subprocess.Popen(
+            command, env=self.env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+        )
+
+    def container(self, name: str) -> dict[str, Any]:
+        found = json.loads(self("ps", "-a", "--json").stdout)
+        (one,) = [c for c in found if c["name"] == name]
+        return dict(one)
+
+    def file(self, name: str, v1: tuple[str, str], v2: str) -> str:
+        """The text of a container's limit file, read past the program."""
+        cgroup = cgroupfs.locate(cgroupfs.detect(), self.container(name)["pid"])
+        place = cgroup.where(v1[0])
+        assert place is not None
+        return (place[0] / (v1[1] if place[1] == 1 else v2)).read_text().strip()
+
+
+@contextlib.contextmanager
+def program(**environ: str) -> Iterator[Program]:
+    """A program with an engine, and a Docker that is configured and dead unless `environ` names another."""
+    need_root("embedded")
+    with tempfile.TemporaryDirectory(prefix="pytop-cli-") as folder:
+        Path(folder).chmod(0o755)
+        where = config(Path(folder))
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTOP_", "DOCKER_"))} | {
+            "PYTOP_STATE_DIR": str(where.state),
+            "PYTOP_RUN_DIR": str(where.run),
+            "PYTOP_CGROUP": where.cgroup,
+            "PYTOP_BRIDGE": where.bridge,
+            "PYTOP_SUBNET": where.subnet,
+            "DOCKER_HOST": f"unix://{folder}/no-docker.sock",
+            "LANG": "C.UTF-8",
+            **environ,
+        }
+        try:
+            yield Program(where, env)
+        finally:
+            asyncio.run(_destroy(where))
+            assert leftovers(where) == []
+
+
+async def _destroy(where: NativeConfig) -> None:
+    engine = NativeEngine(where)
+    await engine.destroy()
+    await engine.close()
+    for _ in range(100):
+        if not leftovers(where):
+            return
+        await asyncio.sleep(0.05)
+
+
+def wait_for(true: Callable[[], object], within: float = 15.0) -> None:
+    end = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
