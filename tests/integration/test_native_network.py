@@ -245,6 +245,37 @@ def test_leftovers_are_swept_and_nobody_else_s_interface() -> None:
 
 
 @apart
+def test_interfaces_of_a_bridge_whose_name_hashes_alike_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "interface_prefix", lambda _: "ptabc")
+    with namespaces(2) as (one, other):
+        mine = network.attach(BRIDGE, SUBNET, ids(1)[0], one).peer
+        network.attach("pytt1", "10.232.0.0/24", ids(2)[1], other)
+        assert network.sweep_orphans(BRIDGE, ()) == (mine,)
+
+
+@apart
+def test_hardware_addresses_follow_from_addresses() -> None:
+    """An address that is used again, or a bridge whose ports change, leaves no ARP cache wrong."""
+
+    def hardware(name: str) -> str:
+        from pyroute2 import IPRoute
+
+        with IPRoute() as ip:
+            return str(ip.link("get", ifname=name)[0].get_attr("IFLA_ADDRESS"))
+
+    network.ensure_bridge(BRIDGE, SUBNET)
+    assert hardware(BRIDGE) == "02:70:0a:e7:00:01"
+    with namespaces(3) as fds:
+        for container_id, fd in zip(ids(3), fds, strict=True):
+            made = network.attach(BRIDGE, SUBNET, container_id, fd)
+            with inside(fd):
+                assert hardware("eth0") == made.mac
+            last = int(made.address.partition("/")[0].rpartition(".")[2])
+            assert made.mac == f"02:70:0a:e7:00:{last:02x}"
+        assert hardware(BRIDGE) == "02:70:0a:e7:00:01"
+
+
+@apart
 def test_leftovers_are_found_without_their_bridge() -> None:
     from pyroute2 import IPRoute
 
