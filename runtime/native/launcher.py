@@ -89,6 +89,9 @@ def _connect(config: NativeConfig) -> socket.socket:
         with suppress(FileNotFoundError, ConnectionRefusedError):
             return _try(config)
         _start(config)
+        with suppress(ConnectionRefusedError):  # killed as soon as it was born: once more
+            return _try(config)
+        _start(config)
         return _try(config)
     except OSError as error:
         raise KernelError.from_os("start the engine's helper process", error) from error
