@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import socket
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -138,7 +139,10 @@ def detach(bridge: str, container_id: str) -> None:
 
 def sweep_orphans(bridge: str, live: Sequence[str]) -> tuple[str, ...]:
     """Remove the interfaces of this bridge's containers that are not among the `live` ids; returns their names."""
-    keep = {interface_name(bridge, container_id) for container_id in live}
+    keep = {bridge, *(interface_name(bridge, container_id) for container_id in live)}
+    prefix = interface_prefix(bridge)
+    if all(name in keep or not name.startswith(prefix) for _, name in socket.if_nameindex()):
+        return ()  # as nearly always, and without the 90 ms that importing pyroute2 takes
     with _netlink(f"remove leftover interfaces of {bridge}") as ip:
         gone = tuple(name for name in _ports(ip, bridge) if name not in keep)
         for name in gone:
