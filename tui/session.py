@@ -122,6 +122,11 @@ class Session:
         return tuple(problems)
 
     @property
+    def busy(self) -> bool:
+        """A change is under way, which closing would wait for."""
+        return bool(self._writes)
+
+    @property
     def interval(self) -> float:
         """Seconds between two sweeps."""
         return self._interval

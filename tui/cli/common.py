@@ -62,6 +62,10 @@ async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
     try:
         await opened.refresh()
         yield opened
+    except asyncio.CancelledError:
+        if opened.busy:
+            output.complain("finishing what has begun; Ctrl-C again leaves it to the engine")
+        raise
     finally:
         await opened.close()
 
