@@ -1,6 +1,7 @@
 """What works on this host and what does not, found by trying it, with what to do about it."""
 
 from runtime.doctor.check import Check, Level
+from runtime.doctor.firewall import bridge_check
 from runtime.doctor.host import host_checks
 
-__all__ = ["Check", "Level", "host_checks"]
+__all__ = ["Check", "Level", "bridge_check", "host_checks"]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.doctor import Check, Level, host_checks
+from runtime.doctor import Check, Level, bridge_check, host_checks
 from runtime.engine import Engine
 from runtime.errors import PytopError
 from runtime.model import Verb
@@ -37,7 +37,8 @@ def add_parsers(subparsers: Any) -> None:
 def _doctor(args: argparse.Namespace) -> int:
     from runtime.discovery import native_config
 
-    checks = list(host_checks(native_config(os.environ).state))
+    config = native_config(os.environ)
+    checks = [*host_checks(config.state), bridge_check(config.bridge)]
     checks += asyncio.run(_engines(engines(args)))
     checks += list(_terminal())
     works = any(check.area == "engines" and check.level is not Level.BROKEN for check in checks)
