@@ -55,7 +55,7 @@ def eater(cgroup: Cgroup) -> Iterator[subprocess.Popen[str]]:
     process.stdin.flush()
     assert process.stdout.readline() == "ready\n"
     yield process
-    process.kill()
+    cgroups.kill_all(cgroup)  # also when a test has left it frozen
     process.communicate()
 
 
@@ -288,6 +288,9 @@ def test_what_v1s_freezer_holds_is_killed(cgroup: Cgroup, eater: subprocess.Pope
     if freezer is None:
         pytest.skip("this host has no v1 freezer")
     files.write(freezer / "freezer.state", "FROZEN")
+    deadline = time.monotonic() + 5
+    while not cgroups.is_frozen(cgroup) and time.monotonic() < deadline:
+        time.sleep(0.001)
     assert cgroups.is_frozen(cgroup)
     cgroups.kill_all(cgroup)
     assert eater.wait(timeout=5) == -9
