@@ -22,7 +22,8 @@ STATE_WORDS = {
 }
 _ALLOWED: Mapping[Verb, frozenset[State]] = {
     Verb.START: frozenset({State.CREATED, State.EXITED, State.DEAD}),
-    Verb.STOP: frozenset({State.RUNNING, State.PAUSED, State.RESTARTING}),
+    # Stopping too: whoever began it may have died before the kill.
+    Verb.STOP: frozenset({State.RUNNING, State.PAUSED, State.RESTARTING, State.STOPPING}),
     Verb.RESTART: frozenset(State) - {State.REMOVING, State.DEAD, State.UNKNOWN},
     Verb.KILL: frozenset({State.RUNNING, State.PAUSED, State.STOPPING}),
     Verb.PAUSE: frozenset({State.RUNNING}),

@@ -270,6 +270,8 @@ async def test_read_only_refuses_every_change_and_no_look() -> None:
         (State.EXITED, Verb.KILL, "it is not running"),
         (State.EXITED, Verb.RESTART, None),
         (State.STOPPING, Verb.KILL, None),
+        (State.STOPPING, Verb.STOP, None),
+        (State.STOPPING, Verb.PAUSE, "it is stopping"),
         (State.CREATED, Verb.PAUSE, "it was never started"),
         (State.REMOVING, Verb.REMOVE, "it is being removed"),
     ],

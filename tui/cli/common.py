@@ -64,7 +64,7 @@ async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
         yield opened
     except asyncio.CancelledError:
         if opened.busy:
-            output.complain("finishing what has begun; Ctrl-C again leaves it to the engine")
+            output.complain("finishing what has begun; Ctrl-C again leaves it unfinished")
         raise
     finally:
         await opened.close()
