@@ -1,0 +1,172 @@
+"""The sweep on real cgroups: what is burnt, written and throttled is what it says; nothing stays open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from collectors.frame import Frame
+from collectors.isolation import isolation
+from collectors.processes import processes
+from collectors.scheduler import Scheduler
+from collectors.sweep import Sweeper, Target
+from runtime.kernel import cgroupfs, cgroups, files
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.model import ContainerRef, Missing
+from tests.conftest import need_root
+
+REF = ContainerRef("test", "a")
+WAIT = "import sys; sys.stdin.readline(); "
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Cgroup]:
+    need_root("embedded")
+    name = f"pytop-test-sweep-{os.getpid()}"
+    hierarchies = cgroupfs.detect()
+    top = cgroups.create(hierarchies, name)
+    made = cgroups.create(hierarchies, f"{name}/one")
+    yield made
+    cgroups.kill_all(made)
+    cgroups.remove(top)
+
+
+@pytest.fixture
+def sweeper() -> Iterator[Sweeper]:
+    made = Sweeper()
+    yield made
+    made.close()
+
+
+def start(cgroup: Cgroup, script: str) -> subprocess.Popen[str]:
+    """A process that runs `script` once it is in the cgroup."""
+    process = subprocess.Popen([sys.executable, "-c", WAIT + script], stdin=subprocess.PIPE, text=True)
+    cgroups.attach(cgroup, process.pid)
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_a_busy_loop_is_throttled_at_its_limit(cgroup: Cgroup, sweeper: Sweeper) -> None:
+    where = cgroup.where("cpu")
+    assert where is not None
+    if where[1] == 1:
+        files.write(where[0] / "cpu.cfs_quota_us", "20000")
+    else:
+        files.write(where[0] / "cpu.max", "20000 100000")
+    process = start(cgroup, "\nwhile True: pass")
+    try:
+        target = [Target(REF, process.pid)]
+        assert sweeper.sweep(target).usages[REF].cpu is Missing.NOT_SAMPLED
+        time.sleep(1.5)
+        usage = sweeper.sweep(target).usages[REF]
+        assert usage.cpu == pytest.approx(0.2, abs=0.08)
+        assert usage.cpu_limit == 0.2
+        assert isinstance(usage.throttled_share, float)
+        assert usage.throttled_share > 0.8
+        assert isinstance(usage.throttled, float)
+        assert usage.throttled > 0.1
+    finally:
+        end(process)
+
+
+def test_memory_that_is_held_is_anonymous(cgroup: Cgroup, sweeper: Sweeper) -> None:
+    process = start(cgroup, "import time; held = bytearray(b'x') * (32 << 20); time.sleep(60)")
+    try:
+        target = [Target(REF, process.pid)]
+        deadline = time.monotonic() + 10
+        while True:
+            usage = sweeper.sweep(target).usages[REF]
+            if isinstance(usage.anon, int) and usage.anon > 32 << 20:
+                break
+            assert time.monotonic() < deadline, usage
+            time.sleep(0.1)
+        assert isinstance(usage.memory, int)
+        assert 32 << 20 < usage.memory < 96 << 20
+        assert usage.pids == 1
+        assert usage.net_shared, "it is in the host's network namespace"
+        assert usage.net is Missing.UNSUPPORTED
+    finally:
+        end(process)
+
+
+def test_pressure_of_the_container_is_its_own(cgroup: Cgroup, sweeper: Sweeper) -> None:
+    assert cgroup.unified is not None, "this host has no unified tree"
+    process = start(cgroup, "import time; time.sleep(60)")
+    try:
+        target = [Target(REF, process.pid)]
+        sweeper.sweep(target)
+        time.sleep(0.5)
+        usage = sweeper.sweep(target).usages[REF]
+        assert set(usage.pressure) == {"cpu", "memory", "io"}
+        assert usage.pressure["memory"].some == 0.0, "a sleeper waits for nothing"
+    finally:
+        end(process)
+
+
+def test_a_process_that_ended_is_a_problem_and_holds_up_no_other(cgroup: Cgroup, sweeper: Sweeper) -> None:
+    one, other = (start(cgroup, "import time; time.sleep(60)") for _ in range(2))
+    second = ContainerRef("test", "b")
+    targets = [Target(REF, one.pid), Target(second, other.pid)]
+    try:
+        assert set(sweeper.sweep(targets).usages) == {REF, second}
+        end(one)
+        frame = sweeper.sweep(targets)
+        assert set(frame.usages) == {second}
+        assert "gone" in frame.problems[REF]
+    finally:
+        end(one)
+        end(other)
+
+
+def test_no_descriptor_is_left(cgroup: Cgroup) -> None:
+    process = start(cgroup, "import time; time.sleep(60)")
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        sweeper = Sweeper()
+        for turn in range(300):
+            sweeper.sweep([Target(ContainerRef("test", str(turn)), process.pid)])
+        assert len(os.listdir("/proc/self/fd")) < before + 40, "one container's files, not those of 300"
+        sweeper.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        end(process)
+
+
+async def test_the_scheduler_sweeps_on_time_and_a_slow_taker_skips(cgroup: Cgroup, sweeper: Sweeper) -> None:
+    process = start(cgroup, "import time; time.sleep(60)")
+    frames: list[Frame] = []
+    try:
+        scheduler = Scheduler(sweeper, lambda: [Target(REF, process.pid)], frames.append, 0.1)
+        running = asyncio.create_task(scheduler.run())
+        await asyncio.sleep(1.05)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert 6 <= len(frames) <= 12
+        assert all(REF in frame.usages for frame in frames)
+        assert [frame.seq for frame in frames] == sorted({frame.seq for frame in frames})
+    finally:
+        end(process)
+
+
+def test_processes_and_isolation_of_a_live_process(cgroup: Cgroup) -> None:
+    process = start(cgroup, "import time; time.sleep(60)")
+    try:
+        assert process.pid in {found.pid for found in processes(process.pid)}
+        seen = isolation(process.pid)
+        assert all(namespace.shared for namespace in seen.namespaces), "it was made in none of its own"
+        assert {namespace.name for namespace in seen.namespaces} >= {"mnt", "pid", "net"}
+    finally:
+        end(process)

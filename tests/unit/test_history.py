@@ -1,0 +1,62 @@
+"""The last minutes: rings with gaps, bounded, and marks."""
+
+from __future__ import annotations
+
+import pytest
+
+from collectors.frame import Frame, HostUsage, Usage
+from collectors.history import History
+from runtime.model import ContainerRef, Missing
+
+S = 1_000_000_000
+A, B = ContainerRef("test", "a"), ContainerRef("test", "b")
+
+
+def frame(number: int, **cpu: float | Missing) -> Frame:
+    usages = {ContainerRef("test", name): Usage(number * S, cpu=value) for name, value in cpu.items()}
+    return Frame(number, number * S, number * S, S, 0, HostUsage(ncpu=2, cpu=0.5), usages)
+
+
+def test_values_come_back_in_order_with_gaps() -> None:
+    history = History(10)
+    for number, value in enumerate((0.5, Missing.NOT_SAMPLED, 1.5), start=1):
+        history.push(frame(number, a=value))
+    series = history.series(A, "cpu")
+    assert series.times_ns == [S, 2 * S, 3 * S]
+    assert series.values == [0.5, None, 1.5]
+    assert history.host_series("cpu").values == [0.5, 0.5, 0.5]
+
+
+def test_a_container_that_is_not_in_a_frame_has_a_gap() -> None:
+    history = History(10)
+    history.push(frame(1, a=1.0, b=1.0))
+    history.push(frame(2, b=1.0))
+    history.push(frame(3, a=1.0, b=1.0))
+    assert history.series(A, "cpu").values == [1.0, None, 1.0]
+
+
+def test_it_holds_no_more_than_its_size_and_forgets_who_has_gone() -> None:
+    history = History(4)
+    history.push(frame(1, a=1.0))
+    for number in range(2, 8):
+        history.push(frame(number, b=float(number)))
+    assert history.series(B, "cpu").values == [4.0, 5.0, 6.0, 7.0]
+    assert history.series(A, "cpu").values == []
+
+
+def test_the_mean_of_the_last_seconds_leaves_gaps_out() -> None:
+    history = History(10)
+    for number, value in enumerate((9.0, 1.0, Missing.GONE, 2.0), start=1):
+        history.push(frame(number, a=value))
+    assert history.mean(A, "cpu", 3) == pytest.approx(1.5)
+    assert history.mean(B, "cpu", 3) is None
+
+
+def test_marks_are_kept_and_forgotten_with_the_container() -> None:
+    history = History(10)
+    history.mark(A, "cpus 0.2", at_ns=5)
+    assert [(mark.at_ns, mark.text) for mark in history.marks(A)] == [(5, "cpus 0.2")]
+    history.forget(A)
+    assert history.marks(A) == ()
+    with pytest.raises(KeyError):
+        history.series(A, "nonsense")
