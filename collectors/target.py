@@ -9,7 +9,11 @@ from runtime.model import ContainerRef
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One live container: its ref and the host's pid of its init, from which cgroup and namespaces are found."""
+    """One live container: its ref and the host's pid of its init, from which cgroup and namespaces are found.
+
+    `cgroup` is as in `Container`: the container's own, when its init may live in one below.
+    """
 
     ref: ContainerRef
     pid: int
+    cgroup: str = ""

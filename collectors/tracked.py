@@ -91,7 +91,7 @@ class Tracked:
         if proc == Path("/proc"):
             self.pidfd = _pidfd(target.pid)
         try:
-            self._where = cgroupfs.locate(hierarchies, target.pid, proc=proc)
+            self._where = cgroupfs.locate(hierarchies, target.pid, within=target.cgroup, proc=proc)
             self._netns = network.namespace(target.pid, proc)
             self.reader = CgroupReader(own_part(self._where, hierarchies), ceilings, keep=keep)
         except BaseException:
@@ -110,7 +110,7 @@ class Tracked:
         """Whether the process has since entered another cgroup (not one below) or another network namespace."""
         if network.namespace(self.target.pid, self._proc) != self._netns:
             return True
-        now = cgroupfs.locate(self._hierarchies, self.target.pid, proc=self._proc)
+        now = cgroupfs.locate(self._hierarchies, self.target.pid, within=self.target.cgroup, proc=self._proc)
         return now != self._where and not _is_below(now, self._where)
 
     def sample(self, at_ns: int, networks: Networks) -> Sample:

@@ -19,6 +19,7 @@ from runtime.model import (
     Image,
     LimitChange,
     LimitOutcome,
+    Limits,
     LogLine,
 )
 
@@ -50,6 +51,13 @@ class Engine(Protocol):
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         """The engine's own full document about one container, JSON-serialisable."""
+        ...
+
+    async def recorded(self, key: str) -> Limits:
+        """The limits by the engine's own record: what the container gets at its next start.
+
+        A limit that the engine does not keep is `Missing.UNSUPPORTED`: whatever the kernel holds is lost then.
+        """
         ...
 
     def events(self) -> AsyncIterator[Event]:

@@ -68,6 +68,31 @@ class ContainerRef:
         return self.id[:12]
 
 
+class Kind(StrEnum):
+    """What a row is: most are containers, some only look like one to the kernel."""
+
+    CONTAINER = "container"
+    VM = "vm"  # a virtual machine: its cgroup holds the emulator
+    SERVICE = "service"  # a systemd service, shown on request
+
+
+class GroupKind(StrEnum):
+    """What makes containers belong together."""
+
+    COMPOSE = "compose project"
+    POD = "pod"
+    SLICE = "slice"  # they share a parent cgroup
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GroupRef:
+    """Names one group on this host; `engine` is empty for a slice, in which several engines may have containers."""
+
+    kind: GroupKind
+    name: str
+    engine: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A published port."""
@@ -83,7 +108,10 @@ class Container:
     """What an engine says about one container at one moment.
 
     Times are wall-clock nanoseconds since the epoch. `pid` is the host's pid of the container's
-    init while it is live; its cgroup and namespaces are found from it.
+    init while it is live; its cgroup and namespaces are found from it. `cgroup` is the container's own cgroup as
+    /proc/<pid>/cgroup names it, where its init may live in one below that (an init that makes cgroups of its own,
+    a virtual machine's scope); empty when it is the one in which `pid` lives. `found` says how a container that no
+    engine claims was found; it is empty for every other.
     """
 
     ref: ContainerRef
@@ -102,15 +130,26 @@ class Container:
     addresses: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
-    group: str = ""  # compose project or pod
+    group: GroupRef | None = None  # compose project or pod, as its engine says
     error: str = ""  # why the engine could not start it
+    kind: Kind = Kind.CONTAINER
+    cgroup: str = ""
+    found: str = ""
+
+    @property
+    def group_name(self) -> str:
+        """The group's name, empty when it is in none."""
+        return self.group.name if self.group is not None else ""
 
 
 class LimitName(StrEnum):
     """Every limit that can be changed on a live container; the values are field names of `LimitChange`."""
 
     CPUS = "cpus"
+    CPU_PERIOD = "cpu_period"
+    CPU_BURST = "cpu_burst"
     CPU_SHARES = "cpu_shares"
+    CPU_IDLE = "cpu_idle"
     CPUSET_CPUS = "cpuset_cpus"
     CPUSET_MEMS = "cpuset_mems"
     MEMORY = "memory"
@@ -118,6 +157,24 @@ class LimitName(StrEnum):
     MEMORY_RESERVATION = "memory_reservation"
     SWAP = "swap"
     PIDS = "pids"
+    IO_WEIGHT = "io_weight"
+    IO_READ_BPS = "io_read_bps"
+    IO_WRITE_BPS = "io_write_bps"
+    IO_READ_IOPS = "io_read_iops"
+    IO_WRITE_IOPS = "io_write_iops"
+    NET_EGRESS = "net_egress"
+    NET_INGRESS = "net_ingress"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DeviceRate:
+    """A limit of one block device, "major:minor" as the kernel names it; per second, bytes or operations."""
+
+    device: str
+    rate: int | Unlimited
+
+
+Value = float | int | str | Unlimited | tuple[DeviceRate, ...]  # what a limit can be
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +183,28 @@ class LimitChange:
 
     Attributes:
         cpus: CPU bandwidth in cores (1.5), quota/period.
+        cpu_period: the period in microseconds, 1000 to 1000000; a quota that is held keeps its cores.
+        cpu_burst: CPU time in microseconds that may be saved up and spent beyond the quota; 0 is none.
         cpu_shares: relative weight in shares, 2 to 262144, 1024 being normal. On cgroup v2 it is
             converted to cpu.weight.
+        cpu_idle: the idle class: runs only where no other cgroup wants the CPU. Leaving it restores the weight.
         cpuset_cpus, cpuset_mems: a kernel list such as "0-2,4"; UNLIMITED means every one that the parent has.
         memory: hard limit in bytes (v1 memory.limit_in_bytes, v2 memory.max).
         memory_high: throttling limit in bytes (v2 memory.high only).
         memory_reservation: protected or soft limit in bytes (v1 soft_limit_in_bytes, v2 memory.low).
         swap: swap alone in bytes, not memory plus swap (v1 memsw minus memory, v2 memory.swap.max).
         pids: number of tasks.
+        io_weight: relative weight for block devices, 1 to 10000, 100 being normal (v1 blkio.weight: 10 to 1000).
+        io_read_bps, io_write_bps, io_read_iops, io_write_iops: bytes and operations per second, by block device;
+            devices that are not named stay as they are.
+        net_egress, net_ingress: bits per second that leave and reach the container, over its own network interfaces.
     """
 
     cpus: float | Unlimited | None = None
+    cpu_period: int | None = None
+    cpu_burst: int | None = None
     cpu_shares: int | None = None
+    cpu_idle: bool | None = None
     cpuset_cpus: str | Unlimited | None = None
     cpuset_mems: str | Unlimited | None = None
     memory: int | Unlimited | None = None
@@ -145,8 +212,15 @@ class LimitChange:
     memory_reservation: int | Unlimited | None = None
     swap: int | Unlimited | None = None
     pids: int | Unlimited | None = None
+    io_weight: int | None = None
+    io_read_bps: tuple[DeviceRate, ...] | None = None
+    io_write_bps: tuple[DeviceRate, ...] | None = None
+    io_read_iops: tuple[DeviceRate, ...] | None = None
+    io_write_iops: tuple[DeviceRate, ...] | None = None
+    net_egress: int | Unlimited | None = None
+    net_ingress: int | Unlimited | None = None
 
-    def items(self) -> Iterator[tuple[LimitName, float | int | str | Unlimited]]:
+    def items(self) -> Iterator[tuple[LimitName, Value]]:
         """The fields that ask for something, in declaration order."""
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -161,12 +235,15 @@ class LimitChange:
 class Limits:
     """What the kernel (or an engine's record) holds now; same fields and units as `LimitChange`.
 
-    `cpu_period_us` goes with `cpus`. `cpu_shares` read from cpu.weight is the nearest value that converts to it.
+    `cpu_shares` read from cpu.weight is the nearest value that converts to it. The rates by device hold the devices
+    that are limited, in order.
     """
 
     cpus: float | Unlimited | Missing = Missing.UNSUPPORTED
-    cpu_period_us: int | Missing = Missing.UNSUPPORTED
+    cpu_period: int | Missing = Missing.UNSUPPORTED
+    cpu_burst: int | Missing = Missing.UNSUPPORTED
     cpu_shares: int | Missing = Missing.UNSUPPORTED
+    cpu_idle: bool | Missing = Missing.UNSUPPORTED
     cpuset_cpus: str | Missing = Missing.UNSUPPORTED
     cpuset_mems: str | Missing = Missing.UNSUPPORTED
     memory: int | Unlimited | Missing = Missing.UNSUPPORTED
@@ -174,9 +251,16 @@ class Limits:
     memory_reservation: int | Unlimited | Missing = Missing.UNSUPPORTED
     swap: int | Unlimited | Missing = Missing.UNSUPPORTED
     pids: int | Unlimited | Missing = Missing.UNSUPPORTED
+    io_weight: int | Missing = Missing.UNSUPPORTED
+    io_read_bps: tuple[DeviceRate, ...] | Missing = Missing.UNSUPPORTED
+    io_write_bps: tuple[DeviceRate, ...] | Missing = Missing.UNSUPPORTED
+    io_read_iops: tuple[DeviceRate, ...] | Missing = Missing.UNSUPPORTED
+    io_write_iops: tuple[DeviceRate, ...] | Missing = Missing.UNSUPPORTED
+    net_egress: int | Unlimited | Missing = Missing.UNSUPPORTED
+    net_ingress: int | Unlimited | Missing = Missing.UNSUPPORTED
 
-    def get(self, name: LimitName) -> float | int | str | Unlimited | Missing:
-        value: float | int | str | Unlimited | Missing = getattr(self, name.value)
+    def get(self, name: LimitName) -> Value | Missing:
+        value: Value | Missing = getattr(self, name.value)
         return value
 
 
@@ -193,15 +277,19 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldOutcome:
-    """One limit: what was asked, what the engine's record says, what the kernel says."""
+    """One limit: what was asked, what the engine's record says, what the kernel says.
+
+    `survives` is whether the container will have this limit again after it was restarted, None where nobody knows.
+    """
 
     name: LimitName
-    requested: float | int | str | Unlimited
-    before: float | int | str | Unlimited | Missing
-    engine: float | int | str | Unlimited | Missing
-    kernel: float | int | str | Unlimited | Missing
+    requested: Value
+    before: Value | Missing
+    engine: Value | Missing
+    kernel: Value | Missing
     verdict: Verdict
     detail: str = ""  # the file and its raw text, or what was answered
+    survives: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

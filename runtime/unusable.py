@@ -16,6 +16,7 @@ from runtime.model import (
     Image,
     LimitChange,
     LimitOutcome,
+    Limits,
     LogLine,
 )
 
@@ -47,6 +48,9 @@ class UnusableEngine:
         self._fail()
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
+        self._fail()
+
+    async def recorded(self, key: str) -> Limits:
         self._fail()
 
     def events(self) -> AsyncIterator[Event]:

@@ -9,10 +9,10 @@ from typing import Final
 from collectors.frame import Usage
 from runtime.errors import InvalidError
 from runtime.limits import units
-from runtime.model import FieldOutcome, LimitChange, LimitName, Limits, Missing, Unlimited, Verdict
+from runtime.model import FieldOutcome, LimitChange, LimitName, Limits, Missing, Unlimited, Value, Verdict
 from tui import format as fmt
 
-Held = float | int | str | Unlimited | Missing
+Held = Value | Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Typed:
 
 def read(texts: Mapping[LimitName, str]) -> Typed:
     """Parse every field that is not empty."""
-    values: dict[str, float | int | str | Unlimited] = {}
+    values: dict[str, Value] = {}
     errors: dict[LimitName, str] = {}
     for name, text in texts.items():
         if not text.strip():
@@ -90,7 +90,7 @@ def scaled(name: LimitName, text: str, held: Held, factor: float, ncpu: int | No
         return None
     if isinstance(value, Unlimited) and name is LimitName.CPUS and ncpu is not None:
         value = float(ncpu)
-    if isinstance(value, (str, Unlimited, Missing)):
+    if isinstance(value, (str, tuple, Unlimited, Missing)):
         return None
     if name is LimitName.CPUS:
         return units.format_cpus(max(0.01, value * factor))

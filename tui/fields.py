@@ -109,7 +109,7 @@ def matches(container: Container, words: str) -> bool:
         container.image,
         container.ref.engine,
         container.state.value,
-        container.group,
+        container.group_name,
         container.ref.id,
     )
     hay = "\n".join((*texts, *labels)).casefold()
@@ -216,7 +216,7 @@ _ALL: Final = (
     _words("name", "name", "Its name", 16, _text(lambda c: c.name or c.ref.short), 0, 40),
     _words("image", "image", "What it was created from", 12, _text(lambda c: c.image), 15, 40),
     _words("engine", "engine", "Who runs it", 8, _text(lambda c: c.ref.engine), 12, 12),
-    _words("group", "group", "Its compose project or pod", 8, _text(lambda c: c.group), 21, 20, shown=False),
+    _words("group", "group", "Its compose project or pod", 8, _text(lambda c: c.group_name), 21, 20, shown=False),
     _words("id", "id", "The beginning of its id", 12, _text(lambda c: c.ref.short), 22, 12, shown=False),
     _words("addresses", "address", "Its network addresses", 12, _text(lambda c: " ".join(c.addresses)), 19, 32),
     _cores("cpu", "cpu", "CPU used, in cores", 5, 2),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GONE = Limits(**dict.fromkeys([*(name.value for name in LimitName), "cpu_period_us"], Missing.GONE))
+GONE = Limits(**dict.fromkeys([name.value for name in LimitName], Missing.GONE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Looking:
         if self._hierarchies is None:
             self._hierarchies = cgroupfs.detect()
         try:
-            return cgroupfs.locate(self._hierarchies, container.pid)
+            return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
         except NotFoundError:
             return None
 

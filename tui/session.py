@@ -345,7 +345,7 @@ class Session:
         from collectors.target import Target
 
         return [
-            Target(container.ref, container.pid)
+            Target(container.ref, container.pid, container.cgroup)
             for container in self.containers.values()
             if container.pid is not None and (container.state.live or container.state is State.UNKNOWN)
         ]

@@ -31,6 +31,7 @@ from runtime.model import (
     LimitChange,
     LimitName,
     LimitOutcome,
+    Limits,
     LogLine,
 )
 
@@ -224,6 +225,10 @@ class DockerEngine:
         identity = str((await self.inspect(key))["Id"])
         async with self._changes.setdefault(identity, asyncio.Lock()):
             return await self._update(identity, change)
+
+    async def recorded(self, key: str) -> Limits:
+        document, daemon = await asyncio.gather(self.inspect(key), self._daemon())
+        return translate.record(document.get("HostConfig") or {}, int(daemon.get("NCPU") or 1))
 
     async def _update(self, identity: str, change: LimitChange) -> LimitOutcome:
         document, daemon = await asyncio.gather(self.inspect(identity), self._daemon())

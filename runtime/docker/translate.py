@@ -16,6 +16,8 @@ from runtime.model import (
     ContainerSpec,
     Event,
     EventKind,
+    GroupKind,
+    GroupRef,
     Image,
     LimitChange,
     Limits,
@@ -93,7 +95,7 @@ def container(document: Mapping[str, Any]) -> Container:
         addresses=tuple(str(address) for address in addresses if address),
         ports=ports((document.get("NetworkSettings") or {}).get("Ports") or {}),
         labels=labels,
-        group=labels.get(_COMPOSE, ""),
+        group=GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], KEY) if labels.get(_COMPOSE) else None,
         error=str(state.get("Error", "")),
     )
 
@@ -154,7 +156,7 @@ def record(host: Mapping[str, Any], ncpu: int) -> Limits:
     everything = f"0-{ncpu - 1}" if ncpu > 1 else "0"
     return Limits(
         cpus=cpus,
-        cpu_period_us=period,
+        cpu_period=period,
         cpu_shares=int(host.get("CpuShares") or 0) or 1024,
         cpuset_cpus=str(host.get("CpusetCpus") or everything),
         cpuset_mems=str(host.get("CpusetMems") or "") or Missing.UNSUPPORTED,

@@ -139,8 +139,11 @@ def parse_proc_cgroup(text: str) -> tuple[dict[str, str], str | None]:
     return v1, unified
 
 
-def locate(hierarchies: Hierarchies, pid: int, *, proc: Path = Path("/proc")) -> Cgroup:
-    """The cgroup in which a process lives now.
+def locate(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = Path("/proc")) -> Cgroup:
+    """The cgroup in which a process lives now, or the one above it that is called `within`.
+
+    `within` is a path as /proc/<pid>/cgroup names it; a hierarchy in which the process lives elsewhere is
+    taken as it is.
 
     Raises `NotFoundError` when the process is gone, `PytopError` when it may not be looked at.
     """
@@ -151,7 +154,14 @@ def locate(hierarchies: Hierarchies, pid: int, *, proc: Path = Path("/proc")) ->
     except OSError as error:
         raise PytopError.from_os(f"find the cgroup of process {pid}", error) from error
     v1_paths, unified_path = parse_proc_cgroup(text)
+    if within:
+        v1_paths = {name: _up_to(path, within) for name, path in v1_paths.items()}
+        unified_path = _up_to(unified_path, within) if unified_path is not None else None
     return at(hierarchies, v1_paths, unified_path)
+
+
+def _up_to(path: str, within: str) -> str:
+    return within if path.startswith(within.rstrip("/") + "/") else path
 
 
 def at(hierarchies: Hierarchies, v1_paths: Mapping[str, str], unified_path: str | None) -> Cgroup:

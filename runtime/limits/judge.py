@@ -22,12 +22,13 @@ from runtime.model import (
     Limits,
     Missing,
     Unlimited,
+    Value,
     Verdict,
 )
 
 PAGE: Final = mmap.PAGESIZE
 CPU_STEP: Final = 0.001  # one microsecond in the shortest period
-Held = float | int | str | Unlimited | Missing
+Held = Value | Missing
 
 
 def judge(
@@ -43,9 +44,7 @@ def judge(
     return LimitOutcome(ref, tuple(outcomes))
 
 
-def _judge(
-    cgroup: Cgroup, name: LimitName, value: float | int | str | Unlimited, before: Held, held: Held
-) -> tuple[Verdict, str]:
+def _judge(cgroup: Cgroup, name: LimitName, value: Value, before: Held, held: Held) -> tuple[Verdict, str]:
     if isinstance(held, Missing):
         return Verdict.UNREADABLE, str(held)
     wanted: Held = value
@@ -69,6 +68,8 @@ def same(name: LimitName, held: Held, wanted: Held) -> Verdict | None:
     if held == wanted:
         return Verdict.APPLIED
     if isinstance(held, (Unlimited, Missing)) or isinstance(wanted, (Unlimited, Missing)):
+        return None
+    if isinstance(held, tuple) or isinstance(wanted, tuple):
         return None
     if isinstance(held, str) or isinstance(wanted, str):
         return Verdict.APPLIED if _same_list(str(held), str(wanted)) else None

@@ -81,7 +81,7 @@ def read(cgroup: Cgroup) -> Limits:
 
     return Limits(
         cpus=cores,
-        cpu_period_us=period,
+        cpu_period=period,
         cpu_shares=cpu.read_shares(cgroup),
         cpuset_cpus=cpuset.read(cgroup, "cpus"),
         cpuset_mems=cpuset.read(cgroup, "mems"),

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Final
 
 from runtime.errors import InvalidError
-from runtime.model import UNLIMITED, LimitChange, LimitName, Unlimited
+from runtime.model import UNLIMITED, LimitChange, LimitName, Unlimited, Value
 
 _CORES: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}", re.ASCII)
 _BYTES: Final = re.compile(
@@ -140,8 +140,10 @@ def human_bytes(value: int) -> str:
     return f"{size:.1f} {units[0]}"
 
 
-def format_value(name: LimitName, value: float | int | str | Unlimited) -> str:
+def format_value(name: LimitName, value: Value) -> str:
     """Any limit as the editor and the command line show it."""
+    if isinstance(value, tuple):
+        return " ".join(f"{each.device} {each.rate}" for each in value)
     if isinstance(value, (Unlimited, str)):
         return str(value)
     if name is LimitName.CPUS:

@@ -29,6 +29,7 @@ from runtime.model import (
     Image,
     LimitChange,
     LimitOutcome,
+    Limits,
     LogLine,
     State,
     Verb,
@@ -124,6 +125,11 @@ class NativeEngine:
         await self._ready()
         record: Record = await self._run(self._find, key)
         return record.container()
+
+    async def recorded(self, key: str) -> Limits:
+        await self._ready()
+        limits: Limits = await self._run(self._verbs.recorded, key)
+        return limits
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         await self._ready()

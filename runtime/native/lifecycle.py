@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from runtime import limits
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.model import (
+    UNLIMITED,
     ContainerRef,
     ContainerSpec,
     FieldOutcome,
@@ -23,6 +25,7 @@ from runtime.model import (
     Limits,
     Missing,
     State,
+    Value,
     Verdict,
 )
 from runtime.native import cell, launcher, network, reconcile, removal, shim
@@ -205,13 +208,41 @@ class Lifecycle:
                 self.store.change(record.id, lambda r: r.with_limits(change), durable=True)
             return outcome
 
+    def recorded(self, key: str) -> Limits:
+        """What the next start will set: what was asked for, and the defaults for the rest."""
+        record = self.store.find(key)
+        host = limits.host_facts()
+        unset = Limits(
+            cpus=UNLIMITED,
+            cpu_period=100_000,
+            cpu_burst=0,
+            cpu_shares=1024,
+            cpu_idle=False,
+            cpuset_cpus=host.cpus,
+            cpuset_mems=host.mems,
+            memory=UNLIMITED,
+            memory_high=UNLIMITED,
+            memory_reservation=UNLIMITED,
+            swap=UNLIMITED,
+            pids=UNLIMITED,
+            io_weight=100,
+            io_read_bps=(),
+            io_write_bps=(),
+            io_read_iops=(),
+            io_write_iops=(),
+            net_egress=UNLIMITED,
+            net_ingress=UNLIMITED,
+        )
+        asked: dict[str, Any] = {name.value: value for name, value in cell.wanted_limits(record).items()}
+        return replace(unset, **asked)
+
     def _update_record(self, ref: ContainerRef, record: Record, change: LimitChange) -> LimitOutcome:
         """Nothing runs: the next start will apply it."""
         before = record.spec.limits
         refuse_limits(change, before)
         self.store.change(record.id, lambda r: r.with_limits(change), durable=True)
 
-        def recorded(name: str) -> float | int | str | Missing:
+        def recorded(name: str) -> Value | Missing:
             value = getattr(before, name)
             return Missing.UNSUPPORTED if value is None else value
 

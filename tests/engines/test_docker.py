@@ -194,7 +194,7 @@ async def test_a_compose_project_is_a_group_and_health_is_told(subject: Subject)
     events = subject.engine.events()
     answer = await subject.engine._client.json("POST", "/containers/create", "create", body=body)
     await subject.engine.start(answer["Id"])
-    assert (await subject.engine.get(answer["Id"])).group == "shop"
+    assert (await subject.engine.get(answer["Id"])).group_name == "shop"
 
     async def told() -> str:
         async for event in events:

@@ -23,6 +23,7 @@ from runtime.model import (
     Image,
     LimitChange,
     LimitOutcome,
+    Limits,
     LogLine,
     Missing,
     State,
@@ -156,6 +157,10 @@ class FakeEngine:
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         return {"Id": (await self.get(key)).ref.id}
+
+    async def recorded(self, key: str) -> Limits:
+        await self.get(key)
+        return Limits()
 
     async def events(self) -> AsyncIterator[Event]:
         queue: asyncio.Queue[Event] = asyncio.Queue()

@@ -27,7 +27,7 @@ from tui.settings import Settings
 
 KERNEL = Limits(
     cpus=UNLIMITED,
-    cpu_period_us=100_000,
+    cpu_period=100_000,
     cpu_shares=1024,
     cpuset_cpus="0-3",
     cpuset_mems="0",

@@ -52,7 +52,7 @@ def test_a_running_container() -> None:
     assert container.command == ("sh", "-c", "true")
     assert (container.created_ns, container.started_ns, container.finished_ns) == (NS, NS, None)
     assert container.exit_code is None
-    assert (container.restart_policy, container.group) == ("on-failure:3", "shop")
+    assert (container.restart_policy, container.group_name) == ("on-failure:3", "shop")
     assert container.addresses == ("172.17.0.2", "fd00::2")
     assert container.ports == (Port(80, 8080, "0.0.0.0"), Port(53, protocol="udp"))
 

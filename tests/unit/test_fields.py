@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from collectors.frame import Pressure
-from runtime.model import UNLIMITED, Missing, State, Unlimited
+from runtime.model import UNLIMITED, GroupKind, GroupRef, Missing, State, Unlimited
 from tests.pilot.fakes import container, usage
 from tui import format as fmt
 from tui.fields import FIELDS, arrange, matches, natural, steady
@@ -151,7 +151,7 @@ def test_equal_ones_are_in_the_order_of_names_in_both_directions() -> None:
 
 @pytest.mark.parametrize("words", ["WEB", "busybox", "fake", "running", "tier=front", "front", "shop", "we run", ""])
 def test_a_filter_looks_everywhere(words: str) -> None:
-    assert matches(container("web", labels={"tier": "front"}, group="shop"), words)
+    assert matches(container("web", labels={"tier": "front"}, group=GroupRef(GroupKind.COMPOSE, "shop")), words)
 
 
 @pytest.mark.parametrize("words", ["webb", "web stopped", "tier=back"])

@@ -155,9 +155,9 @@ def test_the_period_stays_unless_the_quota_would_be_too_small(kernel: FakeKernel
     for file, text in (("cpu.max", "max 20000"),) if version == 2 else (("cpu.cfs_period_us", "20000"),):
         kernel.put(directory / file, text)
     assert apply(cgroup, cpus=0.5) == {LimitName.CPUS: Verdict.APPLIED}
-    assert limits.read(cgroup).cpu_period_us == 20_000
+    assert limits.read(cgroup).cpu_period == 20_000
     assert apply(cgroup, cpus=0.02) == {LimitName.CPUS: Verdict.APPLIED}
-    assert limits.read(cgroup).cpu_period_us == 50_000
+    assert limits.read(cgroup).cpu_period == 50_000
 
 
 def test_memory_below_use_is_refused_before_any_write(kernel: FakeKernel) -> None:

@@ -16,6 +16,7 @@ from runtime.model import (
     LimitOutcome,
     Missing,
     Unlimited,
+    Value,
     Verdict,
 )
 from tui.cli import exits, output
@@ -24,7 +25,7 @@ from tui.cli.common import add_engine, add_names, each, session
 if TYPE_CHECKING:
     from tui.session import Session
 
-Value = float | int | str | Unlimited | Missing
+Held = Value | Missing
 
 _FLAGS = {
     LimitName.CPUS: "--cpus",
@@ -183,19 +184,13 @@ def _verdict(container: Container, entry: FieldOutcome) -> str:
     return entry.verdict.value if well or not entry.detail else f"{entry.verdict.value}: {entry.detail}"
 
 
-def show(name: LimitName, value: Value) -> str:
+def show(name: LimitName, value: Held) -> str:
     """A limit as it could be typed, "-" where there is none to show."""
     from runtime.limits import units
 
     if isinstance(value, Missing):
         return "-"
-    if isinstance(value, Unlimited | str):
-        return str(value)
-    if name is LimitName.CPUS:
-        return units.format_cpus(value)
-    if name in (LimitName.CPU_SHARES, LimitName.PIDS):
-        return str(int(value))
-    return units.format_bytes(int(value))
+    return units.format_value(name, value)
 
 
 def _as_json(container: Container, outcome: LimitOutcome) -> dict[str, Any]:

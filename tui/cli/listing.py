@@ -22,7 +22,7 @@ _FILTERS: Mapping[str, Callable[[Container, str], bool]] = {
     "state": lambda c, text: c.state.value == text,
     "image": lambda c, text: c.image == text or c.image.partition(":")[0] == text,
     "engine": lambda c, text: c.ref.engine == text,
-    "group": lambda c, text: c.group == text,
+    "group": lambda c, text: c.group_name == text,
     "label": lambda c, text: _has_label(c, text),
 }
 
@@ -118,7 +118,7 @@ def as_json(container: Container) -> dict[str, Any]:
         "addresses": list(container.addresses),
         "ports": [dataclasses.asdict(port) for port in container.ports],
         "labels": dict(container.labels),
-        "group": container.group,
+        "group": container.group_name,
         "error": container.error,
     }
 

@@ -61,7 +61,7 @@ def describe(found: Isolation, limits: Limits, raw: Sequence[RawFile]) -> Iterat
     for entry in ENTRIES:
         held = limits.get(entry.name)
         text = WORDS[held] if isinstance(held, Missing) else shown(entry.name, held)
-        period = limits.cpu_period_us
+        period = limits.cpu_period
         if entry.name is LimitName.CPUS and isinstance(period, int) and isinstance(held, float):
             text += f" ({held * period:.0f} us in every {period} us)"
         yield ("weak" if isinstance(held, Missing) else "text"), f"  {entry.label:<12} {text}"
