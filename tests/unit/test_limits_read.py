@@ -25,9 +25,9 @@ V1_CASES = [
     ("cpu", "cpu.cfs_quota_us", "fast", "cpus", NONE),
     ("cpu", "cpu.cfs_quota_us", None, "cpus", NONE),
     ("cpu", "cpu.cfs_period_us", "0", "cpus", NONE),
-    ("cpu", "cpu.cfs_period_us", "-5", "cpu_period_us", NONE),
+    ("cpu", "cpu.cfs_period_us", "-5", "cpu_period", NONE),
     ("cpu", "cpu.cfs_period_us", None, "cpus", NONE),
-    ("cpu", "cpu.cfs_period_us", "20000", "cpu_period_us", 20000),
+    ("cpu", "cpu.cfs_period_us", "20000", "cpu_period", 20000),
     ("cpu", "cpu.shares", "512", "cpu_shares", 512),
     ("cpu", "cpu.shares", "lots", "cpu_shares", NONE),
     ("cpu", "cpu.shares", None, "cpu_shares", NONE),
@@ -51,7 +51,7 @@ V1_CASES = [
 V2_CASES = [
     ("cpu.max", "50000 100000", "cpus", 0.5),
     ("cpu.max", "max 100000", "cpus", UNLIMITED),
-    ("cpu.max", "max 20000", "cpu_period_us", 20000),
+    ("cpu.max", "max 20000", "cpu_period", 20000),
     ("cpu.max", "50000", "cpus", 0.5),
     ("cpu.max", "50000 0", "cpus", NONE),
     ("cpu.max", "", "cpus", NONE),
@@ -101,7 +101,7 @@ def test_v1_file(
 ) -> None:
     cgroup = FakeKernel(tmp_path, mode, monkeypatch).cgroup()
     put(cgroup.v1[controller] / file, text)
-    assert limits.read(cgroup).get(LimitName(field)) == value if field != "cpu_period_us" else True
+    assert limits.read(cgroup).get(LimitName(field)) == value if field != "cpu_period" else True
     assert getattr(limits.read(cgroup), field) == value
 
 
