@@ -1,6 +1,7 @@
 """Docker, over its HTTP API on a unix socket."""
 
-from runtime.docker.endpoint import Endpoint, endpoints
+from runtime.docker.endpoint import endpoints
 from runtime.docker.engine import DockerEngine
+from runtime.wire import Endpoint
 
 __all__ = ["DockerEngine", "Endpoint", "endpoints"]

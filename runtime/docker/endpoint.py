@@ -10,36 +10,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from runtime.errors import InvalidError
+from runtime.wire import Endpoint
 
 SYSTEM_SOCKET = Path("/var/run/docker.sock")
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One daemon: a socket path or host and port; `origin` says who named it. `configured` ones are never guessed."""
-
-    url: str
-    origin: str
-    configured: bool = True
-
-    @property
-    def socket(self) -> Path | None:
-        """The path of a unix socket, None for TCP."""
-        parts = urlsplit(self.url)
-        return Path(parts.path) if parts.scheme == "unix" else None
-
-    @property
-    def base(self) -> str:
-        """The address to which request paths are added."""
-        if self.socket is not None:
-            return "http://docker"
-        parts = urlsplit(self.url)
-        return f"http://{parts.netloc}"
 
 
 def parse(url: str, origin: str, *, configured: bool = True) -> Endpoint:

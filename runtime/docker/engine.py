@@ -10,12 +10,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from runtime import limits
-from runtime.docker import streams, translate, update
+from runtime.docker import translate, update
 from runtime.docker.client import Client
-from runtime.docker.endpoint import Endpoint
 from runtime.docker.update import Held
 from runtime.errors import EngineError, InvalidError, NotFoundError, PytopError, UnavailableError, UnsupportedError
 from runtime.kernel import cgroupfs
@@ -34,6 +32,9 @@ from runtime.model import (
     Limits,
     LogLine,
 )
+from runtime.wire import Endpoint, streams
+from runtime.wire.documents import time_ns
+from runtime.wire.http import quoted
 
 TOGETHER: Final = 16  # inspects under way at once
 FLAGS: Final = (
@@ -118,7 +119,7 @@ class DockerEngine:
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         document: Mapping[str, Any] = await self._client.json(
-            "GET", f"/containers/{_quoted(key)}/json", f"look at container {key}"
+            "GET", f"/containers/{quoted(key)}/json", f"look at container {key}"
         )
         return document
 
@@ -150,12 +151,12 @@ class DockerEngine:
         return translate.image(await self._image(name, title))
 
     async def _image(self, name: str, title: str) -> dict[str, Any]:
-        document = await self._client.json("GET", f"/images/{_quoted(name)}/json", title)
-        created = translate.time_ns(str(document.get("Created", ""))) or 0
+        document = await self._client.json("GET", f"/images/{quoted(name)}/json", title)
+        created = time_ns(str(document.get("Created", ""))) or 0
         return {**document, "Created": created // 1_000_000_000}
 
     async def remove_image(self, name: str) -> None:
-        await self._client.json("DELETE", f"/images/{_quoted(name)}", f"remove the image {name}", query={"force": "1"})
+        await self._client.json("DELETE", f"/images/{quoted(name)}", f"remove the image {name}", query={"force": "1"})
 
     # verbs
 
@@ -192,11 +193,11 @@ class DockerEngine:
     async def remove(self, key: str, *, force: bool = False) -> None:
         query = {"force": "1" if force else "0", "v": "0"}  # volumes are data: they stay
         title = f"remove container {key}"
-        await self._client.json("DELETE", f"/containers/{_quoted(key)}", title, query=query, timeout=None)
+        await self._client.json("DELETE", f"/containers/{quoted(key)}", title, query=query, timeout=None)
 
     async def wait(self, key: str) -> int:
         title = f"wait for container {key}"
-        answer = await self._client.json("POST", f"/containers/{_quoted(key)}/wait", title, timeout=None)
+        answer = await self._client.json("POST", f"/containers/{quoted(key)}/wait", title, timeout=None)
         if (answer.get("Error") or {}).get("Message"):
             raise EngineError(title, detail=str(answer["Error"]["Message"]))
         return int(answer["StatusCode"])
@@ -210,7 +211,7 @@ class DockerEngine:
             "follow": "1" if follow else "0",
             "tail": "all" if tail is None else str(tail),
         }
-        path, title = f"/containers/{_quoted(key)}/logs", f"read the log of container {key}"
+        path, title = f"/containers/{quoted(key)}/logs", f"read the log of container {key}"
         async with self._client.stream("GET", path, title, query=query) as response:
             tty = bool((document.get("Config") or {}).get("Tty"))
             async for line in streams.lines(response.content.iter_any(), tty=tty):
@@ -303,13 +304,7 @@ class DockerEngine:
         *,
         within: float | None = 60.0,
     ) -> None:
-        await self._client.json("POST", f"/containers/{_quoted(key)}/{verb}", title, query=query, timeout=within)
-
-
-def _quoted(key: str) -> str:
-    if not key.strip("/."):
-        raise InvalidError(f"find the container '{key}'", detail="that is no name")
-    return quote(key, safe="")
+        await self._client.json("POST", f"/containers/{quoted(key)}/{verb}", title, query=query, timeout=within)
 
 
 def _seconds(timeout: float | None) -> dict[str, str]:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runtime import limits
-from runtime.docker.translate import EVERYTHING
 from runtime.errors import InvalidError, PytopError, RefusedError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import HostFacts
@@ -34,6 +33,7 @@ from runtime.model import (
     Unlimited,
     Verdict,
 )
+from runtime.wire.documents import EVERYTHING
 
 HELD: Final = (Verdict.APPLIED, Verdict.ROUNDED)
 DEFAULT_PERIOD: Final = 100_000

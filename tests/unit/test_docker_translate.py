@@ -19,6 +19,7 @@ from runtime.model import (
     Port,
     State,
 )
+from runtime.wire.documents import time_ns
 
 NS = 1795230847123456789
 ID = "ab" * 32
@@ -83,7 +84,7 @@ def test_as_little_as_possible() -> None:
 
 @pytest.mark.parametrize("text", ["", "0001-01-01T00:00:00Z", "yesterday"])
 def test_never_is_no_time(text: str) -> None:
-    assert translate.time_ns(text) is None
+    assert time_ns(text) is None
 
 
 def event(action: str, **more: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Docker's streams: log frames, a terminal's raw log, and JSON lines, each taken apart as it comes.
+"""Streams: log frames, a terminal's raw log, and JSON lines, each taken apart as it comes.
 
 Without a terminal every frame {stream, 0, 0, 0, big-endian length} is one message of the log: a line with its newline,
 or a piece of a longer line, which Docker cuts after 16 KiB; each begins with a timestamp of its own. With a terminal
@@ -11,8 +11,8 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Final
 
-from runtime.docker.translate import time_ns
 from runtime.model import LogLine
+from runtime.wire.documents import time_ns
 
 PIECE: Final = 16 * 1024  # moby daemon/logger/copier.go, defaultBufSize
 _STREAMS: Final = {0: "stdout", 1: "stdout", 2: "stderr"}
