@@ -1,0 +1,30 @@
+"""Where an engine listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One daemon: a socket path or host and port; `origin` says who named it. `configured` ones are never guessed."""
+
+    url: str
+    origin: str
+    configured: bool = True
+
+    @property
+    def socket(self) -> Path | None:
+        """The path of a unix socket, None for TCP."""
+        parts = urlsplit(self.url)
+        return Path(parts.path) if parts.scheme == "unix" else None
+
+    @property
+    def base(self) -> str:
+        """The address to which request paths are added."""
+        if self.socket is not None:
+            return "http://localhost"
+        parts = urlsplit(self.url)
+        return f"http://{parts.netloc}"

@@ -1,0 +1,204 @@
+"""Requests to an engine's HTTP API, a version agreed on first, its errors turned into ours.
+
+One aiohttp session, made at the first request. Every request agrees on the version anew after the daemon was away, so
+an engine object outlives the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from runtime.errors import (
+    ConflictError,
+    DeniedError,
+    EngineError,
+    InvalidError,
+    NotFoundError,
+    PytopError,
+    UnavailableError,
+)
+from runtime.wire.address import Endpoint
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+CONNECT_WITHIN: Final = 5.0
+ANSWER_WITHIN: Final = 60.0
+_KINDS: Final[Mapping[int, type[PytopError]]] = {
+    400: InvalidError,
+    401: DeniedError,
+    403: DeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    503: UnavailableError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How errors speak of the daemon: its name, what to do when it is away, and when its socket may not be opened."""
+
+    name: str
+    away: str
+    denied: str
+
+
+class Client(ABC):
+    """Speaks to one daemon. A subclass says how the version is agreed on, and where requests go then."""
+
+    words: Words
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._session: ClientSession | None = None
+        self._version = ""
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def agree_anew(self) -> None:
+        """Ask for the daemon's version again at the next request."""
+        self._version = ""
+
+    async def version(self) -> str:
+        """The API version that both sides know. Raises `UnavailableError` for a daemon that is too old."""
+        if not self._version:
+            async with self._open("GET", "/_ping", {}, None, ANSWER_WITHIN, f"reach {self.words.name}") as response:
+                self._version = self.agree(response.headers)
+        return self._version
+
+    @abstractmethod
+    def agree(self, headers: Mapping[str, str]) -> str:
+        """The version to speak, by the headers of the daemon's answer to a ping."""
+
+    @abstractmethod
+    def path(self, version: str, path: str) -> str:
+        """Where a request goes."""
+
+    def kind(self, status: int, words: str) -> type[PytopError]:
+        """What an answer with status 400 or more means."""
+        return _KINDS.get(status, EngineError)
+
+    async def json(
+        self,
+        method: str,
+        path: str,
+        title: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        timeout: float | None = ANSWER_WITHIN,
+    ) -> Any:
+        """One request; the parsed answer, None for an empty one. `title` is what an error says was tried."""
+        async with self.stream(method, path, title, query=query, body=body, timeout=timeout) as response:
+            text = await response.read()
+        try:
+            return json.loads(text) if text.strip() else None
+        except ValueError as error:
+            raise EngineError(title, detail=f"{self.words.name} answered with something that is not JSON") from error
+
+    async def json_lines(
+        self, method: str, path: str, title: str, *, query: Mapping[str, str], body: bytes
+    ) -> list[Mapping[str, Any]]:
+        """One request whose answer is a report of progress; raises `EngineError` when the report has an error."""
+        async with self.stream(method, path, title, query=query, body=body) as response:
+            text = await response.text()
+        found = [json.loads(line) for line in text.splitlines() if line.strip()]
+        for line in found:
+            if "error" in line:
+                raise EngineError(title, detail=str(line["error"]))
+        return found
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        title: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[ClientResponse]:
+        """One request whose answer is read piece by piece; without a `timeout` it may last for ever."""
+        where = self.path(await self.version(), path)
+        async with self._open(method, where, query or {}, body, timeout, title) as response:
+            yield response
+
+    @contextlib.asynccontextmanager
+    async def _open(
+        self, method: str, path: str, query: Mapping[str, str], body: object, timeout: float | None, title: str
+    ) -> AsyncIterator[ClientResponse]:
+        import aiohttp
+
+        session = self._ready()
+        raw = io.BytesIO(body) if isinstance(body, bytes) else None
+        try:
+            async with session.request(
+                method,
+                self.endpoint.base + path,
+                params=query,
+                data=raw,
+                json=body if raw is None and body is not None else None,
+                headers={"Content-Type": "application/x-tar"} if raw is not None else None,
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_WITHIN),
+            ) as response:
+                if response.status >= 400:
+                    if response.status == 400:  # perhaps an older daemon has taken the place: agree anew
+                        self._version = ""
+                    raise self._refused(title, response.status, await response.text())
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._version = ""
+            raise self._unreachable(title, error) from error
+
+    def _ready(self) -> ClientSession:
+        if self._session is None or self._session.closed:
+            import aiohttp
+
+            path = self.endpoint.socket
+            connector: aiohttp.BaseConnector = (
+                aiohttp.UnixConnector(str(path), limit=0) if path is not None else aiohttp.TCPConnector(limit=0)
+            )
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        return self._session
+
+    def _unreachable(self, title: str, error: Exception) -> PytopError:
+        path, name = self.endpoint.socket, self.words.name
+        where = str(path) if path is not None else self.endpoint.url
+        number = getattr(error, "errno", None)
+        if number in (errno.EACCES, errno.EPERM):
+            detail = "the socket may not be opened"
+            return DeniedError(title, detail=detail, path=where, errno=number, hint=self.words.denied)
+        if isinstance(error, asyncio.TimeoutError | TimeoutError):
+            return UnavailableError(title, detail=f"{name} did not answer in time", path=where)
+        detail = f"{name} is not running or has gone away"
+        return UnavailableError(title, detail=detail, path=where, hint=self.words.away)
+
+    def _refused(self, title: str, status: int, text: str) -> PytopError:
+        """The daemon's own message under our title."""
+        try:
+            document = json.loads(text)
+            words = str(document["message"]) if isinstance(document, dict) and "message" in document else text
+        except ValueError:
+            words = text
+        return self.kind(status, words)(title, detail=words.strip() or f"status {status}")
+
+
+def quoted(key: str, what: str = "container") -> str:
+    """A name as a part of a path. Raises `InvalidError` for what would be another path."""
+    if not key.strip("/."):
+        raise InvalidError(f"find the {what} '{key}'", detail="that is no name")
+    return quote(key, safe="")
