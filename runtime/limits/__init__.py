@@ -4,6 +4,7 @@
 engine's daemon made. Both judge by the kernel.
 """
 
+from runtime.limits.judge import same, survives
 from runtime.limits.live import RawFile, change, check, raw, read, recent, verify
 from runtime.limits.review import Finding, HostFacts, RecentUse, Severity, host_facts, refuse, review
 from runtime.limits.units import validate
@@ -22,6 +23,8 @@ __all__ = [
     "recent",
     "refuse",
     "review",
+    "same",
+    "survives",
     "validate",
     "verify",
 ]

@@ -7,6 +7,7 @@ A value that is still the old one was ignored, whatever the answer was.
 from __future__ import annotations
 
 import mmap
+from dataclasses import replace
 from typing import Final
 
 from runtime.errors import InvalidError
@@ -14,7 +15,9 @@ from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import cpu, cpuset
 from runtime.limits.units import cpuset_numbers, format_value
 from runtime.model import (
+    UNLIMITED,
     ContainerRef,
+    DeviceRate,
     FieldOutcome,
     LimitChange,
     LimitName,
@@ -63,14 +66,38 @@ def _judge(cgroup: Cgroup, name: LimitName, value: Value, before: Held, held: He
     return verdict, "the kernel rounded it" if verdict is Verdict.ROUNDED else ""
 
 
+def survives(outcome: LimitOutcome, recorded: Limits) -> LimitOutcome:
+    """The outcome with each field's `survives`: whether the engine's record holds what the container has now.
+
+    `recorded` is what `Engine.recorded` says after the change. A change that was not made survives in no sense: None.
+    """
+    return replace(
+        outcome, fields=tuple(replace(f, survives=_survives(f, recorded.get(f.name))) for f in outcome.fields)
+    )
+
+
+def _survives(field: FieldOutcome, recorded: Held) -> bool | None:
+    if field.verdict not in (Verdict.APPLIED, Verdict.ROUNDED, Verdict.UNREADABLE):
+        return None
+    if isinstance(recorded, Missing):
+        return False if recorded is Missing.UNSUPPORTED else None
+    if same(field.name, recorded, field.requested) is not None:
+        return True
+    return not isinstance(field.requested, tuple) and same(field.name, recorded, field.kernel) is not None
+
+
 def same(name: LimitName, held: Held, wanted: Held) -> Verdict | None:
     """APPLIED when the kernel holds the value, ROUNDED when it holds the nearest that it can, None when neither."""
     if held == wanted:
         return Verdict.APPLIED
+    if name is LimitName.MEMORY_RESERVATION and {held, wanted} == {0, UNLIMITED}:
+        return Verdict.APPLIED  # none at all: v1 says it with its largest number and v2 with its smallest
     if isinstance(held, (Unlimited, Missing)) or isinstance(wanted, (Unlimited, Missing)):
         return None
     if isinstance(held, tuple) or isinstance(wanted, tuple):
-        return None
+        return (
+            Verdict.APPLIED if isinstance(held, tuple) and isinstance(wanted, tuple) and _rates(held, wanted) else None
+        )
     if isinstance(held, str) or isinstance(wanted, str):
         return Verdict.APPLIED if _same_list(str(held), str(wanted)) else None
     if name is LimitName.CPUS:
@@ -81,6 +108,12 @@ def same(name: LimitName, held: Held, wanted: Held) -> Verdict | None:
     if name is LimitName.SWAP:  # on v1 the difference of two rounded numbers
         return Verdict.ROUNDED if abs(held - wanted) < 2 * PAGE else None
     return None
+
+
+def _rates(held: tuple[DeviceRate, ...], wanted: tuple[DeviceRate, ...]) -> bool:
+    """Each device that was asked for has its rate; others are nobody's business here."""
+    now = {each.device: each.rate for each in held}
+    return all(now.get(each.device, UNLIMITED) == each.rate for each in wanted)
 
 
 def _same_list(one: str, other: str) -> bool:

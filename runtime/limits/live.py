@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import cpu, cpuset, memory, pids
 from runtime.limits.judge import judge
-from runtime.limits.plan import Write
+from runtime.limits.plan import Step
 from runtime.limits.review import RecentUse, host_facts, refuse, unsupported
 from runtime.limits.units import validate
 from runtime.model import (
@@ -71,8 +71,11 @@ class RawFile:
     text: str
 
 
-def read(cgroup: Cgroup) -> Limits:
-    """Every limit; what cannot be read says why. Never raises for a missing file."""
+def read(cgroup: Cgroup, pid: int | None = None) -> Limits:
+    """Every limit; what cannot be read says why. Never raises for a missing file.
+
+    `pid` is a process of the container: the limits of its network are found by it, and are unsupported without.
+    """
     cores, period = cpu.read_bandwidth(cgroup)
     sizes = memory.read(cgroup)
 
@@ -116,7 +119,7 @@ def recent(cgroup: Cgroup) -> RecentUse:
     return RecentUse(memory=held.current, anon=held.anon, file=held.file, swap=held.swap, pids=tasks)
 
 
-def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = False) -> None:
+def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = False, pid: int | None = None) -> None:
     """Raise what forbids a change; `force` lets pass what would be refused (`RefusedError`) as harmful."""
     validate(change)
     for name, why in unsupported(change, before):
@@ -134,8 +137,8 @@ def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = 
         refuse(change, before, host_facts(), recent(cgroup))
 
 
-def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
-    """All writes of a change, in the order in which they are made."""
+def plan(cgroup: Cgroup, change: LimitChange, pid: int | None = None) -> list[Step]:
+    """All steps of a change, in the order in which they are made."""
     return [
         *pids.plan(cgroup, change),
         *cpuset.plan(cgroup, change),
@@ -144,29 +147,32 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
     ]
 
 
-def change(ref: ContainerRef, cgroup: Cgroup, wanted: LimitChange, *, force: bool = False) -> LimitOutcome:
-    """Change limits of a cgroup. Blocking, some milliseconds. `force` does what would be refused as harmful.
+def change(
+    ref: ContainerRef, cgroup: Cgroup, wanted: LimitChange, *, force: bool = False, pid: int | None = None
+) -> LimitOutcome:
+    """Change limits of a container. Blocking, some milliseconds. `force` does what would be refused as harmful.
 
     Raises while nothing has been written: `InvalidError`, `NotFoundError`, `UnsupportedError`, `DeniedError`,
     `RefusedError`, `ConflictError`. After the first write it returns: if one fails, those before it are taken back,
     which is verified too, and each field says what became of it.
     """
-    before = read(cgroup)
-    check(cgroup, wanted, before, force=force)
-    writes = plan(cgroup, wanted)
-    for write in writes:
-        files.require_writable(write.path)
-    done: list[tuple[Write, str | Missing]] = []
-    for write in writes:
-        held = files.look(write.path)
+    before = read(cgroup, pid)
+    check(cgroup, wanted, before, force=force, pid=pid)
+    steps = plan(cgroup, wanted, pid)
+    for step in steps:
+        step.require()
+    done: list[tuple[Step, Hashable]] = []
+    for step in steps:
+        held = step.look()
         try:
-            files.write(write.path, write.text)
+            step.do()
         except PytopError as error:
             if not done and isinstance(error, (DeniedError, NotFoundError)):
                 raise
-            return _rolled_back(ref, cgroup, wanted, before, (write, error), _take_back(done))
-        done.append((write, held))
-    return verify(ref, cgroup, wanted, before, None)
+            undone = _take_back(done)
+            return _rolled_back(ref, wanted, before, read(cgroup, pid), (step, error), undone)
+        done.append((step, held))
+    return verify(ref, cgroup, wanted, before, None, pid=pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,39 +183,38 @@ class _Undone:
     stuck: tuple[str, ...]
 
 
-def _take_back(done: list[tuple[Write, str | Missing]]) -> _Undone:
-    """Undo writes, last first, and look whether each file holds again what it held."""
+def _take_back(done: list[tuple[Step, Hashable]]) -> _Undone:
+    """Undo steps, last first, and look whether each holds again what it held."""
     stuck: list[str] = []
-    for write, held in reversed(done):
+    for step, held in reversed(done):
         try:
-            files.write(write.path, write.undo)
+            step.undo()
         except PytopError as error:
             stuck.append(str(error))
             continue
-        now = files.look(write.path)
+        now = step.look()
         if now != held:
-            stuck.append(f"{write.path} held {held!s} and now holds {now!s}")
-    return _Undone(frozenset(write.name for write, _ in done), tuple(stuck))
+            stuck.append(f"{step.title} held {held!s} and now holds {now!s}")
+    return _Undone(frozenset(step.name for step, _ in done), tuple(stuck))
 
 
 def _rolled_back(
     ref: ContainerRef,
-    cgroup: Cgroup,
     wanted: LimitChange,
     before: Limits,
-    failed: tuple[Write, PytopError],
+    now: Limits,
+    failed: tuple[Step, PytopError],
     undone: _Undone,
 ) -> LimitOutcome:
-    write, error = failed
-    answer = f"{write.path.name}: {error.detail or error}"
-    why = WHY.get((write.path.name, error.errno))
-    now = read(cgroup)
+    step, error = failed
+    answer = f"{step.title}: {error.detail or error}"
+    why = WHY.get((step.title, error.errno))
     outcomes: list[FieldOutcome] = []
     for name, value in wanted.items():
         held = now.get(name)
         if held != before.get(name):
             verdict, detail = Verdict.FAILED, "could not be taken back: " + "; ".join(undone.stuck)
-        elif name is write.name:
+        elif name is step.name:
             verdict, detail = Verdict.FAILED, f"{answer}; {why}" if why else answer
         elif name in undone.names:
             verdict, detail = Verdict.ROLLED_BACK, "taken back"
@@ -221,10 +226,16 @@ def _rolled_back(
 
 
 def verify(
-    ref: ContainerRef, cgroup: Cgroup, wanted: LimitChange, before: Limits, engine: Limits | None
+    ref: ContainerRef,
+    cgroup: Cgroup,
+    wanted: LimitChange,
+    before: Limits,
+    engine: Limits | None,
+    *,
+    pid: int | None = None,
 ) -> LimitOutcome:
     """Judge a change that was made, by us or by an engine's daemon, by what the kernel holds now.
 
     `engine` is the engine's own record, None when it keeps none.
     """
-    return judge(ref, cgroup, wanted, before, read(cgroup), engine)
+    return judge(ref, cgroup, wanted, before, read(cgroup, pid), engine)

@@ -139,7 +139,7 @@ def _v1_pair(directory: Path, change: LimitChange) -> list[Write]:
     owner = LimitName.SWAP if change.swap is not None else LimitName.MEMORY
     second = Write(owner, directory / V1_BOTH, _bytes(both_new), _undo(directory / V1_BOTH))
     pair = [second, first] if both_new >= both_now else [first, second]
-    return [write for write in pair if write.text != write.undo]
+    return [write for write in pair if write.text != write.before]
 
 
 def _amount(value: Value) -> float:

@@ -1,9 +1,11 @@
-"""One write to a kernel file, and what it is for. A controller turns a change into a list of these, in a safe order."""
+"""One step of a change, and what it is for. A controller turns a change into a list of these, in a safe order."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from runtime.kernel import files
 from runtime.model import UNLIMITED, LimitName, Missing, Unlimited
@@ -11,19 +13,62 @@ from runtime.model import UNLIMITED, LimitName, Missing, Unlimited
 UNLIMITED_V1 = 2**62  # v1 shows "no limit" as the largest multiple of a page: anything from here on
 
 
+class Step(Protocol):
+    """Something that is written for the sake of one limit, and that can be taken back.
+
+    Every method but `look` raises only `runtime.errors.PytopError`s, and `look` nothing.
+    """
+
+    @property
+    def name(self) -> LimitName: ...
+
+    @property
+    def title(self) -> str:
+        """What is written to, in a word for the user: the name of a file or of a queue."""
+        ...
+
+    def require(self) -> None:
+        """Raise when `do` would be denied or find nothing to write to, so that no change is begun in vain."""
+        ...
+
+    def look(self) -> Hashable:
+        """What is held now, to be compared after a roll-back with what was held before."""
+        ...
+
+    def do(self) -> None: ...
+
+    def undo(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
-    """`text` goes to `path` for the sake of `name`; `undo` is what the file held before."""
+    """`text` goes to the kernel file `path` for the sake of `name`; `before` is what brings back what it held."""
 
     name: LimitName
     path: Path
     text: str
-    undo: str
+    before: str
+
+    @property
+    def title(self) -> str:
+        return self.path.name
+
+    def require(self) -> None:
+        files.require_writable(self.path)
+
+    def look(self) -> str | Missing:
+        return files.look(self.path)
+
+    def do(self) -> None:
+        files.write(self.path, self.text)
+
+    def undo(self) -> None:
+        files.write(self.path, self.before)
 
 
-def step(name: LimitName, path: Path, text: str, undo: str | None = None) -> Write:
-    """A write whose undo is what the file holds now, unless it must be said in another way."""
-    return Write(name, path, text, files.read(path) if undo is None else undo)
+def step(name: LimitName, path: Path, text: str, before: str | None = None) -> Write:
+    """A write that is undone by what the file holds now, unless that must be said in another way."""
+    return Write(name, path, text, files.read(path) if before is None else before)
 
 
 def number(path: Path, *, unlimited_from: int | None = None) -> int | Unlimited | Missing:

@@ -15,7 +15,7 @@ from runtime.errors import ConflictError, NotFoundError, RefusedError, Unsupport
 from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import live
-from runtime.limits.plan import Write
+from runtime.limits.plan import Step, Write
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Missing, Unlimited, Verdict
 from tests.conftest import missing, need_root
 
@@ -148,10 +148,11 @@ def test_what_was_written_is_taken_back_when_a_later_write_fails(
     limits.change(REF, cgroup, LimitChange(pids=77))
     real = live.plan
 
-    def with_a_bad_end(where: Cgroup, change: LimitChange) -> list[Write]:
-        writes = real(where, change)
+    def with_a_bad_end(where: Cgroup, change: LimitChange, pid: int | None = None) -> list[Step]:
+        writes = real(where, change, pid)
         *_, last = writes
-        return [*writes[:-1], Write(last.name, last.path, "nonsense", last.undo)]
+        assert isinstance(last, Write)
+        return [*writes[:-1], Write(last.name, last.path, "nonsense", last.before)]
 
     monkeypatch.setattr(live, "plan", with_a_bad_end)
     outcome = limits.change(REF, cgroup, LimitChange(pids=10, cpus=0.5))
