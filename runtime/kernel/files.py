@@ -64,6 +64,25 @@ def write(path: Path, text: str) -> None:
         raise _wrapped(f"write '{text}' to {path.name}", error, path) from error
 
 
+def look_note(directory: Path, key: str) -> str | None:
+    """A note (extended attribute) on a kernel directory, None when there is none or it cannot be read."""
+    try:
+        return os.getxattr(directory, key).decode(errors="surrogateescape")
+    except OSError:
+        return None
+
+
+def write_note(directory: Path, key: str, text: str | None) -> None:
+    """Put a note on a kernel directory, or take it away: it lives as long as the directory does. Raises as `write`."""
+    try:
+        if text is not None:
+            os.setxattr(directory, key, text.encode(errors="surrogateescape"))
+        elif look_note(directory, key) is not None:
+            os.removexattr(directory, key)
+    except OSError as error:
+        raise _wrapped(f"keep '{text}' as {key}", error, directory) from error
+
+
 def _wrapped(title: str, error: OSError, path: Path) -> NotFoundError | DeniedError | KernelError:
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.ESRCH):
         return NotFoundError.from_os(title, error, path=str(path))

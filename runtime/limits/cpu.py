@@ -1,48 +1,24 @@
-"""CPU bandwidth and weight. v1: cpu.cfs_quota_us, cpu.cfs_period_us, cpu.shares; v2: cpu.max, cpu.weight.
+"""CPU bandwidth. v1: cpu.cfs_quota_us, cpu.cfs_period_us, cpu.cfs_burst_us; v2: cpu.max, cpu.max.burst.
 
-Quota and period are in microseconds: at least 1 ms of quota, a period of 1 ms to 1 s. A burst must not exceed the
-quota, so it is lowered first. While cpu.idle is 1 the weight cannot be changed. Source: sched-bwc.rst, cgroup-v2.rst.
+Quota, period and burst are in microseconds: at least 1 ms of quota, a period of 1 ms to 1 s, a burst of at most the
+quota, so it is lowered before the quota and raised after it. Source: sched-bwc.rst, cgroup-v2.rst.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.errors import ConflictError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.plan import Write, number, step
-from runtime.limits.units import LEAST_SHARES, MOST_SHARES
+from runtime.limits.plan import Step, Write, number, step
+from runtime.limits.units import MOST_PERIOD_US
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
 PERIOD_US: Final = 100_000
 LEAST_QUOTA_US: Final = 1_000
-MOST_PERIOD_US: Final = 1_000_000
-
-
-def shares_to_weight(shares: int) -> int:
-    """What runc >= 1.3.2 and crun >= 1.23 write to cpu.weight: a curve through 2->1, 1024->100, 262144->10000."""
-    exponent = math.log2(min(MOST_SHARES, max(LEAST_SHARES, shares)))
-    return min(10_000, max(1, math.ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))))
-
-
-def shares_to_weight_linear(shares: int) -> int:
-    """What older runtimes write: 1024 -> 39."""
-    return 1 + ((min(MOST_SHARES, max(LEAST_SHARES, shares)) - 2) * 9999) // 262142
-
-
-def weight_to_shares(weight: int) -> int:
-    """The largest number of shares that `shares_to_weight` turns into this weight."""
-    low, high = LEAST_SHARES, MOST_SHARES
-    while low < high:
-        middle = (low + high + 1) // 2
-        if shares_to_weight(middle) <= weight:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def read_bandwidth(cgroup: Cgroup) -> tuple[float | Unlimited | Missing, int | Missing]:
@@ -73,69 +49,81 @@ def read_bandwidth(cgroup: Cgroup) -> tuple[float | Unlimited | Missing, int | M
         return Missing.UNSUPPORTED, Missing.UNSUPPORTED
 
 
-def read_shares(cgroup: Cgroup) -> int | Missing:
-    """Shares; on v2 the number that converts to cpu.weight, 1024 for the default of 100."""
+def read_burst(cgroup: Cgroup) -> int | Missing:
+    """Microseconds that may be saved up."""
     where = cgroup.where("cpu")
     if where is None:
         return Missing.UNSUPPORTED
-    directory, version = where
-    value = number(directory / ("cpu.weight" if version == 2 else "cpu.shares"))
-    if isinstance(value, Unlimited):
-        return Missing.UNSUPPORTED
-    if isinstance(value, Missing) or version == 1:
-        return value
-    return weight_to_shares(value)
+    value = number(_burst_file(*where))
+    return Missing.UNSUPPORTED if isinstance(value, Unlimited) else value
 
 
-def weight(cgroup: Cgroup) -> int | None:
-    """cpu.weight as the v2 kernel holds it; None on v1."""
+def _burst_file(directory: Path, version: int) -> Path:
+    return directory / ("cpu.max.burst" if version == 2 else "cpu.cfs_burst_us")
+
+
+@dataclass(frozen=True, slots=True)
+class _Bandwidth:
+    """Microseconds; no quota is unlimited, no burst is a kernel that does not know it."""
+
+    quota: int | None
+    period: int
+    burst: int | None
+
+
+def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
+    """The writes for cores, period and burst: a quota alone keeps the period, and a period alone the cores."""
     where = cgroup.where("cpu")
-    if where is None or where[1] == 1:
-        return None
-    value = number(where[0] / "cpu.weight")
-    return value if isinstance(value, int) else None
-
-
-def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
-    """The writes for cpus and shares."""
-    where = cgroup.where("cpu")
-    if where is None:
+    if where is None or (change.cpus is None and change.cpu_period is None and change.cpu_burst is None):
         return []
     directory, version = where
-    writes: list[Write] = []
-    if change.cpus is not None:
-        writes += _bandwidth(directory, version, change.cpus, read_bandwidth(cgroup)[1])
-    if change.cpu_shares is not None:
-        if files.look(directory / "cpu.idle") == "1":
-            raise ConflictError(
-                "change the CPU weight",
-                detail="the cgroup is in the idle class, where the kernel takes no weight",
-                path=str(directory / "cpu.idle"),
-                hint="Write 0 to cpu.idle first; that sets the weight back to normal",
-            )
-        name, value = (
-            ("cpu.weight", shares_to_weight(change.cpu_shares)) if version == 2 else ("cpu.shares", change.cpu_shares)
-        )
-        writes.append(step(LimitName.CPU_SHARES, directory / name, str(value)))
-    return writes
-
-
-def _bandwidth(directory: Path, version: int, cpus: float | Unlimited, held: int | Missing) -> list[Write]:
-    period = held if isinstance(held, int) and held > 0 else PERIOD_US
-    quota: int | None = None
-    if not isinstance(cpus, Unlimited):
-        if round(cpus * period) < LEAST_QUOTA_US:
-            period = min(MOST_PERIOD_US, math.ceil(LEAST_QUOTA_US / cpus))
-        quota = max(LEAST_QUOTA_US, round(cpus * period))
-    writes: list[Write] = []
-    burst = directory / ("cpu.max.burst" if version == 2 else "cpu.cfs_burst_us")
-    allowed = files.look(burst)
-    if quota is not None and isinstance(allowed, str) and allowed.isdigit() and int(allowed) > quota:
-        writes.append(Write(LimitName.CPUS, burst, str(quota), allowed))
+    cores, period = read_bandwidth(cgroup)
+    burst = read_burst(cgroup)
+    held = _Bandwidth(
+        quota=round(cores * period) if isinstance(cores, float) and isinstance(period, int) else None,
+        period=period if isinstance(period, int) else PERIOD_US,
+        burst=burst if isinstance(burst, int) else None,
+    )
+    wanted = _wanted(change, held)
+    name = next(name for name, _ in change.items() if name in _OWN)
+    before: list[Step] = []
+    after: list[Step] = []
+    if wanted.burst is not None and held.burst is not None and wanted.burst != held.burst:
+        owner = LimitName.CPU_BURST if change.cpu_burst is not None else name
+        part = before if wanted.burst < held.burst else after
+        part.append(Write(owner, _burst_file(directory, version), str(wanted.burst), str(held.burst)))
+    if change.cpus is None and change.cpu_period is None:
+        return before + after
     if version == 2:
-        writes.append(step(LimitName.CPUS, directory / "cpu.max", f"{'max' if quota is None else quota} {period}"))
-        return writes
-    if period != held:
-        writes.append(step(LimitName.CPUS, directory / "cpu.cfs_period_us", str(period)))
-    writes.append(step(LimitName.CPUS, directory / "cpu.cfs_quota_us", str(-1 if quota is None else quota)))
-    return writes
+        quota = "max" if wanted.quota is None else str(wanted.quota)
+        return [*before, step(name, directory / "cpu.max", f"{quota} {wanted.period}"), *after]
+    return [*before, *_v1(directory, name, held, wanted), *after]
+
+
+_OWN: Final = (LimitName.CPUS, LimitName.CPU_PERIOD, LimitName.CPU_BURST)
+
+
+def _wanted(change: LimitChange, held: _Bandwidth) -> _Bandwidth:
+    """What is to be held: quota and period by what was asked for, and the burst no larger than the quota."""
+    period = change.cpu_period if change.cpu_period is not None else held.period
+    if isinstance(change.cpus, Unlimited) or (change.cpus is None and held.quota is None):
+        quota = None
+    else:
+        cores = change.cpus if change.cpus is not None else (held.quota or 0) / held.period
+        if change.cpu_period is None and round(cores * period) < LEAST_QUOTA_US:
+            period = min(MOST_PERIOD_US, math.ceil(LEAST_QUOTA_US / cores))
+        quota = max(LEAST_QUOTA_US, round(cores * period))
+    burst = change.cpu_burst if change.cpu_burst is not None else held.burst
+    if change.cpu_burst is None and burst is not None and quota is not None:
+        burst = min(burst, quota)
+    return _Bandwidth(quota, period, burst)
+
+
+def _v1(directory: Path, name: LimitName, held: _Bandwidth, wanted: _Bandwidth) -> list[Step]:
+    """Two files: in the order that never gives more than the larger of before and after, which a parent may refuse."""
+    quota = step(name, directory / "cpu.cfs_quota_us", str(-1 if wanted.quota is None else wanted.quota))
+    if wanted.period == held.period:
+        return [quota]
+    period = step(name, directory / "cpu.cfs_period_us", str(wanted.period))
+    falls = wanted.quota is not None and held.quota is not None and wanted.quota < held.quota
+    return [quota, period] if falls else [period, quota]

@@ -12,7 +12,7 @@ from typing import Final
 
 from runtime.errors import InvalidError
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import cpu, cpuset
+from runtime.limits import cpuset, weight
 from runtime.limits.units import cpuset_numbers, format_value
 from runtime.model import (
     UNLIMITED,
@@ -55,9 +55,9 @@ def _judge(cgroup: Cgroup, name: LimitName, value: Value, before: Held, held: He
         wanted = cpuset.available(cgroup, "cpus" if name is LimitName.CPUSET_CPUS else "mems")
     verdict = same(name, held, wanted)
     if verdict is None and name is LimitName.CPU_SHARES and isinstance(value, int):
-        weight = cpu.weight(cgroup)
-        if weight is not None and weight in (cpu.shares_to_weight(value), cpu.shares_to_weight_linear(value)):
-            return Verdict.APPLIED, f"cpu.weight {weight}"
+        now = weight.weight(cgroup)
+        if now is not None and now in (weight.shares_to_weight(value), weight.shares_to_weight_linear(value)):
+            return Verdict.APPLIED, f"cpu.weight {now}"
     if verdict is None:
         words = (
             "the kernel still holds the old value" if held == before else f"the kernel holds {format_value(name, held)}"

@@ -10,7 +10,7 @@ from typing import Final
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import cpu, cpuset, memory, pids
+from runtime.limits import cpu, cpuset, memory, pids, weight
 from runtime.limits.judge import judge
 from runtime.limits.plan import Step
 from runtime.limits.review import RecentUse, host_facts, refuse, unsupported
@@ -85,7 +85,9 @@ def read(cgroup: Cgroup, pid: int | None = None) -> Limits:
     return Limits(
         cpus=cores,
         cpu_period=period,
-        cpu_shares=cpu.read_shares(cgroup),
+        cpu_burst=cpu.read_burst(cgroup),
+        cpu_shares=weight.read_shares(cgroup),
+        cpu_idle=weight.read_idle(cgroup),
         cpuset_cpus=cpuset.read(cgroup, "cpus"),
         cpuset_mems=cpuset.read(cgroup, "mems"),
         memory=size(LimitName.MEMORY),
@@ -133,6 +135,7 @@ def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = 
             detail="this host's cgroups do not offer it",
             hint="`pytop-containers doctor` says what they do offer",
         )
+    weight.check(change, before)
     if not force:
         refuse(change, before, host_facts(), recent(cgroup))
 
@@ -143,6 +146,7 @@ def plan(cgroup: Cgroup, change: LimitChange, pid: int | None = None) -> list[St
         *pids.plan(cgroup, change),
         *cpuset.plan(cgroup, change),
         *cpu.plan(cgroup, change),
+        *weight.plan(cgroup, change),
         *memory.plan(cgroup, change),
     ]
 

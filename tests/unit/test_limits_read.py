@@ -12,7 +12,7 @@ from runtime import limits
 from runtime.errors import DeniedError, KernelError, NotFoundError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.limits import cpu, memory
+from runtime.limits import memory, weight
 from runtime.limits.plan import number
 from runtime.model import UNLIMITED, LimitName, Limits, Missing, Unlimited
 from tests.unit.fake_kernel import FakeKernel
@@ -190,7 +190,7 @@ def test_no_content_crashes_a_reader(text: str) -> None:
             held = limits.read(cgroup)
             assert not isinstance(held.cpus, float) or held.cpus >= 0
             memory.use(cgroup)
-            cpu.weight(cgroup)
+            weight.weight(cgroup)
         value = number(Path("/x"))
         assert isinstance(value, (int, Unlimited, Missing))
 

@@ -1,0 +1,174 @@
+"""CPU weight and the idle class. v1: cpu.shares, cpu.idle; v2: cpu.weight, cpu.idle.
+
+In the idle class the kernel takes no weight and shows none (v2 0, v1 3), and leaving it resets the weight to the
+normal one. So the weight from before is noted on the cgroup's directory, as an extended attribute: it outlives this
+program, whoever clears the class by way of this module finds it there, and it goes with the cgroup. While the class is
+held, the weight is the one that will come back. Source: kernel/sched/fair.c (sched_group_set_idle), cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from runtime.errors import ConflictError
+from runtime.kernel import files
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits.plan import Step, Write, number, step
+from runtime.limits.units import LEAST_SHARES, MOST_SHARES
+from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
+
+NOTE: Final = "user.pytop.cpu_weight"
+
+
+def shares_to_weight(shares: int) -> int:
+    """What runc >= 1.3.2 and crun >= 1.23 write to cpu.weight: a curve through 2->1, 1024->100, 262144->10000."""
+    exponent = math.log2(min(MOST_SHARES, max(LEAST_SHARES, shares)))
+    return min(10_000, max(1, math.ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))))
+
+
+def shares_to_weight_linear(shares: int) -> int:
+    """What older runtimes write: 1024 -> 39."""
+    return 1 + ((min(MOST_SHARES, max(LEAST_SHARES, shares)) - 2) * 9999) // 262142
+
+
+def weight_to_shares(weight: int) -> int:
+    """The largest number of shares that `shares_to_weight` turns into this weight."""
+    low, high = LEAST_SHARES, MOST_SHARES
+    while low < high:
+        middle = (low + high + 1) // 2
+        if shares_to_weight(middle) <= weight:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def read_idle(cgroup: Cgroup) -> bool | Missing:
+    """Whether it runs only where nobody else wants the CPU."""
+    where = cgroup.where("cpu")
+    if where is None:
+        return Missing.UNSUPPORTED
+    text = files.look(where[0] / "cpu.idle")
+    if isinstance(text, Missing):
+        return text
+    return text == "1" if text in ("0", "1") else Missing.UNSUPPORTED
+
+
+def read_shares(cgroup: Cgroup) -> int | Missing:
+    """Shares; on v2 the number that converts to cpu.weight, 1024 for the default of 100.
+
+    In the idle class: what it will have when it leaves it.
+    """
+    where = cgroup.where("cpu")
+    if where is None:
+        return Missing.UNSUPPORTED
+    value = _held(*where)
+    if isinstance(value, Missing) or where[1] == 1:
+        return value
+    return weight_to_shares(value)
+
+
+def weight(cgroup: Cgroup) -> int | None:
+    """cpu.weight as the v2 kernel holds it, or will again after the idle class; None on v1."""
+    where = cgroup.where("cpu")
+    if where is None or where[1] == 1:
+        return None
+    value = _held(*where)
+    return value if isinstance(value, int) else None
+
+
+def _held(directory: Path, version: int) -> int | Missing:
+    if files.look(directory / "cpu.idle") == "1":
+        noted = files.look_note(directory, NOTE) or ""
+        return int(noted) if noted.isascii() and noted.isdigit() else int(_normal(version))
+    value = number(directory / _file(version))
+    return Missing.UNSUPPORTED if isinstance(value, Unlimited) else value
+
+
+def _file(version: int) -> str:
+    return "cpu.weight" if version == 2 else "cpu.shares"
+
+
+def _normal(version: int) -> str:
+    return "100" if version == 2 else "1024"
+
+
+def check(change: LimitChange, before: Limits) -> None:
+    """The kernel answers EINVAL to a weight for the idle class. Raises `ConflictError`."""
+    if change.cpu_shares is not None and before.cpu_idle is True and change.cpu_idle is not False:
+        raise ConflictError(
+            "change the CPU weight",
+            detail="the container is in the idle class, where the kernel takes no weight",
+            hint="Leave the class in the same change (cpu idle off). Nothing was changed",
+        )
+
+
+def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
+    """The writes for shares and the idle class."""
+    where = cgroup.where("cpu")
+    if where is None:
+        return []
+    directory, version = where
+    asked = None
+    if change.cpu_shares is not None:
+        asked = str(shares_to_weight(change.cpu_shares) if version == 2 else change.cpu_shares)
+    idle = files.look(directory / "cpu.idle") == "1"
+    if change.cpu_idle and not idle:
+        return _enter(directory, version, asked)
+    if idle and change.cpu_idle is False:
+        return _leave(directory, version, asked)
+    return [step(LimitName.CPU_SHARES, directory / _file(version), asked)] if asked is not None else []
+
+
+def _enter(directory: Path, version: int, asked: str | None) -> list[Step]:
+    steps: list[Step] = []
+    if asked is not None:
+        steps.append(step(LimitName.CPU_SHARES, directory / _file(version), asked))
+    kept = asked if asked is not None else files.read(directory / _file(version))
+    note = Note(directory, None if kept == _normal(version) else kept, files.look_note(directory, NOTE))
+    if note.text != note.before:
+        steps.append(note)
+    return [*steps, Write(LimitName.CPU_IDLE, directory / "cpu.idle", "1", "0")]
+
+
+def _leave(directory: Path, version: int, asked: str | None) -> list[Step]:
+    """The kernel has set the normal weight when the second write comes, so that is what brings back what was."""
+    noted = files.look_note(directory, NOTE)
+    steps: list[Step] = [Write(LimitName.CPU_IDLE, directory / "cpu.idle", "0", "1")]
+    back = asked if asked is not None else noted
+    if back is not None:
+        owner = LimitName.CPU_SHARES if asked is not None else LimitName.CPU_IDLE
+        steps.append(Write(owner, directory / _file(version), back, _normal(version)))
+    return [*steps, Note(directory, None, noted)] if noted is not None else steps
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """The weight that comes back after the idle class, written down on the cgroup; None where it is the normal one."""
+
+    directory: Path
+    text: str | None
+    before: str | None
+
+    @property
+    def name(self) -> LimitName:
+        return LimitName.CPU_IDLE
+
+    @property
+    def title(self) -> str:
+        return f"the note {NOTE}"
+
+    def require(self) -> None:
+        files.require_writable(self.directory)
+
+    def look(self) -> str | None:
+        return files.look_note(self.directory, NOTE)
+
+    def do(self) -> None:
+        files.write_note(self.directory, NOTE, self.text)
+
+    def undo(self) -> None:
+        files.write_note(self.directory, NOTE, self.before)
