@@ -327,11 +327,13 @@ class Verb(StrEnum):
 class Capabilities:
     """What an engine can do here and now. Whatever is not listed as unavailable is available.
 
-    `verbs` and `limits` map what cannot be done to the reason, in words for the user.
+    `verbs` and `limits` map what cannot be done to the reason, in words for the user. `at_rest` is the reason why
+    limits can be changed only while a container is live, empty when the engine keeps a change for the next start.
     """
 
     verbs: Mapping[Verb, str] = field(default_factory=dict)
     limits: Mapping[LimitName, str] = field(default_factory=dict)
+    at_rest: str = ""
 
     def why_not(self, what: Verb | LimitName) -> str | None:
         """The reason why `what` is unavailable, or None when it is available."""

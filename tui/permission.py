@@ -43,7 +43,10 @@ def by_engine(capabilities: Capabilities, what: Verb | LimitName, *, read_only: 
     return reason
 
 
-def by_state(state: State, what: Verb | LimitName) -> str | None:
-    """The reason in the container's own state, or None."""
-    allowed = _ALLOWED.get(Verb.UPDATE if isinstance(what, LimitName) else what)
-    return None if allowed is None or state in allowed else STATE_WORDS[state]
+def by_state(state: State, what: Verb | LimitName, at_rest: str = "") -> str | None:
+    """The reason in the container's own state, or None; `at_rest` as in `Capabilities`."""
+    verb = Verb.UPDATE if isinstance(what, LimitName) else what
+    allowed = _ALLOWED.get(verb)
+    if allowed is not None and state not in allowed:
+        return STATE_WORDS[state]
+    return at_rest or None if verb is Verb.UPDATE and not state.live else None

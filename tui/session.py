@@ -200,7 +200,7 @@ class Session:
         reason = permission.by_engine(watch.capabilities, what, read_only=self.read_only)
         if reason is None and watch.problem is not None:
             reason = watch.problem.title
-        return reason or permission.by_state(container.state, what)
+        return reason or permission.by_state(container.state, what, watch.capabilities.at_rest)
 
     async def perform(self, ref: ContainerRef, verb: Verb, **options: Any) -> None:
         """Do it, after whatever is being done to this container; it is done even if the caller is cancelled.
