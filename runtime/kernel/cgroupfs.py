@@ -139,6 +139,21 @@ def parse_proc_cgroup(text: str) -> tuple[dict[str, str], str | None]:
     return v1, unified
 
 
+def named(text: str, identity: str) -> str:
+    """The path in /proc/<pid>/cgroup that ends in the cgroup called after a container's id; "" for none.
+
+    Engines call it ID, libpod-ID, docker-ID.scope and the like. Its processes may live below it: crun puts them into
+    "container" on cgroup v2, and an init system makes cgroups of its own.
+    """
+    v1_paths, unified = parse_proc_cgroup(text)
+    for path in (unified or "", *v1_paths.values()):
+        parts = path.split("/")
+        for number, part in enumerate(parts):
+            if identity in part:
+                return "/".join(parts[: number + 1])
+    return ""
+
+
 def locate(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = Path("/proc")) -> Cgroup:
     """The cgroup in which a process lives now, or the one above it that is called `within`.
 

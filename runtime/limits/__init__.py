@@ -4,6 +4,7 @@
 engine's daemon made. Both judge by the kernel.
 """
 
+from runtime.limits.after import settle
 from runtime.limits.judge import same, survives
 from runtime.limits.live import RawFile, change, check, raw, read, recent, verify
 from runtime.limits.review import Finding, HostFacts, RecentUse, Severity, host_facts, refuse, review
@@ -24,6 +25,7 @@ __all__ = [
     "refuse",
     "review",
     "same",
+    "settle",
     "survives",
     "validate",
     "verify",

@@ -1,9 +1,11 @@
-"""What Docker's and Podman's documents have in common. Pure."""
+"""What Docker's and Podman's documents have in common."""
 
 from __future__ import annotations
 
 import datetime
+import os
 import re
+import stat
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -36,3 +38,12 @@ def ports(document: Mapping[str, Any]) -> tuple[Port, ...]:
             address = str(binding.get("HostIp", ""))
             found.append(Port(int(number), int(host) if host.isdigit() else None, address, protocol or "tcp"))
     return tuple(found)
+
+
+def device_number(path: str) -> str | None:
+    """The number of "/dev/sda", "8:0"; None for what is no block device here. Blocking."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}" if stat.S_ISBLK(found.st_mode) else None

@@ -1,0 +1,97 @@
+"""After a daemon has changed limits: what it did not do is written to the kernel, and what it undid is put back.
+
+OCI runtimes write their whole record at every update, so a limit that somebody has set past them (a weight, a burst,
+a cap written by hand) is lost by a change of another one. Source: runc update.go and libcontainer's Set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from runtime.errors import PytopError
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits import live
+from runtime.limits.judge import same, survives
+from runtime.model import (
+    ContainerRef,
+    FieldOutcome,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    Limits,
+    Missing,
+    Verdict,
+)
+
+HELD: Final = (Verdict.APPLIED, Verdict.ROUNDED)
+_TOGETHER: Final[Mapping[LimitName, frozenset[LimitName]]] = {
+    LimitName.CPU_PERIOD: frozenset({LimitName.CPUS}),
+    LimitName.CPUS: frozenset({LimitName.CPU_PERIOD}),
+    LimitName.CPU_BURST: frozenset({LimitName.CPUS, LimitName.CPU_PERIOD}),
+    LimitName.CPU_SHARES: frozenset({LimitName.CPU_IDLE}),
+    LimitName.SWAP: frozenset({LimitName.MEMORY}),
+    LimitName.MEMORY_RESERVATION: frozenset({LimitName.MEMORY}),
+}
+"""A limit that may rightly move when one of these is changed."""
+
+
+def settle(
+    ref: ContainerRef,
+    cgroup: Cgroup,
+    change: LimitChange,
+    before: Limits,
+    recorded: Limits,
+    *,
+    name: str,
+    refused: str = "",
+    pid: int | None = None,
+) -> LimitOutcome:
+    """Finish what an engine's daemon has begun, and judge all of it by the kernel. Blocking.
+
+    `recorded` is the engine's record after the change, `name` is what it is called, and `refused` is what it answered
+    when it did not take the change, or failed half-way.
+    """
+    first = live.verify(ref, cgroup, change, before, recorded, pid=pid)
+    lacking = {field.name for field in first.fields if field.verdict not in (*HELD, Verdict.UNREADABLE)}
+    wanted: dict[str, Any] = {limit.value: value for limit, value in change.items() if limit in lacking}
+    wanted.update(_disturbed(change, before, live.read(cgroup, pid)))
+    if not wanted:
+        return survives(first, recorded)
+    try:
+        second = live.change(ref, cgroup, LimitChange(**wanted), force=True, pid=pid)
+    except PytopError as error:
+        return survives(replace(first, error=refused or str(error)), recorded)
+    own = {field.name: field for field in second.fields if field.name in lacking}
+    last = live.verify(ref, cgroup, change, before, recorded, pid=pid)
+    fields = tuple(_beside(field, own.get(field.name), name, refused) for field in last.fields)
+    return survives(replace(last, fields=fields, error=second.error), recorded)
+
+
+def _disturbed(change: LimitChange, before: Limits, now: Limits) -> dict[str, Any]:
+    """Limits that nobody asked to change and that are others now, with the values to put back."""
+    asked = {name for name, _ in change.items()}
+    found: dict[str, Any] = {}
+    for name in LimitName:
+        held, left = before.get(name), now.get(name)
+        if name in asked or asked & _TOGETHER.get(name, frozenset()):
+            continue
+        if isinstance(held, Missing) or isinstance(left, Missing) or isinstance(held, tuple):
+            continue
+        if same(name, left, held) is None:
+            found[name.value] = held
+    return found
+
+
+def _beside(field: FieldOutcome, own: FieldOutcome | None, name: str, refused: str) -> FieldOutcome:
+    """A field's outcome; `own` is that of our own write, if one was needed."""
+    if own is None:
+        return field
+    if field.verdict not in HELD:
+        return replace(field, verdict=own.verdict, detail=own.detail)
+    if refused and field.engine is not Missing.UNSUPPORTED:
+        return replace(field, detail=f"written to the kernel: {name} refused it ({refused})")
+    if same(field.name, field.engine, field.requested) is not None:
+        return replace(field, detail=f"{name} recorded it and did not write it, so it was written to the kernel")
+    return replace(field, detail=f"written to the kernel: {name} does not keep it")

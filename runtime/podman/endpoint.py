@@ -1,0 +1,210 @@
+"""Where Podmans are to be found, in the order in which its own client looks.
+
+CONTAINER_HOST and CONTAINER_CONNECTION name one, and then it is the only one. Else there are the sockets in the usual
+places: the system's, the user's own, and for root every other user's. Connections that Podman's configuration names
+(podman-connections.json; service_destinations of containers.conf) add sockets in other places.
+
+Source: podman(1), "ENVIRONMENT VARIABLES"; containers.conf(5); podman-system-connection(1).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from runtime.errors import InvalidError
+from runtime.wire import Endpoint
+
+RUN = Path("/run")
+ETC = Path("/etc/containers")
+USR = Path("/usr/share/containers")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One Podman: the engine's key, and where it is, or why it cannot be reached that way."""
+
+    key: str
+    endpoint: Endpoint | InvalidError
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The connections of Podman's configuration, by name."""
+
+    urls: Mapping[str, str]
+    default: str
+
+
+def parse(url: str, origin: str) -> Endpoint:
+    """Check a URL. Raises `InvalidError` for what cannot be spoken to."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix" and (parts.netloc or parts.path.startswith("/")):  # unix://run/podman.sock is taken too
+        path = f"/{parts.netloc}{parts.path}" if parts.netloc else parts.path
+        return Endpoint(f"unix://{path}", origin)
+    if parts.scheme in ("tcp", "http") and parts.hostname:
+        return Endpoint(url, origin)
+    hint = "It must be unix:///path or tcp://host:port"
+    if parts.scheme == "ssh":
+        there = parts.path or "/run/podman/podman.sock"
+        hint = (
+            "ssh is not spoken here: forward the socket"
+            f" (ssh -NL /tmp/podman.sock:{there} {parts.hostname or 'HOST'})"
+            " and set CONTAINER_HOST=unix:///tmp/podman.sock"
+        )
+    raise InvalidError(f"use '{url}' from {origin} as Podman's address", hint=hint)
+
+
+def places(
+    environ: Mapping[str, str] = os.environ,
+    home: Path | None = None,
+    *,
+    run: Path = RUN,
+    system: tuple[Path, ...] = (USR, ETC),
+    uid: int | None = None,
+) -> list[Place]:
+    """Every Podman of this host, the user's own first, which has the key "podman"; others are "podman-NAME".
+
+    One that is configured comes alone, even if it is dead; of the usual places only those where a socket is.
+    """
+    home = home or Path(environ.get("HOME") or "/nonexistent")
+    if environ.get("CONTAINER_HOST"):
+        return [_place("podman", environ["CONTAINER_HOST"], "CONTAINER_HOST")]
+    name = environ.get("CONTAINER_CONNECTION")
+    named = _connections(environ, home, system)
+    if name:
+        url = named.urls.get(name)
+        if url is None:
+            error = InvalidError(
+                f"use Podman's connection '{name}'",
+                detail="CONTAINER_CONNECTION names it, and no configuration describes it",
+                hint="`podman system connection list` shows those that there are",
+            )
+            return [Place("podman", error)]
+        return [_place("podman", url, f"connection '{name}'")]
+    found = list(_usual(environ, run, os.geteuid() if uid is None else uid))
+    return [*found, *_others(named, found)]
+
+
+def _place(key: str, url: str, origin: str) -> Place:
+    try:
+        return Place(key, parse(url, origin))
+    except InvalidError as error:
+        return Place(key, error)
+
+
+def _usual(environ: Mapping[str, str], run: Path, uid: int) -> Iterator[Place]:
+    """The sockets in the usual places. What the user's own `podman` talks to is "podman"."""
+    system = run / "podman/podman.sock"
+    own = Path(environ.get("XDG_RUNTIME_DIR") or run / f"user/{uid}") / "podman/podman.sock"
+    if uid == 0:
+        if _there(system):
+            yield _guess("podman", system, "the usual place")
+        for path in sorted(run.glob("user/*/podman/podman.sock")):
+            if path.parts[-3] != "0":
+                user = _user(path.parts[-3])
+                yield _guess(f"podman-{user}", path, f"{user}'s own")
+        return
+    if _there(own):
+        yield _guess("podman", own, "XDG_RUNTIME_DIR")
+    if _there(system):
+        yield _guess("podman-root", system, "the usual place")
+
+
+def _guess(key: str, path: Path, origin: str) -> Place:
+    return Place(key, Endpoint(f"unix://{path}", origin, configured=False))
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a folder that may not be looked into
+        return False
+
+
+def _user(uid: str) -> str:
+    try:
+        return pwd.getpwuid(int(uid)).pw_name
+    except (KeyError, ValueError):
+        return uid
+
+
+def _others(named: _Named, found: list[Place]) -> Iterator[Place]:
+    """Sockets on this machine that only the configuration names.
+
+    Connections to other machines are left out, since this is about one host. But where no Podman was found, the
+    default connection is what `podman` itself would use, so it is used, or told why not.
+    """
+    seen = {str(place.endpoint.socket) for place in found if isinstance(place.endpoint, Endpoint)}
+    keys = {place.key for place in found}
+    for name, url in sorted(named.urls.items()):
+        key = f"podman-{name}"
+        if key in keys:  # a user has the same name
+            key = f"podman-connection-{name}"
+        place = _place(key, url, f"connection '{name}'")
+        if not found and name == named.default:
+            yield Place("podman", place.endpoint)
+        elif isinstance(place.endpoint, Endpoint) and place.endpoint.socket is not None:
+            path = str(place.endpoint.socket)
+            if path not in seen and _there(place.endpoint.socket):
+                seen.add(path)
+                yield place
+
+
+def _connections(environ: Mapping[str, str], home: Path, system: tuple[Path, ...]) -> _Named:
+    """What the configuration names; a file that cannot be read or makes no sense names nothing."""
+    config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers"
+    urls: dict[str, str] = {}
+    default = ""
+    if environ.get("CONTAINERS_CONF"):
+        files = [Path(environ["CONTAINERS_CONF"])]
+    else:
+        files = [path for folder in (*system, config) for path in _drop_ins(folder)]
+    for path in files:
+        engine = _toml(path).get("engine")
+        if not isinstance(engine, dict):
+            continue
+        default = str(engine.get("active_service") or default)
+        destinations = engine.get("service_destinations")
+        for name, entry in (destinations if isinstance(destinations, dict) else {}).items():
+            if isinstance(entry, dict) and isinstance(entry.get("uri"), str):
+                urls[str(name)] = entry["uri"]
+    document = _json(Path(environ.get("PODMAN_CONNECTIONS_CONF") or config / "podman-connections.json"))
+    connection = document.get("Connection")
+    if isinstance(connection, dict):
+        default = str(connection.get("Default") or default)
+        entries = connection.get("Connections")
+        for name, entry in (entries if isinstance(entries, dict) else {}).items():
+            if isinstance(entry, dict) and isinstance(entry.get("URI"), str):
+                urls[str(name)] = entry["URI"]
+    return _Named(urls, default)
+
+
+def _drop_ins(folder: Path) -> list[Path]:
+    try:
+        more = sorted((folder / "containers.conf.d").glob("*.conf"))
+    except OSError:
+        more = []
+    return [folder / "containers.conf", *more]
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}

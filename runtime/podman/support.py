@@ -1,0 +1,68 @@
+"""What a Podman can do here and now, by its own description of itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from runtime.model import Capabilities, LimitName, Verb
+from runtime.podman import update
+from runtime.podman.client import numbers
+from runtime.podman.resources import KERNEL_ONLY
+
+_CONTROLLERS: Final[Mapping[str, tuple[LimitName, ...]]] = {
+    "cpu": (LimitName.CPUS, LimitName.CPU_PERIOD, LimitName.CPU_BURST, LimitName.CPU_SHARES, LimitName.CPU_IDLE),
+    "cpuset": (LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS),
+    "memory": (LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION, LimitName.SWAP),
+    "pids": (LimitName.PIDS,),
+    "io": (
+        LimitName.IO_WEIGHT,
+        LimitName.IO_READ_BPS,
+        LimitName.IO_WRITE_BPS,
+        LimitName.IO_READ_IOPS,
+        LimitName.IO_WRITE_IOPS,
+    ),
+}
+OFF: Final = ("none", "null")
+
+
+def capabilities(about: Mapping[str, Any], version: str, *, local: bool, swap: bool) -> Capabilities:
+    """By the answer to /info.
+
+    `local`: its containers run on this machine, as far as its address tells; `swap`: this machine counts swap.
+    """
+    host = about.get("host") or {}
+    verbs: dict[Verb, str] = {}
+    if str(host.get("eventLogger", "")).lower() in OFF:
+        verbs[Verb.EVENTS] = "Podman is configured to keep no events (events_logger is none)"
+    v2 = cgroup_v2(about)
+    limits: dict[LimitName, str] = {}
+    there = {"io" if name == "blkio" else str(name) for name in host.get("cgroupControllers") or ()}
+    if rootless(about) and not v2:
+        reason = "a rootless Podman has no cgroups on a cgroup v1 host"
+        limits.update({name: reason for names in _CONTROLLERS.values() for name in names})
+    else:
+        for controller, names in _CONTROLLERS.items():
+            if controller not in there:
+                whose = (
+                    f"is not delegated to this Podman's user (Delegate={controller})" if rootless(about) else "is off"
+                )
+                limits.update(dict.fromkeys(names, f"the cgroup controller {controller} {whose}"))
+    if not v2:
+        limits.setdefault(LimitName.MEMORY_HIGH, "cgroup v1 has no memory.high")
+    if not swap:
+        limits.setdefault(LimitName.SWAP, "this kernel does not account for swap")
+    if not local:
+        reason = "Podman's API cannot change it, and another machine's kernel is out of reach"
+        limits.update(dict.fromkeys(KERNEL_ONLY, reason))
+    return Capabilities(verbs, limits, update.at_rest(numbers(version)))
+
+
+def cgroup_v2(about: Mapping[str, Any]) -> bool:
+    """Its controllers are cgroup v2's."""
+    return str((about.get("host") or {}).get("cgroupVersion", "")) == "v2"
+
+
+def rootless(about: Mapping[str, Any]) -> bool:
+    """It runs as a user who is not root."""
+    return bool(((about.get("host") or {}).get("security") or {}).get("rootless"))

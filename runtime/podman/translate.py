@@ -1,0 +1,221 @@
+"""Podman's documents into our model and back. Pure, but for naming a block device, which is the caller's function."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from runtime.errors import InvalidError
+from runtime.model import (
+    UNLIMITED,
+    Bind,
+    Container,
+    ContainerRef,
+    ContainerSpec,
+    DeviceRate,
+    Event,
+    EventKind,
+    GroupKind,
+    GroupRef,
+    Image,
+    Limits,
+    Missing,
+    State,
+    Unlimited,
+)
+from runtime.podman import resources
+from runtime.wire.documents import EVERYTHING, ports, time_ns
+
+_COMPOSE: Final = ("com.docker.compose.project", "io.podman.compose.project")
+_STATES: Final = {
+    "configured": State.CREATED,
+    "created": State.CREATED,
+    "initialized": State.CREATED,
+    "running": State.RUNNING,
+    "paused": State.PAUSED,
+    "stopping": State.STOPPING,
+    "removing": State.REMOVING,
+    "stopped": State.EXITED,
+    "exited": State.EXITED,
+}
+_EVENTS: Final = {
+    "create": EventKind.CREATED,
+    "start": EventKind.STARTED,
+    "died": EventKind.DIED,
+    "die": EventKind.DIED,
+    "pause": EventKind.PAUSED,
+    "unpause": EventKind.UNPAUSED,
+    "update": EventKind.UPDATED,
+    "remove": EventKind.REMOVED,
+    "rename": EventKind.RENAMED,
+    "oom": EventKind.OOM,
+    "health_status": EventKind.HEALTH,
+}
+Device = Callable[[str], str | None]  # "/dev/sda" -> "8:0"
+
+
+def container(document: Mapping[str, Any], key: str, pod: str = "") -> Container:
+    """An inspect document; `pod` is the name of the container's pod."""
+    state, config = document.get("State") or {}, document.get("Config") or {}
+    labels = {str(name): str(value) for name, value in (config.get("Labels") or {}).items()}
+    status = _STATES.get(str(state.get("Status", "")), State.UNKNOWN)
+    ended = status is State.EXITED
+    policy = (document.get("HostConfig") or {}).get("RestartPolicy") or {}
+    retries = policy.get("MaximumRetryCount") or 0
+    health = state.get("Health") or state.get("Healthcheck") or {}
+    return Container(
+        ref=ContainerRef(key, str(document["Id"])),
+        name=str(document.get("Name", "")),
+        image=str(document.get("ImageName") or config.get("Image") or document.get("Rootfs") or ""),
+        state=status,
+        pid=int(state.get("Pid") or 0) or None if status.live else None,
+        command=_command(document),
+        created_ns=time_ns(str(document.get("Created", ""))) or 0,
+        started_ns=time_ns(str(state.get("StartedAt", ""))),
+        finished_ns=time_ns(str(state.get("FinishedAt", ""))) if ended else None,
+        exit_code=int(state.get("ExitCode", 0)) if ended else None,
+        oom_killed=bool(state.get("OOMKilled")),
+        health=str(health.get("Status", "")),
+        restart_policy=(policy.get("Name") or "no") + (f":{retries}" if retries else ""),
+        addresses=_addresses(document.get("NetworkSettings") or {}),
+        ports=ports((document.get("NetworkSettings") or {}).get("Ports") or {}),
+        labels=labels,
+        group=_group(labels, key, pod),
+        error=str(state.get("Error", "")),
+    )
+
+
+def _command(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Path and Args; for a command of one word Podman repeats it in both."""
+    path, words = document.get("Path"), [str(word) for word in document.get("Args") or ()]
+    if not path:
+        return tuple(words)
+    return (str(path),) if words == [path] else (str(path), *words)
+
+
+def _addresses(network: Mapping[str, Any]) -> tuple[str, ...]:
+    found = [
+        entry.get("IPAddress") or entry.get("GlobalIPv6Address")
+        for entry in (network.get("Networks") or {"": network}).values()
+        if entry
+    ]
+    return tuple(str(address) for address in found if address)
+
+
+def _group(labels: Mapping[str, str], key: str, pod: str) -> GroupRef | None:
+    """Its pod, which has a cgroup of its own, else its compose project."""
+    if pod:
+        return GroupRef(GroupKind.POD, pod, key)
+    project = next((labels[name] for name in _COMPOSE if labels.get(name)), "")
+    return GroupRef(GroupKind.COMPOSE, project, key) if project else None
+
+
+def event(document: Mapping[str, Any], key: str) -> Event | None:
+    """One line of the event stream; None for what is not a container's."""
+    actor = document.get("Actor") or {}
+    kind = _EVENTS.get(str(document.get("Action", "")))
+    if document.get("Type") != "container" or kind is None or not actor.get("ID"):
+        return None
+    moment = int(document.get("timeNano") or 0) or int(document.get("time") or 0) * 1_000_000_000
+    attributes = {str(name): str(value) for name, value in (actor.get("Attributes") or {}).items()}
+    if kind is EventKind.HEALTH:
+        attributes["health"] = str(document.get("HealthStatus") or attributes.get("health_status", ""))
+    return Event(kind, ContainerRef(key, str(actor["ID"])), moment, attributes)
+
+
+def image(document: Mapping[str, Any]) -> Image:
+    """One entry of the image list, or an image's inspect document."""
+    created = document.get("Created")
+    return Image(
+        id=str(document["Id"]),
+        names=tuple(str(name) for name in document.get("RepoTags") or () if name != "<none>:<none>"),
+        size=int(document.get("Size") or 0),
+        created_ns=created * 1_000_000_000 if isinstance(created, int) else time_ns(str(created)),
+    )
+
+
+def record(host: Mapping[str, Any], ncpu: int, device: Device) -> Limits:
+    """Podman's own record of limits (HostConfig). Zero and less mean "not set", which for most is unlimited."""
+    period, quota = int(host.get("CpuPeriod") or 0) or 100_000, int(host.get("CpuQuota") or 0)
+    memory, both = _size(host.get("Memory")), _size(host.get("MemorySwap"))
+    pids = int(host.get("PidsLimit") or 0)
+    everything = f"0-{ncpu - 1}" if ncpu > 1 else "0"
+    high = str((host.get("CgroupConf") or {}).get(resources.HIGH, ""))
+
+    def rates(name: str) -> tuple[DeviceRate, ...]:
+        found = ((device(str(entry.get("Path"))), int(entry.get("Rate") or 0)) for entry in host.get(name) or ())
+        return tuple(sorted(DeviceRate(path, rate) for path, rate in found if path and 0 < rate < resources.NO_RATE))
+
+    return Limits(
+        cpus=quota / period if quota > 0 else UNLIMITED,
+        cpu_period=period,
+        cpu_shares=int(host.get("CpuShares") or 0) or 1024,
+        cpuset_cpus=str(host.get("CpusetCpus") or everything),
+        cpuset_mems=str(host.get("CpusetMems") or "") or Missing.UNSUPPORTED,
+        memory=memory,
+        memory_high=(_size(high) if high.isdigit() else UNLIMITED) if high else Missing.UNSUPPORTED,
+        memory_reservation=_size(host.get("MemoryReservation")),
+        swap=max(0, both - memory) if isinstance(both, int) and isinstance(memory, int) else UNLIMITED,
+        pids=pids if pids > 0 else UNLIMITED,
+        io_read_bps=rates("BlkioDeviceReadBps"),
+        io_write_bps=rates("BlkioDeviceWriteBps"),
+        io_read_iops=rates("BlkioDeviceReadIOps"),
+        io_write_iops=rates("BlkioDeviceWriteIOps"),
+    )
+
+
+def _size(value: object) -> int | Unlimited:
+    number = int(str(value or 0))
+    return number if 0 < number < EVERYTHING else UNLIMITED
+
+
+def create_body(spec: ContainerSpec, limits: Mapping[str, Any]) -> dict[str, Any]:
+    """The SpecGenerator that makes a container; `limits` are its resources as `resources` gives them."""
+    policy, _, count = spec.restart_policy.partition(":")
+    body: dict[str, Any] = {
+        "image": spec.image,
+        "env": dict(spec.env),
+        "labels": dict(spec.labels),
+        "netns": {"nsmode": spec.network},
+        "mounts": [_mount(bind) for bind in spec.binds],
+        "restart_policy": policy,
+        "stop_signal": signal_number(spec.stop_signal),
+        "stop_timeout": max(0, round(spec.stop_timeout)),
+        "read_only_filesystem": spec.read_only,
+        "remove": spec.auto_remove,
+    }
+    if count.isdigit():
+        body["restart_tries"] = int(count)
+    for name, value in (
+        ("name", spec.name),
+        ("work_dir", spec.workdir),
+        ("user", spec.user),
+        ("hostname", spec.hostname),
+        ("command", list(spec.command)),
+    ):
+        if value:
+            body[name] = value
+    rest = dict(limits)
+    unified = rest.pop("unified", None)  # at creation it stands beside the resources
+    if unified:
+        body["unified"] = unified
+    if rest:
+        body["resource_limits"] = rest
+    return body
+
+
+def _mount(bind: Bind) -> dict[str, Any]:
+    options = ["rbind", "ro"] if bind.read_only else ["rbind"]
+    return {"type": "bind", "source": bind.source, "destination": bind.target, "options": options}
+
+
+def signal_number(name: str) -> int:
+    """The number of "SIGTERM", "TERM", "15" or "SIGRTMIN+3". Raises `InvalidError`."""
+    text = name.upper().removeprefix("SIG")
+    base, _, more = text.partition("+")
+    try:
+        number = int(base) if base.isdigit() else signal.Signals[f"SIG{base}"].value
+        return signal.Signals(number + int(more or 0)).value
+    except (KeyError, ValueError) as error:
+        raise InvalidError(f"send the signal '{name}'", detail="there is no such signal") from error

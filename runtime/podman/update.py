@@ -1,0 +1,104 @@
+"""A change of limits through Podman's API as far as this Podman can make it.
+
+What `POST /containers/{id}/update` does differs with the version (containers/podman, libpod/container_internal.go):
+
+- 4.3 to 5.0 have the OCI runtime change the running container and record nothing: inspect goes on telling what it was
+  created with, no event is sent, and a restart brings that back. At rest there is nothing that could be changed.
+- 5.1 to 5.3 put the resources that are sent in the place of all that were recorded, the device list too. So everything
+  that is recorded is sent along, from the OCI spec on disk, which is the record of a container that runs.
+- From 5.4 on the record is merged, and the container is at rest or running. There is an event.
+
+The runtime's own words about a refusal are lost on the way ("exit status 1"), and runc knows fewer limits than the
+kernel: what is not held afterwards is written to the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from runtime import limits
+from runtime.errors import UnsupportedError
+from runtime.model import (
+    ContainerRef,
+    FieldOutcome,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    Limits,
+    Missing,
+    Value,
+    Verdict,
+)
+from runtime.podman.resources import KERNEL_ONLY, Held, merged
+
+RECORDS: Final = (5, 1)
+MERGES: Final = (5, 4)
+
+
+def at_rest(version: tuple[int, int]) -> str:
+    """Why limits of a container that is not live cannot be changed, "" when they can."""
+    if version < RECORDS:
+        return "Podman before 5.1 keeps no changed limits: change them while it runs, or create it anew"
+    if version < MERGES:
+        return "Podman 5.1 to 5.3 forgets other limits in a change at rest: change them while it runs"
+    return ""
+
+
+def whole(body: Mapping[str, Any], document: Mapping[str, Any], version: tuple[int, int]) -> dict[str, Any]:
+    """What is sent, so that nothing else is lost from the record of this version. Blocking: may read the OCI spec.
+
+    Raises `UnsupportedError` where that record cannot be read.
+    """
+    if not body or not RECORDS <= version < MERGES:
+        return dict(body)
+    path = str(document.get("OCIConfigPath", ""))
+    try:
+        spec = json.loads(Path(path).read_text())["linux"]["resources"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnsupportedError(
+            "change limits",
+            detail="this Podman forgets every limit that a change does not name, and its record cannot be read here",
+            hint="Podman 5.4 or later does not; or run this on the container's own machine as its owner",
+        ) from error
+    return merged(spec if isinstance(spec, dict) else {}, body)
+
+
+def refuse(change: LimitChange, held: Held) -> None:
+    """The checks that need no live cgroup. Raises `RefusedError`, and `UnsupportedError` for what only a kernel can."""
+    limits.refuse(change, held.before, held.facts, None)
+    for name, _ in change.items():
+        if name in KERNEL_ONLY:
+            raise UnsupportedError(
+                f"set {name.value.replace('_', ' ')}",
+                detail="Podman's API cannot, and the container has no cgroup on this machine now",
+                hint="It can be set on a running container of this machine",
+            )
+
+
+def unread(
+    ref: ContainerRef, change: LimitChange, held: Held, recorded: Limits, *, kept: bool, detail: str
+) -> LimitOutcome:
+    """The outcome where no kernel can be asked. `kept`: the record took it, though inspect may not tell it yet."""
+
+    def one(name: LimitName, value: Value) -> FieldOutcome:
+        says = value if kept else recorded.get(name)
+        survives = kept or limits.same(name, recorded.get(name), value) is not None
+        return FieldOutcome(
+            name, value, held.before.get(name), says, Missing.GONE, Verdict.UNREADABLE, detail, survives
+        )
+
+    return LimitOutcome(ref, tuple(one(name, value) for name, value in change.items()))
+
+
+def told(outcome: LimitOutcome, version: str) -> LimitOutcome:
+    """The outcome with a word about each limit that the next start undoes."""
+    words = f"until the container is restarted: Podman {version} keeps what it was created with"
+    fields = (
+        replace(field, detail=words) if field.survives is False and not field.detail else field
+        for field in outcome.fields
+    )
+    return replace(outcome, fields=tuple(fields))
