@@ -5,9 +5,11 @@ engine's daemon made. Both judge by the kernel.
 """
 
 from runtime.limits.after import settle
+from runtime.limits.facts import HostFacts, RecentUse, host_facts
+from runtime.limits.finding import Finding, Severity
 from runtime.limits.judge import same, survives
 from runtime.limits.live import RawFile, change, check, raw, read, recent, verify
-from runtime.limits.review import Finding, HostFacts, RecentUse, Severity, host_facts, refuse, review
+from runtime.limits.review import refuse, review
 from runtime.limits.units import validate
 
 __all__ = [

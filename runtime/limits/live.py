@@ -10,11 +10,11 @@ from typing import Final
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import cpu, cpuset, memory, pids, weight
+from runtime.limits import cpu, cpuset, io, memory, pids, units, weight
+from runtime.limits.facts import RecentUse, host_facts
 from runtime.limits.judge import judge
 from runtime.limits.plan import Step
-from runtime.limits.review import RecentUse, host_facts, refuse, unsupported
-from runtime.limits.units import validate
+from runtime.limits.review import refuse, unsupported
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -27,13 +27,19 @@ from runtime.model import (
     Verdict,
 )
 
+_ABOVE: Final = "a cgroup above it allows less, or one below it was given more"
+_NO_DISK: Final = "there is no such disk, or it is a partition: the kernel limits whole disks"
 WHY: Final[Mapping[tuple[str, int | None], str]] = {
-    ("cpu.cfs_quota_us", errno.EINVAL): "a cgroup above it allows less, or one below it was given more",
-    ("cpu.cfs_period_us", errno.EINVAL): "a cgroup above it allows less, or one below it was given more",
+    ("cpu.cfs_quota_us", errno.EINVAL): _ABOVE,
+    ("cpu.cfs_period_us", errno.EINVAL): _ABOVE,
     ("cpuset.cpus", errno.EBUSY): "a cgroup below it was given these CPUs",
     ("cpuset.mems", errno.EBUSY): "a cgroup below it was given these memory nodes",
     ("memory.limit_in_bytes", errno.EBUSY): "more than that is in use and could not be reclaimed",
     ("memory.memsw.limit_in_bytes", errno.EBUSY): "more memory and swap than that is in use",
+    ("blkio.bfq.weight", errno.ERANGE): f"BFQ takes 1 to {units.BFQ_MOST_WEIGHT}",
+    ("io.bfq.weight", errno.ERANGE): f"BFQ takes 1 to {units.BFQ_MOST_WEIGHT}",
+    ("blkio.weight", errno.ERANGE): "CFQ takes 10 to 1000",
+    **{(file, errno.ENODEV): _NO_DISK for file in ("io.max", *(where.v1 for where in io.RATES.values()))},
 }
 
 LIMIT_FILES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
@@ -55,8 +61,9 @@ LIMIT_FILES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             "blkio.throttle.write_bps_device",
             "blkio.throttle.read_iops_device",
             "blkio.throttle.write_iops_device",
+            *io.WEIGHTS[0],
         ),
-        ("io.max", "io.weight"),
+        ("io.max", *io.WEIGHTS[1]),
     ),
     "pids": (("pids.max",), ("pids.max",)),
 }
@@ -78,6 +85,7 @@ def read(cgroup: Cgroup, pid: int | None = None) -> Limits:
     """
     cores, period = cpu.read_bandwidth(cgroup)
     sizes = memory.read(cgroup)
+    rates = io.read(cgroup)
 
     def size(name: LimitName) -> int | Unlimited | Missing:
         return sizes.get(name, Missing.UNSUPPORTED)
@@ -95,6 +103,11 @@ def read(cgroup: Cgroup, pid: int | None = None) -> Limits:
         memory_reservation=size(LimitName.MEMORY_RESERVATION),
         swap=size(LimitName.SWAP),
         pids=pids.read(cgroup),
+        io_weight=io.read_weight(cgroup),
+        io_read_bps=rates[LimitName.IO_READ_BPS],
+        io_write_bps=rates[LimitName.IO_WRITE_BPS],
+        io_read_iops=rates[LimitName.IO_READ_IOPS],
+        io_write_iops=rates[LimitName.IO_WRITE_IOPS],
     )
 
 
@@ -123,7 +136,7 @@ def recent(cgroup: Cgroup) -> RecentUse:
 
 def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = False, pid: int | None = None) -> None:
     """Raise what forbids a change; `force` lets pass what would be refused (`RefusedError`) as harmful."""
-    validate(change)
+    units.validate(change)
     for name, why in unsupported(change, before):
         title = f"set {name.value.replace('_', ' ')}"
         if why is Missing.DENIED:
@@ -147,6 +160,7 @@ def plan(cgroup: Cgroup, change: LimitChange, pid: int | None = None) -> list[St
         *cpuset.plan(cgroup, change),
         *cpu.plan(cgroup, change),
         *weight.plan(cgroup, change),
+        *io.plan(cgroup, change),
         *memory.plan(cgroup, change),
     ]
 

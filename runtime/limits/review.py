@@ -5,102 +5,29 @@ A finding of severity REFUSE means harm or a request that this machine cannot fu
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 from runtime.errors import RefusedError
-from runtime.kernel import files
-from runtime.limits.units import cpuset_numbers, format_cpus, human_bytes
-from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
+from runtime.limits import review_cpu, review_io
+from runtime.limits.facts import HostFacts, RecentUse
+from runtime.limits.finding import Finding, Severity
+from runtime.limits.units import cpuset_numbers, human_bytes
+from runtime.model import LimitChange, LimitName, Limits, Missing
 
-LEAST_CPUS: Final = 0.01
 LEAST_MEMORY: Final = 6 * 1024 * 1024
 TIGHT: Final = 1.1  # a memory limit of less than this many times the use leaves no room
-
-
-class Severity(StrEnum):
-    """How much a finding weighs."""
-
-    INFO = "info"
-    WARNING = "warning"
-    REFUSE = "refuse"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One sentence about one limit of a change."""
-
-    name: LimitName
-    severity: Severity
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """What the machine has: CPUs that are online, memory nodes, bytes, and the largest number of processes."""
-
-    ncpu: int
-    cpus: str
-    mems: str
-    memory_total: int
-    swap_total: int
-    pid_max: int
-    swap_free: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RecentUse:
-    """What a container used: CPU in cores (mean of the last minute), bytes, tasks. None where it is not known."""
-
-    cpu: float | None = None
-    memory: int | None = None
-    anon: int | None = None
-    file: int | None = None
-    pids: int | None = None
-    swap: int | None = None
-
-    @property
-    def unreclaimable(self) -> int | None:
-        """Bytes that cannot be freed by dropping file cache."""
-        if self.memory is None or self.file is None:
-            return self.anon
-        return max(0, self.memory - self.file)
-
-
-def host_facts() -> HostFacts:
-    """Read the machine's facts from /sys and /proc."""
-    meminfo: dict[str, int] = {}
-    for line in files.read(Path("/proc/meminfo")).splitlines():
-        name, _, rest = line.partition(":")
-        words = rest.split()
-        if words and words[0].isdigit():
-            meminfo[name] = int(words[0]) * 1024
-    cpus, mems = files.look(Path("/sys/devices/system/cpu/online")), files.look(Path("/sys/devices/system/node/online"))
-    pid_max = files.look(Path("/proc/sys/kernel/pid_max"))
-    ncpu = os.cpu_count() or 1
-    return HostFacts(
-        ncpu=ncpu,
-        cpus=cpus if isinstance(cpus, str) and cpus else f"0-{ncpu - 1}" if ncpu > 1 else "0",
-        mems=mems if isinstance(mems, str) and mems else "0",
-        memory_total=meminfo.get("MemTotal", 0),
-        swap_total=meminfo.get("SwapTotal", 0),
-        swap_free=meminfo.get("SwapFree", 0),
-        pid_max=int(pid_max) if isinstance(pid_max, str) and pid_max.isdigit() else 32768,
-    )
 
 
 def review(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse | None) -> tuple[Finding, ...]:
     """Every finding about a change, worst first."""
     seen = use or RecentUse()
     found = [
-        *_cpu(change, host, seen),
+        *review_cpu.findings(change, current, host, seen),
         *_cpuset(change, host),
         *_memory(change, current, host, seen),
         *_pids(change, host, seen),
+        *review_io.findings(change, host),
     ]
     order = (Severity.REFUSE, Severity.WARNING, Severity.INFO)
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
@@ -110,33 +37,14 @@ def refuse(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse
     """Raise `RefusedError` with every finding that means harm."""
     found = [finding for finding in review(change, current, host, use) if finding.severity is Severity.REFUSE]
     if found:
+        seen = use or RecentUse()
+        below = isinstance(change.memory, int) and change.memory < (seen.unreclaimable or 0)
+        way = "; with --reclaim it is made to give back first what it can" if below else ""
         raise RefusedError(
             f"set {', '.join(finding.name.value.replace('_', ' ') for finding in found)}",
             detail="; ".join(finding.text for finding in found),
-            hint="Nothing was changed",
+            hint=f"Nothing was changed{way}",
         )
-
-
-def _cpu(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Finding]:
-    cpus, name = change.cpus, LimitName.CPUS
-    if isinstance(cpus, float | int):
-        cores = f"{format_cpus(cpus)} core{'' if cpus == 1 else 's'}"
-        if cpus < LEAST_CPUS:
-            yield Finding(name, Severity.REFUSE, f"{cores}: less than {LEAST_CPUS} of a core would stop it for good")
-        elif cpus > host.ncpu:
-            yield Finding(name, Severity.WARNING, f"{cores}: this machine has {host.ncpu}, so it limits nothing")
-        elif use.cpu is not None and use.cpu > cpus * 1.05:
-            how = "most of the time" if use.cpu > 2 * cpus else "at times"
-            text = f"{cores}: it used {use.cpu:.1f} in the last minute, so it will be throttled {how}"
-            yield Finding(name, Severity.WARNING, text)
-        elif use.cpu is not None:
-            yield Finding(name, Severity.INFO, f"{cores}: it used {use.cpu:.2f} in the last minute")
-    elif isinstance(cpus, Unlimited):
-        yield Finding(name, Severity.INFO, f"no CPU limit: it may use all {host.ncpu} cores")
-    shares = change.cpu_shares
-    if shares is not None:
-        text = f"{shares} shares: {shares / 1024:.3g} times the normal share, and only while others want the CPU too"
-        yield Finding(LimitName.CPU_SHARES, Severity.INFO, text)
 
 
 def _cpuset(change: LimitChange, host: HostFacts) -> Iterator[Finding]:

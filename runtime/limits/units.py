@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Final
 
 from runtime.errors import InvalidError
-from runtime.model import UNLIMITED, LimitChange, LimitName, Unlimited, Value
+from runtime.kernel import block
+from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Unlimited, Value
 
 _CORES: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}", re.ASCII)
 _BYTES: Final = re.compile(
@@ -29,8 +30,27 @@ MOST_PIDS: Final = 4_194_304  # PID_MAX_LIMIT; one more is EINVAL
 LEAST_SHARES: Final = 2
 MOST_SHARES: Final = 262_144
 
-
-_SHARES_HINT: Final = f"Write a whole number from {LEAST_SHARES} to {MOST_SHARES}; 1024 is the normal weight"
+MOST_IO_WEIGHT: Final = 10_000
+BFQ_MOST_WEIGHT: Final = 1_000
+MOST_OPERATIONS: Final = 2**32 - 2  # the kernel keeps 32 bits of it, and all of them set is no limit
+MOST_RATE: Final = 10**13
+MOST_BURST_US: Final = 10**9
+OPERATIONS: Final = frozenset({LimitName.IO_READ_IOPS, LimitName.IO_WRITE_IOPS})
+NEVER_UNLIMITED: Final = frozenset(
+    {
+        LimitName.CPU_PERIOD,
+        LimitName.CPU_BURST,
+        LimitName.CPU_SHARES,
+        LimitName.CPU_IDLE,
+        LimitName.IO_WEIGHT,
+    }
+)
+_TIME: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?)\s*(us|µs|ms|s|)", re.IGNORECASE | re.ASCII)
+_TIMES: Final = {"": 1, "us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
+_RATE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,12})?)\s*([kmgt]?)(i?)(bit|bps|)", re.IGNORECASE | re.ASCII)
+_DEVICE: Final = re.compile(r"[0-9]{1,8}:[0-9]{1,8}", re.ASCII)
+_ON: Final = frozenset({"on", "yes", "true", "1"})
+_OFF: Final = frozenset({"off", "no", "false", "0"})
 
 
 def _is_unlimited(text: str) -> bool:
@@ -72,16 +92,22 @@ def parse_count(text: str) -> int | Unlimited:
 
 def parse_shares(text: str) -> int:
     """CPU shares, 2 to 262144. Raises `InvalidError`."""
+    return _parse_within(text, "CPU shares", LEAST_SHARES, MOST_SHARES, normal=1024)
+
+
+def parse_weight(text: str) -> int:
+    """The weight of block I/O, 1 to 10000. Raises `InvalidError`."""
+    return _parse_within(text, "an I/O weight", 1, MOST_IO_WEIGHT, normal=100)
+
+
+def _parse_within(text: str, what: str, least: int, most: int, *, normal: int) -> int:
     cleaned = text.strip()
-    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10:
-        raise InvalidError(f"read '{text}' as CPU shares", hint=_SHARES_HINT)
-    return _checked_shares(int(cleaned))
-
-
-def _checked_shares(value: int) -> int:
-    if not LEAST_SHARES <= value <= MOST_SHARES:
-        raise InvalidError(f"take {value} as CPU shares", hint=_SHARES_HINT)
-    return value
+    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not least <= int(cleaned) <= most:
+        raise InvalidError(
+            f"read '{text}' as {what}",
+            hint=f"Write a whole number from {least} to {most}; {normal} is the normal weight",
+        )
+    return int(cleaned)
 
 
 def parse_cpuset(text: str) -> str | Unlimited:
@@ -142,30 +168,130 @@ def human_bytes(value: int) -> str:
     return f"{size:.1f} {units[0]}"
 
 
+def parse_microseconds(text: str) -> int:
+    """Microseconds, "100000", as Docker's flags have them, or with a unit: "100ms", "0.1s". Raises `InvalidError`."""
+    match = _TIME.fullmatch(text.strip())
+    value = Fraction(match.group(1)) * _TIMES[match.group(2).lower()] if match else None
+    if value is None or value > MOST_BURST_US:
+        raise InvalidError(f"read '{text}' as a time", hint="Write microseconds such as 100000, or 100ms")
+    return round(value)
+
+
+def format_microseconds(value: int) -> str:
+    """Such as "100ms", "2500us" or "0"; `parse_microseconds` reads it back."""
+    if value and value % 1000 == 0:
+        return f"{value // 1000}ms"
+    return f"{value}us" if value else "0"
+
+
+def parse_switch(text: str) -> bool:
+    """The words on and off, also yes, no, true, false, 1, 0. Raises `InvalidError`."""
+    word = text.strip().lower()
+    if word not in _ON | _OFF:
+        raise InvalidError(f"read '{text}' as on or off", hint="Write on or off")
+    return word in _ON
+
+
+def parse_rate(text: str) -> int | Unlimited:
+    """Bits per second in the words of tc(8): "20mbit", "500kbit", "2mbps" (bytes!), "unlimited". Raises `InvalidError`.
+
+    Without a unit it is bits; k, m, g, t are powers of 1000, and of 1024 with an "i" behind: "20mibit".
+    """
+    if _is_unlimited(text):
+        return UNLIMITED
+    match = _RATE.fullmatch(text.strip())
+    value: Fraction | None = None
+    if match is not None:
+        power = _POWERS[match.group(2).lower()]
+        factor: int = (1024 if match.group(3) else 1000) ** power * (8 if match.group(4).lower() == "bps" else 1)
+        value = Fraction(match.group(1)) * factor
+    if value is None or value > MOST_RATE:
+        raise InvalidError(
+            f"read '{text}' as a network rate", hint="Write 20mbit, 500kbit or 1gbit (2mbps is megabytes), or unlimited"
+        )
+    return round(value)
+
+
+def format_rate(value: int | Unlimited) -> str:
+    """Bits per second exactly, in the largest unit that divides them: "20mbit"; `parse_rate` reads it back."""
+    if isinstance(value, Unlimited):
+        return str(value)
+    for suffix, power in (("t", 4), ("g", 3), ("m", 2), ("k", 1)):
+        if value and value % 1000**power == 0:
+            return f"{value // 1000**power}{suffix}bit"
+    return f"{value}bit"
+
+
+def parse_device_rates(text: str, *, operations: bool = False) -> tuple[DeviceRate, ...]:
+    """Such as "/dev/vda:10mb 8:0:1m": per disk, bytes or operations a second, or "unlimited". Raises `InvalidError`."""
+    found: list[DeviceRate] = []
+    for part in text.replace(",", " ").split():
+        device, _, amount = part.rpartition(":")
+        if not device or (device.isdigit() and not device.startswith("/")):
+            example = "/dev/sda:100" if operations else "/dev/sda:10mb"
+            raise InvalidError(f"read '{part}' as the rate of a disk", hint=f"Write {example} or /dev/sda:unlimited")
+        rate = _parse_operations(amount) if operations else parse_bytes(amount)
+        found.append(DeviceRate(block.number(device), rate))
+    if not found:
+        raise InvalidError(f"read '{text}' as the rate of a disk", hint="Write a disk and its rate, /dev/sda:10mb")
+    return tuple(found)
+
+
+def _parse_operations(text: str) -> int | Unlimited:
+    if _is_unlimited(text):
+        return UNLIMITED
+    if not (text.isascii() and text.isdigit()) or not 1 <= len(text) <= 10:
+        raise InvalidError(f"read '{text}' as operations per second", hint="Write a whole number such as 500")
+    return int(text)
+
+
+def _format_device_rates(name: LimitName, value: tuple[DeviceRate, ...]) -> str:
+    show = str if name in OPERATIONS else format_bytes
+    return " ".join(f"{block.name(each.device)}:{show(each.rate)}" for each in value) or "none"
+
+
 def format_value(name: LimitName, value: Value) -> str:
     """Any limit as the editor and the command line show it."""
     if isinstance(value, tuple):
-        return " ".join(f"{each.device} {each.rate}" for each in value)
+        return _format_device_rates(name, value)
     if isinstance(value, (Unlimited, str)):
         return str(value)
-    if name is LimitName.CPUS:
-        return format_cpus(value)
-    if name in (LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION, LimitName.SWAP):
-        return format_bytes(int(value))
-    return str(value)
+    match name:
+        case LimitName.CPUS:
+            return format_cpus(value)
+        case LimitName.CPU_PERIOD | LimitName.CPU_BURST:
+            return format_microseconds(int(value))
+        case LimitName.CPU_IDLE:
+            return "on" if value else "off"
+        case LimitName.MEMORY | LimitName.MEMORY_HIGH | LimitName.MEMORY_RESERVATION | LimitName.SWAP:
+            return format_bytes(int(value))
+        case LimitName.NET_EGRESS | LimitName.NET_INGRESS:
+            return format_rate(int(value))
+        case _:
+            return str(value)
 
 
-def parse_value(name: LimitName, text: str) -> float | int | str | Unlimited:
-    """Any limit from text. Raises `InvalidError`."""
+def parse_value(name: LimitName, text: str) -> Value:
+    """Any limit from text; looks up disks by their names. Raises `InvalidError`."""
     match name:
         case LimitName.CPUS:
             return parse_cpus(text)
+        case LimitName.CPU_PERIOD | LimitName.CPU_BURST:
+            return parse_microseconds(text)
         case LimitName.CPU_SHARES:
             return parse_shares(text)
+        case LimitName.CPU_IDLE:
+            return parse_switch(text)
         case LimitName.CPUSET_CPUS | LimitName.CPUSET_MEMS:
             return parse_cpuset(text)
         case LimitName.PIDS:
             return parse_count(text)
+        case LimitName.IO_WEIGHT:
+            return parse_weight(text)
+        case LimitName.IO_READ_BPS | LimitName.IO_WRITE_BPS | LimitName.IO_READ_IOPS | LimitName.IO_WRITE_IOPS:
+            return parse_device_rates(text, operations=name in OPERATIONS)
+        case LimitName.NET_EGRESS | LimitName.NET_INGRESS:
+            return parse_rate(text)
         case _:
             return parse_bytes(text)
 
@@ -178,17 +304,42 @@ def validate(change: LimitChange) -> None:
     for name, value in change.items():
         if isinstance(value, str):
             cpuset_numbers(value)
+        elif isinstance(value, tuple):
+            _validate_rates(name, value)
         elif isinstance(value, float | int):
             _validate_number(name, value)
 
 
+_RANGES: Final[Mapping[LimitName, tuple[int, int]]] = {
+    LimitName.CPUS: (0, MOST_CPUS),
+    LimitName.CPU_PERIOD: (LEAST_PERIOD_US, MOST_PERIOD_US),
+    LimitName.CPU_BURST: (0, MOST_BURST_US),
+    LimitName.CPU_SHARES: (LEAST_SHARES, MOST_SHARES),
+    LimitName.CPU_IDLE: (0, 1),
+    LimitName.PIDS: (1, MOST_PIDS),
+    LimitName.IO_WEIGHT: (1, MOST_IO_WEIGHT),
+    LimitName.NET_EGRESS: (1, MOST_RATE),
+    LimitName.NET_INGRESS: (1, MOST_RATE),
+    LimitName.SWAP: (0, MOST_BYTES),
+    LimitName.MEMORY_RESERVATION: (0, MOST_BYTES),
+}
+
+
 def _validate_number(name: LimitName, value: float) -> None:
-    if name is LimitName.CPU_SHARES:
-        _checked_shares(int(value))
-        return
-    most = {LimitName.CPUS: MOST_CPUS, LimitName.PIDS: MOST_PIDS}.get(name, MOST_BYTES)
-    if not 0 <= value <= most or (name is LimitName.CPUS and value == 0):  # NaN compares false
-        raise InvalidError(
-            f"take {value} as a limit of {name.value.replace('_', ' ')}",
-            hint=f"Give a number up to {most}, or unlimited",
-        )
+    least, most = _RANGES.get(name, (1, MOST_BYTES))
+    if not least <= value <= most or (name is LimitName.CPUS and value == 0):  # NaN compares false
+        span = f"a number up to {most}" if name is LimitName.CPUS else f"a number from {least} to {most}"
+        words = "" if name in NEVER_UNLIMITED else ", or unlimited"
+        raise InvalidError(f"take {value} as a limit of {name.value.replace('_', ' ')}", hint=f"Give {span}{words}")
+
+
+def _validate_rates(name: LimitName, rates: tuple[DeviceRate, ...]) -> None:
+    title = f"take this as a limit of {name.value.replace('_', ' ')}"
+    most = MOST_OPERATIONS if name in OPERATIONS else MOST_BYTES
+    if len({each.device for each in rates}) < len(rates):
+        raise InvalidError(title, detail="one device has two rates", hint="Name each device once")
+    for each in rates:
+        if not _DEVICE.fullmatch(each.device):
+            raise InvalidError(title, detail=f"'{each.device}' is not a device number", hint="Write it as 8:0")
+        if isinstance(each.rate, int) and not 1 <= each.rate <= most:
+            raise InvalidError(title, detail=f"{each.rate} per second", hint=f"Give a number from 1 to {most}")

@@ -23,6 +23,7 @@ V1_MOST = (2**63 - 1) // PAGE * PAGE
 V1 = ("cpu", "cpuset", "memory", "blkio", "pids", "freezer")
 V2 = ("cpuset", "cpu", "io", "memory", "pids")
 CPUS = "0-3"
+DISKS = ("8:0", "254:0")
 FRESH_V1 = {
     "cpu": {
         "cpu.cfs_quota_us": "-1",
@@ -39,7 +40,10 @@ FRESH_V1 = {
         "memory.usage_in_bytes": "0",
         "memory.stat": "rss 0\ntotal_rss 0\ntotal_inactive_file 0\ntotal_active_file 0\ntotal_swap 0",
     },
-    "blkio": {"blkio.throttle.read_bps_device": ""},
+    "blkio": {
+        **{f"blkio.throttle.{kind}_device": "" for kind in ("read_bps", "write_bps", "read_iops", "write_iops")},
+        "blkio.bfq.weight": "100",
+    },
     "pids": {"pids.max": "max", "pids.current": "0"},
     "freezer": {"freezer.state": "THAWED"},
 }
@@ -67,7 +71,7 @@ FRESH_V2 = {
         "memory.current": "0",
         "memory.stat": "anon 0\nfile 0\ninactive_file 0\nactive_file 0",
     },
-    "io": {"io.max": ""},
+    "io": {"io.max": "", "io.weight": "default 100", "io.bfq.weight": "default 100"},
     "pids": {"pids.max": "max", "pids.current": "0"},
 }
 
@@ -78,6 +82,7 @@ class FakeKernel:
         self.writes: list[tuple[str, str]] = []
         self.oom_killed = False
         self.fail: dict[str, int] = {}  # file name -> errno of its next writes
+        self.notes: dict[tuple[Path, str], str] = {}
         self.ignore: set[str] = set()  # file names whose writes are accepted and change nothing
         self._mkdir, self._rmdir = Path.mkdir, Path.rmdir
         v1 = {} if mode is Mode.V2 else {name: Mount(root / name) for name in V1}
@@ -101,6 +106,8 @@ class FakeKernel:
         monkeypatch.setattr(Path, "mkdir", lambda path, *a, **k: self.mkdir(path, *a, **k))
         monkeypatch.setattr(Path, "rmdir", lambda path: self.rmdir(path))
         monkeypatch.setattr(files, "write", self.write)
+        monkeypatch.setattr(files, "look_note", lambda directory, key: self.notes.get((directory, key)))
+        monkeypatch.setattr(files, "write_note", self.write_note)
 
     @staticmethod
     def put(path: Path, text: str) -> None:
@@ -192,6 +199,13 @@ class FakeKernel:
         if held is not None:
             self.put(path, held)
 
+    def write_note(self, directory: Path, key: str, text: str | None) -> None:
+        self.writes.append((key, str(text)))
+        if text is None:
+            self.notes.pop((directory, key), None)
+        else:
+            self.notes[directory, key] = text
+
     @staticmethod
     def _no(number: int) -> None:
         raise OSError(number, os.strerror(number))
@@ -264,6 +278,63 @@ class FakeKernel:
             self._no(errno.ERANGE)
         self._not_idle(path)
         return text
+
+    def _cpu_idle(self, path: Path, text: str) -> str:
+        v2 = self.mode is Mode.V2
+        held = ("0" if v2 else "3") if text == "1" else ("100" if v2 else "1024")
+        if text != self.get(path):
+            self.put(path.parent / ("cpu.weight" if v2 else "cpu.shares"), held)
+        return text
+
+    def _burst(self, path: Path, text: str) -> str:
+        directory = path.parent
+        quota = (
+            self.get(directory / "cpu.max").split()[0]
+            if self.mode is Mode.V2
+            else self.get(directory / "cpu.cfs_quota_us")
+        )
+        if quota not in ("max", "-1") and int(text) > int(quota):
+            self._no(errno.EINVAL)
+        return text
+
+    _cpu_max_burst = _cpu_cfs_burst_us = _burst
+
+    # io
+
+    def _throttle(self, path: Path, text: str) -> str:
+        device, rate = text.split()
+        if device not in DISKS:
+            self._no(errno.ENODEV)
+        held = dict(line.split() for line in self.get(path).splitlines())
+        held.pop(device, None)
+        if rate != "0":
+            held[device] = rate
+        return "\n".join(f"{key} {value}" for key, value in sorted(held.items()))
+
+    _blkio_throttle_read_bps_device = _blkio_throttle_write_bps_device = _throttle
+    _blkio_throttle_read_iops_device = _blkio_throttle_write_iops_device = _throttle
+
+    def _io_max(self, path: Path, text: str) -> str:
+        device, word = text.split()
+        key, _, rate = word.partition("=")
+        if device not in DISKS:
+            self._no(errno.ENODEV)
+        if rate == "0":
+            self._no(errno.ERANGE)
+        held = {line.split()[0]: dict(w.split("=") for w in line.split()[1:]) for line in self.get(path).splitlines()}
+        held.setdefault(device, dict.fromkeys(("rbps", "wbps", "riops", "wiops"), "max"))[key] = rate
+        return "\n".join(
+            f"{device} {' '.join(f'{key}={rate}' for key, rate in rates.items())}"
+            for device, rates in sorted(held.items())
+            if set(rates.values()) != {"max"}
+        )
+
+    def _weight(self, path: Path, text: str) -> str:
+        if not 1 <= int(text) <= (1000 if "bfq" in path.name else 10_000):
+            self._no(errno.ERANGE)
+        return text if self.mode is not Mode.V2 else f"default {text}"
+
+    _io_weight = _io_bfq_weight = _blkio_bfq_weight = _weight
 
     # memory
 

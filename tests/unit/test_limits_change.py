@@ -11,8 +11,8 @@ from runtime import limits
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, RefusedError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import live
-from runtime.limits.review import HostFacts
-from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Limits, Missing, Verdict
+from runtime.limits.facts import HostFacts
+from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Limits, Missing, Verdict
 from tests.unit.fake_kernel import FakeKernel
 
 MB = 1024 * 1024
@@ -194,7 +194,6 @@ def test_force_on_v2_is_accepted_and_kills(v2: FakeKernel) -> None:
         (LimitChange(cpuset_cpus="2,9"), "this machine has the CPUs 0-3"),
         (LimitChange(cpuset_mems="1"), "this machine has the memory nodes 0"),
         (LimitChange(memory=64 * MB, memory_reservation=65 * MB), "more than the memory limit"),
-        (LimitChange(pids=0), "at least 1"),
     ],
 )
 def test_harm_is_refused(kernel: FakeKernel, change: LimitChange, word: str) -> None:
@@ -220,6 +219,21 @@ def test_harm_is_refused(kernel: FakeKernel, change: LimitChange, word: str) -> 
         LimitChange(memory=2**61),
         LimitChange(swap=-1),
         LimitChange(pids=-1),
+        LimitChange(pids=0),
+        LimitChange(memory=0),
+        LimitChange(memory_high=0),
+        LimitChange(cpu_period=999),
+        LimitChange(cpu_period=1_000_001),
+        LimitChange(cpu_burst=-1),
+        LimitChange(io_weight=0),
+        LimitChange(io_weight=10_001),
+        LimitChange(io_read_bps=(DeviceRate("8:0", 0),)),
+        LimitChange(io_read_bps=(DeviceRate("8:0", -5),)),
+        LimitChange(io_read_bps=(DeviceRate("sda", 5),)),
+        LimitChange(io_read_bps=(DeviceRate("8:0\n9:0", 5),)),
+        LimitChange(io_read_bps=(DeviceRate("8:0", 5), DeviceRate("8:0", 6))),
+        LimitChange(io_write_iops=(DeviceRate("8:0", 2**32 - 1),)),  # which the kernel takes for no limit
+        LimitChange(net_egress=0),
         LimitChange(pids=4_194_305),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runtime.errors import InvalidError
 from runtime.limits import units
 from runtime.limits.weight import shares_to_weight, shares_to_weight_linear, weight_to_shares
-from runtime.model import UNLIMITED, LimitChange, LimitName, Unlimited
+from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Unlimited, Value
 
 
 @pytest.mark.parametrize("text", ["unlimited", "Unlimited", " max ", "-1", "none", "∞"])
@@ -142,19 +142,33 @@ def test_lists_round_trip(numbers: frozenset[int]) -> None:
     assert units.parse_cpuset(text) == text
 
 
+def rates(most: int) -> st.SearchStrategy[tuple[DeviceRate, ...]]:
+    numbers = st.tuples(st.integers(0, 300), st.integers(0, 300)).map(lambda pair: f"{pair[0]}:{pair[1]}")
+    rate = st.builds(DeviceRate, numbers, st.just(UNLIMITED) | st.integers(1, most))
+    return st.lists(rate, min_size=1, max_size=3, unique_by=lambda each: each.device).map(tuple)
+
+
 @given(
     st.fixed_dictionaries(
         {
             LimitName.CPUS: st.integers(1, 65536 * 1000).map(lambda n: n / 1000),
             LimitName.CPU_SHARES: st.integers(2, 262_144),
             LimitName.CPUSET_CPUS: st.frozensets(st.integers(0, 300), min_size=1).map(units.format_cpuset),
-            LimitName.MEMORY: st.integers(0, units.MOST_BYTES),
+            LimitName.CPU_PERIOD: st.integers(1_000, 1_000_000),
+            LimitName.CPU_BURST: st.integers(0, units.MOST_BURST_US),
+            LimitName.CPU_IDLE: st.booleans(),
+            LimitName.IO_WEIGHT: st.integers(1, 10_000),
+            LimitName.IO_READ_BPS: rates(units.MOST_BYTES),
+            LimitName.IO_WRITE_IOPS: rates(units.MOST_OPERATIONS),
+            LimitName.NET_EGRESS: st.integers(1, units.MOST_RATE),
+            LimitName.MEMORY: st.integers(1, units.MOST_BYTES),
+            LimitName.MEMORY_RESERVATION: st.integers(0, units.MOST_BYTES),
             LimitName.SWAP: st.integers(0, units.MOST_BYTES),
             LimitName.PIDS: st.integers(1, units.MOST_PIDS),
         }
     )
 )
-def test_what_the_editor_shows_it_reads_back_and_it_is_valid(values: dict[LimitName, float | int | str]) -> None:
+def test_what_the_editor_shows_it_reads_back_and_it_is_valid(values: dict[LimitName, Value]) -> None:
     read_back = {name: units.parse_value(name, units.format_value(name, value)) for name, value in values.items()}
     assert read_back == values
     units.validate(LimitChange(**{name.value: value for name, value in values.items()}))  # type: ignore[arg-type]

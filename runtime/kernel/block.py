@@ -1,0 +1,99 @@
+"""Block devices by number and by name. Limits of I/O are the whole disk's: the kernel answers ENODEV to a partition.
+
+Names are remembered once they were looked up, so that showing a limit costs no system call; whoever reads limits
+has them looked up in time. Source: sysfs(5), Documentation/ABI/stable/sysfs-block.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from runtime.errors import InvalidError
+
+SYS: Final = Path("/sys")
+_NUMBER: Final = re.compile(r"[0-9]{1,8}:[0-9]{1,8}", re.ASCII)
+_names: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Disks:
+    """Whole disks and their partitions: names by "major:minor"; a partition's entry is the disk that it is on."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    partitions: dict[str, str] = field(default_factory=dict)
+
+
+def disks(sys: Path = SYS) -> Disks:
+    """Every block device of this host. Empty where sysfs is not there."""
+    found = Disks()
+    try:
+        entries = sorted(os.listdir(sys / "class/block"))
+    except OSError:
+        return found
+    for entry in entries:
+        directory = sys / "class/block" / entry
+        try:
+            number = (directory / "dev").read_text().strip()
+            disk = Path(os.path.realpath(directory)).parent.name if (directory / "partition").exists() else None
+        except OSError:
+            continue  # unplugged this moment
+        if disk is None:
+            found.names[number] = _names[number] = _device(entry)
+        else:
+            found.partitions[number] = _device(disk)
+    return found
+
+
+def _device(entry: str) -> str:
+    return "/dev/" + entry.replace("!", "/")
+
+
+def learn(number: str, sys: Path = SYS) -> None:
+    """Look up the name of a device, so that `name` knows it."""
+    if number not in _names:
+        try:
+            target = os.readlink(sys / "dev/block" / number)
+        except OSError:
+            return
+        _names[number] = _device(target.rpartition("/")[2])
+
+
+def name(number: str) -> str:
+    """The name, "/dev/vda" for "254:0", once it was looked up, else the number. Never blocks."""
+    return _names.get(number, number)
+
+
+def number(text: str, sys: Path = SYS) -> str:
+    """The "major:minor" of a whole disk, given so or as a path. Raises `InvalidError` for anything else.
+
+    A name that was looked up before is not looked up again.
+    """
+    title = f"limit the I/O of {text}"
+    if _NUMBER.fullmatch(text):
+        found = text
+    else:
+        known = [key for key, value in _names.items() if value == text]
+        if known:
+            return known[0]
+        try:
+            status = os.stat(text)
+        except (OSError, ValueError) as error:
+            raise InvalidError(title, detail="there is no such device", hint=_hint(sys)) from error
+        if not stat.S_ISBLK(status.st_mode):
+            raise InvalidError(title, detail="it is not a block device", hint=_hint(sys))
+        found = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    if (sys / "dev/block" / found / "partition").exists():
+        disk = _device(Path(os.path.realpath(sys / "dev/block" / found)).parent.name)
+        raise InvalidError(title, detail=f"it is a partition of {disk}", hint=f"The kernel limits whole disks: {disk}")
+    learn(found, sys)
+    return found
+
+
+def _hint(sys: Path) -> str:
+    there = [name for name in disks(sys).names.values() if not name.startswith(("/dev/loop", "/dev/ram"))]
+    return f"Disks here: {', '.join(there)}" if there else "Give a disk such as /dev/sda, or its number as 8:0"

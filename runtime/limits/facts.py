@@ -1,0 +1,84 @@
+"""What a change is judged by beside the limits themselves: the machine, and what the container used lately."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime.kernel import block, cgroupfs, files
+from runtime.kernel.block import Disks
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the machine has: CPUs that are online, memory nodes, bytes, and the largest number of processes.
+
+    `disks` is empty where nothing is known about them. `weighs_io` is whether any disk heeds I/O weights, and
+    `counts_written_back` whether I/O limits hold back what goes through the page cache.
+    """
+
+    ncpu: int
+    cpus: str
+    mems: str
+    memory_total: int
+    swap_total: int
+    pid_max: int
+    swap_free: int = 0
+    disks: Disks = field(default_factory=Disks)
+    weighs_io: bool = True
+    counts_written_back: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RecentUse:
+    """What a container used: CPU in cores (mean of the last minute), bytes, tasks. None where it is not known."""
+
+    cpu: float | None = None
+    memory: int | None = None
+    anon: int | None = None
+    file: int | None = None
+    pids: int | None = None
+    swap: int | None = None
+
+    @property
+    def unreclaimable(self) -> int | None:
+        """Bytes that cannot be freed by dropping file cache."""
+        if self.memory is None or self.file is None:
+            return self.anon
+        return max(0, self.memory - self.file)
+
+
+def host_facts() -> HostFacts:
+    """Read the machine's facts from /sys and /proc."""
+    meminfo: dict[str, int] = {}
+    for line in files.read(Path("/proc/meminfo")).splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if words and words[0].isdigit():
+            meminfo[name] = int(words[0]) * 1024
+    cpus, mems = files.look(Path("/sys/devices/system/cpu/online")), files.look(Path("/sys/devices/system/node/online"))
+    pid_max = files.look(Path("/proc/sys/kernel/pid_max"))
+    ncpu = os.cpu_count() or 1
+    return HostFacts(
+        ncpu=ncpu,
+        cpus=cpus if isinstance(cpus, str) and cpus else f"0-{ncpu - 1}" if ncpu > 1 else "0",
+        mems=mems if isinstance(mems, str) and mems else "0",
+        memory_total=meminfo.get("MemTotal", 0),
+        swap_total=meminfo.get("SwapTotal", 0),
+        swap_free=meminfo.get("SwapFree", 0),
+        pid_max=int(pid_max) if isinstance(pid_max, str) and pid_max.isdigit() else 32768,
+        disks=block.disks(),
+        weighs_io=_weighs_io(),
+        counts_written_back="blkio" not in cgroupfs.detect().v1,
+    )
+
+
+def _weighs_io() -> bool:
+    """BFQ is the scheduler of a disk, or iocost is switched on for one."""
+    for scheduler in Path("/sys/block").glob("*/queue/scheduler"):
+        text = files.look(scheduler)
+        if isinstance(text, str) and "[bfq]" in text:
+            return True
+    qos = files.look(Path("/sys/fs/cgroup/io.cost.qos"))
+    return isinstance(qos, str) and "enable=1" in qos

@@ -1,0 +1,25 @@
+"""One sentence about one limit of a change, and how much it weighs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runtime.model import LimitName
+
+
+class Severity(StrEnum):
+    """How much a finding weighs."""
+
+    INFO = "info"
+    WARNING = "warning"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence about one limit of a change."""
+
+    name: LimitName
+    severity: Severity
+    text: str

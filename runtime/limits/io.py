@@ -1,0 +1,135 @@
+"""Block I/O by device: bytes and operations per second, and the weight between cgroups.
+
+v1: blkio.throttle.*_device with lines "8:0 1048576", 0 lifts; it holds back direct and synchronous I/O of the cgroup's
+own processes, not what goes through the page cache, and not what runs in cgroups below. v2: io.max with lines
+"8:0 rbps=1048576 wbps=max riops=max wiops=max", where written-back pages count too.
+Weights: io.weight (v2, iocost), io.bfq.weight (v2), blkio.weight (v1, CFQ), blkio.bfq.weight (v1); the scheduler of a
+disk decides which of them it heeds, if any. Source: cgroup-v2.rst, blkio-controller.rst, bfq-iosched.rst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from runtime.kernel import block, files
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits.plan import Step, Write
+from runtime.limits.units import BFQ_MOST_WEIGHT
+from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Missing, Unlimited
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """The v1 file and the key in v2's io.max of one limit."""
+
+    v1: str
+    v2: str
+
+
+RATES: Final[Mapping[LimitName, _Where]] = {
+    LimitName.IO_READ_BPS: _Where("blkio.throttle.read_bps_device", "rbps"),
+    LimitName.IO_WRITE_BPS: _Where("blkio.throttle.write_bps_device", "wbps"),
+    LimitName.IO_READ_IOPS: _Where("blkio.throttle.read_iops_device", "riops"),
+    LimitName.IO_WRITE_IOPS: _Where("blkio.throttle.write_iops_device", "wiops"),
+}
+WEIGHTS: Final = (("blkio.weight", "blkio.bfq.weight"), ("io.weight", "io.bfq.weight"))
+Rates = tuple[DeviceRate, ...]
+
+
+def read(cgroup: Cgroup) -> dict[LimitName, Rates | Missing]:
+    """The devices that are limited, by limit, in the order of their numbers."""
+    where = cgroup.where("io")
+    if where is None:
+        return dict.fromkeys(RATES, Missing.UNSUPPORTED)
+    directory, version = where
+    whole = files.look(directory / "io.max") if version == 2 else ""
+    found: dict[LimitName, Rates | Missing] = {}
+    for name, file in RATES.items():
+        text = whole if version == 2 else files.look(directory / file.v1)
+        found[name] = text if isinstance(text, Missing) else _rates(text, file.v2 if version == 2 else None)
+    for rates in found.values():
+        for each in rates if isinstance(rates, tuple) else ():
+            block.learn(each.device)
+    return found
+
+
+def _rates(text: str, key: str | None) -> Rates:
+    """The lines of a file; `key` is the word in v2's lines, None for v1's. Lines that make no sense are left out."""
+    found: dict[str, int] = {}
+    for line in text.splitlines():
+        device, *words = line.split()
+        value = words[0] if words and key is None else dict(word.partition("=")[::2] for word in words).get(key or "")
+        if value is not None and value.isascii() and value.isdigit() and _is_number(device):
+            found[device] = int(value)
+    return tuple(DeviceRate(device, found[device]) for device in sorted(found, key=_order))
+
+
+def _is_number(device: str) -> bool:
+    major, colon, minor = device.partition(":")
+    return bool(colon) and all(part.isascii() and part.isdigit() for part in (major, minor))
+
+
+def _order(device: str) -> tuple[int, int]:
+    major, _, minor = device.partition(":")
+    return int(major), int(minor)
+
+
+def read_weight(cgroup: Cgroup) -> int | Missing:
+    """The weight for devices that have none of their own."""
+    where = cgroup.where("io")
+    if where is None:
+        return Missing.UNSUPPORTED
+    directory, version = where
+    text: str | Missing = Missing.UNSUPPORTED
+    for file in WEIGHTS[version - 1]:
+        text = files.look(directory / file)
+        if isinstance(text, str):
+            break
+    if isinstance(text, Missing):
+        return text
+    word = (text.splitlines() or [""])[0].removeprefix("default").strip()
+    return int(word) if word.isascii() and word.isdigit() else Missing.UNSUPPORTED
+
+
+def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
+    """The writes for rates and weight, one per device and limit. Devices that are not named stay as they are."""
+    where = cgroup.where("io")
+    if where is None:
+        return []
+    directory, version = where
+    held = read(cgroup)
+    steps: list[Step] = []
+    for name, value in change.items():
+        if name in RATES and isinstance(value, tuple):
+            rates = held[name]
+            now = {each.device: each.rate for each in rates} if isinstance(rates, tuple) else {}
+            for each in value:
+                texts = (_line(version, name, each.device, rate) for rate in (each.rate, now.get(each.device)))
+                path = directory / ("io.max" if version == 2 else RATES[name].v1)
+                steps.append(Write(name, path, *texts))
+    if change.io_weight is not None:
+        steps += _weights(directory, version, change.io_weight)
+    return steps
+
+
+def _line(version: int, name: LimitName, device: str, rate: int | Unlimited | None) -> str:
+    lifted = rate is None or rate is UNLIMITED
+    if version == 2:
+        return f"{device} {RATES[name].v2}={'max' if lifted else rate}"
+    return f"{device} {0 if lifted else rate}"
+
+
+def _weights(directory: Path, version: int, weight: int) -> list[Step]:
+    """Every weight file that is there, since each disk's scheduler heeds its own; BFQ's ends earlier."""
+    steps: list[Step] = []
+    for file in WEIGHTS[version - 1]:
+        text = files.look(directory / file)
+        if isinstance(text, str):
+            before = (text.splitlines() or [""])[0].removeprefix("default").strip()
+            only = not steps and file.endswith("bfq.weight")
+            value = weight if only or not file.endswith("bfq.weight") else min(weight, BFQ_MOST_WEIGHT)
+            steps.append(Write(LimitName.IO_WEIGHT, directory / file, str(value), before))
+    return steps
