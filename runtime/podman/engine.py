@@ -173,7 +173,7 @@ class PodmanEngine:
             self._permit(spec.limits, capabilities)
             held = await asyncio.to_thread(self._held, {}, await self._service(), None)
             update.refuse(spec.limits, held)
-            body = resources.resources(spec.limits, held)
+            body = resources.initial(spec.limits, held)
         title = f"create a container of {spec.image}"
         answer = await self._client.json(
             "POST", "/containers/create", title, body=translate.create_body(spec, body), timeout=None
@@ -215,6 +215,8 @@ class PodmanEngine:
 
     async def remove(self, key: str, *, force: bool = False) -> None:
         query = {"force": "true" if force else "false", "v": "false"}  # volumes are data: they stay
+        if force:
+            query["timeout"] = "0"  # else it is asked to stop first, and given its time
         title = f"remove container {key}"
         await self._client.json("DELETE", f"/containers/{quoted(key)}", title, query=query, timeout=None)
 
@@ -263,8 +265,6 @@ class PodmanEngine:
         self._permit(change, capabilities)
         container = translate.container(document, self.key)
         live, title = container.state.live, f"change limits of container {container.name}"
-        if not live and capabilities.at_rest:
-            raise UnsupportedError(title, detail=capabilities.at_rest)
         if str((document.get("HostConfig") or {}).get("Cgroups")) == "disabled":
             raise UnsupportedError(title, detail="it was created without a cgroup of its own (--cgroups=disabled)")
         (container,) = await asyncio.to_thread(self._ours, [container])
@@ -272,6 +272,8 @@ class PodmanEngine:
         held = await asyncio.to_thread(self._held, document, about, cgroup, container.pid)
         if cgroup is None:
             update.refuse(change, held)
+            if not live and capabilities.at_rest:
+                raise UnsupportedError(title, detail=capabilities.at_rest)
         else:
             await asyncio.to_thread(limits.check, cgroup, change, held.before, pid=container.pid)
         body, refused = resources.resources(change, held), ""

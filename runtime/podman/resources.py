@@ -7,7 +7,7 @@ unlimited, and what is left out stays as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runtime.errors import InvalidError
@@ -55,6 +55,14 @@ def resources(change: LimitChange, held: Held) -> dict[str, Any]:
         "unified": _unified(change, held),
     }
     return {name: part for name, part in found.items() if part}
+
+
+def initial(change: LimitChange, held: Held) -> dict[str, Any]:
+    """The document for a new container, where what is left out is unlimited. Raises `InvalidError`."""
+    if isinstance(change.swap, int) and not isinstance(change.memory, int):
+        raise InvalidError("limit swap alone", detail="Podman counts swap on top of memory", hint="Set memory as well")
+    limited = {name.value: value for name, value in change.items() if not isinstance(value, Unlimited)}
+    return resources(LimitChange(**limited), replace(held, before=Limits()))  # type: ignore[arg-type]
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

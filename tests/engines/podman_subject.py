@@ -1,0 +1,24 @@
+"""Podman for the conformance suite."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from runtime.podman import PodmanEngine
+from runtime.wire import Endpoint
+from tests.engines.conftest import Subject
+from tests.podmand import Podmand
+
+
+@asynccontextmanager
+async def podman(daemon: Podmand) -> AsyncIterator[Subject]:
+    """An engine on a private service; the containers and pods of a test are gone after it."""
+    engine = PodmanEngine(Endpoint(daemon.url, "the test"))
+    try:
+        yield Subject(engine, "busybox:latest", daemon)
+    finally:
+        for container in await engine.containers():
+            if container.group is None:
+                await engine.remove(container.ref.id, force=True)
+        await engine.close()
