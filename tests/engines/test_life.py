@@ -370,7 +370,7 @@ async def test_an_image_is_made_of_a_tar_archive_and_removed(subject: Subject) -
         assert caught.value.detail == reason
         return
     image = await subject.engine.import_image("own:1", busybox_rootfs())
-    assert "own:1" in image.names
+    assert {"own:1", "localhost/own:1"} & set(image.names)  # Podman gives names without a registry one
     assert image.id in {other.id for other in await subject.engine.images()}
     ref = await subject.engine.create(ContainerSpec("own:1", ("true",)))
     await subject.engine.start(ref.id)
