@@ -9,12 +9,14 @@ from runtime.limits.facts import HostFacts, RecentUse, host_facts
 from runtime.limits.finding import Finding, Severity
 from runtime.limits.judge import same, survives
 from runtime.limits.live import RawFile, change, check, raw, read, recent, verify
+from runtime.limits.reclaim import Progress, shrink
 from runtime.limits.review import refuse, review
 from runtime.limits.units import validate
 
 __all__ = [
     "Finding",
     "HostFacts",
+    "Progress",
     "RawFile",
     "RecentUse",
     "Severity",
@@ -28,6 +30,7 @@ __all__ = [
     "review",
     "same",
     "settle",
+    "shrink",
     "survives",
     "validate",
     "verify",

@@ -49,14 +49,20 @@ class RecentUse:
         return max(0, self.memory - self.file)
 
 
-def host_facts() -> HostFacts:
-    """Read the machine's facts from /sys and /proc."""
-    meminfo: dict[str, int] = {}
+def meminfo() -> dict[str, int]:
+    """The lines of /proc/meminfo, in bytes."""
+    found: dict[str, int] = {}
     for line in files.read(Path("/proc/meminfo")).splitlines():
         name, _, rest = line.partition(":")
         words = rest.split()
         if words and words[0].isdigit():
-            meminfo[name] = int(words[0]) * 1024
+            found[name] = int(words[0]) * 1024
+    return found
+
+
+def host_facts() -> HostFacts:
+    """Read the machine's facts from /sys and /proc."""
+    memory = meminfo()
     cpus, mems = files.look(Path("/sys/devices/system/cpu/online")), files.look(Path("/sys/devices/system/node/online"))
     pid_max = files.look(Path("/proc/sys/kernel/pid_max"))
     ncpu = os.cpu_count() or 1
@@ -64,9 +70,9 @@ def host_facts() -> HostFacts:
         ncpu=ncpu,
         cpus=cpus if isinstance(cpus, str) and cpus else f"0-{ncpu - 1}" if ncpu > 1 else "0",
         mems=mems if isinstance(mems, str) and mems else "0",
-        memory_total=meminfo.get("MemTotal", 0),
-        swap_total=meminfo.get("SwapTotal", 0),
-        swap_free=meminfo.get("SwapFree", 0),
+        memory_total=memory.get("MemTotal", 0),
+        swap_total=memory.get("SwapTotal", 0),
+        swap_free=memory.get("SwapFree", 0),
         pid_max=int(pid_max) if isinstance(pid_max, str) and pid_max.isdigit() else 32768,
         disks=block.disks(),
         weighs_io=_weighs_io(),

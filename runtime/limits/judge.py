@@ -12,7 +12,7 @@ from typing import Final
 
 from runtime.errors import InvalidError
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import cpuset, weight
+from runtime.limits import cpuset, memory, weight
 from runtime.limits.units import cpuset_numbers, format_value
 from runtime.model import (
     UNLIMITED,
@@ -54,6 +54,8 @@ def _judge(cgroup: Cgroup, name: LimitName, value: Value, before: Held, held: He
     if isinstance(value, Unlimited) and name in (LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS):
         wanted = cpuset.available(cgroup, "cpus" if name is LimitName.CPUSET_CPUS else "mems")
     verdict = same(name, held, wanted)
+    if name is LimitName.MEMORY_RESERVATION and value in (0, UNLIMITED):
+        verdict = Verdict.APPLIED if held == memory.no_reservation(cgroup) else None
     if verdict is None and name is LimitName.CPU_SHARES and isinstance(value, int):
         now = weight.weight(cgroup)
         if now is not None and now in (weight.shares_to_weight(value), weight.shares_to_weight_linear(value)):

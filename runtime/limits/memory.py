@@ -1,22 +1,30 @@
 """Memory and swap. v1: limit_in_bytes, memsw, soft_limit; v2: memory.max, memory.high, memory.low, memory.swap.max.
 
 v1's memsw is memory plus swap and must never be below the memory limit: raising goes memsw first, lowering limit first.
-v1 refuses a limit below what is in use (EBUSY); v2 takes it and kills, so what is in use is looked at before.
+v1 refuses a limit below what is in use (EBUSY); v2 takes it and kills. So on v2 a limit below what is in use goes by
+memory.high, which reclaims and never kills, and is written only when enough was reclaimed.
+
+No reservation is the largest number to v1 (the soft limit is off) and 0 to v2 (nothing is protected): either asks
+for it on both.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import InvalidError
+from runtime.errors import InvalidError, KernelError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.plan import UNLIMITED_V1, Write, number, step
+from runtime.limits.plan import UNLIMITED_V1, Step, Write, number, step
+from runtime.limits.units import human_bytes
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
 Value = int | Unlimited | Missing
+ATTEMPTS = 5
+PAUSE = 0.02  # seconds
 V1_LIMIT = "memory.limit_in_bytes"
 V1_BOTH = "memory.memsw.limit_in_bytes"
 V1_SOFT = "memory.soft_limit_in_bytes"
@@ -24,12 +32,19 @@ V1_SOFT = "memory.soft_limit_in_bytes"
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Bytes in use now; `file` is cache that can be dropped; None where the kernel does not tell."""
+    """Bytes in use now; `file` is cache that can be dropped; None where the kernel does not tell.
+
+    `shared` is tmpfs and shared memory, `locked` what mlock keeps, and `kernel` what the kernel needs for it.
+    """
 
     current: int
     file: int
     anon: int | None
     swap: int | None
+    shared: int = 0
+    locked: int = 0
+    dirty: int = 0
+    kernel: int = 0
 
 
 def read(cgroup: Cgroup) -> dict[LimitName, Value]:
@@ -57,6 +72,12 @@ def read(cgroup: Cgroup) -> dict[LimitName, Value]:
     }
 
 
+def no_reservation(cgroup: Cgroup) -> int | Unlimited:
+    """What the kernel holds where nothing is reserved."""
+    where = cgroup.where("memory")
+    return 0 if where is not None and where[1] == 2 else UNLIMITED
+
+
 def _v1(path: Path) -> Value:
     return number(path, unlimited_from=UNLIMITED_V1)
 
@@ -78,15 +99,36 @@ def use(cgroup: Cgroup) -> Use | None:
         if name.startswith(prefix) and value.isascii() and value.isdigit():
             held[name.removeprefix(prefix)] = int(value)
     swap = number(directory / "memory.swap.current") if version == 2 else held.get("swap")
+    kernel = (
+        held.get("kernel", held.get("slab", 0)) if version == 2 else number(directory / "memory.kmem.usage_in_bytes")
+    )
     return Use(
         current=current,
         file=held.get("inactive_file", 0) + held.get("active_file", 0),
         anon=held.get("anon" if version == 2 else "rss"),
         swap=swap if isinstance(swap, int) else None,
+        shared=held.get("shmem", 0),
+        locked=held.get("unevictable", 0),
+        dirty=held.get("file_dirty" if version == 2 else "dirty", 0)
+        + held.get("file_writeback" if version == 2 else "writeback", 0),
+        kernel=kernel if isinstance(kernel, int) else 0,
     )
 
 
-def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
+def oom_kills(cgroup: Cgroup) -> int:
+    """How often the kernel has killed a process of this cgroup for lack of memory; 0 where it does not tell."""
+    where = cgroup.where("memory")
+    if where is None:
+        return 0
+    text = files.look(where[0] / ("memory.events" if where[1] == 2 else "memory.oom_control"))
+    for line in text.splitlines() if isinstance(text, str) else ():
+        name, _, value = line.partition(" ")
+        if name == "oom_kill" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
     """The writes for memory, high, reservation and swap, in an order that the kernel takes."""
     where = cgroup.where("memory")
     if where is None:
@@ -94,19 +136,19 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
     directory, version = where
     if version == 2:
         return _v2(directory, change)
-    writes = _v1_pair(directory, change)
+    writes: list[Step] = [*_v1_pair(directory, change)]
     if change.memory_reservation is not None:
         path = directory / V1_SOFT
-        writes.append(Write(LimitName.MEMORY_RESERVATION, path, _text(change.memory_reservation, "-1"), _undo(path)))
+        text = str(change.memory_reservation) if isinstance(change.memory_reservation, int) else "-1"
+        writes.append(Write(LimitName.MEMORY_RESERVATION, path, "-1" if text == "0" else text, _undo(path)))
     return writes
 
 
-def _v2(directory: Path, change: LimitChange) -> list[Write]:
+def _v2(directory: Path, change: LimitChange) -> list[Step]:
     """What is raised goes first, so that memory and swap together are never less than both before and after."""
-    raising: list[Write] = []
-    lowering: list[Write] = []
+    raising: list[Step] = []
+    lowering: list[Step] = []
     for name, value, file in (
-        (LimitName.MEMORY_RESERVATION, change.memory_reservation, "memory.low"),
         (LimitName.SWAP, change.swap, "memory.swap.max"),
         (LimitName.MEMORY_HIGH, change.memory_high, "memory.high"),
         (LimitName.MEMORY, change.memory, "memory.max"),
@@ -114,7 +156,65 @@ def _v2(directory: Path, change: LimitChange) -> list[Write]:
         if value is not None:
             part = raising if _amount(value) >= _amount(number(directory / file)) else lowering
             part.append(step(name, directory / file, _text(value, "max")))
-    return raising + lowering
+    if change.memory_reservation is not None:
+        raising.append(
+            step(LimitName.MEMORY_RESERVATION, directory / "memory.low", _text(change.memory_reservation, "0"))
+        )
+    current = number(directory / "memory.current")
+    if not isinstance(change.memory, int) or not isinstance(current, int) or current <= change.memory:
+        return raising + lowering
+    room = Room(directory, change.memory, files.read(directory / "memory.high"))
+    given_back = [Write(LimitName.MEMORY, room.path, room.before, room.text)] if change.memory_high is None else []
+    return [*raising, room, *sorted(lowering, key=lambda each: each.name is LimitName.MEMORY_HIGH), *given_back]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Makes room for a v2 limit below what is in use: memory.high reclaims, holds new memory back, and never kills."""
+
+    directory: Path
+    limit: int
+    before: str
+
+    @property
+    def name(self) -> LimitName:
+        return LimitName.MEMORY
+
+    @property
+    def path(self) -> Path:
+        return self.directory / "memory.high"
+
+    @property
+    def title(self) -> str:
+        return self.path.name
+
+    @property
+    def text(self) -> str:
+        return str(self.limit if self.before == "max" else min(self.limit, int(self.before)))
+
+    def require(self) -> None:
+        files.require_writable(self.path)
+
+    def look(self) -> str | Missing:
+        return files.look(self.path)
+
+    def do(self) -> None:
+        left: int | Unlimited | Missing = Missing.NOT_SAMPLED
+        for _ in range(ATTEMPTS):  # what is being written to disk can be reclaimed a moment later
+            files.write(self.path, self.text)
+            left = number(self.directory / "memory.current")
+            if not isinstance(left, int) or left <= self.limit:
+                return
+            time.sleep(PAUSE)
+        self.undo()
+        raise KernelError(
+            f"make room for a memory limit of {human_bytes(self.limit)}",
+            detail=f"{human_bytes(left) if isinstance(left, int) else left} are in use and could not be reclaimed",
+            path=str(self.path),
+        )
+
+    def undo(self) -> None:
+        files.write(self.path, self.before)
 
 
 def _v1_pair(directory: Path, change: LimitChange) -> list[Write]:

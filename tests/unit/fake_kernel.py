@@ -38,6 +38,8 @@ FRESH_V1 = {
         "memory.memsw.limit_in_bytes": str(V1_MOST),
         "memory.soft_limit_in_bytes": str(V1_MOST),
         "memory.usage_in_bytes": "0",
+        "memory.force_empty": "",
+        "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0",
         "memory.stat": "rss 0\ntotal_rss 0\ntotal_inactive_file 0\ntotal_active_file 0\ntotal_swap 0",
     },
     "blkio": {
@@ -69,6 +71,8 @@ FRESH_V2 = {
         "memory.swap.max": "max",
         "memory.swap.current": "0",
         "memory.current": "0",
+        "memory.reclaim": "",
+        "memory.events": "low 0\noom 0\noom_kill 0",
         "memory.stat": "anon 0\nfile 0\ninactive_file 0\nactive_file 0",
     },
     "io": {"io.max": "", "io.weight": "default 100", "io.bfq.weight": "default 100"},
@@ -353,10 +357,38 @@ class FakeKernel:
             self.oom_killed |= int(held) < int(stat["anon"])
         return held
 
-    def _memory_high(self, _path: Path, text: str) -> str:
+    def _memory_high(self, path: Path, text: str) -> str:
+        held = self._size(text)
+        if held != "max":
+            self.reclaim(path.parent, int(held))
+        return held
+
+    def _memory_low(self, _path: Path, text: str) -> str:
         return self._size(text)
 
-    _memory_low = _memory_swap_max = _memory_high
+    _memory_swap_max = _memory_low
+
+    def _memory_reclaim(self, path: Path, text: str) -> None:
+        wanted = int(self.get(path.parent / "memory.current")) - int(text)
+        if self.reclaim(path.parent, wanted) > wanted:
+            self._no(errno.EAGAIN)
+
+    def _memory_force_empty(self, path: Path, _text: str) -> None:
+        self.reclaim(path.parent, 0)
+
+    def reclaim(self, directory: Path, wanted: int) -> int:
+        """Drop cache until no more than `wanted` bytes are used, as far as there is cache; what is used then."""
+        v2 = self.mode is Mode.V2
+        file, prefix = ("memory.current", "") if v2 else ("memory.usage_in_bytes", "total_")
+        current = int(self.get(directory / file))
+        lines = [line.split() for line in self.get(directory / "memory.stat").splitlines()]
+        stat = {name: int(value) for name, value in lines}
+        cache = stat[f"{prefix}inactive_file"]
+        dropped = min(cache, max(0, current - wanted))
+        stat[f"{prefix}inactive_file"] = cache - dropped
+        self.put(directory / "memory.stat", "\n".join(f"{name} {value}" for name, value in stat.items()))
+        self.put(directory / file, str(current - dropped))
+        return current - dropped
 
     def _v1_size(self, text: str) -> int:
         value = int(text)
@@ -369,7 +401,7 @@ class FakeKernel:
         both = path.parent / "memory.memsw.limit_in_bytes"
         if both.exists() and value > int(self.get(both)):
             self._no(errno.EINVAL)
-        if value < int(self.get(path.parent / "memory.usage_in_bytes")):
+        if value < self.reclaim(path.parent, value):
             self._no(errno.EBUSY)
         return str(value)
 

@@ -69,7 +69,9 @@ def test_every_limit_is_held_and_lifted(kernel: FakeKernel, name: LimitName, val
         return
     assert limits.read(cgroup).get(name) == value
     assert apply(cgroup, **{name.value: UNLIMITED}) == {name: Verdict.APPLIED}
-    expected = {LimitName.CPUSET_CPUS: "0-3", LimitName.CPUSET_MEMS: "0"}.get(name, UNLIMITED)
+    none_reserved = 0 if kernel.mode is Mode.V2 else UNLIMITED
+    lifted = {LimitName.CPUSET_CPUS: "0-3", LimitName.CPUSET_MEMS: "0", LimitName.MEMORY_RESERVATION: none_reserved}
+    expected = lifted.get(name, UNLIMITED)
     assert limits.read(cgroup).get(name) == expected
 
 
@@ -179,11 +181,35 @@ def test_force_goes_to_the_kernel_which_answers_for_itself(v1: FakeKernel) -> No
     assert limits.read(cgroup).pids is UNLIMITED
 
 
-def test_force_on_v2_is_accepted_and_kills(v2: FakeKernel) -> None:
+def test_a_forced_limit_below_use_never_kills_on_v2_either(v2: FakeKernel) -> None:
     cgroup = v2.cgroup()
     v2.uses(cgroup, 100 * MB)
-    assert limits.change(REF, cgroup, LimitChange(memory=64 * MB), force=True).ok
-    assert v2.oom_killed
+    raw = limits.raw(cgroup)
+    outcome = limits.change(REF, cgroup, LimitChange(pids=50, memory=64 * MB), force=True)
+    verdicts = {field.name: field.verdict for field in outcome.fields}
+    assert verdicts == {LimitName.PIDS: Verdict.ROLLED_BACK, LimitName.MEMORY: Verdict.FAILED}
+    assert "100.0 MiB are in use and could not be reclaimed" in outcome.error
+    assert limits.raw(cgroup) == raw
+    assert not v2.oom_killed
+
+
+@pytest.mark.parametrize(("high", "after"), [("max", "max"), (str(80 * MB), str(80 * MB))])
+def test_v2_makes_room_by_memory_high_before_it_lowers_the_limit_into_the_cache(
+    v2: FakeKernel, high: str, after: str
+) -> None:
+    cgroup = v2.cgroup()
+    assert cgroup.unified is not None
+    v2.put(cgroup.unified / "memory.high", high)
+    v2.uses(cgroup, 100 * MB, cache=50 * MB)
+    assert apply(cgroup, memory=64 * MB) == {LimitName.MEMORY: Verdict.APPLIED}
+    assert names(v2) == ["memory.high", "memory.max", "memory.high"]
+    assert v2.get(cgroup.unified / "memory.high") == after
+    assert not v2.oom_killed
+    v2.uses(cgroup, 64 * MB, cache=50 * MB)
+    v2.writes.clear()
+    assert set(apply(cgroup, memory=32 * MB, memory_high=30 * MB).values()) == {Verdict.APPLIED}
+    assert names(v2) == ["memory.high", "memory.max", "memory.high"]
+    assert v2.get(cgroup.unified / "memory.high") == str(30 * MB)
 
 
 @pytest.mark.parametrize(

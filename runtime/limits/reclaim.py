@@ -1,0 +1,166 @@
+"""Lowering what a cgroup uses, so that a smaller memory limit fits: in steps, with progress, and never by a kill.
+
+v2: memory.reclaim (Linux 5.19) takes away so many bytes and changes no limit; before it, memory.high, which reclaims
+when it is written and is put back at once. v1: the limit itself is lowered by a step and put back at once; the
+kernel reclaims while it lowers it and answers EBUSY, with nothing changed, when it cannot. For that moment the limit
+leaves no room, so it is done only while so much can still be reclaimed that nothing would have to be killed; the
+last bit goes by memory.force_empty, which changes no limit. Source: cgroup-v2.rst, mm/memcontrol-v1.c.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+from runtime.errors import KernelError, UnsupportedError
+from runtime.kernel import files
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits import facts, memory
+from runtime.limits.memory import V1_LIMIT, Use
+from runtime.limits.plan import UNLIMITED_V1, number
+from runtime.limits.units import human_bytes
+from runtime.model import LimitName
+
+LEAST_STEP: Final = 8 * 1024 * 1024
+MOST_STEP: Final = 256 * 1024 * 1024
+MARGIN: Final = 64 * 1024 * 1024  # what must stay reclaimable while v1's limit leaves no room
+PATIENCE: Final = 4  # steps in a row that bring nothing
+PAUSE: Final = 0.05  # seconds after such a step: dirty pages are being written meanwhile
+WORTH_NAMING: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it has come, in bytes; `done` when no more than `target` is used, else `reason` says why it stopped."""
+
+    current: int
+    target: int
+    reclaimed: int
+    done: bool = False
+    reason: str = ""
+
+
+def shrink(cgroup: Cgroup, target: int, *, progress: Callable[[Progress], None], stop: Event) -> Progress:
+    """Take memory away from a cgroup until it uses no more than `target` bytes. Blocking, up to minutes.
+
+    `progress` is called after each step, in this thread; `stop` ends it after the step that is under way. Sets no
+    limit: what it changed for a moment is put back, also on failure. Raises `UnsupportedError` where the kernel
+    cannot do it, `NotFoundError` when the cgroup vanishes, `DeniedError` and `KernelError` for what it answers.
+    """
+    start = _use(cgroup)
+    way = _way(cgroup)
+    kills = memory.oom_kills(cgroup)
+    least, in_vain = start.current, 0
+    step = min(MOST_STEP, max(LEAST_STEP, (start.current - target) // 32))
+    now = start
+    while True:
+        reason = ""
+        if now.current > target:
+            if stop.is_set():
+                reason = "it was stopped"
+            elif memory.oom_kills(cgroup) > kills:
+                reason = "the kernel has killed one of its processes for lack of memory meanwhile"
+            elif in_vain >= PATIENCE:
+                reason = _what_holds(cgroup, now)
+        told = Progress(now.current, target, max(0, start.current - now.current), now.current <= target, reason)
+        progress(told)
+        if told.done or told.reason:
+            return told
+        way(cgroup, now, min(step, now.current - target))
+        now = _use(cgroup)
+        if now.current < least:
+            least, in_vain = now.current, 0
+        else:
+            in_vain += 1
+            stop.wait(PAUSE)
+
+
+def _use(cgroup: Cgroup) -> Use:
+    use = memory.use(cgroup)
+    if use is None:
+        raise UnsupportedError("reclaim memory", detail="this kernel does not tell what the container uses")
+    return use
+
+
+def _directory(cgroup: Cgroup) -> tuple[Path, int]:
+    where = cgroup.where("memory")
+    if where is None:
+        raise UnsupportedError("reclaim memory", detail="the container has no memory cgroup")
+    return where
+
+
+def _way(cgroup: Cgroup) -> Callable[[Cgroup, Use, int], None]:
+    """The gentlest way that this kernel has. Each takes away about so many bytes, or as many as it can."""
+    directory, version = _directory(cgroup)
+    for file, way in (
+        [("memory.reclaim", _by_reclaim), ("memory.high", _by_high)] if version == 2 else [(V1_LIMIT, _by_limit)]
+    ):
+        if (directory / file).exists():
+            files.require_writable(directory / file)
+            return way
+    raise UnsupportedError("reclaim memory", detail="the memory cgroup has no file for it", path=str(directory))
+
+
+def _by_reclaim(cgroup: Cgroup, use: Use, size: int) -> None:
+    _attempt(_directory(cgroup)[0] / "memory.reclaim", str(size), errno.EAGAIN)
+
+
+def _by_high(cgroup: Cgroup, use: Use, size: int) -> None:
+    path = _directory(cgroup)[0] / "memory.high"
+    before = files.read(path)
+    try:
+        files.write(path, str(max(0, use.current - size)))
+    finally:
+        files.write(path, before)
+
+
+def _by_limit(cgroup: Cgroup, use: Use, size: int) -> None:
+    directory = _directory(cgroup)[0]
+    if use.file + _swappable(cgroup, use) < size + MARGIN:
+        _attempt(directory / "memory.force_empty", "0", errno.EBUSY)
+        return
+    held = number(directory / V1_LIMIT, unlimited_from=UNLIMITED_V1)
+    before = str(held) if isinstance(held, int) else "-1"
+    try:
+        _attempt(directory / V1_LIMIT, str(use.current - size), errno.EBUSY)
+    finally:
+        files.write(directory / V1_LIMIT, before)
+
+
+def _attempt(path: Path, text: str, futile: int) -> None:
+    """A write to which the kernel answers `futile` when it could not do all of it, which is no fault."""
+    try:
+        files.write(path, text)
+    except KernelError as error:
+        if error.errno not in (futile, errno.EINTR):
+            raise
+
+
+def _swappable(cgroup: Cgroup, use: Use) -> int:
+    """Bytes of anonymous memory that have room in swap."""
+    directory, version = _directory(cgroup)
+    if version == 1 and files.look(directory / "memory.swappiness") == "0":
+        return 0
+    limit = memory.read(cgroup).get(LimitName.SWAP)
+    own = max(0, limit - (use.swap or 0)) if isinstance(limit, int) else use.current
+    return min(facts.meminfo().get("SwapFree", 0), own, (use.anon or 0) + use.shared)
+
+
+def _what_holds(cgroup: Cgroup, use: Use) -> str:
+    """Why nothing more can be reclaimed, in words: what the rest is."""
+    room = _swappable(cgroup, use)
+    nowhere = "" if room else " that has no swap to go to"
+    parts = [
+        (use.anon or 0, f"anonymous memory{nowhere}"),
+        (use.shared, f"shared memory and tmpfs{nowhere}"),
+        (use.locked, "locked memory"),
+        (use.dirty, "files that are not written to disk yet"),
+        (use.kernel, "the kernel's own memory for it"),
+    ]
+    named = [f"{human_bytes(size)} {what}" for size, what in sorted(parts, reverse=True) if size >= WORTH_NAMING]
+    text = f"{human_bytes(use.current)} are left, of which no more can be reclaimed"
+    return f"{text}: {', '.join(named)}" if named else text
