@@ -14,7 +14,7 @@ The embedded engine can be pointed elsewhere, as tests, the demo and packagers n
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from runtime.docker import DockerEngine, Endpoint, endpoints
 from runtime.engine import Engine
 from runtime.errors import InvalidError
 from runtime.native import NativeConfig, NativeEngine
+from runtime.podman import Place, PodmanEngine, places
 from runtime.unusable import UnusableEngine
 
 _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
@@ -35,21 +36,35 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 
 
 def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = None) -> list[Engine]:
-    """The embedded engine, and Docker when its socket is there or somebody has configured it.
+    """The embedded engine; Docker and every Podman when its socket is there or somebody has configured it.
 
     The embedded engine is listed even where it cannot work: its capabilities say why not. Nobody is asked anything
-    yet; a Docker whose configuration makes no sense says so when it is. Docker's configuration is looked for in
-    `home`, the user's own by default.
+    yet; an engine whose configuration makes no sense says so when it is. Configuration is looked for in `home`, the
+    user's own by default.
     """
+    home = home or _home()
     found: list[Engine] = [NativeEngine(native_config(environ))]
+    podmans = places(environ, home)
     try:
-        endpoint = docker_endpoint(environ, home or _home())
+        endpoint = docker_endpoint(environ, home)
     except InvalidError as error:
         found.append(UnusableEngine("docker", error))
     else:
-        if endpoint is not None:
+        if endpoint is not None and not _is_podman(endpoint, podmans):
             found.append(DockerEngine(endpoint))
+    for place in podmans:
+        if isinstance(place.endpoint, InvalidError):
+            found.append(UnusableEngine(place.key, place.endpoint))
+        else:
+            found.append(PodmanEngine(place.endpoint, key=place.key))
     return found
+
+
+def _is_podman(endpoint: Endpoint, podmans: Sequence[Place]) -> bool:
+    """Docker's address leads to a Podman that is listed as itself, as the package podman-docker arranges it."""
+    where = endpoint.socket
+    others = [place.endpoint.socket for place in podmans if isinstance(place.endpoint, Endpoint)]
+    return where is not None and os.path.realpath(where) in {os.path.realpath(path) for path in others if path}
 
 
 def native_config(environ: Mapping[str, str]) -> NativeConfig:

@@ -24,6 +24,12 @@ class Client(http.Client):
     )
 
     def agree(self, headers: Mapping[str, str]) -> str:
+        if "Libpod-Api-Version" in headers:  # in whose emulation of Docker an update does nothing
+            raise UnavailableError(
+                "use this Docker",
+                detail="it is Podman, which is spoken to as itself",
+                hint="Set CONTAINER_HOST to this address instead of DOCKER_HOST",
+            )
         said = headers.get("Api-Version", "1.41")
         theirs = tuple(int(part) for part in said.split(".")[:2] if part.isdigit())
         if theirs < OLDEST:

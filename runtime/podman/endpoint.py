@@ -23,8 +23,7 @@ from runtime.errors import InvalidError
 from runtime.wire import Endpoint
 
 RUN = Path("/run")
-ETC = Path("/etc/containers")
-USR = Path("/usr/share/containers")
+SYSTEM = (Path("/usr/share/containers"), Path("/etc/containers"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +61,7 @@ def parse(url: str, origin: str) -> Endpoint:
     raise InvalidError(f"use '{url}' from {origin} as Podman's address", hint=hint)
 
 
-def places(
-    environ: Mapping[str, str] = os.environ,
-    home: Path | None = None,
-    *,
-    run: Path = RUN,
-    system: tuple[Path, ...] = (USR, ETC),
-    uid: int | None = None,
-) -> list[Place]:
+def places(environ: Mapping[str, str] = os.environ, home: Path | None = None, *, uid: int | None = None) -> list[Place]:
     """Every Podman of this host, the user's own first, which has the key "podman"; others are "podman-NAME".
 
     One that is configured comes alone, even if it is dead; of the usual places only those where a socket is.
@@ -78,7 +70,7 @@ def places(
     if environ.get("CONTAINER_HOST"):
         return [_place("podman", environ["CONTAINER_HOST"], "CONTAINER_HOST")]
     name = environ.get("CONTAINER_CONNECTION")
-    named = _connections(environ, home, system)
+    named = _connections(environ, home)
     if name:
         url = named.urls.get(name)
         if url is None:
@@ -89,7 +81,7 @@ def places(
             )
             return [Place("podman", error)]
         return [_place("podman", url, f"connection '{name}'")]
-    found = list(_usual(environ, run, os.geteuid() if uid is None else uid))
+    found = list(_usual(environ, os.geteuid() if uid is None else uid))
     return [*found, *_others(named, found)]
 
 
@@ -100,14 +92,14 @@ def _place(key: str, url: str, origin: str) -> Place:
         return Place(key, error)
 
 
-def _usual(environ: Mapping[str, str], run: Path, uid: int) -> Iterator[Place]:
+def _usual(environ: Mapping[str, str], uid: int) -> Iterator[Place]:
     """The sockets in the usual places. What the user's own `podman` talks to is "podman"."""
-    system = run / "podman/podman.sock"
-    own = Path(environ.get("XDG_RUNTIME_DIR") or run / f"user/{uid}") / "podman/podman.sock"
+    system = RUN / "podman/podman.sock"
+    own = Path(environ.get("XDG_RUNTIME_DIR") or RUN / f"user/{uid}") / "podman/podman.sock"
     if uid == 0:
         if _there(system):
             yield _guess("podman", system, "the usual place")
-        for path in sorted(run.glob("user/*/podman/podman.sock")):
+        for path in sorted(RUN.glob("user/*/podman/podman.sock")):
             if path.parts[-3] != "0":
                 user = _user(path.parts[-3])
                 yield _guess(f"podman-{user}", path, f"{user}'s own")
@@ -158,7 +150,7 @@ def _others(named: _Named, found: list[Place]) -> Iterator[Place]:
                 yield place
 
 
-def _connections(environ: Mapping[str, str], home: Path, system: tuple[Path, ...]) -> _Named:
+def _connections(environ: Mapping[str, str], home: Path) -> _Named:
     """What the configuration names; a file that cannot be read or makes no sense names nothing."""
     config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers"
     urls: dict[str, str] = {}
@@ -166,7 +158,7 @@ def _connections(environ: Mapping[str, str], home: Path, system: tuple[Path, ...
     if environ.get("CONTAINERS_CONF"):
         files = [Path(environ["CONTAINERS_CONF"])]
     else:
-        files = [path for folder in (*system, config) for path in _drop_ins(folder)]
+        files = [path for folder in (*SYSTEM, config) for path in _drop_ins(folder)]
     for path in files:
         engine = _toml(path).get("engine")
         if not isinstance(engine, dict):

@@ -16,11 +16,14 @@ from runtime import discovery
 from runtime.docker import endpoint
 from runtime.errors import InvalidError
 from runtime.native import NativeConfig
+from runtime.podman import endpoint as podman_endpoint
 
 
 @pytest.fixture(autouse=True)
 def no_system_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(endpoint, "SYSTEM_SOCKET", tmp_path / "system.sock")
+    monkeypatch.setattr(podman_endpoint, "RUN", tmp_path / "run")
+    monkeypatch.setattr(podman_endpoint, "SYSTEM", ())
 
 
 def keys(environ: dict[str, str], home: Path) -> list[str]:
@@ -49,6 +52,32 @@ def test_configured_docker_is_listed_though_dead(tmp_path: Path) -> None:
     found = discovery.docker_endpoint(environ, tmp_path)
     assert found is not None
     assert found.socket == tmp_path / "dead.sock"
+
+
+def test_podman_is_listed_when_its_socket_is_there(tmp_path: Path) -> None:
+    own = tmp_path / "podman"
+    own.mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(own / "podman.sock"))
+        (tmp_path / "run").symlink_to(tmp_path)  # the system's, for root
+        assert keys({"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path)[:2] == ["embedded", "podman"]
+
+
+def test_a_docker_address_that_leads_to_podman_is_not_shown_twice(tmp_path: Path) -> None:
+    (tmp_path / "run/podman").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "run/podman/podman.sock"))
+        (tmp_path / "system.sock").symlink_to(tmp_path / "run/podman/podman.sock")  # as podman-docker does
+        found = keys({"XDG_RUNTIME_DIR": str(tmp_path / "none")}, tmp_path)
+    assert "docker" not in found
+    assert found[1].startswith("podman")
+
+
+async def test_podmans_ssh_connection_is_an_engine_that_says_what_to_do(tmp_path: Path) -> None:
+    (*_, podman) = discovery.discover({"CONTAINER_HOST": "ssh://alice@box/run/x.sock"}, home=tmp_path)
+    with pytest.raises(InvalidError, match="ssh -NL"):
+        await podman.info()
+    assert podman.key == "podman"
 
 
 async def test_nonsense_is_an_engine_that_says_so(tmp_path: Path) -> None:
