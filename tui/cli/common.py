@@ -25,7 +25,7 @@ AT_ONCE = 16  # operations under way at the same time
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Accept `--engine` after the verb too."""
     parser.add_argument(
-        "--engine", metavar="KEY", default=argparse.SUPPRESS, help="only this engine (embedded, docker)"
+        "--engine", metavar="KEY", default=argparse.SUPPRESS, help="only this engine (embedded, docker, podman, ...)"
     )
 
 

@@ -9,16 +9,16 @@ from tui.cli.output import PROGRAM, version
 from tui.cli.values import interval
 
 _ABOUT = """\
-A live dashboard of every container on this host, with engines to drive them: the embedded one and Docker.
+A live dashboard of every container on this host, with engines to drive them: the embedded one, Docker, Podman.
 Without a command the dashboard opens. Everything it shows and does can be had by the commands too.
 """
 _OUTPUT = """\
 output: data goes to stdout, talk to stderr. Tables are aligned on a terminal and have one tab between columns in a
 pipe. A container is named by its name, its id, an unambiguous beginning of the id, or ENGINE:NAME.
 
-environment: DOCKER_HOST and DOCKER_CONTEXT choose the Docker that is used. PYTOP_STATE_DIR, PYTOP_RUN_DIR,
-PYTOP_CGROUP, PYTOP_BRIDGE and PYTOP_SUBNET move the embedded engine. PYTOP_LOG names a file for the dashboard's log,
-PYTOP_DEBUG=1 shows tracebacks.
+environment: DOCKER_HOST and DOCKER_CONTEXT choose the Docker that is used, CONTAINER_HOST and CONTAINER_CONNECTION the
+Podman. PYTOP_STATE_DIR, PYTOP_RUN_DIR, PYTOP_CGROUP, PYTOP_BRIDGE and PYTOP_SUBNET move the embedded engine. PYTOP_LOG
+names a file for the dashboard's log, PYTOP_DEBUG=1 shows tracebacks.
 
 """
 
@@ -33,7 +33,7 @@ def build() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--version", action="version", version=f"{PROGRAM} {version()}")
-    add("--engine", metavar="KEY", help="only this engine (embedded, docker)")
+    add("--engine", metavar="KEY", help="only this engine (embedded, docker, podman, ...)")
     add("--read-only", action="store_true", help="refuse every change")
     add("--interval", type=interval, metavar="SECONDS", help="time between measurements (default: 1)")
     add("--theme", metavar="NAME", help="the dashboard's colours")
