@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DEV_STAMP := $(VENV)/.stamp-dev
 
-.PHONY: demo run test check bench format lock clean help
+.PHONY: demo run test check bench format lock proto clean help
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -34,8 +34,11 @@ format: $(DEV_STAMP) ## let ruff format and mend
 	@$(BIN)/ruff check --fix .
 
 lock: ## write the lock files anew (needs uv)
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/run.lock pyproject.toml
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/run.lock --group dev -o requirements/dev.lock pyproject.toml
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra containerd -o requirements/run.lock pyproject.toml
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/run.lock --extra containerd --group dev -o requirements/dev.lock pyproject.toml
+
+proto: ## write the code for containerd's messages anew (needs uv)
+	@uv run -q --no-project --with grpcio-tools==1.85.1 python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. runtime/containerd/proto/containerd.proto
 
 clean: ## remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
