@@ -8,6 +8,7 @@ from runtime.limits.after import settle
 from runtime.limits.facts import HostFacts, RecentUse, host_facts
 from runtime.limits.finding import Finding, Severity
 from runtime.limits.judge import same, survives
+from runtime.limits.lacking import lacking
 from runtime.limits.live import RawFile, change, check, raw, read, recent, verify
 from runtime.limits.reclaim import Progress, shrink
 from runtime.limits.review import refuse, review
@@ -23,6 +24,7 @@ __all__ = [
     "change",
     "check",
     "host_facts",
+    "lacking",
     "raw",
     "read",
     "recent",

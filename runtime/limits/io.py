@@ -107,6 +107,8 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
             rates = held[name]
             now = {each.device: each.rate for each in rates} if isinstance(rates, tuple) else {}
             for each in value:
+                if each.rate is UNLIMITED and each.device not in now:
+                    continue  # the disk may be gone by now
                 texts = (_line(version, name, each.device, rate) for rate in (each.rate, now.get(each.device)))
                 path = directory / ("io.max" if version == 2 else RATES[name].v1)
                 steps.append(Write(name, path, *texts))

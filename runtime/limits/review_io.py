@@ -44,6 +44,9 @@ def findings(change: LimitChange, host: HostFacts) -> Iterator[Finding]:
 
 def _device(name: LimitName, each: DeviceRate, host: HostFacts) -> Iterator[Finding]:
     shown, what = block.name(each.device), _WHAT[name]
+    if isinstance(each.rate, Unlimited):
+        yield Finding(name, Severity.INFO, f"{shown}: {what} as fast as the disk can")
+        return
     disk = host.disks.partitions.get(each.device)
     if disk is not None:
         text = f"{each.device} is a partition of {disk}, and the kernel limits whole disks"
@@ -52,9 +55,6 @@ def _device(name: LimitName, each: DeviceRate, host: HostFacts) -> Iterator[Find
     if host.disks.names and each.device not in host.disks.names:
         there = ", ".join(host.disks.names.values())
         yield Finding(name, Severity.REFUSE, f"this machine has no block device {shown} (it has {there})")
-        return
-    if isinstance(each.rate, Unlimited):
-        yield Finding(name, Severity.INFO, f"{shown}: {what} as fast as the disk can")
         return
     operations = name in OPERATIONS
     rate = f"{each.rate} a second" if operations else f"{human_bytes(each.rate)} a second"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from runtime import limits
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode
 from runtime.model import ContainerRef, LimitChange
-from runtime.native import devices, network
-from runtime.native.config import DEFAULT_PIDS, NativeConfig
+from runtime.native import devices, limiting, network
+from runtime.native.config import NativeConfig
 from runtime.native.record import KEY, Record
 from runtime.native.rootfs import CgroupView
 
@@ -58,36 +59,25 @@ def view(hierarchies: Hierarchies) -> CgroupView:
     return CgroupView(v1, hierarchies.unified.path.name if hierarchies.unified else None)
 
 
-def wanted_limits(record: Record) -> LimitChange:
-    """The limits of the spec, and the default bound on tasks."""
-    asked = record.spec.limits
-    return asked if asked.pids is not None else replace(asked, pids=DEFAULT_PIDS)
-
-
 def apply(record: Record, cgroup: Cgroup) -> None:
-    """Devices and limits, before the program runs. Raises the first limit's refusal as a `PytopError`."""
+    """Devices and the cgroup's limits, before the program runs. Raises the first limit's refusal as a `PytopError`."""
     devices.apply(cgroup)
-    outcome = limits.change(ContainerRef(KEY, record.id), cgroup, wanted_limits(record), force=True)
+    unshaped: dict[str, Any] = dict.fromkeys(name.value for name in limiting.NETWORK)
+    _hold(record, cgroup, replace(limiting.wanted(record), **unshaped), None)
+
+
+def shape(record: Record, cgroup: Cgroup, pid: int) -> None:
+    """The network's limits, once it has its interface. Raises as `apply` does."""
+    asked: dict[str, Any] = {n.value: value for n, value in record.spec.limits.items() if n in limiting.NETWORK}
+    if asked:
+        _hold(record, cgroup, LimitChange(**asked), pid)
+
+
+def _hold(record: Record, cgroup: Cgroup, wanted: LimitChange, pid: int | None) -> None:
+    outcome = limits.change(ContainerRef(KEY, record.id), cgroup, wanted, force=True, pid=pid)
     if not outcome.ok:
         bad = "; ".join(f"{f.name.value}: {f.verdict.value} {f.detail}".strip() for f in outcome.fields if f.detail)
         raise PytopError("set the container's limits", detail=outcome.error or bad)
-
-
-def oom_kills(cgroup: Cgroup) -> int:
-    """How often the kernel has killed a process of this cgroup for lack of memory; 0 where it does not tell."""
-    where = cgroup.where("memory")
-    if where is None:
-        return 0
-    path, version = where
-    try:
-        text = (path / ("memory.events" if version == 2 else "memory.oom_control")).read_text()
-    except OSError:
-        return 0
-    for line in text.splitlines():
-        name, _, value = line.partition(" ")
-        if name == "oom_kill":
-            return int(value)
-    return 0
 
 
 def release(config: NativeConfig, hierarchies: Hierarchies, record: Record) -> None:

@@ -9,29 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from runtime import limits
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.model import (
-    UNLIMITED,
-    ContainerRef,
     ContainerSpec,
-    FieldOutcome,
     LimitChange,
-    LimitName,
     LimitOutcome,
     Limits,
-    Missing,
     State,
-    Value,
-    Verdict,
 )
-from runtime.native import cell, launcher, network, reconcile, removal, shim
+from runtime.native import cell, launcher, limiting, network, reconcile, removal, shim
 from runtime.native.config import NativeConfig
 from runtime.native.images import host
-from runtime.native.record import KEY, Record, parse_policy
+from runtime.native.record import Record, parse_policy
 from runtime.native.store import Store, check_name, lock
 
 _SHIM_PATIENCE = 10.0
@@ -61,6 +52,8 @@ class Lifecycle:
 
     def create(self, spec: ContainerSpec) -> Record:
         checked = check_spec(spec)
+        limiting.check(checked.limits, checked, self.hierarchies)
+        limiting.refuse(checked.limits, LimitChange())
         self.store.prepare()
 
         def make(container_id: str) -> Record:
@@ -192,67 +185,17 @@ class Lifecycle:
         self.store.change(record.id, change)
 
     def update(self, key: str, change: LimitChange) -> LimitOutcome:
-        if not change:
-            raise InvalidError("The change of limits asks for nothing", hint="name at least one limit")
-        check_limits(change)
         with self._operation(key) as record:
-            ref = ContainerRef(KEY, record.id)
-            if not record.state.live:
-                return self._update_record(ref, record, change)
+
+            def keep(held: LimitChange) -> Record:
+                return self.store.change(record.id, lambda current: current.with_limits(held), durable=True)
+
             cgroup = cell.find(self.hierarchies, self.config.cgroup_of(record.id))
-            outcome = limits.change(ref, cgroup, change)
-            kept = {
-                f.name.value: f.requested for f in outcome.fields if f.verdict in (Verdict.APPLIED, Verdict.ROUNDED)
-            }
-            if kept and outcome.ok:
-                self.store.change(record.id, lambda r: r.with_limits(change), durable=True)
-            return outcome
+            return limiting.update(record, change, self.hierarchies, cgroup, keep)
 
     def recorded(self, key: str) -> Limits:
         """What the next start will set: what was asked for, and the defaults for the rest."""
-        record = self.store.find(key)
-        host = limits.host_facts()
-        unset = Limits(
-            cpus=UNLIMITED,
-            cpu_period=100_000,
-            cpu_burst=0,
-            cpu_shares=1024,
-            cpu_idle=False,
-            cpuset_cpus=host.cpus,
-            cpuset_mems=host.mems,
-            memory=UNLIMITED,
-            memory_high=UNLIMITED,
-            memory_reservation=UNLIMITED,
-            swap=UNLIMITED,
-            pids=UNLIMITED,
-            io_weight=100,
-            io_read_bps=(),
-            io_write_bps=(),
-            io_read_iops=(),
-            io_write_iops=(),
-            net_egress=UNLIMITED,
-            net_ingress=UNLIMITED,
-        )
-        asked: dict[str, Any] = {name.value: value for name, value in cell.wanted_limits(record).items()}
-        return replace(unset, **asked)
-
-    def _update_record(self, ref: ContainerRef, record: Record, change: LimitChange) -> LimitOutcome:
-        """Nothing runs: the next start will apply it."""
-        before = record.spec.limits
-        refuse_limits(change, before)
-        self.store.change(record.id, lambda r: r.with_limits(change), durable=True)
-
-        def recorded(name: str) -> Value | Missing:
-            value = getattr(before, name)
-            return Missing.UNSUPPORTED if value is None else value
-
-        fields = tuple(
-            FieldOutcome(
-                name, value, recorded(name.value), value, Missing.GONE, Verdict.UNREADABLE, "applies at the next start"
-            )
-            for name, value in change.items()
-        )
-        return LimitOutcome(ref, fields)
+        return limiting.recorded(self.store.find(key), self.hierarchies)
 
     # -- the whole instance
 
@@ -294,23 +237,7 @@ def check_spec(spec: ContainerSpec) -> ContainerSpec:
     for bind in spec.binds:
         if not bind.source.startswith("/") or not Path(bind.source).exists():
             raise InvalidError(f"{bind.source!r} cannot be bound", hint="an absolute path that exists on the host")
-    check_limits(spec.limits)
-    refuse_limits(spec.limits, LimitChange())
     return spec
-
-
-def check_limits(change: LimitChange) -> None:
-    """Raises `InvalidError` for values that no kernel takes."""
-    limits.validate(change)
-    for name, value in change.items():
-        if value == 0 and name is not LimitName.SWAP:
-            raise InvalidError(f"{value} is not a limit for {name.value}", hint="a positive number, or unlimited")
-
-
-def refuse_limits(change: LimitChange, recorded: LimitChange) -> None:
-    """What can be said about harm at the next start. Raises `RefusedError`."""
-    known = {name.value: value for name, value in recorded.items()}
-    limits.refuse(change, Limits(**known), limits.host_facts(), None)  # type: ignore[arg-type]
 
 
 def signal_number(name: str) -> int:

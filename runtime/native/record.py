@@ -11,7 +11,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from runtime.errors import EngineError
-from runtime.model import UNLIMITED, Bind, Container, ContainerRef, ContainerSpec, LimitChange, State
+from runtime.model import (
+    UNLIMITED,
+    Bind,
+    Container,
+    ContainerRef,
+    ContainerSpec,
+    DeviceRate,
+    LimitChange,
+    State,
+    Value,
+)
 
 KEY = "embedded"
 
@@ -80,20 +90,43 @@ class Record:
         )
 
     def with_limits(self, change: LimitChange) -> Record:
-        """The record after a change of limits: what the change asks for replaces what was asked for before."""
-        asked: dict[str, Any] = {name.value: value for name, value in change.items()}
+        """The record after a change of limits: what the change asks for replaces what was asked for before.
+
+        Rates of disks that the change does not name stay, and a disk whose limit is lifted has none.
+        """
+        asked: dict[str, Any] = {}
+        for name, value in change.items():
+            held = getattr(self.spec.limits, name.value)
+            asked[name.value] = _merged(held or (), value) if isinstance(value, tuple) else value
         return replace(self, spec=replace(self.spec, limits=replace(self.spec.limits, **asked)))
 
 
+def _merged(held: tuple[DeviceRate, ...], asked: tuple[DeviceRate, ...]) -> tuple[DeviceRate, ...]:
+    rates = {each.device: each for each in (*held, *asked)}
+    limited = (each for each in rates.values() if each.rate is not UNLIMITED)
+    return tuple(sorted(limited, key=lambda each: [int(part) for part in each.device.split(":")]))
+
+
 def limits_to_json(change: LimitChange) -> dict[str, Any]:
-    """What a change asks for; unlimited is a word."""
-    return {name.value: "unlimited" if value is UNLIMITED else value for name, value in change.items()}
+    """What a change asks for; unlimited is a word, and rates are a mapping by disk."""
+
+    def plain(value: Value) -> Any:
+        if isinstance(value, tuple):
+            return {each.device: plain(each.rate) for each in value}
+        return "unlimited" if value is UNLIMITED else value
+
+    return {name.value: plain(value) for name, value in change.items()}
 
 
 def limits_from_json(document: Mapping[str, Any]) -> LimitChange:
     """The inverse of `limits_to_json`."""
-    values: dict[str, Any] = {name: UNLIMITED if value == "unlimited" else value for name, value in document.items()}
-    return LimitChange(**values)
+
+    def value(plain: Any) -> Any:
+        if isinstance(plain, dict):
+            return tuple(DeviceRate(device, value(rate)) for device, rate in plain.items())
+        return UNLIMITED if plain == "unlimited" else plain
+
+    return LimitChange(**{name: value(plain) for name, plain in document.items()})
 
 
 def to_json(record: Record) -> dict[str, Any]:

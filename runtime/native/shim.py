@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
+from runtime.limits import memory
 from runtime.model import State
 from runtime.native import capabilities, cell, network, removal, sandbox
 from runtime.native.config import NativeConfig
@@ -154,7 +155,7 @@ class Shim:
             try:
                 cgroup = cgroups.create(self.hierarchies, path)
                 self._send(ours, sandbox.ENTER)
-                record = self._running(record, pid, self._equip(record, cgroup, net))
+                record = self._running(record, pid, self._equip(record, cgroup, net, pid))
                 self._send(ours, sandbox.GO)
             except PytopError:
                 self._raise_what_init_says(ours)  # when it has failed, that is why we have
@@ -187,11 +188,13 @@ class Shim:
             confine=self._confine,
         )
 
-    def _equip(self, record: Record, cgroup: cgroupfs.Cgroup, net: int) -> str:
+    def _equip(self, record: Record, cgroup: cgroupfs.Cgroup, net: int, pid: int) -> str:
         cell.apply(record, cgroup)
-        if record.spec.network == "bridge":
-            return network.attach(self.config.bridge, self.config.subnet, self.id, net).address
-        return ""
+        if record.spec.network != "bridge":
+            return ""
+        address = network.attach(self.config.bridge, self.config.subnet, self.id, net).address
+        cell.shape(record, cgroup, pid)
+        return address
 
     def _running(self, record: Record, pid: int, address: str) -> Record:
         """Write down who runs before it does: from here on a kill -9 of anything leaves a container, not a leftover."""
@@ -305,7 +308,7 @@ class Shim:
     def _ended(self, record: Record, code: int) -> tuple[Record, float]:
         """Clean up and write down the end; with it the pause before the next start, if the policy wants one."""
         cgroup = cell.find(self.hierarchies, self.config.cgroup_of(self.id))
-        oom = cell.oom_kills(cgroup) > 0
+        oom = memory.oom_kills(cgroup) > 0
         cell.release(self.config, self.hierarchies, record)
         now = time.time_ns()
         ran = (now - (record.started_ns or now)) / 1e9

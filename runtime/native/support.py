@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from runtime.kernel.cgroupfs import Hierarchies, Mode
-from runtime.model import Capabilities, LimitName, Verb
+from runtime.limits import lacking
+from runtime.model import Capabilities, Verb
 
 OLDEST = (5, 12)
 """mount_setattr(2), by which binds become read-only as a whole."""
@@ -45,13 +46,7 @@ def capabilities(hierarchies: Hierarchies) -> Capabilities:
     reason = why_not(hierarchies)
     if reason is not None:
         verbs.update({verb: reason for verb in Verb if verb not in _LOOKING and verb is not Verb.IMPORT})
-    limits = {}
-    if hierarchies.mode is not Mode.V2:
-        limits[LimitName.MEMORY_HIGH] = "memory.high needs cgroup v2, and this host has v1 memory cgroups"
-    memory = hierarchies.v1.get("memory")
-    if memory is not None and not (memory.path / "memory.memsw.limit_in_bytes").exists():
-        limits[LimitName.SWAP] = "this kernel does not account for swap"
-    return Capabilities(verbs, limits)
+    return Capabilities(verbs, lacking(hierarchies))
 
 
 def _effective() -> int:

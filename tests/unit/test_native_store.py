@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError
-from runtime.model import UNLIMITED, Bind, ContainerSpec, EventKind, LimitChange, State
-from runtime.native import NativeConfig, accounts
+from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, PytopError, UnsupportedError
+from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
+from runtime.model import UNLIMITED, Bind, ContainerSpec, DeviceRate, EventKind, LimitChange, Missing, State
+from runtime.native import NativeConfig, accounts, limiting
 from runtime.native.engine import changes
-from runtime.native.lifecycle import check_limits, signal_number
+from runtime.native.lifecycle import signal_number
 from runtime.native.record import Record, RestartPolicy, dumps, loads, parse_policy
 from runtime.native.store import Store, check_name, lock, write_file
 
@@ -157,11 +159,57 @@ def test_what_is_no_signal(text: str) -> None:
         signal_number(text)
 
 
-def test_limits_that_no_kernel_takes() -> None:
-    check_limits(LimitChange(swap=0, memory=UNLIMITED, cpuset_cpus="0-2,4"))
-    for change in (LimitChange(memory=0), LimitChange(cpus=-1), LimitChange(cpuset_mems="x"), LimitChange(pids=-1)):
-        with pytest.raises(InvalidError):
-            check_limits(change)
+RATED = LimitChange(
+    cpu_period=20_000,
+    cpu_burst=0,
+    cpu_idle=True,
+    io_weight=200,
+    io_read_bps=(DeviceRate("8:0", 1 << 20), DeviceRate("8:16", 5)),
+    io_write_iops=(DeviceRate("8:0", UNLIMITED),),
+    net_egress=UNLIMITED,
+    net_ingress=20_000_000,
+)
+
+
+def test_every_limit_survives_its_file_and_an_old_file_is_read() -> None:
+    record = Record("a" * 64, replace(SPEC, limits=RATED), 5)
+    assert loads(dumps(record)) == record
+    old = json.loads(dumps(Record("a" * 64, SPEC, 5)))
+    assert old["spec"]["limits"] == {"cpus": 1.5, "memory": "unlimited", "cpuset_cpus": "0-1", "pids": 5}
+    assert loads(json.dumps(old).encode()).spec.limits == SPEC.limits
+
+
+def test_a_rate_is_recorded_beside_those_of_other_disks_and_lifted_alone() -> None:
+    record = Record("a" * 64, replace(SPEC, limits=RATED), 5)
+    changed = record.with_limits(LimitChange(io_read_bps=(DeviceRate("8:16", UNLIMITED), DeviceRate("7:0", 9)), pids=6))
+    assert changed.spec.limits.io_read_bps == (DeviceRate("7:0", 9), DeviceRate("8:0", 1 << 20))
+    assert changed.spec.limits.io_write_iops == RATED.io_write_iops
+    assert changed.spec.limits.pids == 6
+
+
+def test_what_is_on_record_is_what_a_start_sets(tmp_path: Path) -> None:
+    everything = Hierarchies(Mode.V1, {name: Mount(tmp_path) for name in ("cpu", "cpuset", "memory", "blkio", "pids")})
+    for name in ("cpu.cfs_burst_us", "cpu.idle", "memory.memsw.limit_in_bytes", "blkio.bfq.weight"):
+        (tmp_path / name).touch()
+    held = limiting.recorded(Record("a" * 64, replace(SPEC, limits=RATED), 5), everything)
+    assert (held.cpu_period, held.cpu_idle, held.net_ingress, held.pids) == (20_000, True, 20_000_000, 512)
+    assert held.memory_high is Missing.UNSUPPORTED
+    assert (held.memory_reservation, held.cpu_shares, held.io_write_bps) == (UNLIMITED, 1024, ())
+    lone = limiting.recorded(Record("a" * 64, replace(SPEC, network="none"), 5), everything)
+    assert lone.net_egress is Missing.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "word"),
+    [
+        (LimitChange(memory=0), InvalidError, "take 0"),
+        (LimitChange(memory_high=1 << 30), UnsupportedError, "no memory controller"),
+        (LimitChange(net_egress=1000), UnsupportedError, "--network none"),
+    ],
+)
+def test_what_cannot_be_held_is_not_recorded(change: LimitChange, error: type[PytopError], word: str) -> None:
+    with pytest.raises(error, match=word):
+        limiting.check(change, replace(SPEC, network="none"), Hierarchies(Mode.NONE))
 
 
 PASSWD = [line.split(":") for line in ("root:x:0:0::/root:/bin/sh", "web:x:33:34::/var/www:/bin/sh")]

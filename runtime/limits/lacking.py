@@ -1,0 +1,83 @@
+"""Which limits the cgroups of this host do not offer at all, and in words why not; engines declare it beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from runtime.kernel import files
+from runtime.kernel.cgroupfs import Hierarchies, Mode
+from runtime.limits.io import RATES, WEIGHTS
+from runtime.model import LimitName
+
+_CONTROLLER: Final[Mapping[LimitName, str]] = {
+    **dict.fromkeys(
+        (
+            LimitName.CPUS,
+            LimitName.CPU_PERIOD,
+            LimitName.CPU_BURST,
+            LimitName.CPU_SHARES,
+            LimitName.CPU_IDLE,
+        ),
+        "cpu",
+    ),
+    **dict.fromkeys((LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS), "cpuset"),
+    **dict.fromkeys((LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION, LimitName.SWAP), "memory"),
+    LimitName.PIDS: "pids",
+    **dict.fromkeys((LimitName.IO_WEIGHT, *RATES), "io"),
+}
+_FILES: Final[Mapping[LimitName, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
+    LimitName.CPU_BURST: (("cpu.cfs_burst_us",), ("cpu.max.burst",), "CPU burst needs Linux 5.14"),
+    LimitName.CPU_IDLE: (("cpu.idle",), ("cpu.idle",), "the idle class needs Linux 5.15"),
+    LimitName.SWAP: (
+        ("memory.memsw.limit_in_bytes",),
+        ("memory.swap.max",),
+        "this kernel does not account for swap",
+    ),
+    LimitName.IO_WEIGHT: (*WEIGHTS, "this kernel has neither BFQ nor iocost for I/O weights"),
+}
+"""The files on v1 and on v2 of which one must be there, and what is said when none is."""
+
+
+def lacking(hierarchies: Hierarchies) -> dict[LimitName, str]:
+    """The limits that no cgroup of this host can have, with the reason. Network limits are not the cgroups'."""
+    found: dict[LimitName, str] = {}
+    for name, controller in _CONTROLLER.items():
+        where = _where(hierarchies, controller)
+        if where is None:
+            found[name] = f"this host's cgroups have no {controller} controller"
+            continue
+        directory, version = where
+        if name is LimitName.MEMORY_HIGH and version == 1:
+            found[name] = "memory.high needs cgroup v2, and this host has v1 memory cgroups"
+        elif name in _FILES:
+            v1, v2, why = _FILES[name]
+            if not _any(directory, version, controller, v1 if version == 1 else v2):
+                found[name] = why
+    return found
+
+
+def _where(hierarchies: Hierarchies, controller: str) -> tuple[Path, int] | None:
+    """The top of the hierarchy that has the controller, and its version."""
+    mount = hierarchies.v1.get("blkio" if controller == "io" else controller)
+    if mount is not None:
+        return mount.path, 1
+    if hierarchies.unified is None or hierarchies.mode is not Mode.V2:
+        return None
+    offered = files.look(hierarchies.unified.path / "cgroup.controllers")
+    return (hierarchies.unified.path, 2) if isinstance(offered, str) and controller in offered.split() else None
+
+
+def _any(top: Path, version: int, controller: str, names: tuple[str, ...]) -> bool:
+    """Whether the kernel knows one of these files. The top has not all of them, so a cgroup below it tells.
+
+    Without any cgroup below it that has the controller nobody knows, and they are taken for granted.
+    """
+    if any((top / name).exists() for name in names):
+        return True
+    for entry in top.iterdir():
+        controllers = files.look(entry / "cgroup.controllers") if version == 2 else controller
+        if entry.is_dir() and isinstance(controllers, str) and controller in controllers.split():
+            return any((entry / name).exists() for name in names)
+    return True

@@ -1,0 +1,129 @@
+"""Limits of the embedded engine's containers: what is on record, what may be asked for, and a change of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from runtime import limits
+from runtime.errors import InvalidError, UnsupportedError
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.limits.cpu import PERIOD_US
+from runtime.model import (
+    UNLIMITED,
+    ContainerRef,
+    ContainerSpec,
+    FieldOutcome,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    Limits,
+    Missing,
+    Value,
+    Verdict,
+)
+from runtime.native.config import DEFAULT_PIDS
+from runtime.native.record import KEY, Record
+
+NETWORK: Final = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
+_HELD: Final = (Verdict.APPLIED, Verdict.ROUNDED)
+
+
+def wanted(record: Record) -> LimitChange:
+    """What the next start sets: the limits of the spec, and the default bound on tasks."""
+    asked = record.spec.limits
+    return asked if asked.pids is not None else replace(asked, pids=DEFAULT_PIDS)
+
+
+def recorded(record: Record, hierarchies: Hierarchies) -> Limits:
+    """What the container has after its next start, in the kernel's own words for what is not limited."""
+    host = limits.host_facts()
+    nothing_reserved = UNLIMITED if "memory" in hierarchies.v1 else 0
+    asked: dict[str, Any] = {name.value: value for name, value in wanted(record).items()}
+    for name, everything in (("cpuset_cpus", host.cpus), ("cpuset_mems", host.mems)):
+        if asked.get(name) is UNLIMITED:
+            asked[name] = everything
+    if asked.get("memory_reservation") in (0, UNLIMITED):
+        asked["memory_reservation"] = nothing_reserved
+    fresh = Limits(
+        cpus=UNLIMITED,
+        cpu_period=PERIOD_US,
+        cpu_burst=0,
+        cpu_shares=1024,
+        cpu_idle=False,
+        cpuset_cpus=host.cpus,
+        cpuset_mems=host.mems,
+        memory=UNLIMITED,
+        memory_high=UNLIMITED,
+        memory_reservation=nothing_reserved,
+        swap=UNLIMITED,
+        pids=UNLIMITED,
+        io_weight=100,
+        io_read_bps=(),
+        io_write_bps=(),
+        io_read_iops=(),
+        io_write_iops=(),
+        net_egress=UNLIMITED,
+        net_ingress=UNLIMITED,
+    )
+    absent = dict.fromkeys((name.value for name in _lacking(record.spec, hierarchies)), Missing.UNSUPPORTED)
+    return replace(fresh, **{**asked, **absent})
+
+
+def _lacking(spec: ContainerSpec, hierarchies: Hierarchies) -> dict[LimitName, str]:
+    found = limits.lacking(hierarchies)
+    if spec.network != "bridge":
+        found.update(dict.fromkeys(NETWORK, "the container has no network (it was made with --network none)"))
+    return found
+
+
+def check(change: LimitChange, spec: ContainerSpec, hierarchies: Hierarchies) -> None:
+    """Raise what is wrong with a change whatever runs: `InvalidError`, or `UnsupportedError` with the reason."""
+    limits.validate(change)
+    absent = _lacking(spec, hierarchies)
+    for name, _ in change.items():
+        if name in absent:
+            raise UnsupportedError(f"set {name.value.replace('_', ' ')}", detail=absent[name])
+
+
+def refuse(change: LimitChange, held: LimitChange) -> None:
+    """Raise `RefusedError` for what can be said about harm at the next start; `held` is on record beside the change."""
+    known: dict[str, Any] = {name.value: value for name, value in held.items() if name is not LimitName.CPU_IDLE}
+    limits.refuse(change, Limits(**known), limits.host_facts(), None)
+
+
+def update(
+    record: Record,
+    change: LimitChange,
+    hierarchies: Hierarchies,
+    cgroup: Cgroup,
+    keep: Callable[[LimitChange], Record],
+) -> LimitOutcome:
+    """Change limits now, or for the next start when nothing runs; `keep` puts into the record what is held."""
+    if not change:
+        raise InvalidError("The change of limits asks for nothing", hint="name at least one limit")
+    check(change, record.spec, hierarchies)
+    if not record.state.live:
+        return _at_rest(record, change, hierarchies, keep)
+    outcome = limits.change(ContainerRef(KEY, record.id), cgroup, change, pid=record.pid)
+    kept: dict[str, Any] = {f.name.value: f.requested for f in outcome.fields if f.verdict in _HELD}
+    if kept:
+        record = keep(LimitChange(**kept))
+    return limits.survives(outcome, recorded(record, hierarchies))
+
+
+def _at_rest(
+    record: Record, change: LimitChange, hierarchies: Hierarchies, keep: Callable[[LimitChange], Record]
+) -> LimitOutcome:
+    refuse(change, record.spec.limits)
+    before: Limits = recorded(record, hierarchies)
+    after = recorded(keep(change), hierarchies)
+
+    def field(name: LimitName, value: Value) -> FieldOutcome:
+        detail = "applies at the next start"
+        return FieldOutcome(
+            name, value, before.get(name), after.get(name), Missing.GONE, Verdict.UNREADABLE, detail, survives=True
+        )
+
+    return LimitOutcome(ContainerRef(KEY, record.id), tuple(field(name, value) for name, value in change.items()))
