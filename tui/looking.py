@@ -6,7 +6,9 @@ What blocks runs in a thread, and the modules that do it are imported when they 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
 from collectors.frame import Usage
@@ -18,7 +20,7 @@ from tui.permission import STATE_WORDS
 if TYPE_CHECKING:
     from collectors.isolation import Isolation
     from collectors.processes import Process
-    from runtime.limits import Finding, RawFile, RecentUse
+    from runtime.limits import Finding, Progress, RawFile, RecentUse
 
 T = TypeVar("T")
 
@@ -63,6 +65,22 @@ class Looking:
         host = await asyncio.to_thread(limits.host_facts)
         use = _recent(usage, cpu) if usage is not None else None
         return Preview(before, tuple(limits.review(change, before, host, use)))
+
+    async def shrink(
+        self, container: Container, target: int, progress: Callable[[Progress], None], stop: Event
+    ) -> Progress:
+        """Take memory away until it uses no more than `target` bytes; `progress` is called on the event loop."""
+        from runtime import limits
+
+        cgroup = await asyncio.to_thread(self._cgroup, container)
+        if cgroup is None:
+            raise ConflictError(f"reclaim memory of {container.name}", detail=STATE_WORDS[container.state])
+        loop = asyncio.get_running_loop()
+
+        def tell(so_far: Progress) -> None:
+            loop.call_soon_threadsafe(progress, so_far)
+
+        return await asyncio.to_thread(limits.shrink, cgroup, target, progress=tell, stop=stop)
 
     def _cgroup(self, container: Container) -> cgroupfs.Cgroup | None:
         if container.pid is None:

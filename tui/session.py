@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from enum import Flag, auto
+from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from collectors.frame import Frame
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from collectors.scheduler import Scheduler
     from collectors.sweep import Sweeper
     from collectors.target import Target
-    from runtime.limits import RawFile
+    from runtime.limits import Progress, RawFile
 
 __all__ = ["Changed", "Preview", "Problem", "Session"]
 
@@ -241,14 +243,47 @@ class Session:
         for name, _ in change.items():
             self._permit(ref, name)
 
-        async def work() -> LimitOutcome:
-            self._marks.expect(ref)
-            outcome = await self.engines[ref.engine].update(ref.id, change)
-            self._marks.outcome(outcome)
-            await self._watches[ref.engine].look(ref)
-            return outcome
+        return await self._write(ref, lambda: self._update(ref, change))
 
-        return await self._write(ref, work)
+    async def shrink(
+        self,
+        ref: ContainerRef,
+        memory: int,
+        progress: Callable[[Progress], None],
+        *,
+        beside: LimitChange = LimitChange(),  # noqa: B008  (frozen)
+    ) -> LimitOutcome:
+        """Take memory away from a container until a limit of `memory` bytes fits, then set it, and `beside` with it.
+
+        `progress` is called on the event loop. Raises `RefusedError` with what holds the memory when it does not
+        fit; the limits are as before then. A caller that is cancelled stops it after the step under way.
+        """
+        change = replace(beside, memory=memory)
+        self._permit(ref, Verb.UPDATE)
+        for name, _ in change.items():
+            self._permit(ref, name)
+        stop = Event()
+
+        async def work() -> LimitOutcome:
+            container = self._container(ref)
+            if container.state.live:
+                reached = await self._looking.shrink(container, memory, progress, stop)
+                if not reached.done:
+                    title = f"limit {container.name} to {memory} bytes"
+                    raise RefusedError(title, detail=reached.reason, hint="The limits are as they were")
+            return await self._update(ref, change)
+
+        try:
+            return await self._write(ref, work)
+        finally:
+            stop.set()
+
+    async def _update(self, ref: ContainerRef, change: LimitChange) -> LimitOutcome:
+        self._marks.expect(ref)
+        outcome = await self.engines[ref.engine].update(ref.id, change)
+        self._marks.outcome(outcome)
+        await self._watches[ref.engine].look(ref)
+        return outcome
 
     async def limits(self, ref: ContainerRef) -> Limits:
         """What the kernel holds; every field is `Missing.GONE` while the container is not live."""
