@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from collectors.layout import (
     IO_PART,
     MAX,
     MEMORY_PART,
+    MIDDLE,
     OOM,
     PEAK,
     PERIOD,
@@ -35,6 +37,7 @@ from collectors.layout import (
     QUOTA,
     QUOTA_PART,
     RESOURCES,
+    SMALL,
     SPLIT,
     STAT,
     SWAP,
@@ -71,7 +74,8 @@ class CgroupReader:
         self.generation = 0
         self._home = ""
         self._files: list[File] = []
-        self._reads: list[tuple[int, int]] = []  # descriptor, or -1, and how much to read
+        self._fds: list[int] = []  # -1 where it is not kept open
+        self._sizes: list[int] = []  # how much to read
         self._paths: list[str] = []
         self._last: list[bytes] = []
         self._values: list[Any] = list(EMPTY_SLOTS)
@@ -118,7 +122,8 @@ class CgroupReader:
                     os.close(fd)
                 self._files.append(file)
                 self._paths.append(f"{directory}/{file.name}")
-                self._reads.append((fd if keep else -1, file.size))
+                self._fds.append(fd if keep else -1)
+                self._sizes.append(file.size)
                 self._last.append(b"")
         finally:
             os.close(folder)
@@ -133,12 +138,12 @@ class CgroupReader:
     @property
     def descriptors(self) -> int:
         """How many it holds open."""
-        return sum(1 for fd, _ in self._reads if fd >= 0)
+        return sum(1 for fd in self._fds if fd >= 0)
 
     def close(self) -> None:
         """Close every descriptor; may be called twice."""
-        reads, self._reads = self._reads, []
-        for fd, _ in reads:
+        fds, self._fds = self._fds, []
+        for fd in fds:
             if fd >= 0:
                 os.close(fd)
 
@@ -150,15 +155,24 @@ class CgroupReader:
             self._refresh_unkept()
 
     def _refresh_kept(self) -> None:
-        last, pread, index = self._last, os.pread, 0
+        last = self._last
         try:
-            for index, (fd, size) in enumerate(self._reads):
-                data = pread(fd, size, 0)
-                if data != last[index]:
-                    self._take(index, fd, data)
-        except OSError as error:
-            self._drop(index, error)
+            texts = list(map(os.pread, self._fds, self._sizes, repeat(0)))
+        except OSError:
+            self._drop_unreadable()
             self._refresh_kept()
+            return
+        for index, data in enumerate(texts):
+            if data != last[index]:
+                self._take(index, self._fds[index], data)
+
+    def _drop_unreadable(self) -> None:
+        """Find out which files cannot be read any more."""
+        for index in reversed(range(len(self._fds))):  # from the end: a file that fails leaves the list
+            try:
+                os.pread(self._fds[index], self._sizes[index], 0)
+            except OSError as error:
+                self._drop(index, error)
 
     def _refresh_unkept(self) -> None:
         try:
@@ -171,7 +185,7 @@ class CgroupReader:
             try:
                 fd = os.open(self._paths[index], os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    data = os.pread(fd, self._reads[index][1], 0)
+                    data = os.pread(fd, self._sizes[index], 0)
                     if data != self._last[index]:
                         self._take(index, fd, data)
                 finally:
@@ -180,12 +194,16 @@ class CgroupReader:
                 self._drop(index, error)
 
     def _take(self, index: int, fd: int, data: bytes) -> None:
-        """Parse new content of one file, after reading more where it is longer than expected."""
-        kept, size = self._reads[index]
-        while len(data) == size:
-            size *= 2
-            data = os.pread(fd, size, 0)
-        self._reads[index] = kept, size
+        """Parse new content of one file, after reading more where it is longer than expected.
+
+        The next read asks for a little more than there is now: what is asked for is allocated.
+        """
+        size = self._sizes[index]
+        if len(data) == size or size > MIDDLE:
+            while len(data) == size:
+                size *= 2
+                data = os.pread(fd, size, 0)
+            self._sizes[index] = min(size, (len(data) * 5 // 4 // SMALL + 1) * SMALL)
         self._last[index] = data
         file = self._files[index]
         self._values[file.slot] = file.parse(data)
@@ -198,8 +216,8 @@ class CgroupReader:
         if error.errno in {errno.EMFILE, errno.ENFILE}:
             raise error
         file = self._files.pop(index)
-        fd, _ = self._reads.pop(index)
-        del self._paths[index], self._last[index]
+        fd = self._fds.pop(index)
+        del self._sizes[index], self._paths[index], self._last[index]
         if fd >= 0:
             os.close(fd)
         self._values[file.slot] = file.blank(_reason(error))

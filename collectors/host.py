@@ -1,4 +1,8 @@
-"""The whole machine: CPU, memory, load, network, disks by psutil, PSI by /proc/pressure."""
+"""The whole machine: CPU, memory, load, network, disks by psutil, PSI by /proc/pressure.
+
+Swap is read here: beside it psutil reads all of /proc/vmstat, for counters that nobody shows, and needs more time
+for that than for the rest.
+"""
 
 from __future__ import annotations
 
@@ -48,15 +52,15 @@ class HostReader:
             }
             pressure = {name: share(stalls[name], now, elapsed) for name, now in totals.items()}
         self._previous = at_ns, counters, totals
-        memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+        memory, (swap_total, swap_free) = psutil.virtual_memory(), self._swap()
         cpu = rates["cpu"]
         return HostUsage(
             ncpu=self.ncpu,
             cpu=min(float(self.ncpu), cpu / NS) if isinstance(cpu, float) else cpu,
             memory_total=memory.total,
             memory_used=memory.total - memory.available,
-            swap_total=swap.total,
-            swap_used=swap.used,
+            swap_total=swap_total,
+            swap_used=max(0, swap_total - swap_free),
             load1=os.getloadavg()[0],
             net_rx=rates["rx"],
             net_tx=rates["tx"],
@@ -87,14 +91,32 @@ class HostReader:
             self._physical[key] = (self._sys / key / "device").exists()
         return self._physical[key]
 
+    def _swap(self) -> tuple[int, int]:
+        """Bytes of swap, all and free."""
+        try:
+            data = _read(f"{self._proc}/meminfo")
+        except OSError:
+            return 0, 0
+        total, free = parse.meminfo(data, b"SwapTotal"), parse.meminfo(data, b"SwapFree")
+        return (total, free) if isinstance(total, int) and isinstance(free, int) else (0, 0)
+
     def _stalls(self, name: str) -> PressureTotals:
         """PSI of the host; where the kernel has none, or we may not read it, both values say so."""
         try:
-            return parse.pressure((self._proc / "pressure" / name).read_bytes())
+            return parse.pressure(_read(f"{self._proc}/pressure/{name}"))
         except PermissionError:
             return PressureTotals(Missing.DENIED, Missing.DENIED)
         except OSError:
             return PressureTotals(Missing.UNSUPPORTED, Missing.UNSUPPORTED)
+
+
+def _read(path: str) -> bytes:
+    """A small file of the kernel's."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 16384)
+    finally:
+        os.close(fd)
 
 
 def _later(value: int | Missing) -> Missing:

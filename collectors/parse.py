@@ -63,8 +63,20 @@ def _scaled(value: Number, factor: int) -> Number:
     return value * factor if isinstance(value, int) else value
 
 
+_TIMES = [b"usage_usec", b"user_usec", b"system_usec"]
+
+
 def cpu_times(data: bytes) -> Three:
     """v2 cpu.stat, there without any controller too: usage, user, system in ns."""
+    words = data.split(None, 6)
+    if len(words) > 5 and [words[0], words[2], words[4]] == _TIMES:  # the order of every kernel so far
+        try:
+            usage, user, system = int(words[1]), int(words[3]), int(words[5])
+        except ValueError:
+            pass
+        else:
+            if usage >= 0 and user >= 0 and system >= 0:
+                return usage * NS_PER_US, user * NS_PER_US, system * NS_PER_US
     return (
         _scaled(_keyed(data, b"usage_usec "), NS_PER_US),
         _scaled(_keyed(data, b"\nuser_usec "), NS_PER_US),
@@ -194,6 +206,15 @@ def merge_blkio(
         device: IoCounters(*sizes.get(device, (0, 0)), *counts.get(device, (0, 0)))
         for device in (*sizes, *(device for device in counts if device not in sizes))
     }
+
+
+def meminfo(data: bytes, key: bytes) -> Number:
+    """One line of /proc/meminfo, "SwapFree:   1024 kB", in bytes; `key` is its name."""
+    at = data.find(b"\n" + key + b":")
+    try:
+        return int(data[at:].split(None, 2)[1]) * 1024 if at >= 0 else UNSUPPORTED
+    except (ValueError, IndexError):
+        return UNSUPPORTED
 
 
 def net_dev(data: bytes) -> Mapping[str, NetCounters]:

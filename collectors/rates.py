@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from collectors.frame import IoRates, NetRates, Pressure, Usage
-from collectors.sample import IoCounters, NetCounters, PressureTotals, Sample
+from collectors.sample import CpuCounters, IoCounters, NetCounters, PressureTotals, Sample
 from runtime.model import Missing
 
 Rate = float | Missing
@@ -17,6 +17,7 @@ NOT_SAMPLED = Missing.NOT_SAMPLED
 NS = 1_000_000_000
 
 NO_PRESSURE = PressureTotals(NOT_SAMPLED, NOT_SAMPLED)
+NO_STALL = Pressure(0.0, 0.0)
 
 
 def rate(before: int | Missing, after: int | Missing, seconds: float) -> Rate:
@@ -34,38 +35,39 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
         return _gauges_only(current)
     elapsed = float(current.at_ns - previous.at_ns)  # ns per ns: cores and shares come out directly
     seconds = elapsed / NS
-    old, new, memory = previous.cpu, current.cpu, current.memory
+    old, new = previous.cpu, current.cpu
     cpu = rate(old.usage_ns, new.usage_ns, elapsed)
     user, system = _split(old.user_ns, old.system_ns, new.user_ns, new.system_ns, elapsed, cpu)
     throttled = rate(old.throttled_ns, new.throttled_ns, elapsed)
     io, io_devices = _io(previous.io, current.io, seconds)
     net, net_interfaces = _net(previous.net, current.net, seconds)
     pressure = _pressures(previous.pressure, current.pressure, elapsed)
+    current_bytes, working_set, anon, file, swap, peak, limit, oom_kills = current.memory
     return Usage(
-        at_ns=current.at_ns,
-        cpu=cpu,
-        cpu_user=user,
-        cpu_system=system,
-        cpu_limit=current.cpu_limit,
-        throttled=throttled,
-        throttled_share=_throttled_share(previous, current),
-        memory=memory.current,
-        working_set=memory.working_set,
-        anon=memory.anon,
-        file=memory.file,
-        swap=memory.swap,
-        memory_peak=memory.peak,
-        memory_limit=memory.limit,
-        oom_kills=memory.oom_kills,
-        pids=current.pids,
-        pids_limit=current.pids_limit,
-        io=io,
-        io_devices=io_devices,
-        net=net,
-        net_interfaces=net_interfaces,
-        net_shared=current.net_shared,
-        pressure=pressure,
-        waiting=_waiting(pressure, throttled, ncpu),
+        current.at_ns,
+        cpu,
+        user,
+        system,
+        current.cpu_limit,
+        throttled,
+        _throttled_share(old, new),
+        current_bytes,
+        working_set,
+        anon,
+        file,
+        swap,
+        peak,
+        limit,
+        oom_kills,
+        current.pids,
+        current.pids_limit,
+        io,
+        io_devices,
+        net,
+        net_interfaces,
+        current.net_shared,
+        pressure,
+        _waiting(pressure, throttled, ncpu),
     )
 
 
@@ -123,10 +125,10 @@ def _split(
     return in_user, in_system
 
 
-def _throttled_share(previous: Sample, current: Sample) -> Rate:
+def _throttled_share(old: CpuCounters, new: CpuCounters) -> Rate:
     """Throttled periods of all periods; a container that ran in no period was not throttled."""
-    periods = rate(previous.cpu.periods, current.cpu.periods, 1.0)
-    throttled = rate(previous.cpu.throttled_periods, current.cpu.throttled_periods, 1.0)
+    periods = rate(old.periods, new.periods, 1.0)
+    throttled = rate(old.throttled_periods, new.throttled_periods, 1.0)
     if isinstance(periods, Missing):
         return periods
     if isinstance(throttled, Missing):
@@ -148,11 +150,15 @@ def _waiting(pressure: Mapping[str, Pressure], throttled: Rate, ncpu: int) -> Ra
 def _pressures(
     old: Mapping[str, PressureTotals], new: Mapping[str, PressureTotals], elapsed: float
 ) -> Mapping[str, Pressure]:
-    return {name: share(old.get(name, NO_PRESSURE), totals, elapsed) for name, totals in new.items()} if new else {}
+    if not new:
+        return {}
+    return {name: share(old.get(name, NO_PRESSURE), totals, elapsed) for name, totals in new.items()}
 
 
 def share(old: PressureTotals, new: PressureTotals, elapsed: float) -> Pressure:
     """Stall time as a share of the interval (`elapsed` in ns), at most 1: totals are updated late now and then."""
+    if old is new and isinstance(new.some_ns, int) and isinstance(new.full_ns, int):
+        return NO_STALL  # the file did not change; most have not from one sweep to the next
     some = rate(old.some_ns, new.some_ns, elapsed)
     full = rate(old.full_ns, new.full_ns, elapsed)
     return Pressure(

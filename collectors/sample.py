@@ -7,13 +7,14 @@ Counters only ever grow (until their cgroup is made anew); gauges are values of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 from runtime.model import Missing, Unlimited
 
 
-@dataclass(frozen=True, slots=True)
-class CpuCounters:
+class CpuCounters(NamedTuple):
     """CPU time in ns; periods are counted; `throttled_ns` is time spent throttled by the own quota."""
 
     usage_ns: int | Missing = Missing.UNSUPPORTED
@@ -24,8 +25,7 @@ class CpuCounters:
     throttled_ns: int | Missing = Missing.UNSUPPORTED
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryGauges:
+class MemoryGauges(NamedTuple):
     """Bytes. `working_set` is use less inactive file cache; `oom_kills` is a counter."""
 
     current: int | Missing = Missing.UNSUPPORTED
@@ -62,16 +62,14 @@ class NetCounters:
     tx_drops: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PressureTotals:
+class PressureTotals(NamedTuple):
     """PSI stall time in ns for one resource, from `total=`."""
 
     some_ns: int | Missing = Missing.UNSUPPORTED
     full_ns: int | Missing = Missing.UNSUPPORTED
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """Everything read about one container in one sweep.
 
     `at_ns` is CLOCK_MONOTONIC at the read; `generation` changes when the cgroup was made anew (inode).
@@ -89,4 +87,4 @@ class Sample:
     io: Mapping[str, IoCounters] | Missing = Missing.UNSUPPORTED
     net: Mapping[str, NetCounters] | Missing = Missing.UNSUPPORTED
     net_shared: bool = False
-    pressure: Mapping[str, PressureTotals] = field(default_factory=dict)  # "cpu", "memory", "io"
+    pressure: Mapping[str, PressureTotals] = MappingProxyType({})  # "cpu", "memory", "io"

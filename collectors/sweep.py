@@ -14,10 +14,9 @@ from pathlib import Path
 
 from collectors.ceilings import Ceilings
 from collectors.cgroup import Gone
-from collectors.frame import Frame, Usage
+from collectors.frame import Frame
 from collectors.host import HostReader
 from collectors.network import Networks
-from collectors.rates import derive
 from collectors.target import Target
 from collectors.tracked import Tracked, room_for_descriptors
 from runtime.errors import NotFoundError, PytopError
@@ -28,7 +27,7 @@ from runtime.model import ContainerRef
 __all__ = ["Sweeper", "Target"]
 
 PROC = Path("/proc")
-CHECK_EVERY = 32  # sweeps; a container's place is looked up again that often, a part of them in each sweep
+CHECK_EVERY = 64  # sweeps; a container's place is looked up again that often, a part of them in each sweep
 
 
 class Sweeper:
@@ -46,28 +45,33 @@ class Sweeper:
         self._ended: dict[ContainerRef, Target] = {}  # whose process is gone, until the engine says so too
         self._ends = select.epoll()
         self._descriptors = 0
+        self._wanted: tuple[Target, ...] = ()
         self._seq = 0
         self._last_ns: int | None = None
 
     def sweep(self, targets: Sequence[Target]) -> Frame:
         """Read every target once. A target that cannot be read is in the frame's problems and holds up no other."""
         started = time.monotonic_ns()
-        self._forget({target.ref: target for target in targets})
+        wanted = tuple(targets)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._forget({target.ref: target for target in targets})
         for fd, _ in self._ends.poll(0) if self._by_pidfd else ():
             self._end(self._by_pidfd[fd])
         self._networks.begin()
         self._ceilings.refresh()
-        usages: dict[ContainerRef, Usage] = {}
+        fresh: list[Tracked] = []
         problems: dict[ContainerRef, str] = {}
         for index, target in enumerate(targets):
             try:
-                usages[target.ref] = self._read(target, check=(index + self._seq) % CHECK_EVERY == 0)
+                fresh.append(self._refresh(target, check=(index + self._seq) % CHECK_EVERY == 0))
             except (NotFoundError, Gone):
                 self._end(target.ref, target)
                 problems[target.ref] = f"gone: process {target.pid} has ended"
             except (PytopError, OSError) as error:
                 self._drop(target.ref)
                 problems[target.ref] = str(error)
+        usages = {tracked.target.ref: tracked.usage(self._host.ncpu) for tracked in fresh}
         host = self._host.read(started)
         interval, self._last_ns = started - (self._last_ns or started), started
         self._seq += 1
@@ -89,26 +93,23 @@ class Sweeper:
         self._ceilings.close()
         self._ends.close()
 
-    def _read(self, target: Target, *, check: bool) -> Usage:
-        """One container; raises `NotFoundError` or `Gone` when there is nothing left of it."""
-        if self._ended.get(target.ref) == target:
+    def _refresh(self, target: Target, *, check: bool) -> Tracked:
+        """Read one container; raises `NotFoundError` or `Gone` when there is nothing left of it."""
+        if self._ended and self._ended.get(target.ref) == target:
             raise NotFoundError(f"process {target.pid} has ended")
         tracked = self._tracked.get(target.ref)
-        if tracked is not None and (tracked.seems_gone() or (check and tracked.moved())):
+        if tracked is not None and ((tracked.pidfd < 0 and tracked.seems_gone()) or (check and tracked.moved())):
             self._drop(target.ref)
             tracked = None
         if tracked is None:
             tracked = self._follow(target)
-        at_ns = time.monotonic_ns()
         try:
-            sample = tracked.sample(at_ns, self._networks)
+            tracked.refresh(self._networks)
         except Gone:  # the process may have entered another cgroup before this one was removed
             self._drop(target.ref)
             tracked = self._follow(target)
-            sample = tracked.sample(at_ns, self._networks)
-        usage = derive(tracked.previous, sample, self._host.ncpu)
-        tracked.previous = sample
-        return usage
+            tracked.refresh(self._networks)
+        return tracked
 
     def _follow(self, target: Target) -> Tracked:
         keep = room_for_descriptors(self._descriptors)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from dataclasses import replace
 from pathlib import Path
 
 from collectors import network
 from collectors.ceilings import Ceilings
 from collectors.cgroup import CgroupReader
-from collectors.network import Networks
+from collectors.frame import Usage
+from collectors.network import Counters, Networks
+from collectors.rates import derive
 from collectors.sample import Sample
 from collectors.target import Target
 from runtime.kernel import cgroupfs
@@ -19,6 +22,7 @@ from runtime.model import Missing
 
 SPARE = 128  # descriptors left for everything else in this process
 PER_CONTAINER = 32  # more than one reader ever holds
+PLACE = 16384  # bytes of /proc/<pid>/cgroup, which has a line per hierarchy
 ENOUGH = 1 << 16  # never ask for more than this
 
 
@@ -73,7 +77,6 @@ class Tracked:
 
     Attributes:
         target: which container, and by which process.
-        previous: the last sample, from which the next rates come.
         pidfd: tells the end of that very process, whatever its number is used for later; -1 without pidfds.
     """
 
@@ -84,15 +87,19 @@ class Tracked:
         looked at, `OSError` when descriptors ran out.
         """
         self.target = target
-        self.previous: Sample | None = None
+        self._previous: Sample | None = None
         self._hierarchies = hierarchies
         self._proc = proc
         self.pidfd = -1
         if proc == Path("/proc"):
             self.pidfd = _pidfd(target.pid)
+        self._place = b""
         try:
             self._where = cgroupfs.locate(hierarchies, target.pid, within=target.cgroup, proc=proc)
             self._netns = network.namespace(target.pid, proc)
+            self._net: Counters = self._netns if isinstance(self._netns, Missing) else Missing.UNSUPPORTED
+            self._net_shared = False
+            self._read_ns = 0
             self.reader = CgroupReader(own_part(self._where, hierarchies), ceilings, keep=keep)
         except BaseException:
             self._close_pidfd()
@@ -110,18 +117,43 @@ class Tracked:
         """Whether the process has since entered another cgroup (not one below) or another network namespace."""
         if network.namespace(self.target.pid, self._proc) != self._netns:
             return True
+        place = self._read_place()
+        if place and place == self._place:
+            return False
         now = cgroupfs.locate(self._hierarchies, self.target.pid, within=self.target.cgroup, proc=self._proc)
-        return now != self._where and not _is_below(now, self._where)
+        if now != self._where and not _is_below(now, self._where):
+            return True
+        self._place = place
+        return False
 
-    def sample(self, at_ns: int, networks: Networks) -> Sample:
+    def _read_place(self) -> bytes:
+        """The text from which the cgroup is found; empty when it cannot be read."""
+        try:
+            fd = os.open(f"{self._proc}/{self.target.pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return b""
+        try:
+            return os.read(fd, PLACE)
+        except OSError:
+            return b""
+        finally:
+            os.close(fd)
+
+    def refresh(self, networks: Networks) -> None:
         """Read everything once. Raises `Gone` when the cgroup was removed."""
+        self._read_ns = time.monotonic_ns()
         self.reader.refresh()
         inode = self._netns
-        if isinstance(inode, Missing):
-            return self.reader.sample(at_ns, inode)
-        if inode == networks.host:
-            return self.reader.sample(at_ns, Missing.UNSUPPORTED, net_shared=True)
-        return self.reader.sample(at_ns, networks.counters(self.target.pid, inode))
+        if isinstance(inode, int):
+            self._net_shared = inode == networks.host
+            if not self._net_shared:
+                self._net = networks.counters(self.target.pid, inode)
+
+    def usage(self, ncpu: int) -> Usage:
+        """What the last `refresh` found, as the use since the one before."""
+        sample = self.reader.sample(self._read_ns, self._net, self._net_shared)
+        previous, self._previous = self._previous, sample
+        return derive(previous, sample, ncpu)
 
     def close(self) -> None:
         self.reader.close()

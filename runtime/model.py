@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Unlimited(Enum):
@@ -56,9 +56,11 @@ class State(StrEnum):
         return self in (State.RUNNING, State.PAUSED, State.STOPPING)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ContainerRef:
-    """Names one container on this host: the engine's key and the engine's full id."""
+class ContainerRef(NamedTuple):
+    """Names one container on this host: the engine's key and the engine's full id.
+
+    A named tuple, because it is the key of every mapping of every sweep: it hashes and compares in C.
+    """
 
     engine: str
     id: str

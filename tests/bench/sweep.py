@@ -2,7 +2,8 @@
 
 The cgroups are this benchmark's own, in every v1 controller and the v2 tree, each with a process that wakes ten times a
 second and touches memory, so that counters do change from sweep to sweep. The C program gets the list of files from
-the sweeper's own open descriptors, and a sweep is checked to read each of them once. Both take turns.
+the sweeper's own open descriptors, and a sweep is checked to read each of them once; the host's totals, which a sweep
+reads too, are in both. A sweep here ends with a `Frame`: read, parsed and turned into rates. Both take turns.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ CGROUPS = 200
 ROUNDS = 21
 PAUSE_S = 0.15
 BOUND = 1.6
+HOST_FILES = [  # what the host's totals come from; psutil reads the first five
+    *("/proc/stat", "/proc/net/dev", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/meminfo"),
+    *(f"/proc/pressure/{name}" for name in ("cpu", "memory", "io")),
+]
 SOURCE = Path(__file__).with_suffix(".c")
 
 
@@ -170,6 +175,7 @@ def figures() -> list[Figure]:
         if reads != len(files):
             raise AssertionError(f"a sweep reads {reads} times, and {len(files)} files are open")
         listing = Path(folder) / "files"
+        files += HOST_FILES
         listing.write_text("".join(f"{path}\n" for path in files))
         reader = stack.enter_context(
             subprocess.Popen([program, listing], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

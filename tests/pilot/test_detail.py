@@ -39,7 +39,7 @@ HOG = limit_fakes.HOG
 def frames(usages: Sequence[Usage | None]) -> list[Frame]:
     """One frame a second; None is a sweep without the hog."""
     return [
-        Frame(n, n * S, NOON + n * S, S, 0, fakes.HOST, {} if usage is None else {HOG.ref: replace(usage, at_ns=n * S)})
+        Frame(n, n * S, NOON + n * S, S, 0, fakes.HOST, {} if usage is None else {HOG.ref: usage._replace(at_ns=n * S)})
         for n, usage in enumerate(usages, 1)
     ]
 
