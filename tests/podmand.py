@@ -19,6 +19,7 @@ from tests.dockerd import busybox_rootfs
 
 START_WITHIN = 30.0
 RUNTIMES = ("runc", "crun")
+NOBODY = 65534
 IMAGE = "localhost/busybox:latest"
 PARENT = "libpod_parent"  # where Podman puts containers, with cgroupfs as its manager
 CONF = """
@@ -35,19 +36,28 @@ network_config_dir = "{folder}/networks"
 
 
 class Podmand:
-    """The service and its store; the service can be killed and started again, its containers run on meanwhile."""
+    """The service and its store; the service can be killed and started again, its containers run on meanwhile.
 
-    def __init__(self, folder: Path) -> None:
+    A rootless one is nobody's, and its socket is where it would be below /run.
+    """
+
+    def __init__(self, folder: Path, *, rootless: bool = False) -> None:
         self.folder = folder
+        self.rootless = rootless
         self.name = f"pytopp{uuid.uuid4().hex[:6]}"
-        self.socket = folder / "podman.sock"
+        self.runtime = folder / "x"  # short: Podman makes long socket paths below it
+        self.socket = folder / f"run/user/{NOBODY}/podman/podman.sock"
         self.url = f"unix://{self.socket}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def configure(self, runtime: str) -> None:
-        (self.folder / "networks").mkdir(exist_ok=True)
+        for made in (self.folder / "networks", self.folder / "home", self.runtime, self.socket.parent):
+            made.mkdir(exist_ok=True, parents=True)
         (self.folder / "networks/87-podman.conflist").write_text(json.dumps(self._network()))
         (self.folder / "containers.conf").write_text(CONF.format(runtime=runtime, folder=self.folder))
+        if self.rootless:
+            for path in (self.folder, *self.folder.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
 
     def _network(self) -> dict[str, object]:
         """For Podmans with CNI; one with netavark makes its own in the same folder."""
@@ -62,6 +72,9 @@ class Podmand:
 
     def command(self, *words: str) -> list[str]:
         """Podman's own client on this store."""
+        if self.rootless:
+            who = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+            return [*who, "podman", "--storage-driver", "vfs", *words]
         return [
             *("nsenter", f"--net=/run/netns/{self.name}", "podman"),
             *("--root", str(self.folder / "root"), "--runroot", str(self.folder / "runroot")),
@@ -71,11 +84,14 @@ class Podmand:
     @property
     def environ(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CONTAINER")}
-        return {**kept, "CONTAINERS_CONF": str(self.folder / "containers.conf")}
+        kept |= {"CONTAINERS_CONF": str(self.folder / "containers.conf")}
+        if self.rootless:
+            kept |= {"HOME": str(self.folder / "home"), "XDG_RUNTIME_DIR": str(self.runtime), "USER": "nobody"}
+        return kept
 
     def cli(self, *words: str, stdin: bytes | None = None, check: bool = True) -> str:
         done = subprocess.run(
-            self.command(*words), env=self.environ, input=stdin, capture_output=True, timeout=60, check=False
+            self.command(*words), env=self.environ, input=stdin, capture_output=True, timeout=60, check=False, cwd="/"
         )
         said = done.stderr.decode(errors="replace")[-2000:]
         assert done.returncode == 0 or not check, f"podman {' '.join(words)} ended with {done.returncode}:\n{said}"
@@ -89,6 +105,7 @@ class Podmand:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                cwd="/",
             )
         deadline = time.monotonic() + START_WITHIN
         while not self._answers():
@@ -123,14 +140,14 @@ class Podmand:
 
 
 @contextlib.contextmanager
-def podmand(folder: Path) -> Iterator[Podmand]:
+def podmand(folder: Path, *, rootless: bool = False) -> Iterator[Podmand]:
     """Run a private service in `folder`, which must not exist or be empty. It has the image `IMAGE`."""
     need_root("podman")
-    for program in ("podman", "conmon", "nsenter", "ip", "curl"):
+    for program in ("podman", "conmon", "nsenter", "setpriv", "ip", "curl"):
         if shutil.which(program) is None:
             missing("podman", f"{program} is not installed")
     folder.mkdir(parents=True, exist_ok=True)
-    daemon = Podmand(folder)
+    daemon = Podmand(folder, rootless=rootless)
     parents = [path for path in _cgroups(PARENT) if not path.exists()]
     subprocess.run(["ip", "netns", "add", daemon.name], check=True, timeout=10)
     try:
@@ -157,7 +174,7 @@ def _choose_runtime(daemon: Podmand) -> None:
             reasons.append(str(error))
             continue
         return
-    missing("podman", "no container runs: " + "; ".join(reasons))
+    missing("podman-rootless" if daemon.rootless else "podman", "no container runs: " + "; ".join(reasons))
 
 
 def _cgroups(name: str) -> list[Path]:
@@ -170,11 +187,14 @@ def _cgroups(name: str) -> list[Path]:
 
 def _sweep(daemon: Podmand, parents: list[Path]) -> None:
     """Containers and pods by Podman itself; then whatever is left: processes, mounts, namespaces, empty cgroups."""
-    spaces = daemon.cli("ps", "-aq", "--no-trunc", check=False).split()
-    keys = daemon.cli("inspect", "--format", "{{.NetworkSettings.SandboxKey}}", *spaces, check=False) if spaces else ""
+    there = daemon.cli("ps", "-aq", "--no-trunc", check=False).split()
+    pods = daemon.cli("pod", "ps", "-q", "--no-trunc", check=False).split()
+    keys = daemon.cli("inspect", "--format", "{{.NetworkSettings.SandboxKey}}", *there, check=False) if there else ""
     daemon.cli("pod", "rm", "--force", "--all", "--time", "0", check=False)
     daemon.cli("rm", "--force", "--all", "--time", "0", check=False)
     daemon.stop()
+    with contextlib.suppress(OSError, ValueError):  # the process that keeps a rootless Podman's user namespace
+        os.kill(int((daemon.runtime / "libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
     marker = str(daemon.folder).encode()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -191,9 +211,11 @@ def _sweep(daemon: Podmand, parents: list[Path]) -> None:
             subprocess.run(["umount", "-l", point], capture_output=True, check=False)
     for key in filter(None, keys.split()):
         Path(key).unlink(missing_ok=True)
-    for parent in parents:  # only those that were not there before, and only when nobody else uses them now
-        for path in (parent / "conmon", parent):
-            with contextlib.suppress(OSError):
-                path.rmdir()
+    # Podman leaves a pod's cgroups in hierarchies without controllers. Its parent goes if it was not there before,
+    # and if nobody else uses it now.
+    inner = [path / pod / name for path in _cgroups(PARENT) for pod in pods for name in ("conmon", "")]
+    for path in (*inner, *(parent / name for parent in parents for name in ("conmon", ""))):
+        with contextlib.suppress(OSError):
+            path.rmdir()
     subprocess.run(["ip", "netns", "delete", daemon.name], capture_output=True, check=False)
     shutil.rmtree(daemon.folder, ignore_errors=True)
