@@ -269,7 +269,7 @@ class Session:
             if container.state.live:
                 reached = await self._looking.shrink(container, memory, progress, stop)
                 if not reached.done:
-                    title = f"limit {container.name} to {memory} bytes"
+                    title = f"make room for a lower memory limit of {container.name}"
                     raise RefusedError(title, detail=reached.reason, hint="The limits are as they were")
             return await self._update(ref, change)
 

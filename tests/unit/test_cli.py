@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,18 @@ from runtime.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from runtime.model import UNLIMITED, Bind, Container, ContainerRef, LimitChange, LimitName, Missing, State
+from runtime.model import (
+    UNLIMITED,
+    Bind,
+    Container,
+    ContainerRef,
+    DeviceRate,
+    LimitChange,
+    LimitName,
+    Limits,
+    Missing,
+    State,
+)
 from tests.pilot.fakes import FakeEngine, container
 from tui import __main__ as program
 from tui.cli import common, exits, limits, listing, output, parser, values
@@ -98,38 +110,87 @@ def test_values_never_crash(text: str) -> None:
 # limits
 
 
-def asked(*words: str) -> tuple[LimitChange, Any]:
+def asked(*words: str) -> limits.Asked:
     flags = argparse.ArgumentParser()
     limits.add_limits(flags)
     return limits.requested(flags.parse_args(words))
 
 
 def test_docker_flags_become_a_change() -> None:
-    change, total = asked("--cpus", "1.5", "-c", "512", "-m", "64m", "--pids-limit", "unlimited", "--memory-swap", "-1")
-    assert change == LimitChange(cpus=1.5, cpu_shares=512, memory=64 << 20, pids=UNLIMITED)
-    assert total is UNLIMITED
-    assert limits.with_swap(change, total, None).swap is UNLIMITED
+    found = asked("--cpus", "1.5", "-c", "512", "-m", "64m", "--pids-limit", "unlimited", "--memory-swap", "-1")
+    assert found.change == LimitChange(cpus=1.5, cpu_shares=512, memory=64 << 20, pids=UNLIMITED)
+    assert not found.depends
+    assert found.complete(None) == replace(found.change, swap=UNLIMITED)
+    words = "--cpu-period 20000 --cpu-burst 5ms --cpu-idle --memory-low 0 --blkio-weight 300 --net-egress 20mbit"
+    disks = ("--device-read-bps", "8:0:10mb", "--device-read-bps", "8:16:unlimited", "--device-write-iops", "8:0:50")
+    assert asked(*words.split(), *disks).complete(None) == LimitChange(
+        cpu_period=20_000,
+        cpu_burst=5_000,
+        cpu_idle=True,
+        memory_reservation=0,
+        io_weight=300,
+        io_read_bps=(DeviceRate("8:0", 10 << 20), DeviceRate("8:16", UNLIMITED)),
+        io_write_iops=(DeviceRate("8:0", 50),),
+        net_egress=20_000_000,
+    )
+    assert asked("--no-cpu-idle").change == LimitChange(cpu_idle=False)
+    assert not asked()
+
+
+@pytest.mark.parametrize(
+    ("words", "held", "cpus"),
+    [
+        (("--cpu-quota", "50000"), None, 0.5),
+        (("--cpu-quota", "50000"), Limits(cpu_period=20_000), 2.5),
+        (("--cpu-quota", "50ms", "--cpu-period", "200000"), Limits(cpu_period=20_000), 0.25),
+        (("--cpu-quota", "-1"), Limits(cpu_period=20_000), UNLIMITED),
+    ],
+)
+def test_dockers_quota_is_cores_by_the_period_that_holds(
+    words: Sequence[str], held: Limits | None, cpus: object
+) -> None:
+    assert asked(*words).complete(held).cpus == cpus
+    with pytest.raises(InvalidError, match="same thing"):
+        asked(*words, "--cpus", "1")
+
+
+NOTHING = LimitChange()
+
+
+def total(amount: object, change: LimitChange = NOTHING, held: object = None) -> object:
+    return limits.Asked(change, amount).complete(Limits(memory=held) if held is not None else None).swap  # type: ignore[arg-type]
 
 
 def test_memory_swap_is_memory_and_swap_together() -> None:
-    assert limits.with_swap(LimitChange(memory=64), 100, None).swap == 36
-    assert limits.with_swap(LimitChange(memory=64), 64, None).swap == 0
-    assert limits.with_swap(LimitChange(cpus=1.0), 100, 60).swap == 40, "the limit that holds already"
-    assert limits.with_swap(LimitChange(memory=64), None, 10).swap is None
+    assert total(100, LimitChange(memory=64)) == 36
+    assert total(64, LimitChange(memory=64)) == 0
+    assert total(100, held=60) == 40, "the limit that holds already"
+    assert total(None, LimitChange(memory=64), 10) is None
 
 
 @pytest.mark.parametrize("memory", [None, UNLIMITED, Missing.DENIED])
 def test_memory_swap_needs_a_memory_limit(memory: Any) -> None:
     with pytest.raises(InvalidError, match="--memory too"):
-        limits.with_swap(LimitChange(), 100, memory)
+        total(100, held=memory)
 
 
 def test_memory_swap_below_memory_is_refused() -> None:
     with pytest.raises(InvalidError, match="less than"):
-        limits.with_swap(LimitChange(memory=64), 32, None)
+        total(32, LimitChange(memory=64))
 
 
-@pytest.mark.parametrize("words", [("--cpus", "x"), ("-m", "12q"), ("-c", "unlimited"), ("--cpuset-cpus", "1-")])
+BAD = [
+    ("--cpu-period", "soon"),
+    ("--device-read-bps", "10mb"),
+    ("--device-read-bps", "8:0"),
+    ("--device-read-bps", "/dev/null:1mb"),
+    ("--device-write-iops", "8:0:1mb"),
+    ("--net-egress", "20 apples"),
+    ("--blkio-weight", "0"),
+]
+
+
+@pytest.mark.parametrize("words", [("--cpus", "x"), ("-m", "12q"), ("-c", "unlimited"), ("--cpuset-cpus", "1-"), *BAD])
 def test_malformed_limits(words: Sequence[str]) -> None:
     with pytest.raises(InvalidError):
         asked(*words)
@@ -140,7 +201,16 @@ def test_limits_are_shown_as_they_are_typed() -> None:
     assert limits.show(LimitName.PIDS, 50) == "50"
     assert limits.show(LimitName.MEMORY, UNLIMITED) == "unlimited"
     assert limits.show(LimitName.MEMORY, Missing.UNSUPPORTED) == "-"
-    assert asked("-m", limits.show(LimitName.MEMORY, 64 << 20))[0].memory == 64 << 20
+    assert asked("-m", limits.show(LimitName.MEMORY, 64 << 20)).change.memory == 64 << 20
+    assert limits.show(LimitName.CPU_PERIOD, 20_000) == "20ms"
+    assert limits.show(LimitName.CPU_IDLE, True) == "on"
+    assert limits.show(LimitName.NET_INGRESS, 1_500_000) == "1500kbit"
+    assert limits.show(LimitName.IO_READ_BPS, (DeviceRate("9999:7", 3 << 20),)) == "9999:7:3m"
+    assert limits.show(LimitName.IO_READ_IOPS, ()) == "none"
+    assert set(limits.FLAGS) == set(LimitName)
+    everything = argparse.ArgumentParser()
+    limits.add_limits(everything)
+    assert set(limits.FLAGS.values()) <= set(everything.format_help().replace(",", " ").split())
 
 
 # names to containers

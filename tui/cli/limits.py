@@ -1,35 +1,27 @@
-"""Limits on the command line, in Docker's flag names, and `update`, which tells what the kernel made of them."""
+"""Limits on the command line, in Docker's flag names, and how they are shown."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from runtime.errors import InvalidError
-from runtime.model import (
-    UNLIMITED,
-    Container,
-    FieldOutcome,
-    LimitChange,
-    LimitName,
-    LimitOutcome,
-    Missing,
-    Unlimited,
-    Value,
-    Verdict,
-)
-from tui.cli import exits, output
-from tui.cli.common import add_engine, add_names, each, session
+from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited, Value
 
 if TYPE_CHECKING:
-    from tui.session import Session
+    from runtime.model import DeviceRate, Limits
 
+T = TypeVar("T")
 Held = Value | Missing
 
-_FLAGS = {
+FLAGS = {
     LimitName.CPUS: "--cpus",
+    LimitName.CPU_PERIOD: "--cpu-period",
+    LimitName.CPU_BURST: "--cpu-burst",
     LimitName.CPU_SHARES: "--cpu-shares",
+    LimitName.CPU_IDLE: "--cpu-idle",
     LimitName.CPUSET_CPUS: "--cpuset-cpus",
     LimitName.CPUSET_MEMS: "--cpuset-mems",
     LimitName.MEMORY: "--memory",
@@ -37,48 +29,127 @@ _FLAGS = {
     LimitName.MEMORY_RESERVATION: "--memory-reservation",
     LimitName.SWAP: "--memory-swap",
     LimitName.PIDS: "--pids-limit",
+    LimitName.IO_WEIGHT: "--blkio-weight",
+    LimitName.IO_READ_BPS: "--device-read-bps",
+    LimitName.IO_WRITE_BPS: "--device-write-bps",
+    LimitName.IO_READ_IOPS: "--device-read-iops",
+    LimitName.IO_WRITE_IOPS: "--device-write-iops",
+    LimitName.NET_EGRESS: "--net-egress",
+    LimitName.NET_INGRESS: "--net-ingress",
 }
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Docker's limit flags, and --memory-high."""
-    group = parser.add_argument_group("limits", 'bytes as 512m or 1.5g; "unlimited" lifts a limit')
+    """Docker's limit flags, and those for what Docker has not."""
+    group = parser.add_argument_group(
+        "limits",
+        'bytes as 512m or 1.5g; disks as /dev/sda or 8:0; times in microseconds or as 100ms; "unlimited" lifts a limit',
+    )
     add = group.add_argument
     add("--cpus", metavar="CORES", help="CPU time in cores, for example 1.5")
+    add("--cpu-period", metavar="TIME", help="in what period the cores are counted, 1ms to 1s; 100ms is normal")
+    add("--cpu-quota", metavar="TIME", help="CPU time per period, instead of --cpus; -1 is unlimited")
+    add("--cpu-burst", metavar="TIME", help="unused CPU time that may be spent later beyond the quota; 0 is none")
     add("-c", "--cpu-shares", metavar="N", help="CPU weight beside others, 2 to 262144, 1024 is normal")
+    add(
+        "--cpu-idle",
+        action=argparse.BooleanOptionalAction,
+        help="run only when nobody else wants the CPU; leaving it brings back the weight",
+    )
     add("--cpuset-cpus", metavar="LIST", help="CPUs that may be used, for example 0-2,4")
     add("--cpuset-mems", metavar="LIST", help="memory nodes that may be used")
     add("-m", "--memory", metavar="BYTES", help="memory; beyond it processes are killed")
     add("--memory-high", metavar="BYTES", help="memory beyond which processes are slowed down (cgroup v2)")
-    add("--memory-reservation", metavar="BYTES", help="memory that is kept for it while others are squeezed")
+    add(
+        "--memory-reservation",
+        "--memory-low",
+        metavar="BYTES",
+        help="memory that is kept for it while others are squeezed; 0 is none",
+    )
     add("--memory-swap", metavar="BYTES", help="memory and swap together, as in Docker; -1 is unlimited")
     add("--pids-limit", metavar="N", help="number of processes and threads")
+    add("--blkio-weight", metavar="N", help="weight for disks beside others, 1 to 10000, 100 is normal")
+    for way in ("read", "write"):
+        add(f"--device-{way}-bps", metavar="DISK:RATE", action="append", help=f"bytes a second that it may {way}")
+        add(f"--device-{way}-iops", metavar="DISK:N", action="append", help=f"{way}s a second that it may do")
+    add("--net-egress", metavar="RATE", help="what it may send, as in tc: 20mbit is bits, 2mbps is bytes a second")
+    add("--net-ingress", metavar="RATE", help="what it may receive")
 
 
-def requested(args: argparse.Namespace) -> tuple[LimitChange, int | Unlimited | None]:
-    """What the flags ask for: a change without swap, and Docker's memory-and-swap total (see `with_swap`).
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the flags say. Docker's memory-and-swap total and its quota mean something only beside other limits."""
 
-    Raises `InvalidError` for what is not a number, a size or a list.
-    """
+    change: LimitChange
+    total: int | Unlimited | None = None
+    quota: int | Unlimited | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.change) or self.total is not None or self.quota is not None
+
+    @property
+    def depends(self) -> bool:
+        """Whether `complete` needs the limits that hold now."""
+        return (isinstance(self.total, int) and self.change.memory is None) or (
+            isinstance(self.quota, int) and self.change.cpu_period is None
+        )
+
+    def complete(self, held: Limits | None) -> LimitChange:
+        """The whole change; `held` are the limits that it meets, None for a container that is to be made.
+
+        Raises `InvalidError` for a total that has no memory limit beside it.
+        """
+        change = self.change
+        if self.quota is not None:
+            change = replace(change, cpus=self._cores(held))
+        if self.total is None:
+            return change
+        memory = change.memory if change.memory is not None else held.memory if held is not None else None
+        return replace(change, swap=swap_of(self.total, memory))
+
+    def _cores(self, held: Limits | None) -> float | Unlimited:
+        if not isinstance(self.quota, int):
+            return UNLIMITED
+        period = self.change.cpu_period or (held.cpu_period if held is not None else None)
+        return self.quota / (period if isinstance(period, int) and period > 0 else 100_000)
+
+
+def requested(args: argparse.Namespace) -> Asked:
+    """What the flags ask for. Raises `InvalidError` for what is not a number, a size, a list or a disk."""
     from runtime.limits import units
 
-    def parsed(text: str | None, parse: Any) -> Any:
+    def parsed(text: str | None, parse: Callable[[str], T]) -> T | None:
         return None if text is None else parse(text)
 
-    shares = parsed(args.cpu_shares, units.parse_count)
-    if isinstance(shares, Unlimited):
-        raise InvalidError("--cpu-shares has no unlimited", hint="262144 is the most, 1024 is normal")
+    def quota(text: str) -> int | Unlimited:
+        return UNLIMITED if text.strip() in ("-1", "0", "unlimited") else units.parse_microseconds(text)
+
+    def disks(texts: list[str] | None, *, operations: bool = False) -> tuple[DeviceRate, ...] | None:
+        return None if texts is None else units.parse_device_rates(" ".join(texts), operations=operations)
+
+    if args.cpus is not None and args.cpu_quota is not None:
+        raise InvalidError("--cpus and --cpu-quota say the same thing", hint="Give one of them")
     change = LimitChange(
         cpus=parsed(args.cpus, units.parse_cpus),
-        cpu_shares=shares,
+        cpu_period=parsed(args.cpu_period, units.parse_microseconds),
+        cpu_burst=parsed(args.cpu_burst, units.parse_microseconds),
+        cpu_shares=parsed(args.cpu_shares, units.parse_shares),
+        cpu_idle=args.cpu_idle,
         cpuset_cpus=parsed(args.cpuset_cpus, units.parse_cpuset),
         cpuset_mems=parsed(args.cpuset_mems, units.parse_cpuset),
         memory=parsed(args.memory, units.parse_bytes),
         memory_high=parsed(args.memory_high, units.parse_bytes),
         memory_reservation=parsed(args.memory_reservation, units.parse_bytes),
         pids=parsed(args.pids_limit, units.parse_count),
+        io_weight=parsed(args.blkio_weight, units.parse_weight),
+        io_read_bps=disks(args.device_read_bps),
+        io_write_bps=disks(args.device_write_bps),
+        io_read_iops=disks(args.device_read_iops, operations=True),
+        io_write_iops=disks(args.device_write_iops, operations=True),
+        net_egress=parsed(args.net_egress, units.parse_rate),
+        net_ingress=parsed(args.net_ingress, units.parse_rate),
     )
-    return change, parsed(args.memory_swap, units.parse_bytes)
+    return Asked(change, parsed(args.memory_swap, units.parse_bytes), parsed(args.cpu_quota, quota))
 
 
 def swap_of(total: int | Unlimited, memory: int | Unlimited | Missing | None) -> int | Unlimited:
@@ -97,93 +168,6 @@ def swap_of(total: int | Unlimited, memory: int | Unlimited | Missing | None) ->
     return total - memory
 
 
-def with_swap(
-    change: LimitChange, total: int | Unlimited | None, memory: int | Unlimited | Missing | None
-) -> LimitChange:
-    """The change with its `swap`; `memory` is the limit that holds when the change brings none."""
-    from dataclasses import replace
-
-    if total is None:
-        return change
-    return replace(change, swap=swap_of(total, change.memory if change.memory is not None else memory))
-
-
-def add_parsers(subparsers: Any) -> None:
-    """`update`."""
-    parser = subparsers.add_parser(
-        "update",
-        help="change the limits of containers while they run",
-        description="Change limits, read them back, and say what was requested, what the engine's record says and what"
-        " the kernel holds. Exit code 1 when the kernel does not hold it.",
-    )
-    add_engine(parser)
-    add_limits(parser)
-    parser.add_argument("--json", action="store_true", help="the outcome as one JSON document")
-    add_names(parser)
-    parser.set_defaults(func=lambda args: asyncio.run(_update(args)))
-
-
-async def _update(args: argparse.Namespace) -> int:
-    change, total = requested(args)
-    if not change and total is None:
-        raise InvalidError("nothing to change", hint="Give at least one limit, see `update --help`")
-    async with session(args) as opened:
-
-        async def action(container: Container) -> tuple[Container, LimitOutcome]:
-            memory = None
-            if total is not None and change.memory is None:
-                memory = (await opened.limits(container.ref)).memory
-            whole = with_swap(change, total, memory)
-            await _warn(opened, container, whole)
-            return container, await opened.update(container.ref, whole)
-
-        done, code = await each(opened, args.containers, action)
-    results = [result for _, result in done]
-    if args.json:
-        output.document([_as_json(container, outcome) for container, outcome in results])
-    elif results:
-        _print(results)
-    held = [_held(container, outcome) for container, outcome in results]
-    return exits.together([code, *(exits.OK if ok else exits.FAILED for ok in held)])
-
-
-async def _warn(session: Session, container: Container, change: LimitChange) -> None:
-    """Say on stderr what the change will do; what is refused, the engine refuses."""
-    from runtime.limits import Severity
-
-    if container.state.live:
-        for finding in (await session.preview(container.ref, change)).findings:
-            if finding.severity is not Severity.REFUSE:
-                output.complain(f"{container.name}: {finding.text}")
-
-
-def _held(container: Container, outcome: LimitOutcome) -> bool:
-    """The kernel holds it; for a container without processes: the engine has it for the next start."""
-    if container.state.live or outcome.error:
-        return outcome.ok
-    return all(f.verdict in (Verdict.APPLIED, Verdict.ROUNDED, Verdict.UNREADABLE) for f in outcome.fields)
-
-
-def _print(results: list[tuple[Container, LimitOutcome]]) -> None:
-    rows = []
-    for container, outcome in results:
-        for entry in outcome.fields:
-            values = (entry.requested, entry.before, entry.engine, entry.kernel)
-            shown = [show(entry.name, value) for value in values]
-            rows.append([container.name, _FLAGS[entry.name].removeprefix("--"), *shown, _verdict(container, entry)])
-    output.table(["CONTAINER", "LIMIT", "REQUESTED", "BEFORE", "ENGINE SAYS", "KERNEL SAYS", "VERDICT"], rows)
-    for container, outcome in results:
-        if outcome.error:
-            output.complain(f"{container.name}: {outcome.error}")
-
-
-def _verdict(container: Container, entry: FieldOutcome) -> str:
-    if entry.verdict is Verdict.UNREADABLE and not container.state.live:
-        return "recorded for the next start"
-    well = entry.verdict in (Verdict.APPLIED, Verdict.ROUNDED)
-    return entry.verdict.value if well or not entry.detail else f"{entry.verdict.value}: {entry.detail}"
-
-
 def show(name: LimitName, value: Held) -> str:
     """A limit as it could be typed, "-" where there is none to show."""
     from runtime.limits import units
@@ -191,25 +175,3 @@ def show(name: LimitName, value: Held) -> str:
     if isinstance(value, Missing):
         return "-"
     return units.format_value(name, value)
-
-
-def _as_json(container: Container, outcome: LimitOutcome) -> dict[str, Any]:
-    return {
-        "engine": container.ref.engine,
-        "id": container.ref.id,
-        "name": container.name,
-        "ok": _held(container, outcome),
-        "error": outcome.error,
-        "limits": [
-            {
-                "name": entry.name.value,
-                "requested": output.plain(entry.requested),
-                "before": output.plain(entry.before),
-                "engine": output.plain(entry.engine),
-                "kernel": output.plain(entry.kernel),
-                "verdict": entry.verdict.value,
-                "detail": entry.detail,
-            }
-            for entry in outcome.fields
-        ],
-    }

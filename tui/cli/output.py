@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 
 from runtime import __version__
 from runtime.errors import PytopError
-from runtime.model import Missing, Unlimited
+from runtime.model import DeviceRate, Missing, Unlimited
 
 PROGRAM = "pytop-containers"
 _GAP = "  "
@@ -57,9 +57,11 @@ def line(value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value for JSON: unlimited is the word, a value that is missing is null."""
+    """A value for JSON: unlimited is the word, a value that is missing is null, rates are listed by disk."""
     if isinstance(value, Missing):
         return None
+    if isinstance(value, tuple) and all(isinstance(each, DeviceRate) for each in value):
+        return [{"device": each.device, "rate": plain(each.rate)} for each in value]
     return str(value) if isinstance(value, Unlimited) else value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tui.cli import dashboard, demo, doctor, exits, lifecycle, limits, listing, logs, running, stats
+from tui.cli import dashboard, demo, doctor, exits, lifecycle, listing, logs, running, stats, update
 from tui.cli.output import PROGRAM, version
 from tui.cli.values import interval
 
@@ -40,6 +40,6 @@ def build() -> argparse.ArgumentParser:
     add("--ascii", action="store_true", help="draw the dashboard with ASCII characters only")
     parser.set_defaults(func=dashboard.main)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (listing, stats, running, lifecycle, logs, limits, doctor, demo):
+    for module in (listing, stats, running, lifecycle, logs, update, doctor, demo):
         module.add_parsers(subparsers)
     return parser

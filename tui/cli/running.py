@@ -15,7 +15,7 @@ from runtime.errors import PytopError
 from runtime.model import ContainerRef, ContainerSpec, Verb
 from tui.cli import exits, output
 from tui.cli.common import add_engine, session
-from tui.cli.limits import add_limits, requested, with_swap
+from tui.cli.limits import add_limits, requested
 from tui.cli.logs import copy
 from tui.cli.values import bind, pairs
 
@@ -63,7 +63,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _spec(args: argparse.Namespace) -> ContainerSpec:
-    change, total = requested(args)
     return ContainerSpec(
         image=args.image,
         command=tuple(args.command),
@@ -75,7 +74,7 @@ def _spec(args: argparse.Namespace) -> ContainerSpec:
         hostname=args.hostname,
         network=args.network,
         binds=tuple(args.volume),
-        limits=with_swap(change, total, None),
+        limits=requested(args).complete(None),
         restart_policy=args.restart,
         read_only=args.root_read_only,
     )

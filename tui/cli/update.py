@@ -1,0 +1,176 @@
+"""`update`: change limits, and tell what the kernel made of them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import InvalidError
+from runtime.model import Container, FieldOutcome, LimitChange, LimitOutcome, Verdict
+from tui.cli import exits, output
+from tui.cli.common import add_engine, add_names, each, session
+from tui.cli.limits import FLAGS, add_limits, requested, show
+
+if TYPE_CHECKING:
+    from runtime.limits import Progress
+    from runtime.model import Limits
+    from tui.session import Session
+
+_EVERY = 0.5  # seconds between two lines of progress where nobody watches a terminal
+
+
+def add_parsers(subparsers: Any) -> None:
+    """`update`."""
+    parser = subparsers.add_parser(
+        "update",
+        help="change the limits of containers while they run",
+        description="Change limits, read them back, and say what was requested, what the engine's record says and what"
+        " the kernel holds. Exit code 1 when the kernel does not hold it.",
+    )
+    add_engine(parser)
+    add_limits(parser)
+    parser.add_argument(
+        "--reclaim",
+        action="store_true",
+        help="with --memory below what is in use: make it give back memory first, step by step; nothing is killed",
+    )
+    parser.add_argument("--json", action="store_true", help="the outcome as one JSON document")
+    add_names(parser)
+    parser.set_defaults(func=lambda args: asyncio.run(_update(args)))
+
+
+async def _update(args: argparse.Namespace) -> int:
+    asked = requested(args)
+    if not asked:
+        raise InvalidError("nothing to change", hint="Give at least one limit, see `update --help`")
+    if args.reclaim and not isinstance(asked.change.memory, int):
+        raise InvalidError("--reclaim makes room for a memory limit", hint="Give --memory BYTES too")
+    async with session(args) as opened:
+
+        async def action(container: Container) -> tuple[Container, LimitOutcome]:
+            whole = asked.complete(await _before(opened, container) if asked.depends else None)
+            await _warn(opened, container, whole)
+            if args.reclaim:
+                return container, await _shrink(opened, container, whole)
+            return container, await opened.update(container.ref, whole)
+
+        done, code = await each(opened, args.containers, action)
+    results = [result for _, result in done]
+    if args.json:
+        output.document([_as_json(container, outcome) for container, outcome in results])
+    elif results:
+        _print(results)
+    held = [_held(container, outcome) for container, outcome in results]
+    return exits.together([code, *(exits.OK if ok else exits.FAILED for ok in held)])
+
+
+async def _before(session: Session, container: Container) -> Limits:
+    """What holds now, or will at the next start."""
+    if container.state.live:
+        return await session.limits(container.ref)
+    return await session.engines[container.ref.engine].recorded(container.ref.id)
+
+
+async def _shrink(session: Session, container: Container, change: LimitChange) -> LimitOutcome:
+    """`update` with progress on stderr while memory is given back."""
+    assert isinstance(change.memory, int)
+    told = Telling(container.name)
+    try:
+        return await session.shrink(container.ref, change.memory, told, beside=change)
+    finally:
+        told.end()
+
+
+class Telling:
+    """Progress of a reclaim on stderr: one line that changes on a terminal, else a line now and then."""
+
+    def __init__(self, name: str) -> None:
+        self._name = output.clean(name)
+        self._watched = sys.stderr.isatty()
+        self._next = 0.0
+        self._open = False
+
+    def __call__(self, so_far: Progress) -> None:
+        from runtime.limits.units import human_bytes
+
+        last = so_far.done or bool(so_far.reason)
+        if not self._watched and not last and time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _EVERY
+        sizes = [human_bytes(size) for size in (so_far.current, so_far.target, so_far.reclaimed)]
+        text = f"{output.PROGRAM}: {self._name}: uses {sizes[0]}, to come down to {sizes[1]}; {sizes[2]} given back"
+        if self._watched:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            self._open = True
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._open:
+            print(file=sys.stderr)
+
+
+async def _warn(session: Session, container: Container, change: LimitChange) -> None:
+    """Say on stderr what the change will do; what is refused, the engine refuses."""
+    from runtime.limits import Severity
+
+    if container.state.live:
+        for finding in (await session.preview(container.ref, change)).findings:
+            if finding.severity is not Severity.REFUSE:
+                output.complain(f"{container.name}: {finding.text}")
+
+
+def _held(container: Container, outcome: LimitOutcome) -> bool:
+    """The kernel holds it; for a container without processes: the engine has it for the next start."""
+    if container.state.live or outcome.error:
+        return outcome.ok
+    return all(f.verdict in (Verdict.APPLIED, Verdict.ROUNDED, Verdict.UNREADABLE) for f in outcome.fields)
+
+
+def _print(results: list[tuple[Container, LimitOutcome]]) -> None:
+    rows = []
+    for container, outcome in results:
+        for entry in outcome.fields:
+            values = (entry.requested, entry.before, entry.engine, entry.kernel)
+            shown = [show(entry.name, value) for value in values]
+            lasts = {True: "kept", False: "until restart", None: "-"}[entry.survives]
+            flag = FLAGS[entry.name].removeprefix("--")
+            rows.append([container.name, flag, *shown, lasts, _verdict(container, entry)])
+    output.table(["CONTAINER", "LIMIT", "REQUESTED", "BEFORE", "ENGINE SAYS", "KERNEL SAYS", "LASTS", "VERDICT"], rows)
+    for container, outcome in results:
+        if outcome.error:
+            output.complain(f"{container.name}: {outcome.error}")
+
+
+def _verdict(container: Container, entry: FieldOutcome) -> str:
+    if entry.verdict is Verdict.UNREADABLE and not container.state.live:
+        return "recorded for the next start"
+    well = entry.verdict in (Verdict.APPLIED, Verdict.ROUNDED)
+    return entry.verdict.value if well or not entry.detail else f"{entry.verdict.value}: {entry.detail}"
+
+
+def _as_json(container: Container, outcome: LimitOutcome) -> dict[str, Any]:
+    return {
+        "engine": container.ref.engine,
+        "id": container.ref.id,
+        "name": container.name,
+        "ok": _held(container, outcome),
+        "error": outcome.error,
+        "limits": [
+            {
+                "name": entry.name.value,
+                "requested": output.plain(entry.requested),
+                "before": output.plain(entry.before),
+                "engine": output.plain(entry.engine),
+                "kernel": output.plain(entry.kernel),
+                "verdict": entry.verdict.value,
+                "detail": entry.detail,
+                "survives": entry.survives,
+            }
+            for entry in outcome.fields
+        ],
+    }
