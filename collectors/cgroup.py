@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
-from itertools import repeat
+from itertools import compress, count, repeat
+from operator import ne
 from pathlib import Path
 from typing import Any
 
@@ -149,21 +150,23 @@ class CgroupReader:
 
     def refresh(self) -> None:
         """Read every file once and parse those that changed. Raises `Gone` when the cgroup was removed."""
-        if self._kept:
-            self._refresh_kept()
-        else:
+        if not self._kept:
             self._refresh_unkept()
-
-    def _refresh_kept(self) -> None:
-        last = self._last
+            return
         try:
             texts = list(map(os.pread, self._fds, self._sizes, repeat(0)))
         except OSError:
             self._drop_unreadable()
-            self._refresh_kept()
+            self.refresh()
             return
-        for index, data in enumerate(texts):
-            if data != last[index]:
+        for index in compress(count(), map(ne, texts, self._last)):
+            data = texts[index]
+            if len(data) < self._sizes[index] <= MIDDLE:
+                self._last[index] = data
+                file = self._files[index]
+                self._values[file.slot] = file.parse(data)
+                self._dirty |= file.part
+            else:
                 self._take(index, self._fds[index], data)
 
     def _drop_unreadable(self) -> None:

@@ -17,6 +17,7 @@ from collectors.cgroup import Gone
 from collectors.frame import Frame
 from collectors.host import HostReader
 from collectors.network import Networks
+from collectors.sample import Sample
 from collectors.target import Target
 from collectors.tracked import Tracked, room_for_descriptors
 from runtime.errors import NotFoundError, PytopError
@@ -52,26 +53,12 @@ class Sweeper:
     def sweep(self, targets: Sequence[Target]) -> Frame:
         """Read every target once. A target that cannot be read is in the frame's problems and holds up no other."""
         started = time.monotonic_ns()
-        wanted = tuple(targets)
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self._forget({target.ref: target for target in targets})
-        for fd, _ in self._ends.poll(0) if self._by_pidfd else ():
-            self._end(self._by_pidfd[fd])
-        self._networks.begin()
-        self._ceilings.refresh()
-        fresh: list[Tracked] = []
-        problems: dict[ContainerRef, str] = {}
-        for index, target in enumerate(targets):
-            try:
-                fresh.append(self._refresh(target, check=(index + self._seq) % CHECK_EVERY == 0))
-            except (NotFoundError, Gone):
-                self._end(target.ref, target)
-                problems[target.ref] = f"gone: process {target.pid} has ended"
-            except (PytopError, OSError) as error:
-                self._drop(target.ref)
-                problems[target.ref] = str(error)
-        usages = {tracked.target.ref: tracked.usage(self._host.ncpu) for tracked in fresh}
+        fresh, problems = self._refresh_all(targets)
+        samples = [tracked.sample() for tracked in fresh]
+        ncpu = self._host.ncpu
+        usages = {
+            tracked.target.ref: tracked.usage(sample, ncpu) for tracked, sample in zip(fresh, samples, strict=True)
+        }
         host = self._host.read(started)
         interval, self._last_ns = started - (self._last_ns or started), started
         self._seq += 1
@@ -86,12 +73,41 @@ class Sweeper:
             problems=problems,
         )
 
+    def samples(self, targets: Sequence[Target]) -> dict[ContainerRef, Sample]:
+        """Every counter of every target that can be read, parsed; the first half of a sweep."""
+        fresh, _ = self._refresh_all(targets)
+        self._seq += 1
+        return {tracked.target.ref: tracked.sample() for tracked in fresh}
+
     def close(self) -> None:
         """Let go of every descriptor; may be called twice."""
         for ref in list(self._tracked):
             self._drop(ref)
         self._ceilings.close()
         self._ends.close()
+
+    def _refresh_all(self, targets: Sequence[Target]) -> tuple[list[Tracked], dict[ContainerRef, str]]:
+        """Read the targets; those that could be read, and what is wrong with the others."""
+        wanted = tuple(targets)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._forget({target.ref: target for target in wanted})
+        for fd, _ in self._ends.poll(0) if self._by_pidfd else ():
+            self._end(self._by_pidfd[fd])
+        self._networks.begin()
+        self._ceilings.refresh()
+        fresh: list[Tracked] = []
+        problems: dict[ContainerRef, str] = {}
+        for index, target in enumerate(wanted):
+            try:
+                fresh.append(self._refresh(target, check=(index + self._seq) % CHECK_EVERY == 0))
+            except (NotFoundError, Gone):
+                self._end(target.ref, target)
+                problems[target.ref] = f"gone: process {target.pid} has ended"
+            except (PytopError, OSError) as error:
+                self._drop(target.ref)
+                problems[target.ref] = str(error)
+        return fresh, problems
 
     def _refresh(self, target: Target, *, check: bool) -> Tracked:
         """Read one container; raises `NotFoundError` or `Gone` when there is nothing left of it."""
@@ -104,21 +120,21 @@ class Sweeper:
         if tracked is None:
             tracked = self._follow(target)
         try:
-            tracked.refresh(self._networks)
+            tracked.refresh()
         except Gone:  # the process may have entered another cgroup before this one was removed
             self._drop(target.ref)
             tracked = self._follow(target)
-            tracked.refresh(self._networks)
+            tracked.refresh()
         return tracked
 
     def _follow(self, target: Target) -> Tracked:
         keep = room_for_descriptors(self._descriptors)
         try:
-            tracked = Tracked(target, self._hierarchies, self._ceilings, self._proc, keep=keep)
+            tracked = Tracked(target, self._hierarchies, self._ceilings, self._networks, self._proc, keep=keep)
         except OSError as error:
             if error.errno not in {errno.EMFILE, errno.ENFILE}:
                 raise
-            tracked = Tracked(target, self._hierarchies, self._ceilings, self._proc, keep=False)
+            tracked = Tracked(target, self._hierarchies, self._ceilings, self._networks, self._proc, keep=False)
         self._tracked[target.ref] = tracked
         self._descriptors += tracked.descriptors
         if tracked.pidfd >= 0:

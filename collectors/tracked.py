@@ -80,7 +80,16 @@ class Tracked:
         pidfd: tells the end of that very process, whatever its number is used for later; -1 without pidfds.
     """
 
-    def __init__(self, target: Target, hierarchies: Hierarchies, ceilings: Ceilings, proc: Path, *, keep: bool) -> None:
+    def __init__(
+        self,
+        target: Target,
+        hierarchies: Hierarchies,
+        ceilings: Ceilings,
+        networks: Networks,
+        proc: Path,
+        *,
+        keep: bool,
+    ) -> None:
         """Find and open everything.
 
         Raises `NotFoundError` when the process is gone, `Gone` when its cgroup is, `PytopError` when it may not be
@@ -89,6 +98,8 @@ class Tracked:
         self.target = target
         self._previous: Sample | None = None
         self._hierarchies = hierarchies
+        self._networks = networks
+        self._read_ns = 0
         self._proc = proc
         self.pidfd = -1
         if proc == Path("/proc"):
@@ -98,8 +109,8 @@ class Tracked:
             self._where = cgroupfs.locate(hierarchies, target.pid, within=target.cgroup, proc=proc)
             self._netns = network.namespace(target.pid, proc)
             self._net: Counters = self._netns if isinstance(self._netns, Missing) else Missing.UNSUPPORTED
-            self._net_shared = False
-            self._read_ns = 0
+            self._net_shared = self._netns == networks.host
+            self._own_netns = self._netns if isinstance(self._netns, int) and not self._net_shared else 0
             self.reader = CgroupReader(own_part(self._where, hierarchies), ceilings, keep=keep)
         except BaseException:
             self._close_pidfd()
@@ -139,19 +150,19 @@ class Tracked:
         finally:
             os.close(fd)
 
-    def refresh(self, networks: Networks) -> None:
+    def refresh(self) -> None:
         """Read everything once. Raises `Gone` when the cgroup was removed."""
         self._read_ns = time.monotonic_ns()
         self.reader.refresh()
-        inode = self._netns
-        if isinstance(inode, int):
-            self._net_shared = inode == networks.host
-            if not self._net_shared:
-                self._net = networks.counters(self.target.pid, inode)
+        if self._own_netns:
+            self._net = self._networks.counters(self.target.pid, self._own_netns)
 
-    def usage(self, ncpu: int) -> Usage:
-        """What the last `refresh` found, as the use since the one before."""
-        sample = self.reader.sample(self._read_ns, self._net, self._net_shared)
+    def sample(self) -> Sample:
+        """What the last `refresh` found."""
+        return self.reader.sample(self._read_ns, self._net, self._net_shared)
+
+    def usage(self, sample: Sample, ncpu: int) -> Usage:
+        """The use since the sample that was given here before this one."""
         previous, self._previous = self._previous, sample
         return derive(previous, sample, ncpu)
 
