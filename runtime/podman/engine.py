@@ -80,9 +80,8 @@ class PodmanEngine:
 
     async def capabilities(self) -> Capabilities:
         about, version = await self._service(), await self._client.version()
-        memory = self._hierarchies.v1.get("memory")
-        swap = memory is None or await asyncio.to_thread((memory.path / "memory.memsw.limit_in_bytes").exists)
-        return support.capabilities(about, version, local=self._endpoint.socket is not None, swap=swap)
+        lacking = await asyncio.to_thread(limits.lacking, self._hierarchies)
+        return support.capabilities(about, version, local=self._endpoint.socket is not None, lacking=lacking)
 
     async def _service(self) -> Mapping[str, Any]:
         """What Podman says about itself and its machine; a tenth of a second of its work, so it is kept."""

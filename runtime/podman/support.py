@@ -26,33 +26,31 @@ _CONTROLLERS: Final[Mapping[str, tuple[LimitName, ...]]] = {
 OFF: Final = ("none", "null")
 
 
-def capabilities(about: Mapping[str, Any], version: str, *, local: bool, swap: bool) -> Capabilities:
+def capabilities(
+    about: Mapping[str, Any], version: str, *, local: bool, lacking: Mapping[LimitName, str]
+) -> Capabilities:
     """By the answer to /info.
 
-    `local`: its containers run on this machine, as far as its address tells; `swap`: this machine counts swap.
+    `local`: its containers run on this machine, as far as its address tells; `lacking`: what this machine's cgroups
+    do not offer.
     """
     host = about.get("host") or {}
     verbs: dict[Verb, str] = {}
     if str(host.get("eventLogger", "")).lower() in OFF:
         verbs[Verb.EVENTS] = "Podman is configured to keep no events (events_logger is none)"
     v2 = cgroup_v2(about)
-    limits: dict[LimitName, str] = {}
-    there = {"io" if name == "blkio" else str(name) for name in host.get("cgroupControllers") or ()}
+    limits: dict[LimitName, str] = dict(lacking) if local else {}
     if rootless(about) and not v2:
         reason = "a rootless Podman has no cgroups on a cgroup v1 host"
         limits.update({name: reason for names in _CONTROLLERS.values() for name in names})
-    else:
-        for controller, names in _CONTROLLERS.items():
-            if controller not in there:
-                whose = (
-                    f"is not delegated to this Podman's user (Delegate={controller})" if rootless(about) else "is off"
-                )
-                limits.update(dict.fromkeys(names, f"the cgroup controller {controller} {whose}"))
-    if not v2:
-        limits.setdefault(LimitName.MEMORY_HIGH, "cgroup v1 has no memory.high")
-    if not swap:
-        limits.setdefault(LimitName.SWAP, "this kernel does not account for swap")
+    elif "cgroupControllers" in host:
+        there = {"io" if name == "blkio" else str(name) for name in host["cgroupControllers"] or ()}
+        for controller in _CONTROLLERS.keys() - there:
+            why = f"not delegated to its user (Delegate={controller})" if rootless(about) else "off"
+            limits.update(dict.fromkeys(_CONTROLLERS[controller], f"the cgroup controller {controller} is {why}"))
     if not local:
+        if not v2:
+            limits.setdefault(LimitName.MEMORY_HIGH, "cgroup v1 has no memory.high")
         reason = "Podman's API cannot change it, and another machine's kernel is out of reach"
         limits.update(dict.fromkeys(KERNEL_ONLY, reason))
     return Capabilities(verbs, limits, update.at_rest(numbers(version)))

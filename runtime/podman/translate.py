@@ -216,6 +216,9 @@ def signal_number(name: str) -> int:
     base, _, more = text.partition("+")
     try:
         number = int(base) if base.isdigit() else signal.Signals[f"SIG{base}"].value
-        return signal.Signals(number + int(more or 0)).value
-    except (KeyError, ValueError) as error:
-        raise InvalidError(f"send the signal '{name}'", detail="there is no such signal") from error
+        number += int(more or 0)
+    except (KeyError, ValueError):
+        number = 0
+    if number not in signal.valid_signals():
+        raise InvalidError(f"send the signal '{name}'", detail="there is no such signal")
+    return number

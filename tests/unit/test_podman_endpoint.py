@@ -1,0 +1,152 @@
+"""Where Podmans are found: the environment, the usual sockets, connections; names that tell them apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import InvalidError
+from runtime.podman import endpoint
+from runtime.podman.endpoint import Place, places
+from runtime.wire import Endpoint
+
+
+@pytest.fixture(autouse=True)
+def system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(endpoint, "RUN", tmp_path / "run")
+    monkeypatch.setattr(endpoint, "SYSTEM", (tmp_path / "usr", tmp_path / "etc"))
+
+
+@pytest.fixture
+def sockets(tmp_path: Path) -> Iterator[Path]:
+    """Sockets of the system, of root's own session, of the user with id 1 and of one whom nobody knows."""
+    held = []
+    for name in ("podman", "user/0/podman", "user/1/podman", "user/987654/podman"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(tmp_path / "run" / name / "podman.sock"))
+        held.append(listening)
+    yield tmp_path / "run"
+    for listening in held:
+        listening.close()
+
+
+def found(tmp_path: Path, uid: int = 0, **environ: str) -> list[tuple[str, str]]:
+    return [(place.key, url(place)) for place in places(environ, tmp_path, uid=uid)]
+
+
+def url(place: Place) -> str:
+    assert isinstance(place.endpoint, Endpoint)
+    return place.endpoint.url
+
+
+def connections(tmp_path: Path, default: str = "", **urls: str) -> None:
+    folder = tmp_path / ".config/containers"
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = {name: {"URI": address, "Identity": "/k"} for name, address in urls.items()}
+    document = {"Connection": {"Default": default, "Connections": entries}, "Farm": {}}
+    (folder / "podman-connections.json").write_text(json.dumps(document))
+
+
+def test_where_there_is_none(tmp_path: Path) -> None:
+    assert found(tmp_path) == found(tmp_path, uid=1000) == []
+
+
+def test_root_sees_every_users(tmp_path: Path, sockets: Path) -> None:
+    assert found(tmp_path) == [
+        ("podman", f"unix://{sockets}/podman/podman.sock"),
+        ("podman-daemon", f"unix://{sockets}/user/1/podman/podman.sock"),
+        ("podman-987654", f"unix://{sockets}/user/987654/podman/podman.sock"),
+    ]
+
+
+def test_a_users_own_comes_first(tmp_path: Path, sockets: Path) -> None:
+    own = ("podman", f"unix://{sockets}/user/1/podman/podman.sock")
+    roots = ("podman-root", f"unix://{sockets}/podman/podman.sock")
+    assert found(tmp_path, uid=1) == [own, roots]
+    assert found(tmp_path, uid=5, XDG_RUNTIME_DIR=f"{sockets}/user/1") == [own, roots]
+    assert found(tmp_path, uid=5) == [roots]
+
+
+def test_one_that_is_named_comes_alone(tmp_path: Path, sockets: Path) -> None:
+    connections(tmp_path, box="unix:///x/box.sock")
+    named = {"CONTAINER_HOST": "unix:///x/dead.sock", "CONTAINER_CONNECTION": "box"}
+    assert found(tmp_path, **named) == [("podman", "unix:///x/dead.sock")]
+    assert found(tmp_path, CONTAINER_CONNECTION="box") == [("podman", "unix:///x/box.sock")]
+    (place,) = places({"CONTAINER_CONNECTION": "nobody"}, tmp_path)
+    assert isinstance(place.endpoint, InvalidError)
+    assert "nobody" in place.endpoint.title
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("unix:///run/p.sock", "unix:///run/p.sock"),
+        ("unix://run/p.sock", "unix:///run/p.sock"),
+        ("tcp://box:8080", "tcp://box:8080"),
+        ("http://box:8080", "http://box:8080"),
+    ],
+)
+def test_addresses(tmp_path: Path, given: str, taken: str) -> None:
+    assert found(tmp_path, CONTAINER_HOST=given) == [("podman", taken)]
+
+
+@pytest.mark.parametrize("given", ["ssh://u@box/run/p.sock", "nonsense", "unix://", "tcp://", "ftp://box"])
+def test_addresses_that_cannot_be_spoken_to(tmp_path: Path, given: str) -> None:
+    (place,) = places({"CONTAINER_HOST": given}, tmp_path)
+    assert isinstance(place.endpoint, InvalidError)
+    assert given in place.endpoint.title
+    assert ("ssh -NL /tmp/podman.sock:/run/p.sock box" in place.endpoint.hint) == given.startswith("ssh")
+
+
+def test_connections_add_sockets_in_other_places(tmp_path: Path, sockets: Path) -> None:
+    usual, extra = sockets / "podman/podman.sock", sockets / "extra.sock"
+    os.link(usual, extra)  # a socket that is there
+    connections(tmp_path, same=f"unix://{usual}", extra=f"unix://{extra}", dead="unix:///no.sock", far="ssh://u@box")
+    keys = dict(found(tmp_path))
+    assert keys["podman-extra"] == f"unix://{extra}"
+    assert not {"podman-same", "podman-dead", "podman-far"} & keys.keys()
+
+
+def test_a_connection_that_is_called_like_a_user(tmp_path: Path, sockets: Path) -> None:
+    os.link(sockets / "podman/podman.sock", sockets / "extra.sock")
+    connections(tmp_path, daemon=f"unix://{sockets}/extra.sock")
+    assert ("podman-connection-daemon", f"unix://{sockets}/extra.sock") in found(tmp_path)
+
+
+def test_the_default_connection_where_no_podman_is_here(tmp_path: Path) -> None:
+    connections(tmp_path, "box", box="tcp://box:8080", other="tcp://other:8080")
+    assert found(tmp_path) == [("podman", "tcp://box:8080")]
+    connections(tmp_path, "box", box="ssh://core@box:22/run/podman/podman.sock")
+    (place,) = places({}, tmp_path)
+    assert isinstance(place.endpoint, InvalidError)
+
+
+def test_service_destinations_of_containers_conf(tmp_path: Path) -> None:
+    (tmp_path / "etc/containers.conf.d").mkdir(parents=True)
+    (tmp_path / "etc/containers.conf").write_text(
+        '[engine]\nactive_service = "old"\n[engine.service_destinations.box]\nuri = "tcp://old:1"\n'
+    )
+    (tmp_path / "etc/containers.conf.d/50.conf").write_text(
+        '[engine]\nactive_service = "box"\n[engine.service_destinations]\nbox = {uri = "tcp://new:1", identity = "k"}\n'
+    )
+    assert found(tmp_path) == [("podman", "tcp://new:1")]
+    (tmp_path / "own.conf").write_text('[engine.service_destinations.mine]\nuri = "tcp://mine:1"\n')
+    assert found(tmp_path, CONTAINERS_CONF=str(tmp_path / "own.conf")) == []
+    assert found(tmp_path, CONTAINERS_CONF=str(tmp_path / "own.conf"), CONTAINER_CONNECTION="mine") == [
+        ("podman", "tcp://mine:1")
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "[", '{"Connection": []}', '[engine]\nservice_destinations = "x"\n', "\xff"])
+def test_configuration_that_makes_no_sense_names_nothing(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / ".config/containers"
+    folder.mkdir(parents=True)
+    (folder / "containers.conf").write_text(text, encoding="latin-1")
+    (folder / "podman-connections.json").write_text(text, encoding="latin-1")
+    assert found(tmp_path) == []
