@@ -336,6 +336,29 @@ class ReadContentResponse(_message.Message):
     data: bytes
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
+class ContentInfo(_message.Message):
+    __slots__ = ("digest", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, digest: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class UpdateContentRequest(_message.Message):
+    __slots__ = ("info", "update_mask")
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    info: ContentInfo
+    update_mask: _field_mask_pb2.FieldMask
+    def __init__(self, info: _Optional[_Union[ContentInfo, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
 class WriteContentRequest(_message.Message):
     __slots__ = ("action", "ref", "total", "expected", "offset", "data", "labels")
     class LabelsEntry(_message.Message):

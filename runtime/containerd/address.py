@@ -1,0 +1,86 @@
+"""Where containerd is to be found, in the words of its own client `ctr`, and whether it can be spoken to.
+
+PYTOP_CONTAINERD_ADDRESS, CONTAINERD_ADDRESS   the socket; the first one that is set counts
+CONTAINERD_NAMESPACE                           the one namespace to show, and to create containers in
+CONTAINERD_SNAPSHOTTER                         where new containers get their root file system (overlayfs)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from runtime.errors import InvalidError, PytopError, UnsupportedError
+
+KEY: Final = "containerd"
+DEFAULT_NAMESPACE: Final = "default"
+DOCKERS: Final = "moby"
+"""The namespace in which Docker keeps its containers."""
+SOCKETS: Final = (
+    Path("/run/containerd/containerd.sock"),
+    Path("/run/k3s/containerd/containerd.sock"),
+    Path("/var/snap/microk8s/common/run/containerd.sock"),
+)
+NEEDED: Final = ("grpclib", "google.protobuf")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One containerd.
+
+    Attributes:
+        socket: the path of its unix socket.
+        origin: who named it.
+        namespace: the one to show and to create in; "" for every one, and "default" to create in.
+        snapshotter: where new containers get their root file system.
+        hidden: namespaces that are not shown unless `namespace` names them.
+    """
+
+    socket: Path
+    origin: str
+    namespace: str = ""
+    snapshotter: str = "overlayfs"
+    hidden: frozenset[str] = frozenset()
+
+
+def address(environ: Mapping[str, str] = os.environ) -> Address | None:
+    """The containerd to use: the configured one even if it is dead, else the first socket that is there.
+
+    Raises `InvalidError` for a configuration that makes no sense.
+    """
+    namespace = environ.get("CONTAINERD_NAMESPACE", "")
+    snapshotter = environ.get("CONTAINERD_SNAPSHOTTER") or "overlayfs"
+    for name in ("PYTOP_CONTAINERD_ADDRESS", "CONTAINERD_ADDRESS"):
+        if environ.get(name):
+            path = environ[name].removeprefix("unix://")
+            if not path.startswith("/"):
+                raise InvalidError(
+                    f"use '{environ[name]}' from {name} as containerd's address",
+                    hint="It must be the path of its socket, such as /run/containerd/containerd.sock",
+                )
+            return Address(Path(path), name, namespace, snapshotter)
+    found = next((path for path in SOCKETS if path.exists()), None)
+    return Address(found, "the usual place", namespace, snapshotter) if found is not None else None
+
+
+def lacking() -> PytopError | None:
+    """Why containerd cannot be spoken to from this installation; None when the extra is there."""
+    missing = [name for name in NEEDED if not _installed(name)]
+    if not missing:
+        return None
+    return UnsupportedError(
+        "show containerd's containers",
+        detail=f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
+        hint="pip install 'pytop-containers[containerd]'",
+    )
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the package around it is not there either
+        return False

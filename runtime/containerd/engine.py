@@ -1,0 +1,299 @@
+"""containerd as an `Engine`: its gRPC API for what it can do, the kernel for reading back what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import weakref
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.json_format import MessageToDict
+
+from runtime import limits
+from runtime.containerd import logs, resources, translate
+from runtime.containerd.address import KEY, Address
+from runtime.containerd.client import Client
+from runtime.containerd.images import Images
+from runtime.containerd.life import SPEC, Life
+from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.containerd.store import Found, Store
+from runtime.containerd.update import Before, at_rest, before, packed, refuse_at_rest, replaced
+from runtime.errors import (
+    ConflictError,
+    EngineError,
+    InvalidError,
+    NotFoundError,
+    PytopError,
+    UnavailableError,
+    UnsupportedError,
+)
+from runtime.kernel import cgroupfs
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.model import (
+    Capabilities,
+    Container,
+    ContainerRef,
+    ContainerSpec,
+    EngineInfo,
+    Event,
+    Image,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    Limits,
+    LogLine,
+)
+from runtime.podman.resources import initial
+from runtime.podman.resources import resources as as_resources
+
+NETWORK = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
+
+
+class ContainerdEngine:
+    """One containerd. Works on through the daemon's death and return."""
+
+    def __init__(self, address: Address, *, top: Path = logs.FOLDER) -> None:
+        """`top` is where the output of containers is kept that are started here."""
+        self._address = address
+        self._client = Client(address.socket)
+        self._store = Store(self._client, address)
+        self._life = Life(self._client, self._store, address.snapshotter, top)
+        self._images = Images(self._client, self._store.home, address.snapshotter)
+        self._top = top
+        self._hierarchies = cgroupfs.detect()
+        self._changes: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    @property
+    def key(self) -> str:
+        return KEY
+
+    async def close(self) -> None:
+        self._client.close()
+
+    async def info(self) -> EngineInfo:
+        names = await self._store.namespaces()
+        return EngineInfo(
+            key=self.key,
+            product="containerd",
+            version=await self._version(),
+            endpoint=str(self._address.socket),
+            detail={"namespaces": ", ".join(sorted(names)) or "none yet", "found by": self._address.origin},
+        )
+
+    async def _version(self) -> str:
+        answer = await self._client.call(
+            "version.v1.Version/Version", Empty(), pb.VersionResponse, "reach containerd", timeout=10
+        )
+        return answer.version
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(limits=await asyncio.to_thread(limits.lacking, self._hierarchies))
+
+    # what is there
+
+    async def containers(self) -> list[Container]:
+        return await asyncio.to_thread(self._store.here, await self._store.all())
+
+    async def get(self, key: str) -> Container:
+        return await self._here(await self._store.find(key, f"look at container {key}"))
+
+    async def inspect(self, key: str) -> Mapping[str, Any]:
+        found = await self._store.find(key, f"look at container {key}")
+        plain = pb.Container()
+        plain.CopyFrom(found.record)
+        for field in ("spec", "extensions", "runtime"):  # messages of types that are not known here
+            plain.ClearField(field)
+        task = MessageToDict(found.process, preserving_proto_field_name=True) if found.process is not None else None
+        return {
+            "ref": found.container.ref.id,
+            "namespace": found.namespace,
+            "container": MessageToDict(plain, preserving_proto_field_name=True),
+            "runtime": found.record.runtime.name,
+            "task": task,
+            "spec": translate.document(found.record.spec),
+        }
+
+    def events(self) -> AsyncIterator[Event]:
+        return self._events()
+
+    async def _events(self) -> AsyncIterator[Event]:
+        stream = self._client.stream(
+            "events.v1.Events/Subscribe", pb.SubscribeRequest(), pb.Envelope, "follow containerd"
+        )
+        async for envelope in stream:
+            event = translate.event(envelope) if self._store.shows(envelope.namespace) else None
+            if event is not None:
+                yield event
+        raise UnavailableError("follow containerd", detail="it ended its stream of events")
+
+    async def images(self) -> list[Image]:
+        return await self._images.list()
+
+    async def import_image(self, name: str, rootfs: bytes) -> Image:
+        return await self._images.make(name, rootfs)
+
+    async def remove_image(self, name: str) -> None:
+        await self._images.remove(name)
+
+    # verbs
+
+    async def create(self, spec: ContainerSpec) -> ContainerRef:
+        limits.validate(spec.limits)
+        document: dict[str, Any] = {}
+        if spec.limits:
+            self._permit(spec.limits, await self.capabilities())
+            held = (await asyncio.to_thread(self._before, {}, None, None)).held
+            refuse_at_rest(spec.limits, Before(held, {}))
+            document = initial(spec.limits, held)
+        numbers = [int(number) for number in re.findall(r"\d+", await self._version())[:2]]
+        identity = await self._life.create(spec, document, (numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0))
+        return translate.ref(self._store.home, identity)
+
+    async def start(self, key: str) -> None:
+        await self._life.start(await self._store.find(key, f"start container {key}"))
+
+    async def stop(self, key: str, *, timeout: float | None = None) -> None:
+        await self._life.stop(await self._store.find(key, f"stop container {key}"), timeout)
+
+    async def restart(self, key: str, *, timeout: float | None = None) -> None:
+        title = f"restart container {key}"
+        found = await self._store.find(key, title)
+        await self._life.stop(found, timeout)
+        await self._life.start(await self._store.look(found.namespace, found.record.id, title))
+
+    async def kill(self, key: str, signal: str = "SIGKILL") -> None:
+        await self._life.kill(await self._store.find(key, f"kill container {key}"), signal)
+
+    async def pause(self, key: str) -> None:
+        await self._life.pause(await self._store.find(key, f"pause container {key}"), "Pause")
+
+    async def unpause(self, key: str) -> None:
+        await self._life.pause(await self._store.find(key, f"unpause container {key}"), "Resume")
+
+    async def remove(self, key: str, *, force: bool = False) -> None:
+        await self._life.remove(await self._store.find(key, f"remove container {key}"), force=force)
+
+    async def wait(self, key: str) -> int:
+        title = f"wait for container {key}"
+        found = await self._store.find(key, title)
+        if found.process is None:
+            raise ConflictError(title, detail="it has not been started")
+        return await self._life.wait(found, title)
+
+    async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
+        title = f"read the log of container {key}"
+        found = await self._store.find(key, title)
+        log = await asyncio.to_thread(logs.find, found.record, found.process, self._top, found.namespace)
+        over = asyncio.Event()
+
+        async def end() -> None:
+            try:
+                await self._life.wait(found, title)
+            except PytopError:
+                pass
+            finally:
+                over.set()
+
+        waiting = asyncio.create_task(end()) if follow and found.container.state.live else None
+        if not found.container.state.live:
+            over.set()
+        try:
+            async for line in logs.lines(log, follow=follow, tail=tail, ended=over.is_set):
+                yield line
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+
+    # limits
+
+    async def recorded(self, key: str) -> Limits:
+        found = await self._store.find(key, f"look at container {key}")
+        record: Before = await asyncio.to_thread(self._before, translate.document(found.record.spec), None, None)
+        return record.held.before
+
+    async def update(self, key: str, change: LimitChange) -> LimitOutcome:
+        title = f"change limits of container {key}"
+        if not change:
+            raise InvalidError(title, detail="nothing was asked for")
+        limits.validate(change)
+        found = await self._store.find(key, title)
+        async with self._changes.setdefault(found.container.ref.id, asyncio.Lock()):
+            return await self._update(await self._store.look(found.namespace, found.record.id, title), change, title)
+
+    async def _update(self, found: Found, change: LimitChange, title: str) -> LimitOutcome:
+        self._permit(change, await self.capabilities())
+        container = await self._here(found)
+        cgroup = await asyncio.to_thread(self._cgroup, container)
+        spec = translate.document(found.record.spec)
+        earlier = await asyncio.to_thread(self._before, spec, cgroup, container.pid)
+        live = found.container.state.live
+        if cgroup is None:
+            refuse_at_rest(change, earlier)
+        else:
+            await asyncio.to_thread(limits.check, cgroup, change, earlier.held.before, pid=container.pid)
+        document, refused = as_resources(change, earlier.held), ""
+        if document and live:
+            refused = await self._tell(found, document, title, alone=cgroup is None)
+        kept = translate.is_kubernetes(found.record)
+        if document and not kept and not (refused and cgroup is None):
+            spec = resources.amended(spec, document)
+            whole = AnyMessage(type_url=found.record.spec.type_url or SPEC, value=json.dumps(spec).encode())
+            await self._store.change(found, title, spec=whole)
+        after = (await asyncio.to_thread(self._before, spec, None, None)).held.before
+        if cgroup is None:
+            detail = "its processes are not on this machine" if live else "for the next start"
+            return at_rest(container.ref, change, earlier, after, detail)
+        outcome = await asyncio.to_thread(
+            lambda: limits.settle(
+                container.ref,
+                cgroup,
+                change,
+                earlier.held.before,
+                after,
+                name="containerd",
+                refused=refused,
+                pid=container.pid,
+            )
+        )
+        return replaced(outcome) if kept else outcome
+
+    async def _tell(self, found: Found, document: Mapping[str, Any], title: str, *, alone: bool) -> str:
+        """Have the OCI runtime change the running task; what it answered if it did not. `alone`: nobody else can."""
+        request = pb.UpdateTaskRequest(container_id=found.record.id, resources=packed(document))
+        try:
+            await self._client.tell("tasks.v1.Tasks/Update", request, title, namespace=found.namespace)
+        except (EngineError, InvalidError, NotFoundError) as error:
+            if alone:
+                raise
+            return error.detail
+        return ""
+
+    def _permit(self, change: LimitChange, capabilities: Capabilities) -> None:
+        for name, _ in change.items():
+            reason = capabilities.why_not(name)
+            if reason is not None:
+                raise UnsupportedError(f"set {name.value.replace('_', ' ')}", detail=reason)
+
+    def _before(self, spec: Mapping[str, Any], cgroup: Cgroup | None, pid: int | None) -> Before:
+        """Blocking."""
+        kernel = limits.read(cgroup, pid) if cgroup is not None else None
+        v2 = "memory" not in self._hierarchies.v1
+        return before(spec, kernel, limits.host_facts(), cgroup_v2=v2)
+
+    async def _here(self, found: Found) -> Container:
+        return (await asyncio.to_thread(self._store.here, [found]))[0]
+
+    def _cgroup(self, container: Container) -> Cgroup | None:
+        """The container's cgroup on this machine; None when it has none here."""
+        if container.pid is None:
+            return None
+        try:
+            return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
+        except NotFoundError:
+            return None

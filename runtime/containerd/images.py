@@ -1,0 +1,255 @@
+"""Images in containerd's stores: list, make one of a tar archive, remove, and a root file system for a new container.
+
+A blob lives only while something refers to it: labels "containerd.io/gc.ref.content.*" from the blob above it, the
+image's record at the top, and a lease while all that is being made. A snapshot's name is its chain id. Source: OCI
+image-spec, config.md, "Layer ChainID"; containerd docs/garbage-collection.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runtime.containerd import translate
+from runtime.containerd.client import Client
+from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.errors import ConflictError, EngineError, NotFoundError, UnsupportedError
+from runtime.model import Image
+
+PIECE: Final = 1 << 20
+_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
+_MACHINES: Final[Mapping[str, str]] = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+_EXPIRE: Final = "containerd.io/gc.expire"
+_FAR_AWAY: Final = "2100-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """An image that is ready for use: its configuration, and the snapshot that holds its layers ("" for none)."""
+
+    config: Mapping[str, Any]
+    snapshot: str
+
+
+class Images:
+    """The images of one namespace."""
+
+    def __init__(self, client: Client, namespace: str, snapshotter: str) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._snapshotter = snapshotter
+
+    async def list(self) -> list[Image]:
+        title = "list containerd's images"
+        answer = await self._client.call(
+            "images.v1.Images/List", pb.ListImagesRequest(), pb.ListImagesResponse, title, namespace=self._namespace
+        )
+        return [translate.image(entry) for entry in answer.images]
+
+    async def remove(self, name: str) -> None:
+        found = await self.get(name, f"remove the image {name}")
+        request = pb.DeleteImageRequest(name=found.name, sync=True)
+        await self._client.tell(
+            "images.v1.Images/Delete", request, f"remove the image {name}", namespace=self._namespace
+        )
+
+    async def get(self, name: str, title: str) -> pb.Image:
+        """By its full name, or by the short one that people use for Docker Hub's. Raises `NotFoundError`."""
+        for candidate in _names(name):
+            try:
+                answer = await self._client.call(
+                    "images.v1.Images/Get",
+                    pb.GetImageRequest(name=candidate),
+                    pb.ImageMessage,
+                    title,
+                    namespace=self._namespace,
+                )
+            except NotFoundError:
+                continue
+            return answer.image
+        raise NotFoundError(
+            title,
+            detail=f"there is no image {name} in the namespace {self._namespace}",
+            hint=f"ctr -n {self._namespace} images pull NAME brings one, with its registry in the name",
+        )
+
+    async def make(self, name: str, rootfs: bytes) -> Image:
+        """An image of one layer."""
+        title = f"import the image {name}"
+        layer = _descriptor(_LAYER, rootfs)
+        architecture = _MACHINES.get(platform.machine(), platform.machine())
+        config = {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+        }
+        config_blob = json.dumps(config).encode()
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "config": _descriptor(_CONFIG, config_blob),
+            "layers": [layer],
+        }
+        manifest_blob = json.dumps(manifest).encode()
+        target = _descriptor(_MANIFEST, manifest_blob)
+        refers = {
+            "containerd.io/gc.ref.content.config": manifest["config"]["digest"],  # type: ignore[index]
+            "containerd.io/gc.ref.content.l.0": layer["digest"],
+        }
+        async with self._lease(title) as lease:
+            await self._write(rootfs, {}, title, lease)
+            await self._write(config_blob, {}, title, lease)
+            await self._write(manifest_blob, refers, title, lease)
+            entry = pb.Image(name=name, target=_message(target))
+            try:
+                return await self._record("Create", entry, title, lease)
+            except ConflictError:  # the name is given to this one now
+                return await self._record("Update", entry, title, lease)
+
+    async def _record(self, verb: str, entry: pb.Image, title: str, lease: str) -> Image:
+        answer = await self._client.call(
+            f"images.v1.Images/{verb}",
+            pb.ImageMessage(image=entry),
+            pb.ImageMessage,
+            title,
+            namespace=self._namespace,
+            lease=lease,
+        )
+        return translate.image(answer.image)
+
+    async def unpack(self, name: str) -> Unpacked:
+        """The image with its layers as snapshots; those that are not there yet are made."""
+        title = f"create a container of {name}"
+        found = await self.get(name, title)
+        manifest = await self._manifest(found.target.digest, title)
+        config = await self._json(manifest["config"]["digest"], title)
+        parent = ""
+        async with self._lease(title) as lease:
+            for layer, diff in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
+                chain = diff if not parent else "sha256:" + hashlib.sha256(f"{parent} {diff}".encode()).hexdigest()
+                if not await self._is_there(chain, title):
+                    await self._apply(layer, parent, chain, title, lease)
+                parent = chain
+            await self._refer(manifest["config"]["digest"], parent, title, lease)
+        return Unpacked(config.get("config") or {}, parent)
+
+    async def _manifest(self, digest: str, title: str) -> Mapping[str, Any]:
+        """The manifest for this machine; an index names one for each kind of machine."""
+        document = await self._json(digest, title)
+        if "manifests" not in document:
+            return document
+        machine = _MACHINES.get(platform.machine(), platform.machine())
+        for entry in document["manifests"]:
+            where = entry.get("platform") or {}
+            if where.get("os", "linux") == "linux" and where.get("architecture", machine) == machine:
+                return await self._manifest(entry["digest"], title)
+        raise UnsupportedError(title, detail=f"the image is not made for linux/{machine}")
+
+    async def _json(self, digest: str, title: str) -> dict[str, Any]:
+        request, pieces = pb.ReadContentRequest(digest=digest), []
+        async for answer in self._client.stream(
+            "content.v1.Content/Read", request, pb.ReadContentResponse, title, namespace=self._namespace
+        ):
+            pieces.append(answer.data)
+        try:
+            document = json.loads(b"".join(pieces))
+        except ValueError as error:
+            raise EngineError(title, detail=f"the blob {digest} is not JSON") from error
+        return dict(document)
+
+    async def _write(self, data: bytes, labels: Mapping[str, str], title: str, lease: str) -> None:
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        reference = f"pytop-{secrets.token_hex(8)}"
+
+        def requests() -> Iterator[pb.WriteContentRequest]:
+            same = {"ref": reference, "total": len(data), "expected": digest}
+            for offset in range(0, len(data), PIECE):
+                piece = data[offset : offset + PIECE]
+                yield pb.WriteContentRequest(action=pb.WRITE, offset=offset, data=piece, **same)  # type: ignore[arg-type]
+            yield pb.WriteContentRequest(action=pb.COMMIT, offset=len(data), labels=labels, **same)  # type: ignore[arg-type]
+
+        try:
+            await self._client.upload(
+                "content.v1.Content/Write",
+                requests(),
+                pb.WriteContentResponse,
+                title,
+                namespace=self._namespace,
+                lease=lease,
+            )
+        except ConflictError:  # the blob is there already
+            return
+
+    async def _is_there(self, chain: str, title: str) -> bool:
+        request = pb.SnapshotRequest(snapshotter=self._snapshotter, key=chain)
+        try:
+            await self._client.tell("snapshots.v1.Snapshots/Stat", request, title, namespace=self._namespace)
+        except NotFoundError:
+            return False
+        return True
+
+    async def _apply(self, layer: Mapping[str, Any], parent: str, chain: str, title: str, lease: str) -> None:
+        key = f"pytop-{secrets.token_hex(8)} {chain}"
+        space = self._namespace
+        path = "snapshots.v1.Snapshots"
+        request = pb.SnapshotRequest(snapshotter=self._snapshotter, key=key, parent=parent)
+        prepared = await self._client.call(
+            f"{path}/Prepare", request, pb.MountsResponse, title, namespace=space, lease=lease
+        )
+        try:
+            wanted = pb.ApplyRequest(diff=_message(layer), mounts=prepared.mounts)
+            await self._client.call(
+                "diff.v1.Diff/Apply", wanted, pb.ApplyResponse, title, namespace=space, lease=lease, timeout=None
+            )
+            commit = pb.CommitSnapshotRequest(snapshotter=self._snapshotter, name=chain, key=key)
+            await self._client.tell(f"{path}/Commit", commit, title, namespace=space, lease=lease)
+        except BaseException as error:
+            await self._client.tell(f"{path}/Remove", request, title, namespace=space, lease=lease)
+            if not isinstance(error, ConflictError):  # else somebody has made the same one meanwhile
+                raise
+
+    async def _refer(self, config: str, snapshot: str, title: str, lease: str) -> None:
+        """From the configuration to its snapshot, so that the snapshot lives as long as the image."""
+        if not snapshot:
+            return
+        label = f"containerd.io/gc.ref.snapshot.{self._snapshotter}"
+        request = pb.UpdateContentRequest(info=pb.ContentInfo(digest=config, labels={label: snapshot}))
+        request.update_mask.paths.append(f"labels.{label}")
+        await self._client.tell("content.v1.Content/Update", request, title, namespace=self._namespace, lease=lease)
+
+    @asynccontextmanager
+    async def _lease(self, title: str) -> AsyncIterator[str]:
+        """What is made meanwhile is not collected as garbage."""
+        name = f"pytop-{secrets.token_hex(8)}"
+        request = pb.CreateLeaseRequest(id=name, labels={_EXPIRE: _FAR_AWAY})
+        await self._client.tell("leases.v1.Leases/Create", request, title, namespace=self._namespace)
+        try:
+            yield name
+        finally:
+            await self._client.tell("leases.v1.Leases/Delete", pb.IdRequest(id=name), title, namespace=self._namespace)
+
+
+def _descriptor(kind: str, data: bytes) -> dict[str, Any]:
+    return {"mediaType": kind, "digest": "sha256:" + hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def _message(descriptor: Mapping[str, Any]) -> pb.Descriptor:
+    return pb.Descriptor(media_type=descriptor["mediaType"], digest=descriptor["digest"], size=descriptor["size"])
+
+
+def _names(name: str) -> list[str]:
+    """The name as it is, and as Docker Hub's when it names no registry: busybox is docker.io/library/busybox:latest."""
+    first, slash, _ = name.partition("/")
+    tagged = name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return [name, tagged]
+    return list(dict.fromkeys((name, tagged, f"docker.io/{tagged}" if slash else f"docker.io/library/{tagged}")))

@@ -1,0 +1,358 @@
+"""The life of a container: made of an image, its task started, stopped and taken away again.
+
+A task that has ended is kept until the next start, since only it knows the exit status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import signal as signals
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.empty_pb2 import Empty
+
+from runtime.containerd import logs, oci, translate
+from runtime.containerd.client import Client
+from runtime.containerd.images import Images
+from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.containerd.store import Found, Store
+from runtime.errors import (
+    ConflictError,
+    EngineError,
+    InvalidError,
+    NotFoundError,
+    PytopError,
+    UnsupportedError,
+)
+from runtime.kernel import syscalls
+from runtime.model import ContainerSpec
+from runtime.native import accounts
+
+RUNTIME: Final = "io.containerd.runc.v2"
+SPEC: Final = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
+NOTES: Final = "io.pytop-containers/notes/1"
+STOP_TIMEOUT: Final = 10.0
+POLICIES: Final = (1, 7)
+"""The version from which its restart monitor knows more than "always"."""
+_SNAPSHOTS: Final = "snapshots.v1.Snapshots"
+_TASKS: Final = "tasks.v1.Tasks"
+_MOST: Final = 1 << 20
+
+
+class Life:
+    """Acts on containers of one containerd."""
+
+    def __init__(self, client: Client, store: Store, snapshotter: str, top: Path) -> None:
+        self._client = client
+        self._store = store
+        self._snapshotter = snapshotter
+        self._top = top
+
+    async def create(self, spec: ContainerSpec, resources: Mapping[str, Any], version: tuple[int, int]) -> str:
+        """A record and its snapshot; the id. `version` is the daemon's."""
+        namespace, title = self._store.home, f"create a container of {spec.image}"
+        labels, notes = _labels(spec, version, title), _notes(spec)
+        image = Images(self._client, namespace, self._snapshotter)
+        unpacked = await image.unpack(spec.image)
+        if spec.network != "none":
+            raise UnsupportedError(
+                title,
+                detail="containerd itself has no networks: those that it is used with make them (CNI)",
+                hint="Create it without a network (--network none), or with nerdctl",
+            )
+        identity = spec.name or secrets.token_hex(32)
+        snapshot = f"pytop-{secrets.token_hex(16)}"
+        request = pb.SnapshotRequest(
+            snapshotter=self._snapshotter,
+            key=snapshot,
+            parent=unpacked.snapshot,
+            labels={"containerd.io/gc.root": "pytop-containers"},
+        )
+        prepared = await self._client.call(
+            f"{_SNAPSHOTS}/Prepare", request, pb.MountsResponse, title, namespace=namespace
+        )
+        try:
+            user = await asyncio.to_thread(user_of, spec.user or str(unpacked.config.get("User") or ""), prepared)
+            document = oci.document(
+                spec, unpacked.config, user, resources, cgroup=f"/{namespace}/{identity}", host=identity[:12]
+            )
+            if labels.get(translate.RESTART_POLICY):
+                labels[translate.RESTART_LOG] = logs.uri(logs.folder(self._top, namespace, identity))
+            record = pb.Container(
+                id=identity,
+                labels=labels,
+                image=(await image.get(spec.image, title)).name,
+                runtime=pb.Container.Runtime(name=RUNTIME),
+                spec=AnyMessage(type_url=SPEC, value=json.dumps(document).encode()),
+                snapshotter=self._snapshotter,
+                snapshot_key=snapshot,
+            )
+            if notes:
+                record.extensions[translate.EXTENSION].CopyFrom(_packed(notes))
+            await self._store.add(namespace, record, title)
+        except BaseException:
+            await self._client.tell(f"{_SNAPSHOTS}/Remove", request, title, namespace=namespace)
+            raise
+        await asyncio.to_thread(shutil.rmtree, logs.folder(self._top, namespace, identity), ignore_errors=True)
+        return identity
+
+    async def start(self, found: Found) -> None:
+        """A new task, or the one that waits for its start. One that runs already is left alone."""
+        title = f"start container {found.container.name}"
+        process = found.process
+        if process is not None and process.status in (pb.RUNNING, pb.PAUSING):
+            return
+        if process is not None and process.status == pb.PAUSED:
+            raise ConflictError(title, detail="it is paused", hint="Unpause it")
+        self._not_kubernetes(found, title)
+        try:
+            if process is not None and process.status == pb.STOPPED:
+                await self._delete_task(found, title)
+                process = None
+            if process is None:
+                await self._create_task(found, title)
+            await self._start_task(found, title)
+        except EngineError as error:
+            await self._note(found, title, error=error.detail)
+            raise
+        if translate.notes(found.record).get("error"):
+            await self._note(found, title, error="")
+        await self._monitored(found, title, running=True)
+
+    async def _create_task(self, found: Found, title: str) -> None:
+        record = found.record
+        request = pb.CreateTaskRequest(container_id=record.id)
+        if record.snapshotter:
+            snapshot = pb.SnapshotRequest(snapshotter=record.snapshotter, key=record.snapshot_key)
+            mounts = await self._client.call(
+                f"{_SNAPSHOTS}/Mounts", snapshot, pb.MountsResponse, title, namespace=found.namespace
+            )
+            request.rootfs.extend(mounts.mounts)
+        request.stdout = request.stderr = logs.for_start(record, self._top, found.namespace)
+        request.terminal = bool((translate.document(record.spec).get("process") or {}).get("terminal"))
+        await self._call(found, "Create", request, title)
+
+    async def _start_task(self, found: Found, title: str) -> None:
+        try:
+            await self._call(found, "Start", pb.IdRequest(id=found.record.id), title)
+        except EngineError:
+            with contextlib.suppress(PytopError):
+                await self._delete_task(found, title)
+            raise
+
+    async def stop(self, found: Found, timeout: float | None) -> None:
+        """Its stop signal, then SIGKILL after `timeout` seconds. A paused one is let go first: else nothing ends."""
+        title = f"stop container {found.container.name}"
+        await self._monitored(found, title, running=False)
+        if found.process is None or found.process.status == pb.STOPPED:
+            return
+        if found.process.status == pb.CREATED:
+            await self._delete_task(found, title)
+            return
+        notes = translate.notes(found.record)
+        grace = timeout if timeout is not None else float(notes.get("stop timeout", STOP_TIMEOUT))
+        wanted = signal_number(found.record.labels.get(translate.STOP_SIGNAL, "SIGTERM"))
+        with contextlib.suppress(NotFoundError):
+            await self._signal(found, title, wanted)
+            if found.process.status in (pb.PAUSED, pb.PAUSING):
+                await self._call(found, "Resume", pb.IdRequest(id=found.record.id), title)
+            try:
+                async with asyncio.timeout(max(0.0, grace)):
+                    await self.wait(found, title)
+            except TimeoutError:
+                await self._signal(found, title, signals.SIGKILL)
+                await self.wait(found, title)
+
+    async def kill(self, found: Found, signal: str) -> None:
+        title, number = f"kill container {found.container.name}", signal_number(signal)
+        self._live(found, title)
+        await self._signal(found, title, number)
+        if number == signals.SIGKILL and found.process is not None and found.process.status == pb.PAUSED:
+            # On cgroup v1 a frozen process dies when it is thawed.
+            with contextlib.suppress(PytopError):
+                await self._call(found, "Resume", pb.IdRequest(id=found.record.id), title)
+
+    async def pause(self, found: Found, verb: str) -> None:
+        """`verb` is "Pause" or "Resume"."""
+        title = f"{'pause' if verb == 'Pause' else 'unpause'} container {found.container.name}"
+        self._live(found, title)
+        paused = found.process is not None and found.process.status == pb.PAUSED
+        if paused == (verb == "Pause"):
+            raise ConflictError(title, detail="it is paused already" if paused else "it is not paused")
+        await self._call(found, verb, pb.IdRequest(id=found.record.id), title)
+
+    async def remove(self, found: Found, *, force: bool) -> None:
+        title = f"remove container {found.container.name}"
+        self._not_kubernetes(found, title)
+        if found.container.state.live and not force:
+            raise ConflictError(title, detail="it is running", hint="Stop it first, or remove it by force")
+        if found.process is not None:
+            await self._monitored(found, title, running=False)
+            await self._end(found, title)
+        await self._client.tell(
+            "containers.v1.Containers/Delete", pb.IdRequest(id=found.record.id), title, namespace=found.namespace
+        )
+        if found.record.snapshotter:
+            snapshot = pb.SnapshotRequest(snapshotter=found.record.snapshotter, key=found.record.snapshot_key)
+            with contextlib.suppress(NotFoundError, ConflictError):
+                await self._client.tell(f"{_SNAPSHOTS}/Remove", snapshot, title, namespace=found.namespace)
+        folder = logs.folder(self._top, found.namespace, found.record.id)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _end(self, found: Found, title: str) -> None:
+        """Kill what runs and take the task away."""
+        with contextlib.suppress(NotFoundError):
+            if found.container.state.live:
+                await self._signal(found, title, signals.SIGKILL)
+                if found.process is not None and found.process.status == pb.PAUSED:
+                    with contextlib.suppress(PytopError):
+                        await self._call(found, "Resume", pb.IdRequest(id=found.record.id), title)
+                await self.wait(found, title)
+            await self._delete_task(found, title)
+
+    async def wait(self, found: Found, title: str) -> int:
+        answer = await self._client.call(
+            f"{_TASKS}/Wait",
+            pb.IdRequest(id=found.record.id),
+            pb.WaitResponse,
+            title,
+            namespace=found.namespace,
+            timeout=None,
+        )
+        return answer.exit_status
+
+    async def _signal(self, found: Found, title: str, number: int) -> None:
+        request = pb.KillRequest(container_id=found.record.id, signal=number, all=number == signals.SIGKILL)
+        await self._call(found, "Kill", request, title)
+
+    async def _delete_task(self, found: Found, title: str) -> None:
+        with contextlib.suppress(NotFoundError):
+            await self._call(found, "Delete", pb.IdRequest(id=found.record.id), title)
+
+    async def _call(self, found: Found, verb: str, request: Any, title: str) -> None:
+        await self._client.call(f"{_TASKS}/{verb}", request, Empty, title, namespace=found.namespace)
+
+    async def _monitored(self, found: Found, title: str, *, running: bool) -> None:
+        """Tell containerd's restart monitor what is wanted, where it looks after this container."""
+        labels = found.record.labels
+        if not labels.get(translate.RESTART_STATUS) and labels.get(translate.RESTART_POLICY, "no") == "no":
+            return
+        wanted = {
+            translate.RESTART_STATUS: "running" if running else "stopped",
+            translate.RESTART_STOPPED: "false" if running else "true",
+        }
+        await self._store.change(found, title, labels=wanted)
+
+    async def _note(self, found: Found, title: str, **words: object) -> None:
+        notes = {name: value for name, value in (translate.notes(found.record) | words).items() if value}
+        with contextlib.suppress(NotFoundError):
+            await self._store.change(found, title, notes=_packed(notes))
+
+    @staticmethod
+    def _live(found: Found, title: str) -> None:
+        if not found.container.state.live:
+            raise ConflictError(title, detail="it is not running")
+
+    @staticmethod
+    def _not_kubernetes(found: Found, title: str) -> None:
+        if translate.is_kubernetes(found.record):
+            raise UnsupportedError(
+                title,
+                detail="Kubernetes keeps its own account of this container and would lose track of it",
+                hint="It can be stopped or killed here; kubectl and crictl do the rest",
+            )
+
+
+def _packed(notes: Mapping[str, object]) -> AnyMessage:
+    return AnyMessage(type_url=NOTES, value=json.dumps(notes).encode())
+
+
+def _notes(spec: ContainerSpec) -> dict[str, object]:
+    """What containerd's record has no field for: it drops labels that are empty."""
+    empty = sorted(name for name, value in spec.labels.items() if not value)
+    timeout = spec.stop_timeout if spec.stop_timeout != STOP_TIMEOUT else None
+    return {name: value for name, value in (("empty labels", empty), ("stop timeout", timeout)) if value is not None}
+
+
+def _labels(spec: ContainerSpec, version: tuple[int, int], title: str) -> dict[str, str]:
+    """The labels of the record. Raises `UnsupportedError` for what nobody would see to."""
+    labels = dict(spec.labels)
+    signal_number(spec.stop_signal)
+    if spec.stop_signal != "SIGTERM":
+        labels[translate.STOP_SIGNAL] = spec.stop_signal
+    if spec.auto_remove:
+        raise UnsupportedError(title, detail="containerd removes no container by itself", hint="Leave --rm out")
+    policy = spec.restart_policy.partition(":")[0]
+    if policy not in ("no", "always") and version < POLICIES:
+        raise UnsupportedError(
+            title,
+            detail=f"containerd before {POLICIES[0]}.{POLICIES[1]} restarts a container always or never",
+            hint="Use the restart policy always or no",
+        )
+    if policy != "no":
+        labels[translate.RESTART_POLICY] = spec.restart_policy
+    return labels
+
+
+def signal_number(text: str) -> int:
+    """A signal by name, with or without SIG, or by number. Raises `InvalidError`."""
+    if text.isdigit() and 0 < int(text) < signals.NSIG:
+        return int(text)
+    match = re.fullmatch(r"(?:SIG)?RTMIN\+(\d{1,2})", text.upper())  # systemd's stop signal
+    if match is not None and int(match.group(1)) <= signals.SIGRTMAX - signals.SIGRTMIN:
+        return signals.SIGRTMIN + int(match.group(1))
+    try:
+        return signals.Signals[f"SIG{text.upper().removeprefix('SIG')}"]
+    except KeyError as error:
+        raise InvalidError(f"use the signal {text!r}", detail="there is none of this name") from error
+
+
+def user_of(text: str, mounts: pb.MountsResponse) -> accounts.User:
+    """The user, by /etc/passwd and /etc/group of a root file system that is not mounted yet. Blocking."""
+    if text in ("", "0", "root"):
+        return accounts.User(0, 0, (), "/root")
+    layers = _layers(mounts)
+    return accounts.find(text, _fields(layers, "etc/passwd"), _fields(layers, "etc/group"))
+
+
+def _layers(mounts: pb.MountsResponse) -> list[str]:
+    """The directories that make up the root, uppermost first."""
+    found: list[str] = []
+    for mount in mounts.mounts:
+        if mount.type == "bind":
+            found.append(mount.source)
+        for option in mount.options:
+            name, _, value = option.partition("=")
+            if mount.type == "overlay" and name == "lowerdir":
+                found.extend(value.split(":"))
+    return found
+
+
+def _fields(layers: list[str], path: str) -> list[list[str]]:
+    for layer in layers:
+        try:
+            directory = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            file = syscalls.openat2(
+                directory, path, os.O_RDONLY | os.O_CLOEXEC, syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+            )
+        except OSError:
+            continue
+        finally:
+            os.close(directory)
+        try:
+            return [line.split(":") for line in os.read(file, _MOST).decode(errors="replace").splitlines()]
+        finally:
+            os.close(file)
+    return []

@@ -1,0 +1,68 @@
+"""Writes a container's log; containerd's shim runs it by file name, one for each container that was started here.
+
+The shim gives it the container's output as descriptors 3 (stdout) and 4 (stderr), and waits for the end of descriptor 5
+before it starts the container. It ends with the output, whatever else it is asked to do: a reader that finds its lock
+free knows that the log is whole. Source: containerd docs/container-lifecycle and runtime/v2/logging, "binary".
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import selectors
+import signal
+import sys
+import time
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[2])  # where the packages are, not where this file is
+
+from runtime.native import logs
+
+STDOUT, STDERR, READY = 3, 4, 5
+CHUNK = 65536
+
+
+def main(folder: Path) -> None:
+    """Copy both streams to `folder`/log until both have ended."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    log = folder / "log"
+    target = _open(log)
+    os.close(READY)
+    with selectors.DefaultSelector() as selector:
+        selector.register(STDOUT, selectors.EVENT_READ, b"stdout")
+        selector.register(STDERR, selectors.EVENT_READ, b"stderr")
+        while selector.get_map():
+            for key, _ in selector.select():
+                data = os.read(key.fd, CHUNK)
+                if not data:
+                    selector.unregister(key.fd)
+                    continue
+                _write(target, logs.encode(key.data, data, time.time_ns()))
+                if os.fstat(target).st_size > logs.ROTATE_BYTES:
+                    os.close(target)
+                    logs.rotate(log)
+                    target = _open(log)
+
+
+def _open(log: Path) -> int:
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+
+def _write(target: int, data: bytes) -> None:
+    """A full disk costs lines of the log, and never stops the container."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(target, view) :]
+        except OSError:
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,124 @@
+"""Where a container's output is, by who started it; containerd itself keeps none.
+
+- Started here: `logger` writes it to a folder of its own (CRI format, rotated).
+- By Kubernetes: kubelet links every log as /var/log/containers/<pod>_<namespace>_<container>-<id>.log (CRI format).
+- By anybody else: it went to whoever has started it, and cannot be had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.errors import PytopError, UnsupportedError
+from runtime.model import LogLine
+from runtime.native import logs as cri
+
+FOLDER: Final = Path("/var/lib/pytop-containers/containerd")
+KUBELETS: Final = Path("/var/log/containers")
+LOGGER: Final = Path(__file__).with_name("logger.py")
+SETTLE_WITHIN: Final = 3.0
+EVERY: Final = 0.1
+NEEDED: Final = ("containerd.io/restart.loguri", "nerdctl/log-uri")
+"""Labels by which others say where a container's output is to go."""
+
+
+def folder(top: Path, namespace: str, identity: str) -> Path:
+    """Where the log of a container is that was started here."""
+    return top / namespace / identity
+
+
+def uri(directory: Path) -> str:
+    """What has the shim run our logger: one argument as key, one as value, whose order alone is certain."""
+    return f"binary://{quote(sys.executable)}?{quote(str(LOGGER), safe='')}={quote(str(directory), safe='')}"
+
+
+def for_start(container: pb.Container, top: Path, namespace: str) -> str:
+    """Where the output of a task that is started now goes."""
+    given = next((container.labels[name] for name in NEEDED if container.labels.get(name)), "")
+    return given or uri(folder(top, namespace, container.id))
+
+
+def find(container: pb.Container, process: pb.Process | None, top: Path, namespace: str) -> Path:
+    """The log file, in CRI format. Blocking. Raises `UnsupportedError` when there is none to read."""
+    own = folder(top, namespace, container.id) / "log"
+    if process is not None and process.stdout.startswith("binary://"):
+        arguments = [word for pair in parse_qsl(urlsplit(process.stdout).query) for word in pair]
+        if str(own.parent) in arguments:
+            return own
+    linked = next(KUBELETS.glob(f"*-{container.id}.log"), None) if namespace == "k8s.io" else None
+    if linked is not None:
+        return linked
+    if process is None and own.exists():
+        return own
+    raise UnsupportedError(
+        f"read the log of container {container.id}",
+        detail="containerd keeps no output: it went to whoever has started this container",
+        hint="The output of a container that is started from here is kept",
+    )
+
+
+async def lines(log: Path, *, follow: bool, tail: int | None, ended: Callable[[], bool]) -> AsyncIterator[LogLine]:
+    """The lines so far, then with `follow` what comes until `ended` says that the container has ended."""
+    if ended():
+        await _settled(log.parent)
+    reader = await asyncio.to_thread(_opened, log, tail)
+    if reader is None:
+        return
+    try:
+        last = not follow
+        while True:
+            found = await asyncio.to_thread(reader.read)
+            for line in found:
+                yield line
+            if found:
+                continue
+            if last:
+                return
+            last = ended()
+            await (_settled(log.parent) if last else asyncio.sleep(EVERY))
+    finally:
+        reader.close()
+
+
+def _opened(log: Path, tail: int | None) -> cri.Reader | None:
+    if not log.exists():  # nothing was ever written
+        return None
+    try:
+        return cri.Reader(log, tail=tail)
+    except OSError as error:
+        raise PytopError.from_os("read the log", error) from error
+
+
+async def _settled(directory: Path) -> None:
+    """Wait until the logger has let go of the log, which it does when it has written all of it."""
+    await asyncio.to_thread(_settle, directory)
+
+
+def _settle(directory: Path) -> None:
+    deadline = time.monotonic() + SETTLE_WITHIN
+    while _is_held(directory) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _is_held(directory: Path) -> bool:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

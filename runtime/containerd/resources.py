@@ -1,0 +1,85 @@
+"""A container's OCI spec as the record of its limits: read, and changed so that the next task has them.
+
+Source: OCI runtime-spec, config-linux.md, "Control groups". A task that is started gets the spec as it is then;
+Tasks.Update changes the running one alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Final
+
+from runtime.limits import HostFacts
+from runtime.model import UNLIMITED, DeviceRate, LimitName, Limits, Missing, Unlimited
+from runtime.podman.resources import HIGH, NO_RATE
+from runtime.wire.documents import EVERYTHING
+
+RATES: Final[Mapping[LimitName, str]] = {
+    LimitName.IO_READ_BPS: "throttleReadBpsDevice",
+    LimitName.IO_WRITE_BPS: "throttleWriteBpsDevice",
+    LimitName.IO_READ_IOPS: "throttleReadIOPSDevice",
+    LimitName.IO_WRITE_IOPS: "throttleWriteIOPSDevice",
+}
+UNLIMITED_BY_ABSENCE: Final = (("cpu", "quota"), ("memory", "limit"), ("memory", "swap"), ("memory", "reservation"))
+DEFAULT_PERIOD: Final = 100_000
+
+
+def recorded(spec: Mapping[str, Any], facts: HostFacts, *, cgroup_v2: bool) -> Limits:
+    """The limits that a task gets when it is started now; what the spec cannot hold is UNSUPPORTED."""
+    held = (spec.get("linux") or {}).get("resources") or {}
+    cpu, memory, block = held.get("cpu") or {}, held.get("memory") or {}, held.get("blockIO") or {}
+    quota, period = _number(cpu.get("quota")), _number(cpu.get("period")) or DEFAULT_PERIOD
+    limit, both = _size(memory.get("limit")), _size(memory.get("swap"))
+    pids = _number((held.get("pids") or {}).get("limit"))
+    high = str((held.get("unified") or {}).get(HIGH, "max"))
+    return Limits(
+        cpus=quota / period if quota > 0 else UNLIMITED,
+        cpu_period=period,
+        cpu_shares=_number(cpu.get("shares")) or 1024,
+        cpuset_cpus=str(cpu.get("cpus") or facts.cpus),
+        cpuset_mems=str(cpu.get("mems") or facts.mems),
+        memory=limit,
+        memory_high=(int(high) if high.isdigit() else UNLIMITED) if cgroup_v2 else Missing.UNSUPPORTED,
+        memory_reservation=_size(memory.get("reservation")),
+        swap=max(0, both - limit) if isinstance(both, int) and isinstance(limit, int) else UNLIMITED,
+        pids=pids if pids > 0 else UNLIMITED,
+        io_weight=_number(block.get("weight")) or Missing.UNSUPPORTED,
+        **{name.value: _rates(block.get(field) or ()) for name, field in RATES.items()},  # type: ignore[arg-type]
+    )
+
+
+def amended(spec: Mapping[str, Any], resources: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the spec that says `resources` too. Whatever lifts a limit takes it out, so that nothing is left."""
+    found: dict[str, Any] = copy.deepcopy(dict(spec))
+    held = found.setdefault("linux", {}).setdefault("resources", {})
+    for part, fields in resources.items():
+        target = held.setdefault(part, {})
+        target.update(fields)
+        if part == "blockIO":
+            for field in RATES.values():
+                kept = [entry for entry in target.get(field) or () if entry["rate"] != NO_RATE]
+                target.pop(field, None)
+                if kept:
+                    target[field] = kept
+    for part, field in UNLIMITED_BY_ABSENCE:
+        if part in held and _number(held[part].get(field)) <= 0:
+            held[part].pop(field, None)
+    if (held.get("unified") or {}).get(HIGH) == "max":
+        del held["unified"][HIGH]
+    if _number((held.get("pids") or {}).get("limit")) < 0:
+        del held["pids"]
+    return found
+
+
+def _number(value: Any) -> int:
+    return int(value) if isinstance(value, int) else 0
+
+
+def _size(value: Any) -> int | Unlimited:
+    number = _number(value)
+    return number if 0 < number < EVERYTHING else UNLIMITED
+
+
+def _rates(entries: Any) -> tuple[DeviceRate, ...]:
+    return tuple(sorted(DeviceRate(f"{entry['major']}:{entry['minor']}", int(entry["rate"])) for entry in entries))

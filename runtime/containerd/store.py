@@ -1,0 +1,200 @@
+"""What containerd's metadata store and its tasks say: records, their tasks, and which one a key means."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.empty_pb2 import Empty
+
+from runtime.containerd import translate
+from runtime.containerd.address import DEFAULT_NAMESPACE, Address
+from runtime.containerd.client import Client
+from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.errors import ConflictError, NotFoundError
+from runtime.kernel import procfs
+from runtime.kernel.cgroupfs import parse_proc_cgroup
+from runtime.model import Container
+
+_TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One container as it is now; `process` is its task's, None when it has no task."""
+
+    namespace: str
+    record: pb.Container
+    process: pb.Process | None
+
+    @property
+    def container(self) -> Container:
+        return translate.container(self.namespace, self.record, self.process)
+
+
+class Store:
+    """Reads records and tasks, and changes records."""
+
+    def __init__(self, client: Client, address: Address, *, proc: Path = Path("/proc")) -> None:
+        self._client = client
+        self._address = address
+        self._proc = proc
+
+    @property
+    def home(self) -> str:
+        """The namespace in which containers are created."""
+        return self._address.namespace or DEFAULT_NAMESPACE
+
+    async def namespaces(self) -> list[str]:
+        """Those that are shown."""
+        if self._address.namespace:
+            return [self._address.namespace]
+        answer = await self._client.call(
+            "namespaces.v1.Namespaces/List",
+            pb.ListNamespacesRequest(),
+            pb.ListNamespacesResponse,
+            "list containerd's namespaces",
+        )
+        return [entry.name for entry in answer.namespaces if self.shows(entry.name)]
+
+    def shows(self, namespace: str) -> bool:
+        if self._address.namespace:
+            return namespace == self._address.namespace
+        return namespace not in self._address.hidden
+
+    async def all(self) -> list[Found]:
+        """Every container of every namespace that is shown."""
+        lists = await asyncio.gather(*(self._list(namespace) for namespace in await self.namespaces()))
+        return [found for part in lists for found in part]
+
+    async def _list(self, namespace: str) -> list[Found]:
+        records, tasks = await asyncio.gather(self._records(namespace), self._tasks(namespace))
+        return [Found(namespace, record, tasks.get(record.id)) for record in records]
+
+    async def _records(self, namespace: str) -> list[pb.Container]:
+        """One message each: all OCI specs together can be larger than a message may be."""
+        stream = self._client.stream(
+            "containers.v1.Containers/ListStream",
+            pb.ListContainersRequest(),
+            pb.ContainerMessage,
+            "list containerd's containers",
+            namespace=namespace,
+        )
+        return [message.container async for message in stream]
+
+    async def _tasks(self, namespace: str) -> dict[str, pb.Process]:
+        answer = await self._client.call(
+            "tasks.v1.Tasks/List",
+            pb.ListTasksRequest(),
+            pb.ListTasksResponse,
+            "list containerd's tasks",
+            namespace=namespace,
+        )
+        return {task.container_id or task.id: task for task in answer.tasks}
+
+    async def find(self, key: str, title: str) -> Found:
+        """By "namespace/id", id, name, or the beginning of an id; the first of these that fits.
+
+        Raises `NotFoundError`, and `ConflictError` when several fit.
+        """
+        namespace, slash, identity = key.partition("/")
+        if slash and identity and self.shows(namespace):
+            with contextlib.suppress(NotFoundError):
+                return await self.look(namespace, identity, title)
+        everything = await self.all()
+        tests: Sequence[Callable[[Found], bool]] = (
+            lambda found: found.record.id == key,
+            lambda found: found.container.name == key,
+            lambda found: bool(key) and found.record.id.startswith(key),
+            lambda found: bool(key) and f"{found.namespace}/{found.record.id}".startswith(key),
+        )
+        for test in tests:
+            fits = [found for found in everything if test(found)]
+            if len(fits) == 1:
+                return fits[0]
+            if fits:
+                words = ", ".join(f"{found.namespace}/{found.record.id}" for found in fits[:5])
+                raise ConflictError(title, detail=f"{key} fits several: {words}", hint="Say NAMESPACE/ID")
+        raise NotFoundError(title, detail=f"containerd has no container {key}")
+
+    async def look(self, namespace: str, identity: str, title: str) -> Found:
+        """One container whose place is known."""
+        record, process = await asyncio.gather(
+            self._record(namespace, identity, title), self.process(namespace, identity, title)
+        )
+        return Found(namespace, record, process)
+
+    async def _record(self, namespace: str, identity: str, title: str) -> pb.Container:
+        answer = await self._client.call(
+            "containers.v1.Containers/Get",
+            pb.IdRequest(id=identity),
+            pb.ContainerMessage,
+            title,
+            namespace=namespace,
+        )
+        return answer.container
+
+    async def process(self, namespace: str, identity: str, title: str) -> pb.Process | None:
+        """The task's process, None when there is no task."""
+        try:
+            answer = await self._client.call(
+                "tasks.v1.Tasks/Get", pb.IdRequest(id=identity), pb.GetTaskResponse, title, namespace=namespace
+            )
+        except NotFoundError:
+            return None
+        return answer.process
+
+    async def add(self, namespace: str, record: pb.Container, title: str) -> None:
+        """A new record. Raises `ConflictError` for an id that is taken, `InvalidError` for one that cannot be."""
+        request = pb.ContainerMessage(container=record)
+        await self._client.call(
+            "containers.v1.Containers/Create", request, pb.ContainerMessage, title, namespace=namespace
+        )
+
+    async def change(self, found: Found, title: str, **fields: object) -> None:
+        """Change a record: `spec`, `notes` (an extension of our own) or `labels` (those that are named)."""
+        request = pb.UpdateContainerRequest(container=pb.Container(id=found.record.id))
+        for name, value in fields.items():
+            if name == "labels" and isinstance(value, dict):
+                request.container.labels.update(value)
+                request.update_mask.paths.extend(f"labels.{label}" for label in value)
+            elif isinstance(value, AnyMessage):
+                if name == "spec":
+                    request.container.spec.CopyFrom(value)
+                    request.update_mask.paths.append("spec")
+                else:
+                    request.container.extensions[translate.EXTENSION].CopyFrom(value)
+                    request.update_mask.paths.append(f"extensions.{translate.EXTENSION}")
+        await self._client.call("containers.v1.Containers/Update", request, Empty, title, namespace=found.namespace)
+
+    def here(self, everything: Sequence[Found]) -> list[Container]:
+        """As containers, each with what this machine's /proc adds. Blocking.
+
+        A pid means nothing here when containerd is in another pid namespace (a node in a container).
+        """
+        return [self._here(found) for found in everything]
+
+    def _here(self, found: Found) -> Container:
+        container = found.container
+        if container.pid is None:
+            return container
+        try:
+            text = (self._proc / str(container.pid) / "cgroup").read_text(errors="replace")
+        except OSError:
+            return replace(container, pid=None)
+        path = translate.cgroup_path(translate.document(found.record.spec))
+        if found.record.id not in text and not (path and path in text):
+            return replace(container, pid=None)
+        v1, unified = parse_proc_cgroup(text)
+        below = path and any(place.startswith(f"{path}/") for place in (*v1.values(), unified or ""))
+        ticks = procfs.start_time(container.pid, proc=self._proc)
+        booted = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        started = booted + ticks * _TICK_NS if ticks is not None else None
+        return replace(container, cgroup=path if below else "", started_ns=started)

@@ -1,0 +1,168 @@
+"""containerd's messages into our model. Pure.
+
+A container is what the metadata store has (labels, image, OCI spec); a task is its running processes. An id is unique
+in its namespace alone, so a ref's id is "namespace/id".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from runtime.containerd.address import KEY
+from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.model import (
+    Container,
+    ContainerRef,
+    Event,
+    EventKind,
+    GroupKind,
+    GroupRef,
+    Image,
+    Missing,
+    State,
+)
+
+EXTENSION: Final = "io.pytop-containers"
+"""Where in a container's extensions our own notes are: JSON, written by `life`."""
+STOP_SIGNAL: Final = "io.containerd.image.config.stop-signal"
+RESTART_STATUS: Final = "containerd.io/restart.status"
+RESTART_POLICY: Final = "containerd.io/restart.policy"
+RESTART_STOPPED: Final = "containerd.io/restart.explicitly-stopped"
+RESTART_LOG: Final = "containerd.io/restart.loguri"
+CRI_KIND: Final = "io.cri-containerd.kind"
+_POD, _POD_NAMESPACE = "io.kubernetes.pod.name", "io.kubernetes.pod.namespace"
+_POD_CONTAINER: Final = "io.kubernetes.container.name"
+_NERDCTL_NAME, _COMPOSE = "nerdctl/name", "com.docker.compose.project"
+_STATES: Final[Mapping[int, State]] = {
+    pb.CREATED: State.CREATED,
+    pb.RUNNING: State.RUNNING,
+    pb.STOPPED: State.EXITED,
+    pb.PAUSED: State.PAUSED,
+    pb.PAUSING: State.RUNNING,
+}
+_TOPICS: Final[Mapping[str, EventKind]] = {
+    "/containers/create": EventKind.CREATED,
+    "/containers/update": EventKind.UPDATED,
+    "/containers/delete": EventKind.REMOVED,
+    "/tasks/create": EventKind.UPDATED,
+    "/tasks/start": EventKind.STARTED,
+    "/tasks/paused": EventKind.PAUSED,
+    "/tasks/resumed": EventKind.UNPAUSED,
+    "/tasks/oom": EventKind.OOM,
+    "/tasks/exit": EventKind.DIED,
+    "/tasks/delete": EventKind.UPDATED,
+}
+
+
+def ref(namespace: str, identity: str) -> ContainerRef:
+    """The name of a container on this host: an id is unique in its namespace alone."""
+    return ContainerRef(KEY, f"{namespace}/{identity}")
+
+
+def time_ns(moment: Timestamp) -> int:
+    """Wall-clock nanoseconds; 0 for "not set"."""
+    return 0 if moment.seconds < 0 else int(moment.seconds) * 1_000_000_000 + int(moment.nanos)
+
+
+def document(message: AnyMessage) -> dict[str, Any]:
+    """A JSON document that containerd keeps for its clients, such as the OCI spec; empty when it is not one."""
+    try:
+        found = json.loads(message.value or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def notes(record: pb.Container) -> dict[str, Any]:
+    """What we have noted about a container ourselves."""
+    return document(record.extensions[EXTENSION]) if EXTENSION in record.extensions else {}
+
+
+def is_kubernetes(record: pb.Container) -> bool:
+    """Kubernetes manages it through containerd's CRI plugin, which must not be passed by."""
+    return CRI_KIND in record.labels or _POD in record.labels
+
+
+def container(namespace: str, record: pb.Container, process: pb.Process | None) -> Container:
+    """One container; `process` is its task's, None when it has no task."""
+    spec, own, labels = document(record.spec), notes(record), dict(record.labels)
+    state = State.CREATED if process is None else _STATES.get(process.status, State.UNKNOWN)
+    ended = process is not None and state is State.EXITED
+    arguments = (spec.get("process") or {}).get("args") or ()
+    return Container(
+        ref=ref(namespace, record.id),
+        name=name(record.id, labels),
+        image=record.image,
+        state=state,
+        pid=process.pid or None if process is not None and state.live else None,
+        command=tuple(str(word) for word in arguments),
+        created_ns=time_ns(record.created_at),
+        finished_ns=time_ns(process.exited_at) or None if ended and process is not None else None,
+        exit_code=process.exit_status if ended and process is not None else None,
+        restart_policy=_policy(labels),
+        labels={**labels, **dict.fromkeys(own.get("empty labels", ()), "")},
+        group=group(labels),
+        error=str(own.get("error", "")),
+    )
+
+
+def name(identity: str, labels: Mapping[str, str]) -> str:
+    """What people call it: pod and container in Kubernetes, else nerdctl's name, else the id."""
+    pod = labels.get(_POD)
+    if pod:  # the pause container holds the pod's namespaces and has no name of its own
+        return f"{pod}/{labels.get(_POD_CONTAINER) or 'pause'}"
+    return labels.get(_NERDCTL_NAME) or identity
+
+
+def group(labels: Mapping[str, str]) -> GroupRef | None:
+    """Its pod, or nerdctl's compose project."""
+    if labels.get(_POD):
+        return GroupRef(GroupKind.POD, f"{labels.get(_POD_NAMESPACE, 'default')}/{labels[_POD]}", KEY)
+    return GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], KEY) if labels.get(_COMPOSE) else None
+
+
+def _policy(labels: Mapping[str, str]) -> str:
+    given = labels.get(RESTART_POLICY, "")
+    return given or ("always" if labels.get(RESTART_STATUS) == "running" else "no")
+
+
+def cgroup_path(spec: Mapping[str, Any]) -> str:
+    """The container's own cgroup by its OCI spec, as /proc/<pid>/cgroup names it; "" when the spec leaves it open.
+
+    systemd's form "slice:prefix:name" is the scope prefix-name.scope in that slice, whose dashes are its parents.
+    """
+    given = str((spec.get("linux") or {}).get("cgroupsPath") or "")
+    if given.count(":") != 2 or given.startswith("/"):
+        return given if given.startswith("/") else ""
+    slice_name, prefix, scope = given.split(":")
+    parts = slice_name.removesuffix(".slice").split("-") if slice_name not in ("", "-.slice") else []
+    above = "".join(f"/{'-'.join(parts[: count + 1])}.slice" for count in range(len(parts)))
+    return f"{above}/{prefix}-{scope}.scope" if not scope.endswith(".slice") else f"{above}/{scope}"
+
+
+def event(envelope: pb.Envelope) -> Event | None:
+    """One event; None for what is not a container's, and for the end of a process that is not its first."""
+    kind = _TOPICS.get(envelope.topic)
+    if kind is None:
+        return None
+    detail: dict[str, str] = {}
+    if kind is EventKind.DIED:
+        ended = pb.TaskExit.FromString(envelope.event.value)
+        if ended.id not in ("", ended.container_id):
+            return None
+        identity, detail = ended.container_id, {"exitCode": str(ended.exit_status)}
+    else:
+        identity = pb.AboutContainer.FromString(envelope.event.value).id
+    if not identity:
+        return None
+    return Event(kind, ref(envelope.namespace, identity), time_ns(envelope.timestamp), detail)
+
+
+def image(entry: pb.Image) -> Image:
+    """One entry of the image store, whose size is not known there."""
+    return Image(entry.target.digest, (entry.name,), Missing.UNSUPPORTED, time_ns(entry.created_at) or None)
