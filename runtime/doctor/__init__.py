@@ -3,5 +3,6 @@
 from runtime.doctor.check import Check, Level
 from runtime.doctor.firewall import bridge_check
 from runtime.doctor.host import host_checks
+from runtime.doctor.podman import podman_checks
 
-__all__ = ["Check", "Level", "bridge_check", "host_checks"]
+__all__ = ["Check", "Level", "bridge_check", "host_checks", "podman_checks"]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.doctor import Check, Level, bridge_check, host_checks
+from runtime.doctor import Check, Level, bridge_check, host_checks, podman_checks
 from runtime.engine import Engine
 from runtime.errors import PytopError
 from runtime.model import Verb
@@ -39,9 +39,9 @@ def _doctor(args: argparse.Namespace) -> int:
 
     config = native_config(os.environ)
     checks = [*host_checks(config.state), bridge_check(config.bridge)]
-    checks += asyncio.run(_engines(engines(args)))
-    checks += list(_terminal())
-    works = any(check.area == "engines" and check.level is not Level.BROKEN for check in checks)
+    answers = asyncio.run(_engines(engines(args)))
+    works = any(check.level is not Level.BROKEN for check in answers)
+    checks += [*answers, *podman_checks(), *_terminal()]
     if args.json:
         output.document(
             {
