@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import files
+from runtime.kernel import cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import cpu, cpuset, io, memory, pids, units, weight
 from runtime.limits.facts import RecentUse, host_facts
@@ -185,7 +185,8 @@ def change(
         try:
             step.do()
         except PytopError as error:
-            if not done and isinstance(error, (DeniedError, NotFoundError)):
+            gone = isinstance(error, NotFoundError) and not cgroups.exists(cgroup)
+            if not done and (gone or isinstance(error, DeniedError)):
                 raise
             undone = _take_back(done)
             return _rolled_back(ref, wanted, before, read(cgroup, pid), (step, error), undone)

@@ -166,8 +166,8 @@ def test_update_is_held_by_the_kernel(clean: Program) -> None:
     assert quota == "25000"
     assert clean.file("limited", ("pids", "pids.max"), "pids.max") == "50"
     header, *rows = [line.split("\t") for line in done.stdout.splitlines()]
-    assert header == ["CONTAINER", "LIMIT", "REQUESTED", "BEFORE", "ENGINE SAYS", "KERNEL SAYS", "VERDICT"]
-    assert ["limited", "cpus", "0.25", "0.5", "0.25", "0.25", "applied"] in rows
+    assert header == ["CONTAINER", "LIMIT", "REQUESTED", "BEFORE", "ENGINE SAYS", "KERNEL SAYS", "LASTS", "VERDICT"]
+    assert ["limited", "cpus", "0.25", "0.5", "0.25", "0.25", "kept", "applied"] in rows
     clean("update", "--cpus", "unlimited", "--pids-limit", "unlimited", "limited")
     assert clean.file("limited", ("cpu", "cpu.cfs_quota_us"), "cpu.max").split()[0] in ("-1", "max")
     assert clean.file("limited", ("pids", "pids.max"), "pids.max") == "max"

@@ -246,7 +246,8 @@ class FakeKernel:
     # cpu
 
     def _bandwidth(self, directory: Path, quota: int, period: int) -> None:
-        burst = int(self.get(directory / ("cpu.max.burst" if self.mode is Mode.V2 else "cpu.cfs_burst_us")))
+        file = directory / ("cpu.max.burst" if self.mode is Mode.V2 else "cpu.cfs_burst_us")
+        burst = int(self.get(file)) if file.exists() else 0
         if not 1000 <= period <= 1_000_000 or (quota >= 0 and (quota < 1000 or burst > quota)):
             self._no(errno.EINVAL)
         above = directory.parent / "cpu.cfs_quota_us"
@@ -270,7 +271,8 @@ class FakeKernel:
         return f"{quota} {period}"
 
     def _not_idle(self, path: Path) -> None:
-        if self.get(path.parent / "cpu.idle") == "1":
+        idle = path.parent / "cpu.idle"
+        if idle.exists() and self.get(idle) == "1":
             self._no(errno.EINVAL)
 
     def _cpu_shares(self, path: Path, text: str) -> str:

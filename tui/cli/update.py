@@ -96,6 +96,8 @@ class Telling:
     def __call__(self, so_far: Progress) -> None:
         from runtime.limits.units import human_bytes
 
+        if so_far.done and not so_far.reclaimed:
+            return  # it fits already
         last = so_far.done or bool(so_far.reason)
         if not self._watched and not last and time.monotonic() < self._next:
             return
