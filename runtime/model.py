@@ -67,7 +67,8 @@ class ContainerRef(NamedTuple):
 
     @property
     def short(self) -> str:
-        return self.id[:12]
+        """The beginning of the id, without its namespace."""
+        return self.id.rpartition("/")[2][:12]
 
 
 class Kind(StrEnum):
@@ -331,11 +332,14 @@ class Capabilities:
 
     `verbs` and `limits` map what cannot be done to the reason, in words for the user. `at_rest` is the reason why
     limits can be changed only while a container is live, empty when the engine keeps a change for the next start.
+    `creation` maps fields of `ContainerSpec` to the reason why they cannot be asked for: a network, a restart policy,
+    removal at the end.
     """
 
     verbs: Mapping[Verb, str] = field(default_factory=dict)
     limits: Mapping[LimitName, str] = field(default_factory=dict)
     at_rest: str = ""
+    creation: Mapping[str, str] = field(default_factory=dict)
 
     def why_not(self, what: Verb | LimitName) -> str | None:
         """The reason why `what` is unavailable, or None when it is available."""

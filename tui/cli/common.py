@@ -86,7 +86,7 @@ def find(session: Session, name: str) -> Container:
     pool = [c for c in session.containers.values() if not qualified or c.ref.engine == engine]
     matches = [c for c in pool if c.ref.id == wanted] or [c for c in pool if c.name == wanted]
     if not matches and wanted:
-        matches = [c for c in pool if c.ref.id.startswith(wanted)]
+        matches = [c for c in pool if wanted in (c.ref.id[: len(wanted)], c.ref.id.rpartition("/")[2][: len(wanted)])]
     if len(matches) == 1:
         return matches[0]
     if matches:
