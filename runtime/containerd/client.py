@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -93,17 +93,16 @@ class Client:
                     yield message
 
     async def upload(
-        self, path: str, requests: Iterable[Message], answer: type[M], title: str, *, namespace: str, lease: str
+        self, path: str, requests: Sequence[Message], answer: type[M], title: str, *, namespace: str, lease: str
     ) -> None:
         """Several requests, each answered before the next one is sent."""
         with self._told(title):
             channel = await self._ready()
             method: StreamStreamMethod[Message, M] = StreamStreamMethod(channel, _full(path), Message, answer)
             async with method.open(metadata=_metadata(namespace, lease)) as stream:
-                for request in requests:
-                    await stream.send_message(request)
+                for request in requests:  # the daemon resets a stream that is not ended with its last answer
+                    await stream.send_message(request, end=request is requests[-1])
                     await stream.recv_message()
-                await stream.end()
 
     async def _ready(self) -> Channel:
         if self._channel is None:

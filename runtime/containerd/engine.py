@@ -19,7 +19,7 @@ from runtime.containerd import logs, resources, translate
 from runtime.containerd.address import KEY, Address
 from runtime.containerd.client import Client
 from runtime.containerd.images import Images
-from runtime.containerd.life import SPEC, Life
+from runtime.containerd.life import SPEC, Life, creation
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.containerd.store import Found, Store
 from runtime.containerd.update import Before, at_rest, before, packed, refuse_at_rest, replaced
@@ -92,7 +92,8 @@ class ContainerdEngine:
         return answer.version
 
     async def capabilities(self) -> Capabilities:
-        return Capabilities(limits=await asyncio.to_thread(limits.lacking, self._hierarchies))
+        lacking = await asyncio.to_thread(limits.lacking, self._hierarchies)
+        return Capabilities(limits=lacking, creation=creation(_numbers(await self._version())))
 
     # what is there
 
@@ -150,8 +151,7 @@ class ContainerdEngine:
             held = (await asyncio.to_thread(self._before, {}, None, None)).held
             refuse_at_rest(spec.limits, Before(held, {}))
             document = initial(spec.limits, held)
-        numbers = [int(number) for number in re.findall(r"\d+", await self._version())[:2]]
-        identity = await self._life.create(spec, document, (numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0))
+        identity = await self._life.create(spec, document, _numbers(await self._version()))
         return translate.ref(self._store.home, identity)
 
     async def start(self, key: str) -> None:
@@ -297,3 +297,9 @@ class ContainerdEngine:
             return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
         except NotFoundError:
             return None
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    """Of v1.7.24 or 1.6.20~ds1 the first two numbers."""
+    match = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match is not None else (0, 0)

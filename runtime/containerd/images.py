@@ -11,10 +11,12 @@ import hashlib
 import json
 import platform
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+
+from google.protobuf.message import Message
 
 from runtime.containerd import translate
 from runtime.containerd.client import Client
@@ -136,7 +138,8 @@ class Images:
         async with self._lease(title) as lease:
             for layer, diff in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
                 chain = diff if not parent else "sha256:" + hashlib.sha256(f"{parent} {diff}".encode()).hexdigest()
-                if not await self._is_there(chain, title):
+                there = pb.SnapshotRequest(snapshotter=self._snapshotter, key=chain)
+                if not await self._knows("snapshots.v1.Snapshots/Stat", there, title):
                     await self._apply(layer, parent, chain, title, lease)
                 parent = chain
             await self._refer(manifest["config"]["digest"], parent, title, lease)
@@ -155,7 +158,7 @@ class Images:
         raise UnsupportedError(title, detail=f"the image is not made for linux/{machine}")
 
     async def _json(self, digest: str, title: str) -> dict[str, Any]:
-        request, pieces = pb.ReadContentRequest(digest=digest), []
+        request, pieces = pb.DigestRequest(digest=digest), []
         async for answer in self._client.stream(
             "content.v1.Content/Read", request, pb.ReadContentResponse, title, namespace=self._namespace
         ):
@@ -170,29 +173,26 @@ class Images:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         reference = f"pytop-{secrets.token_hex(8)}"
 
-        def requests() -> Iterator[pb.WriteContentRequest]:
-            same = {"ref": reference, "total": len(data), "expected": digest}
-            for offset in range(0, len(data), PIECE):
-                piece = data[offset : offset + PIECE]
-                yield pb.WriteContentRequest(action=pb.WRITE, offset=offset, data=piece, **same)  # type: ignore[arg-type]
-            yield pb.WriteContentRequest(action=pb.COMMIT, offset=len(data), labels=labels, **same)  # type: ignore[arg-type]
-
-        try:
-            await self._client.upload(
-                "content.v1.Content/Write",
-                requests(),
-                pb.WriteContentResponse,
-                title,
-                namespace=self._namespace,
-                lease=lease,
-            )
-        except ConflictError:  # the blob is there already
+        if await self._knows("content.v1.Content/Info", pb.DigestRequest(digest=digest), title):
             return
+        same = {"ref": reference, "total": len(data), "expected": digest}
+        pieces = [
+            pb.WriteContentRequest(action=pb.WRITE, offset=start, data=data[start : start + PIECE], **same)  # type: ignore[arg-type]
+            for start in range(0, len(data), PIECE)
+        ]
+        end = pb.WriteContentRequest(action=pb.COMMIT, offset=len(data), labels=labels, **same)  # type: ignore[arg-type]
+        await self._client.upload(
+            "content.v1.Content/Write",
+            [*pieces, end],
+            pb.WriteContentResponse,
+            title,
+            namespace=self._namespace,
+            lease=lease,
+        )
 
-    async def _is_there(self, chain: str, title: str) -> bool:
-        request = pb.SnapshotRequest(snapshotter=self._snapshotter, key=chain)
+    async def _knows(self, path: str, request: Message, title: str) -> bool:
         try:
-            await self._client.tell("snapshots.v1.Snapshots/Stat", request, title, namespace=self._namespace)
+            await self._client.tell(path, request, title, namespace=self._namespace)
         except NotFoundError:
             return False
         return True

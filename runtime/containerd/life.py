@@ -43,6 +43,9 @@ NOTES: Final = "io.pytop-containers/notes/1"
 STOP_TIMEOUT: Final = 10.0
 POLICIES: Final = (1, 7)
 """The version from which its restart monitor knows more than "always"."""
+NO_NETWORK: Final = "containerd itself has no networks: those that it is used with make them (CNI)"
+NO_REMOVAL: Final = "containerd removes no container by itself"
+ALWAYS_OR_NEVER: Final = "containerd before 1.7 restarts a container always or never"
 _SNAPSHOTS: Final = "snapshots.v1.Snapshots"
 _TASKS: Final = "tasks.v1.Tasks"
 _MOST: Final = 1 << 20
@@ -66,7 +69,7 @@ class Life:
         if spec.network != "none":
             raise UnsupportedError(
                 title,
-                detail="containerd itself has no networks: those that it is used with make them (CNI)",
+                detail=NO_NETWORK,
                 hint="Create it without a network (--network none), or with nerdctl",
             )
         identity = spec.name or secrets.token_hex(32)
@@ -272,6 +275,12 @@ class Life:
             )
 
 
+def creation(version: tuple[int, int]) -> dict[str, str]:
+    """What a container cannot be created with, for `Capabilities`."""
+    found = {"network": NO_NETWORK, "auto_remove": NO_REMOVAL}
+    return found if version >= POLICIES else {**found, "restart_policy": ALWAYS_OR_NEVER}
+
+
 def _packed(notes: Mapping[str, object]) -> AnyMessage:
     return AnyMessage(type_url=NOTES, value=json.dumps(notes).encode())
 
@@ -290,14 +299,10 @@ def _labels(spec: ContainerSpec, version: tuple[int, int], title: str) -> dict[s
     if spec.stop_signal != "SIGTERM":
         labels[translate.STOP_SIGNAL] = spec.stop_signal
     if spec.auto_remove:
-        raise UnsupportedError(title, detail="containerd removes no container by itself", hint="Leave --rm out")
+        raise UnsupportedError(title, detail=NO_REMOVAL, hint="Leave --rm out")
     policy = spec.restart_policy.partition(":")[0]
     if policy not in ("no", "always") and version < POLICIES:
-        raise UnsupportedError(
-            title,
-            detail=f"containerd before {POLICIES[0]}.{POLICIES[1]} restarts a container always or never",
-            hint="Use the restart policy always or no",
-        )
+        raise UnsupportedError(title, detail=ALWAYS_OR_NEVER, hint="Use the restart policy always or no")
     if policy != "no":
         labels[translate.RESTART_POLICY] = spec.restart_policy
     return labels

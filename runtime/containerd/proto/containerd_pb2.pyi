@@ -324,7 +324,7 @@ class DeleteImageRequest(_message.Message):
     sync: bool
     def __init__(self, name: _Optional[str] = ..., sync: _Optional[bool] = ...) -> None: ...
 
-class ReadContentRequest(_message.Message):
+class DigestRequest(_message.Message):
     __slots__ = ("digest",)
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     digest: str
