@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import cgroups, files
+from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import cpu, cpuset, io, memory, pids, units, weight
 from runtime.limits.facts import RecentUse, host_facts
@@ -185,8 +185,8 @@ def change(
         try:
             step.do()
         except PytopError as error:
-            gone = isinstance(error, NotFoundError) and not cgroups.exists(cgroup)
-            if not done and (gone or isinstance(error, DeniedError)):
+            ours = isinstance(error, (DeniedError, NotFoundError)) and (step.title, error.errno) not in WHY
+            if not done and ours:
                 raise
             undone = _take_back(done)
             return _rolled_back(ref, wanted, before, read(cgroup, pid), (step, error), undone)

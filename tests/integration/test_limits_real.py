@@ -66,7 +66,9 @@ def eater(cgroup: Cgroup) -> Iterator[subprocess.Popen[str]]:
         (LimitChange(cpus=1.25, cpu_shares=512), LimitChange(cpus=UNLIMITED, cpu_shares=1024)),
         (LimitChange(cpuset_cpus="0"), LimitChange(cpuset_cpus=UNLIMITED)),
         (LimitChange(memory=64 * MB), LimitChange(memory=UNLIMITED)),
-        (LimitChange(memory_reservation=32 * MB), LimitChange(memory_reservation=UNLIMITED)),
+        (LimitChange(memory_reservation=32 * MB), LimitChange(memory_reservation=64 * MB)),
+        (LimitChange(cpus=0.5, cpu_period=20_000), LimitChange(cpu_period=200_000)),
+        (LimitChange(cpus=0.5, cpu_burst=20_000), LimitChange(cpu_burst=0)),
         (LimitChange(pids=100), LimitChange(pids=UNLIMITED)),
         (
             LimitChange(cpus=0.2, memory=64 * MB, pids=50, cpuset_cpus="0"),
@@ -176,6 +178,25 @@ def test_a_quota_below_the_burst_lowers_the_burst_first(cgroup: Cgroup) -> None:
     assert files.read(burst) == "30000"
 
 
+def test_a_period_keeps_the_cores_and_a_burst_may_not_pass_the_quota(cgroup: Cgroup) -> None:
+    where = cgroup.where("cpu")
+    assert where is not None
+    assert limits.change(REF, cgroup, LimitChange(cpus=0.5, cpu_burst=40_000)).ok
+    assert limits.change(REF, cgroup, LimitChange(cpu_period=20_000)).ok
+    held = limits.read(cgroup)
+    assert (held.cpus, held.cpu_period, held.cpu_burst) == (0.5, 20_000, 10_000)
+    if where[1] == 1:
+        assert files.read(where[0] / "cpu.cfs_quota_us") == "10000"
+        assert files.read(where[0] / "cpu.cfs_burst_us") == "10000"
+    else:
+        assert files.read(where[0] / "cpu.max") == "10000 20000"
+        assert files.read(where[0] / "cpu.max.burst") == "10000"
+    with pytest.raises(RefusedError, match="more than the 10ms"):
+        limits.change(REF, cgroup, LimitChange(cpu_burst=10_001))
+    outcome = limits.change(REF, cgroup, LimitChange(cpu_burst=10_001), force=True)
+    assert "EINVAL" in outcome.error, "the kernel says the same"
+
+
 def test_a_quota_really_throttles(cgroup: Cgroup) -> None:
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
@@ -251,16 +272,44 @@ def test_v1_answers_a_forced_limit_below_use_by_itself(cgroup: Cgroup, eater: su
     assert eater.poll() is None
 
 
-def test_an_idle_cgroup_keeps_its_weight(cgroup: Cgroup) -> None:
+def test_an_idle_cgroup_takes_no_weight_and_gets_back_its_own(cgroup: Cgroup) -> None:
     where = cgroup.where("cpu")
     assert where is not None
     if not (where[0] / "cpu.idle").exists():
-        pytest.skip("this kernel has no cpu.idle")
-    files.write(where[0] / "cpu.idle", "1")
-    with pytest.raises(ConflictError, match="idle class"):
-        limits.change(REF, cgroup, LimitChange(cpu_shares=512))
-    files.write(where[0] / "cpu.idle", "0")
+        missing("cpu.idle", "this kernel has no idle class")
+    weight = where[0] / ("cpu.weight" if where[1] == 2 else "cpu.shares")
     assert limits.change(REF, cgroup, LimitChange(cpu_shares=512)).ok
+    before = files.read(weight)
+    assert limits.change(REF, cgroup, LimitChange(cpu_idle=True)).ok
+    assert files.read(where[0] / "cpu.idle") == "1"
+    assert files.read(weight) != before, "the kernel shows no weight in the class"
+    with pytest.raises(ConflictError, match="idle class"):
+        limits.change(REF, cgroup, LimitChange(cpu_shares=256))
+    assert limits.change(REF, cgroup, LimitChange(cpu_idle=False)).ok
+    assert (files.read(where[0] / "cpu.idle"), files.read(weight)) == ("0", before)
+
+
+def test_the_idle_class_yields_to_who_wants_the_cpu(cgroup: Cgroup) -> None:
+    """Two loops on one CPU, one of them idle: the other gets nearly all of it."""
+    if isinstance(limits.read(cgroup).cpu_idle, Missing):
+        missing("cpu.idle", "this kernel has no idle class")
+    other = cgroups.create(cgroupfs.detect(), f"pytop-test-{os.getpid()}/two")
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        for where, process in ((cgroup, loops[0]), (other, loops[1])):
+            assert limits.change(REF, where, LimitChange(cpuset_cpus="0")).ok
+            cgroups.attach(where, process.pid)
+        assert limits.change(REF, cgroup, LimitChange(cpu_idle=True)).ok
+        used = [_cpu_seconds(process.pid) for process in loops]
+        time.sleep(1.5)
+        idle, busy = (_cpu_seconds(process.pid) - before for process, before in zip(loops, used, strict=True))
+        assert busy > 0.1, "the machine left it some time"
+        assert idle < busy / 4
+    finally:
+        for process in loops:
+            process.kill()
+            process.wait()
+        cgroups.remove(other)
 
 
 def test_a_cgroup_with_processes_is_not_removed(cgroup: Cgroup, eater: subprocess.Popen[str]) -> None:
