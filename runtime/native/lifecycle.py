@@ -19,7 +19,7 @@ from runtime.model import (
     Limits,
     State,
 )
-from runtime.native import cell, launcher, limiting, network, reconcile, removal, shim
+from runtime.native import cell, launcher, limiting, network, reconcile, removal, shim, spare
 from runtime.native.config import NativeConfig
 from runtime.native.images import host
 from runtime.native.record import Record, parse_policy
@@ -147,7 +147,7 @@ class Lifecycle:
             os.close(free)
             return
         with suppress(ValueError, ProcessLookupError):
-            os.kill(int(path.read_text().split()[0]), shim.WAKE)
+            os.kill(int(path.read_text().split()[0]), spare.WAKE)
 
     def kill(self, key: str, name: str) -> None:
         number = signal_number(name)

@@ -13,9 +13,8 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -23,56 +22,17 @@ from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
 from runtime.limits import memory
 from runtime.model import State
-from runtime.native import capabilities, cell, network, removal, sandbox
+from runtime.native import cell, network, removal, sandbox
 from runtime.native.config import NativeConfig
-from runtime.native.images import host
 from runtime.native.journal import Journal
 from runtime.native.record import Record, parse_policy
-from runtime.native.rootfs import Layout
+from runtime.native.spare import WAKE, Start, fresh_network_namespace, make_plan
 from runtime.native.store import Store
 from runtime.native.wire import ProgramError, answer, rebuild
 
-WAKE = signal.SIGUSR1
-"""Tells a shim that waits before a restart to look at its record."""
 _MESSAGE = 65536
 _KILLED = 128 + signal.SIGKILL
 _FIRST_PAUSE, _LONGEST_PAUSE, _STEADY = 0.1, 60.0, 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Warm:
-    """What the zygote has worked out for all its shims: the cgroup mounts, and how to confine a program."""
-
-    hierarchies: cgroupfs.Hierarchies
-    confine: Callable[[], None]
-
-
-@dataclass(slots=True)
-class Start:
-    """What a spare shim holds ready: an empty network namespace, and the zygote, to be told when its work is done."""
-
-    warm: Warm
-    net: int | None
-    zygote: socket.socket
-
-
-def get_ready(warm: Warm, zygote: socket.socket) -> Start:
-    """What a spare shim can do before it knows its container. It never execs, so its own bounding set is of no use."""
-    os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {WAKE})
-    capabilities.limit_bounding()
-    return Start(warm, fresh_network_namespace(), zygote)
-
-
-def fresh_network_namespace() -> int:
-    """A network namespace that nobody is in yet; making one takes as long as everything else in a clone."""
-    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    syscalls.unshare(syscalls.CLONE_NEWNET)
-    fresh = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    syscalls.setns(home, syscalls.CLONE_NEWNET)
-    os.close(home)
-    return fresh
 
 
 def main(config: NativeConfig, request: dict[str, Any], reply: socket.socket, start: Start) -> NoReturn:
@@ -94,7 +54,7 @@ class Shim:
     """The life of one container, seen from its shim."""
 
     def __init__(self, config: NativeConfig, container_id: str, start: Start) -> None:
-        self.config, self.id, self._confine = config, container_id, start.warm.confine
+        self.config, self.id = config, container_id
         self.store = Store(config)
         self.hierarchies = start.warm.hierarchies
         self._start = start
@@ -140,7 +100,7 @@ class Shim:
         path = self.config.cgroup_of(self.id)
         born_in = cell.birthplace(self.hierarchies, path)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        plan = self._plan(record, cell.find(self.hierarchies, path))
+        plan = make_plan(self.config, self._start.warm, record, cell.find(self.hierarchies, path))
         net = self._start.net if self._start.net is not None else fresh_network_namespace()
         self._start.net = None
         pid = syscalls.clone(sandbox.NAMESPACES, born_in)
@@ -168,25 +128,6 @@ class Shim:
     def _send(self, channel: socket.socket, word: bytes) -> None:
         with suppress(ConnectionError):  # init has failed already, and says so
             channel.send(word)
-
-    def _plan(self, record: Record, cgroup: cgroupfs.Cgroup) -> sandbox.Plan:
-        data = self.config.data(self.id)
-        image = host.prepare(self.config.state, record)
-        return sandbox.Plan(
-            record=record,
-            layout=Layout(
-                lower=image.lower,
-                upper=data / "upper",
-                work=data / "work",
-                point=data / "root",
-                binds=(*image.binds, *record.spec.binds),
-                read_only=record.spec.read_only,
-            ),
-            live=self.config.live(self.id),
-            tasks=cell.tasks(cgroup),
-            cgroups=cell.view(self.hierarchies),
-            confine=self._confine,
-        )
 
     def _equip(self, record: Record, cgroup: cgroupfs.Cgroup, net: int, pid: int) -> str:
         cell.apply(record, cgroup)

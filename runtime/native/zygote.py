@@ -25,7 +25,7 @@ from runtime.native.config import NativeConfig
 from runtime.native.store import lock
 
 if TYPE_CHECKING:
-    from runtime.native import shim
+    from runtime.native import spare
 
 _REQUEST = 65536
 _PATIENCE = 0.1
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
 def serve(listener: socket.socket, config: NativeConfig) -> None:
     """Keep one spare shim ready, which accepts the next request, until nobody has asked for anything for a while."""
-    from runtime.native import shim
+    from runtime.native import spare
 
     listener.set_inheritable(False)
     listener.setblocking(False)
@@ -55,16 +55,16 @@ def serve(listener: socket.socket, config: NativeConfig) -> None:
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_name("pytop-zygote")
-    warm = shim.Warm(cgroupfs.detect(), _prepare())
+    warm = spare.Warm(cgroupfs.detect(), _prepare())
     gc.disable()  # a collection would touch, and so copy, every page that forks share
     while True:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            spare = os.fork() == 0
+            forked = os.fork() == 0
         except BlockingIOError:  # no room for another process now
             time.sleep(_PATIENCE)
             continue
-        if spare:
+        if forked:
             ours.close()
             _wait_for_request(listener, theirs, config, warm)
         theirs.close()
@@ -99,13 +99,13 @@ def _outlive(spare: socket.socket, config: NativeConfig) -> bool:
 
 
 def _wait_for_request(
-    listener: socket.socket, zygote: socket.socket, config: NativeConfig, warm: shim.Warm
+    listener: socket.socket, zygote: socket.socket, config: NativeConfig, warm: spare.Warm
 ) -> NoReturn:
     """Be the spare shim: wait, tell the zygote to make another one, and serve. Without a zygote there is no waiting."""
-    from runtime.native import shim
+    from runtime.native import shim, spare
 
     syscalls.set_name("pytop-spare")
-    start = shim.get_ready(warm, zygote)
+    start = spare.get_ready(config, warm, zygote)
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     poll.register(zygote, select.POLLIN)
