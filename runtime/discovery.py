@@ -9,16 +9,20 @@ The embedded engine can be pointed elsewhere, as tests, the demo and packagers n
     PYTOP_CGROUP      its part of the cgroup tree  (pytop-containers)
     PYTOP_BRIDGE      its network bridge     (pytop0)
     PYTOP_SUBNET      the addresses on it    (10.213.0.0/16)
+
+Where the others are is said in their own words: see `runtime.docker.endpoint`, `runtime.podman.endpoint` and
+`runtime.containerd.address`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from runtime import containerd
 from runtime.docker import DockerEngine, Endpoint, endpoints
 from runtime.engine import Engine
 from runtime.errors import InvalidError
@@ -36,7 +40,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 
 
 def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = None) -> list[Engine]:
-    """The embedded engine; Docker and every Podman when its socket is there or somebody has configured it.
+    """The embedded engine; Docker, every Podman and containerd when a socket is there or somebody has configured one.
 
     The embedded engine is listed even where it cannot work: its capabilities say why not. Nobody is asked anything
     yet; an engine whose configuration makes no sense says so when it is. Configuration is looked for in `home`, the
@@ -57,7 +61,31 @@ def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = Non
             found.append(UnusableEngine(place.key, place.endpoint))
         else:
             found.append(PodmanEngine(place.endpoint, key=place.key))
-    return found
+    return [*found, *_containerd(environ, docker=any(engine.key == "docker" for engine in found))]
+
+
+def _containerd(environ: Mapping[str, str], *, docker: bool) -> Iterator[Engine]:
+    """containerd, without Docker's own namespace where Docker is listed.
+
+    Beside Docker a containerd is mostly Docker's own: when nobody has named it and it cannot be used (not root, no
+    gRPC installed), only `doctor` tells of it.
+    """
+    try:
+        address = containerd.find(environ)
+    except InvalidError as error:
+        yield UnusableEngine(containerd.KEY, error)
+        return
+    if address is None:
+        return
+    reason = containerd.lacking()
+    if docker and not address.configured and (reason is not None or address.denied):
+        return
+    if reason is not None:
+        yield UnusableEngine(containerd.KEY, reason)
+        return
+    from runtime.containerd.engine import ContainerdEngine  # with the extra, and only where it is used
+
+    yield ContainerdEngine(replace(address, hidden=frozenset({containerd.DOCKERS}) if docker else frozenset()))
 
 
 def _is_podman(endpoint: Endpoint, podmans: Sequence[Place]) -> bool:

@@ -124,7 +124,8 @@ def containerdd(folder: Path) -> Iterator[Containerdd]:
 
 def _sweep(daemon: Containerdd) -> None:
     """Whatever the daemon has left: shims and their sockets, containers' cgroups, mounts, the namespace."""
-    sockets = [path.read_text() for path in daemon.folder.glob("state/*/*/*/address")]
+    bundles = list(daemon.folder.glob("state/io.containerd.runtime.v2.task/*/*"))
+    sockets = [(path / "address").read_text() for path in bundles if (path / "address").exists()]
     marker = str(daemon.folder).encode()
     hierarchies = cgroupfs.detect()
     with contextlib.suppress(PytopError):
@@ -150,4 +151,9 @@ def _sweep(daemon: Containerdd) -> None:
     subprocess.run(["ip", "netns", "delete", daemon.name], capture_output=True, check=False)
     for address in sockets:
         Path(address.removeprefix("unix://")).unlink(missing_ok=True)
+    for path in bundles:  # runc's own notes, which lie elsewhere whatever the daemon's state directory is
+        shutil.rmtree(Path("/run/containerd/runc", path.parent.name, path.name), ignore_errors=True)
+    for namespace in (daemon.name, *{path.parent.name for path in bundles}):
+        with contextlib.suppress(OSError):
+            Path("/run/containerd/runc", namespace).rmdir()
     shutil.rmtree(daemon.folder, ignore_errors=True)

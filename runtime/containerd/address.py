@@ -25,6 +25,7 @@ SOCKETS: Final = (
     Path("/run/k3s/containerd/containerd.sock"),
     Path("/var/snap/microk8s/common/run/containerd.sock"),
 )
+USUAL: Final = "the usual place"
 NEEDED: Final = ("grpclib", "google.protobuf")
 
 
@@ -46,8 +47,18 @@ class Address:
     snapshotter: str = "overlayfs"
     hidden: frozenset[str] = frozenset()
 
+    @property
+    def configured(self) -> bool:
+        """Somebody has named it."""
+        return self.origin != USUAL
 
-def address(environ: Mapping[str, str] = os.environ) -> Address | None:
+    @property
+    def denied(self) -> bool:
+        """Its socket is there and may not be opened."""
+        return self.socket.exists() and not os.access(self.socket, os.R_OK | os.W_OK)
+
+
+def find(environ: Mapping[str, str] = os.environ) -> Address | None:
     """The containerd to use: the configured one even if it is dead, else the first socket that is there.
 
     Raises `InvalidError` for a configuration that makes no sense.
@@ -64,7 +75,7 @@ def address(environ: Mapping[str, str] = os.environ) -> Address | None:
                 )
             return Address(Path(path), name, namespace, snapshotter)
     found = next((path for path in SOCKETS if path.exists()), None)
-    return Address(found, "the usual place", namespace, snapshotter) if found is not None else None
+    return Address(found, USUAL, namespace, snapshotter) if found is not None else None
 
 
 def lacking() -> PytopError | None:

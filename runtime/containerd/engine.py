@@ -59,7 +59,7 @@ class ContainerdEngine:
 
     def __init__(self, address: Address, *, top: Path = logs.FOLDER) -> None:
         """`top` is where the output of containers is kept that are started here."""
-        self._address = address
+        self.address = address
         self._client = Client(address.socket)
         self._store = Store(self._client, address)
         self._life = Life(self._client, self._store, address.snapshotter, top)
@@ -81,8 +81,8 @@ class ContainerdEngine:
             key=self.key,
             product="containerd",
             version=await self._version(),
-            endpoint=str(self._address.socket),
-            detail={"namespaces": ", ".join(sorted(names)) or "none yet", "found by": self._address.origin},
+            endpoint=str(self.address.socket),
+            detail={"namespaces": ", ".join(sorted(names)) or "none yet", "found by": self.address.origin},
         )
 
     async def _version(self) -> str:

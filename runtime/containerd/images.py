@@ -7,6 +7,7 @@ image-spec, config.md, "Layer ChainID"; containerd docs/garbage-collection.md.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import platform
@@ -54,7 +55,7 @@ class Images:
         answer = await self._client.call(
             "images.v1.Images/List", pb.ListImagesRequest(), pb.ListImagesResponse, title, namespace=self._namespace
         )
-        return [translate.image(entry) for entry in answer.images]
+        return translate.images(answer.images)
 
     async def remove(self, name: str) -> None:
         found = await self.get(name, f"remove the image {name}")
@@ -91,6 +92,7 @@ class Images:
         config = {
             "architecture": architecture,
             "os": "linux",
+            "created": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
         }

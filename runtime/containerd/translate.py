@@ -7,7 +7,8 @@ in its namespace alone, so a ref's id is "namespace/id".
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -166,3 +167,13 @@ def event(envelope: pb.Envelope) -> Event | None:
 def image(entry: pb.Image) -> Image:
     """One entry of the image store, whose size is not known there."""
     return Image(entry.target.digest, (entry.name,), Missing.UNSUPPORTED, time_ns(entry.created_at) or None)
+
+
+def images(entries: Iterable[pb.Image]) -> list[Image]:
+    """The whole store; names of the same image together."""
+    found: dict[str, Image] = {}
+    for entry in entries:
+        one = image(entry)
+        before = found.get(one.id)
+        found[one.id] = one if before is None else replace(before, names=(*before.names, *one.names))
+    return list(found.values())

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from runtime import discovery
+from runtime.containerd import address as containerd_address
+from runtime.containerd.engine import ContainerdEngine
 from runtime.docker import endpoint
-from runtime.errors import InvalidError
+from runtime.doctor import containerd_checks
+from runtime.errors import InvalidError, UnsupportedError
 from runtime.native import NativeConfig
 from runtime.podman import endpoint as podman_endpoint
 
@@ -24,6 +27,7 @@ def no_system_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(endpoint, "SYSTEM_SOCKET", tmp_path / "system.sock")
     monkeypatch.setattr(podman_endpoint, "RUN", tmp_path / "run")
     monkeypatch.setattr(podman_endpoint, "SYSTEM", ())
+    monkeypatch.setattr(containerd_address, "SOCKETS", (tmp_path / "containerd.sock",))
 
 
 def keys(environ: dict[str, str], home: Path) -> list[str]:
@@ -124,10 +128,58 @@ def test_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [engine.key for engine in discovery.discover({})] == ["embedded"]
 
 
+def test_containerd_is_listed_when_its_socket_is_there_or_named(tmp_path: Path) -> None:
+    assert keys({"CONTAINERD_ADDRESS": "/dead.sock"}, tmp_path) == ["embedded", "containerd"]
+    assert keys({"PYTOP_CONTAINERD_ADDRESS": "unix:///dead.sock"}, tmp_path) == ["embedded", "containerd"]
+    (tmp_path / "containerd.sock").touch()
+    assert keys({}, tmp_path) == ["embedded", "containerd"]
+
+
+async def test_containerd_at_a_relative_path_says_so(tmp_path: Path) -> None:
+    _, engine = discovery.discover({"CONTAINERD_ADDRESS": "here.sock"}, home=tmp_path)
+    with pytest.raises(InvalidError, match="CONTAINERD_ADDRESS"):
+        await engine.containers()
+
+
+@pytest.mark.parametrize(("environ", "hidden"), [({}, frozenset()), ({"DOCKER_HOST": "unix:///d"}, {"moby"})])
+def test_dockers_own_namespace_is_hidden_where_docker_is_listed(
+    tmp_path: Path, environ: dict[str, str], hidden: frozenset[str]
+) -> None:
+    (tmp_path / "containerd.sock").touch()
+    *_, engine = discovery.discover(environ, home=tmp_path)
+    assert isinstance(engine, ContainerdEngine)
+    assert engine.address.hidden == hidden
+
+
+async def test_without_the_extra_containerd_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containerd_address, "NEEDED", ("grpclib", "no_such_module", "no_such.module"))
+    (tmp_path / "containerd.sock").touch()
+    _, engine = discovery.discover({}, home=tmp_path)
+    with pytest.raises(UnsupportedError, match="no_such_module and") as caught:
+        await engine.containers()
+    assert "pytop-containers[containerd]" in caught.value.hint
+
+
+def test_a_useless_containerd_beside_docker_is_told_by_the_doctor_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containerd_address, "NEEDED", ("no_such_module",))
+    (tmp_path / "containerd.sock").touch()
+    beside = {"DOCKER_HOST": "unix:///d"}
+    assert keys(beside, tmp_path) == ["embedded", "docker"]
+    assert keys({**beside, "CONTAINERD_ADDRESS": "/named.sock"}, tmp_path) == ["embedded", "docker", "containerd"]
+    (check,) = containerd_checks({})
+    assert "no_such_module is not installed" in check.found
+    assert "pytop-containers[containerd]" in check.remedy
+    monkeypatch.setattr(containerd_address, "NEEDED", ())
+    assert keys(beside, tmp_path) == ["embedded", "docker", "containerd"]
+    assert list(containerd_checks({})) == []
+
+
 def test_looking_imports_neither_http_nor_netlink() -> None:
     code = (
         "import sys; from runtime.discovery import discover; discover({'DOCKER_HOST': 'unix:///x'});"
-        "print([name for name in ('aiohttp', 'pyroute2', 'textual') if name in sys.modules])"
+        "print([name for name in ('aiohttp', 'pyroute2', 'textual', 'grpclib') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"HOME": "/"}
