@@ -26,7 +26,7 @@ def findings(change: LimitChange, current: Limits, host: HostFacts, use: RecentU
 def _cores(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Finding]:
     cpus, name = change.cpus, LimitName.CPUS
     if isinstance(cpus, float | int):
-        cores = f"{format_cpus(cpus)} core{'' if cpus == 1 else 's'}"
+        cores = _cores_in_words(cpus)
         if cpus < LEAST_CPUS:
             yield Finding(name, Severity.REFUSE, f"{cores}: less than {LEAST_CPUS} of a core would stop it for good")
         elif cpus > host.ncpu:
@@ -39,6 +39,10 @@ def _cores(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Fin
             yield Finding(name, Severity.INFO, f"{cores}: it used {use.cpu:.2f} in the last minute")
     elif isinstance(cpus, Unlimited):
         yield Finding(name, Severity.INFO, f"no CPU limit: it may use all {host.ncpu} cores")
+
+
+def _cores_in_words(cores: float) -> str:
+    return f"{format_cpus(cores)} core{'' if cores == 1 else 's'}"
 
 
 def _held(change: LimitChange, current: Limits) -> tuple[float | None, int]:
@@ -92,9 +96,8 @@ def _burst(change: LimitChange, current: Limits) -> Iterator[Finding]:
         )
         yield Finding(name, Severity.REFUSE, text)
     else:
-        text = (
-            f"{shown}: after quiet periods it may use up to {format_cpus((quota + burst) / period)} cores in one period"
-        )
+        most = (quota + burst) / period
+        text = f"{shown}: after quiet ones it may use {_cores_in_words(most)} for one period"
         yield Finding(name, Severity.INFO, text)
 
 
@@ -107,7 +110,7 @@ def _weight(change: LimitChange, current: Limits) -> Iterator[Finding]:
         text = f"{shares} shares: {shares / 1024:.3g} times the normal share, and only while others want the CPU too"
         yield Finding(LimitName.CPU_SHARES, Severity.INFO, text)
     if idle:
-        text = "idle class: it runs only when nobody else wants the CPU, which is the best first step against a hog"
+        text = "idle class: it runs only when nobody else wants the CPU; the best first step against a hog"
         yield Finding(LimitName.CPU_IDLE, Severity.INFO, text)
     elif idle is False and current.cpu_idle is True:
         back = shares if shares is not None else current.cpu_shares

@@ -205,6 +205,9 @@ class FakeKernel:
 
     def write_note(self, directory: Path, key: str, text: str | None) -> None:
         self.writes.append((key, str(text)))
+        if key in self.fail:
+            error = OSError(self.fail[key], os.strerror(self.fail[key]), str(directory))
+            raise files._wrapped(f"keep '{text}' as {key}", error, directory)
         if text is None:
             self.notes.pop((directory, key), None)
         else:

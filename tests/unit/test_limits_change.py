@@ -356,23 +356,36 @@ def test_another_value_than_asked_for_is_a_failure(kernel: FakeKernel) -> None:
     assert outcome.fields[0].detail == "the kernel holds 7"
 
 
-ALL = LimitChange(cpus=0.5, cpu_shares=512, cpuset_cpus="1", memory=64 * MB, memory_reservation=32 * MB, pids=9)
+ALL = LimitChange(
+    cpus=0.5,
+    cpu_burst=10_000,
+    cpu_shares=512,
+    cpu_idle=True,
+    cpuset_cpus="1",
+    memory=64 * MB,
+    memory_reservation=32 * MB,
+    pids=9,
+    io_weight=50,
+    io_read_bps=(DeviceRate("8:0", MB), DeviceRate("254:0", 2 * MB)),
+    io_write_iops=(DeviceRate("8:0", 100),),
+)
 
 
-@pytest.mark.parametrize("position", range(6))
+@pytest.mark.parametrize("position", range(12))
 def test_any_write_that_fails_takes_back_those_before_it(kernel: FakeKernel, position: int) -> None:
     cgroup = kernel.cgroup()
     apply(cgroup, cpus=2.0, memory=128 * MB, pids=70, cpuset_cpus="0-2")
     before = limits.read(cgroup)
     raw = limits.raw(cgroup)
-    file = live.plan(cgroup, ALL)[position].path.name
-    kernel.fail = {file: errno.EINVAL}
+    file = live.plan(cgroup, ALL)[position].title
+    kernel.fail = {file.removeprefix("the note "): errno.EINVAL}
     outcome = limits.change(REF, cgroup, ALL)
     assert not outcome.ok
-    assert file in outcome.error
+    assert file.removeprefix("the note ") in outcome.error
     assert {field.verdict for field in outcome.fields} <= {Verdict.FAILED, Verdict.ROLLED_BACK}
     assert limits.read(cgroup) == before
     assert limits.raw(cgroup) == raw
+    assert kernel.notes == {}
 
 
 def test_a_burst_that_was_lowered_is_taken_back_too(kernel: FakeKernel) -> None:

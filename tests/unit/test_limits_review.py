@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.limits import Finding, HostFacts, RecentUse, Severity, host_facts, review
-from runtime.model import UNLIMITED, LimitChange, LimitName, Limits, Missing
+from runtime.errors import RefusedError
+from runtime.kernel import block
+from runtime.kernel.block import Disks
+from runtime.limits import Finding, HostFacts, RecentUse, Severity, host_facts, refuse, review
+from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Limits, Missing
 
 MB = 1024 * 1024
 HOST = HostFacts(ncpu=2, cpus="0-1", mems="0", memory_total=2048 * MB, swap_total=0, pid_max=32768)
@@ -23,6 +28,12 @@ def told(
 ) -> list[tuple[Severity, str]]:
     change = LimitChange(**fields)  # type: ignore[arg-type]
     return [(finding.severity, finding.text) for finding in review(change, held, host, use)]
+
+
+@pytest.fixture(autouse=True)
+def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's own disks have no part in it."""
+    monkeypatch.setattr(block, "_names", {})
 
 
 R, W, I = Severity.REFUSE, Severity.WARNING, Severity.INFO  # noqa: E741
@@ -120,6 +131,136 @@ def test_cpuset_and_pids(fields: dict[str, object], expected: tuple[Severity, st
     assert told(BUSY, **fields) == [expected]
 
 
+CAPPED = Limits(cpus=0.5, cpu_period=100_000, cpu_burst=40_000, cpu_shares=512, cpu_idle=True)
+
+
+@pytest.mark.parametrize(
+    ("held", "fields", "expected"),
+    [
+        (HELD, {"cpu_period": 20_000}, [(I, "20ms: without a CPU limit it changes nothing now")]),
+        (
+            CAPPED,
+            {"cpu_period": 200_000},
+            [(I, "200ms: its 0.5 cores come in portions of 100ms, and it waits when one is used up")],
+        ),
+        (
+            CAPPED,
+            {"cpus": 0.02, "cpu_period": 10_000},
+            [
+                (R, "10ms: 0.02 cores of it are less than the kernel's least portion of 1ms; at least 50ms"),
+                (W, "the burst falls from 40ms to 1ms with it"),
+            ],
+        ),
+        (HELD, {"cpu_burst": 5_000}, [(I, "5ms: without a CPU limit it changes nothing now")]),
+        (CAPPED, {"cpu_burst": 0}, [(I, "no burst: what it does not use of a period is lost")]),
+        (
+            CAPPED,
+            {"cpu_burst": 50_000},
+            [(I, "50ms: after quiet ones it may use 1 core for one period")],
+        ),
+        (
+            CAPPED,
+            {"cpu_burst": 50_001},
+            [(R, "50001us: more than the 50ms that it has in each period, which the kernel refuses")],
+        ),
+        (CAPPED, {"cpus": 0.1}, [(W, "the burst falls from 40ms to 10ms with it")]),
+        (
+            HELD,
+            {"cpu_idle": True},
+            [
+                (
+                    I,
+                    "idle class: it runs only when nobody else wants the CPU; the best first step against a hog",
+                )
+            ],
+        ),
+        (CAPPED, {"cpu_idle": False}, [(I, "out of the idle class, back to 512 shares")]),
+        (HELD, {"cpu_idle": False}, []),
+    ],
+)
+def test_period_burst_and_class(held: Limits, fields: dict[str, object], expected: list[tuple[Severity, str]]) -> None:
+    assert told(held=held, **fields) == expected
+
+
+def test_a_weight_for_the_idle_class_is_refused_unless_it_is_left() -> None:
+    assert told(held=CAPPED, cpu_shares=100)[0] == (
+        R,
+        "100 shares: it is in the idle class, which has no weight; leave the class in the same change",
+    )
+    assert R not in [severity for severity, _ in told(held=CAPPED, cpu_shares=100, cpu_idle=False)]
+
+
+DISKY = replace(HOST, disks=Disks({"8:0": "/dev/sda"}, {"8:1": "/dev/sda"}))
+OLD = replace(DISKY, weighs_io=False, counts_written_back=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"io_read_bps": (DeviceRate("8:0", 5 * MB),)}, [(I, "8:0: reads at most 5.0 MiB a second")]),
+        ({"io_read_bps": (DeviceRate("8:0", UNLIMITED),)}, [(I, "8:0: reads as fast as the disk can")]),
+        ({"io_read_bps": (DeviceRate("9:9", UNLIMITED),)}, [(I, "9:9: reads as fast as the disk can")]),
+        (
+            {"io_read_iops": (DeviceRate("8:0", 5),)},
+            [(W, "8:0: reads at most 5 a second; a process that waits for the disk cannot be killed meanwhile")],
+        ),
+        (
+            {"io_read_bps": (DeviceRate("8:0", 100),)},
+            [(R, "8:0: reads 100 B a second, and less than 4.0 KiB a second would hang it")],
+        ),
+        (
+            {"io_write_bps": (DeviceRate("8:0", 5 * MB),)},
+            [
+                (W, "cgroup v1 holds back direct and synchronous writes only, not what goes through the page cache"),
+                (I, "8:0: writes at most 5.0 MiB a second"),
+            ],
+        ),
+        (
+            {"io_weight": 50},
+            [
+                (W, "50: no disk of this machine heeds weights (that takes the scheduler bfq, or io.cost.qos)"),
+                (I, "50: 0.5 times the normal weight, and only while others want the same disk"),
+            ],
+        ),
+        ({"net_egress": 20_000_000}, [(I, "20mbit: it sends at most 2.4 MiB a second")]),
+        ({"net_ingress": UNLIMITED}, [(I, "no network limit: it receives as fast as the network can")]),
+        (
+            {"net_ingress": 64_000},
+            [(W, "64kbit: it receives at most 7.8 KiB a second, so connections may time out")],
+        ),
+        (
+            {"net_egress": 1000},
+            [(R, "1kbit: it sends at most 125 B a second; less than 8kbit would cut it off")],
+        ),
+    ],
+)
+def test_disks_and_network(fields: dict[str, object], expected: list[tuple[Severity, str]]) -> None:
+    assert told(host=OLD, **fields) == expected
+
+
+def test_only_disks_that_are_there_and_whole_are_limited() -> None:
+    assert told(host=DISKY, io_read_bps=(DeviceRate("8:1", MB),)) == [
+        (R, "8:1 is a partition of /dev/sda, and the kernel limits whole disks")
+    ]
+    assert told(host=DISKY, io_read_bps=(DeviceRate("9:9", MB),)) == [
+        (R, "this machine has no block device 9:9 (it has /dev/sda)")
+    ]
+    assert told(io_read_bps=(DeviceRate("9:9", MB),)) == [(I, "9:9: reads at most 1.0 MiB a second")], "nobody knows"
+    assert told(host=DISKY, io_weight=50) == [
+        (I, "50: 0.5 times the normal weight, and only while others want the same disk")
+    ]
+    assert told(host=DISKY, io_write_bps=(DeviceRate("8:0", 5 * MB),)) == [(I, "8:0: writes at most 5.0 MiB a second")]
+
+
+def test_a_refusal_below_use_names_the_way() -> None:
+    with pytest.raises(RefusedError, match="120") as caught:
+        refuse(LimitChange(memory=64 * MB), HELD, HOST, BUSY)
+    assert "--reclaim" in caught.value.hint
+    with pytest.raises(RefusedError) as caught:
+        refuse(LimitChange(memory=MB), HELD, HOST, None)
+    assert "--reclaim" not in caught.value.hint
+
+
 def test_the_worst_comes_first() -> None:
     found = review(LimitChange(cpus=0.5, memory=MB, pids=10, cpuset_cpus="0"), HELD, HOST, BUSY)
     assert [finding.severity for finding in found] == [R, W, W, I]
@@ -136,8 +277,14 @@ def test_the_worst_comes_first() -> None:
         memory_reservation=st.none() | st.just(UNLIMITED) | st.integers(0, 2**60),
         swap=st.none() | st.just(UNLIMITED) | st.integers(0, 2**60),
         pids=st.none() | st.just(UNLIMITED) | st.integers(0, 2**22),
+        cpu_period=st.none() | st.integers(1000, 1_000_000),
+        cpu_burst=st.none() | st.integers(0, 10**9),
+        cpu_idle=st.none() | st.booleans(),
+        io_weight=st.none() | st.integers(1, 10_000),
+        io_write_bps=st.none() | (st.just(UNLIMITED) | st.integers(1, 2**60)).map(lambda n: (DeviceRate("8:0", n),)),
+        net_egress=st.none() | st.just(UNLIMITED) | st.integers(1, 10**13),
     ),
-    st.sampled_from([Limits(), HELD, Limits(memory=Missing.DENIED)]),
+    st.sampled_from([Limits(), HELD, CAPPED, Limits(memory=Missing.DENIED)]),
     st.builds(
         RecentUse,
         cpu=st.none() | st.floats(0, 64),
