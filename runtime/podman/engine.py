@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -46,6 +47,7 @@ from runtime.wire.documents import device_number
 from runtime.wire.http import ANSWER_WITHIN, quoted
 
 TOGETHER: Final = 16  # inspects under way at once
+_RUNTIME: Final = re.compile(r"`.* update .*` failed: exit status \d+")
 EARLIER: Final = 0.001  # seconds; Podman reads the moment from which events are told as a floating number
 
 
@@ -285,7 +287,7 @@ class PodmanEngine:
             except EngineError as error:  # the runtime's refusal, whose words are lost: the kernel's say why
                 if cgroup is None:
                     raise
-                refused = error.detail
+                refused = _RUNTIME.sub("its OCI runtime failed", error.detail)
         recorded = await asyncio.to_thread(self._record, await self.inspect(identity), held.facts.ncpu)
         if cgroup is None:
             detail = "its processes are not on this machine" if live else "for the next start"

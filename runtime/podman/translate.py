@@ -196,12 +196,8 @@ def create_body(spec: ContainerSpec, limits: Mapping[str, Any]) -> dict[str, Any
     ):
         if value:
             body[name] = value
-    rest = dict(limits)
-    unified = rest.pop("unified", None)  # at creation it stands beside the resources
-    if unified:
-        body["unified"] = unified
-    if rest:
-        body["resource_limits"] = rest
+    if limits:
+        body["resource_limits"] = dict(limits)
     return body
 
 

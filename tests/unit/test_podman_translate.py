@@ -189,8 +189,7 @@ def test_a_container_to_make() -> None:
         auto_remove=True,
     )
     body = translate.create_body(spec, {"cpu": {"quota": 1}, "unified": {"memory.high": "5"}})
-    assert body["resource_limits"] == {"cpu": {"quota": 1}}
-    assert body["unified"] == {"memory.high": "5"}
+    assert body["resource_limits"] == {"cpu": {"quota": 1}, "unified": {"memory.high": "5"}}
     assert (body["restart_policy"], body["restart_tries"]) == ("on-failure", 2)
     assert body["stop_signal"] == signal.SIGRTMIN + 3
     assert [entry["options"] for entry in body["mounts"]] == [["rbind", "ro"], ["rbind"]]
