@@ -169,6 +169,8 @@ class PodmanEngine:
     async def create(self, spec: ContainerSpec) -> ContainerRef:
         limits.validate(spec.limits)
         body: dict[str, Any] = {}
+        if spec.network == "bridge" and support.rootless(await self._service()):
+            spec = replace(spec, network="default")  # what its own client takes; a bridge needs more than a user has
         if spec.limits:
             capabilities = await self.capabilities()
             self._permit(spec.limits, capabilities)

@@ -82,6 +82,9 @@ class Service:
             return web.json_response({"cause": words, "message": words, "response": status}, status=status)
         if path == "/info":
             return web.json_response({"host": self.host})
+        if path == "/containers/create":
+            self.sent.append(await request.json())
+            return web.json_response({"Id": ID, "Warnings": []}, status=201)
         if path.endswith("/update"):
             return self._update(await request.json())
         if path == f"/containers/{ID}/json":
@@ -269,6 +272,15 @@ async def test_what_the_api_cannot_do_is_refused_where_no_kernel_can_either(
     with pytest.raises(UnsupportedError):
         await engine.create(ContainerSpec("busybox", limits=LimitChange(cpu_burst=1000)))
     assert service.sent == []
+
+
+@pytest.mark.parametrize(("rootless", "network"), [(False, "bridge"), (True, "default")])
+async def test_the_network_of_a_user_who_is_not_root(
+    service: Service, engine: PodmanEngine, rootless: bool, network: str
+) -> None:
+    service.host["security"] = {"rootless": rootless}
+    assert (await engine.create(ContainerSpec("busybox"))).id == ID
+    assert service.sent[0]["netns"] == {"nsmode": network}
 
 
 async def test_a_pod_that_is_removed_meanwhile_keeps_its_container_listed(
