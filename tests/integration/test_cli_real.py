@@ -173,6 +173,26 @@ def test_update_is_held_by_the_kernel(clean: Program) -> None:
     assert clean.file("limited", ("pids", "pids.max"), "pids.max") == "max"
 
 
+def test_memory_below_use_is_reclaimed_on_demand_and_refused_when_it_does_not_fit(clean: Program) -> None:
+    code = "import time; held = bytearray(b'x') * (40 << 20); open('/tmp/big', 'wb').write(bytes(100 << 20));"
+    clean("run", "-d", "--name", "user", "--network", "none", "host", "python3", "-c", f"{code} time.sleep(60)")
+    limit = ("memory", "memory.limit_in_bytes"), "memory.max"
+    used = ("memory", "memory.usage_in_bytes"), "memory.current"
+    wait_for(lambda: int(clean.file("user", *used)) > 140 << 20)
+    refused = clean("update", "-m", "16m", "user", code=4)
+    assert "cannot be reclaimed" in refused.stderr
+    assert "--reclaim" in refused.stderr
+    before = clean.file("user", *limit)
+    short = clean("update", "-m", "16m", "--reclaim", "user", code=4)
+    assert "given back" in short.stderr
+    assert "no more can be reclaimed" in short.stderr
+    assert clean.file("user", *limit) == before
+    clean("update", "-m", "90m", "--reclaim", "user")
+    assert clean.file("user", *limit) == str(90 << 20)
+    assert clean.container("user")["state"] == "running"
+    clean("update", "--reclaim", "--cpus", "1", "user", code=2)
+
+
 def test_update_that_is_refused_changes_nothing(clean: Program) -> None:
     run(clean, "kept", "-m", "64m")
     for words, code in ((("-m", "4k"), 4), (("-m", "lots"), 2), (("--cpus", "-1x"), 2), ((), 2)):
@@ -180,6 +200,30 @@ def test_update_that_is_refused_changes_nothing(clean: Program) -> None:
         assert done.stdout == ""
         assert done.stderr
     assert clean.file("kept", ("memory", "memory.limit_in_bytes"), "memory.max") == str(64 << 20)
+
+
+def test_cpu_limits_in_dockers_words_and_whether_they_last(clean: Program) -> None:
+    run(clean, "tuned", "--cpu-quota", "20000", "--cpu-period", "40000", "--cpu-burst", "5ms", "-c", "512")
+    quota = ("cpu", "cpu.cfs_quota_us"), "cpu.max"
+    assert clean.file("tuned", *quota).split()[0] == "20000"
+    clean("update", "--cpu-quota", "10000", "tuned")
+    assert clean.file("tuned", *quota).split()[0] == "10000", "of the period that holds"
+    document = json.loads(clean("update", "--cpu-idle", "--json", "tuned").stdout)
+    assert document[0]["limits"] == [
+        {
+            "name": "cpu_idle",
+            "requested": True,
+            "before": False,
+            "engine": True,
+            "kernel": True,
+            "verdict": "applied",
+            "detail": "",
+            "survives": True,
+        }
+    ]
+    assert "idle class" in clean("update", "-c", "100", "tuned", code=1).stderr
+    clean("update", "--no-cpu-idle", "tuned")
+    assert clean.file("tuned", ("cpu", "cpu.shares"), "cpu.weight") in ("512", "59")
 
 
 def test_update_of_one_that_is_not_running_holds_at_the_next_start(clean: Program) -> None:
