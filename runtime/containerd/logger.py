@@ -1,8 +1,9 @@
 """Writes a container's log; containerd's shim runs it by file name, one for each container that was started here.
 
 The shim gives it the container's output as descriptors 3 (stdout) and 4 (stderr), and waits for the end of descriptor 5
-before it starts the container. It ends with the output, whatever else it is asked to do: a reader that finds its lock
-free knows that the log is whole. Source: containerd docs/container-lifecycle and runtime/v2/logging, "binary".
+before it starts the container. The shim lets go of its own ends when the task is deleted, so the output of a container
+that has ended may be whole long before this process ends: a reader knows it when the pipes are empty and the lock on
+the folder, which is held while a piece is on its way, is free. Source: containerd runtime/v2/README.md, "Logging".
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main(folder: Path) -> None:
         signal.signal(number, signal.SIG_IGN)
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / "pid").write_text(str(os.getpid()))
     log = folder / "log"
     target = _open(log)
     os.close(READY)
@@ -38,7 +39,9 @@ def main(folder: Path) -> None:
         selector.register(STDOUT, selectors.EVENT_READ, b"stdout")
         selector.register(STDERR, selectors.EVENT_READ, b"stderr")
         while selector.get_map():
-            for key, _ in selector.select():
+            ready = selector.select()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for key, _ in ready:
                 data = os.read(key.fd, CHUNK)
                 if not data:
                     selector.unregister(key.fd)
@@ -48,6 +51,7 @@ def main(folder: Path) -> None:
                     os.close(target)
                     logs.rotate(log)
                     target = _open(log)
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _open(log: Path) -> int:

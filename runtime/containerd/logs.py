@@ -11,12 +11,14 @@ import asyncio
 import fcntl
 import os
 import sys
+import termios
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from runtime.containerd import logger
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.errors import PytopError, UnsupportedError
 from runtime.model import LogLine
@@ -24,7 +26,7 @@ from runtime.native import logs as cri
 
 FOLDER: Final = Path("/var/lib/pytop-containers/containerd")
 KUBELETS: Final = Path("/var/log/containers")
-LOGGER: Final = Path(__file__).with_name("logger.py")
+LOGGER: Final = Path(logger.__file__)
 SETTLE_WITHIN: Final = 3.0
 EVERY: Final = 0.1
 NEEDED: Final = ("containerd.io/restart.loguri", "nerdctl/log-uri")
@@ -99,26 +101,50 @@ def _opened(log: Path, tail: int | None) -> cri.Reader | None:
 
 
 async def _settled(directory: Path) -> None:
-    """Wait until the logger has let go of the log, which it does when it has written all of it."""
+    """Wait until the logger has written all that an ended container has left in its pipes."""
     await asyncio.to_thread(_settle, directory)
 
 
 def _settle(directory: Path) -> None:
     deadline = time.monotonic() + SETTLE_WITHIN
-    while _is_held(directory) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while not (_is_drained(directory) and _is_free(directory)) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
-def _is_held(directory: Path) -> bool:
+def _is_drained(directory: Path) -> bool:
+    """Nothing is in the logger's pipes; so it is too when there is no logger (any more)."""
+    try:
+        process = Path("/proc", (directory / "pid").read_text())
+        if os.fsencode(directory) not in (process / "cmdline").read_bytes().split(b"\0"):
+            return True
+    except OSError:
+        return True
+    return all(_waiting(process / "fd" / str(number)) == 0 for number in (logger.STDOUT, logger.STDERR))
+
+
+def _waiting(pipe: Path) -> int:
+    """Bytes in a pipe of another process, which are not taken out."""
+    try:
+        descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        answer = fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4)
+        return int.from_bytes(answer, sys.byteorder)
+    finally:
+        os.close(descriptor)
+
+
+def _is_free(directory: Path) -> bool:
+    """The logger is not writing a piece that it has taken out of a pipe."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    else:
         return False
     finally:
         os.close(descriptor)
+    return True

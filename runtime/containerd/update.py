@@ -79,7 +79,7 @@ def replaced(outcome: LimitOutcome) -> LimitOutcome:
     return replace(
         outcome,
         fields=tuple(
-            replace(field, survives=False, detail=field.detail or REPLACED) if field.survives else field
+            replace(field, survives=False, detail=field.detail or REPLACED) if field.survives is not None else field
             for field in outcome.fields
         ),
     )

@@ -1,0 +1,380 @@
+"""What only containerd has: namespaces, a record apart from the task, tasks that others start, changes untold."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from runtime.containerd.address import Address
+from runtime.containerd.engine import ContainerdEngine
+from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.containerd.update import packed
+from runtime.errors import ConflictError, InvalidError, NotFoundError, PytopError, UnavailableError, UnsupportedError
+from runtime.kernel import cgroupfs
+from runtime.model import (
+    UNLIMITED,
+    ContainerRef,
+    ContainerSpec,
+    Event,
+    EventKind,
+    GroupKind,
+    LimitChange,
+    State,
+    Verdict,
+)
+from tests.containerdd import Containerdd, containerdd
+from tests.dockerd import busybox_rootfs
+from tests.engines.conftest import Subject, scratch
+from tests.engines.containerd_subject import IMAGE, containerd, engine_of
+from tests.engines.test_life import until
+
+MB = 1024 * 1024
+POD = {
+    "io.cri-containerd.kind": "container",
+    "io.kubernetes.pod.name": "shop-7f9",
+    "io.kubernetes.pod.namespace": "prod",
+    "io.kubernetes.container.name": "web",
+}
+
+
+@pytest.fixture(scope="module")
+def containerd_daemon() -> Iterator[Containerdd]:
+    with containerdd(scratch("ctrd")) as started:
+        yield started
+
+
+@pytest.fixture
+async def subject(containerd_daemon: Containerdd) -> AsyncIterator[Subject]:
+    async with containerd(containerd_daemon) as made:
+        yield made
+
+
+@pytest.fixture
+def daemon(containerd_daemon: Containerdd) -> Containerdd:
+    return containerd_daemon
+
+
+@contextlib.asynccontextmanager
+async def following(engine: ContainerdEngine) -> AsyncIterator[list[Event]]:
+    """The events from now on."""
+    seen: list[Event] = []
+
+    async def follow() -> None:
+        async for event in engine.events():
+            seen.append(event)
+
+    task = asyncio.create_task(follow())
+    await asyncio.sleep(0.2)
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def labelled(labels: dict[str, str]) -> tuple[str, ...]:
+    return tuple(word for name, value in labels.items() for word in ("--label", f"{name}={value}"))
+
+
+def bring_image(daemon: Containerdd, namespace: str) -> None:
+    """The tests' image in another namespace too, by containerd's own client."""
+    archive = daemon.folder / "image.tar"
+    if not archive.exists():
+        daemon.ctr("images", "export", str(archive), IMAGE)
+    daemon.ctr("images", "import", str(archive), namespace=namespace)
+
+
+def cpu_quota(pid: int) -> float | None:
+    where = cgroupfs.locate(cgroupfs.detect(), pid).where("cpu")
+    assert where is not None
+    directory, version = where
+    if version == 2:
+        quota, period = (directory / "cpu.max").read_text().split()
+    else:
+        quota = (directory / "cpu.cfs_quota_us").read_text().strip()
+        period = (directory / "cpu.cfs_period_us").read_text().strip()
+    return None if quota in ("max", "-1") else int(quota) / int(period)
+
+
+async def test_what_another_client_starts_is_listed_with_its_pid(subject: Subject, daemon: Containerdd) -> None:
+    daemon.run(IMAGE, "theirs", "sleep", "60")
+    container = await subject.engine.get("theirs")
+    assert (container.state, container.name, container.image) == (State.RUNNING, "theirs", IMAGE)
+    assert container.ref == ContainerRef("containerd", f"{daemon.name}/theirs")
+    assert container.pid is not None
+    assert f"{container.pid}" in daemon.ctr("tasks", "ls")
+    assert container.command == ("sleep", "60")
+    with pytest.raises(UnsupportedError, match="whoever has started"):
+        async for _ in subject.engine.logs("theirs"):
+            pass
+
+
+async def test_an_update_is_in_the_task_and_in_the_record_and_holds_after_ctr_starts_it_again(
+    subject: Subject, daemon: Containerdd
+) -> None:
+    ref = await subject.run("sleep 60", name="kept", limits=LimitChange(memory=64 * MB, cpus=0.5))
+    outcome = await subject.engine.update(ref.id, LimitChange(cpus=0.3, memory=UNLIMITED, pids=44))
+    assert outcome.ok, outcome
+    assert [field.survives for field in outcome.fields] == [True, True, True]
+    held = await subject.engine.recorded(ref.id)
+    assert (held.cpus, held.memory, held.pids) == (0.3, UNLIMITED, 44)
+    await subject.engine.stop(ref.id, timeout=0)
+    daemon.ctr("tasks", "delete", "kept")
+    assert (await subject.engine.get("kept")).state is State.CREATED
+    daemon.ctr("tasks", "start", "--detach", "--null-io", "kept")
+    container = await subject.engine.get("kept")
+    assert container.pid is not None
+    assert cpu_quota(container.pid) == pytest.approx(0.3)
+    assert await subject.file(ref, "pids", "pids.max", "pids.max") == "44"
+    memory = await subject.file(ref, "memory", "memory.limit_in_bytes", "memory.max")
+    assert memory == "max" or int(memory) >= 2**62
+
+
+async def test_what_the_record_cannot_hold_does_not_survive_and_says_so(subject: Subject) -> None:
+    ref = await subject.run("sleep 60", limits=LimitChange(cpus=0.5))
+    outcome = await subject.engine.update(ref.id, LimitChange(cpu_burst=10_000))
+    (field,) = outcome.fields
+    assert (field.verdict, field.kernel, field.survives) == (Verdict.APPLIED, 10_000, False)
+    assert "written to the kernel" in field.detail
+    await subject.engine.restart(ref.id, timeout=0)
+    assert await subject.file(ref, "cpu", "cpu.cfs_burst_us", "cpu.max.burst") == "0"
+
+
+async def test_a_change_by_ctr_sends_no_event_and_is_seen_all_the_same(subject: Subject, daemon: Containerdd) -> None:
+    """Its update changes the task alone: the kernel tells, the record stays as it was."""
+    assert isinstance(subject.engine, ContainerdEngine)
+    ref = await subject.run("sleep 60", name="changed", limits=LimitChange(memory=64 * MB))
+    async with following(subject.engine) as seen:
+        request = pb.UpdateTaskRequest(container_id="changed", resources=packed({"pids": {"limit": 17}}))
+        await subject.engine._client.tell("tasks.v1.Tasks/Update", request, "change", namespace=daemon.name)
+        assert await subject.file(ref, "pids", "pids.max", "pids.max") == "17"
+        await asyncio.sleep(0.3)
+        assert seen == []
+    assert (await subject.engine.recorded(ref.id)).pids is UNLIMITED
+    (field,) = (await subject.engine.update(ref.id, LimitChange(pids=33))).fields
+    assert (field.before, field.kernel, field.engine) == (17, 33, 33)
+
+
+async def test_our_own_change_is_told_as_an_update(subject: Subject) -> None:
+    assert isinstance(subject.engine, ContainerdEngine)
+    ref = await subject.run("sleep 60")
+    async with following(subject.engine) as seen:
+        await subject.engine.update(ref.id, LimitChange(pids=33))
+
+        async def told() -> bool:
+            return [(event.kind, event.ref) for event in seen] == [(EventKind.UPDATED, ref)]
+
+        await until(told, within=2)
+
+
+async def test_every_namespace_but_dockers_and_one_id_in_two(daemon: Containerdd, subject: Subject) -> None:
+    twin = f"twin-{daemon.name}"
+    for namespace in ("default", "moby"):
+        bring_image(daemon, namespace)
+        daemon.run(IMAGE, twin, "sleep", "60", namespace=namespace)
+    daemon.run(IMAGE, f"alone-{daemon.name}", "sleep", "60")
+    shown = ContainerdEngine(Address(daemon.socket, "the test", hidden=frozenset({"moby"})), top=daemon.folder / "logs")
+    every = engine_of(daemon, "")
+    try:
+        assert {container.ref.id for container in await shown.containers()} == {
+            f"default/{twin}",
+            f"{daemon.name}/alone-{daemon.name}",
+        }
+        assert (await shown.get(twin)).ref.id == f"default/{twin}"
+        with pytest.raises(NotFoundError):
+            await shown.get(f"moby/{twin}")
+        with pytest.raises(ConflictError, match=f"default/{twin}, moby/{twin}"):
+            await every.get(twin)
+        assert (await every.get(f"moby/{twin}")).pid != (await every.get(f"default/{twin}")).pid
+        assert ContainerRef("containerd", f"default/{twin}").short == twin[:12]
+        async with following(shown) as seen:
+            for namespace in ("moby", "default"):
+                await every.kill(f"{namespace}/{twin}")
+                assert await asyncio.wait_for(every.wait(f"{namespace}/{twin}"), 10) == 137
+
+            async def told() -> bool:
+                return any(event.kind is EventKind.DIED for event in seen)
+
+            await until(told, within=2)
+            assert {event.ref.id for event in seen} == {f"default/{twin}"}
+    finally:
+        for namespace in ("default", "moby"):
+            with contextlib.suppress(PytopError):
+                await every.remove(f"{namespace}/{twin}", force=True)
+        await shown.close()
+        await every.close()
+
+
+async def test_a_pod_is_a_group_and_not_ours_to_start_or_remove(daemon: Containerdd, subject: Subject) -> None:
+    web, pause = f"web-{daemon.name}", f"pause-{daemon.name}"
+    bring_image(daemon, "k8s.io")
+    daemon.run(IMAGE, web, "sleep", "60", namespace="k8s.io", more=labelled(POD))
+    sandbox = {**POD, "io.cri-containerd.kind": "sandbox"}
+    del sandbox["io.kubernetes.container.name"]
+    daemon.run(IMAGE, pause, "sleep", "60", namespace="k8s.io", more=labelled(sandbox))
+    engine = engine_of(daemon, "k8s.io")
+    try:
+        container = await engine.get("shop-7f9/web")
+        assert container.group is not None
+        assert (container.group.kind, container.group.name) == (GroupKind.POD, "prod/shop-7f9")
+        assert (await engine.get(pause)).name == "shop-7f9/pause"
+        (field,) = (await engine.update(web, LimitChange(cpus=0.4))).fields
+        assert (field.verdict, field.kernel, field.survives) == (Verdict.APPLIED, 0.4, False)
+        assert "Kubernetes makes a new one" in field.detail
+        assert container.pid is not None
+        assert cpu_quota(container.pid) == pytest.approx(0.4)
+        with pytest.raises(UnsupportedError, match="lose track"):
+            await engine.remove(web, force=True)
+        assert (await engine.get(web)).state is State.RUNNING
+        await engine.stop(web, timeout=0)
+        assert (await engine.get(web)).exit_code == 137
+        with pytest.raises(UnsupportedError, match="lose track"):
+            await engine.start(web)
+    finally:
+        await engine.close()
+        for identity in (web, pause):
+            daemon.ctr("tasks", "delete", "--force", identity, namespace="k8s.io", check=False)
+            daemon.ctr("containers", "delete", identity, namespace="k8s.io", check=False)
+
+
+async def test_containers_and_their_logs_outlive_the_daemon(subject: Subject, daemon: Containerdd) -> None:
+    assert isinstance(subject.engine, ContainerdEngine)
+    ref = await subject.run("echo one; trap 'echo two; exit 5' TERM; while :; do sleep 0.05; done", name="survivor")
+    listening = asyncio.ensure_future(anext(subject.engine.events()))
+    waiting = asyncio.create_task(subject.engine.wait(ref.id))
+    await asyncio.sleep(0.3)
+    pid = await subject.pid(ref)
+    try:
+        await asyncio.to_thread(daemon.kill)
+        for task in (listening, waiting):
+            with pytest.raises(UnavailableError):
+                await asyncio.wait_for(task, 5)
+        with pytest.raises(UnavailableError) as caught:
+            await subject.engine.containers()
+        assert caught.value.hint
+        os.kill(pid, 0)
+    finally:
+        await asyncio.to_thread(daemon.start)
+    assert await subject.pid(ref) == pid
+    assert (await subject.engine.update(ref.id, LimitChange(cpus=0.5))).ok
+    await subject.engine.stop(ref.id, timeout=5)
+    assert (await subject.engine.get(ref.id)).exit_code == 5
+    assert [line.data async for line in subject.engine.logs(ref.id)] == [b"one", b"two"]
+
+
+async def test_a_program_that_makes_cgroups_of_its_own_is_measured_and_limited_as_a_whole(
+    subject: Subject, daemon: Containerdd
+) -> None:
+    ref = await subject.run("sleep 60", name="nested")
+    pid = await subject.pid(ref)
+    found = cgroupfs.locate(cgroupfs.detect(), pid)
+    directories = {*found.v1.values(), *([found.unified] if found.unified is not None else [])}
+    inner = [directory / "init.scope" for directory in directories if directory.name == "nested"]
+    for directory in inner:
+        directory.mkdir()
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if (directory / name).exists():
+                (directory / name).write_text((directory.parent / name).read_text())
+        (directory / "cgroup.procs").write_text(str(pid))
+    container = await subject.engine.get(ref.id)
+    assert container.cgroup == f"/{daemon.name}/nested"
+    outcome = await subject.engine.update(ref.id, LimitChange(pids=33))
+    assert outcome.ok, outcome
+    where = found.where("pids")
+    assert where is not None
+    assert (where[0] / "pids.max").read_text().strip() == "33"
+
+
+def left_of(daemon: Containerdd, identity: str) -> list[str]:
+    """Logs, mounts and cgroups."""
+    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/{identity}/" in line]
+    logs, groups = (daemon.folder / "logs").glob(f"*/{identity}"), Path("/sys/fs/cgroup").glob(f"*/*/{identity}")
+    return [*mounts, *map(str, (*logs, *groups))]
+
+
+async def test_nothing_is_left_of_a_container_that_is_removed(subject: Subject, daemon: Containerdd) -> None:
+    before = daemon.ctr("snapshots", "ls")
+    ref = await subject.run("echo one; sleep 60", name="gone")
+    assert "gone" in daemon.ctr("containers", "ls")
+    assert left_of(daemon, "gone")
+    await subject.engine.remove(ref.id, force=True)
+    assert "gone" not in daemon.ctr("containers", "ls") + daemon.ctr("tasks", "ls")
+    assert daemon.ctr("snapshots", "ls") == before
+    assert left_of(daemon, "gone") == []
+    with pytest.raises(InvalidError):
+        await subject.create("true", name="half", network="none", user="0", labels={"x" * 5000: "too long"})
+    assert daemon.ctr("snapshots", "ls") == before
+
+
+async def test_users_of_the_image_by_name(subject: Subject) -> None:
+    ref = await subject.run("id -u; id -g; echo $HOME", user="nobody")
+    assert await asyncio.wait_for(subject.engine.wait(ref.id), 10) == 0
+    assert [line.data async for line in subject.engine.logs(ref.id)] == [b"65534", b"65534", b"/"]
+    with pytest.raises(PytopError, match="no user"):
+        await subject.create("true", user="nonesuch")
+
+
+async def test_what_a_new_container_may_do(subject: Subject) -> None:
+    script = "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; ls /sys/firmware | wc -l; ls /dev/mem"
+    ref = await subject.run(script)
+    await asyncio.wait_for(subject.engine.wait(ref.id), 10)
+    lines = b"\n".join([line.data async for line in subject.engine.logs(ref.id)]).decode().split()
+    status = dict(zip(lines[::2], lines[1::2], strict=False))
+    assert int(status["CapEff:"], 16) & (1 << 21 | 1 << 12 | 1 << 27 | 1 << 13) == 0, "no SYS_ADMIN, no NET, no MKNOD"
+    assert (status["NoNewPrivs:"], status["Seccomp:"]) == ("1", "2")
+    assert lines[6] == "0"
+    assert (await subject.engine.get(ref.id)).exit_code == 1, "there is no /dev/mem"
+
+
+async def test_nothing_blocks_the_event_loop(subject: Subject) -> None:
+    with blockbuster_ctx(["runtime"]):
+        ref = await subject.run("echo one; sleep 60", limits=LimitChange(memory=64 * MB))
+        await asyncio.sleep(0.3)
+        assert [line.data async for line in subject.engine.logs(ref.id)] == [b"one"]
+        assert (await subject.engine.update(ref.id, LimitChange(cpus=0.5, memory=UNLIMITED))).ok
+        assert ref in {container.ref for container in await subject.engine.containers()}
+        assert json.dumps(await subject.engine.inspect(ref.id))
+        assert (await subject.engine.info()).product == "containerd"
+        await subject.engine.remove(ref.id, force=True)
+
+
+def test_the_private_daemon_leaves_nothing_behind_when_a_test_fails() -> None:
+    folder, names = scratch("ctrd"), []
+
+    def fail() -> None:
+        with containerdd(folder) as daemon:
+            names.append(daemon.name)
+            asyncio.run(start_and_leave(daemon))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    running = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    assert [entry.name for entry in running if str(folder).encode() in cmdline(entry)] == []
+    assert str(folder) not in Path("/proc/self/mountinfo").read_text()
+    assert list(Path("/sys/fs/cgroup").glob(f"**/{names[0]}")) == []
+    assert not Path("/run/netns", names[0]).exists()
+    assert not Path("/run/containerd/runc", names[0]).exists()
+    assert not folder.exists()
+
+
+async def start_and_leave(daemon: Containerdd) -> None:
+    engine = engine_of(daemon)
+    await engine.import_image(IMAGE, busybox_rootfs())
+    ref = await engine.create(ContainerSpec(IMAGE, ("sleep", "60"), network="none"))
+    await engine.start(ref.id)
+    await engine.close()
+
+
+def cmdline(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
