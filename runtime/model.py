@@ -194,7 +194,8 @@ class LimitChange:
         cpuset_cpus, cpuset_mems: a kernel list such as "0-2,4"; UNLIMITED means every one that the parent has.
         memory: hard limit in bytes (v1 memory.limit_in_bytes, v2 memory.max).
         memory_high: throttling limit in bytes (v2 memory.high only).
-        memory_reservation: protected or soft limit in bytes (v1 soft_limit_in_bytes, v2 memory.low).
+        memory_reservation: protected or soft limit in bytes (v1 soft_limit_in_bytes, v2 memory.low); 0 and UNLIMITED
+            both ask for none, which the kernel shows as UNLIMITED on v1 and as 0 on v2.
         swap: swap alone in bytes, not memory plus swap (v1 memsw minus memory, v2 memory.swap.max).
         pids: number of tasks.
         io_weight: relative weight for block devices, 1 to 10000, 100 being normal (v1 blkio.weight: 10 to 1000).
@@ -238,7 +239,8 @@ class LimitChange:
 class Limits:
     """What the kernel (or an engine's record) holds now; same fields and units as `LimitChange`.
 
-    `cpu_shares` read from cpu.weight is the nearest value that converts to it. The rates by device hold the devices
+    `cpu_shares` read from cpu.weight is the nearest value that converts to it; in the idle class it is the one that
+    will come back, since the kernel has none then. The rates by device hold the devices
     that are limited, in order.
     """
 
