@@ -7,7 +7,7 @@ quota, so it is lowered before the quota and raised after it. Source: sched-bwc.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -117,6 +117,16 @@ def _wanted(change: LimitChange, held: _Bandwidth) -> _Bandwidth:
     if change.cpu_burst is None and burst is not None and quota is not None:
         burst = min(burst, quota)
     return _Bandwidth(quota, period, burst)
+
+
+def together(limits: LimitChange) -> LimitChange:
+    """Limits that are to hold at once, as the kernel will: the period is long enough, the burst within the quota."""
+    if not isinstance(limits.cpus, float | int):
+        return limits
+    held = _Bandwidth(None, limits.cpu_period or PERIOD_US, limits.cpu_burst)
+    wanted = _wanted(LimitChange(cpus=limits.cpus), held)
+    period = wanted.period if limits.cpu_period is not None or wanted.period != PERIOD_US else None
+    return replace(limits, cpu_period=period, cpu_burst=wanted.burst)
 
 
 def _v1(directory: Path, name: LimitName, held: _Bandwidth, wanted: _Bandwidth) -> list[Step]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import files
+from runtime.kernel import cgroupfs, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import cpu, cpuset, io, memory, pids, units, weight
 from runtime.limits.facts import RecentUse, host_facts
 from runtime.limits.judge import judge
+from runtime.limits.lacking import lacking
 from runtime.limits.plan import Step
 from runtime.limits.review import refuse, unsupported
 from runtime.model import (
@@ -143,11 +144,8 @@ def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = 
             raise DeniedError(title, detail="the kernel file may not be read", hint=files.ROOT_HINT)
         if why is Missing.GONE:
             raise NotFoundError(title, detail="the container's cgroup is gone")
-        raise UnsupportedError(
-            title,
-            detail="this host's cgroups do not offer it",
-            hint="`pytop-containers doctor` says what they do offer",
-        )
+        reason = lacking(cgroupfs.detect()).get(name, "the container's cgroup does not offer it")
+        raise UnsupportedError(title, detail=reason, hint="`pytop-containers doctor` says what this host offers")
     weight.check(change, before)
     if not force:
         refuse(change, before, host_facts(), recent(cgroup))

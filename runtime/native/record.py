@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from runtime.errors import EngineError
+from runtime.limits.cpu import together
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -92,13 +93,14 @@ class Record:
     def with_limits(self, change: LimitChange) -> Record:
         """The record after a change of limits: what the change asks for replaces what was asked for before.
 
-        Rates of disks that the change does not name stay, and a disk whose limit is lifted has none.
+        Rates of disks that the change does not name stay, and a disk whose limit is lifted has none. What no longer
+        goes with what was changed is changed with it, as it is on a live container.
         """
         asked: dict[str, Any] = {}
         for name, value in change.items():
             held = getattr(self.spec.limits, name.value)
             asked[name.value] = _merged(held or (), value) if isinstance(value, tuple) else value
-        return replace(self, spec=replace(self.spec, limits=replace(self.spec.limits, **asked)))
+        return replace(self, spec=replace(self.spec, limits=together(replace(self.spec.limits, **asked))))
 
 
 def _merged(held: tuple[DeviceRate, ...], asked: tuple[DeviceRate, ...]) -> tuple[DeviceRate, ...]:

@@ -121,6 +121,19 @@ async def test_every_limit_alone_survives_a_restart_and_its_lifting_too(tmp_path
         assert differences(await kernel(engine, ref), await engine.recorded(ref.id)) == {}
 
 
+async def test_cores_that_take_burst_and_period_with_them_do_so_on_record_too(tmp_path: Path) -> None:
+    async with instance(tmp_path) as engine:
+        if LimitName.CPU_BURST in (await engine.capabilities()).limits:
+            missing("cpu.burst", (await engine.capabilities()).limits[LimitName.CPU_BURST])
+        ref = await sh(engine, IDLE, limits=LimitChange(cpus=0.5, cpu_period=20_000, cpu_burst=10_000))
+        assert (await engine.update(ref.id, LimitChange(cpus=0.02))).ok
+        for _ in range(2):
+            held = await kernel(engine, ref)
+            assert (held.cpus, held.cpu_period, held.cpu_burst) == (0.02, 50_000, 1_000)
+            assert differences(held, await engine.recorded(ref.id)) == {}
+            await engine.restart(ref.id, timeout=1)
+
+
 async def test_the_weight_comes_back_after_a_restart_in_the_idle_class(tmp_path: Path) -> None:
     async with instance(tmp_path) as engine:
         if LimitName.CPU_IDLE in (await engine.capabilities()).limits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from runtime import limits
 from runtime.errors import ConflictError, RefusedError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import live
+from runtime.limits.cpu import together
 from runtime.limits.facts import HostFacts
 from runtime.limits.weight import NOTE
 from runtime.model import (
@@ -136,6 +138,30 @@ def test_a_burst_above_the_quota_is_refused_with_the_figures(kernel: FakeKernel)
     with pytest.raises(RefusedError, match=r"5ms: 0\.1 cores .* at least 10ms"):
         apply(cgroup, cpus=0.1, cpu_period=5_000)
     assert kernel.writes == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"cpus": 0.1, "cpu_period": 50_000, "cpu_burst": 40_000}, (50_000, 5_000)),
+        ({"cpus": 0.02, "cpu_period": 20_000}, (50_000, None)),
+        ({"cpus": 0.02, "cpu_burst": 40_000}, (None, 2_000)),
+        ({"cpus": 1.5}, (None, None)),
+        ({"cpus": UNLIMITED, "cpu_period": 1_000, "cpu_burst": 40_000}, (1_000, 40_000)),
+        ({"cpu_burst": 40_000}, (None, 40_000)),
+    ],
+)
+def test_limits_that_are_to_hold_together_are_what_the_kernel_makes_of_them(
+    kernel: FakeKernel, fields: dict[str, Any], expected: tuple[int | None, int | None]
+) -> None:
+    fitting = together(LimitChange(**fields))
+    assert (fitting.cpu_period, fitting.cpu_burst) == expected
+    live_one = kernel.cgroup("live")
+    for name, value in reversed(fields.items()):
+        apply(live_one, **{name: value})
+    fresh = kernel.cgroup("fresh")
+    apply(fresh, **{name.value: value for name, value in fitting.items()})
+    assert held(fresh) == held(live_one)
 
 
 @pytest.mark.parametrize("shares", [512, 1024, 4096])
