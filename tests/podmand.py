@@ -22,6 +22,7 @@ RUNTIMES = ("runc", "crun")
 NOBODY = 65534
 IMAGE = "localhost/busybox:latest"
 PARENT = "libpod_parent"  # where Podman puts containers, with cgroupfs as its manager
+# The file of events is small, so that it is full and begun anew while tests follow it.
 CONF = """
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
@@ -29,6 +30,7 @@ default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 runtime = "{runtime}"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+events_logfile_max_size = 8000
 lock_type = "file"
 [network]
 network_config_dir = "{folder}/networks"

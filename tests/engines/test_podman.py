@@ -163,6 +163,27 @@ async def test_another_clients_doings_are_told_within_a_second(subject: Subject,
     await asyncio.gather(listener, return_exceptions=True)
 
 
+async def test_no_event_is_lost_or_told_twice_when_podmans_file_of_them_is_full(subject: Subject) -> None:
+    seen: list[tuple[EventKind, str]] = []
+
+    async def listen() -> None:
+        async for event in subject.engine.events():
+            seen.append((event.kind, event.ref.id))
+
+    listener = asyncio.create_task(listen())
+    await asyncio.sleep(0.3)
+    made = []
+    for _ in range(15):  # two events of 330 bytes each, so that it is full at least once
+        ref = await subject.create("true")
+        await subject.engine.remove(ref.id)
+        made += [(EventKind.CREATED, ref.id), (EventKind.REMOVED, ref.id)]
+    await asyncio.sleep(1)
+    assert not listener.done()
+    listener.cancel()
+    await asyncio.gather(listener, return_exceptions=True)
+    assert seen == made
+
+
 async def test_a_change_of_one_limit_leaves_what_was_set_past_podman(subject: Subject) -> None:
     ref = await subject.run("sleep 60", limits=LimitChange(cpus=1.5, memory=64 * MB))
     cgroup = cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref))

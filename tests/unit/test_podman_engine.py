@@ -283,6 +283,15 @@ async def test_the_network_of_a_user_who_is_not_root(
     assert service.sent[0]["netns"] == {"nsmode": network}
 
 
+async def test_a_stream_of_events_that_ends_at_once_is_an_engine_that_is_away(
+    service: Service, engine: PodmanEngine
+) -> None:
+    service.answers["/events"] = (200, "no events are kept")
+    with pytest.raises(UnavailableError, match="ended its stream"):
+        await anext(engine.events())
+    assert len([request for request in service.asked if "/events" in request]) == 1, "it must not be asked for ever"
+
+
 async def test_a_pod_that_is_removed_meanwhile_keeps_its_container_listed(
     service: Service, engine: PodmanEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
