@@ -17,6 +17,8 @@ from runtime.kernel import cgroupfs, cgroups
 from tests.conftest import missing, need_root
 
 START_WITHIN = 30.0
+NOTES = Path("/run/containerd/runc")
+"""Where runc keeps its own notes by namespace, whatever the daemon's state directory is."""
 CONFIG = """
 version = 2
 root = "{folder}/root"
@@ -113,6 +115,7 @@ def containerdd(folder: Path) -> Iterator[Containerdd]:
             missing("containerd", f"{program} is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     daemon = Containerdd(folder)
+    before = set(NOTES.glob("*"))
     subprocess.run(["ip", "netns", "add", daemon.name], check=True, timeout=10)
     try:
         daemon.start()
@@ -120,6 +123,9 @@ def containerdd(folder: Path) -> Iterator[Containerdd]:
     finally:
         daemon.stop()
         _sweep(daemon)
+        for left in set(NOTES.glob("*")) - before:
+            with contextlib.suppress(OSError):  # it is not empty: somebody else's
+                left.rmdir()
 
 
 def _sweep(daemon: Containerdd) -> None:
@@ -151,9 +157,6 @@ def _sweep(daemon: Containerdd) -> None:
     subprocess.run(["ip", "netns", "delete", daemon.name], capture_output=True, check=False)
     for address in sockets:
         Path(address.removeprefix("unix://")).unlink(missing_ok=True)
-    for path in bundles:  # runc's own notes, which lie elsewhere whatever the daemon's state directory is
-        shutil.rmtree(Path("/run/containerd/runc", path.parent.name, path.name), ignore_errors=True)
-    for namespace in (daemon.name, *{path.parent.name for path in bundles}):
-        with contextlib.suppress(OSError):
-            Path("/run/containerd/runc", namespace).rmdir()
+    for path in bundles:
+        shutil.rmtree(NOTES / path.parent.name / path.name, ignore_errors=True)
     shutil.rmtree(daemon.folder, ignore_errors=True)
