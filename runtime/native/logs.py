@@ -4,6 +4,7 @@
     2026-11-21T03:14:07.123456789Z stdout P the beginning of a line, or a prompt
 
 `P` is a piece without its newline. A log that has grown over its bound is renamed to log.1, log.1 to log.2, and so on.
+Kubernetes' own logs may have the host's zone in the place of Z.
 Source: kubernetes design-proposals, kubelet-cri-logging.
 """
 
@@ -11,11 +12,11 @@ from __future__ import annotations
 
 import os
 import time
-from calendar import timegm
 from collections.abc import Iterator
 from pathlib import Path
 
 from runtime.model import LogLine
+from runtime.wire.documents import time_ns
 
 ROTATE_BYTES = 10 * 1024 * 1024
 ROTATED = 2
@@ -54,9 +55,8 @@ def decode(line: bytes) -> LogLine | None:
     """One line of a log file, without its newline; None for what is not one (a line cut by a power loss)."""
     try:
         when, stream, flag, text = line.split(b" ", 3)
-        seconds, _, rest = when.rstrip(b"Z").partition(b".")
-        base = timegm(time.strptime(seconds.decode("ascii"), "%Y-%m-%dT%H:%M:%S"))
-        return LogLine(stream.decode("ascii"), base * 1_000_000_000 + int(rest.ljust(9, b"0")), text, flag == b"P")
+        moment = time_ns(when.decode("ascii"))
+        return None if moment is None else LogLine(stream.decode("ascii"), moment, text, flag == b"P")
     except ValueError:
         return None
 

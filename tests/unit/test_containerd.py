@@ -324,6 +324,17 @@ def test_where_the_output_goes(tmp_path: Path) -> None:
         logs.find(record(), pb.Process(stdout="/run/fifo"), tmp_path, "default")
 
 
+async def test_the_log_of_a_pods_container_is_kubelets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "KUBELETS", tmp_path)
+    link = tmp_path / "shop-1_prod_web-0a1b.log"
+    link.write_bytes(b"2026-11-21T05:14:07.5+02:00 stdout F hello\n")
+    process = pb.Process(stdout="/run/containerd/fifo")
+    found = logs.find(record(id="0a1b"), process, tmp_path / "own", "k8s.io")
+    assert found == link
+    (line,) = [line async for line in logs.lines(found, follow=False, tail=None, ended=lambda: False)]
+    assert (line.data, line.stream) == (b"hello", "stdout")
+
+
 def run_logger(folder: Path, script: str) -> None:
     """The logger with a shell's output as descriptors 3 and 4, as a shim has it."""
     out, err, ready = os.pipe(), os.pipe(), os.pipe()

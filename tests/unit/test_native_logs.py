@@ -43,6 +43,12 @@ def test_a_damaged_line_is_no_line_and_no_crash(line: bytes) -> None:
     logs.decode(line)
 
 
+def test_the_zone_of_a_kubernetes_host() -> None:
+    found = logs.decode(b"2023-11-15T00:13:20.5+02:00 stderr F hello")
+    assert found is not None
+    assert (found.time_ns, found.stream, found.data) == (1_700_000_000_500_000_000, "stderr", b"hello")
+
+
 def test_the_format_is_the_cri_s() -> None:
     assert logs.encode(b"stdout", b"hello\n", 1_700_000_000_123_456_789) == (
         b"2023-11-14T22:13:20.123456789Z stdout F hello\n"
