@@ -17,8 +17,10 @@ from runtime.engine import Engine
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, Verb
 from runtime.native import NativeConfig, NativeEngine
+from runtime.podman import PodmanEngine
 from tests.conftest import missing, need_root
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
+from tests.podmand import Podmand, podmand
 
 IMAGE = "busybox:latest"
 IDLE = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
@@ -30,7 +32,7 @@ class Subject:
 
     engine: Engine
     image: str
-    daemon: Dockerd | None = None
+    daemon: Dockerd | Podmand | None = None
 
     async def create(self, script: str, **more: object) -> ContainerRef:
         """A container that runs a shell script; other fields of the spec by keyword. No network unless it is named."""
@@ -108,14 +110,26 @@ async def docker(daemon: Dockerd) -> AsyncIterator[Subject]:
         await engine.close()
 
 
-@pytest.fixture(params=["embedded", "docker"])
+@pytest.fixture(scope="session")
+def podman_service() -> Iterator[Podmand]:
+    """One private Podman service for the whole run."""
+    with podmand(scratch("podman")) as started:
+        yield started
+
+
+@pytest.fixture(params=["embedded", "docker", "podman"])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """Each engine in turn."""
     if request.param == "embedded":
         async with embedded() as made:
             yield made
-    else:
+    elif request.param == "docker":
         async with docker(request.getfixturevalue("daemon")) as made:
+            yield made
+    else:
+        from tests.engines.podman_subject import podman  # which needs this module
+
+        async with podman(request.getfixturevalue("podman_service")) as made:
             yield made
 
 
@@ -127,6 +141,7 @@ def other_client(subject: Subject) -> Callable[[], Awaitable[Engine]]:
         if isinstance(subject.engine, NativeEngine):
             return NativeEngine(subject.engine.config)
         assert subject.daemon is not None
-        return DockerEngine(Endpoint(subject.daemon.url, "another terminal"))
+        where = Endpoint(subject.daemon.url, "another terminal")
+        return PodmanEngine(where) if isinstance(subject.engine, PodmanEngine) else DockerEngine(where)
 
     return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -37,10 +37,9 @@ from tests.podmand import IMAGE, Podmand, podmand
 MB = 1024 * 1024
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[Podmand]:
-    with podmand(scratch("podman")) as started:
-        yield started
+@pytest.fixture
+def service(podman_service: Podmand) -> Podmand:
+    return podman_service
 
 
 @pytest.fixture
