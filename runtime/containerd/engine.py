@@ -22,7 +22,7 @@ from runtime.containerd.images import Images
 from runtime.containerd.life import SPEC, Life, creation
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.containerd.store import Found, Store
-from runtime.containerd.update import Before, at_rest, before, packed, refuse_at_rest, replaced
+from runtime.containerd.update import Before, at_rest, before, packed, refuse_at_rest, replaced, unrecorded
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -232,23 +232,14 @@ class ContainerdEngine:
         cgroup = await asyncio.to_thread(self._cgroup, container)
         spec = translate.document(found.record.spec)
         earlier = await asyncio.to_thread(self._before, spec, cgroup, container.pid)
-        live = found.container.state.live
+        document = as_resources(change, earlier.held)
         if cgroup is None:
-            refuse_at_rest(change, earlier)
-        else:
-            await asyncio.to_thread(limits.check, cgroup, change, earlier.held.before, pid=container.pid)
-        document, refused = as_resources(change, earlier.held), ""
-        if document and live:
-            refused = await self._tell(found, document, title, alone=cgroup is None)
-        kept = translate.is_kubernetes(found.record)
-        if document and not kept and not (refused and cgroup is None):
-            spec = resources.amended(spec, document)
-            whole = AnyMessage(type_url=found.record.spec.type_url or SPEC, value=json.dumps(spec).encode())
-            await self._store.change(found, title, spec=whole)
-        after = (await asyncio.to_thread(self._before, spec, None, None)).held.before
-        if cgroup is None:
-            detail = "its processes are not on this machine" if live else "for the next start"
-            return at_rest(container.ref, change, earlier, after, detail)
+            return await self._update_record(found, change, earlier, document, title)
+        await asyncio.to_thread(limits.check, cgroup, change, earlier.held.before, pid=container.pid)
+        refused = await self._tell(found, document, title) if document else ""
+        ours = not translate.is_kubernetes(found.record)
+        wanted = resources.amended(spec, document) if ours and document else spec
+        after = (await asyncio.to_thread(self._before, wanted, None, None)).held.before
         outcome = await asyncio.to_thread(
             lambda: limits.settle(
                 container.ref,
@@ -261,16 +252,47 @@ class ContainerdEngine:
                 pid=container.pid,
             )
         )
-        return replaced(outcome) if kept else outcome
+        if not ours:
+            return replaced(outcome)
+        if wanted is spec:
+            return outcome
+        try:
+            if outcome.ok:  # the record follows the kernel
+                await self._record(found, wanted, title)
+                return outcome
+            why = "it keeps what was before"
+        except PytopError as error:
+            why = str(error)
+        record = (await asyncio.to_thread(self._before, spec, None, None)).held.before
+        return unrecorded(outcome, record, why)
 
-    async def _tell(self, found: Found, document: Mapping[str, Any], title: str, *, alone: bool) -> str:
-        """Have the OCI runtime change the running task; what it answered if it did not. `alone`: nobody else can."""
+    async def _update_record(
+        self, found: Found, change: LimitChange, earlier: Before, document: Mapping[str, Any], title: str
+    ) -> LimitOutcome:
+        """The change of a container that has no cgroup here: it is for the next start, or its task is elsewhere."""
+        refuse_at_rest(change, earlier)
+        if translate.is_kubernetes(found.record):
+            raise UnsupportedError(title, detail="it is not running, and Kubernetes makes a new one")
+        live = found.container.state.live
+        refused = await self._tell(found, document, title) if live else ""
+        if refused:
+            raise EngineError(title, detail=refused)
+        wanted = resources.amended(earlier.spec, document)
+        await self._record(found, wanted, title)
+        after = (await asyncio.to_thread(self._before, wanted, None, None)).held.before
+        detail = "its processes are not on this machine" if live else "for the next start"
+        return at_rest(found.container.ref, change, earlier, after, detail)
+
+    async def _record(self, found: Found, spec: Mapping[str, Any], title: str) -> None:
+        whole = AnyMessage(type_url=found.record.spec.type_url or SPEC, value=json.dumps(spec).encode())
+        await self._store.change(found, title, spec=whole)
+
+    async def _tell(self, found: Found, document: Mapping[str, Any], title: str) -> str:
+        """Have the OCI runtime change the running task; what it answered if it did not."""
         request = pb.UpdateTaskRequest(container_id=found.record.id, resources=packed(document))
         try:
             await self._client.tell("tasks.v1.Tasks/Update", request, title, namespace=found.namespace)
         except (EngineError, InvalidError, NotFoundError) as error:
-            if alone:
-                raise
             return error.detail
         return ""
 

@@ -74,6 +74,15 @@ def at_rest(ref: ContainerRef, change: LimitChange, found: Before, after: Limits
     return limits.survives(LimitOutcome(ref, fields), after)
 
 
+def unrecorded(outcome: LimitOutcome, record: Limits, why: str) -> LimitOutcome:
+    """The outcome where the record was left as it is; `record` is what it says."""
+    fields = tuple(
+        replace(field, engine=record.get(field.name), detail=f"{field.detail or 'held by the kernel'}; record: {why}")
+        for field in outcome.fields
+    )
+    return limits.survives(replace(outcome, fields=fields), record)
+
+
 def replaced(outcome: LimitOutcome) -> LimitOutcome:
     """The outcome for a container of Kubernetes, which is never started again."""
     return replace(

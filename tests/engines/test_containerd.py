@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from blockbuster import blockbuster_ctx
 
+from runtime import limits
 from runtime.containerd.address import Address
 from runtime.containerd.engine import ContainerdEngine
 from runtime.containerd.proto import containerd_pb2 as pb
@@ -22,6 +23,7 @@ from runtime.model import (
     UNLIMITED,
     ContainerRef,
     ContainerSpec,
+    DeviceRate,
     Event,
     EventKind,
     GroupKind,
@@ -145,6 +147,63 @@ async def test_what_the_record_cannot_hold_does_not_survive_and_says_so(subject:
     assert "written to the kernel" in field.detail
     await subject.engine.restart(ref.id, timeout=0)
     assert await subject.file(ref, "cpu", "cpu.cfs_burst_us", "cpu.max.burst") == "0"
+
+
+def a_disk() -> str:
+    """ "major:minor" of one, "" on a machine without any."""
+    found = sorted(
+        path for path in Path("/sys/block").glob("*/dev") if not path.parent.name.startswith(("ram", "zram"))
+    )
+    return found[-1].read_text().strip() if found else ""
+
+
+async def test_each_limit_that_is_said_to_last_lasts_and_no_other(subject: Subject) -> None:
+    device = a_disk()
+    change = LimitChange(
+        cpus=0.5,
+        cpu_period=50_000,
+        cpu_burst=1000,
+        cpu_shares=512,
+        cpuset_cpus="0",
+        memory=64 * MB,
+        memory_reservation=32 * MB,
+        swap=32 * MB,
+        pids=50,
+        io_write_bps=(DeviceRate(device, MB),) if device else None,
+        io_read_iops=(DeviceRate(device, 100),) if device else None,
+    )
+    lacking = (await subject.engine.capabilities()).limits
+    offered = LimitChange(**{name.value: value for name, value in change.items() if name not in lacking})  # type: ignore[arg-type]
+    ref = await subject.run("sleep 60")
+    before = limits.read(cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref)))
+    outcome = await subject.engine.update(ref.id, offered)
+    assert outcome.ok, outcome
+    assert sum(field.survives is True for field in outcome.fields) >= 5
+    await subject.engine.restart(ref.id, timeout=0)
+    after = limits.read(cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref)))
+    for field in outcome.fields:
+        wanted = field.kernel if field.survives else before.get(field.name)
+        assert after.get(field.name) == wanted, field
+
+
+async def test_what_the_kernel_refuses_is_not_recorded(subject: Subject, daemon: Containerdd) -> None:
+    ref = await subject.run("sleep 60", limits=LimitChange(cpus=0.3))
+    where = cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref)).where("cpu")
+    assert where is not None
+    if where[1] == 2:  # it takes any quota, whatever the one above is
+        return
+    above = where[0].parent / "cpu.cfs_quota_us"
+    assert above.parent.name == daemon.name
+    above.write_text("50000")
+    try:
+        outcome = await subject.engine.update(ref.id, LimitChange(cpus=0.9))
+        assert not outcome.ok
+        (field,) = outcome.fields
+        assert (field.kernel, field.engine, field.survives) == (0.3, 0.3, None)
+        assert (await subject.engine.recorded(ref.id)).cpus == 0.3
+        assert (await subject.engine.update(ref.id, LimitChange(cpus=0.4))).ok
+    finally:
+        above.write_text("-1")
 
 
 async def test_a_change_by_ctr_sends_no_event_and_is_seen_all_the_same(subject: Subject, daemon: Containerdd) -> None:
