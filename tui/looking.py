@@ -46,7 +46,7 @@ class Looking:
         from runtime import limits
 
         cgroup = await asyncio.to_thread(self._cgroup, container)
-        return GONE if cgroup is None else await asyncio.to_thread(limits.read, cgroup)
+        return GONE if cgroup is None else await asyncio.to_thread(limits.read, cgroup, container.pid)
 
     async def raw(self, container: Container) -> tuple[RawFile, ...]:
         """Every limit file with its text."""

@@ -56,6 +56,8 @@ def _judge(cgroup: Cgroup, name: LimitName, value: Value, before: Held, held: He
     verdict = same(name, held, wanted)
     if name is LimitName.MEMORY_RESERVATION and value in (0, UNLIMITED):
         verdict = Verdict.APPLIED if held == memory.no_reservation(cgroup) else None
+    if name is LimitName.CPU_SHARES and held != value:
+        verdict = None
     if verdict is None and name is LimitName.CPU_SHARES and isinstance(value, int):
         now = weight.weight(cgroup)
         if now is not None and now in (weight.shares_to_weight(value), weight.shares_to_weight_linear(value)):
@@ -102,11 +104,15 @@ def same(name: LimitName, held: Held, wanted: Held) -> Verdict | None:
         )
     if isinstance(held, str) or isinstance(wanted, str):
         return Verdict.APPLIED if _same_list(str(held), str(wanted)) else None
+    if name is LimitName.CPU_SHARES:  # v2 keeps the weight, which several numbers of shares have
+        return Verdict.APPLIED if weight.shares_to_weight(int(held)) == weight.shares_to_weight(int(wanted)) else None
     if name is LimitName.CPUS:
         difference = abs(held - wanted)
         return Verdict.APPLIED if difference < 1e-9 else Verdict.ROUNDED if difference < CPU_STEP else None
     if name in (LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION):
         return Verdict.ROUNDED if abs(held - wanted) < PAGE else None
+    if name in (LimitName.NET_EGRESS, LimitName.NET_INGRESS):
+        return Verdict.ROUNDED if abs(held - wanted) < 8 else None  # whole bytes
     if name is LimitName.SWAP:  # on v1 the difference of two rounded numbers
         return Verdict.ROUNDED if abs(held - wanted) < 2 * PAGE else None
     return None

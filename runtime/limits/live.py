@@ -10,7 +10,7 @@ from typing import Final
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import cgroupfs, files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import cpu, cpuset, io, memory, pids, units, weight
+from runtime.limits import cpu, cpuset, io, memory, network, pids, units, weight
 from runtime.limits.facts import RecentUse, host_facts
 from runtime.limits.judge import judge
 from runtime.limits.lacking import lacking
@@ -87,6 +87,7 @@ def read(cgroup: Cgroup, pid: int | None = None) -> Limits:
     cores, period = cpu.read_bandwidth(cgroup)
     sizes = memory.read(cgroup)
     rates = io.read(cgroup)
+    flows = network.read(pid)
 
     def size(name: LimitName) -> int | Unlimited | Missing:
         return sizes.get(name, Missing.UNSUPPORTED)
@@ -109,6 +110,8 @@ def read(cgroup: Cgroup, pid: int | None = None) -> Limits:
         io_write_bps=rates[LimitName.IO_WRITE_BPS],
         io_read_iops=rates[LimitName.IO_READ_IOPS],
         io_write_iops=rates[LimitName.IO_WRITE_IOPS],
+        net_egress=flows[LimitName.NET_EGRESS],
+        net_ingress=flows[LimitName.NET_INGRESS],
     )
 
 
@@ -144,6 +147,9 @@ def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = 
             raise DeniedError(title, detail="the kernel file may not be read", hint=files.ROOT_HINT)
         if why is Missing.GONE:
             raise NotFoundError(title, detail="the container's cgroup is gone")
+        if name in network.NAMES:
+            reason = network.why_not(pid, name) if pid is not None else None
+            raise UnsupportedError(title, detail=reason or "there is no process whose network could be limited")
         reason = lacking(cgroupfs.detect()).get(name, "the container's cgroup does not offer it")
         raise UnsupportedError(title, detail=reason, hint="`pytop-containers doctor` says what this host offers")
     weight.check(change, before)
@@ -160,6 +166,7 @@ def plan(cgroup: Cgroup, change: LimitChange, pid: int | None = None) -> list[St
         *weight.plan(cgroup, change),
         *io.plan(cgroup, change),
         *memory.plan(cgroup, change),
+        *network.plan(pid, change),
     ]
 
 
@@ -172,6 +179,8 @@ def change(
     `RefusedError`, `ConflictError`. After the first write it returns: if one fails, those before it are taken back,
     which is verified too, and each field says what became of it.
     """
+    if not any(name in network.NAMES for name, _ in wanted.items()):
+        pid = None  # nobody asks for the network: spare looking at it
     before = read(cgroup, pid)
     check(cgroup, wanted, before, force=force, pid=pid)
     steps = plan(cgroup, wanted, pid)
@@ -255,4 +264,5 @@ def verify(
 
     `engine` is the engine's own record, None when it keeps none.
     """
-    return judge(ref, cgroup, wanted, before, read(cgroup, pid), engine)
+    asks = any(name in network.NAMES for name, _ in wanted.items())
+    return judge(ref, cgroup, wanted, before, read(cgroup, pid if asks else None), engine)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError
-from runtime.kernel import cgroupfs, cgroups
+from runtime.kernel import cgroupfs, cgroups, netlink
 from runtime.model import (
     ContainerSpec,
     LimitChange,
@@ -208,7 +208,7 @@ class Lifecycle:
                 self.remove(record.id, force=True)
         reconcile.sweep(self.store, self.hierarchies)
         launcher.quit_zygote(self.config)
-        if network.unavailable() is None:
+        if netlink.unavailable() is None:
             network.remove_bridge(self.config.bridge)
         cgroup = cell.find(self.hierarchies, self.config.cgroup)
         if any(directory.is_dir() for directory in cell.directories(cgroup)):

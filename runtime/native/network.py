@@ -15,23 +15,22 @@ from __future__ import annotations
 
 import errno
 import itertools
-import os
 import socket
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, PytopError, UnsupportedError
-from runtime.native import libc
+from runtime.errors import ConflictError, InvalidError, KernelError
+from runtime.kernel import netlink
+from runtime.kernel.netlink import tolerating
 
 INSIDE = "eth0"
 _AF_INET = 2
 _RT_TABLE_LOCAL = 255
-_CAP_NET_ADMIN = 12
 _ATTEMPTS = 64  # free addresses to try before the network counts as full
 _FALLBACK = ("10.213.0.0/16", "10.128.0.0/9", "172.16.0.0/12", "192.168.0.0/16")
 
@@ -45,14 +44,6 @@ class Attachment:
     address: str
     mac: str
     gateway: str
-
-
-def unavailable() -> str | None:
-    """Why this process cannot build container networks, or None. Cheap; says nothing about missing kernel modules."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:") and not int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1:
-            return "needs the right to configure networks (CAP_NET_ADMIN)"
-    return None
 
 
 def interface_name(bridge: str, container_id: str) -> str:
@@ -82,7 +73,7 @@ def ensure_bridge(bridge: str, subnet: str) -> str:
     with _netlink(f"set up the network bridge {bridge}") as ip:
         link = _find(ip, bridge)
         if link is None:
-            with _tolerating(errno.EEXIST):
+            with tolerating(errno.EEXIST):
                 ip.link("add", ifname=bridge, kind="bridge", br_forward_delay=0, br_stp_state=0, br_mcast_snooping=0)
             link = _find(ip, bridge)
         if link is None or _kind(link) != "bridge":
@@ -98,7 +89,7 @@ def ensure_bridge(bridge: str, subnet: str) -> str:
         # A fixed MAC: a bridge else takes the lowest of its ports', and changes it under the containers' ARP caches.
         ip.link("set", index=index, address=_mac(gateway.ip), state="up")
         if present is None:
-            with _tolerating(errno.EEXIST):
+            with tolerating(errno.EEXIST):
                 ip.addr("add", index=index, address=str(gateway.ip), prefixlen=gateway.network.prefixlen)
         return str(gateway.network)
 
@@ -232,7 +223,7 @@ def _create_pair(ip: Any, peer: str, index: int, fd: int) -> None:
         "state": "up",
         "peer": {"ifname": INSIDE, "net_ns_fd": fd},
     }
-    with _tolerating(errno.EEXIST) as refused:
+    with tolerating(errno.EEXIST) as refused:
         ip.link("add", **arguments)
     if refused:  # left over from before a kill -9
         _delete(ip, peer)
@@ -243,7 +234,7 @@ def _claim(what: str, ip: Any, bridge: str, peer: str, candidates: Iterator[IPv4
     """Claim an address by an alternative name, which the kernel gives to one interface only."""
     index = int(ip.link_lookup(ifname=peer)[0])
     for candidate in candidates:
-        with _tolerating(errno.EEXIST) as refused:
+        with tolerating(errno.EEXIST) as refused:
             ip.link("property_add", index=index, altname=f"{bridge}-{candidate.ip}")
         if not refused:
             return candidate
@@ -261,7 +252,7 @@ def _configure(what: str, fd: int, mine: IPv4Interface, mac: str, gateway: IPv4I
         ip.link("set", index=index, address=mac, state="up")
         ip.addr("add", index=index, address=str(mine.ip), prefixlen=mine.network.prefixlen)
         ip.route("add", dst="default", gateway=str(gateway.ip), oif=index)
-    with _inside(fd), suppress(FileNotFoundError):
+    with netlink.inside(fd), suppress(FileNotFoundError):
         # Lets `ping` work for every user in there, without the right to send raw packets.
         Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
 
@@ -278,7 +269,7 @@ def _routed(ip: Any, own: int) -> list[IPv4Network]:
 
 def _find(ip: Any, name: str) -> Any | None:
     answer: list[Any] = []
-    with _tolerating(errno.ENODEV):
+    with tolerating(errno.ENODEV):
         answer = ip.link("get", ifname=name)
     return answer[0] if answer else None
 
@@ -306,7 +297,7 @@ def _ports(ip: Any, bridge: str) -> list[str]:
 def _delete(ip: Any, name: str) -> None:
     link = _find(ip, name)
     if link is not None:
-        with _tolerating(errno.ENODEV):
+        with tolerating(errno.ENODEV):
             ip.link("del", index=link["index"])
 
 
@@ -324,61 +315,5 @@ def _quiet(bridge: str) -> None:
             raise KernelError.from_os(f"isolate the network bridge {bridge}", error) from error
 
 
-# -- pyroute2 and its errors
-
-
-@contextmanager
-def _netlink(what: str, netns_fd: int | None = None) -> Iterator[Any]:
-    """A netlink socket of its own, here or in another namespace, whose errors come out as ours.
-
-    This thread is in the other namespace only while it opens the socket.
-    """
-    from pyroute2 import IPRoute
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    try:
-        with _inside(netns_fd) if netns_fd is not None else nullcontext():
-            ip = IPRoute()
-        with ip:
-            yield ip
-    except NetlinkError as error:
-        raise _refusal(what, int(error.code)) from error
-    except OSError as error:
-        raise KernelError.from_os(what, error) from error
-
-
-@contextmanager
-def _tolerating(number: int) -> Iterator[list[int]]:
-    """Swallow this one netlink error; the list that is given out then holds it."""
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    met: list[int] = []
-    try:
-        yield met
-    except NetlinkError as error:
-        if error.code != number:
-            raise
-        met.append(number)
-
-
-@contextmanager
-def _inside(netns_fd: int) -> Iterator[None]:
-    """This thread, and no other, in another network namespace."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        libc.setns(netns_fd, libc.CLONE_NEWNET)
-        try:
-            yield
-        finally:
-            libc.setns(home, libc.CLONE_NEWNET)
-    finally:
-        os.close(home)
-
-
-def _refusal(what: str, number: int) -> PytopError:
-    said = OSError(number, os.strerror(number))
-    if number in (errno.EPERM, errno.EACCES):
-        return DeniedError.from_os(what, said, hint="needs root or CAP_NET_ADMIN in this network namespace")
-    if number in (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EAFNOSUPPORT):
-        return UnsupportedError.from_os(what, said, hint="this kernel lacks the bridge or veth module (modprobe them)")
-    return KernelError.from_os(what, said)
+def _netlink(what: str, netns_fd: int | None = None) -> AbstractContextManager[Any]:
+    return netlink.connected(what, netns_fd, lacks="this kernel lacks the bridge or veth module (modprobe them)")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from runtime.errors import NotFoundError, PytopError
-from runtime.kernel import cgroups, procfs
+from runtime.kernel import cgroups, netlink, procfs
 from runtime.kernel.cgroupfs import Hierarchies
 from runtime.model import State
 from runtime.native import cell, launcher, network, removal
@@ -101,7 +101,7 @@ def sweep(store: Store, hierarchies: Hierarchies) -> None:
                     shutil.rmtree(parent / name, ignore_errors=True)
         for path_ in config.records.glob(".*.json.*"):
             path_.unlink(missing_ok=True)
-    if network.unavailable() is None and (procfs.PROC.parent / "sys/class/net" / config.bridge).exists():
+    if netlink.unavailable() is None and (procfs.PROC.parent / "sys/class/net" / config.bridge).exists():
         with suppress(PytopError):
             network.sweep_orphans(config.bridge, sorted(known))
 

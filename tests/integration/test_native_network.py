@@ -337,8 +337,9 @@ def test_without_the_right_to_configure_networks() -> None:
     need_root("embedded")
     code = (
         "from runtime.native import capabilities, network\nfrom runtime.errors import PytopError\n"
-        "assert network.unavailable() is None\ncapabilities.drop_to()\n"
-        "print('CAP_NET_ADMIN' in network.unavailable())\n"
+        "from runtime.kernel import netlink\n"
+        "assert netlink.unavailable() is None\ncapabilities.drop_to()\n"
+        "print('CAP_NET_ADMIN' in netlink.unavailable())\n"
         "try:\n network.ensure_bridge('pytt-denied', '10.231.0.0/24')\n"
         "except PytopError as error:\n print(type(error).__name__, error.hint)"
     )

@@ -1,0 +1,87 @@
+"""Netlink sockets of the route family, in this network namespace or in another one, by pyroute2.
+
+A socket belongs to the namespace in which it was opened. So a thread enters the other one only for as long as it
+opens a socket there, a fraction of a millisecond; no process is forked and nothing stays behind.
+
+Not for a thread whose event loop is running: pyroute2 has a private loop inside. Importing it takes some 0.1 s, so it
+is done when it is first needed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import DeniedError, KernelError, PytopError, UnsupportedError
+from runtime.kernel import syscalls
+
+_CAP_NET_ADMIN = 12
+
+
+def unavailable() -> str | None:
+    """Why this process cannot configure networks, or None. Cheap; says nothing about missing kernel modules."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:") and not int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1:
+            return "needs the right to configure networks (CAP_NET_ADMIN)"
+    return None
+
+
+@contextmanager
+def connected(what: str, netns_fd: int | None = None, *, lacks: str = "") -> Iterator[Any]:
+    """A socket (pyroute2's IPRoute), here or in the namespace `netns_fd`, whose errors come out as ours.
+
+    `what` is what is being done, for the message; `lacks` is the hint for a kernel that does not know how.
+    Raises `DeniedError`, `UnsupportedError`, `KernelError`.
+    """
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        with inside(netns_fd) if netns_fd is not None else nullcontext():
+            ip = IPRoute()
+        with ip:
+            yield ip
+    except NetlinkError as error:
+        raise _refusal(what, OSError(int(error.code), os.strerror(int(error.code))), lacks) from error
+    except OSError as error:
+        raise _refusal(what, error, lacks) from error
+
+
+@contextmanager
+def tolerating(number: int) -> Iterator[list[int]]:
+    """Swallow this one netlink error; the list that is given out then holds it."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    met: list[int] = []
+    try:
+        yield met
+    except NetlinkError as error:
+        if error.code != number:
+            raise
+        met.append(number)
+
+
+@contextmanager
+def inside(netns_fd: int) -> Iterator[None]:
+    """This thread, and no other, in another network namespace."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(netns_fd, syscalls.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            syscalls.setns(home, syscalls.CLONE_NEWNET)
+    finally:
+        os.close(home)
+
+
+def _refusal(what: str, said: OSError, lacks: str) -> PytopError:
+    if said.errno in (errno.EPERM, errno.EACCES):
+        return DeniedError.from_os(what, said, hint="needs root or CAP_NET_ADMIN in this network namespace")
+    if said.errno in (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EAFNOSUPPORT):
+        return UnsupportedError.from_os(what, said, hint=lacks)
+    return KernelError.from_os(what, said)

@@ -1,0 +1,328 @@
+"""Network rates of a container, by token buckets (tc's tbf) on its own interfaces.
+
+What it receives is shaped where it leaves the host for the container, at the host's end of its veth pair. What it sends
+is shaped at the container's end, inside its network namespace: nothing has to be made for that beside the bucket, and
+nothing is left when the container is gone. A container with the right to configure networks could take that bucket
+away; then reading shows it. Source: tc-tbf(8), veth(4), rtnetlink(7); docs/decisions/ says why not ifb.
+
+A bucket takes the place of the interface's default queue, which the kernel brings back. A queue that somebody else has
+configured is never touched. Rates are in bits per second and apply to every interface by itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runtime.errors import ConflictError, DeniedError, NotFoundError, PytopError, UnsupportedError
+from runtime.kernel import netlink
+from runtime.limits.plan import Step
+from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
+
+NAMES: Final = (LimitName.NET_EGRESS, LimitName.NET_INGRESS)
+HANDLE: Final = 0x7079 << 16  # marks a bucket as ours
+_ROOT: Final = 0xFFFFFFFF
+_BURST_S: Final = 0.01  # of the rate may come at once: a tick of a slow kernel
+_LEAST_BURST: Final = 16 * 1024  # bytes; large segments are cut to fit
+_LATENCY_S: Final = 0.05  # what waits longer is dropped
+_LACKS: Final = "this kernel lacks the token bucket (modprobe sch_tbf)"
+Rate = int | Unlimited
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One direction, summed over the interfaces: rate in bits per second, the rest counters and what waits now."""
+
+    rate: Rate
+    sent_bytes: int = 0
+    sent_packets: int = 0
+    drops: int = 0
+    overlimits: int = 0
+    backlog_bytes: int = 0
+    backlog_packets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """Both directions, seen from inside; None where the direction is not shaped."""
+
+    egress: Queue | None
+    ingress: Queue | None
+
+
+def achieved(before: Queue, after: Queue, seconds: float) -> float | None:
+    """Bits per second that passed between two looks; None for a bucket that was made anew meanwhile."""
+    grown = after.sent_bytes - before.sent_bytes
+    return grown * 8 / seconds if grown >= 0 and seconds > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """One end of an interface pair: its index, in the container's namespace (`inner`) or in ours."""
+
+    index: int
+    name: str
+    inner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Where each direction of a container is shaped; `no_ingress` says why it cannot be."""
+
+    egress: tuple[_End, ...]
+    ingress: tuple[_End, ...]
+    no_ingress: str = ""
+
+
+def why_not(pid: int, name: LimitName) -> str | None:
+    """Why this direction of a container's traffic cannot be limited, in words; None when it can."""
+    try:
+        with _namespace(pid) as fd:
+            ends = _find(pid, fd)
+    except PytopError as error:
+        return error.detail or error.title
+    if not ends.egress:
+        return "it has no network interface"
+    return ends.no_ingress or None if name is LimitName.NET_INGRESS else None
+
+
+def read(pid: int | None) -> dict[LimitName, Rate | Missing]:
+    """What it may send and receive; the smallest where its interfaces differ. Never raises."""
+    shaped = shaping(pid) if pid is not None else Missing.UNSUPPORTED
+    if isinstance(shaped, Missing):
+        return dict.fromkeys(NAMES, shaped)
+    found: dict[LimitName, Rate | Missing] = {
+        name: UNLIMITED if queue is None else queue.rate
+        for name, queue in zip(NAMES, (shaped.egress, shaped.ingress), strict=True)
+    }
+    if pid is not None and shaped.ingress is None and why_not(pid, LimitName.NET_INGRESS) is not None:
+        found[LimitName.NET_INGRESS] = Missing.UNSUPPORTED
+    return found
+
+
+def shaping(pid: int) -> Shaping | Missing:
+    """The buckets of a container with their counters; says why there can be none."""
+    try:
+        with _namespace(pid) as fd:
+            ends = _find(pid, fd)
+            if not ends.egress:
+                return Missing.UNSUPPORTED
+            return Shaping(_look(ends.egress, fd), _look(ends.ingress, fd))
+    except DeniedError:
+        return Missing.DENIED
+    except NotFoundError:
+        return Missing.GONE
+    except PytopError:
+        return Missing.UNSUPPORTED
+
+
+def plan(pid: int | None, change: LimitChange) -> list[Step]:
+    """One step for each interface and direction. Raises when there is nothing to shape, or it is somebody else's."""
+    wanted = [(name, value) for name, value in change.items() if name in NAMES]
+    if not wanted or pid is None:
+        return []
+    steps: list[Step] = []
+    with _namespace(pid) as fd:
+        ends = _find(pid, fd)
+        for name, value in wanted:
+            for end in ends.egress if name is LimitName.NET_EGRESS else ends.ingress:
+                held, ours = _held(end, fd)
+                rate = value if isinstance(value, int) else UNLIMITED
+                if not ours:
+                    _leave_alone(name, end)
+                steps.append(_Shape(name, pid, end, rate, held))
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """The bucket of one end, set to `rate` or taken away; `before` is its rate now."""
+
+    name: LimitName
+    pid: int
+    end: _End
+    rate: Rate
+    before: Rate
+
+    @property
+    def title(self) -> str:
+        return f"the queue of {self.end.name}"
+
+    def require(self) -> None:
+        reason = netlink.unavailable()
+        if reason is not None:
+            raise DeniedError(f"set {self.title}", detail=reason, hint="Run it with sudo")
+
+    def look(self) -> Rate | Missing:
+        try:
+            with _namespace(self.pid) as fd:
+                return _held(self.end, fd)[0]
+        except PytopError:
+            return Missing.GONE
+
+    def do(self) -> None:
+        self._set(self.rate)
+
+    def undo(self) -> None:
+        self._set(self.before)
+
+    def _set(self, rate: Rate) -> None:
+        with _namespace(self.pid) as fd, _socket(f"set {self.title}", self.end, fd) as ip:
+            if isinstance(rate, Unlimited):
+                with netlink.tolerating(errno.ENOENT):  # the kernel's default is there already
+                    ip.tc("del", index=self.end.index, parent=_ROOT)
+                return
+            size = rate // 8
+            burst = max(_LEAST_BURST, int(size * _BURST_S))
+            ip.tc(
+                "replace",
+                "tbf",
+                self.end.index,
+                HANDLE,
+                rate=f"{size * 8}bit",
+                burst=burst,
+                limit=burst + max(_LEAST_BURST, int(size * _LATENCY_S)),
+            )
+
+
+# -- finding the ends
+
+
+@contextmanager
+def _namespace(pid: int) -> Iterator[int]:
+    """The network namespace of a process, open. Raises when it is gone, denied, or the host's own."""
+    what = f"look at the network of process {pid}"
+    path = f"/proc/{pid}/ns/net"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise NotFoundError(what, detail="it has ended") from error
+    except OSError as error:
+        raise DeniedError.from_os(what, error, hint="Run it with sudo") from error
+    try:
+        held = os.fstat(fd).st_ino
+        if held == os.stat("/proc/self/ns/net").st_ino or held == _of_init():
+            raise UnsupportedError(what, detail="it uses the host's own network")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _of_init() -> int:
+    with suppress(OSError):
+        return os.stat("/proc/1/ns/net").st_ino
+    return 0
+
+
+def _find(pid: int, fd: int) -> _Ends:
+    """The interfaces in a namespace, and the ends of their pairs in ours."""
+    what = f"find the interfaces of process {pid}"
+    with netlink.connected(what, fd) as ip:
+        links = [link for link in ip.get_links() if not link["flags"] & _IFF_LOOPBACK]
+        links = [link for link in links if _kind(link) not in _NOTHING_BEHIND or link["flags"] & _IFF_UP]
+    inner = tuple(_End(int(link["index"]), _name(link), True) for link in links)
+    pairs = {int(link.get_attr("IFLA_LINK") or 0): int(link["index"]) for link in links if _kind(link) == "veth"}
+    with netlink.connected(what) as ip:
+        number = (ip.get_netnsid(fd=fd) or {}).get("nsid")
+        outer = tuple(
+            _End(int(link["index"]), _name(link), False)
+            for link in ip.get_links()
+            if pairs.get(int(link["index"])) == link.get_attr("IFLA_LINK")
+            and _kind(link) == "veth"
+            and link.get_attr("IFLA_LINK_NETNSID") == number
+        )
+    if len(outer) == len(inner):
+        return _Ends(inner, outer)
+    others = sorted({_kind(link) or "a real interface" for link in links} - {"veth"})
+    reason = (
+        f"its interface is {', '.join(others)}, which has no end on the host to shape what it receives"
+        if others
+        else "the other end of its interface is in another network namespace than this program's"
+    )
+    return _Ends(inner, (), reason)
+
+
+_IFF_UP: Final = 0x1
+_IFF_LOOPBACK: Final = 0x8
+_NOTHING_BEHIND: Final = frozenset(
+    {"ipip", "gre", "gretap", "erspan", "sit", "ip_vti", "vti6", "vti", "ip6tnl", "ip6gre"}
+)
+"""What a kernel puts into every new namespace once such tunnels are in use; down, they carry nothing."""
+
+
+def _name(link: Any) -> str:
+    return str(link.get_attr("IFLA_IFNAME"))
+
+
+def _kind(link: Any) -> str | None:
+    info = link.get_attr("IFLA_LINKINFO")
+    return info.get_attr("IFLA_INFO_KIND") if info is not None else None
+
+
+# -- reading the buckets
+
+
+def _socket(what: str, end: _End, fd: int) -> Any:
+    return netlink.connected(what, fd if end.inner else None, lacks=_LACKS)
+
+
+def _root(end: _End, fd: int) -> Any | None:
+    """The queue at the root of an interface."""
+    with _socket(f"read the queue of {end.name}", end, fd) as ip:
+        for queue in ip.get_qdiscs(index=end.index):
+            if queue["index"] == end.index and queue["parent"] == _ROOT:
+                return queue
+    return None
+
+
+def _bucket(queue: Any) -> int | None:
+    """The rate of a token bucket, whoever made it; None for any other queue."""
+    if queue is None or queue.get_attr("TCA_KIND") != "tbf":
+        return None
+    options = queue.get_attr("TCA_OPTIONS")
+    parameters = options.get_attr("TCA_TBF_PARMS") if options is not None else None
+    return int(parameters["rate"]) * 8 if parameters is not None else None
+
+
+def _held(end: _End, fd: int) -> tuple[Rate, bool]:
+    """The rate of an end, and whether its queue may be replaced: it is ours, or the kernel's default (no handle)."""
+    queue = _root(end, fd)
+    rate = _bucket(queue)
+    ours = queue is None or queue["handle"] in (0, HANDLE)
+    return (UNLIMITED if rate is None else rate), ours
+
+
+def _leave_alone(name: LimitName, end: _End) -> None:
+    raise ConflictError(
+        f"set {name.value.replace('_', ' ')}",
+        detail=f"somebody else has configured the queue of {end.name}",
+        hint=f"Look at it with: tc qdisc show dev {end.name}" + (" (inside the container)" if end.inner else ""),
+    )
+
+
+def _look(ends: tuple[_End, ...], fd: int) -> Queue | None:
+    """The sum of the buckets; None when there is none."""
+    total: Queue | None = None
+    for end in ends:
+        queue = _root(end, fd)
+        rate = _bucket(queue)
+        if queue is None or rate is None:
+            continue
+        counted = queue.get_attr("TCA_STATS2")
+        passed = counted.get_attr("TCA_STATS_BASIC") or {}
+        waits = counted.get_attr("TCA_STATS_QUEUE") or {}
+        so_far = total or Queue(rate)
+        total = Queue(
+            rate=min(rate, so_far.rate) if isinstance(so_far.rate, int) else rate,
+            sent_bytes=so_far.sent_bytes + int(passed.get("bytes", 0)),
+            sent_packets=so_far.sent_packets + int(passed.get("packets", 0)),
+            drops=so_far.drops + int(waits.get("drops", 0)),
+            overlimits=so_far.overlimits + int(waits.get("overlimits", 0)),
+            backlog_bytes=so_far.backlog_bytes + int(waits.get("backlog", 0)),
+            backlog_packets=so_far.backlog_packets + int(waits.get("qlen", 0)),
+        )
+    return total

@@ -1,0 +1,239 @@
+# ruff: noqa: ASYNC221, ASYNC240  (nothing else is going on)
+"""Network rates of real containers, measured by real traffic in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import ConflictError, UnsupportedError
+from runtime.limits import network
+from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, LimitChange, LimitName, Missing, Verdict
+from runtime.native import NativeEngine
+from tests.conftest import missing
+from tests.integration.native import instance
+
+MBIT = 1_000_000
+SEND, TAKE = 7001, 7002
+SERVER = f"""
+import socket, threading
+def serve(port, send):
+    s = socket.create_server(("", port))
+    while True:
+        c, _ = s.accept()
+        try:
+            while c.send(b"x" * 65536) if send else c.recv(65536):
+                pass
+        except OSError:
+            pass
+        c.close()
+threading.Thread(target=serve, args=({SEND}, True)).start()
+serve({TAKE}, False)
+"""
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[NativeEngine]:
+    async with instance(tmp_path) as made:
+        yield made
+
+
+async def serve(engine: NativeEngine, **more: LimitChange) -> ContainerRef:
+    ref = await engine.create(ContainerSpec("host", ("/usr/bin/python3", "-c", SERVER), **more))  # type: ignore[arg-type]
+    await engine.start(ref.id)
+    return ref
+
+
+async def pid(engine: NativeEngine, ref: ContainerRef) -> int:
+    found = (await engine.get(ref.id)).pid
+    assert found is not None
+    return found
+
+
+def connect(address: str, port: int) -> socket.socket:
+    for _ in range(100):
+        try:
+            return socket.create_connection((address, port), timeout=5)
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise AssertionError("the container does not listen")
+
+
+def received(address: str, seconds: float) -> float:
+    """Mbit per second that the container sends."""
+    total, begun = 0, 0.0
+    with connect(address, SEND) as link:
+        warm = time.monotonic() + 0.3  # the bucket's first burst, and what was in the buffers
+        while (now := time.monotonic()) < warm + seconds:
+            size = len(link.recv(65536))
+            if now >= warm:
+                begun = begun or now
+                total += size
+        return total * 8 / (time.monotonic() - begun) / MBIT
+
+
+def sent(pid: int, address: str, seconds: float) -> float:
+    """Mbit per second that the container receives, by its own interface's counter."""
+
+    def counted() -> int:
+        for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines():
+            if "eth0" in line:
+                return int(line.partition(":")[2].split()[0])
+        raise AssertionError("no eth0")
+
+    with connect(address, TAKE) as link:
+        link.settimeout(0.05)
+        start = end = time.monotonic()
+        before = 0
+        while end < start + 0.3 + seconds:
+            with suppress(TimeoutError):
+                link.send(b"x" * 65536)
+            end = time.monotonic()
+            if not before and end > start + 0.3:
+                before, since = counted(), end
+        return (counted() - before) * 8 / (time.monotonic() - since) / MBIT
+
+
+async def test_both_directions_are_limited_changed_and_lifted(engine: NativeEngine) -> None:
+    ref = await serve(engine)
+    address, inside = (await engine.get(ref.id)).addresses[0], await pid(engine, ref)
+    outcome = await engine.update(ref.id, LimitChange(net_egress=20 * MBIT, net_ingress=30 * MBIT + 1))
+    assert [(f.verdict, f.kernel, f.survives) for f in outcome.fields] == [
+        (Verdict.APPLIED, 20 * MBIT, True),
+        (Verdict.ROUNDED, 30 * MBIT, True),
+    ]
+    assert 10 < await asyncio.to_thread(received, address, 1.0) < 22
+    before = await asyncio.to_thread(network.shaping, inside)
+    begun = time.monotonic()
+    assert 15 < await asyncio.to_thread(sent, inside, address, 1.0) < 33
+    after = await asyncio.to_thread(network.shaping, inside)
+    assert isinstance(before, network.Shaping)
+    assert isinstance(after, network.Shaping)
+    assert after.ingress is not None
+    assert before.ingress is not None
+    rate = network.achieved(before.ingress, after.ingress, time.monotonic() - begun)
+    assert rate is not None
+    assert 5 * MBIT < rate < 35 * MBIT
+    assert after.ingress.overlimits > before.ingress.overlimits
+    assert (await engine.update(ref.id, LimitChange(net_egress=4 * MBIT))).ok
+    assert 2 < await asyncio.to_thread(received, address, 1.0) < 5
+    outcome = await engine.update(ref.id, LimitChange(net_egress=UNLIMITED, net_ingress=UNLIMITED))
+    assert outcome.ok, outcome
+    assert await asyncio.to_thread(received, address, 0.3) > 60
+    assert await asyncio.to_thread(network.shaping, inside) == network.Shaping(None, None)
+
+
+async def test_it_comes_back_with_the_container(engine: NativeEngine) -> None:
+    ref = await serve(engine, limits=LimitChange(net_ingress=8 * MBIT))
+    inside = await pid(engine, ref)
+    held = await asyncio.to_thread(network.read, inside)
+    assert held == {LimitName.NET_EGRESS: UNLIMITED, LimitName.NET_INGRESS: 8 * MBIT}
+    assert (await engine.update(ref.id, LimitChange(net_egress=6 * MBIT))).ok
+    await engine.restart(ref.id, timeout=0)
+    held = await asyncio.to_thread(network.read, await pid(engine, ref))
+    assert held == {LimitName.NET_EGRESS: 6 * MBIT, LimitName.NET_INGRESS: 8 * MBIT}
+    recorded = await engine.recorded(ref.id)
+    assert (recorded.net_egress, recorded.net_ingress) == (6 * MBIT, 8 * MBIT)
+
+
+async def test_what_waits_and_what_is_dropped_is_counted(engine: NativeEngine) -> None:
+    ref = await serve(engine, limits=LimitChange(net_ingress=1 * MBIT))
+    address, inside = (await engine.get(ref.id)).addresses[0], await pid(engine, ref)
+
+    def flood() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(400):
+                sender.sendto(b"x" * 1400, (address, 9))
+
+    await asyncio.to_thread(flood)
+    shaped = await asyncio.to_thread(network.shaping, inside)
+    assert isinstance(shaped, network.Shaping)
+    assert shaped.ingress is not None
+    assert shaped.egress is None
+    assert shaped.ingress.drops > 0
+    assert shaped.ingress.backlog_bytes > 0
+
+
+async def test_somebody_elses_queue_is_left_alone(engine: NativeEngine) -> None:
+    ref = await serve(engine)
+    inside = await pid(engine, ref)
+    tc = ["nsenter", f"--net=/proc/{inside}/ns/net", "tc", "qdisc"]
+    made = [
+        *tc,
+        "add",
+        "dev",
+        "eth0",
+        "root",
+        "handle",
+        "9:",
+        "tbf",
+        "rate",
+        "7mbit",
+        "burst",
+        "16k",
+        "latency",
+        "50ms",
+    ]
+    if subprocess.run(made, capture_output=True, check=False).returncode:
+        missing("embedded", "tc cannot make a token bucket here")
+    with pytest.raises(ConflictError, match="somebody else"):
+        await engine.update(ref.id, LimitChange(net_egress=20 * MBIT))
+    assert (await asyncio.to_thread(network.read, inside))[LimitName.NET_EGRESS] == 7 * MBIT
+    assert "7Mbit" in subprocess.run([*tc, "show"], capture_output=True, text=True, check=True).stdout
+
+
+async def test_one_that_fails_takes_the_other_back(engine: NativeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = await serve(engine)
+    inside = await pid(engine, ref)
+    real = network._Shape._set
+
+    def broken(self: network._Shape, rate: network.Rate) -> None:
+        if not self.end.inner:
+            raise ConflictError("set it", detail="broken on purpose")
+        real(self, rate)
+
+    monkeypatch.setattr(network._Shape, "_set", broken)
+    outcome = await engine.update(ref.id, LimitChange(net_egress=20 * MBIT, net_ingress=30 * MBIT))
+    assert [f.verdict for f in outcome.fields] == [Verdict.ROLLED_BACK, Verdict.FAILED]
+    assert (await asyncio.to_thread(network.read, inside))[LimitName.NET_EGRESS] is UNLIMITED
+
+
+async def test_where_there_is_no_network_of_its_own(engine: NativeEngine) -> None:
+    ref = await engine.create(ContainerSpec("host", ("sleep", "60"), network="none"))
+    await engine.start(ref.id)
+    with pytest.raises(UnsupportedError, match="no network"):
+        await engine.update(ref.id, LimitChange(net_egress=MBIT))
+    held = await asyncio.to_thread(network.read, os.getpid())
+    assert set(held.values()) == {Missing.UNSUPPORTED}
+    assert "host's own network" in (await asyncio.to_thread(network.why_not, os.getpid(), LimitName.NET_EGRESS) or "")
+    assert set((await asyncio.to_thread(network.read, 2**22 - 1)).values()) == {Missing.GONE}
+
+
+async def test_an_interface_without_an_end_here_can_only_be_limited_in_what_it_sends(engine: NativeEngine) -> None:
+    """A pair whose other end was moved away, as that of a daemon in a namespace of its own."""
+    ref = await serve(engine)
+    inside = await pid(engine, ref)
+    peer = next(
+        path.name
+        for path in Path("/sys/class/net").iterdir()
+        if (path / "master").exists() and (path / "master").resolve().name == engine.config.bridge
+    )
+    space = f"pytopn{inside}"
+    subprocess.run(["ip", "netns", "add", space], check=True, timeout=10)
+    try:
+        subprocess.run(["ip", "link", "set", peer, "netns", space], check=True, timeout=10)
+        held = await asyncio.to_thread(network.read, inside)
+        assert held == {LimitName.NET_EGRESS: UNLIMITED, LimitName.NET_INGRESS: Missing.UNSUPPORTED}
+        with pytest.raises(UnsupportedError, match="another network namespace"):
+            await engine.update(ref.id, LimitChange(net_ingress=MBIT))
+        assert (await engine.update(ref.id, LimitChange(net_egress=MBIT))).ok
+    finally:
+        subprocess.run(["ip", "netns", "delete", space], check=True, timeout=10)
