@@ -1,7 +1,7 @@
 """After a daemon has changed limits: what it did not do is written to the kernel, and what it undid is put back.
 
-OCI runtimes write their whole record at every update, so a limit that somebody has set past them (a weight, a burst,
-a cap written by hand) is lost by a change of another one. Source: runc update.go and libcontainer's Set.
+Some daemons hand their whole record to the OCI runtime at every update (Podman from 5.4 on), so a limit that somebody
+has set past them, by hand or because they cannot, would be lost by the change of another one.
 """
 
 from __future__ import annotations

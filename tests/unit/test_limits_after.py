@@ -1,0 +1,99 @@
+"""What becomes of a change that a daemon has made: what it left out is written, what it undid is put back."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from runtime import limits
+from runtime.kernel.cgroupfs import Cgroup, Mode
+from runtime.limits import live
+from runtime.limits.facts import HostFacts
+from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitOutcome, Limits, Verdict
+from tests.unit.fake_kernel import FakeKernel
+
+MB = 1024 * 1024
+REF = ContainerRef("test", "0" * 64)
+NONE = Limits()  # the record of an engine that keeps none
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=32768)
+    monkeypatch.setattr(live, "host_facts", lambda: facts)
+
+
+@pytest.fixture(params=(Mode.V1, Mode.V2), ids=str)
+def kernel(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+    return FakeKernel(tmp_path, request.param, monkeypatch)
+
+
+def settled(
+    cgroup: Cgroup, asked: LimitChange, done: LimitChange, recorded: Limits = NONE, refused: str = ""
+) -> LimitOutcome:
+    """The outcome where `asked` was asked of a daemon and it has `done` something."""
+    before = limits.read(cgroup)
+    if done:
+        assert limits.change(REF, cgroup, done).ok
+    return limits.settle(REF, cgroup, asked, before, recorded, name="Daemon", refused=refused)
+
+
+def test_what_the_daemon_has_done_is_left_as_it_is(kernel: FakeKernel) -> None:
+    cgroup, change = kernel.cgroup(), LimitChange(cpus=0.5, memory=64 * MB)
+    before = limits.read(cgroup)
+    assert limits.change(REF, cgroup, change).ok
+    kernel.writes.clear()
+    outcome = limits.settle(REF, cgroup, change, before, Limits(cpus=0.5, memory=UNLIMITED), name="Daemon")
+    assert outcome.ok
+    assert [entry.survives for entry in outcome.fields] == [True, False]
+    assert kernel.writes == []
+
+
+@pytest.mark.parametrize(
+    ("recorded", "refused", "words"),
+    [
+        (Limits(), "", "written to the kernel: Daemon does not keep it"),
+        (Limits(pids=44), "", "Daemon recorded it and did not write it, so it was written to the kernel"),
+        (Limits(pids=UNLIMITED), "no!", "written to the kernel: Daemon refused it (no!)"),
+        (Limits(), "no!", "written to the kernel: Daemon does not keep it"),
+    ],
+)
+def test_what_it_has_not_done_is_written_and_said(
+    kernel: FakeKernel, recorded: Limits, refused: str, words: str
+) -> None:
+    outcome = settled(kernel.cgroup(), LimitChange(pids=44), LimitChange(), recorded, refused)
+    (entry,) = outcome.fields
+    assert (entry.kernel, entry.verdict, entry.detail) == (44, Verdict.APPLIED, words)
+    assert outcome.ok
+
+
+def test_what_it_undid_by_the_way_is_put_back(kernel: FakeKernel) -> None:
+    cgroup = kernel.cgroup()
+    limits.change(REF, cgroup, LimitChange(cpus=0.2, cpu_burst=5000, memory=64 * MB, cpuset_cpus="1"))
+    outcome = settled(
+        cgroup, LimitChange(pids=44), LimitChange(pids=44, cpus=1.5, cpu_burst=0, memory=128 * MB, cpuset_cpus="0-2")
+    )
+    assert outcome.ok
+    assert [entry.name.value for entry in outcome.fields] == ["pids"]
+    now = limits.read(cgroup)
+    assert (now.cpus, now.cpu_burst, now.memory, now.cpuset_cpus, now.pids) == (0.2, 5000, 64 * MB, "1", 44)
+
+
+def test_what_rightly_moves_with_a_change_is_not_put_back(kernel: FakeKernel) -> None:
+    cgroup = kernel.cgroup()
+    limits.change(REF, cgroup, LimitChange(cpus=0.5))
+    assert settled(cgroup, LimitChange(cpus=1.0), LimitChange(cpus=1.0, cpu_period=50_000, cpu_burst=1000)).ok
+    assert settled(cgroup, LimitChange(memory=64 * MB), LimitChange(memory=64 * MB, swap=0)).ok
+    now = limits.read(cgroup)
+    assert (now.cpus, now.cpu_period, now.cpu_burst, now.swap) == (1.0, 50_000, 1000, 0)
+
+
+def test_a_kernel_that_refuses_too_is_what_is_told(kernel: FakeKernel) -> None:
+    cgroup = kernel.cgroup()
+    kernel.fail["pids.max"] = errno.EINVAL
+    outcome = settled(cgroup, LimitChange(pids=44), LimitChange())
+    assert not outcome.ok
+    assert (outcome.fields[0].verdict, outcome.fields[0].survives) == (Verdict.FAILED, None)
+    assert "pids.max" in outcome.error
