@@ -19,6 +19,7 @@ from runtime.model import ContainerRef, ContainerSpec, Verb
 from runtime.native import NativeConfig, NativeEngine
 from runtime.podman import PodmanEngine
 from tests.conftest import missing, need_root
+from tests.containerdd import Containerdd, containerdd
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
 from tests.podmand import Podmand, podmand
 
@@ -32,7 +33,7 @@ class Subject:
 
     engine: Engine
     image: str
-    daemon: Dockerd | Podmand | None = None
+    daemon: Dockerd | Podmand | Containerdd | None = None
 
     async def create(self, script: str, **more: object) -> ContainerRef:
         """A container that runs a shell script; other fields of the spec by keyword. No network unless it is named."""
@@ -117,7 +118,14 @@ def podman_service() -> Iterator[Podmand]:
         yield started
 
 
-@pytest.fixture(params=["embedded", "docker", "podman"])
+@pytest.fixture(scope="session")
+def containerd_daemon() -> Iterator[Containerdd]:
+    """One private containerd for the whole run."""
+    with containerdd(scratch("ctrd")) as started:
+        yield started
+
+
+@pytest.fixture(params=["embedded", "docker", "podman", "containerd"])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """Each engine in turn."""
     if request.param == "embedded":
@@ -126,10 +134,15 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     elif request.param == "docker":
         async with docker(request.getfixturevalue("daemon")) as made:
             yield made
-    else:
+    elif request.param == "podman":
         from tests.engines.podman_subject import podman  # which needs this module
 
         async with podman(request.getfixturevalue("podman_service")) as made:
+            yield made
+    else:
+        from tests.engines.containerd_subject import containerd  # likewise
+
+        async with containerd(request.getfixturevalue("containerd_daemon")) as made:
             yield made
 
 
@@ -141,6 +154,10 @@ def other_client(subject: Subject) -> Callable[[], Awaitable[Engine]]:
         if isinstance(subject.engine, NativeEngine):
             return NativeEngine(subject.engine.config)
         assert subject.daemon is not None
+        if isinstance(subject.daemon, Containerdd):
+            from tests.engines.containerd_subject import engine_of
+
+            return engine_of(subject.daemon)
         where = Endpoint(subject.daemon.url, "another terminal")
         return PodmanEngine(where) if isinstance(subject.engine, PodmanEngine) else DockerEngine(where)
 

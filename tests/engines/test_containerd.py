@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -44,12 +44,6 @@ POD = {
     "io.kubernetes.pod.namespace": "prod",
     "io.kubernetes.container.name": "web",
 }
-
-
-@pytest.fixture(scope="module")
-def containerd_daemon() -> Iterator[Containerdd]:
-    with containerdd(scratch("ctrd")) as started:
-        yield started
 
 
 @pytest.fixture
