@@ -73,7 +73,9 @@ def program(**environ: str) -> Iterator[Program]:
     with tempfile.TemporaryDirectory(prefix="pytop-cli-") as folder:
         Path(folder).chmod(0o755)
         where = config(Path(folder))
-        env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTOP_", "DOCKER_"))} | {
+        env = {
+            key: value for key, value in os.environ.items() if not key.startswith(("PYTOP_", "DOCKER_", "CONTAINER"))
+        } | {
             "PYTOP_STATE_DIR": str(where.state),
             "PYTOP_RUN_DIR": str(where.run),
             "PYTOP_CGROUP": where.cgroup,
