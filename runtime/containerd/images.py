@@ -12,7 +12,7 @@ import hashlib
 import json
 import platform
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -36,8 +36,9 @@ _FAR_AWAY: Final = "2100-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """An image that is ready for use: its configuration, and the snapshot that holds its layers ("" for none)."""
+    """An image that is ready for use: its full name, its configuration, the snapshot of its layers ("" for none)."""
 
+    name: str
     config: Mapping[str, Any]
     snapshot: str
 
@@ -136,16 +137,21 @@ class Images:
         found = await self.get(name, title)
         manifest = await self._manifest(found.target.digest, title)
         config = await self._json(manifest["config"]["digest"], title)
-        parent = ""
-        async with self._lease(title) as lease:
-            for layer, diff in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
-                chain = diff if not parent else "sha256:" + hashlib.sha256(f"{parent} {diff}".encode()).hexdigest()
-                there = pb.SnapshotRequest(snapshotter=self._snapshotter, key=chain)
-                if not await self._knows("snapshots.v1.Snapshots/Stat", there, title):
-                    await self._apply(layer, parent, chain, title, lease)
-                parent = chain
-            await self._refer(manifest["config"]["digest"], parent, title, lease)
-        return Unpacked(config.get("config") or {}, parent)
+        layers = list(zip(manifest["layers"], chain_ids(config["rootfs"]["diff_ids"]), strict=True))
+        top = layers[-1][1] if layers else ""
+        if top and not await self._has_snapshot(top, title):
+            async with self._lease(title) as lease:
+                parent = ""
+                for layer, chain in layers:
+                    if not await self._has_snapshot(chain, title):
+                        await self._apply(layer, parent, chain, title, lease)
+                    parent = chain
+                await self._refer(manifest["config"]["digest"], top, title, lease)
+        return Unpacked(found.name, config.get("config") or {}, top)
+
+    async def _has_snapshot(self, key: str, title: str) -> bool:
+        request = pb.SnapshotRequest(snapshotter=self._snapshotter, key=key)
+        return await self._knows("snapshots.v1.Snapshots/Stat", request, title)
 
     async def _manifest(self, digest: str, title: str) -> Mapping[str, Any]:
         """The manifest for this machine; an index names one for each kind of machine."""
@@ -221,8 +227,6 @@ class Images:
 
     async def _refer(self, config: str, snapshot: str, title: str, lease: str) -> None:
         """From the configuration to its snapshot, so that the snapshot lives as long as the image."""
-        if not snapshot:
-            return
         label = f"containerd.io/gc.ref.snapshot.{self._snapshotter}"
         request = pb.UpdateContentRequest(info=pb.ContentInfo(digest=config, labels={label: snapshot}))
         request.update_mask.paths.append(f"labels.{label}")
@@ -238,6 +242,14 @@ class Images:
             yield name
         finally:
             await self._client.tell("leases.v1.Leases/Delete", pb.IdRequest(id=name), title, namespace=self._namespace)
+
+
+def chain_ids(diff_ids: Sequence[str]) -> list[str]:
+    """The name of each layer's snapshot, which stands for the layers below it too."""
+    found: list[str] = []
+    for diff in diff_ids:
+        found.append("sha256:" + hashlib.sha256(f"{found[-1]} {diff}".encode()).hexdigest() if found else diff)
+    return found
 
 
 def _descriptor(kind: str, data: bytes) -> dict[str, Any]:

@@ -64,8 +64,7 @@ class Life:
         """A record and its snapshot; the id. `version` is the daemon's."""
         namespace, title = self._store.home, f"create a container of {spec.image}"
         labels, notes = _labels(spec, version, title), _notes(spec)
-        image = Images(self._client, namespace, self._snapshotter)
-        unpacked = await image.unpack(spec.image)
+        unpacked = await Images(self._client, namespace, self._snapshotter).unpack(spec.image)
         if spec.network != "none":
             raise UnsupportedError(
                 title,
@@ -93,7 +92,7 @@ class Life:
             record = pb.Container(
                 id=identity,
                 labels=labels,
-                image=(await image.get(spec.image, title)).name,
+                image=unpacked.name,
                 runtime=pb.Container.Runtime(name=RUNTIME),
                 spec=AnyMessage(type_url=SPEC, value=json.dumps(document).encode()),
                 snapshotter=self._snapshotter,

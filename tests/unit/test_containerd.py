@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -292,6 +293,15 @@ def test_users_are_looked_up_in_the_uppermost_layer_without_leaving_it(tmp_path:
 )
 def test_names_of_images(name: str, first: str, last: str) -> None:
     assert (images._names(name)[0], images._names(name)[-1]) == (first, last)
+
+
+def test_chain_ids() -> None:
+    """The example of the OCI image specification: a layer's name holds those of the layers below it."""
+    one, two, three = images.chain_ids(["sha256:a", "sha256:b", "sha256:c"])
+    assert one == "sha256:a"
+    assert two == "sha256:" + hashlib.sha256(b"sha256:a sha256:b").hexdigest()
+    assert three == "sha256:" + hashlib.sha256(f"{two} sha256:c".encode()).hexdigest()
+    assert images.chain_ids([]) == []
 
 
 @pytest.mark.parametrize(
