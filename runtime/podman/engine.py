@@ -278,8 +278,8 @@ class PodmanEngine:
         self._permit(change, capabilities)
         container = translate.container(document, self.key)
         live, title = container.state.live, f"change limits of container {container.name}"
-        if str((document.get("HostConfig") or {}).get("Cgroups")) == "disabled":
-            raise UnsupportedError(title, detail="it was created without a cgroup of its own (--cgroups=disabled)")
+        if reason := update.forbids(document.get("HostConfig") or {}, change):
+            raise UnsupportedError(title, detail=reason)
         (container,) = await asyncio.to_thread(self._ours, [container])
         cgroup = await asyncio.to_thread(self._cgroup, container)
         held = await asyncio.to_thread(self._held, document, about, cgroup, container.pid)

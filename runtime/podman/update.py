@@ -34,6 +34,7 @@ from runtime.model import (
     Verdict,
 )
 from runtime.podman.resources import KERNEL_ONLY, Held, merged
+from runtime.wire.documents import shared_network
 
 RECORDS: Final = (5, 1)
 MERGES: Final = (5, 4)
@@ -45,6 +46,15 @@ def at_rest(version: tuple[int, int]) -> str:
         return "Podman before 5.1 keeps no changed limits: change them while it runs, or create it anew"
     if version < MERGES:
         return "Podman 5.1 to 5.3 forgets other limits in a change at rest: change them while it runs"
+    return ""
+
+
+def forbids(host: Mapping[str, Any], change: LimitChange) -> str:
+    """Why this container cannot have such limits, by its HostConfig; "" when it can."""
+    if str(host.get("Cgroups")) == "disabled":
+        return "it was created without a cgroup of its own (--cgroups=disabled)"
+    if change.net_egress is not None or change.net_ingress is not None:
+        return shared_network(str(host.get("NetworkMode", "")))
     return ""
 
 

@@ -47,3 +47,13 @@ def device_number(path: str) -> str | None:
     except OSError:
         return None
     return f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}" if stat.S_ISBLK(found.st_mode) else None
+
+
+def shared_network(mode: str) -> str:
+    """Why the network of a container is not its own, by its NetworkMode; "" when it is."""
+    kind, _, other = mode.partition(":")
+    if kind == "host":
+        return "it uses the host's network"
+    if kind == "container":
+        return f"it uses the network of container {other[:12]}, where the limit would be everybody's: set it there"
+    return "it uses a network namespace that somebody else has made" if kind == "ns" else ""

@@ -229,7 +229,9 @@ async def test_a_pod_is_a_group_with_a_cgroup_of_its_own(subject: Subject, servi
         assert all(found.cgroup.endswith(f"/{pod}/libpod-{identity}") for identity, found in there.items())
         with pytest.raises(ConflictError, match="infra container"):
             await subject.engine.remove(extra, force=True)
-        await subject.engine.update("web", LimitChange(cpus=0.5))
+        with pytest.raises(UnsupportedError, match=f"network of container {extra[:12]}"):
+            await subject.engine.update("web", LimitChange(net_egress=10_000_000))
+        assert (await subject.engine.update("web", LimitChange(cpus=0.5))).ok
         assert await quota(subject, ContainerRef("podman", members[0])) is None
     finally:
         await cli(service, "pod", "rm", "--force", "--time", "0", "shop")

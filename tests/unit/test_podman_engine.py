@@ -201,6 +201,21 @@ async def test_a_container_without_a_cgroup_of_its_own_is_neither_measured_nor_l
     assert service.sent == []
 
 
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("host", "the host's network"), (f"container:{ID}", f"container {ID[:12]}"), ("ns:/run/netns/x", "somebody else")],
+)
+async def test_a_network_that_is_not_its_own_is_not_limited_for_it(
+    service: Service, engine: PodmanEngine, monkeypatch: pytest.MonkeyPatch, mode: str, words: str
+) -> None:
+    document = service._inspect()
+    document["HostConfig"]["NetworkMode"] = mode
+    monkeypatch.setattr(service, "_inspect", lambda: document)
+    with pytest.raises(UnsupportedError, match=words):
+        await engine.update(ID, LimitChange(net_egress=1_000_000))
+    assert (await engine.update(ID, LimitChange(cpus=0.5))).fields
+
+
 async def test_crun_puts_the_processes_below_the_containers_own_cgroup(
     service: Service, engine: PodmanEngine, tmp_path: Path
 ) -> None:
