@@ -258,7 +258,7 @@ class ContainerdEngine:
             return outcome
         try:
             if outcome.ok:  # the record follows the kernel
-                await self._record(found, wanted, title)
+                await self._record(found, document, title)
                 return outcome
             why = "it keeps what was before"
         except PytopError as error:
@@ -278,13 +278,16 @@ class ContainerdEngine:
         if refused:
             raise EngineError(title, detail=refused)
         wanted = resources.amended(earlier.spec, document)
-        await self._record(found, wanted, title)
+        await self._record(found, document, title)
         after = (await asyncio.to_thread(self._before, wanted, None, None)).held.before
         detail = "its processes are not on this machine" if live else "for the next start"
         return at_rest(found.container.ref, change, earlier, after, detail)
 
-    async def _record(self, found: Found, spec: Mapping[str, Any], title: str) -> None:
-        whole = AnyMessage(type_url=found.record.spec.type_url or SPEC, value=json.dumps(spec).encode())
+    async def _record(self, found: Found, document: Mapping[str, Any], title: str) -> None:
+        """Write a change into the container's OCI spec as it is now: another client may have changed it meanwhile."""
+        now = (await self._store.look(found.namespace, found.record.id, title)).record.spec
+        spec = resources.amended(translate.document(now), document)
+        whole = AnyMessage(type_url=now.type_url or SPEC, value=json.dumps(spec).encode())
         await self._store.change(found, title, spec=whole)
 
     async def _tell(self, found: Found, document: Mapping[str, Any], title: str) -> str:

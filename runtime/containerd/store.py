@@ -18,7 +18,7 @@ from runtime.containerd import translate
 from runtime.containerd.address import DEFAULT_NAMESPACE, Address
 from runtime.containerd.client import Client
 from runtime.containerd.proto import containerd_pb2 as pb
-from runtime.errors import ConflictError, NotFoundError
+from runtime.errors import ConflictError, InvalidError, NotFoundError
 from runtime.kernel import procfs
 from runtime.kernel.cgroupfs import parse_proc_cgroup
 from runtime.model import Container
@@ -106,7 +106,7 @@ class Store:
         """
         namespace, slash, identity = key.partition("/")
         if slash and identity and self.shows(namespace):
-            with contextlib.suppress(NotFoundError):
+            with contextlib.suppress(NotFoundError, InvalidError):
                 return await self.look(namespace, identity, title)
         everything = await self.all()
         tests: Sequence[Callable[[Found], bool]] = (
