@@ -9,7 +9,8 @@ from tui.cli.output import PROGRAM, version
 from tui.cli.values import interval
 
 _ABOUT = """\
-A live dashboard of every container on this host, with engines to drive them: the embedded one, Docker, Podman.
+A live dashboard of every container on this host, with engines to drive them: the embedded one, Docker, Podman,
+containerd.
 Without a command the dashboard opens. Everything it shows and does can be had by the commands too.
 """
 _OUTPUT = """\
@@ -17,8 +18,9 @@ output: data goes to stdout, talk to stderr. Tables are aligned on a terminal an
 pipe. A container is named by its name, its id, an unambiguous beginning of the id, or ENGINE:NAME.
 
 environment: DOCKER_HOST and DOCKER_CONTEXT choose the Docker that is used, CONTAINER_HOST and CONTAINER_CONNECTION the
-Podman. PYTOP_STATE_DIR, PYTOP_RUN_DIR, PYTOP_CGROUP, PYTOP_BRIDGE and PYTOP_SUBNET move the embedded engine. PYTOP_LOG
-names a file for the dashboard's log, PYTOP_DEBUG=1 shows tracebacks.
+Podman, CONTAINERD_ADDRESS and CONTAINERD_NAMESPACE the containerd. PYTOP_STATE_DIR, PYTOP_RUN_DIR, PYTOP_CGROUP,
+PYTOP_BRIDGE and PYTOP_SUBNET move the embedded engine. PYTOP_LOG names a file for the dashboard's log, PYTOP_DEBUG=1
+shows tracebacks.
 
 """
 
