@@ -18,6 +18,7 @@ from runtime.docker.update import Held
 from runtime.errors import EngineError, InvalidError, NotFoundError, PytopError, UnavailableError, UnsupportedError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits.io import RATES
 from runtime.model import (
     Capabilities,
     Container,
@@ -77,7 +78,7 @@ class DockerEngine:
         )
 
     async def capabilities(self) -> Capabilities:
-        return self._capabilities(await self._daemon())
+        return await asyncio.to_thread(self._capabilities, await self._daemon())
 
     async def _daemon(self) -> Mapping[str, Any]:
         document: Mapping[str, Any] = await self._client.json("GET", "/info", "ask Docker what it can do", timeout=10)
@@ -89,12 +90,11 @@ class DockerEngine:
             for flag, name in FLAGS
             if daemon.get(flag) is False
         }
-        if "memory" in self._hierarchies.v1:
-            missing[LimitName.MEMORY_HIGH] = "cgroup v1 has no memory.high"
-        elif self._endpoint.socket is None:
-            missing[LimitName.MEMORY_HIGH] = (
-                "Docker's API does not know it, and another machine's kernel is out of reach"
-            )
+        if self._endpoint.socket is None:
+            far = "Docker's API cannot, and another machine's kernel is out of reach"
+            missing.update(dict.fromkeys((*translate.KERNEL_ONLY, *RATES), far))
+        else:
+            missing = {**limits.lacking(self._hierarchies), **missing}
         return Capabilities(limits=missing)
 
     # what is there
@@ -229,44 +229,53 @@ class DockerEngine:
 
     async def recorded(self, key: str) -> Limits:
         document, daemon = await asyncio.gather(self.inspect(key), self._daemon())
-        return translate.record(document.get("HostConfig") or {}, int(daemon.get("NCPU") or 1))
+        host, ncpu = document.get("HostConfig") or {}, int(daemon.get("NCPU") or 1)
+        return await asyncio.to_thread(translate.record, host, ncpu)
 
     async def _update(self, identity: str, change: LimitChange) -> LimitOutcome:
         document, daemon = await asyncio.gather(self.inspect(identity), self._daemon())
+        capable = await asyncio.to_thread(self._capabilities, daemon)
         for name, _ in change.items():
-            reason = self._capabilities(daemon).why_not(name)
+            reason = capable.why_not(name)
             if reason is not None:
                 raise UnsupportedError(f"set {name.value.replace('_', ' ')}", detail=reason)
         container = translate.container(document)
         cgroup = await asyncio.to_thread(self._cgroup, container)
-        held = await asyncio.to_thread(self._held, document.get("HostConfig") or {}, daemon, cgroup)
+        pid = container.pid if cgroup is not None and limits.asks_network(change) else None
+        held = await asyncio.to_thread(self._held, document.get("HostConfig") or {}, daemon, cgroup, pid)
         if cgroup is None:
             update.refuse(change, held)
         else:
-            await asyncio.to_thread(limits.check, cgroup, change, held.before)
+            await asyncio.to_thread(lambda: limits.check(cgroup, change, held.before, pid=pid))
         body, error = update.body(change, held), ""
         if body:
             title = f"change limits of container {container.name}"
             try:
                 await self._client.json("POST", f"/containers/{identity}/update", title, body=body)
             except PytopError as refused:
-                if cgroup is None or await asyncio.to_thread(limits.read, cgroup) == held.before:
+                if cgroup is None or await asyncio.to_thread(limits.read, cgroup, pid) == held.before:
                     raise
                 error = str(refused)  # it failed half-way: what has come of it is what counts now
         record = held.host if error else (await self.inspect(identity)).get("HostConfig") or {}
-        engine = translate.record(record, held.facts.ncpu)
+        engine = await asyncio.to_thread(translate.record, record, held.facts.ncpu)
         if cgroup is None:
             detail = "its processes are not on this machine" if container.state.live else "for the next start"
             return update.unread(container.ref, change, held, engine, detail)
-        return await asyncio.to_thread(update.finish, container.ref, cgroup, change, held.before, engine, error)
+        return await asyncio.to_thread(
+            lambda: limits.settle(
+                container.ref, cgroup, change, held.before, engine, name="Docker", refused=error, pid=pid
+            )
+        )
 
-    def _held(self, host: Mapping[str, Any], daemon: Mapping[str, Any], cgroup: Cgroup | None) -> Held:
+    def _held(
+        self, host: Mapping[str, Any], daemon: Mapping[str, Any], cgroup: Cgroup | None, pid: int | None = None
+    ) -> Held:
         facts = limits.host_facts()
         ncpu = int(daemon.get("NCPU") or facts.ncpu)
         if ncpu != facts.ncpu:  # another machine's, or its daemon is kept to some CPUs
             cpus = f"0-{ncpu - 1}" if ncpu > 1 else "0"
             facts = replace(facts, ncpu=ncpu, cpus=facts.cpus if cgroup is not None else cpus)
-        before = limits.read(cgroup) if cgroup is not None else translate.record(host, ncpu)
+        before = limits.read(cgroup, pid) if cgroup is not None else translate.record(host, ncpu)
         return Held(host, before, facts, cgroup_v2=str(daemon.get("CgroupVersion", "1")) == "2")
 
     # which processes are this machine's

@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runtime.errors import InvalidError, UnsupportedError
+from runtime.kernel import block
 from runtime.model import (
     UNLIMITED,
     Bind,
     Container,
     ContainerRef,
     ContainerSpec,
+    DeviceRate,
     Event,
     EventKind,
     GroupKind,
     GroupRef,
     Image,
     LimitChange,
+    LimitName,
     Limits,
     Missing,
     State,
@@ -26,6 +29,18 @@ from runtime.model import (
 from runtime.wire.documents import EVERYTHING, ports, time_ns
 
 KEY: Final = "docker"
+NORMAL_WEIGHT: Final = 100
+LEAST_BLKIO_WEIGHT, MOST_BLKIO_WEIGHT = 10, 1000
+KERNEL_ONLY: Final = frozenset(
+    {
+        LimitName.CPU_BURST,
+        LimitName.CPU_IDLE,
+        LimitName.MEMORY_HIGH,
+        LimitName.NET_EGRESS,
+        LimitName.NET_INGRESS,
+    }
+)
+"""What no version of Docker's API knows."""
 _COMPOSE: Final = "com.docker.compose.project"
 _STATES: Final = {
     "created": State.CREATED,
@@ -136,7 +151,28 @@ def record(host: Mapping[str, Any], ncpu: int) -> Limits:
         memory_reservation=_size(host, "MemoryReservation"),
         swap=max(0, both - memory) if isinstance(both, int) and isinstance(memory, int) else UNLIMITED,
         pids=pids if pids > 0 else UNLIMITED,
+        io_weight=int(host.get("BlkioWeight") or 0) or NORMAL_WEIGHT,
+        io_read_bps=_rates(host, "BlkioDeviceReadBps"),
+        io_write_bps=_rates(host, "BlkioDeviceWriteBps"),
+        io_read_iops=_rates(host, "BlkioDeviceReadIOps"),
+        io_write_iops=_rates(host, "BlkioDeviceWriteIOps"),
     )
+
+
+def _rates(host: Mapping[str, Any], name: str) -> tuple[DeviceRate, ...] | Missing:
+    """A list of {"Path", "Rate"}; devices are known to Docker by their path. May have to look a path up."""
+    found: list[DeviceRate] = []
+    for entry in host.get(name) or ():
+        try:
+            found.append(DeviceRate(block.number(str(entry.get("Path", ""))), int(entry.get("Rate") or 0)))
+        except InvalidError:
+            return Missing.UNSUPPORTED  # a disk of another machine, or one that is gone
+    return tuple(sorted(found))
+
+
+def fits_blkio_weight(weight: int) -> bool:
+    """Whether Docker takes this weight."""
+    return LEAST_BLKIO_WEIGHT <= weight <= MOST_BLKIO_WEIGHT
 
 
 def _size(host: Mapping[str, Any], name: str) -> int | Unlimited:
@@ -170,15 +206,23 @@ def _policy(text: str) -> dict[str, Any]:
 
 def initial_limits(change: LimitChange) -> dict[str, Any]:
     """Limits at creation, where leaving a field out means unlimited. Raises for what Docker would drop in silence."""
-    if isinstance(change.memory_high, int):
-        raise UnsupportedError(
-            "create it with memory high", detail="Docker's API does not know it", hint="Set it later"
-        )
+    for name, value in change.items():
+        nothing = value is UNLIMITED or (value in (0, False) and name in (LimitName.CPU_BURST, LimitName.CPU_IDLE))
+        if name in KERNEL_ONLY and not nothing:
+            raise UnsupportedError(
+                f"create it with {name.value.replace('_', ' ')}",
+                detail="Docker's API does not know it",
+                hint="Set it when it runs, with `update`; it is lost at a restart",
+            )
     if isinstance(change.swap, int) and not isinstance(change.memory, int):
         raise InvalidError("limit swap alone", detail="Docker counts swap on top of memory", hint="Set memory as well")
     found: dict[str, Any] = {}
-    if isinstance(change.cpus, int | float):
+    if isinstance(change.cpus, int | float) and change.cpu_period is not None:
+        found.update(CpuQuota=max(1000, round(change.cpus * change.cpu_period)), CpuPeriod=change.cpu_period)
+    elif isinstance(change.cpus, int | float):
         found["NanoCpus"] = round(change.cpus * 1e9)
+    elif change.cpu_period is not None:
+        found["CpuPeriod"] = change.cpu_period
     if change.cpu_shares is not None:
         found["CpuShares"] = change.cpu_shares
     if isinstance(change.cpuset_cpus, str):
@@ -193,6 +237,22 @@ def initial_limits(change: LimitChange) -> dict[str, Any]:
         found["MemoryReservation"] = change.memory_reservation
     if isinstance(change.pids, int):
         found["PidsLimit"] = change.pids
+    if change.io_weight is not None:
+        if not fits_blkio_weight(change.io_weight):
+            raise InvalidError(
+                f"create it with an I/O weight of {change.io_weight}",
+                hint=f"Docker takes {LEAST_BLKIO_WEIGHT} to {MOST_BLKIO_WEIGHT}",
+            )
+        found["BlkioWeight"] = change.io_weight
+    for field, rates in (
+        ("BlkioDeviceReadBps", change.io_read_bps),
+        ("BlkioDeviceWriteBps", change.io_write_bps),
+        ("BlkioDeviceReadIOps", change.io_read_iops),
+        ("BlkioDeviceWriteIOps", change.io_write_iops),
+    ):
+        if rates:
+            limited = (each for each in rates if isinstance(each.rate, int))
+            found[field] = [{"Path": block.name(each.device), "Rate": each.rate} for each in limited]
     return found
 
 

@@ -7,6 +7,7 @@ What the API does with an update, measured on 20.10:
   beside NanoCpus it stays in the record and wins over every later NanoCpus at the next start: never send it there.
 - Memory needs MemorySwap beside it. -1 is refused for Memory, and MemorySwap -1 is recorded but not written. The
   largest size that the kernel knows is taken, written, and read back by the kernel as "unlimited".
+- Limits of block devices are ignored before API 1.55, and no version knows burst, idle class, memory.high and network.
 - A MemoryReservation above Memory is recorded, and then the container cannot be started any more.
 
 What the API cannot do is written to the kernel, with the nearest harmless value in Docker's record, and the outcome
@@ -16,13 +17,14 @@ says so. In any case the kernel is the judge.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from runtime import limits
-from runtime.errors import InvalidError, PytopError, RefusedError, UnsupportedError
-from runtime.kernel.cgroupfs import Cgroup
+from runtime.docker import translate
+from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.limits import HostFacts
+from runtime.limits.io import RATES
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -35,7 +37,6 @@ from runtime.model import (
 )
 from runtime.wire.documents import EVERYTHING
 
-HELD: Final = (Verdict.APPLIED, Verdict.ROUNDED)
 DEFAULT_PERIOD: Final = 100_000
 
 
@@ -65,8 +66,8 @@ def body(change: LimitChange, held: Held) -> dict[str, Any]:
     Raises `InvalidError` for what contradicts itself, `RefusedError` for what Docker would take and choke on later.
     """
     found: dict[str, Any] = {}
-    if change.cpus is not None:
-        found.update(_cpus(change.cpus, held))
+    if change.cpus is not None or change.cpu_period is not None:
+        found.update(_cpus(change, held))
     if change.cpu_shares is not None:
         found["CpuShares"] = change.cpu_shares
     for field, value, everything in (
@@ -77,19 +78,28 @@ def body(change: LimitChange, held: Held) -> dict[str, Any]:
             found[field] = everything if isinstance(value, Unlimited) else value
     if change.pids is not None:
         found["PidsLimit"] = -1 if isinstance(change.pids, Unlimited) else change.pids
+    if change.io_weight is not None and not held.cgroup_v2 and translate.fits_blkio_weight(change.io_weight):
+        found["BlkioWeight"] = change.io_weight
     if change.memory is not None or change.swap is not None:
         found.update(_memory(change, held))
     found.update(_reservation(change, held, int(found.get("Memory", 0))))
     return found
 
 
-def _cpus(cpus: float | Unlimited, held: Held) -> dict[str, Any]:
-    nano, quota, period = held.number("NanoCpus"), held.number("CpuQuota"), held.number("CpuPeriod") or DEFAULT_PERIOD
-    if isinstance(cpus, Unlimited):
-        return {"NanoCpus": held.facts.ncpu * 1_000_000_000} if nano else {"CpuQuota": -1}
-    if quota and not nano:
-        return {"CpuQuota": max(1000, round(cpus * period)), "CpuPeriod": period}
-    return {"NanoCpus": round(cpus * 1e9)}
+def _cpus(change: LimitChange, held: Held) -> dict[str, Any]:
+    """Bandwidth. A period needs the form with quota and period, which Docker refuses beside NanoCpus."""
+    nano, quota = held.number("NanoCpus"), held.number("CpuQuota")
+    period = change.cpu_period or held.number("CpuPeriod") or DEFAULT_PERIOD
+    if change.cpus is None:
+        cores = quota / (held.number("CpuPeriod") or DEFAULT_PERIOD)
+        return {} if nano else {"CpuPeriod": period, **({"CpuQuota": round(cores * period)} if quota > 0 else {})}
+    if isinstance(change.cpus, Unlimited):
+        if nano:
+            return {"NanoCpus": held.facts.ncpu * 1_000_000_000}
+        return {"CpuQuota": -1, **({"CpuPeriod": period} if change.cpu_period else {})}
+    if (quota or change.cpu_period) and not nano:
+        return {"CpuQuota": max(1000, round(change.cpus * period)), "CpuPeriod": period}
+    return {"NanoCpus": round(change.cpus * 1e9)}
 
 
 def _memory(change: LimitChange, held: Held) -> dict[str, Any]:
@@ -132,52 +142,19 @@ def _reservation(change: LimitChange, held: Held, memory: int) -> dict[str, Any]
 def refuse(change: LimitChange, held: Held) -> None:
     """The checks that need no live cgroup: harm by the record and the machine's facts. Raises `RefusedError`."""
     limits.refuse(change, held.before, held.facts, None)
-    if change.memory_high is not None:
-        raise UnsupportedError(
-            "set memory high",
-            detail="Docker's API does not know it, and the container has no cgroup on this machine now",
-            hint="It can be set on a running container of this machine",
-        )
-
-
-def finish(
-    ref: ContainerRef, cgroup: Cgroup, change: LimitChange, before: Limits, engine: Limits, error: str
-) -> LimitOutcome:
-    """After the daemon's part: write to the kernel what it does not hold yet, and judge. Blocking.
-
-    `error` is what the daemon answered, "" when it took the change; then nothing more is written.
-    """
-    first = limits.verify(ref, cgroup, change, before, engine)
-    lacking = {field.name for field in first.fields if field.verdict not in (*HELD, Verdict.UNREADABLE)}
-    if error or not lacking:
-        return replace(first, error=error)
-    wanted: dict[str, Any] = {name.value: value for name, value in change.items() if name in lacking}
-    try:
-        second = limits.change(ref, cgroup, LimitChange(**wanted))
-    except PytopError as refused:
-        return replace(first, error=str(refused))
-    own = {field.name: field for field in second.fields}
-    last = limits.verify(ref, cgroup, change, before, engine)
-    return replace(last, fields=tuple(_beside(field, own.get(field.name)) for field in last.fields), error=second.error)
-
-
-def _beside(field: FieldOutcome, own: FieldOutcome | None) -> FieldOutcome:
-    """A field's outcome; `own` is that of our own write, if one was needed."""
-    if own is None:
-        return field
-    if field.verdict not in HELD:
-        return replace(field, verdict=own.verdict, detail=own.detail)
-    if field.engine == field.requested:
-        return replace(field, detail="Docker recorded it and did not write it, so it was written to the kernel")
-    return replace(field, detail=f"written to the kernel: Docker cannot record it and keeps {field.engine}")
+    for name, _ in change.items():
+        if name in translate.KERNEL_ONLY or name in RATES:
+            raise UnsupportedError(
+                f"set {name.value.replace('_', ' ')}",
+                detail="Docker's API cannot, and the container has no cgroup on this machine now",
+                hint="It can be set on a running container of this machine",
+            )
 
 
 def unread(ref: ContainerRef, change: LimitChange, held: Held, engine: Limits, detail: str) -> LimitOutcome:
     """The outcome where no kernel can be asked: Docker's record is all there is."""
-    return LimitOutcome(
-        ref,
-        tuple(
-            FieldOutcome(name, value, held.before.get(name), engine.get(name), Missing.GONE, Verdict.UNREADABLE, detail)
-            for name, value in change.items()
-        ),
+    fields = (
+        FieldOutcome(name, value, held.before.get(name), engine.get(name), Missing.GONE, Verdict.UNREADABLE, detail)
+        for name, value in change.items()
     )
+    return limits.survives(LimitOutcome(ref, tuple(fields)), engine)

@@ -10,6 +10,7 @@ from runtime.limits.finding import Finding, Severity
 from runtime.limits.judge import same, survives
 from runtime.limits.lacking import lacking
 from runtime.limits.live import RawFile, change, check, raw, read, recent, verify
+from runtime.limits.network import asked as asks_network
 from runtime.limits.reclaim import Progress, shrink
 from runtime.limits.review import refuse, review
 from runtime.limits.units import validate
@@ -21,6 +22,7 @@ __all__ = [
     "RawFile",
     "RecentUse",
     "Severity",
+    "asks_network",
     "change",
     "check",
     "host_facts",

@@ -56,7 +56,7 @@ def settle(
     first = live.verify(ref, cgroup, change, before, recorded, pid=pid)
     lacking = {field.name for field in first.fields if field.verdict not in (*HELD, Verdict.UNREADABLE)}
     wanted: dict[str, Any] = {limit.value: value for limit, value in change.items() if limit in lacking}
-    wanted.update(_disturbed(change, before, live.read(cgroup, pid)))
+    wanted.update(_disturbed(change, before, live.read(cgroup)))
     if not wanted:
         return survives(first, recorded)
     try:

@@ -179,8 +179,7 @@ def change(
     `RefusedError`, `ConflictError`. After the first write it returns: if one fails, those before it are taken back,
     which is verified too, and each field says what became of it.
     """
-    if not any(name in network.NAMES for name, _ in wanted.items()):
-        pid = None  # nobody asks for the network: spare looking at it
+    pid = pid if network.asked(wanted) else None
     before = read(cgroup, pid)
     check(cgroup, wanted, before, force=force, pid=pid)
     steps = plan(cgroup, wanted, pid)
@@ -264,5 +263,4 @@ def verify(
 
     `engine` is the engine's own record, None when it keeps none.
     """
-    asks = any(name in network.NAMES for name, _ in wanted.items())
-    return judge(ref, cgroup, wanted, before, read(cgroup, pid if asks else None), engine)
+    return judge(ref, cgroup, wanted, before, read(cgroup, pid if network.asked(wanted) else None), engine)

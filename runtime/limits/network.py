@@ -78,6 +78,11 @@ class _Ends:
     no_ingress: str = ""
 
 
+def asked(change: LimitChange) -> bool:
+    """Whether a change is about the network. Looking at it costs some milliseconds, so nobody does it in vain."""
+    return any(name in NAMES for name, _ in change.items())
+
+
 def why_not(pid: int, name: LimitName) -> str | None:
     """Why this direction of a container's traffic cannot be limited, in words; None when it can."""
     try:
