@@ -32,7 +32,7 @@ def interval(text: str) -> float:
 def signal_name(text: str) -> str:
     """A signal as its full name: "SIGTERM" from "TERM", "sigterm" or "15"."""
     word = text.strip().upper()
-    if word.isdigit():
+    if word.isdecimal():
         if 1 <= int(word) <= signal.SIGRTMAX:
             return signal.Signals(int(word)).name if int(word) in set(signal.Signals) else word
     else:
