@@ -309,7 +309,7 @@ def _labels(spec: ContainerSpec, version: tuple[int, int], title: str) -> dict[s
 
 def signal_number(text: str) -> int:
     """A signal by name, with or without SIG, or by number. Raises `InvalidError`."""
-    if text.isdigit() and 0 < int(text) < signals.NSIG:
+    if text.isdecimal() and 0 < int(text) < signals.NSIG:
         return int(text)
     match = re.fullmatch(r"(?:SIG)?RTMIN\+(\d{1,2})", text.upper())  # systemd's stop signal
     if match is not None and int(match.group(1)) <= signals.SIGRTMAX - signals.SIGRTMIN:

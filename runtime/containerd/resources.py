@@ -40,7 +40,7 @@ def recorded(spec: Mapping[str, Any], facts: HostFacts, *, cgroup_v2: bool) -> L
         cpuset_cpus=str(cpu.get("cpus") or facts.cpus),
         cpuset_mems=str(cpu.get("mems") or facts.mems),
         memory=limit,
-        memory_high=(int(high) if high.isdigit() else UNLIMITED) if cgroup_v2 else Missing.UNSUPPORTED,
+        memory_high=(int(high) if high.isdecimal() else UNLIMITED) if cgroup_v2 else Missing.UNSUPPORTED,
         memory_reservation=_size(memory.get("reservation")),
         swap=max(0, both - limit) if isinstance(both, int) and isinstance(limit, int) else UNLIMITED,
         pids=pids if pids > 0 else UNLIMITED,

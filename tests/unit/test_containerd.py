@@ -263,7 +263,7 @@ def test_signals(text: str, number: int) -> None:
     assert life.signal_number(text) == number
 
 
-@pytest.mark.parametrize("text", ["SIGNONSENSE", "", "0", "900", "RTMIN+99"])
+@pytest.mark.parametrize("text", ["SIGNONSENSE", "", "0", "900", "RTMIN+99", "¹"])
 def test_signals_that_are_none(text: str) -> None:
     with pytest.raises(InvalidError):
         life.signal_number(text)
