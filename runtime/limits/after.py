@@ -62,7 +62,7 @@ def settle(
     try:
         second = live.change(ref, cgroup, LimitChange(**wanted), force=True, pid=pid)
     except PytopError as error:
-        return survives(replace(first, error=refused or str(error)), recorded)
+        return survives(replace(first, error="; ".join(filter(None, (refused, str(error))))), recorded)
     own = {field.name: field for field in second.fields if field.name in lacking}
     last = live.verify(ref, cgroup, change, before, recorded, pid=pid)
     fields = tuple(_beside(field, own.get(field.name), name, refused) for field in last.fields)

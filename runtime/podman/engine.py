@@ -282,13 +282,14 @@ class PodmanEngine:
             raise UnsupportedError(title, detail=reason)
         (container,) = await asyncio.to_thread(self._ours, [container])
         cgroup = await asyncio.to_thread(self._cgroup, container)
-        held = await asyncio.to_thread(self._held, document, about, cgroup, container.pid)
+        pid = container.pid if limits.asks_network(change) else None
+        held = await asyncio.to_thread(self._held, document, about, cgroup, pid)
         if cgroup is None:
             update.refuse(change, held)
             if not live and capabilities.at_rest:
                 raise UnsupportedError(title, detail=capabilities.at_rest)
         else:
-            await asyncio.to_thread(limits.check, cgroup, change, held.before, pid=container.pid)
+            await asyncio.to_thread(limits.check, cgroup, change, held.before, pid=pid)
         body, refused = resources.resources(change, held), ""
         if body:
             body = await asyncio.to_thread(update.whole, body, document, numbers(version))
@@ -313,7 +314,7 @@ class PodmanEngine:
                 recorded,
                 name="Podman",
                 refused=refused,
-                pid=container.pid,
+                pid=pid,
             )
         )
         return update.told(settled, version)

@@ -154,7 +154,7 @@ def record(host: Mapping[str, Any], ncpu: int, device: Device) -> Limits:
         cpuset_cpus=str(host.get("CpusetCpus") or everything),
         cpuset_mems=str(host.get("CpusetMems") or "") or Missing.UNSUPPORTED,
         memory=memory,
-        memory_high=(_size(high) if high.isdigit() else UNLIMITED) if high else Missing.UNSUPPORTED,
+        memory_high=(_size(high) if high.isdecimal() else UNLIMITED) if high else Missing.UNSUPPORTED,
         memory_reservation=_size(host.get("MemoryReservation")),
         swap=max(0, both - memory) if isinstance(both, int) and isinstance(memory, int) else UNLIMITED,
         pids=pids if pids > 0 else UNLIMITED,
@@ -185,7 +185,7 @@ def create_body(spec: ContainerSpec, limits: Mapping[str, Any]) -> dict[str, Any
         "read_only_filesystem": spec.read_only,
         "remove": spec.auto_remove,
     }
-    if count.isdigit():
+    if count.isdecimal():
         body["restart_tries"] = int(count)
     for name, value in (
         ("name", spec.name),
@@ -211,7 +211,7 @@ def signal_number(name: str) -> int:
     text = name.upper().removeprefix("SIG")
     base, _, more = text.partition("+")
     try:
-        number = int(base) if base.isdigit() else signal.Signals[f"SIG{base}"].value
+        number = int(base) if base.isdecimal() else signal.Signals[f"SIG{base}"].value
         number += int(more or 0)
     except (KeyError, ValueError):
         number = 0

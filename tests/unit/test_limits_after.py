@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
+from runtime.errors import DeniedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import live
 from runtime.limits.facts import HostFacts
@@ -97,3 +98,16 @@ def test_a_kernel_that_refuses_too_is_what_is_told(kernel: FakeKernel) -> None:
     assert not outcome.ok
     assert (outcome.fields[0].verdict, outcome.fields[0].survives) == (Verdict.FAILED, None)
     assert "pids.max" in outcome.error
+
+
+def test_a_change_that_neither_may_make_has_the_words_of_both(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> LimitOutcome:
+        raise DeniedError("write", detail="Permission denied", path="/sys/fs/cgroup/x/pids.max")
+
+    cgroup = kernel.cgroup()
+    monkeypatch.setattr(live, "change", denied)
+    outcome = settled(cgroup, LimitChange(pids=44), LimitChange(), refused="the runtime failed")
+    assert outcome.error.startswith("the runtime failed; write [/sys/fs/cgroup/x/pids.max]: Permission denied")
+    assert not outcome.ok
