@@ -171,6 +171,7 @@ def test_a_useless_containerd_beside_docker_is_told_by_the_doctor_alone(
     (check,) = containerd_checks({})
     assert "no_such_module is not installed" in check.found
     assert "pytop-containers[containerd]" in check.remedy
+    assert list(containerd_checks({}, listed=True)) == [], "it has told so itself"
     monkeypatch.setattr(containerd_address, "NEEDED", ())
     assert keys(beside, tmp_path) == ["embedded", "docker", "containerd"]
     assert list(containerd_checks({})) == []

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from runtime.containerd import KEY
 from runtime.doctor import Check, Level, bridge_check, containerd_checks, host_checks, podman_checks
 from runtime.engine import Engine
 from runtime.errors import PytopError
@@ -41,7 +42,12 @@ def _doctor(args: argparse.Namespace) -> int:
     checks = [*host_checks(config.state), bridge_check(config.bridge)]
     answers = asyncio.run(_engines(engines(args)))
     works = any(check.level is not Level.BROKEN for check in answers)
-    checks += [*answers, *podman_checks(), *containerd_checks(), *_terminal()]
+    checks += [
+        *answers,
+        *podman_checks(),
+        *containerd_checks(listed=any(check.name == KEY for check in answers)),
+        *_terminal(),
+    ]
     if args.json:
         output.document(
             {
