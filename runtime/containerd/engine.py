@@ -34,6 +34,7 @@ from runtime.errors import (
 )
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits import oci
 from runtime.model import (
     Capabilities,
     Container,
@@ -48,8 +49,6 @@ from runtime.model import (
     Limits,
     LogLine,
 )
-from runtime.podman.resources import initial
-from runtime.podman.resources import resources as as_resources
 
 NETWORK = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
 
@@ -150,7 +149,7 @@ class ContainerdEngine:
             self._permit(spec.limits, await self.capabilities())
             held = (await asyncio.to_thread(self._before, {}, None, None)).held
             refuse_at_rest(spec.limits, Before(held, {}))
-            document = initial(spec.limits, held)
+            document = oci.initial(spec.limits, held)
         identity = await self._life.create(spec, document, _numbers(await self._version()))
         return translate.ref(self._store.home, identity)
 
@@ -232,7 +231,7 @@ class ContainerdEngine:
         cgroup = await asyncio.to_thread(self._cgroup, container)
         spec = translate.document(found.record.spec)
         earlier = await asyncio.to_thread(self._before, spec, cgroup, container.pid)
-        document = as_resources(change, earlier.held)
+        document = oci.resources(change, earlier.held)
         if cgroup is None:
             return await self._update_record(found, change, earlier, document, title)
         await asyncio.to_thread(limits.check, cgroup, change, earlier.held.before, pid=container.pid)

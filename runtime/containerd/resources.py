@@ -11,18 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runtime.limits import HostFacts
-from runtime.model import UNLIMITED, DeviceRate, LimitName, Limits, Missing, Unlimited
-from runtime.podman.resources import HIGH, NO_RATE
+from runtime.limits.oci import DEFAULT_PERIOD, HIGH, NO_RATE, RATES
+from runtime.model import UNLIMITED, DeviceRate, Limits, Missing, Unlimited
 from runtime.wire.documents import EVERYTHING
 
-RATES: Final[Mapping[LimitName, str]] = {
-    LimitName.IO_READ_BPS: "throttleReadBpsDevice",
-    LimitName.IO_WRITE_BPS: "throttleWriteBpsDevice",
-    LimitName.IO_READ_IOPS: "throttleReadIOPSDevice",
-    LimitName.IO_WRITE_IOPS: "throttleWriteIOPSDevice",
-}
 UNLIMITED_BY_ABSENCE: Final = (("cpu", "quota"), ("memory", "limit"), ("memory", "swap"), ("memory", "reservation"))
-DEFAULT_PERIOD: Final = 100_000
 
 
 def recorded(spec: Mapping[str, Any], facts: HostFacts, *, cgroup_v2: bool) -> Limits:

@@ -26,6 +26,8 @@ from runtime.errors import (
 )
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits import oci
+from runtime.limits.oci import Held
 from runtime.model import (
     Capabilities,
     Container,
@@ -41,9 +43,8 @@ from runtime.model import (
     LogLine,
     State,
 )
-from runtime.podman import resources, support, translate, update
+from runtime.podman import support, translate, update
 from runtime.podman.client import Client, numbers
-from runtime.podman.resources import Held
 from runtime.wire import Endpoint, streams
 from runtime.wire.documents import device_number
 from runtime.wire.http import ANSWER_WITHIN, quoted
@@ -186,7 +187,7 @@ class PodmanEngine:
             self._permit(spec.limits, capabilities)
             held = await asyncio.to_thread(self._held, {}, await self._service(), None)
             update.refuse(spec.limits, held)
-            body = resources.initial(spec.limits, held)
+            body = oci.initial(spec.limits, held)
         title = f"create a container of {spec.image}"
         answer = await self._client.json(
             "POST", "/containers/create", title, body=translate.create_body(spec, body), timeout=None
@@ -290,7 +291,7 @@ class PodmanEngine:
                 raise UnsupportedError(title, detail=capabilities.at_rest)
         else:
             await asyncio.to_thread(limits.check, cgroup, change, held.before, pid=pid)
-        body, refused = resources.resources(change, held), ""
+        body, refused = oci.resources(change, held), ""
         if body:
             body = await asyncio.to_thread(update.whole, body, document, numbers(version))
             try:

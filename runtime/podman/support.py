@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runtime.limits.oci import KERNEL_ONLY
 from runtime.model import Capabilities, LimitName, Verb
 from runtime.podman import update
 from runtime.podman.client import numbers
-from runtime.podman.resources import KERNEL_ONLY
 
 _CONTROLLERS: Final[Mapping[str, tuple[LimitName, ...]]] = {
     "cpu": (LimitName.CPUS, LimitName.CPU_PERIOD, LimitName.CPU_BURST, LimitName.CPU_SHARES, LimitName.CPU_IDLE),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from runtime.errors import InvalidError
+from runtime.limits.oci import HIGH, NO_RATE
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -24,7 +25,6 @@ from runtime.model import (
     State,
     Unlimited,
 )
-from runtime.podman import resources
 from runtime.wire.documents import EVERYTHING, ports, time_ns
 
 _COMPOSE: Final = ("com.docker.compose.project", "io.podman.compose.project")
@@ -141,11 +141,11 @@ def record(host: Mapping[str, Any], ncpu: int, device: Device) -> Limits:
     memory, both = _size(host.get("Memory")), _size(host.get("MemorySwap"))
     pids = int(host.get("PidsLimit") or 0)
     everything = f"0-{ncpu - 1}" if ncpu > 1 else "0"
-    high = str((host.get("CgroupConf") or {}).get(resources.HIGH, ""))
+    high = str((host.get("CgroupConf") or {}).get(HIGH, ""))
 
     def rates(name: str) -> tuple[DeviceRate, ...]:
         found = ((device(str(entry.get("Path"))), int(entry.get("Rate") or 0)) for entry in host.get(name) or ())
-        return tuple(sorted(DeviceRate(path, rate) for path, rate in found if path and 0 < rate < resources.NO_RATE))
+        return tuple(sorted(DeviceRate(path, rate) for path, rate in found if path and 0 < rate < NO_RATE))
 
     return Limits(
         cpus=quota / period if quota > 0 else UNLIMITED,

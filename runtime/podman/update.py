@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from runtime import limits
 from runtime.errors import UnsupportedError
+from runtime.limits.oci import KERNEL_ONLY, Held, merged
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -33,7 +34,6 @@ from runtime.model import (
     Value,
     Verdict,
 )
-from runtime.podman.resources import KERNEL_ONLY, Held, merged
 from runtime.wire.documents import shared_network
 
 RECORDS: Final = (5, 1)

@@ -25,6 +25,8 @@ from runtime.containerd import client, images, life, logs, oci, resources, trans
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, UnsupportedError
 from runtime.limits import HostFacts
+from runtime.limits.oci import Held
+from runtime.limits.oci import resources as as_resources
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -37,8 +39,6 @@ from runtime.model import (
     State,
 )
 from runtime.native.accounts import User
-from runtime.podman.resources import Held
-from runtime.podman.resources import resources as as_resources
 
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=4194304)
 MB = 1024 * 1024

@@ -21,9 +21,9 @@ from runtime.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from runtime.limits.oci import merged
 from runtime.model import ContainerSpec, LimitChange, LimitName, State, Verb, Verdict
 from runtime.podman import PodmanEngine
-from runtime.podman.resources import merged
 from runtime.wire import Endpoint
 
 ID = "cd" * 32

@@ -9,6 +9,7 @@ import pytest
 
 from runtime.errors import InvalidError
 from runtime.kernel.cgroupfs import named
+from runtime.limits.oci import NO_RATE
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -22,7 +23,6 @@ from runtime.model import (
     State,
 )
 from runtime.podman import translate
-from runtime.podman.resources import NO_RATE
 
 NS = 1795230847123456789
 ID = "ab" * 32

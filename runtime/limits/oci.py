@@ -1,4 +1,4 @@
-"""A change of limits as the resources of an OCI runtime spec, which Podman's API takes at creation and for an update.
+"""A change of limits as the resources of an OCI runtime spec, which Podman's and containerd's APIs take.
 
 Source: OCI runtime-spec, config-linux.md, "Control groups". Swap is counted there as memory and swap together, -1 is
 unlimited, and what is left out stays as it is.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runtime.errors import InvalidError
-from runtime.limits import HostFacts
+from runtime.limits.facts import HostFacts
 from runtime.model import DeviceRate, LimitChange, LimitName, Limits, Missing, Unlimited
 
 HIGH: Final = "memory.high"
@@ -21,8 +21,8 @@ DEFAULT_PERIOD: Final = 100_000
 KERNEL_ONLY: Final = frozenset(
     {LimitName.CPU_BURST, LimitName.CPU_IDLE, LimitName.IO_WEIGHT, LimitName.NET_EGRESS, LimitName.NET_INGRESS}
 )
-"""What no OCI runtime of Podman's time can change on a running container, or none in the same way."""
-_RATES: Final[Mapping[LimitName, str]] = {
+"""What no OCI runtime can change on a running container, or none in the same way."""
+RATES: Final[Mapping[LimitName, str]] = {
     LimitName.IO_READ_BPS: "throttleReadBpsDevice",
     LimitName.IO_WRITE_BPS: "throttleWriteBpsDevice",
     LimitName.IO_READ_IOPS: "throttleReadIOPSDevice",
@@ -35,8 +35,8 @@ class Held:
     """What is there before a change.
 
     Attributes:
-        before: the kernel's limits, or Podman's record where the kernel cannot be asked.
-        facts: the service's machine.
+        before: the kernel's limits, or the engine's record where the kernel cannot be asked.
+        facts: the engine's machine.
         cgroup_v2: its controllers are cgroup v2's.
     """
 
@@ -60,7 +60,7 @@ def resources(change: LimitChange, held: Held) -> dict[str, Any]:
 def initial(change: LimitChange, held: Held) -> dict[str, Any]:
     """The document for a new container, where what is left out is unlimited. Raises `InvalidError`."""
     if isinstance(change.swap, int) and not isinstance(change.memory, int):
-        raise InvalidError("limit swap alone", detail="Podman counts swap on top of memory", hint="Set memory as well")
+        raise InvalidError("limit swap alone", detail="it is counted on top of memory", hint="Set memory as well")
     limited = {name.value: value for name, value in change.items() if not isinstance(value, Unlimited)}
     return resources(LimitChange(**limited), replace(held, before=Limits()))  # type: ignore[arg-type]
 
@@ -126,7 +126,7 @@ def _memory(change: LimitChange, held: Held) -> dict[str, Any]:
 def _block_io(change: LimitChange, held: Held) -> dict[str, Any]:
     """Rates by device. A list replaces the one before it, so devices that stay as they are come along."""
     found: dict[str, Any] = {}
-    for name, field in _RATES.items():
+    for name, field in RATES.items():
         wanted: tuple[DeviceRate, ...] | None = getattr(change, name.value)
         if wanted is None:
             continue
