@@ -210,7 +210,7 @@ def _namespace(pid: int) -> Iterator[int]:
         raise DeniedError.from_os(what, error, hint="Run it with sudo") from error
     try:
         held = os.fstat(fd).st_ino
-        if held == os.stat("/proc/self/ns/net").st_ino or held == _of_init():
+        if held == os.stat("/proc/thread-self/ns/net").st_ino or held == _of_init():
             raise UnsupportedError(what, detail="it uses the host's own network")
         yield fd
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,13 @@ import pytest
 from runtime.docker import DockerEngine, Endpoint
 from runtime.engine import Engine
 from runtime.kernel import cgroupfs
-from runtime.model import ContainerRef, ContainerSpec, Verb
+from runtime.model import ContainerRef, ContainerSpec, LimitName, Verb
 from runtime.native import NativeConfig, NativeEngine
 from runtime.podman import PodmanEngine
 from tests.conftest import missing, need_root
 from tests.containerdd import Containerdd, containerdd
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
+from tests.engines import report
 from tests.podmand import Podmand, podmand
 
 IMAGE = "busybox:latest"
@@ -162,3 +163,39 @@ def other_client(subject: Subject) -> Callable[[], Awaitable[Engine]]:
         return PodmanEngine(where) if isinstance(subject.engine, PodmanEngine) else DockerEngine(where)
 
     return make
+
+
+@pytest.fixture
+def cell(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> report.Cell:
+    """Fills this test's cell of the report; without a word the cell is a failure."""
+    engine = str(request.node.callspec.params["subject"])
+    what = request.node.callspec.params["what"]
+    record_property("about", (engine, what.value))
+
+    def fill(about: Verb | LimitName, state: str) -> None:
+        assert about is what
+        record_property("cell", (engine, about.value, state))
+
+    return fill
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    report.want(session.config, session.items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    result = yield
+    report.take(item.config, result)
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    report.show(terminalreporter, config)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if report.table(session.config).empty() and not session.config.option.collectonly:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
