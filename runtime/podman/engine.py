@@ -155,7 +155,7 @@ class PodmanEngine:
                     if event is not None and (mark := (event.time_ns, event.kind, event.ref)) not in told:
                         told.append(mark)
                         yield event
-            lasted, since = time.monotonic() - begun, time.time() - OVERLAP
+            lasted, since = time.monotonic() - begun, max(since, time.time() - OVERLAP)
         raise UnavailableError("follow Podman", detail="it ended its stream of events")
 
     async def images(self) -> list[Image]:
