@@ -158,7 +158,7 @@ async def of_a_cgroup(subject: Subject, what: LimitName) -> None:
 
 
 async def of_the_network(subject: Subject, what: LimitName, other: Callable[[], Awaitable[Engine]]) -> None:
-    """By a client where the host's ends of the containers' interfaces are: a private daemon has them in its namespace."""
+    """By a client where the host's ends of the interfaces are: a private daemon has them in its own namespace."""
     ref = await subject.run(network="bridge")
     home = f"/run/netns/{subject.daemon.name}" if subject.daemon is not None else "/proc/self/ns/net"
 
@@ -190,10 +190,9 @@ def bucket(pid: int, what: LimitName, home: str) -> str | None:
         shown = subprocess.run([*inner, "ip", "-o", "link", "show", "eth0"], capture_output=True, text=True, check=True)
         peer = int(shown.stdout.split("@if")[1].split(":")[0])
         where = ["nsenter", f"--net={home}"]
-        links = subprocess.run(
-            [*where, "ip", "-o", "link"], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        name = next(line.split()[1].split("@")[0].rstrip(":") for line in links if line.startswith(f"{peer}:"))
+        links = subprocess.run([*where, "ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+        line = next(line for line in links.splitlines() if line.startswith(f"{peer}:"))
+        name = line.split()[1].split("@")[0].rstrip(":")
     command = [*where, "tc", "qdisc", "show", "dev", name, "root"]
     words = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return words[words.index("rate") + 1] if "tbf" in words else None
