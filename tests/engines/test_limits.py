@@ -281,5 +281,9 @@ async def test_a_cap_really_holds_the_container_back(subject: Subject) -> None:
         return int(dict(line.split() for line in text.splitlines())["nr_throttled"])
 
     before = await throttled()
-    await asyncio.sleep(0.6)
-    assert await throttled() > before
+    for _ in range(100):  # on a busy machine it takes its time until it has had its part
+        await asyncio.sleep(0.1)
+        if await throttled() > before:
+            break
+    else:
+        pytest.fail("it was never held back")
