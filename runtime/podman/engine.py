@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import time
 import weakref
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +19,6 @@ from runtime.errors import (
     EngineError,
     InvalidError,
     NotFoundError,
-    UnavailableError,
     UnsupportedError,
 )
 from runtime.kernel import cgroupfs
@@ -35,7 +32,6 @@ from runtime.model import (
     ContainerSpec,
     EngineInfo,
     Event,
-    EventKind,
     Image,
     LimitChange,
     LimitOutcome,
@@ -45,15 +41,13 @@ from runtime.model import (
 )
 from runtime.podman import support, translate, update
 from runtime.podman.client import Client, numbers
+from runtime.podman.follow import follow
 from runtime.wire import Endpoint, streams
 from runtime.wire.documents import device_number
 from runtime.wire.http import ANSWER_WITHIN, quoted
 
 TOGETHER: Final = 16  # inspects under way at once
-ROTATED: Final = 0.2  # seconds; a stream of events that is over sooner will be so the next time too
-OVERLAP: Final = 2.0  # seconds of events that are asked for again after that; those that were told are left out
 _RUNTIME: Final = re.compile(r"`.* update .*` failed: exit status \d+")
-EARLIER: Final = 0.001  # seconds; Podman reads the moment from which events are told as a floating number
 
 
 class PodmanEngine:
@@ -140,23 +134,7 @@ class PodmanEngine:
         return document
 
     def events(self) -> AsyncIterator[Event]:
-        # Asked for from this moment on, so nothing is lost while the connection is being made.
-        return self._events(time.time() - EARLIER)
-
-    async def _events(self, since: float) -> AsyncIterator[Event]:
-        told: deque[tuple[int, EventKind, ContainerRef]] = deque(maxlen=512)
-        lasted = ROTATED
-        while lasted >= ROTATED:  # the file in which Podman keeps events ends when it is full, and another begins
-            begun = time.monotonic()
-            query = {"filters": json.dumps({"type": ["container"]}), "since": f"{since:.6f}", "stream": "true"}
-            async with self._client.stream("GET", "/events", "follow Podman", query=query) as response:
-                async for line in streams.split(response.content.iter_any()):
-                    event = translate.event(json.loads(line), self.key)
-                    if event is not None and (mark := (event.time_ns, event.kind, event.ref)) not in told:
-                        told.append(mark)
-                        yield event
-            lasted, since = time.monotonic() - begun, max(since, time.time() - OVERLAP)
-        raise UnavailableError("follow Podman", detail="it ended its stream of events")
+        return follow(self._client, self.key, time.time())
 
     async def images(self) -> list[Image]:
         rows = await self._client.json("GET", "/images/json", "list Podman's images")
