@@ -22,7 +22,7 @@ from runtime.containerd.images import Images
 from runtime.containerd.life import SPEC, Life, creation
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.containerd.store import Found, Store
-from runtime.containerd.update import Before, at_rest, before, packed, refuse_at_rest, replaced, unrecorded
+from runtime.containerd.update import Before, at_rest, before, forbids, packed, refuse_at_rest, replaced, unrecorded
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -227,9 +227,11 @@ class ContainerdEngine:
 
     async def _update(self, found: Found, change: LimitChange, title: str) -> LimitOutcome:
         self._permit(change, await self.capabilities())
+        spec = translate.document(found.record.spec)
+        if reason := forbids(found.record, spec, change):
+            raise UnsupportedError(title, detail=reason)
         container = await self._here(found)
         cgroup = await asyncio.to_thread(self._cgroup, container)
-        spec = translate.document(found.record.spec)
         earlier = await asyncio.to_thread(self._before, spec, cgroup, container.pid)
         document = oci.resources(change, earlier.held)
         if cgroup is None:

@@ -15,6 +15,8 @@ from typing import Any, Final
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from runtime import limits
+from runtime.containerd import translate
+from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.containerd.resources import recorded
 from runtime.errors import UnsupportedError
 from runtime.limits import HostFacts
@@ -45,6 +47,23 @@ def before(spec: Mapping[str, Any], kernel: Limits | None, facts: HostFacts, *, 
     """`kernel` is None for a container that has no cgroup here."""
     record = recorded(spec, facts, cgroup_v2=cgroup_v2)
     return Before(Held(kernel if kernel is not None else record, facts, cgroup_v2), spec)
+
+
+def forbids(record: pb.Container, spec: Mapping[str, Any], change: LimitChange) -> str:
+    """Why this container cannot have such limits, by its spec; "" when it can.
+
+    Containers of a pod share its network, which the pause container stands for.
+    """
+    if (change.net_egress is None and change.net_ingress is None) or record.labels.get(translate.CRI_KIND) == "sandbox":
+        return ""
+    spaces = {str(entry.get("type")): entry for entry in (spec.get("linux") or {}).get("namespaces") or ()}
+    if "network" not in spaces:
+        return "it uses the host's network"
+    if not spaces["network"].get("path"):
+        return ""
+    if translate.is_kubernetes(record):
+        return "it shares its pod's network, where the limit would be everybody's: set it on the pod's pause container"
+    return "it uses a network namespace that somebody else has made"
 
 
 def packed(resources: Mapping[str, Any]) -> AnyMessage:

@@ -21,7 +21,7 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.containerd import client, images, life, logs, oci, resources, translate
+from runtime.containerd import client, images, life, logs, oci, resources, translate, update
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, UnsupportedError
 from runtime.limits import HostFacts
@@ -211,6 +211,20 @@ def test_memory_high_is_recorded_on_v2() -> None:
     lifted = resources.amended(spec, as_resources(LimitChange(memory_high=UNLIMITED), held))
     assert resources.recorded(lifted, FACTS, cgroup_v2=True).memory_high is UNLIMITED
     assert lifted["linux"]["resources"]["unified"] == {}
+
+
+def test_the_network_of_a_pod_is_limited_on_its_pause_container_alone() -> None:
+    def why(labels: dict[str, str], *spaces: dict[str, str], **asked: int) -> str:
+        return update.forbids(record(labels=labels), {"linux": {"namespaces": list(spaces)}}, LimitChange(**asked))
+
+    shared, own = {"type": "network", "path": "/var/run/netns/x"}, {"type": "network"}
+    pod = {"io.kubernetes.pod.name": "shop-1", "io.cri-containerd.kind": "container"}
+    assert "pause container" in why(pod, shared, net_egress=1000)
+    assert why({**pod, "io.cri-containerd.kind": "sandbox"}, shared, net_egress=1000) == ""
+    assert "somebody else" in why({}, shared, net_ingress=1000)
+    assert "host's network" in why({}, {"type": "pid"}, net_ingress=1000)
+    assert why({}, own, net_ingress=1000) == ""
+    assert why(pod, shared, pids=9) == ""
 
 
 # creation
