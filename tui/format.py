@@ -38,6 +38,16 @@ def rate(value: float) -> str:
     return "0" if value < 1 else size(value)
 
 
+def bits(value: float) -> str:
+    """Bytes per second as bits in decimal multiples, as network rates are said: "20mbit"."""
+    value = max(0.0, value) * 8
+    for power, unit in ((3, "gbit"), (2, "mbit"), (1, "kbit")):
+        if value >= 1000**power:
+            number = value / 1000**power
+            return f"{number:.{1 if number < 9.95 else 0}f}{unit}"
+    return f"{value:.0f}bit"
+
+
 def share(value: float) -> str:
     """A share of one in percent: "45%"; something that is less than one percent is "<1%"."""
     if 0 < value < 0.005:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
+from collectors import kinship
 from collectors.frame import Usage
 from runtime.errors import ConflictError, NotFoundError
-from runtime.kernel import cgroupfs
-from runtime.model import Container, LimitChange, LimitName, Limits, Missing
+from runtime.kernel import block, cgroupfs
+from runtime.model import Container, LimitChange, LimitName, LimitOutcome, Limits, Missing
+from tui.grouping import GROUP
 from tui.permission import STATE_WORDS
 
 if TYPE_CHECKING:
@@ -41,12 +43,31 @@ class Looking:
     def __init__(self) -> None:
         self._hierarchies: cgroupfs.Hierarchies | None = None
 
-    async def limits(self, container: Container) -> Limits:
-        """What the kernel holds, `GONE` when there is no cgroup (any more)."""
+    async def limits(self, container: Container, *, network: bool = True) -> Limits:
+        """What the kernel holds, `GONE` when there is no cgroup (any more); those of the network only where asked."""
+        return await asyncio.to_thread(self._limits, container, network)
+
+    def _limits(self, container: Container, network: bool) -> Limits:
         from runtime import limits
 
-        cgroup = await asyncio.to_thread(self._cgroup, container)
-        return GONE if cgroup is None else await asyncio.to_thread(limits.read, cgroup, container.pid)
+        cgroup = self._cgroup(container)
+        return GONE if cgroup is None else limits.read(cgroup, _of_network(container) if network else None)
+
+    async def change(self, container: Container, change: LimitChange) -> LimitOutcome:
+        """Change limits of a group's own cgroup, for which no engine answers."""
+        return await asyncio.to_thread(self._change, container, change)
+
+    def _change(self, container: Container, change: LimitChange) -> LimitOutcome:
+        from runtime import limits
+
+        cgroup = self._cgroup(container)
+        if cgroup is None:
+            raise ConflictError(f"change the limits of {container.name}", detail="it has no cgroup of its own now")
+        return limits.change(container.ref, cgroup, change)
+
+    async def disks(self) -> block.Disks:
+        """The machine's block devices."""
+        return await asyncio.to_thread(block.disks)
 
     async def raw(self, container: Container) -> tuple[RawFile, ...]:
         """Every limit file with its text."""
@@ -87,10 +108,18 @@ class Looking:
             return None
         if self._hierarchies is None:
             self._hierarchies = cgroupfs.detect()
+        if container.ref.engine == GROUP:
+            cgroup = kinship.at(container.cgroup, self._hierarchies)
+            return cgroup if cgroup.v1 or cgroup.unified is not None else None
         try:
             return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
         except NotFoundError:
             return None
+
+
+def _of_network(container: Container) -> int | None:
+    """The process by which limits of the network are found; a group has none."""
+    return None if container.ref.engine == GROUP else container.pid
 
 
 async def processes(container: Container) -> tuple[Process, ...]:

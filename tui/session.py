@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from enum import Flag, auto
-from threading import Event
+from threading import Event as Stop
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from collectors.frame import Frame
@@ -24,18 +24,24 @@ from runtime.model import (
     ContainerRef,
     ContainerSpec,
     EngineInfo,
+    Event,
+    GroupRef,
     LimitChange,
     LimitName,
     LimitOutcome,
     Limits,
     LogLine,
+    Missing,
     State,
     Verb,
 )
 from tui import looking, permission
+from tui.drift import Drift, Drifts
+from tui.grouping import GROUP, Group, Groups, row_of
 from tui.inventory import Problem, Watch
 from tui.looking import Looking, Preview
 from tui.marks import Marks
+from tui.patrol import Patrol
 
 if TYPE_CHECKING:
     from collectors.isolation import Isolation
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from collectors.scheduler import Scheduler
     from collectors.sweep import Sweeper
     from collectors.target import Target
+    from runtime.kernel.block import Disks
     from runtime.limits import Progress, RawFile
 
 __all__ = ["Changed", "Preview", "Problem", "Session"]
@@ -52,6 +59,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LAST_WRITES = 30.0  # how long closing waits for changes that are under way
+UNRECORDED = Limits(**dict.fromkeys([name.value for name in LimitName], Missing.NOT_SAMPLED))
 RECENT = 60.0  # seconds of history that a preview judges by
 
 
@@ -92,15 +100,18 @@ class Session:
         self._sweeper = sweeper
         self._scheduler: Scheduler | None = None
         self._watches = {
-            engine.key: Watch(engine, self._inventory_changed, self._marks.event) for engine in self.engines.values()
+            engine.key: Watch(engine, self._inventory_changed, self._happened) for engine in self.engines.values()
         }
+        self._looking = Looking()
+        self._groups = Groups(self._groups_changed)
+        self._drifts = Drifts(self.history)
+        self._patrol = Patrol(self._drifts, self.engines, self._looking, self.find, self._drifted)
         self._measuring: Problem | None = None
         self._subscribers: list[Callable[[Changed], None]] = []
         self._pending: Changed | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._writes: set[asyncio.Task[Any]] = set()
         self._locks: dict[ContainerRef, asyncio.Lock] = {}
-        self._looking = Looking()
         self._closed = False
 
     # what is there
@@ -122,6 +133,30 @@ class Session:
         if self._measuring is not None:
             problems.append(self._measuring)
         return tuple(problems)
+
+    @property
+    def groups(self) -> Mapping[GroupRef, Group]:
+        """Compose projects, pods and slices."""
+        return self._groups.groups
+
+    @property
+    def rows(self) -> Mapping[ContainerRef, Container]:
+        """The groups as rows beside the containers; a row's ref goes wherever a container's does."""
+        return self._groups.rows
+
+    @property
+    def drift(self) -> Mapping[ContainerRef, tuple[Drift, ...]]:
+        """Limits that somebody else has changed, by container or row of a group."""
+        return self._drifts.found
+
+    def find(self, ref: ContainerRef) -> Container | None:
+        """A container, or a group's row."""
+        return self.containers.get(ref) or self._groups.rows.get(ref)
+
+    def group_of(self, ref: ContainerRef) -> Group | None:
+        """The group that a row stands for, or under which a container is listed."""
+        group = self._groups.of.get(ref)
+        return self._groups.groups.get(group) if group is not None else self._groups.get(ref)
 
     @property
     def busy(self) -> bool:
@@ -155,6 +190,8 @@ class Session:
         """Begin to follow the engines and to measure; returns at once, the first changes are told when they come."""
         for key, watch in self._watches.items():
             self._spawn(watch.run(), f"inventory of {key}")
+        self._spawn(self._groups.follow(), "groups")
+        self._spawn(self._patrol.run(), "drift")
         self._spawn(self._measure(), "sweeps")
 
     async def ready(self, timeout: float = 5.0) -> None:
@@ -168,6 +205,10 @@ class Session:
     async def refresh(self) -> None:
         """Ask every engine for everything now; works without `start` too. Failures become `problems`."""
         await asyncio.gather(*(watch.load() for watch in self._watches.values()))
+
+    async def regroup(self) -> None:
+        """Look into the kernel for slices and the groups' cgroups now; works without `start` too."""
+        await self._groups.look()
 
     async def close(self) -> None:
         """Let changes that are under way come to their end, then stop everything and let go of every descriptor."""
@@ -193,6 +234,8 @@ class Session:
 
     def why_not(self, ref: ContainerRef, what: Verb | LimitName) -> str | None:
         """Why this cannot be done to this container now, in words for the user; None when it can."""
+        if ref.engine == GROUP:
+            return self._why_not_group(ref, what)
         container = self.containers.get(ref)
         watch = self._watches.get(ref.engine)
         if container is None or watch is None:
@@ -208,8 +251,12 @@ class Session:
         """Do it, after whatever is being done to this container; it is done even if the caller is cancelled.
 
         Options are those of the engine's method: `timeout` for stop and restart, `signal` for kill, `force` for
-        remove. A kill does not wait its turn: it is what one does when a stop takes too long.
+        remove. A kill does not wait its turn: it is what one does when a stop takes too long. A group is paused and
+        resumed member by member, so that each engine knows of it.
         """
+        if ref.engine == GROUP:
+            await self._perform_on_group(ref, verb)
+            return
         self._permit(ref, verb)
         engine = self.engines[ref.engine]
         methods: Mapping[Verb, Callable[..., Awaitable[None]]] = {
@@ -239,10 +286,7 @@ class Session:
 
     async def update(self, ref: ContainerRef, change: LimitChange) -> LimitOutcome:
         """Change limits; what came of it is judged by the kernel. Raises when nothing was written."""
-        self._permit(ref, Verb.UPDATE)
-        for name, _ in change.items():
-            self._permit(ref, name)
-
+        self._permit_change(ref, change)
         return await self._write(ref, lambda: self._update(ref, change))
 
     async def shrink(
@@ -259,10 +303,8 @@ class Session:
         fit; the limits are as before then. A caller that is cancelled stops it after the step under way.
         """
         change = replace(beside, memory=memory)
-        self._permit(ref, Verb.UPDATE)
-        for name, _ in change.items():
-            self._permit(ref, name)
-        stop = Event()
+        self._permit_change(ref, change)
+        stop = Stop()
 
         async def work() -> LimitOutcome:
             container = self._container(ref)
@@ -278,12 +320,46 @@ class Session:
         finally:
             stop.set()
 
+    async def update_group(self, ref: GroupRef, change: LimitChange) -> LimitOutcome:
+        """Change limits of a group's own cgroup, through the kernel."""
+        return await self.update(row_of(ref), change)
+
     async def _update(self, ref: ContainerRef, change: LimitChange) -> LimitOutcome:
         self._marks.expect(ref)
-        outcome = await self.engines[ref.engine].update(ref.id, change)
+        self._drifts.begin(ref)
+        outcome: LimitOutcome | None = None
+        try:
+            if ref.engine == GROUP:
+                await self._groups.look()  # somebody else may have come to live there
+                self._permit_change(ref, change)
+                outcome = await self._looking.change(self._container(ref), change)
+            else:
+                outcome = await self.engines[ref.engine].update(ref.id, change)
+        finally:
+            self._drifts.end(ref, outcome)
         self._marks.outcome(outcome)
-        await self._watches[ref.engine].look(ref)
+        if ref.engine != GROUP:
+            await self._watches[ref.engine].look(ref)
         return outcome
+
+    def expected(self, ref: ContainerRef) -> LimitChange:
+        """The change that sets again what somebody else has changed."""
+        return self._drifts.expected(ref)
+
+    def accept(self, ref: ContainerRef) -> None:
+        """From now on what the kernel holds is what is expected."""
+        self._drifts.accept(ref)
+        self._drifted()
+
+    async def recorded(self, ref: ContainerRef) -> Limits:
+        """The limits by the engine's record; nobody keeps one of a group's."""
+        if ref.engine == GROUP:
+            return UNRECORDED
+        return await self.engines[ref.engine].recorded(ref.id)
+
+    async def disks(self) -> Disks:
+        """The machine's block devices, by number and name."""
+        return await self._looking.disks()
 
     async def limits(self, ref: ContainerRef) -> Limits:
         """What the kernel holds; every field is `Missing.GONE` while the container is not live."""
@@ -317,8 +393,40 @@ class Session:
 
     # inside
 
+    def _why_not_group(self, row: ContainerRef, what: Verb | LimitName) -> str | None:
+        reason = self._groups.why_not(row, what)
+        if reason is None and self.read_only:
+            return permission.READ_ONLY
+        if reason is None and isinstance(what, Verb) and what is not Verb.UPDATE:
+            group = self._groups.get(row)
+            reasons = [self.why_not(ref, what) for ref in group.members] if group is not None else []
+            reason = None if None in reasons else next(iter(reasons), "it is gone")
+        return reason
+
+    async def _perform_on_group(self, row: ContainerRef, verb: Verb) -> None:
+        reason = self._why_not_group(row, verb)
+        if reason is not None:
+            raise UnsupportedError(f"{verb.value} {self._name(row)}", detail=reason)
+        members = self._groups.get(row)
+        able = [ref for ref in members.members if self.why_not(ref, verb) is None] if members is not None else []
+        results = await asyncio.gather(*(self.perform(ref, verb) for ref in able), return_exceptions=True)
+        for failure in results:
+            if failure is not None:
+                raise failure
+
+    def _permit_change(self, ref: ContainerRef, change: LimitChange) -> None:
+        self._permit(ref, Verb.UPDATE)
+        for name, _ in change.items():
+            self._permit(ref, name)
+
     def _permit(self, ref: ContainerRef, what: Verb | LimitName) -> None:
         """Raise what `why_not` says, except for the state: that the engine judges, by what is true when it is done."""
+        if ref.engine == GROUP and not self._closed:
+            reason = self._why_not_group(ref, what)
+            if reason is not None:
+                error = RefusedError if reason == permission.READ_ONLY else UnsupportedError
+                raise error(f"limit {self._name(ref)}", detail=reason)
+            return
         self._permit_engine(ref.engine, what, f"{what.value.replace('_', ' ')} {self._name(ref)}")
 
     def _permit_engine(self, engine: str, what: Verb | LimitName, title: str) -> None:
@@ -332,11 +440,11 @@ class Session:
             raise (RefusedError if reason == permission.READ_ONLY else UnsupportedError)(title, detail=reason)
 
     def _name(self, ref: ContainerRef) -> str:
-        container = self.containers.get(ref)
+        container = self.find(ref)
         return container.name if container is not None else ref.short
 
     def _container(self, ref: ContainerRef) -> Container:
-        container = self.containers.get(ref)
+        container = self.find(ref)
         if container is None:
             raise NotFoundError(f"look at {ref.short}", detail="it is gone")
         return container
@@ -380,12 +488,17 @@ class Session:
         from collectors.target import Target
 
         return [
-            Target(container.ref, container.pid, container.cgroup)
-            for container in self.containers.values()
-            if container.pid is not None and (container.state.live or container.state is State.UNKNOWN)
+            *(
+                Target(container.ref, container.pid, container.cgroup)
+                for container in self.containers.values()
+                if container.pid is not None and (container.state.live or container.state is State.UNKNOWN)
+            ),
+            *self._groups.targets(),
         ]
 
     def _took(self, frame: Frame) -> None:
+        frame = self._groups.complete(frame)
+        self._patrol.frame(frame)
         self._marks.frames(self.frame, frame)
         self.frame = frame
         self.history.push(frame)
@@ -399,7 +512,20 @@ class Session:
             self._marks.forget(ref)
             if ref in self._locks and not self._locks[ref].locked():
                 del self._locks[ref]
+        self._groups.inventory(self.containers)
+        self._drifts.inventory({**self.containers, **self.rows})
         self._notify(Changed.INVENTORY | Changed.PROBLEMS)
+
+    def _groups_changed(self) -> None:
+        self._drifts.inventory({**self.containers, **self.rows})
+        self._notify(Changed.INVENTORY)
+
+    def _drifted(self) -> None:
+        self._notify(Changed.FRAME)
+
+    def _happened(self, event: Event) -> None:
+        self._marks.event(event)
+        self._drifts.event(event)
 
     def _notify(self, what: Changed) -> None:
         """Tell the subscribers once per turn of the loop, however much has changed in it."""

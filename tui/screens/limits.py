@@ -9,13 +9,15 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
+from textual.worker import Worker
 
 from runtime.errors import NotFoundError, PytopError
-from runtime.limits import Finding, Severity
-from runtime.model import ContainerRef, LimitName, LimitOutcome, Limits, Missing, Verdict
+from runtime.kernel.block import Disks
+from runtime.limits import Finding, Progress, Severity
+from runtime.model import ContainerRef, LimitChange, LimitName, LimitOutcome, Limits, Missing, Verdict
 from tui import editing
 from tui.editing import ENTRIES
 from tui.format import clean
@@ -25,6 +27,10 @@ from tui.widgets.limitfield import LimitField, LimitInput
 TYPING = 0.15  # seconds without a key before the kernel is asked what a change would do
 NARROW = 60
 KEYS = "enter apply  ctrl-s apply and show  u unlimited  < half  > double  esc cancel"
+SHRINKING_KEYS = "esc stops it: the limits stay as they are"
+SHRINK = "f4: make it give back memory first, then set the limit; nothing is killed"
+DRIFTED = "Changed by somebody else: {}. f6 sets {} again, f7 accepts what the kernel holds."
+BAR = 24
 DONE_KEYS = "enter or esc closes"
 
 
@@ -37,6 +43,10 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", show=False, priority=True),
         Binding("ctrl+s", "apply(True)", "Apply and show", show=False),
+        Binding("f2,ctrl+o", "unfold", "What cannot be set, and why", show=False),
+        Binding("f4", "shrink", "Give back memory, then apply", show=False),
+        Binding("f6", "set_again", "Set again what was changed", show=False),
+        Binding("f7", "accept", "Accept what was changed", show=False),
         Binding("up,shift+tab", "app.focus_previous", "Field above", show=False, priority=True),
         Binding("down", "app.focus_next", "Field below", show=False, priority=True),
         Binding("enter", "leave", "Close", show=False),
@@ -50,6 +60,12 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._writing = False
         self._outcome: LimitOutcome | None = None
         self._over = False  # nothing more can be written: done, or the container is gone
+        self._shrinking: Worker[None] | None = None
+        self._unfolded = False
+        self._held = Limits()
+        self._recorded = Limits()
+        self._disks = Disks()
+        self._too_low = False  # a memory limit below what is in use was refused
 
     def compose(self) -> ComposeResult:
         """The form in a frame."""
@@ -59,9 +75,12 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             frame.border_title = f"Limits of {clean(name)}".replace("[", r"\[")
             yield Static("", id="limit-heads", markup=False)
             yield from self._fields.values()
+            yield Static("", id="limit-folded", markup=False)
             yield Static("", id="limit-result", markup=False)
-            yield Static("", id="limit-status", markup=False)
-            yield Static(KEYS, id="limit-keys", markup=False)
+            with Vertical(id="limit-foot"):
+                yield Static("", id="limit-drift", markup=False)
+                yield Static("", id="limit-status", markup=False)
+                yield Static(KEYS, id="limit-keys", markup=False)
 
     def on_mount(self) -> None:
         """Close what cannot be set, begin on the first that can, and ask the kernel."""
@@ -69,6 +88,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             reason = self._session.why_not(self.ref, name)
             if reason is not None:
                 field.close(reason)
+        self._fold()
         self._focus(self._fields)
         self._unsubscribe = self._session.subscribe(self._changed)
         self._show_use()
@@ -81,7 +101,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         """Leave out a column when there is no room for it."""
         narrow = self.size.width < NARROW
         self.set_class(narrow, "-narrow")
-        heads = f"{'':<12}{'now':>11}" + ("" if narrow else f"{'in use':>9}") + "  new"
+        heads = f"{'':<12}{'now':>11}  new" if narrow else f"{'':<12}{'now':>11}{'in use':>9}  {'new':<22}after restart"
         self.query_one("#limit-heads", Static).update(heads)
 
     # what the session tells
@@ -97,13 +117,27 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def _show_use(self) -> None:
         frame = self._session.frame
         usage = frame.usages.get(self.ref) if frame is not None else None
+        used = usage.io_devices if usage is not None else ()
         for name, field in self._fields.items():
             field.use(editing.in_use(name, usage))
+            if name in editing.BY_DISK:
+                field.suggest(editing.example(name, self._disks, tuple(used)))
+        self._show_drift()
+
+    def _show_drift(self) -> None:
+        """Say which limits somebody else has changed, and what can be done about it."""
+        found = self._session.drift.get(self.ref, ())
+        told = "; ".join(editing.drifted(each) for each in found)
+        line = self.query_one("#limit-drift", Static)
+        line.update(DRIFTED.format(clean(told), "it" if len(found) == 1 else "them") if found else "")
+        line.display = bool(found)
 
     @work(group="load", exclusive=True)
     async def _load(self) -> None:
         try:
             limits = await self._session.limits(self.ref)
+            self._disks = await self._session.disks()
+            self._recorded = await self._session.recorded(self.ref)
         except NotFoundError:
             self._gone()
         except PytopError as error:
@@ -114,21 +148,43 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def _hold(self, limits: Limits) -> None:
         """Show what the kernel holds; what it does not offer cannot be typed."""
         focused = self.focused
+        self._held = limits
         for name, field in self._fields.items():
             field.hold(limits.get(name))
+            field.last(editing.lasting(name, limits.get(name), self._recorded))
             reason = editing.unavailable(name, limits)
             if reason is not None and not field.has_class("-closed"):
                 field.close(reason)
+        self._fold()
         if focused is None or focused.disabled:
             self._focus(self._fields)
         if limits.get(LimitName.CPUS) is Missing.GONE and not self._over:
             self._say("It is not running: the engine keeps a change for its next start.")
 
+    def _fold(self) -> None:
+        """Leave out what cannot be set: one line names it, and a key shows the reasons."""
+        closed = [field for field in self._fields.values() if field.has_class("-closed")]
+        for field in closed:
+            field.set_class(not self._unfolded, "-folded")
+        line = self.query_one("#limit-folded", Static)
+        names = ", ".join(field.entry.label for field in closed)
+        line.update(f"Not to be set here (f2 {'folds' if self._unfolded else 'says why'}): {names}" if closed else "")
+        line.display = bool(closed) and self._outcome is None
+
+    def action_unfold(self) -> None:
+        """Show what cannot be set, with the reasons, or leave it out again."""
+        self._unfolded = not self._unfolded
+        self._fold()
+
     # what is typed
+
+    def _read(self) -> editing.Typed:
+        texts = {name: field.text for name, field in self._fields.items()}
+        return editing.read(texts, self._held, self._disks)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        typed = editing.read({name: field.text for name, field in self._fields.items()})
+        typed = self._read()
         for name, field in self._fields.items():
             if field.has_class("-closed"):
                 continue
@@ -154,7 +210,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     async def _preview(self) -> None:
         """Say what the change would do, once the typing has paused."""
         await asyncio.sleep(TYPING)
-        typed = editing.read({name: field.text for name, field in self._fields.items()})
+        typed = self._read()
         if not typed.change or self._writing or self._over:
             return
         try:
@@ -172,12 +228,16 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         worst: dict[LimitName, Finding] = {}
         for finding in findings:
             worst.setdefault(finding.name, finding)
+        refused = [name for name, finding in worst.items() if finding.severity is Severity.REFUSE]
+        self._too_low = refused == [LimitName.MEMORY] and self._held.memory is not Missing.GONE
         for name, field in self._fields.items():
             if field.has_class("-closed") or name in errors:
                 continue
             found = worst.get(name)
             field.tell(found.text if found else "", found.severity.value if found else "info")
-        return any(finding.severity is Severity.REFUSE for finding in worst.values())
+        if self._too_low and not self._writing:
+            self._say(SHRINK)
+        return bool(refused)
 
     # writing
 
@@ -190,7 +250,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         """Write what was typed, unless it cannot be read or would do harm."""
         if self._writing or self._over:
             return
-        typed = editing.read({name: field.text for name, field in self._fields.items()})
+        typed = self._read()
         if typed.errors:
             self._focus(typed.errors)
         elif not typed.change:
@@ -205,7 +265,8 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         try:
             preview = await self._session.preview(self.ref, typed.change)
             if self._judge(preview.findings, {}):
-                self._say("Refused: it would do harm. Nothing was changed.", bad=True)
+                way = f" {SHRINK[0].upper()}{SHRINK[1:]}." if self._too_low else ""
+                self._say(f"Refused: it would do harm. Nothing was changed.{way}", bad=True)
                 return
             outcome = await self._session.update(self.ref, typed.change)
         except NotFoundError:
@@ -216,6 +277,54 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self._came(outcome, stay)
         finally:
             self._writing = False
+
+    def action_shrink(self) -> None:
+        """Make it give back memory until the typed limit fits, then set what was typed."""
+        if self._writing or self._over:
+            return
+        typed = self._read()
+        if typed.errors:
+            self._focus(typed.errors)
+        elif not isinstance(typed.change.memory, int):
+            self._say("f4 makes room for a lower memory limit: type one.")
+        else:
+            self._writing = True
+            self._shrinking = self._shrink(typed.change, typed.change.memory)
+
+    @work(group="shrink")
+    async def _shrink(self, change: LimitChange, memory: int) -> None:
+        self.query_one("#limit-keys", Static).update(SHRINKING_KEYS)
+        self._say("Taking memory away ...")
+        try:
+            self._came(await self._session.shrink(self.ref, memory, self._progress, beside=change), True)
+        except asyncio.CancelledError:
+            if self.is_running:
+                self._say("Stopped. The limits are as they were.")
+            raise
+        except NotFoundError:
+            self._gone()
+        except PytopError as error:
+            self._say(f"{error}. {error.hint}" if error.hint else str(error), bad=True)
+        finally:
+            self._writing, self._shrinking = False, None
+            if not self._over and self.is_running:
+                self.query_one("#limit-keys", Static).update(KEYS)
+
+    def _progress(self, so_far: Progress) -> None:
+        if self._shrinking is not None and self.query("#limit-status"):
+            self._say(editing.progress(so_far, BAR))
+
+    def action_set_again(self) -> None:
+        """Write again what was expected to hold."""
+        found = self._session.drift.get(self.ref, ())
+        if found and not self._writing and not self._over:
+            self._writing = True
+            self._write(editing.Typed(self._session.expected(self.ref), {}), False)
+
+    def action_accept(self) -> None:
+        """From now on what the kernel holds is what is expected."""
+        self._session.accept(self.ref)
+        self._show_drift()
 
     def _came(self, outcome: LimitOutcome, stay: bool) -> None:
         """Close with a short word when all is as asked, else show every field."""
@@ -232,7 +341,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         result.display = True
         for field in self._fields.values():
             field.display = False
-        self.query_one("#limit-heads").display = False
+        self.query_one("#limit-heads").display = self.query_one("#limit-folded").display = False
         self._say(*conclusion(outcome))
         self._end()
 
@@ -249,8 +358,10 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self.set_focus(None)
 
     def action_leave(self) -> None:
-        """Close; a write that is under way is awaited, because its result must be seen."""
-        if self._writing:
+        """Close; a write that is under way is awaited, because its result must be seen. Reclaim is stopped."""
+        if self._shrinking is not None:
+            self._shrinking.cancel()
+        elif self._writing:
             self._say("Still writing: the result comes in a moment.")
         else:
             self.dismiss(self._outcome)

@@ -67,6 +67,7 @@ class LimitField(Vertical):
         self.input = LimitInput(
             placeholder=f"e.g. {entry.example}", compact=True, select_on_focus=False, classes="value"
         )
+        self._lasts = Static("", classes="lasts", markup=False)
 
     def compose(self) -> ComposeResult:
         """Label, held, in use, new; below it the message."""
@@ -76,6 +77,7 @@ class LimitField(Vertical):
             yield self._uses
             yield self.input
             yield self._reason
+            yield self._lasts
         yield self._message
 
     @property
@@ -96,6 +98,14 @@ class LimitField(Vertical):
         """Show what the kernel holds."""
         self.held = held
         self._now.update(editing.shown(self.name_, held))
+
+    def last(self, text: str) -> None:
+        """Show whether what is held survives a restart."""
+        self._lasts.update(text)
+
+    def suggest(self, text: str) -> None:
+        """Show an example while nothing is typed."""
+        self.input.placeholder = f"e.g. {text}"
 
     def use(self, text: str) -> None:
         """Show what is in use."""

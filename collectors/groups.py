@@ -1,0 +1,97 @@
+"""What the containers of a group use together, where the group has no cgroup that is measured as a whole. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final
+
+from collectors.frame import NOTHING, IoRates, NetRates, Usage
+from runtime.model import UNLIMITED, ContainerRef, Missing, Unlimited
+
+SUMMED: Final = (
+    *("cpu", "cpu_user", "cpu_system", "throttled", "memory", "working_set", "anon", "file", "swap"),
+    *("oom_kills", "pids"),
+)
+LIMITS: Final = ("cpu_limit", "memory_limit", "pids_limit")
+UNSUMMED: Final = ("throttled_share", "memory_peak", "waiting")  # a sum of them would mean nothing
+
+
+def total(
+    usages: Mapping[ContainerRef, Usage], live: Sequence[ContainerRef], networks: Mapping[ContainerRef, Hashable]
+) -> Usage | None:
+    """The sum over the live members; None when nothing of them was measured.
+
+    A number that one of them lacks is missing in the sum, with that one's reason: a part of a sum is no sum. Of limits
+    the sum is what they can use at most, and there is none when one of them has none. `networks` names the network
+    namespace of each: what several share is counted once.
+    """
+    found = [usages.get(ref) for ref in live]
+    there = [usage for usage in found if usage is not None]
+    if not there:
+        return None
+    unmeasured = Missing.NOT_SAMPLED if len(there) < len(found) else None
+    sums: dict[str, Any] = {
+        name: unmeasured or _sum([getattr(usage, name) for usage in there]) for name in (*SUMMED, *LIMITS)
+    }
+    sums.update(dict.fromkeys(UNSUMMED, Missing.UNSUPPORTED))
+    net, shared = network(usages, live, networks)
+    return Usage(
+        at_ns=max(usage.at_ns for usage in there),
+        **sums,
+        io=unmeasured or _io([usage.io for usage in there]),
+        io_devices=_devices(there),
+        net=net,
+        net_shared=shared,
+        pressure=NOTHING,
+    )
+
+
+def network(
+    usages: Mapping[ContainerRef, Usage], live: Sequence[ContainerRef], networks: Mapping[ContainerRef, Hashable]
+) -> tuple[NetRates | Missing, bool]:
+    """What passes through the network namespaces of the members, and whether all of them use the host's."""
+    by_space: dict[Hashable, NetRates | Missing] = {}
+    shared = 0
+    for ref in live:
+        usage = usages.get(ref)
+        if usage is None:
+            return Missing.NOT_SAMPLED, False
+        if usage.net_shared:
+            shared += 1
+            continue
+        space = networks.get(ref, ref)
+        if not isinstance(by_space.get(space), NetRates):
+            by_space[space] = usage.net
+    known = [net for net in by_space.values() if isinstance(net, NetRates)]
+    if len(known) < len(by_space):
+        return next(net for net in by_space.values() if isinstance(net, Missing)), False
+    if not known:
+        return Missing.UNSUPPORTED, bool(shared)
+    fields = NetRates.__dataclass_fields__
+    return NetRates(*(sum(getattr(net, name) for net in known) for name in fields)), False
+
+
+def _sum(values: Sequence[float | Unlimited | Missing]) -> float | Unlimited | Missing:
+    total = 0.0 if any(isinstance(value, float) for value in values) else 0
+    for value in values:
+        if isinstance(value, Missing):
+            return value
+    for value in values:
+        if isinstance(value, Unlimited):
+            return UNLIMITED
+        assert not isinstance(value, Missing)
+        total += value
+    return total
+
+
+def _io(values: Sequence[IoRates | Missing]) -> IoRates | Missing:
+    known = [value for value in values if isinstance(value, IoRates)]
+    if len(known) < len(values):
+        return next(value for value in values if isinstance(value, Missing))
+    return IoRates(*(sum(getattr(rates, name) for rates in known) for name in IoRates.__dataclass_fields__))
+
+
+def _devices(usages: Sequence[Usage]) -> Mapping[str, IoRates]:
+    names = {name for usage in usages for name in usage.io_devices}
+    found = {name: _io([usage.io_devices[name] for usage in usages if name in usage.io_devices]) for name in names}
+    return {name: rates for name, rates in found.items() if isinstance(rates, IoRates)}

@@ -1,0 +1,114 @@
+"""Which containers share a parent cgroup, and whether that cgroup is theirs alone. Read from the kernel; blocking."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from collectors import network
+from collectors.target import Target
+from runtime.kernel import cgroupfs
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.model import ContainerRef, Missing
+
+PROC: Final = Path("/proc")
+MOST: Final = 4096  # cgroups that are looked through; beyond that nobody knows
+ROOTS: Final = frozenset(
+    {
+        *("docker", "libpod_parent", "libpod", "podman", "machine.slice", "system.slice", "user.slice", "init.scope"),
+        *("app.slice", "user-libpod_pod", "kubepods", "kubepods.slice", "lxc", "lxc.payload", "buildkit", "default"),
+        *("k8s.io", "moby", "pytop-containers", "burstable", "besteffort", "crio"),
+        *("kubepods-burstable.slice", "kubepods-besteffort.slice", "user.slice", "session.slice"),
+    }
+)
+"""Where engines put whatever comes: that two containers are there does not make them belong together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where live containers are: the path of their own cgroup, and their network namespace (only to be compared)."""
+
+    paths: Mapping[ContainerRef, str] = field(default_factory=dict)
+    networks: Mapping[ContainerRef, Hashable] = field(default_factory=dict)
+
+
+def places(targets: Iterable[Target], hierarchies: Hierarchies, proc: Path = PROC) -> Places:
+    """Look up every one; what has ended meanwhile is left out."""
+    paths: dict[ContainerRef, str] = {}
+    networks: dict[ContainerRef, Hashable] = {}
+    for target in targets:
+        try:
+            text = (proc / str(target.pid) / "cgroup").read_text(errors="surrogateescape")
+        except OSError:
+            continue
+        path = target.cgroup or _path(text, hierarchies)
+        if path:
+            paths[target.ref] = path
+        inode = network.namespace(target.pid, proc)
+        if not isinstance(inode, Missing):
+            networks[target.ref] = inode
+    return Places(paths, networks)
+
+
+def _path(text: str, hierarchies: Hierarchies) -> str:
+    """The path in the hierarchy that has the limits."""
+    v1, unified = cgroupfs.parse_proc_cgroup(text)
+    for name in ("memory", "cpu", "pids"):
+        if name in hierarchies.v1 and v1.get(name, "/") != "/":
+            return v1[name]
+    return unified if unified is not None and unified != "/" else ""
+
+
+def parent(path: str, roots: Collection[str] = ROOTS) -> str:
+    """The cgroup above, "" when it is one where an engine puts whatever comes."""
+    above = path.rpartition("/")[0]
+    return "" if above.rpartition("/")[2] in roots else above
+
+
+def own_cgroup(paths: Sequence[str], hierarchies: Hierarchies, roots: Collection[str] = ROOTS) -> str:
+    """The deepest cgroup above all of these that holds no process but theirs; "" when there is none."""
+    if not paths:
+        return ""
+    above = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120  (a cgroup's path)
+    if above in ("", "/") or above.rpartition("/")[2] in roots:
+        return ""
+    cgroup = at(above, hierarchies)
+    tops = set(cgroup.v1.values()) | ({cgroup.unified} if cgroup.unified is not None else set())
+    below = [os.path.relpath(path, above) for path in paths]
+    alone = bool(tops) and all(_alone(top, {top / name for name in below}) for top in tops)
+    return above if alone else ""
+
+
+def at(path: str, hierarchies: Hierarchies) -> Cgroup:
+    """The cgroup of this path, in every hierarchy that has one."""
+    v1 = {
+        name: path
+        for name, mount in hierarchies.v1.items()
+        if (directory := mount.of(path)) is not None and directory.is_dir()
+    }
+    unified = hierarchies.unified.of(path) if hierarchies.unified is not None else None
+    return cgroupfs.at(hierarchies, v1, path if unified is not None and unified.is_dir() else None)
+
+
+def _alone(top: Path, members: Collection[Path]) -> bool:
+    """Whether no process lives at or below `top`, except in `members`."""
+    waiting, seen = [top], 0
+    while waiting:
+        directory = waiting.pop()
+        if directory in members:
+            continue
+        seen += 1
+        if seen > MOST:
+            return False
+        try:
+            if (directory / "cgroup.procs").read_bytes().strip():
+                return False
+            waiting += [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        except OSError:
+            return False  # nobody knows who is there
+    return True
