@@ -77,8 +77,8 @@ CASES = [
     # limit, its rate, the copy, and how much of what is limited it does
     (LimitName.IO_READ_BPS, 4 * MB, ("if={}", "of=/dev/null", "iflag=direct", "bs=256k", "count=20"), 5 * MB),
     (LimitName.IO_WRITE_BPS, 4 * MB, ("if=/dev/zero", "of={}", "oflag=direct", "bs=256k", "count=20"), 5 * MB),
-    (LimitName.IO_READ_IOPS, 50, ("if={}", "of=/dev/null", "iflag=direct", "bs=4k", "count=60"), 60),
-    (LimitName.IO_WRITE_IOPS, 50, ("if=/dev/zero", "of={}", "oflag=direct", "bs=4k", "count=60"), 60),
+    (LimitName.IO_READ_IOPS, 20, ("if={}", "of=/dev/null", "iflag=direct", "bs=4k", "count=30"), 30),
+    (LimitName.IO_WRITE_IOPS, 20, ("if=/dev/zero", "of={}", "oflag=direct", "bs=4k", "count=30"), 30),
 ]
 
 
