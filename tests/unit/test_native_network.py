@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 from ipaddress import IPv4Interface, IPv4Network
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, PytopError, UnsupportedError
+from runtime.kernel import netlink
 from runtime.native import network
 
 IDS = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -109,7 +111,9 @@ def test_a_mac_is_local_unicast_and_follows_from_the_address() -> None:
     ],
 )
 def test_the_kernel_s_refusal_in_our_words(number: int, kind: type[PytopError]) -> None:
-    error = network._refusal("set up the network bridge pytop0", number)
+    with pytest.raises(PytopError) as caught, netlink.connected("set up the bridge pytop0", lacks="modprobe it"):
+        raise OSError(number, os.strerror(number))
+    error = caught.value
     assert type(error) is kind
     assert error.errno == number
     assert bool(error.hint) == (kind is not KernelError)
