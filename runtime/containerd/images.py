@@ -31,7 +31,7 @@ _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _MACHINES: Final[Mapping[str, str]] = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 _EXPIRE: Final = "containerd.io/gc.expire"
-_FAR_AWAY: Final = "2100-01-01T00:00:00Z"
+_LONGEST: Final = datetime.timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Images:
             "containerd.io/gc.ref.content.config": manifest["config"]["digest"],  # type: ignore[index]
             "containerd.io/gc.ref.content.l.0": layer["digest"],
         }
-        async with self._lease(title) as lease:
+        async with self.lease(title) as lease:
             await self._write(rootfs, {}, title, lease)
             await self._write(config_blob, {}, title, lease)
             await self._write(manifest_blob, refers, title, lease)
@@ -140,7 +140,7 @@ class Images:
         layers = list(zip(manifest["layers"], chain_ids(config["rootfs"]["diff_ids"]), strict=True))
         top = layers[-1][1] if layers else ""
         if top and not await self._has_snapshot(top, title):
-            async with self._lease(title) as lease:
+            async with self.lease(title) as lease:
                 parent = ""
                 for layer, chain in layers:
                     if not await self._has_snapshot(chain, title):
@@ -233,10 +233,11 @@ class Images:
         await self._client.tell("content.v1.Content/Update", request, title, namespace=self._namespace, lease=lease)
 
     @asynccontextmanager
-    async def _lease(self, title: str) -> AsyncIterator[str]:
+    async def lease(self, title: str) -> AsyncIterator[str]:
         """What is made meanwhile is not collected as garbage."""
         name = f"pytop-{secrets.token_hex(8)}"
-        request = pb.CreateLeaseRequest(id=name, labels={_EXPIRE: _FAR_AWAY})
+        until = datetime.datetime.now(datetime.UTC) + _LONGEST  # in case this program dies meanwhile
+        request = pb.CreateLeaseRequest(id=name, labels={_EXPIRE: f"{until:%Y-%m-%dT%H:%M:%SZ}"})
         await self._client.tell("leases.v1.Leases/Create", request, title, namespace=self._namespace)
         try:
             yield name

@@ -22,7 +22,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from runtime.containerd import logs, oci, translate
 from runtime.containerd.client import Client
-from runtime.containerd.images import Images
+from runtime.containerd.images import Images, Unpacked
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.containerd.store import Found, Store
 from runtime.errors import (
@@ -64,7 +64,8 @@ class Life:
         """A record and its snapshot; the id. `version` is the daemon's."""
         namespace, title = self._store.home, f"create a container of {spec.image}"
         labels, notes = _labels(spec, version, title), _notes(spec)
-        unpacked = await Images(self._client, namespace, self._snapshotter).unpack(spec.image)
+        images = Images(self._client, namespace, self._snapshotter)
+        unpacked = await images.unpack(spec.image)
         if spec.network != "none":
             raise UnsupportedError(
                 title,
@@ -72,40 +73,48 @@ class Life:
                 hint="Create it without a network (--network none), or with nerdctl",
             )
         identity = spec.name or secrets.token_hex(32)
-        snapshot = f"pytop-{secrets.token_hex(16)}"
-        request = pb.SnapshotRequest(
+        folder = logs.folder(self._top, namespace, identity)
+        if labels.get(translate.RESTART_POLICY):
+            labels[translate.RESTART_LOG] = logs.uri(folder)
+        record = pb.Container(
+            id=identity,
+            labels=labels,
+            image=unpacked.name,
+            runtime=pb.Container.Runtime(name=RUNTIME),
             snapshotter=self._snapshotter,
-            key=snapshot,
-            parent=unpacked.snapshot,
-            labels={"containerd.io/gc.root": "pytop-containers"},
+            snapshot_key=f"pytop-{secrets.token_hex(16)}",
         )
+        if notes:
+            record.extensions[translate.EXTENSION].CopyFrom(_packed(notes))
+        async with images.lease(title) as lease:  # until the record refers to the snapshot
+            await self._add(record, spec, unpacked, resources, title, lease)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        return identity
+
+    async def _add(
+        self,
+        record: pb.Container,
+        spec: ContainerSpec,
+        unpacked: Unpacked,
+        resources: Mapping[str, Any],
+        title: str,
+        lease: str,
+    ) -> None:
+        """The record with its snapshot; neither is left when one of them cannot be made."""
+        namespace = self._store.home
+        request = pb.SnapshotRequest(snapshotter=record.snapshotter, key=record.snapshot_key, parent=unpacked.snapshot)
         prepared = await self._client.call(
-            f"{_SNAPSHOTS}/Prepare", request, pb.MountsResponse, title, namespace=namespace
+            f"{_SNAPSHOTS}/Prepare", request, pb.MountsResponse, title, namespace=namespace, lease=lease
         )
         try:
             user = await asyncio.to_thread(user_of, spec.user or str(unpacked.config.get("User") or ""), prepared)
-            document = oci.document(
-                spec, unpacked.config, user, resources, cgroup=f"/{namespace}/{identity}", host=identity[:12]
-            )
-            if labels.get(translate.RESTART_POLICY):
-                labels[translate.RESTART_LOG] = logs.uri(logs.folder(self._top, namespace, identity))
-            record = pb.Container(
-                id=identity,
-                labels=labels,
-                image=unpacked.name,
-                runtime=pb.Container.Runtime(name=RUNTIME),
-                spec=AnyMessage(type_url=SPEC, value=json.dumps(document).encode()),
-                snapshotter=self._snapshotter,
-                snapshot_key=snapshot,
-            )
-            if notes:
-                record.extensions[translate.EXTENSION].CopyFrom(_packed(notes))
+            place, host = f"/{namespace}/{record.id}", record.id[:12]
+            document = oci.document(spec, unpacked.config, user, resources, cgroup=place, host=host)
+            record.spec.CopyFrom(AnyMessage(type_url=SPEC, value=json.dumps(document).encode()))
             await self._store.add(namespace, record, title)
         except BaseException:
             await self._client.tell(f"{_SNAPSHOTS}/Remove", request, title, namespace=namespace)
             raise
-        await asyncio.to_thread(shutil.rmtree, logs.folder(self._top, namespace, identity), ignore_errors=True)
-        return identity
 
     async def start(self, found: Found) -> None:
         """A new task, or the one that waits for its start. One that runs already is left alone."""

@@ -364,6 +364,15 @@ async def test_nothing_is_left_of_a_container_that_is_removed(subject: Subject, 
     with pytest.raises(InvalidError):
         await subject.create("true", name="half", network="none", user="0", labels={"x" * 5000: "too long"})
     assert daemon.ctr("snapshots", "ls") == before
+    assert len(daemon.ctr("leases", "ls").splitlines()) == 1, "the head of the table"
+
+
+async def test_a_container_outlives_the_collection_of_garbage(subject: Subject, daemon: Containerdd) -> None:
+    ref = await subject.create("echo still here", name="kept")
+    daemon.ctr("content", "prune", "references")  # collects at once
+    await subject.engine.start(ref.id)
+    assert await asyncio.wait_for(subject.engine.wait(ref.id), 10) == 0
+    assert [line.data async for line in subject.engine.logs(ref.id)] == [b"still here"]
 
 
 async def test_users_of_the_image_by_name(subject: Subject) -> None:
