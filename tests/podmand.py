@@ -150,7 +150,7 @@ def podmand(folder: Path, *, rootless: bool = False) -> Iterator[Podmand]:
             missing("podman", f"{program} is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     daemon = Podmand(folder, rootless=rootless)
-    parents = [path for path in _cgroups(PARENT) if not path.exists()]
+    before = {path for parent in _cgroups(PARENT) for path in parent.glob("*/")}
     subprocess.run(["ip", "netns", "add", daemon.name], check=True, timeout=10)
     try:
         subprocess.run(["nsenter", f"--net=/run/netns/{daemon.name}", "ip", "link", "set", "lo", "up"], check=True)
@@ -158,7 +158,7 @@ def podmand(folder: Path, *, rootless: bool = False) -> Iterator[Podmand]:
         daemon.start()
         yield daemon
     finally:
-        _sweep(daemon, parents)
+        _sweep(daemon, before)
 
 
 def _choose_runtime(daemon: Podmand) -> None:
@@ -187,10 +187,9 @@ def _cgroups(name: str) -> list[Path]:
     return sorted(root / name for root in roots)
 
 
-def _sweep(daemon: Podmand, parents: list[Path]) -> None:
+def _sweep(daemon: Podmand, before: set[Path]) -> None:
     """Containers and pods by Podman itself; then whatever is left: processes, mounts, namespaces, empty cgroups."""
     there = daemon.cli("ps", "-aq", "--no-trunc", check=False).split()
-    pods = daemon.cli("pod", "ps", "-q", "--no-trunc", check=False).split()
     keys = daemon.cli("inspect", "--format", "{{.NetworkSettings.SandboxKey}}", *there, check=False) if there else ""
     daemon.cli("pod", "rm", "--force", "--all", "--time", "0", check=False)
     daemon.cli("rm", "--force", "--all", "--time", "0", check=False)
@@ -213,11 +212,11 @@ def _sweep(daemon: Podmand, parents: list[Path]) -> None:
             subprocess.run(["umount", "-l", point], capture_output=True, check=False)
     for key in filter(None, keys.split()):
         Path(key).unlink(missing_ok=True)
-    # Podman leaves a pod's cgroups in hierarchies without controllers. Its parent goes if it was not there before,
-    # and if nobody else uses it now.
-    inner = [path / pod / name for path in _cgroups(PARENT) for pod in pods for name in ("conmon", "")]
-    for path in (*inner, *(parent / name for parent in parents for name in ("conmon", ""))):
-        with contextlib.suppress(OSError):
-            path.rmdir()
+    # Podman leaves a pod's cgroups in hierarchies without controllers. Only what is empty can be removed.
+    for parent in _cgroups(PARENT):
+        made = [path for path in parent.glob("*/") if path not in before]
+        for path in (*(path / "conmon" for path in made), *made, parent / "conmon", parent):
+            with contextlib.suppress(OSError):
+                path.rmdir()
     subprocess.run(["ip", "netns", "delete", daemon.name], capture_output=True, check=False)
     shutil.rmtree(daemon.folder, ignore_errors=True)

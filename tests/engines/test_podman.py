@@ -327,11 +327,12 @@ async def test_another_users_podman_is_found_and_says_what_it_cannot_do(monkeypa
 def test_the_private_service_leaves_nothing_behind_when_a_test_fails() -> None:
     folder = scratch("podman")
     spaces = set(Path("/run/netns").iterdir())
+    pods = []
 
     def fail() -> None:
         with podmand(folder) as service:
             infra = ("--infra-image", IMAGE, "--infra-command", "sleep 600")
-            service.cli("pod", "create", "--name", "left", *infra)
+            pods.append(service.cli("pod", "create", "--name", "left", *infra))
             service.cli("run", "-d", "--pod", "left", IMAGE, "sleep", "600")
             service.cli("run", "-d", IMAGE, "sleep", "600")
             raise ZeroDivisionError
@@ -341,6 +342,7 @@ def test_the_private_service_leaves_nothing_behind_when_a_test_fails() -> None:
     running = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     assert [entry.name for entry in running if str(folder).encode() in cmdline(entry)] == []
     assert str(folder) not in Path("/proc/self/mountinfo").read_text()
+    assert list(Path("/sys/fs/cgroup").glob(f"**/{pods[0]}")) == []
     assert not [path for path in set(Path("/run/netns").iterdir()) - spaces if path.name.startswith(("netns-", "cni-"))]
     assert not folder.exists()
 
