@@ -63,7 +63,7 @@ class Action:
             return None
         if ref is None:
             return "no container is selected"
-        if ref not in session.containers:
+        if session.find(ref) is None:
             return "it is gone"
         reasons = [session.why_not(ref, verb) for verb in self.verbs]
         return None if not reasons or None in reasons else reasons[0]
@@ -122,6 +122,8 @@ _ALL: Final = (
     Action("sort_memory", "Sort by memory", "M", "sort_by('memory')", LIST),
     Action("sort_name", "Sort by name", "N", "sort_by('name')", LIST),
     Action("stopped", "Show or hide stopped containers", "a", "stopped", LIST, foot="stopped", place=11),
+    Action("group", "Group or ungroup", "v", "group", LIST, "compose projects, pods, slices", foot="groups", place=8),
+    Action("fold", "Fold or unfold a group", "space", "fold", LIST),
     Action("theme", "Next theme", "t", "app.next_theme", APP),
     Action("slower", "Measure less often", "minus", "app.interval(1)", APP),
     Action("faster", "Measure more often", "plus,equals_sign", "app.interval(-1)", APP),

@@ -149,8 +149,9 @@ class PytopApp(App[None]):
     def action_change(self, id: str) -> None:
         """Do something to the container that is selected now, whatever is selected when its turn comes."""
         action, ref = ACTIONS[id], self.subject()
-        if not self._refused(action, ref) and ref is not None:
-            self._change(action, self.session.containers[ref], action.verb(self.session, ref))
+        found = self.session.find(ref) if ref is not None else None
+        if not self._refused(action, ref) and found is not None:
+            self._change(action, found, action.verb(self.session, found.ref))
 
     @work(group="changes")
     async def _change(self, action: Action, container: Container, verb: Verb) -> None:

@@ -63,7 +63,7 @@ class _Known:
     record: dict[LimitName, Value] | None = None  # None: not asked for yet
     generation: int = 0
     busy: int = 0
-    rebase: bool = False  # a change may move other limits with it: take those as they are now
+    moved: frozenset[LimitName] = frozenset()  # a change may move these with it: take them as they are now
     looked: object = None  # what was compared when the files were last read, and no drift was found
 
 
@@ -110,12 +110,13 @@ class Drifts:
             return
         known.generation += 1
         known.busy = max(0, known.busy - 1)
-        known.record, known.looked, known.rebase = None, None, True
+        known.record, known.looked = None, None
         done = [f for f in outcome.fields if f.verdict in (Verdict.APPLIED, Verdict.ROUNDED)] if outcome else []
         for field in done:
             if not isinstance(field.kernel, Missing):
                 known.ours[field.name] = field.kernel
         names = {field.name for field in done}
+        known.moved = frozenset(known.ours.keys() - names - {drift.name for drift in self.found.get(ref, ())})
         self._put(ref, tuple(d for d in self.found.get(ref, ()) if d.name not in names))
 
     def accept(self, ref: ContainerRef) -> None:
@@ -180,10 +181,11 @@ class Drifts:
         if known is None or known.generation != generation or known.busy:
             return False
         before = {drift.name: drift for drift in self.found.get(ref, ())}
-        if known.rebase:
-            known.rebase = False
-            moved = {name: held.get(name) for name in known.ours if name not in before}
-            known.ours.update({name: value for name, value in moved.items() if not isinstance(value, Missing)})
+        for name in known.moved:
+            value = held.get(name)
+            if not isinstance(value, Missing):
+                known.ours[name] = value
+        known.moved = frozenset()
         drifts = []
         for name, expected in _expected(known).items():
             value = held.get(name)

@@ -32,6 +32,9 @@ class Glyphs:
     falling: str
     dot: str
     trend: str
+    open: str
+    folded: str
+    branch: str
     states: Mapping[State, str]
 
 
@@ -40,8 +43,8 @@ def _states(signs: str) -> Mapping[State, str]:
 
 
 # created running paused restarting stopping removing exited dead unknown
-UNICODE = Glyphs("–", "…", "▌", "▲", "▼", "·", "▁▂▃▄▅▆▇█", _states("◌●◫↻▽✕○✖?"))
-ASCII = Glyphs("-", "~", ">", "^", "v", "|", "_.:-=+*#", _states("+*=@vxoX?"))
+UNICODE = Glyphs("–", "…", "▌", "▲", "▼", "·", "▁▂▃▄▅▆▇█", "▾", "▸", "└", _states("◌●◫↻▽✕○✖?"))
+ASCII = Glyphs("-", "~", ">", "^", "v", "|", "_.:-=+*#", "-", "+", "`", _states("+*=@vxoX?"))
 
 
 def trend(values: Sequence[float | None], scale: float, width: int, glyphs: Glyphs) -> str:

@@ -5,7 +5,7 @@ A row is one text in one colour: the terminal gets few bytes, and a row whose te
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from collectors.frame import Usage
 from collectors.history import History
 from runtime.model import Container, ContainerRef, Missing, State, Unlimited
+from runtime.model import Kind as WhatItIs
 from tui import format as fmt
 from tui.fields import FIELDS, Field
 from tui.glyphs import Glyphs, trend
@@ -31,6 +32,8 @@ _NARROW = 72  # below this many cells the least widths hold
 _LEAST = {"state": 1, "name": 10}
 _TREND_WIDTH, _TREND_MOST, _TREND_RANK = 8, 20, 5.5
 _MARK = 1  # the cell before each row that shows which one is selected
+KINDS: Final = {WhatItIs.VM: "vm:", WhatItIs.SERVICE: "svc:"}  # before the names of what is no container
+DRIFTED: Final = "!"  # before the name of one whose limits somebody else has changed
 MUCH_THROTTLED = 0.25  # of its periods
 NEARLY_FULL = 0.95  # of its memory limit, without the cache that can go
 
@@ -112,16 +115,34 @@ def head(layout: Sequence[Column], sort: str, falling: bool, glyphs: Glyphs) -> 
     return "".join(parts)
 
 
-def row(container: Container, usage: Usage | None, layout: Sequence[Column], history: History, glyphs: Glyphs) -> Row:
-    """What one container says in these columns; without the mark of selection."""
+def row(
+    container: Container,
+    usage: Usage | None,
+    layout: Sequence[Column],
+    history: History,
+    glyphs: Glyphs,
+    lead: str = "",
+) -> Row:
+    """What one container says in these columns; without the mark of selection. `lead` goes before its name."""
     parts = []
     for column in layout:
         parts.append(" " * column.gap)
         if column.field is None:
             parts.append(_trend(container.ref, usage, column.width, history, glyphs))
         else:
-            parts.append(_cell(column, column.field, container, usage, glyphs))
+            parts.append(_cell(column, column.field, container, usage, glyphs, lead))
     return Row(container.ref, "".join(parts), kind(container, usage))
+
+
+def tree(
+    groups: Mapping[ContainerRef, Sequence[Container]], tops: Sequence[Container], folded: Collection[ContainerRef]
+) -> Iterator[tuple[Container, bool]]:
+    """Every row with whether it is inside a group; `groups` has the members by the group's row, in their order."""
+    for top in tops:
+        yield top, False
+        if top.ref not in folded:
+            for member in groups.get(top.ref, ()):
+                yield member, True
 
 
 def kind(container: Container, usage: Usage | None) -> Kind:
@@ -152,12 +173,14 @@ def at(layout: Sequence[Column], x: int) -> str | None:
     return None
 
 
-def _cell(column: Column, field: Field, container: Container, usage: Usage | None, glyphs: Glyphs) -> str:
+def _cell(column: Column, field: Field, container: Container, usage: Usage | None, glyphs: Glyphs, lead: str) -> str:
     value = field.extract(container, usage)
     text = glyphs.gap if isinstance(value, Missing) else field.format(value)
     if field.id == "state":
         sign = glyphs.states[container.state]
         text = sign if column.width < _width("state") else f"{sign} {text}"
+    elif field.id == "name":
+        text = lead + KINDS.get(container.kind, "") + text
     elif column.joined:
         text = f"/{text}"
     return fmt.fit(text, column.width, right=column.right, more=glyphs.more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on
@@ -11,12 +12,15 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
-from runtime.model import Container, ContainerRef, State
-from tui import fields, keys
+from runtime.model import Container, ContainerRef, Kind, State
+from tui import editing, fields, keys
 from tui import format as fmt
 from tui.actions import ACTIONS
+from tui.drift import Drift
+from tui.grouping import GROUP, NO_CGROUP
 from tui.screens.panes.isolation import IsolationPane
 from tui.screens.panes.logs import Logs
+from tui.screens.panes.members import Members
 from tui.screens.panes.overview import Overview
 from tui.screens.panes.pane import Pane
 from tui.screens.panes.processes import Processes
@@ -33,6 +37,7 @@ PANES: dict[str, type[Pane]] = {
     "processes": Processes,
     "isolation": IsolationPane,
 }
+GROUP_PANES: dict[str, type[Pane]] = {"overview": Overview, "members": Members}
 FOOT = ("limits", "stop", "start", "pause", "help")
 LOW = 14  # on fewer lines the head is one line
 
@@ -49,8 +54,9 @@ class DetailScreen(Screen[None]):
         super().__init__()
         self.ref = ref
         self._session = session
-        self._index = list(PANES).index(tab)
-        self._known: Container | None = session.containers.get(ref)
+        self._kinds = GROUP_PANES if ref.engine == GROUP else PANES
+        self._index = list(self._kinds).index(tab)
+        self._known: Container | None = session.find(ref)
         self._panes: dict[str, Pane] = {}
         self._first, self._second, self._last = (
             Lines(id="detail-head"),
@@ -61,13 +67,13 @@ class DetailScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Head, tabs, the pages on top of each other, foot."""
         app = cast("PytopApp", self.app)
-        for name, kind in PANES.items():
+        for name, kind in self._kinds.items():
             pane = kind(self._session, self.ref, app.glyphs, ascii_only=app.ascii_only, id=f"pane-{name}")
             self._panes[name] = pane
         yield self._first
         yield self._second
-        yield TabBar(list(PANES))
-        with ContentSwitcher(initial=f"pane-{list(PANES)[self._index]}", id="panes"):
+        yield TabBar(list(self._kinds))
+        with ContentSwitcher(initial=f"pane-{list(self._kinds)[self._index]}", id="panes"):
             yield from self._panes.values()
         yield self._last
 
@@ -90,12 +96,12 @@ class DetailScreen(Screen[None]):
     @property
     def pane(self) -> Pane:
         """The page in front."""
-        return self._panes[list(PANES)[self._index]]
+        return self._panes[list(self._kinds)[self._index]]
 
     def _changed(self, what: Changed) -> None:
         if not all(pane.is_mounted for pane in self._panes.values()):
             return  # the first look comes when they are
-        container = self._session.containers.get(self.ref)
+        container = self._session.find(self.ref)
         if container is not None:
             self._known = container
         if Changed.INVENTORY in what:
@@ -107,11 +113,13 @@ class DetailScreen(Screen[None]):
 
     def _draw(self) -> None:
         low = self.size.height < LOW
-        gone = self.ref not in self._session.containers
+        gone = self._session.find(self.ref) is None
         self._first.show([f"{self.ref.short}: it is gone" if self._known is None else self._head(self._known, gone)])
         self._second.display = not low
         if self._known is not None:
-            self._second.show([_more(self._known)])
+            drifts = self._session.drift.get(self.ref, ())
+            self._second.show([_drift_line(drifts) if drifts else _more(self._known)])
+            self._second.set_class(bool(drifts), "-drifted")
         self._last.show([self._foot()])
 
     def _head(self, container: Container, gone: bool) -> str:
@@ -126,13 +134,16 @@ class DetailScreen(Screen[None]):
             parts.append(f"up {fmt.age(since)}" if container.state.live else f"{fmt.age(since)} ago")
         if container.exit_code is not None and not container.state.live:
             parts.append(ending(container))
-        parts += [fmt.clean(container.image), container.ref.engine]
+        if container.kind is not Kind.CONTAINER:
+            parts.append({Kind.VM: "virtual machine", Kind.SERVICE: "systemd service"}[container.kind])
+        parts += [fmt.clean(container.image)] if container.image else []
+        parts += [f"found by {fmt.clean(container.found)}" if container.found else container.ref.engine]
         return f"{sign} " + dot.join(parts)
 
     def _foot(self) -> str:
         """The keys that make sense now, as many as fit."""
         app = cast("PytopApp", self.app)
-        parts = [f"{keys.shown('back', app.keymap)[0]} back", "1-4 page"]
+        parts = [f"{keys.shown('back', app.keymap)[0]} back", f"1-{len(self._kinds)} page"]
         parts += [f"{keys.shown(id, app.keymap)[0]} {word}" for id, word in self.pane.KEYS.items()]
         for id in FOOT:
             action = ACTIONS[id]
@@ -149,10 +160,10 @@ class DetailScreen(Screen[None]):
 
     def action_tab(self, index: int) -> None:
         """To a page."""
-        if index != self._index:
+        if index != self._index and index < len(self._kinds):
             self.pane.asleep()
             self._index = index
-            self.query_one(ContentSwitcher).current = f"pane-{list(PANES)[index]}"
+            self.query_one(ContentSwitcher).current = f"pane-{list(self._kinds)[index]}"
             self.query_one(TabBar).mark(index)
             self.set_focus(None)
             self.call_after_refresh(self.pane.awake)
@@ -160,7 +171,7 @@ class DetailScreen(Screen[None]):
 
     def action_turn(self, step: int) -> None:
         """To the page beside."""
-        self.action_tab((self._index + step) % len(PANES))
+        self.action_tab((self._index + step) % len(self._kinds))
 
     @on(TabBar.Chosen)
     def _chosen(self, event: TabBar.Chosen) -> None:
@@ -173,7 +184,7 @@ class DetailScreen(Screen[None]):
 
     def action_back(self) -> None:
         """Close the search if it is open, else the screen."""
-        logs = self._panes["logs"]
+        logs = self._panes.get("logs")
         if not (isinstance(logs, Logs) and logs.leave_search()):
             self.dismiss()
 
@@ -185,8 +196,18 @@ def ending(container: Container) -> str:
     return f"out of memory, {words}" if container.oom_killed else words
 
 
+def _drift_line(drifts: Sequence[Drift]) -> str:
+    """What somebody else has changed, and when it was noticed."""
+    clock = time.strftime("%H:%M:%S", time.localtime(min(each.since_ns for each in drifts) / 1e9))
+    told = "; ".join(editing.drifted(each) for each in drifts)
+    return fmt.clean(f"Changed by somebody else since {clock}: {told} (l: set again or accept)")
+
+
 def _more(container: Container) -> str:
-    parts = [f"id {container.ref.short}"]
+    parts = [f"id {container.ref.short}"] if container.ref.engine != GROUP else [str(container.group_name)]
+    if container.ref.engine == GROUP:
+        parts.append(f"cgroup {container.cgroup}" if container.cgroup else NO_CGROUP)
+        return fmt.clean("  ".join(parts))
     if container.pid is not None:
         parts.append(f"pid {container.pid}")
     if container.addresses:

@@ -70,7 +70,7 @@ def page(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str], 
 
 
 def _keys(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str]) -> Iterator[str]:
-    container = session.containers.get(ref) if ref is not None else None
+    container = session.find(ref) if ref is not None else None
     for group, actions in groupby(ACTIONS.values(), key=lambda action: action.group):
         yield ""
         yield group.upper() + (f": {fmt.clean(container.name)}" if group == CONTAINER and container is not None else "")

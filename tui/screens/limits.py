@@ -69,7 +69,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def compose(self) -> ComposeResult:
         """The form in a frame."""
-        container = self._session.containers.get(self.ref)
+        container = self._session.find(self.ref)
         name = container.name if container is not None else self.ref.short
         with VerticalScroll(id="limits", classes="dialog", can_focus=False) as frame:
             frame.border_title = f"Limits of {clean(name)}".replace("[", r"\[")
@@ -109,7 +109,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def _changed(self, what: Changed) -> None:
         if self._over or not self.query("#limit-status"):
             return  # nothing more to tell, or being taken apart
-        if self.ref not in self._session.containers and not self._writing:
+        if self._session.find(self.ref) is None and not self._writing:
             self._gone()
         else:
             self._show_use()
@@ -330,7 +330,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         """Close with a short word when all is as asked, else show every field."""
         self._outcome, self._over = outcome, True
         if outcome.ok and not stay:
-            container = self._session.containers.get(self.ref)
+            container = self._session.find(self.ref)
             name = clean(container.name) if container is not None else self.ref.short
             text = "\n".join(editing.told(field) for field in outcome.fields)
             self.app.notify(text or "done", title=f"{name}: the kernel holds", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on
@@ -11,11 +12,13 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
+from collectors.frame import Usage
 from runtime.model import Container, ContainerRef
 from tui import fields, keys, rows, summary
 from tui.actions import ACTIONS
 from tui.fields import FIELDS
 from tui.glyphs import Glyphs
+from tui.grouping import GROUP
 from tui.rows import Column
 from tui.session import Changed, Session
 from tui.summary import STOPPED
@@ -47,6 +50,8 @@ class ListScreen(Screen[None]):
         self._falling = True
         self._words = ""
         self._hide_stopped = False
+        self._grouped = False
+        self._folded: set[ContainerRef] = set()
         self._columns: tuple[Column, ...] = ()
         self._stale = True
 
@@ -117,12 +122,45 @@ class ListScreen(Screen[None]):
         containers = session.containers.values()
         self._columns = rows.columns(self.size.width - SCROLLBAR, self._wanted, containers)
         seen = [c for c in containers if self._is_wanted(c)]
-        ordered = fields.arrange(seen, usages, FIELDS[self._sort], falling=self._falling)
-        lines = [rows.row(c, usages.get(c.ref), self._columns, session.history, self._glyphs) for c in ordered]
+        lines = [
+            rows.row(c, usages.get(c.ref), self._columns, session.history, self._glyphs, self._lead(c.ref, inside))
+            for c, inside in self._ordered(seen, usages)
+        ]
         self.table.show(lines)
         self.query_one(ColumnHeads).show(self._columns, self._sort, self._falling, self._glyphs)
-        self._draw_head(summary.View(len(lines), self._words, self._hide_stopped))
+        self._draw_head(summary.View(len(seen), self._words, self._hide_stopped))
         self._draw_foot()
+
+    def _ordered(
+        self, seen: Sequence[Container], usages: Mapping[ContainerRef, Usage]
+    ) -> Iterator[tuple[Container, bool]]:
+        """Every row from top to bottom, with whether it is inside a group; sorted at both levels."""
+
+        def arranged(containers: Sequence[Container]) -> list[Container]:
+            return fields.arrange(containers, usages, FIELDS[self._sort], falling=self._falling)
+
+        if not self._grouped:
+            return ((container, False) for container in arranged(seen))
+        members: dict[ContainerRef, list[Container]] = {}
+        tops: list[Container] = []
+        for container in seen:
+            group = self._session.group_of(container.ref)
+            row = self._session.rows.get(group.row) if group is not None else None
+            if row is None:
+                tops.append(container)
+            else:
+                members.setdefault(row.ref, []).append(container)
+        tops += [self._session.rows[row] for row in members]
+        inside = {row: arranged(found) for row, found in members.items() if row not in self._folded}
+        return rows.tree(inside, arranged(tops), self._folded)
+
+    def _lead(self, ref: ContainerRef, inside: bool) -> str:
+        """What is drawn before a name: the tree, and a sign where somebody else has changed a limit."""
+        drifted = rows.DRIFTED if ref in self._session.drift else ""
+        if ref.engine == GROUP:
+            sign = self._glyphs.folded if ref in self._folded else self._glyphs.open
+            return f"{sign} {drifted}"
+        return f" {self._glyphs.branch} {drifted}" if inside else drifted
 
     def _is_wanted(self, container: Container) -> bool:
         if self._hide_stopped and container.state in STOPPED:
@@ -223,6 +261,22 @@ class ListScreen(Screen[None]):
     @on(ColumnHeads.Clicked)
     def _head_clicked(self, event: ColumnHeads.Clicked) -> None:
         self.action_sort_by("cpu" if event.column == rows.TREND else event.column)
+
+    def action_group(self) -> None:
+        """Put containers under their compose projects, pods and slices, or all beside each other again."""
+        self._grouped = not self._grouped
+        if self._grouped and not self._session.groups:
+            self.notify("No compose project, pod or slice is here.", title="Groups", timeout=4, markup=False)
+        self.draw()
+
+    def action_fold(self) -> None:
+        """Hide or show the members of the selected group, or of the group of the selected container."""
+        ref = self.ref
+        group = self._session.group_of(ref) if ref is not None else None
+        if self._grouped and group is not None:
+            self._folded ^= {group.row}
+            self.draw()
+            self.table.select(group.row)
 
     def action_stopped(self) -> None:
         """Show or hide what does not run."""

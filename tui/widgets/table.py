@@ -80,6 +80,12 @@ class ContainerTable(ScrollView, can_focus=True):
         if self.selected != ref:
             self.post_message(self.Moved())
 
+    def select(self, ref: ContainerRef) -> None:
+        """Put the cursor on a row, if it is there."""
+        place = next((y for y, row in enumerate(self._rows) if row.ref == ref), None)
+        if place is not None:
+            self._go(place)
+
     def render_line(self, y: int) -> Strip:
         """One line as it is on the screen."""
         width = self.size.width

@@ -27,7 +27,7 @@ class Pane(Vertical):
     @property
     def container(self) -> Container | None:
         """What the engine says now; None when it is gone."""
-        return self.session.containers.get(self.ref)
+        return self.session.find(self.ref)
 
     def awake(self) -> None:
         """The page has come to the front."""

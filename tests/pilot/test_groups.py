@@ -1,0 +1,101 @@
+"""Groups in the list and on their own screen: tree, totals, folding, limits and pausing of a whole group."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from textual.pilot import Pilot
+
+from runtime.errors import UnsupportedError
+from runtime.model import GroupKind, GroupRef, LimitChange, LimitName, State, Verb
+from tests.pilot import fakes
+from tests.pilot.driving import main, running, screen, session_of, until
+from tui.grouping import row_of
+from tui.screens.detail import DetailScreen
+from tui.session import Session
+
+SHOP = GroupRef(GroupKind.COMPOSE, "shop", "docker")
+
+
+def shop() -> tuple[Session, fakes.FakeEngine]:
+    """Two members of a project and one container beside it."""
+    members = [
+        fakes.container("shop-web", engine="docker", group=SHOP),
+        fakes.container("shop-db", engine="docker", group=SHOP),
+    ]
+    alone = fakes.container("alone", engine="docker")
+    engine = fakes.FakeEngine([*members, alone], key="docker")
+    uses = {"shop-web": fakes.usage(0.25), "shop-db": fakes.usage(0.5), "alone": fakes.usage(0.6)}
+    return session_of([engine], fakes.fixed(uses, [*members, alone])), engine
+
+
+def lines(pilot: Pilot[None]) -> list[str]:
+    """The rows as they are on the screen, without the cursor."""
+    return [row.text for row in main(pilot).table._rows]
+
+
+async def test_a_key_puts_members_under_their_group_which_is_sorted_by_its_total() -> None:
+    session, _ = shop()
+    async with running(session, (100, 24)) as pilot:
+        assert len(lines(pilot)) == 3
+        await pilot.press("v")
+        rows = lines(pilot)
+        assert [("shop " in rows[0]), "shop-db" in rows[1], "shop-web" in rows[2], "alone" in rows[3]] == [True] * 4
+        assert "0.75/4.00" in rows[0]  # both together, against both limits
+        assert "└ shop-db" in rows[1]
+        await pilot.press("v")
+        assert len(lines(pilot)) == 3
+
+
+async def test_a_group_is_folded_and_its_members_come_back() -> None:
+    session, _ = shop()
+    async with running(session) as pilot:
+        await pilot.press("v", "home", "space")
+        assert ["shop" in row for row in lines(pilot)] == [True, False]
+        assert "▸ shop" in lines(pilot)[0]
+        await pilot.press("space")
+        assert len(lines(pilot)) == 4
+
+
+async def test_the_screen_of_a_group_has_its_members_and_no_logs() -> None:
+    session, _ = shop()
+    async with running(session) as pilot:
+        await pilot.press("v", "home", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
+        await until(pilot, lambda: "0.75" in screen(pilot))
+        assert "compose project, 2 live" in screen(pilot)
+        await pilot.press("2")
+        await until(pilot, lambda: "shop-web" in screen(pilot))
+        assert "alone" not in screen(pilot).partition("[2 members]")[2]
+        await pilot.press("o")
+        await pilot.pause()
+        assert "shop-web" in screen(pilot)
+
+
+async def test_a_group_without_a_cgroup_of_its_own_is_refused_a_limit_in_words() -> None:
+    session, _ = shop()
+    async with running(session):
+        reason = session.why_not(row_of(SHOP), LimitName.MEMORY)
+        assert reason is not None
+        assert "one by one" in reason
+        with pytest.raises(UnsupportedError, match="one by one"):
+            await session.update_group(SHOP, LimitChange(pids=10))
+
+
+async def test_pausing_a_group_pauses_each_member_through_its_engine() -> None:
+    session, engine = shop()
+    async with running(session) as pilot:
+        await pilot.press("v", "home", "p")
+        await until(pilot, lambda: session.rows[row_of(SHOP)].state is State.PAUSED)
+        assert sorted(engine.asked) == [(Verb.PAUSE, "shop-db"), (Verb.PAUSE, "shop-web")]
+
+
+async def test_a_group_ends_with_its_last_member() -> None:
+    session, engine = shop()
+    async with running(session) as pilot:
+        await pilot.press("v")
+        for container in [c for c in engine.all.values() if c.group == SHOP]:
+            engine.put(replace(container, group=None))
+        await until(pilot, lambda: not session.groups)
+        assert len(lines(pilot)) == 3

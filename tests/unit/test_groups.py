@@ -1,0 +1,93 @@
+"""What a group uses, and which cgroup is its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from collectors import groups, kinship
+from collectors.frame import IoRates, NetRates, Usage
+from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
+from runtime.model import UNLIMITED, ContainerRef, Missing
+
+A, B, C = (ContainerRef("x", name) for name in "abc")
+
+
+def usage(**more: object) -> Usage:
+    known: dict[str, object] = dict.fromkeys((*groups.SUMMED, *groups.LIMITS), 1)
+    known |= {"io": IoRates(1.0, 2.0, 3.0, 4.0), "net": NetRates(1.0, 2.0, 0.0, 0.0, 0.0, 0.0)}
+    return Usage(at_ns=5, **(known | more))  # type: ignore[arg-type]
+
+
+def total(usages: dict[ContainerRef, Usage], networks: dict[ContainerRef, int] | None = None) -> Usage:
+    found = groups.total(usages, [A, B], networks or {})
+    assert found is not None
+    return found
+
+
+def test_numbers_are_summed_and_what_has_no_sum_is_missing() -> None:
+    found = total({A: usage(cpu=0.5, memory=10), B: usage(cpu=0.25, memory=5)})
+    assert (found.cpu, found.memory, found.pids, found.io) == (0.75, 15, 2, IoRates(2.0, 4.0, 6.0, 8.0))
+    assert found.throttled_share is Missing.UNSUPPORTED
+    assert found.memory_peak is Missing.UNSUPPORTED
+
+
+def test_a_part_of_a_sum_is_no_sum() -> None:
+    found = total({A: usage(memory=Missing.DENIED), B: usage(memory=5)})
+    assert found.memory is Missing.DENIED
+    assert found.cpu == 2
+    assert total({A: usage()}).cpu is Missing.NOT_SAMPLED  # B lives, and was not measured
+    assert groups.total({}, [A, B], {}) is None
+
+
+def test_one_without_a_limit_leaves_the_group_without() -> None:
+    assert total({A: usage(memory_limit=5), B: usage(memory_limit=UNLIMITED)}).memory_limit is UNLIMITED
+    assert total({A: usage(memory_limit=5), B: usage(memory_limit=6)}).memory_limit == 11
+
+
+def test_the_network_is_counted_once_per_namespace() -> None:
+    pod = total({A: usage(), B: usage()}, {A: 7, B: 7})
+    apart = total({A: usage(), B: usage()}, {A: 7, B: 8})
+    assert isinstance(pod.net, NetRates)
+    assert isinstance(apart.net, NetRates)
+    assert (pod.net.tx_bytes, apart.net.tx_bytes) == (2.0, 4.0)
+
+
+def test_the_hosts_network_is_nobodys() -> None:
+    shared = {"net": Missing.UNSUPPORTED, "net_shared": True}
+    assert total({A: usage(**shared), B: usage(**shared)}).net_shared
+    mixed = total({A: usage(**shared), B: usage()})
+    assert isinstance(mixed.net, NetRates)
+    assert not mixed.net_shared
+
+
+def tree(top: Path, **processes: str) -> Hierarchies:
+    """A unified tree: cgroup path (with "__" for "/") to the text of its cgroup.procs."""
+    for path, text in processes.items():
+        directory = top / path.replace("__", "/")
+        directory.mkdir(parents=True)
+        (directory / "cgroup.procs").write_text(text)
+    return Hierarchies(Mode.V2, {}, Mount(top))
+
+
+def test_a_parent_that_holds_only_members_is_the_groups_own(tmp_path: Path) -> None:
+    found = tree(tmp_path, shop="", shop__a="1\n", shop__b="2\n", shop__b__inner="3\n")
+    assert kinship.own_cgroup(["/shop/a", "/shop/b"], found) == "/shop"
+    assert kinship.own_cgroup(["/shop/b"], found) == ""  # a runs there too
+
+
+def test_a_process_beside_the_members_takes_it_away(tmp_path: Path) -> None:
+    found = tree(tmp_path, shop="", shop__a="1\n", shop__b="2\n")
+    (tmp_path / "shop/cgroup.procs").write_text("99\n")
+    assert kinship.own_cgroup(["/shop/a", "/shop/b"], found) == ""
+
+
+def test_what_an_engine_uses_for_all_is_nobodys_own(tmp_path: Path) -> None:
+    found = tree(tmp_path, docker="", docker__a="1\n", docker__b="2\n")
+    assert kinship.own_cgroup(["/docker/a", "/docker/b"], found) == ""
+    assert kinship.parent("/docker/a") == ""
+    assert kinship.parent("/batch.slice/docker-a.scope") == "/batch.slice"
+
+
+def test_members_far_apart_have_nothing_in_common(tmp_path: Path) -> None:
+    found = tree(tmp_path, one="", one__a="1\n", two="", two__b="2\n")
+    assert kinship.own_cgroup(["/one/a", "/two/b"], found) == ""

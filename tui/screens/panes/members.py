@@ -1,0 +1,58 @@
+"""The second page of a group: its containers, and what each of them uses now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from textual.app import ComposeResult
+
+from tui import format as fmt
+from tui.fields import FIELDS, arrange
+from tui.screens.panes.pane import Pane
+from tui.widgets.page import Page, Paragraph
+
+COLUMNS = ("state", "cpu", "cpu_limit", "memory", "memory_limit", "pids", "net_rx", "net_tx")
+NAME_WIDTH = 24
+
+
+class Members(Pane):
+    """A table that follows the sweeps; the list is where something is done to one of them."""
+
+    def compose(self) -> ComposeResult:
+        """One page of text."""
+        yield Page(wrap=False, id="members-page")
+
+    def awake(self) -> None:
+        """Catch up."""
+        self.query_one(Page).focus()
+        self.draw()
+
+    def frame_changed(self) -> None:
+        """New figures."""
+        self.draw()
+
+    def inventory_changed(self) -> None:
+        """Somebody came or went."""
+        self.draw()
+
+    def draw(self) -> None:
+        """Every member on one line."""
+        for page in self.query(Page):  # there is none while it is taken apart
+            page.show(list(self._lines()))
+
+    def _lines(self) -> Iterator[Paragraph]:
+        group = self.session.group_of(self.ref)
+        if group is None:
+            yield "warn", "The group is gone."
+            return
+        chosen = [FIELDS[id] for id in COLUMNS]
+        widths = [max(field.width + 1, len(field.title) + 1) for field in chosen]
+        heads = "".join(f"{field.title:>{width}}" for field, width in zip(chosen[1:], widths[1:], strict=True))
+        yield "head", f"{'name':<{NAME_WIDTH}} {'state':<{widths[0]}}{heads}"
+        usages = self.session.frame.usages if self.session.frame is not None else {}
+        members = [c for ref in group.members if (c := self.session.containers.get(ref)) is not None]
+        for member in arrange(members, usages, FIELDS["cpu"], falling=True):
+            values = [field.format(field.extract(member, usages.get(member.ref))) for field in chosen]
+            cells = "".join(f"{value:>{width}}" for value, width in zip(values[1:], widths[1:], strict=True))
+            name = fmt.fit(fmt.clean(member.name or member.ref.short), NAME_WIDTH, more=self.glyphs.more)
+            yield ("text" if member.state.live else "weak"), f"{name} {values[0]:<{widths[0]}}{cells}"
