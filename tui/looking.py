@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collectors.isolation import Isolation
     from collectors.processes import Process
     from runtime.limits import Finding, Progress, RawFile, RecentUse
+    from runtime.limits.network import Shaping
 
 T = TypeVar("T")
 
@@ -64,6 +65,13 @@ class Looking:
         if cgroup is None:
             raise ConflictError(f"change the limits of {container.name}", detail="it has no cgroup of its own now")
         return limits.change(container.ref, cgroup, change)
+
+    async def shaping(self, container: Container) -> Shaping | Missing:
+        """The queues that limit the network of a container."""
+        from runtime.limits import network
+
+        pid = _of_network(container)
+        return Missing.UNSUPPORTED if pid is None else await asyncio.to_thread(network.shaping, pid)
 
     async def disks(self) -> block.Disks:
         """The machine's block devices."""

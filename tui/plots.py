@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from collectors.frame import Frame, Usage
+from collectors.frame import NOTHING, Frame, Usage
 from collectors.history import History
+from runtime.limits.network import Queue, achieved
 from runtime.model import ContainerRef, Missing, Unlimited
 from tui import format as fmt
 from tui.widgets.timeline import Window, place, top
@@ -63,6 +64,26 @@ class Measure:
     twin: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A limit on one direction of the network: bits per second, and what its queue says of the last interval."""
+
+    rate: int
+    words: tuple[str, ...]
+
+
+def shaped(queue: Queue | None, before: Queue | None, seconds: float) -> Shaped | None:
+    """What to show of a queue, given it as it was `seconds` ago too; None where there is no limit."""
+    if queue is None or not isinstance(queue.rate, int):
+        return None
+    words = [f"limit {fmt.bits(queue.rate / 8)}"]
+    passed = achieved(before, queue, seconds) if before is not None else None
+    if passed is not None and before is not None:
+        words += [f"passed {fmt.bits(passed / 8)}", f"dropped {max(0, queue.drops - before.drops)}"]
+    words.append(f"queued {fmt.size(queue.backlog_bytes)}")
+    return Shaped(queue.rate, tuple(words))
+
+
 CPU: Final = Measure("graph-cpu", "CPU, cores", "cpu", "cpu", fmt.cores, 0.1)
 MEMORY: Final = Measure("graph-memory", "memory, with page cache", "memory", "memory", fmt.size, 16 * MIB, KIB)
 SMALL: Final = (
@@ -83,11 +104,21 @@ SMALL: Final = (
 class Plots:
     """Makes the plots of one container at one frame, all on one window."""
 
-    def __init__(self, history: History, ref: ContainerRef, frame: Frame, window: Window, interval: float) -> None:
+    def __init__(
+        self,
+        history: History,
+        ref: ContainerRef,
+        frame: Frame,
+        window: Window,
+        interval: float,
+        shaped: Mapping[str, Shaped] = NOTHING,
+    ) -> None:
+        """`shaped` are the limits of the network, by metric."""
         self._history, self._ref = history, ref
         self._frame, self._window = frame, window
         self._interval_ns = max(int(interval * 1e9), frame.interval_ns)
         self._usage: Usage | None = frame.usages.get(ref)
+        self._shaped = shaped
         self._placed: dict[str, list[float | None]] = {}
 
     def cpu(self) -> Plot:
@@ -131,11 +162,15 @@ class Plots:
         """One of the others."""
         values = self._values(measure.metric)
         peak = max(_peak(values), _peak(self._values(measure.twin)) if measure.twin else 0.0)
-        high = measure.floor if measure.fixed else top(peak, limit=None, floor=measure.floor, base=measure.base)
-        notes: tuple[str, ...] = ()
+        shaped = self._shaped.get(measure.metric)
+        limit = shaped.rate / 8 if shaped is not None else None
+        high = measure.floor if measure.fixed else top(peak, limit=limit, floor=measure.floor, base=measure.base)
+        notes: tuple[str, ...] = shaped.words if shaped is not None else ()
         if self._usage is not None and self._usage.net_shared and measure.metric.startswith("net"):
             notes = ("the host's network",)
-        return Plot(values, high, self._figures(measure.metric, values, measure.show), measure.show, notes=notes)
+        line = limit if limit is not None and limit <= high else None
+        figures = self._figures(measure.metric, values, measure.show)
+        return Plot(values, high, figures, measure.show, limit=line, notes=notes)
 
     def _values(self, metric: str) -> list[float | None]:
         """The slots of one metric; both directions of a pair ask for both."""

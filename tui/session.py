@@ -51,8 +51,9 @@ if TYPE_CHECKING:
     from collectors.target import Target
     from runtime.kernel.block import Disks
     from runtime.limits import Progress, RawFile
+    from runtime.limits.network import Shaping
 
-__all__ = ["Changed", "Preview", "Problem", "Session"]
+__all__ = ["Changed", "Drift", "Group", "Preview", "Problem", "Session"]
 
 log = logging.getLogger(__name__)
 
@@ -356,6 +357,10 @@ class Session:
         if ref.engine == GROUP:
             return UNRECORDED
         return await self.engines[ref.engine].recorded(ref.id)
+
+    async def shaping(self, ref: ContainerRef) -> Shaping | Missing:
+        """The queues that limit a container's network, with their counters; missing with the reason."""
+        return await self._looking.shaping(self._container(ref))
 
     async def disks(self) -> Disks:
         """The machine's block devices, by number and name."""

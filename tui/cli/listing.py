@@ -8,13 +8,16 @@ import dataclasses
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import InvalidError, PytopError
 from runtime.model import Container, Image, State
 from tui.cli import exits, output
 from tui.cli.common import add_engine, add_names, each, session, tell_problems
 from tui.cli.values import pairs
+
+if TYPE_CHECKING:
+    from tui.session import Group, Session
 
 _FILTERS: Mapping[str, Callable[[Container, str], bool]] = {
     "name": lambda c, text: text in c.name,
@@ -42,6 +45,7 @@ def add_parsers(subparsers: Any) -> None:
         metavar="KEY=VALUE",
         help=f"only those that fit: {', '.join(_FILTERS)}; one key twice means either, two keys mean both",
     )
+    ps.add_argument("--groups", action="store_true", help="compose projects, pods and slices, with who belongs to them")
     ps.set_defaults(func=lambda args: asyncio.run(_ps(args)))
     images = subparsers.add_parser("images", help="list the images that containers can be made from")
     add_engine(images)
@@ -59,6 +63,10 @@ async def _ps(args: argparse.Namespace) -> int:
     async with session(args) as opened:
         code = tell_problems(opened)
         found = [c for c in opened.containers.values() if fits(c) and (wanted or c.state.live)]
+        if args.groups:
+            await opened.regroup()
+            _print_groups(opened, found, as_document=args.json)
+            return code
     found.sort(key=lambda c: (-c.created_ns, c.name))
     if args.json:
         output.document([as_json(container) for container in found])
@@ -69,6 +77,37 @@ async def _ps(args: argparse.Namespace) -> int:
         rows = [_row(container, whole=args.no_trunc) for container in found]
         output.table(["CONTAINER ID", "NAME", "ENGINE", "IMAGE", "STATE", "SINCE", "ADDRESS", "COMMAND"], rows)
     return code
+
+
+def _print_groups(opened: Session, found: Sequence[Container], *, as_document: bool) -> None:
+    """The groups in which one of these containers is, each with those of them that are."""
+    wanted = {container.ref: container for container in found}
+    groups = sorted(opened.groups.values(), key=lambda group: group.ref)
+    chosen = [(group, [wanted[ref] for ref in group.members if ref in wanted]) for group in groups]
+    if as_document:
+        output.document([group_as_json(group, members) for group, members in chosen if members])
+        return
+    rows = [
+        [group.ref.name, group.ref.kind.value, group.ref.engine or "-", group.cgroup or "-", _names(members)]
+        for group, members in chosen
+        if members
+    ]
+    output.table(["GROUP", "KIND", "ENGINE", "CGROUP", "CONTAINERS"], rows)
+
+
+def _names(members: Sequence[Container]) -> str:
+    return ", ".join(sorted(member.name or member.ref.short for member in members))
+
+
+def group_as_json(group: Group, members: Sequence[Container]) -> dict[str, Any]:
+    """A group; its cgroup is null when there is none that is its own."""
+    return {
+        "kind": group.ref.kind.value,
+        "name": group.ref.name,
+        "engine": group.ref.engine or None,
+        "cgroup": group.cgroup or None,
+        "containers": [{"engine": c.ref.engine, "id": c.ref.id, "name": c.name} for c in members],
+    }
 
 
 def _row(container: Container, *, whole: bool) -> list[str]:
@@ -119,6 +158,9 @@ def as_json(container: Container) -> dict[str, Any]:
         "ports": [dataclasses.asdict(port) for port in container.ports],
         "labels": dict(container.labels),
         "group": container.group_name,
+        "kind": container.kind.value,
+        "cgroup": container.cgroup,
+        "found": container.found,
         "error": container.error,
     }
 

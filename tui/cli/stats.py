@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import dataclasses
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtime.model import Container, ContainerRef
@@ -18,6 +18,7 @@ from tui.session import Changed
 
 if TYPE_CHECKING:
     from collectors.frame import Frame
+    from tui.session import Drift, Session
 
 _HOME = "\x1b[H\x1b[J"
 
@@ -36,6 +37,7 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument(
         "--interval", type=interval, default=argparse.SUPPRESS, metavar="SECONDS", help="time between measurements"
     )
+    parser.add_argument("--groups", action="store_true", help="totals of compose projects, pods and slices instead")
     parser.add_argument("containers", metavar="CONTAINER", nargs="*", help="only these (default: all that run)")
     parser.set_defaults(func=lambda args: asyncio.run(_stats(args)))
 
@@ -55,7 +57,8 @@ async def _stats(args: argparse.Namespace) -> int:
             await fresh.wait()
             fresh.clear()
             if not first and opened.frame is not None:  # rates need two sweeps
-                _show(args, opened.frame, _chosen(opened.containers.values(), wanted))
+                rows = opened.rows.values() if args.groups else opened.containers.values()
+                _show(args, opened, opened.frame, _chosen(rows, wanted))
                 if args.once:
                     return exits.OK
             first = False
@@ -67,9 +70,9 @@ def _chosen(containers: Iterable[Container], wanted: frozenset[ContainerRef]) ->
     return sorted(chosen, key=lambda c: (c.name, c.ref))
 
 
-def _show(args: argparse.Namespace, frame: Frame, containers: Sequence[Container]) -> None:
+def _show(args: argparse.Namespace, opened: Session, frame: Frame, containers: Sequence[Container]) -> None:
     if args.json:
-        (output.document if args.once else output.line)(as_json(frame, containers))
+        (output.document if args.once else output.line)(as_json(frame, containers, opened.drift))
         return
     fields = [field for field in FIELDS.values() if field.shown]
     rows = [
@@ -83,8 +86,13 @@ def _show(args: argparse.Namespace, frame: Frame, containers: Sequence[Container
     sys.stdout.flush()
 
 
-def as_json(frame: Frame, containers: Sequence[Container]) -> dict[str, Any]:
-    """One sweep: the host's use, and every field of every container by the field's id; units are the registry's."""
+def as_json(
+    frame: Frame, containers: Sequence[Container], drift: Mapping[ContainerRef, Sequence[Drift]]
+) -> dict[str, Any]:
+    """One sweep: the host's use, and every field of every container by the field's id; units are the registry's.
+
+    `drift` are the limits that somebody else has changed.
+    """
     return {
         "time": output.when(frame.wall_ns),
         "interval": frame.interval_ns / 1e9,
@@ -98,6 +106,15 @@ def as_json(frame: Frame, containers: Sequence[Container]) -> dict[str, Any]:
                     for field in FIELDS.values()
                 },
                 "id": container.ref.id,
+                "drift": [
+                    {
+                        "limit": each.name.value,
+                        "expected": output.plain(each.expected),
+                        "kernel": output.plain(each.kernel),
+                        "since": output.when(each.since_ns),
+                    }
+                    for each in drift.get(container.ref, ())
+                ],
             }
             for container in containers
         ],

@@ -13,7 +13,7 @@ from runtime.errors import PytopError
 from runtime.limits import RawFile
 from runtime.model import LimitName, Limits, Missing
 from tui import format as fmt
-from tui.editing import ENTRIES, WORDS, shown
+from tui.editing import ENTRIES, WORDS, lasting, shown
 from tui.screens.panes.pane import Pane
 from tui.widgets.page import Page, Paragraph
 
@@ -45,14 +45,15 @@ class IsolationPane(Pane):
         try:
             found = await self.session.isolation(self.ref)
             limits = await self.session.limits(self.ref)
+            recorded = await self.session.recorded(self.ref)
             raw = await self.session.raw_limits(self.ref)
         except PytopError as error:
             page.show([("warn", fmt.clean(str(error)))])
         else:
-            page.show(list(describe(found, limits, raw)))
+            page.show(list(describe(found, limits, raw, recorded)))
 
 
-def describe(found: Isolation, limits: Limits, raw: Sequence[RawFile]) -> Iterator[Paragraph]:
+def describe(found: Isolation, limits: Limits, raw: Sequence[RawFile], recorded: Limits) -> Iterator[Paragraph]:
     """The page, from the walls to the furniture."""
     yield from _namespaces(found)
     yield from _rights(found)
@@ -64,6 +65,8 @@ def describe(found: Isolation, limits: Limits, raw: Sequence[RawFile]) -> Iterat
         period = limits.cpu_period
         if entry.name is LimitName.CPUS and isinstance(period, int) and isinstance(held, float):
             text += f" ({held * period:.0f} us in every {period} us)"
+        lasts = lasting(entry.name, held, recorded)
+        text += f", {lasts}" if lasts else ""
         yield ("weak" if isinstance(held, Missing) else "text"), f"  {entry.label:<12} {text}"
     yield "text", ""
     yield "head", "LIMIT FILES"

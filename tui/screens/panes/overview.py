@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import time
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Container as Box
 from textual.containers import Vertical, VerticalScroll
 
-from runtime.model import ContainerRef
+from runtime.errors import PytopError
+from runtime.limits.network import Shaping
+from runtime.model import ContainerRef, Missing
 from tui import format as fmt
 from tui.glyphs import Glyphs
-from tui.plots import CPU, MEMORY, SMALL, Plots
+from tui.grouping import GROUP
+from tui.plots import CPU, MEMORY, SMALL, Plots, Shaped, shaped
 from tui.screens.panes.pane import Pane
 from tui.session import Session
 from tui.widgets import braille
@@ -38,6 +41,9 @@ class Overview(Pane):
         self._small = {m.id: Graph(m.title, m.name, cs, id=m.id) for m in SMALL}
         self._axes = (TimeAxis(cs, id="axis-left"), TimeAxis(cs, id="axis-right"))
         self._marks = Cells(id="marks")
+        self._looking = False
+        self._shaped: dict[str, Shaped] = {}
+        self._looked: tuple[Shaping, float] | None = None
 
     def compose(self) -> ComposeResult:
         """Large graphs left or above, small ones right or below."""
@@ -58,6 +64,33 @@ class Overview(Pane):
     def frame_changed(self) -> None:
         """One more column."""
         self.draw()
+        container = self.container
+        if container is not None and container.pid is not None and self.ref.engine != GROUP:
+            self._look()
+
+    @work(group="shaping")
+    async def _look(self) -> None:
+        """See what the queues of its network say; one look at a time."""
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            found = await self.session.shaping(self.ref)
+        except PytopError:
+            found = Missing.GONE
+        finally:
+            self._looking = False
+        before, self._looked = self._looked, None
+        self._shaped = {}
+        if isinstance(found, Missing):
+            return
+        now = time.monotonic()
+        old, seconds = (before[0], now - before[1]) if before is not None else (None, 0.0)
+        self._looked = (found, now)
+        for metric, way in (("net_tx", "egress"), ("net_rx", "ingress")):
+            limit = shaped(getattr(found, way), getattr(old, way, None), seconds)
+            if limit is not None:
+                self._shaped[metric] = limit
 
     def on_resize(self) -> None:
         """Share out the room: all at once if it can be, else CPU and memory first and the rest small."""
@@ -96,7 +129,7 @@ class Overview(Pane):
             return
         step = max(1, round(self.session.interval * 1e9))
         shown = window(frame.at_ns, step, body_width(width))
-        plots = Plots(self.session.history, self.ref, frame, shown, self.session.interval)
+        plots = Plots(self.session.history, self.ref, frame, shown, self.session.interval, self._shaped)
         self._cpu.plot(plots.cpu())
         self._memory.plot(plots.memory())
         for measure in SMALL:
