@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ ROOTS: Final = frozenset(
     }
 )
 """Where engines put whatever comes: that two containers are there does not make them belong together."""
+
+_MONITOR: Final = re.compile(r"conmon|(?:libpod|crio)-conmon-[0-9a-f]+(?:\.scope)?")
+"""Where Podman and CRI-O put the processes that watch over a pod's containers, in the pod's own cgroup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,11 @@ def at(path: str, hierarchies: Hierarchies) -> Cgroup:
 
 
 def _alone(top: Path, members: Collection[Path]) -> bool:
-    """Whether no process lives at or below `top`, except in `members`."""
+    """Whether no process lives at or below `top`, except in `members` and their monitors, which belong to them."""
     waiting, seen = [top], 0
     while waiting:
         directory = waiting.pop()
-        if directory in members:
+        if directory in members or _MONITOR.fullmatch(directory.name):
             continue
         seen += 1
         if seen > MOST:

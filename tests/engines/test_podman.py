@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from blockbuster import blockbuster_ctx
 
+from collectors import kinship
 from runtime import discovery, limits
 from runtime.errors import ConflictError, EngineError, RefusedError, UnavailableError, UnsupportedError
 from runtime.kernel import cgroupfs
@@ -227,6 +228,8 @@ async def test_a_pod_is_a_group_with_a_cgroup_of_its_own(subject: Subject, servi
         (extra,) = there.keys() - set(members)
         assert there[extra].name.endswith("-infra")
         assert all(found.cgroup.endswith(f"/{pod}/libpod-{identity}") for identity, found in there.items())
+        own = await asyncio.to_thread(kinship.own_cgroup, [found.cgroup for found in there.values()], cgroupfs.detect())
+        assert own.endswith(f"/{pod}"), "the pod's cgroup is its containers' and their monitors'"
         with pytest.raises(ConflictError, match="infra container"):
             await subject.engine.remove(extra, force=True)
         with pytest.raises(UnsupportedError, match=f"network of container {extra[:12]}"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from collectors import groups, kinship
 from collectors.frame import IoRates, NetRates, Usage
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
@@ -79,6 +81,14 @@ def test_a_process_beside_the_members_takes_it_away(tmp_path: Path) -> None:
     found = tree(tmp_path, shop="", shop__a="1\n", shop__b="2\n")
     (tmp_path / "shop/cgroup.procs").write_text("99\n")
     assert kinship.own_cgroup(["/shop/a", "/shop/b"], found) == ""
+
+
+@pytest.mark.parametrize("monitor", ["conmon", "libpod-conmon-0a1b.scope", "crio-conmon-0a1b"])
+def test_the_monitors_of_a_pods_containers_do_not_take_it_away(tmp_path: Path, monitor: str) -> None:
+    found = tree(tmp_path, pod="", pod__a="1\n")
+    (tmp_path / "pod" / monitor).mkdir()
+    (tmp_path / "pod" / monitor / "cgroup.procs").write_text("99\n")
+    assert kinship.own_cgroup(["/pod/a"], found) == "/pod"
 
 
 def test_what_an_engine_uses_for_all_is_nobodys_own(tmp_path: Path) -> None:
