@@ -15,8 +15,6 @@ from typing import Final
 
 from collectors.frame import Frame, Usage
 from collectors.history import History
-from runtime.limits import same
-from runtime.limits.units import format_value
 from runtime.model import (
     Container,
     ContainerRef,
@@ -196,6 +194,8 @@ class Drifts:
                 drifts.append(old)
                 continue
             drifts.append(Drift(name, expected, value, time.time_ns()))
+            from runtime.limits.units import format_value
+
             words = f"{name.value.replace('_', ' ')} {format_value(name, value)}"
             self._history.mark(ref, f"{words} by somebody else (was {format_value(name, expected)})")
         known.looked = _swept(usage) if usage is not None and not drifts else None
@@ -233,6 +233,8 @@ def _swept(usage: Usage) -> object:
 
 def _differ(name: LimitName, held: Value | Missing, expected: Value) -> bool:
     """Not the same, rounding apart; of two lists of rates neither has one that the other has not."""
+    from runtime.limits import same  # with all that reads limits: a command that only lists does without
+
     if isinstance(held, Missing):
         return False
     return same(name, held, expected) is None or (isinstance(held, tuple) and same(name, expected, held) is None)

@@ -101,7 +101,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         """Leave out a column when there is no room for it."""
         narrow = self.size.width < NARROW
         self.set_class(narrow, "-narrow")
-        heads = f"{'':<12}{'now':>11}  new" if narrow else f"{'':<12}{'now':>11}{'in use':>9}  {'new':<22}after restart"
+        heads = f"{'':<12}{'now':>11}  new" if narrow else f"{'':<12}{'now':>11}{'in use':>9}  {'new':<20}after restart"
         self.query_one("#limit-heads", Static).update(heads)
 
     # what the session tells
