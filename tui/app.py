@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -51,6 +52,7 @@ class PytopApp(App[None]):
         super().__init__(ansi_color=True if colourless else None)
         self.session = session
         self.settings = settings.load(settings.home(os.environ)) if chosen is None else chosen
+        self._theme_file = settings.state_file(os.environ) if chosen is None else None
         self.ascii_only = ascii_only
         console = os.environ.get("TERM") == "linux"  # its fonts lack most of the signs
         self.glyphs = glyphs.ASCII if ascii_only or console else glyphs.UNICODE
@@ -71,6 +73,9 @@ class PytopApp(App[None]):
     def _choose(self, asked: str | None, colourless: bool) -> str:
         """The theme to begin with: what was asked for, if there is such a one."""
         default = PLAIN_THEME if colourless else FIRST_THEME
+        last = settings.remembered(self._theme_file)
+        if asked is None and not colourless and last in self._themes:
+            return last
         name = asked or (None if colourless else self.settings.theme)
         if name is not None and name not in self._themes:
             self._problems.append(f"there is no theme {name!r} (there are {', '.join(self._themes)})")
@@ -196,6 +201,7 @@ class PytopApp(App[None]):
         """The next of our themes."""
         self.theme = self._themes[(self._themes.index(self.theme) + 1) % len(self._themes)]
         self.notify(self.theme, title="Theme", timeout=2, markup=False)
+        self.run_worker(asyncio.to_thread(settings.remember, self._theme_file, self.theme), group="theme")
 
     def action_interval(self, step: int) -> None:
         """Measure more or less often."""

@@ -5,6 +5,7 @@ Nothing in them can keep the dashboard from starting: what is wrong is told in o
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,32 @@ def load(directory: Path | None) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         return Settings(themes=themes, problems=(f"{path.name} is not TOML: {error}; defaults hold",))
     return _settings(data, themes)
+
+
+def state_file(environ: Mapping[str, str]) -> Path | None:
+    """Where the dashboard itself notes what was chosen by key; config.toml is the user's alone."""
+    base = environ.get("XDG_STATE_HOME")
+    user = environ.get("HOME")
+    if not base and not user:
+        return None
+    return (Path(base) if base else Path(str(user)) / ".local" / "state") / "pytop-containers" / "theme"
+
+
+def remembered(path: Path | None) -> str | None:
+    """The theme that was chosen last by key, None for none."""
+    try:
+        return path.read_text(encoding="utf-8").strip() or None if path is not None else None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def remember(path: Path | None, theme: str) -> None:
+    """Note the theme; where that cannot be written, nothing is remembered."""
+    if path is None:
+        return
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(theme + "\n", encoding="utf-8")
 
 
 def _settings(data: Mapping[str, Any], themes: Path) -> Settings:

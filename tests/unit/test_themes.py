@@ -10,6 +10,7 @@ from textual.color import Color
 
 from themes.loader import BUILTIN, load, load_all
 from themes.schema import BASE, ROLES, Theme, ThemeError, parse
+from tui import settings
 from tui.theming import FALLBACK, textual_theme
 
 THEMES, _ = load_all()
@@ -110,3 +111,12 @@ def test_no_directory_of_ones_own_is_no_error(tmp_path: Path) -> None:
     assert load_all(tmp_path / "none") == load_all()
     with pytest.raises(ThemeError, match="No such file"):
         load(tmp_path / "none.toml")
+
+
+def test_a_theme_chosen_by_key_is_remembered_beside_the_users_own_settings(tmp_path: Path) -> None:
+    file = settings.state_file({"XDG_STATE_HOME": str(tmp_path), "HOME": "/nowhere"})
+    assert file == tmp_path / "pytop-containers/theme"
+    assert settings.remembered(file) is None
+    settings.remember(file, "light")
+    assert settings.remembered(file) == "light"
+    settings.remember(tmp_path / "pytop-containers/theme/no/directory", "dark")  # nothing to be told
