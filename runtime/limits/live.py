@@ -10,7 +10,7 @@ from typing import Final
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import cgroupfs, files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import cpu, cpuset, io, memory, network, pids, units, weight
+from runtime.limits import cpu, cpuset, io, memory, network, pids, systemd, units, weight
 from runtime.limits.facts import RecentUse, host_facts
 from runtime.limits.judge import judge
 from runtime.limits.lacking import lacking
@@ -182,11 +182,11 @@ def change(
     pid = pid if network.asked(wanted) else None
     before = read(cgroup, pid)
     check(cgroup, wanted, before, force=force, pid=pid)
-    steps = plan(cgroup, wanted, pid)
-    for step in steps:
+    way = systemd.route(cgroup, plan(cgroup, wanted, pid))
+    for step in way.steps:
         step.require()
     done: list[tuple[Step, Hashable]] = []
-    for step in steps:
+    for step in way.steps:
         held = step.look()
         try:
             step.do()
@@ -197,7 +197,7 @@ def change(
             undone = _take_back(done)
             return _rolled_back(ref, wanted, before, read(cgroup, pid), (step, error), undone)
         done.append((step, held))
-    return verify(ref, cgroup, wanted, before, None, pid=pid)
+    return systemd.tell(verify(ref, cgroup, wanted, before, None, pid=pid), way)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,161 @@
+"""A connection to systemd's manager: properties of a unit read and changed over D-Bus.
+
+The manager's private socket is spoken to where we may (root, or one's own user manager), since it needs no bus daemon,
+else the system bus. Source: org.freedesktop.systemd1(5), the D-Bus specification.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from jeepney import DBusAddress, HeaderFields, Message, MessageType, Parser, message_bus, new_method_call
+from jeepney.auth import BEGIN, AuthenticationError, Authenticator
+
+from runtime.errors import DeniedError, EngineError, InvalidError, NotFoundError, PytopError, UnavailableError
+from runtime.kernel.systemd import NAME, PATH, Unit
+
+SYSTEM_SOCKET: Final = Path("/run/systemd/private")
+SYSTEM_BUS: Final = Path("/run/dbus/system_bus_socket")
+SECONDS: Final = 10.0  # systemd answers in milliseconds, unless it is being reloaded
+_NO_UNIT: Final = ("NoSuchUnit", "UnknownObject")
+_NO_RIGHT: Final = ("AccessDenied", "InteractiveAuthorizationRequired", "AuthFailed")
+_NO_VALUE: Final = ("InvalidArgs", "PropertyReadOnly", "UnknownProperty")
+Property = tuple[str, tuple[str, Any]]
+"""A name, and a value with its D-Bus signature before it."""
+
+
+class Manager:
+    """A connection to the systemd that has a unit. Blocking; every wait is bounded by `SECONDS`.
+
+    Raises `UnavailableError` when it cannot be reached, `DeniedError` when it does not let us.
+    """
+
+    def __init__(self, unit: Unit) -> None:
+        self._numbers = count(1)
+        self._parser = Parser()
+        private = SYSTEM_SOCKET if unit.uid is None else Path(f"/run/user/{unit.uid}/systemd/private")
+        try:
+            self._socket = _connect(private)
+        except PytopError:
+            if unit.uid is not None or not SYSTEM_BUS.exists():
+                raise
+            self._socket = _connect(SYSTEM_BUS)
+            self._call(message_bus.Hello(), "greet the system bus")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def version(self) -> int:
+        """Its version, 252 for "252.39-1~deb12u2"; 0 when it does not say."""
+        text = str(self._property(PATH, f"{NAME}.Manager", "Version"))
+        digits = text.removeprefix("v").partition(".")[0].partition("-")[0].partition("~")[0]
+        return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+    def get(self, unit: Unit, name: str) -> Any:
+        """A property of a unit."""
+        return self._property(unit.path, unit.interface, name)
+
+    def set(self, unit: Unit, properties: Sequence[Property]) -> None:
+        """Change properties until the unit ends or the host restarts, and return when systemd has acted on it.
+
+        The answer comes before systemd writes to the kernel, which it does before it takes the next request: that is
+        why something is asked afterwards.
+        """
+        words = ", ".join(name for name, _ in properties)
+        call = ("SetUnitProperties", "sba(sv)", (unit.name, True, list(properties)))
+        self.call(*call, title=f"set {words} of {unit.name}")
+        self.get(unit, "ControlGroup")
+
+    def call(self, method: str, signature: str, body: tuple[Any, ...], *, title: str) -> tuple[Any, ...]:
+        """Call a method of the manager."""
+        address = DBusAddress(PATH, bus_name=NAME, interface=f"{NAME}.Manager")
+        return self._call(new_method_call(address, method, signature, body), title)
+
+    def _property(self, path: str, interface: str, name: str) -> Any:
+        address = DBusAddress(path, bus_name=NAME, interface="org.freedesktop.DBus.Properties")
+        answer = self._call(new_method_call(address, "Get", "ss", (interface, name)), f"ask systemd for {name}")
+        return answer[0][1]
+
+    def _call(self, message: Message, title: str) -> tuple[Any, ...]:
+        number = next(self._numbers)
+        deadline = time.monotonic() + SECONDS
+        try:
+            self._socket.settimeout(SECONDS)
+            self._socket.sendall(message.serialise(serial=number))
+            while True:
+                answer = self._receive(deadline)
+                if answer.header.fields.get(HeaderFields.reply_serial) == number:
+                    break
+        except TimeoutError as error:
+            raise UnavailableError(title, detail=f"systemd did not answer within {SECONDS:.0f} s") from error
+        except OSError as error:
+            raise UnavailableError.from_os(title, error) from error
+        if answer.header.message_type is MessageType.error:
+            raise _refusal(title, answer)
+        body: tuple[Any, ...] = answer.body
+        return body
+
+    def _receive(self, deadline: float) -> Message:
+        while (message := self._parser.get_next_message()) is None:
+            self._socket.settimeout(max(0.001, deadline - time.monotonic()))
+            self._parser.add_data(_some(self._socket))
+        return message
+
+
+def _some(connection: socket.socket) -> bytes:
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionResetError(errno.ECONNRESET, "the connection was closed")
+    return data
+
+
+def _connect(path: Path) -> socket.socket:
+    """A connection over which we are who the kernel says we are."""
+    title = "speak to systemd"
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        connection.settimeout(SECONDS)
+        connection.connect(str(path))
+        talk = Authenticator()
+        for line in talk:
+            connection.sendall(line)
+            talk.feed(_some(connection))
+        connection.sendall(BEGIN)
+    except PermissionError as error:
+        connection.close()
+        raise DeniedError.from_os(title, error, path=str(path)) from error
+    except AuthenticationError as error:
+        connection.close()
+        raise DeniedError(title, detail=str(error), path=str(path)) from error
+    except OSError as error:
+        connection.close()
+        raise UnavailableError.from_os(title, error, path=str(path)) from error
+    return connection
+
+
+def _refusal(title: str, answer: Message) -> PytopError:
+    """What systemd answered, as one of our errors."""
+    name = str(answer.header.fields.get(HeaderFields.error_name, ""))
+    words = ""
+    with suppress(IndexError, TypeError):
+        words = str(answer.body[0])
+    kind = name.rpartition(".")[2]
+    detail = f"systemd answered: {words or name}"
+    if kind in _NO_UNIT:
+        return NotFoundError(title, detail=detail)
+    if kind in _NO_RIGHT:
+        return DeniedError(title, detail=detail, hint="Run as root")
+    return InvalidError(title, detail=detail) if kind in _NO_VALUE else EngineError(title, detail=detail)

@@ -1,0 +1,64 @@
+"""systemd as the keeper of cgroups: is it here, and which of its units has a cgroup. `manager` speaks to it.
+
+Source: sd_booted(3), systemd.unit(5), CGROUP_DELEGATION.md, systemd's bus_path_escape().
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+BOOTED: Final = Path("/run/systemd/system")
+NAME: Final = "org.freedesktop.systemd1"
+PATH: Final = "/org/freedesktop/systemd1"
+KINDS: Final = {".scope": "Scope", ".slice": "Slice", ".service": "Service"}
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit of this host's systemd, or of one user's (`uid`); `cgroup` is its path in the v2 tree."""
+
+    name: str
+    cgroup: str
+    uid: int | None = None
+
+    @property
+    def interface(self) -> str:
+        return f"{NAME}.{KINDS[Path(self.name).suffix]}"
+
+    @property
+    def path(self) -> str:
+        """Its object path: everything but letters and digits is written in hexadecimal."""
+        plain = (chr(byte) if chr(byte).isalnum() and byte < 128 else f"_{byte:02x}" for byte in os.fsencode(self.name))
+        text = "".join(plain)
+        return f"{PATH}/unit/" + (f"_{ord(text[0]):02x}{text[1:]}" if text[:1].isdigit() else text)
+
+
+def booted(where: Path | None = None) -> bool:
+    """Whether systemd is this host's first process, or looks so from here."""
+    return (where or BOOTED).is_dir()
+
+
+def unit_of(cgroup: str) -> Unit | None:
+    """The unit whose own cgroup this path in the v2 tree is, by its name alone; None where it is nobody's or delegated.
+
+    Units lie in slices. What lies below a scope or a service is delegated, also when it is called like a unit: a
+    container with a systemd of its own has such names. A user's own manager is the service user@UID.
+    """
+    *above, last = cgroup.strip("/").split("/")
+    uid = None
+    for part in above:
+        if uid is None and part.startswith("user@") and part.endswith(".service"):
+            number = part.removeprefix("user@").removesuffix(".service")
+            if not (number.isascii() and number.isdigit()):
+                return None
+            uid = int(number)
+        elif not part.endswith(".slice"):
+            return None
+    name = last.removeprefix("_")
+    stem, dot, kind = name.rpartition(".")
+    if not stem or f"{dot}{kind}" not in KINDS:
+        return None
+    return Unit(name, cgroup, uid)

@@ -1,0 +1,271 @@
+"""Limits of a unit of systemd go through systemd: what is written past it, it writes over at the next daemon-reload.
+
+Each step of a change that systemd has a property for becomes a change of that property at run time, and the kernel's
+file is looked at afterwards. What it has none for (burst, swap of v1, every file of v1) is written to the file, and the
+outcome says so. A cgroup below a scope or service is delegated and none of systemd's business.
+Source: systemd.resource-control(5), org.freedesktop.systemd1(5), src/core/cgroup.c.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from runtime.errors import KernelError, NotFoundError, PytopError
+from runtime.kernel import block, cgroupfs, files, systemd
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.systemd import Unit
+from runtime.limits.judge import PAGE
+from runtime.limits.plan import Step, Write
+from runtime.limits.units import cpuset_numbers
+from runtime.model import LimitName, LimitOutcome, Verdict
+
+if TYPE_CHECKING:
+    from runtime.kernel.manager import Manager, Property
+
+INFINITY: Final = 2**64 - 1  # how systemd's numbers say "none", over D-Bus
+IDLE_SINCE: Final = 252  # CPUWeight=idle
+PATIENCE: Final = 2.0  # seconds for the kernel's file to hold what systemd has accepted
+_SECOND_US: Final = 1_000_000
+_IO: Final = {
+    "rbps": "IOReadBandwidthMax",
+    "wbps": "IOWriteBandwidthMax",
+    "riops": "IOReadIOPSMax",
+    "wiops": "IOWriteIOPSMax",
+}
+Translate = Callable[[Path, str], "list[Property]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The steps of a change by the way that each has to go, and what is to be said about a limit afterwards."""
+
+    steps: list[Step]
+    words: Mapping[LimitName, str] = field(default_factory=dict)
+
+
+def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
+    """The same steps through systemd where the cgroup is a unit's; as they are anywhere else."""
+    unit = unit_at(cgroup)
+    if unit is None or not steps:
+        return Route(list(steps))
+    from runtime.kernel.manager import Manager
+
+    try:
+        with Manager(unit) as manager:
+            if manager.get(unit, "ControlGroup") != unit.cgroup:
+                return Route(list(steps))  # another one's cgroup that is called like a unit
+            version = manager.version()
+    except NotFoundError:
+        return Route(list(steps))
+    except PytopError as error:
+        said = (
+            f"written past systemd, which could not be asked ({error.detail or error.title}): daemon-reload undoes it"
+        )
+        return Route(list(steps), {step.name: said for step in steps if isinstance(step, Write)})
+    return _routed(unit, version, steps)
+
+
+def unit_at(cgroup: Cgroup) -> Unit | None:
+    """The unit whose cgroup this is; None on a host without systemd, for a delegated cgroup, and on cgroup v1."""
+    if cgroup.unified is None or not systemd.booted():
+        return None
+    mount = cgroupfs.detect().unified
+    if mount is None:
+        return None
+    try:
+        below = cgroup.unified.relative_to(mount.path)
+    except ValueError:
+        return None
+    return systemd.unit_of(f"/{below}")
+
+
+def tell(outcome: LimitOutcome, how: Route) -> LimitOutcome:
+    """The outcome with what is to be said about each limit that holds."""
+    held = (Verdict.APPLIED, Verdict.ROUNDED)
+    fields = (
+        replace(each, detail="; ".join(filter(None, (each.detail, how.words[each.name]))))
+        if each.name in how.words and each.verdict in held
+        else each
+        for each in outcome.fields
+    )
+    return replace(outcome, fields=tuple(fields))
+
+
+def _routed(unit: Unit, version: int, steps: Sequence[Step]) -> Route:
+    routed: list[Step] = []
+    words: dict[LimitName, str] = {}
+    both = {step.path.name for step in steps if isinstance(step, Write)} >= {"io.weight", "io.bfq.weight"}
+    for step in steps:
+        if not isinstance(step, Write):
+            routed.append(step)
+            continue
+        if both and step.path.name == "io.bfq.weight":
+            continue  # IOWeight writes both
+        translate = _TRANSLATIONS.get(step.path.name)
+        if step.path.name == "cpu.idle" and version < IDLE_SINCE:
+            translate = None
+        if translate is None:
+            routed.append(step)
+            words[step.name] = (
+                f"systemd has nothing for {step.path.name}: written to the kernel, until {unit.name} ends"
+            )
+        else:
+            routed.append(Through(unit, step, translate))
+            words.setdefault(step.name, f"by systemd, until {unit.name} ends or the host restarts")
+    return Route(routed, words)
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """A write to a kernel file, done by systemd in the name of a unit."""
+
+    unit: Unit
+    write: Write
+    translate: Translate
+
+    @property
+    def name(self) -> LimitName:
+        return self.write.name
+
+    @property
+    def title(self) -> str:
+        return self.write.title
+
+    def require(self) -> None:
+        """Whether systemd lets us change it is known only when we ask it to."""
+        files.read(self.write.path)
+
+    def look(self) -> Hashable:
+        return self.write.look()
+
+    def do(self) -> None:
+        self._set(self.write.text)
+
+    def undo(self) -> None:
+        self._set(self.write.before)
+
+    def _set(self, text: str) -> None:
+        from runtime.kernel.manager import Manager
+
+        with Manager(self.unit) as manager:
+            properties = self.translate(self.write.path, text)
+            manager.set(self.unit, properties)
+            self._await(manager, properties, text)
+
+    def _await(self, manager: Manager, properties: Sequence[Property], text: str) -> None:
+        """Raise when the kernel does not come to hold it: what systemd cannot write, it tells its log alone."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds(self.write.path, text):
+            if time.monotonic() > deadline:
+                names = ", ".join(name for name, _ in properties)
+                raise KernelError(
+                    f"set {names} of {self.unit.name}",
+                    detail=f"systemd took it, and {self.write.title} holds {self.write.look()!s}",
+                    hint=f"journalctl _PID=1 says why the kernel refused '{text.strip()}'",
+                    path=str(self.write.path),
+                )
+            time.sleep(0.01)
+            manager.get(self.unit, "ControlGroup")
+
+
+def holds(path: Path, text: str) -> bool:
+    """Whether a file holds what was to be written to it: to the page, and the devices that were named."""
+    held = files.look(path)
+    if not isinstance(held, str):
+        return False
+    wanted = text.strip()
+    if path.name == "io.max":
+        device, *words = wanted.split()
+        now = _device_line(held, device)
+        return all(now.get(key, "max") == value for key, value in _pairs(words).items())
+    if path.name in ("cpuset.cpus", "cpuset.mems"):
+        return cpuset_numbers(held) == cpuset_numbers(wanted) if held and wanted else held == wanted
+    if path.name.endswith("weight"):
+        held = (held.splitlines() or [""])[0].removeprefix("default").strip()
+    if path.name.startswith("memory.") and held.isdecimal() and wanted.isdecimal():
+        return int(held) // PAGE == int(wanted) // PAGE
+    return held.split() == wanted.split()
+
+
+def _number(name: str) -> Translate:
+    """A file of one number or "max"."""
+
+    def translate(_: Path, text: str) -> list[Property]:
+        return [(name, ("t", INFINITY if text.strip() == "max" else int(text)))]
+
+    return translate
+
+
+def _bandwidth(_: Path, text: str) -> list[Property]:
+    """cpu.max "50000 100000"; systemd has microseconds per second, rounded so that the quota comes out as it was."""
+    quota, period = text.split()
+    per_second = INFINITY if quota == "max" else -(-int(quota) * _SECOND_US // int(period))
+    return [("CPUQuotaPeriodUSec", ("t", int(period))), ("CPUQuotaPerSecUSec", ("t", per_second))]
+
+
+def _idle(_: Path, text: str) -> list[Property]:
+    """A weight of 0 is the idle class; none at all leaves it."""
+    return [("CPUWeight", ("t", 0 if text.strip() == "1" else INFINITY))]
+
+
+def _mask(name: str) -> Translate:
+    """A kernel list as a bit mask, least byte first; an empty one lifts the limit."""
+
+    def translate(_: Path, text: str) -> list[Property]:
+        mask = sum(1 << number for number in cpuset_numbers(text.strip())) if text.strip() else 0
+        return [(name, ("ay", mask.to_bytes((mask.bit_length() + 7) // 8, "little")))]
+
+    return translate
+
+
+def _bfq(_: Path, text: str) -> list[Property]:
+    """The IOWeight of 1 to 10000 that systemd turns into this weight of 1 to 1000."""
+    weight = int(text)
+    return [("IOWeight", ("t", weight if weight <= 100 else 100 + (weight - 100) * 11))]
+
+
+def _rates(path: Path, text: str) -> list[Property]:
+    """One device's line of io.max. systemd writes all four rates at once, so those that are held go with it."""
+    device, *words = text.split()
+    held = files.look(path)
+    rates = {**_device_line(held if isinstance(held, str) else "", device), **_pairs(words)}
+    block.learn(device)
+    disk = block.name(device)
+    found: list[Any] = []
+    for key, name in _IO.items():
+        rate = rates.get(key, "max")
+        found.append((name, ("a(st)", [(disk, INFINITY if rate == "max" else int(rate))])))
+    return found
+
+
+def _device_line(text: str, device: str) -> dict[str, str]:
+    for line in text.splitlines():
+        number, *words = line.split() or [""]
+        if number == device:
+            return _pairs(words)
+    return {}
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
+
+
+_TRANSLATIONS: Final[Mapping[str, Translate]] = {
+    "cpu.max": _bandwidth,
+    "cpu.weight": _number("CPUWeight"),
+    "cpu.idle": _idle,
+    "cpuset.cpus": _mask("AllowedCPUs"),
+    "cpuset.mems": _mask("AllowedMemoryNodes"),
+    "memory.max": _number("MemoryMax"),
+    "memory.high": _number("MemoryHigh"),
+    "memory.low": _number("MemoryLow"),
+    "memory.swap.max": _number("MemorySwapMax"),
+    "pids.max": _number("TasksMax"),
+    "io.weight": _number("IOWeight"),
+    "io.bfq.weight": _bfq,
+    "io.max": _rates,
+}
