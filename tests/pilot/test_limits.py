@@ -212,7 +212,7 @@ async def test_it_is_usable_on_a_tiny_terminal() -> None:
     app, engine = limit_fakes.app()
     async with app.run_test(size=(40, 10)) as pilot:
         screen = await editor(app, pilot)
-        await pilot.press(*["down"] * 6)
+        await pilot.press(*["down"] * 3)
         await pilot.pause()
         focused = screen.focused
         assert focused is field(screen, "pids").input
