@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from runtime.limits import Progress
 from runtime.model import UNLIMITED, Capabilities, LimitChange, LimitName, Missing, State, Verb, Verdict
 from tests.pilot import fakes, limit_fakes
 from tests.pilot.driving import toasts, until
@@ -220,3 +224,45 @@ async def test_it_is_usable_on_a_tiny_terminal() -> None:
         await pilot.press("9", "enter")
         await until(pilot, lambda: bool(engine.changes))
         assert engine.changes == [LimitChange(pids=9)]
+
+
+async def test_what_cannot_be_set_is_one_line_until_its_reasons_are_asked_for() -> None:
+    app, _ = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        high = field(screen, "memory-high")
+        assert not high.display
+        assert "mem high" in str(screen.query_one("#limit-folded", Static).render())
+        await pilot.press("f2")
+        await until(pilot, lambda: high.display)
+        assert "this kernel does not offer it" in str(high.query_one(".reason", Static).render())
+
+
+async def test_memory_below_use_is_stepped_down_on_demand_and_a_stop_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, engine = limit_fakes.app()
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def shrink(ref: object, memory: int, progress: Callable[[Progress], None], **_: object) -> None:
+        progress(Progress(100 << 20, memory, 20 << 20))
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    monkeypatch.setattr(app.session, "shrink", shrink)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        field(screen, "memory").input.focus()
+        await pilot.press("1", "6", "m")
+        await until(pilot, lambda: "f4" in status(screen))
+        await pilot.press("f4")
+        await until(pilot, begun.is_set)
+        assert "uses 100M, to come down to 16M" in status(screen)
+        await pilot.press("escape")
+        await until(pilot, stopped.is_set)
+        await until(pilot, lambda: "Stopped. The limits are as they were." in status(screen))
+        assert not engine.changes
+        assert app.screen is screen
