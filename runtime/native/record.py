@@ -19,12 +19,15 @@ from runtime.model import (
     ContainerRef,
     ContainerSpec,
     DeviceRate,
+    GroupKind,
+    GroupRef,
     LimitChange,
     State,
     Value,
 )
 
 KEY = "embedded"
+COMPOSE = "com.docker.compose.project"  # the label by which every engine of the field knows a project
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Record:
             restart_policy=spec.restart_policy,
             addresses=(self.address.partition("/")[0],) if self.address and self.state.live else (),
             labels=dict(spec.labels),
+            group=GroupRef(GroupKind.COMPOSE, spec.labels[COMPOSE], KEY) if spec.labels.get(COMPOSE) else None,
             error=self.error,
         )
 

@@ -87,6 +87,9 @@ def _outlive(spare: socket.socket, config: NativeConfig) -> bool:
                 return False
             continue
         except ConnectionResetError:
+            word = b""
+        if not word:
+            time.sleep(_PATIENCE)  # it died, and the next one may die of the same
             return True
         if word == _QUIT:
             return False
