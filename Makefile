@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DEV_STAMP := $(VENV)/.stamp-dev
 
-.PHONY: demo run test check bench format lock proto clean help
+.PHONY: demo run test test-v2 check bench format lock proto clean help
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ run: $(STAMP) ## the dashboard
 
 test: $(DEV_STAMP) ## every test, from fast to real
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-v2: $(DEV_STAMP) ## tests of pure cgroup v2 and of systemd in two QEMU guests (ARGS="plain" or "systemd" for one)
+	@$(BIN)/python -m tests.guest $(ARGS)
 
 check: $(DEV_STAMP) ## lint, format, types, import contracts, spelling
 	@$(BIN)/ruff check .

@@ -1,0 +1,225 @@
+"""Limits of real scopes and slices, on a host whose first process is systemd (`make test-v2` boots one)."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runtime import limits
+from runtime.errors import NotFoundError
+from runtime.kernel import block, cgroupfs, cgroups, files, systemd
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.manager import Manager
+from runtime.kernel.systemd import Unit
+from runtime.limits import systemd as through
+from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Verdict
+from tests.conftest import missing, need_root
+from tests.integration import native
+
+MB = 1024 * 1024
+REF = ContainerRef("test", "0" * 64)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A scope in a slice of its own, made as container engines make theirs, with a process in it."""
+
+    unit: Unit
+    cgroup: Cgroup
+    slice: Cgroup
+    pid: int
+
+    def file(self, name: str) -> str:
+        assert self.cgroup.unified
+        return files.read(self.cgroup.unified / name)
+
+
+@pytest.fixture
+def scope() -> Iterator[Scope]:
+    need_root("systemd")
+    if not systemd.booted():
+        missing("systemd", "this host's first process is another one")
+    hierarchies = cgroupfs.detect()
+    if hierarchies.mode is not cgroupfs.Mode.V2:
+        missing("systemd", "cgroup v2 is not alone here")
+    tag = f"pytoptest{secrets.token_hex(3)}"
+    process = subprocess.Popen(["sleep", "600"])
+    unit = Unit(f"{tag}.scope", f"/{tag}.slice/{tag}.scope")
+    try:
+        start(unit, f"{tag}.slice", process.pid)
+        until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text())
+        own = cgroupfs.locate(hierarchies, process.pid)
+        yield Scope(unit, own, cgroupfs.at(hierarchies, {}, f"/{tag}.slice"), process.pid)
+    finally:
+        process.kill()
+        process.wait()
+        with Manager(unit) as manager:
+            for name in (unit.name, f"{tag}.slice"):
+                try:
+                    manager.call("StopUnit", "ss", (name, "fail"), title=f"stop {name}")
+                except NotFoundError:
+                    continue  # it ended with its process
+            until(lambda: not Path(f"/sys/fs/cgroup/{tag}.slice").exists())
+
+
+def start(unit: Unit, inside: str, pid: int) -> None:
+    properties = [("PIDs", ("au", [pid])), ("Slice", ("s", inside)), ("Delegate", ("b", True))]
+    with Manager(unit) as manager:
+        body = (unit.name, "fail", properties, [])
+        manager.call("StartTransientUnit", "ssa(sv)a(sa(sv))", body, title=f"start {unit.name}")
+
+
+def until(condition: object, within: float = 20.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def reload(unit: Unit) -> None:
+    """`systemctl daemon-reload`, and wait until systemd has acted on it."""
+    with Manager(unit) as manager:
+        manager.call("Reload", "", (), title="daemon-reload")
+    with Manager(unit) as manager:
+        manager.get(unit, "ControlGroup")
+
+
+def a_disk() -> str:
+    return next(
+        number for number, name in block.disks().names.items() if not name.startswith(("/dev/loop", "/dev/ram"))
+    )
+
+
+def test_every_limit_is_held_by_the_kernel_and_outlives_daemon_reload(scope: Scope) -> None:
+    disk = a_disk()
+    wanted = LimitChange(
+        cpus=0.333,
+        cpu_period=30_000,
+        cpu_shares=2048,
+        cpuset_cpus="0",
+        memory=256 * MB,
+        memory_high=200 * MB,
+        memory_reservation=16 * MB,
+        swap=32 * MB,
+        pids=77,
+        io_weight=300,
+        io_read_bps=(DeviceRate(disk, 5 * MB),),
+        io_write_iops=(DeviceRate(disk, 500),),
+    )
+    outcome = limits.change(REF, scope.cgroup, wanted)
+    assert outcome.ok, outcome
+    assert all("by systemd" in field.detail for field in outcome.fields), outcome
+    held = limits.read(scope.cgroup)
+    reload(scope.unit)
+    assert limits.read(scope.cgroup) == held
+    assert scope.file("cpu.max") == "9990 30000"
+    assert scope.file("pids.max") == "77"
+    assert scope.file("io.max") == f"{disk} rbps={5 * MB} wbps=max riops=max wiops=500"
+
+    lifted = LimitChange(
+        cpus=UNLIMITED,
+        cpuset_cpus=UNLIMITED,
+        memory=UNLIMITED,
+        memory_high=UNLIMITED,
+        swap=UNLIMITED,
+        pids=UNLIMITED,
+        io_read_bps=(DeviceRate(disk, UNLIMITED),),
+    )
+    assert limits.change(REF, scope.cgroup, lifted).ok
+    reload(scope.unit)
+    now = limits.read(scope.cgroup)
+    assert (now.cpus, now.memory, now.memory_high, now.swap, now.pids) == (UNLIMITED,) * 5
+    assert now.cpuset_cpus == limits.host_facts().cpus
+    assert now.io_read_bps == ()
+    assert now.io_write_iops == (DeviceRate(disk, 500),)
+
+
+def test_what_is_written_past_systemd_is_written_over(scope: Scope) -> None:
+    """The reason for all of this: FACTS of moby#41233 and #51446, on this very systemd."""
+    assert limits.change(REF, scope.cgroup, LimitChange(memory=256 * MB, pids=50)).ok
+    assert scope.cgroup.unified
+    files.write(scope.cgroup.unified / "memory.max", str(64 * MB))
+    files.write(scope.cgroup.unified / "pids.max", "10")
+    reload(scope.unit)
+    assert scope.file("memory.max") == str(256 * MB)
+    assert scope.file("pids.max") == "50"
+
+
+def test_a_limit_of_a_slice(scope: Scope) -> None:
+    outcome = limits.change(REF, scope.slice, LimitChange(memory=512 * MB, pids=300))
+    assert outcome.ok, outcome
+    reload(scope.unit)
+    held = limits.read(scope.slice)
+    assert (held.memory, held.pids) == (512 * MB, 300)
+
+
+def test_what_systemd_has_no_property_for_is_written_and_told(scope: Scope) -> None:
+    outcome = limits.change(REF, scope.cgroup, LimitChange(cpus=0.5, cpu_burst=20_000))
+    assert outcome.ok, outcome
+    details = {field.name: field.detail for field in outcome.fields}
+    assert "systemd has nothing for cpu.max.burst" in details[LimitName.CPU_BURST]
+    assert "by systemd" in details[LimitName.CPUS]
+    reload(scope.unit)
+    assert scope.file("cpu.max.burst") == "20000"
+
+
+def test_the_idle_class_and_the_weight_that_comes_back(scope: Scope) -> None:
+    assert limits.change(REF, scope.cgroup, LimitChange(cpu_shares=2048)).ok
+    weight = scope.file("cpu.weight")
+    assert weight != "100"
+    outcome = limits.change(REF, scope.cgroup, LimitChange(cpu_idle=True))
+    assert outcome.ok, outcome
+    reload(scope.unit)
+    assert scope.file("cpu.idle") == "1"
+    assert limits.change(REF, scope.cgroup, LimitChange(cpu_idle=False)).ok
+    reload(scope.unit)
+    assert (scope.file("cpu.idle"), scope.file("cpu.weight")) == ("0", weight)
+
+
+def test_what_fails_half_way_is_taken_back_by_systemd_too(scope: Scope) -> None:
+    assert limits.change(REF, scope.cgroup, LimitChange(pids=90)).ok
+    outcome = limits.change(REF, scope.cgroup, LimitChange(pids=40, io_read_bps=(DeviceRate("240:7", MB),)))
+    assert not outcome.ok
+    assert {field.name: field.verdict for field in outcome.fields} == {
+        LimitName.PIDS: Verdict.ROLLED_BACK,
+        LimitName.IO_READ_BPS: Verdict.FAILED,
+    }
+    reload(scope.unit)
+    assert scope.file("pids.max") == "90"
+    with Manager(scope.unit) as manager:
+        assert manager.get(scope.unit, "TasksMax") == 90
+
+
+def test_a_delegated_cgroup_is_none_of_systemds_business(scope: Scope) -> None:
+    assert scope.cgroup.unified
+    inner = scope.cgroup.unified / "inner.scope"
+    inner.mkdir()
+    try:
+        below = cgroupfs.at(cgroupfs.detect(), {}, f"{scope.unit.cgroup}/inner.scope")
+        assert through.unit_at(scope.cgroup) == scope.unit
+        assert through.unit_at(below) is None
+    finally:
+        inner.rmdir()
+
+
+def test_a_unit_that_is_gone_is_not_found(scope: Scope) -> None:
+    cgroups.kill_all(scope.cgroup)
+    assert scope.cgroup.unified
+    until(lambda: scope.cgroup.unified and not scope.cgroup.unified.exists())
+    with pytest.raises(NotFoundError):
+        limits.change(REF, scope.cgroup, LimitChange(pids=50))
+
+
+async def test_the_embedded_engines_limits_are_left_alone(scope: Scope, tmp_path: Path) -> None:
+    async with native.instance(tmp_path) as engine:
+        ref = await native.run(engine, "/bin/sleep", "600")
+        assert (await engine.update(ref.id, LimitChange(memory=64 * MB, cpus=0.5, pids=30))).ok
+        reload(scope.unit)
+        held = limits.read(cgroupfs.locate(cgroupfs.detect(), (await engine.get(ref.id)).pid or 0))
+        assert (held.memory, held.cpus, held.pids) == (64 * MB, 0.5, 30)
