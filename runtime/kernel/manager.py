@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from jeepney import DBusAddress, HeaderFields, Message, MessageType, Parser, message_bus, new_method_call
-from jeepney.auth import BEGIN, AuthenticationError, Authenticator
+from jeepney.auth import BEGIN, make_auth_external
 
 from runtime.errors import DeniedError, EngineError, InvalidError, NotFoundError, PytopError, UnavailableError
 from runtime.kernel.systemd import NAME, PATH, Unit
@@ -79,28 +79,30 @@ class Manager:
         self.call(*call, title=f"set {words} of {unit.name}")
         self.get(unit, "ControlGroup")
 
-    def call(self, method: str, signature: str, body: tuple[Any, ...], *, title: str) -> tuple[Any, ...]:
-        """Call a method of the manager."""
+    def call(
+        self, method: str, signature: str, body: tuple[Any, ...], *, title: str, seconds: float = SECONDS
+    ) -> tuple[Any, ...]:
+        """Call a method of the manager, and wait at most so long for its answer."""
         address = DBusAddress(PATH, bus_name=NAME, interface=f"{NAME}.Manager")
-        return self._call(new_method_call(address, method, signature, body), title)
+        return self._call(new_method_call(address, method, signature, body), title, seconds)
 
     def _property(self, path: str, interface: str, name: str) -> Any:
         address = DBusAddress(path, bus_name=NAME, interface="org.freedesktop.DBus.Properties")
         answer = self._call(new_method_call(address, "Get", "ss", (interface, name)), f"ask systemd for {name}")
         return answer[0][1]
 
-    def _call(self, message: Message, title: str) -> tuple[Any, ...]:
+    def _call(self, message: Message, title: str, seconds: float = SECONDS) -> tuple[Any, ...]:
         number = next(self._numbers)
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + seconds
         try:
-            self._socket.settimeout(SECONDS)
+            self._socket.settimeout(seconds)
             self._socket.sendall(message.serialise(serial=number))
             while True:
                 answer = self._receive(deadline)
                 if answer.header.fields.get(HeaderFields.reply_serial) == number:
                     break
         except TimeoutError as error:
-            raise UnavailableError(title, detail=f"systemd did not answer within {SECONDS:.0f} s") from error
+            raise UnavailableError(title, detail=f"systemd did not answer within {seconds:.0f} s") from error
         except OSError as error:
             raise UnavailableError.from_os(title, error) from error
         if answer.header.message_type is MessageType.error:
@@ -123,26 +125,29 @@ def _some(connection: socket.socket) -> bytes:
 
 
 def _connect(path: Path) -> socket.socket:
-    """A connection over which we are who the kernel says we are."""
+    """A connection over which we are who the kernel says we are.
+
+    All of our side of the greeting goes at once, as systemd's own clients do it: what comes in one piece with the word
+    BEGIN is left lying there by systemd until more comes, so nothing may follow before its answer.
+    """
     title = "speak to systemd"
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         connection.settimeout(SECONDS)
         connection.connect(str(path))
-        talk = Authenticator()
-        for line in talk:
-            connection.sendall(line)
-            talk.feed(_some(connection))
-        connection.sendall(BEGIN)
+        connection.sendall(b"\0" + make_auth_external() + BEGIN)
+        answer = b""
+        while not answer.endswith(b"\r\n"):
+            answer += _some(connection)
     except PermissionError as error:
         connection.close()
         raise DeniedError.from_os(title, error, path=str(path)) from error
-    except AuthenticationError as error:
-        connection.close()
-        raise DeniedError(title, detail=str(error), path=str(path)) from error
     except OSError as error:
         connection.close()
         raise UnavailableError.from_os(title, error, path=str(path)) from error
+    if not answer.startswith(b"OK "):
+        connection.close()
+        raise DeniedError(title, detail=f"it answered {answer.decode(errors='replace').strip()}", path=str(path))
     return connection
 
 

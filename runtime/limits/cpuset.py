@@ -1,15 +1,17 @@
-"""Which CPUs and memory nodes. v1 has no "all": unlimited is what the parent has; v2 takes an empty line for it."""
+"""Which CPUs and memory nodes. Unlimited is what the parent has.
+
+Only an empty cgroup of v2 takes an empty line for that: v1 has no such word, and v2 answers ENOSPC to it while there
+are processes, though it starts out with it. Source: cpuset.c, validate_change().
+"""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.plan import Write
 from runtime.limits.units import cpuset_numbers
-from runtime.model import LimitChange, LimitName, Missing, Unlimited
+from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
 
 def read(cgroup: Cgroup, kind: str) -> str | Missing:
@@ -53,14 +55,24 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
         if value is not None:
             _within_parent(cgroup, kind, value)
             path = directory / f"cpuset.{kind}"
-            writes.append(Write(name, path, _text(cgroup, kind, value, version), _held(path)))
+            before = files.read(path) or _text(cgroup, kind, UNLIMITED, version)
+            writes.append(
+                (_Effective if version == 2 else Write)(name, path, _text(cgroup, kind, value, version), before)
+            )
     return writes
+
+
+class _Effective(Write):
+    """A list of v2: what counts is what comes of it, since a list and no list at all may mean the same."""
+
+    def look(self) -> str | Missing:
+        return files.look(self.path.with_name(f"{self.path.name}.effective"))
 
 
 def _text(cgroup: Cgroup, kind: str, value: str | Unlimited, version: int) -> str:
     if not isinstance(value, Unlimited):
         return value
-    if version == 2:
+    if version == 2 and not _populated(cgroup):
         return "\n"
     everything = available(cgroup, kind)
     if isinstance(everything, Missing) or not everything:
@@ -85,5 +97,7 @@ def _within_parent(cgroup: Cgroup, kind: str, value: str | Unlimited) -> None:
         )
 
 
-def _held(path: Path) -> str:
-    return files.read(path) or "\n"
+def _populated(cgroup: Cgroup) -> bool:
+    """Whether there are processes in a cgroup of v2, or below it."""
+    events = files.look(cgroup.unified / "cgroup.events") if cgroup.unified is not None else Missing.UNSUPPORTED
+    return isinstance(events, Missing) or "populated 0" not in events

@@ -21,7 +21,7 @@ from runtime.kernel.systemd import Unit
 from runtime.limits.judge import PAGE
 from runtime.limits.plan import Step, Write
 from runtime.limits.units import cpuset_numbers
-from runtime.model import LimitName, LimitOutcome, Verdict
+from runtime.model import FieldOutcome, LimitName, LimitOutcome, Verdict
 
 if TYPE_CHECKING:
     from runtime.kernel.manager import Manager, Property
@@ -36,6 +36,7 @@ _IO: Final = {
     "riops": "IOReadIOPSMax",
     "wiops": "IOWriteIOPSMax",
 }
+_WITHIN: Final = {LimitName.CPU_PERIOD: LimitName.CPUS}  # which other's step writes it too
 Translate = Callable[[Path, str], "list[Property]"]
 
 
@@ -85,13 +86,12 @@ def unit_at(cgroup: Cgroup) -> Unit | None:
 
 def tell(outcome: LimitOutcome, how: Route) -> LimitOutcome:
     """The outcome with what is to be said about each limit that holds."""
-    held = (Verdict.APPLIED, Verdict.ROUNDED)
-    fields = (
-        replace(each, detail="; ".join(filter(None, (each.detail, how.words[each.name]))))
-        if each.name in how.words and each.verdict in held
-        else each
-        for each in outcome.fields
-    )
+    fields: list[FieldOutcome] = []
+    for each in outcome.fields:
+        said = how.words.get(each.name) or how.words.get(_WITHIN.get(each.name, each.name))
+        if said and each.verdict in (Verdict.APPLIED, Verdict.ROUNDED):
+            each = replace(each, detail="; ".join(filter(None, (each.detail, said))))
+        fields.append(each)
     return replace(outcome, fields=tuple(fields))
 
 
@@ -115,8 +115,20 @@ def _routed(unit: Unit, version: int, steps: Sequence[Step]) -> Route:
             )
         else:
             routed.append(Through(unit, step, translate))
-            words.setdefault(step.name, f"by systemd, until {unit.name} ends or the host restarts")
+            words.setdefault(step.name, f"by systemd, until {unit.name} ends or the host restarts{_percents(step)}")
     return Route(routed, words)
+
+
+def _percents(step: Write) -> str:
+    """What to say of a quota that is no whole percentage: systemd's note of it for its next daemon-reload is one."""
+    if step.path.name != "cpu.max" or step.text.startswith("max"):
+        return ""
+    quota, period = step.text.split()
+    percent = int(quota) * 100 / int(period)
+    if percent == int(percent):
+        return ""
+    left = f"{int(percent) / 100:g} cores are" if percent >= 1 else "no limit is"
+    return f"; systemd keeps whole percents: {left} left of it by a daemon-reload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +155,12 @@ class Through:
         return self.write.look()
 
     def do(self) -> None:
-        self._set(self.write.text)
+        """As a write to a file does: it is done, or nothing is. systemd would try its note again at a daemon-reload."""
+        try:
+            self._set(self.write.text)
+        except KernelError:
+            self._set(self.write.before)
+            raise
 
     def undo(self) -> None:
         self._set(self.write.before)
@@ -182,6 +199,8 @@ def holds(path: Path, text: str) -> bool:
         device, *words = wanted.split()
         now = _device_line(held, device)
         return all(now.get(key, "max") == value for key, value in _pairs(words).items())
+    if path.name == "cpu.max" and wanted.startswith("max"):
+        return held.startswith("max")  # systemd keeps no period without a quota
     if path.name in ("cpuset.cpus", "cpuset.mems"):
         return cpuset_numbers(held) == cpuset_numbers(wanted) if held and wanted else held == wanted
     if path.name.endswith("weight"):

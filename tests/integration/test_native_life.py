@@ -17,6 +17,7 @@ from runtime.errors import ConflictError, InvalidError, NotFoundError, Unsupport
 from runtime.model import (
     UNLIMITED,
     Bind,
+    ContainerRef,
     ContainerSpec,
     EventKind,
     LimitChange,
@@ -183,15 +184,22 @@ async def test_restart_policy(engine: NativeEngine) -> None:
 
 
 async def test_restart_keeps_the_writable_layer(engine: NativeEngine) -> None:
-    ref = await sh(engine, "cat /root/count 2>/dev/null; echo x >>/root/count; exec sleep 100")
-    await asyncio.sleep(0.1)
+    ref = await sh(engine, "cat /root/count 2>/dev/null; echo x >>/root/count; echo up; exec sleep 100")
+    await said(engine, ref, [b"up"])
     first = (await engine.get(ref.id)).pid
     await engine.restart(ref.id, timeout=1)
-    await asyncio.sleep(0.1)
+    await said(engine, ref, [b"up", b"x", b"up"])
     again = await engine.get(ref.id)
     assert again.state is State.RUNNING
     assert again.pid != first
-    assert [line.data async for line in engine.logs(ref.id)] == [b"x"]
+
+
+async def said(engine: NativeEngine, ref: ContainerRef, wanted: list[bytes]) -> None:
+    """Until the log holds these lines; no more than them may come."""
+    async with asyncio.timeout(20):
+        while (lines := [line.data async for line in engine.logs(ref.id)]) != wanted:
+            assert lines == wanted[: len(lines)]
+            await asyncio.sleep(0.02)
 
 
 async def test_auto_remove_and_its_exit_status(engine: NativeEngine) -> None:

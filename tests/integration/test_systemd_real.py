@@ -60,11 +60,7 @@ def scope() -> Iterator[Scope]:
         process.kill()
         process.wait()
         with Manager(unit) as manager:
-            for name in (unit.name, f"{tag}.slice"):
-                try:
-                    manager.call("StopUnit", "ss", (name, "fail"), title=f"stop {name}")
-                except NotFoundError:
-                    continue  # it ended with its process
+            manager.call("StopUnit", "ss", (f"{tag}.slice", "replace"), title="stop the slice")
             until(lambda: not Path(f"/sys/fs/cgroup/{tag}.slice").exists())
 
 
@@ -85,7 +81,7 @@ def until(condition: object, within: float = 20.0) -> None:
 def reload(unit: Unit) -> None:
     """`systemctl daemon-reload`, and wait until systemd has acted on it."""
     with Manager(unit) as manager:
-        manager.call("Reload", "", (), title="daemon-reload")
+        manager.call("Reload", "", (), title="daemon-reload", seconds=60)
     with Manager(unit) as manager:
         manager.get(unit, "ControlGroup")
 
@@ -99,7 +95,7 @@ def a_disk() -> str:
 def test_every_limit_is_held_by_the_kernel_and_outlives_daemon_reload(scope: Scope) -> None:
     disk = a_disk()
     wanted = LimitChange(
-        cpus=0.333,
+        cpus=0.33,
         cpu_period=30_000,
         cpu_shares=2048,
         cpuset_cpus="0",
@@ -118,7 +114,7 @@ def test_every_limit_is_held_by_the_kernel_and_outlives_daemon_reload(scope: Sco
     held = limits.read(scope.cgroup)
     reload(scope.unit)
     assert limits.read(scope.cgroup) == held
-    assert scope.file("cpu.max") == "9990 30000"
+    assert scope.file("cpu.max") == "9900 30000"
     assert scope.file("pids.max") == "77"
     assert scope.file("io.max") == f"{disk} rbps={5 * MB} wbps=max riops=max wiops=500"
 
@@ -138,6 +134,19 @@ def test_every_limit_is_held_by_the_kernel_and_outlives_daemon_reload(scope: Sco
     assert now.cpuset_cpus == limits.host_facts().cpus
     assert now.io_read_bps == ()
     assert now.io_write_iops == (DeviceRate(disk, 500),)
+
+
+def test_what_systemd_rounds_at_its_reload_is_told(scope: Scope) -> None:
+    outcome = limits.change(REF, scope.cgroup, LimitChange(cpus=0.333))
+    assert outcome.ok, outcome
+    assert scope.file("cpu.max") == "33300 100000"
+    assert "0.33 cores are left of it by a daemon-reload" in outcome.fields[0].detail
+    reload(scope.unit)
+    assert scope.file("cpu.max") == "33000 100000"
+    outcome = limits.change(REF, scope.cgroup, LimitChange(cpus=0.45))
+    assert "daemon-reload" not in outcome.fields[0].detail
+    reload(scope.unit)
+    assert scope.file("cpu.max") == "45000 100000"
 
 
 def test_what_is_written_past_systemd_is_written_over(scope: Scope) -> None:
@@ -184,7 +193,7 @@ def test_the_idle_class_and_the_weight_that_comes_back(scope: Scope) -> None:
 
 def test_what_fails_half_way_is_taken_back_by_systemd_too(scope: Scope) -> None:
     assert limits.change(REF, scope.cgroup, LimitChange(pids=90)).ok
-    outcome = limits.change(REF, scope.cgroup, LimitChange(pids=40, io_read_bps=(DeviceRate("240:7", MB),)))
+    outcome = limits.change(REF, scope.cgroup, LimitChange(pids=40, io_read_bps=(DeviceRate("240:7", MB),)), force=True)
     assert not outcome.ok
     assert {field.name: field.verdict for field in outcome.fields} == {
         LimitName.PIDS: Verdict.ROLLED_BACK,

@@ -426,6 +426,8 @@ class FakeKernel:
         if not wanted <= cpuset_numbers(there):
             self._no(errno.ERANGE)
         if "unified" in path.parts:
+            if not text and self.get(path) and "populated 1" in self.get(path.parent / "cgroup.events"):
+                self._no(errno.ENOSPC)
             above = cpuset_numbers(self.get(path.parent.parent / f"cpuset.{kind}.effective"))
             self.put(path.parent / f"cpuset.{kind}.effective", format_cpuset((wanted & above) or above))
         else:

@@ -13,7 +13,7 @@ from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import live
 from runtime.limits.facts import HostFacts
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Limits, Missing, Verdict
-from tests.unit.fake_kernel import FakeKernel
+from tests.unit.fake_kernel import CPUS, FakeKernel
 
 MB = 1024 * 1024
 REF = ContainerRef("test", "0" * 64)
@@ -283,6 +283,24 @@ def test_a_cpu_that_the_parent_does_not_have_is_refused(kernel: FakeKernel) -> N
     assert kernel.writes == []
     assert apply(inner, cpuset_cpus=UNLIMITED) == {LimitName.CPUSET_CPUS: Verdict.APPLIED}
     assert limits.read(inner).cpuset_cpus == "0-1"
+
+
+def test_v2_takes_no_empty_list_while_there_are_processes(v2: FakeKernel) -> None:
+    cgroup = v2.cgroup()
+    assert cgroup.unified
+    v2.put(cgroup.unified / "cgroup.events", "populated 1\nfrozen 0")
+    assert apply(cgroup, cpuset_cpus="1") == {LimitName.CPUSET_CPUS: Verdict.APPLIED}
+    assert apply(cgroup, cpuset_cpus=UNLIMITED) == {LimitName.CPUSET_CPUS: Verdict.APPLIED}
+    assert v2.get(cgroup.unified / "cpuset.cpus") == CPUS
+
+
+def test_v2_gives_back_every_cpu_when_a_later_write_fails(v2: FakeKernel) -> None:
+    cgroup = v2.cgroup()
+    assert cgroup.unified
+    v2.put(cgroup.unified / "cgroup.events", "populated 1\nfrozen 0")
+    v2.fail["memory.max"] = errno.EIO
+    assert apply(cgroup, cpuset_cpus="1", memory=64 * MB)[LimitName.CPUSET_CPUS] is Verdict.ROLLED_BACK
+    assert limits.read(cgroup).cpuset_cpus == CPUS
 
 
 def test_v1_quota_above_the_parents_says_why(v1: FakeKernel) -> None:
