@@ -105,7 +105,7 @@ def _routed(unit: Unit, version: int, steps: Sequence[Step]) -> Route:
             continue
         if both and step.path.name == "io.bfq.weight":
             continue  # IOWeight writes both
-        translate = _TRANSLATIONS.get(step.path.name)
+        translate = TRANSLATIONS.get(step.path.name)
         if step.path.name == "cpu.idle" and version < IDLE_SINCE:
             translate = None
         if translate is None:
@@ -219,7 +219,7 @@ def _number(name: str) -> Translate:
     return translate
 
 
-def _bandwidth(_: Path, text: str) -> list[Property]:
+def bandwidth(_: Path, text: str) -> list[Property]:
     """cpu.max "50000 100000"; systemd has microseconds per second, rounded so that the quota comes out as it was."""
     quota, period = text.split()
     per_second = INFINITY if quota == "max" else -(-int(quota) * _SECOND_US // int(period))
@@ -273,8 +273,8 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     return {word.partition("=")[0]: word.partition("=")[2] for word in words}
 
 
-_TRANSLATIONS: Final[Mapping[str, Translate]] = {
-    "cpu.max": _bandwidth,
+TRANSLATIONS: Final[Mapping[str, Translate]] = {
+    "cpu.max": bandwidth,
     "cpu.weight": _number("CPUWeight"),
     "cpu.idle": _idle,
     "cpuset.cpus": _mask("AllowedCPUs"),

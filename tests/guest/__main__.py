@@ -50,7 +50,7 @@ def _run(name: str, guest: Guest, booted: kernel.Kernel, more: Sequence[str]) ->
         script = Path(__file__).with_name(guest.script)
         print(f"the {name} guest: Linux {booted.version}, at most {guest.minutes:.0f} minutes", flush=True)
         ended = machine.boot(booted, results / "initramfs", results, script, limit=guest.minutes * 60)
-        problem = _judged(guest, ended, results / "results.xml", counted=not more)
+        problem = judged(guest, ended, results / "results.xml", counted=not more)
     print(f"the {name} guest: {problem or 'passed'}, {ended.seconds:.0f} s", flush=True)
     return 1 if problem else 0
 
@@ -79,7 +79,7 @@ def _prepare(results: Path, guest: Guest, booted: kernel.Kernel, more: Sequence[
     )
 
 
-def _judged(guest: Guest, ended: machine.Run, report: Path, *, counted: bool) -> str:
+def judged(guest: Guest, ended: machine.Run, report: Path, *, counted: bool) -> str:
     """What is wrong, in words; nothing when all is well."""
     if ended.status is None:
         return "it did not come to an end: its last words are above"

@@ -27,7 +27,6 @@ class Run:
 
     status: int | None
     seconds: float
-    log: str
 
 
 def boot(kernel: Kernel, initramfs: Path, results: Path, script: Path, *, append: str = "", limit: float) -> Run:
@@ -58,11 +57,7 @@ def boot(kernel: Kernel, initramfs: Path, results: Path, script: Path, *, append
     if words:
         print(words.decode(errors="replace"), file=sys.stderr)
     status = results / "status"
-    return Run(
-        int(status.read_text()) if status.exists() else None,
-        time.monotonic() - started,
-        serial.read_text(errors="replace"),
-    )
+    return Run(int(status.read_text()) if status.exists() else None, time.monotonic() - started)
 
 
 def _watch(process: subprocess.Popen[bytes], serial: Path, started: float, limit: float) -> None:

@@ -1,0 +1,112 @@
+"""The guests of `make test-v2`: that nothing falls out of what they run, and the parts that need no guest."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.guest import __main__ as guests
+from tests.guest import initramfs, kernel
+from tests.guest.kernel import Kernel, NotHereError
+from tests.guest.machine import Run
+from tests.guest.selection import GUESTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_nothing_falls_out_of_the_guests_unseen() -> None:
+    """A guest runs less only by a change of this test."""
+    assert {name: guest.passed for name, guest in GUESTS.items()} == {"plain": 80, "systemd": 10}
+    assert {Path(test).stem for test in GUESTS["plain"].tests} >= {
+        "test_every_limit",
+        "test_limits_real",
+        "test_limits_io_real",
+        "test_limits_reclaim_real",
+        "test_net_limits_real",
+        "test_native_life",
+        "test_native_limits",
+        "test_sweep_real",
+    }
+    for guest in GUESTS.values():
+        assert all((ROOT / test).is_file() for test in guest.tests)
+        assert (ROOT / "tests" / "guest" / guest.script).is_file()
+
+
+REPORT = """<testsuites><testsuite><testcase name="a"/><testcase name="b"><skipped/></testcase>
+<testcase name="c"/><testcase name="d"><failure/></testcase><testcase name="e"><error/></testcase></testsuite></testsuites>"""
+
+
+@pytest.mark.parametrize(
+    ("status", "least", "words"),
+    [
+        (None, 2, "it did not come to an end"),
+        (1, 2, "pytest ended with 1"),
+        (0, 3, "only 2 tests passed and 1 were skipped"),
+        (0, 2, ""),
+    ],
+)
+def test_a_guest_has_passed_only_when_its_tests_have(
+    tmp_path: Path, status: int | None, least: int, words: str
+) -> None:
+    (tmp_path / "results.xml").write_text(REPORT)
+    guest = guests.Guest("x.sh", (), "", passed=least, minutes=1)
+    said = guests.judged(guest, Run(status, 1.0), tmp_path / "results.xml", counted=True)
+    assert said.startswith(words)
+    assert bool(said) is bool(words)
+
+
+def test_modules_are_loaded_after_those_that_they_need(tmp_path: Path) -> None:
+    dep = tmp_path / "modules.dep"
+    dep.write_text(
+        "k/9p.ko: k/9pnet.ko k/fs-cache.ko\nk/9pnet.ko:\nk/fs-cache.ko: k/netfs.ko\nk/netfs.ko:\nk/other.ko:\n"
+    )
+    order = initramfs.load_order(dep, ["9p", "fs_cache", "built-in"])
+    assert order == ["k/9pnet.ko", "k/netfs.ko", "k/fs-cache.ko", "k/9p.ko"]
+
+
+def test_the_first_file_system_is_an_archive_that_the_kernel_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "modules.dep").write_text("9p.ko:\n")
+    (modules / "9p.ko").write_bytes(b"module")
+    busybox = tmp_path / "busybox"
+    busybox.write_bytes(b"static!")
+    busybox.chmod(0o755)
+    monkeypatch.setattr(initramfs.shutil, "which", lambda _: str(busybox))
+    initramfs.write(tmp_path / "archive", Kernel("1", tmp_path / "vmlinuz", modules))
+    found = unpacked((tmp_path / "archive").read_bytes())
+    assert found["init"] == (stat.S_IFREG | 0o755, initramfs.INIT.read_bytes())
+    assert found["bin/busybox"] == (stat.S_IFREG | 0o755, b"static!")
+    assert found["modules/order"][1] == b"/modules/9p.ko\n"
+    assert stat.S_ISDIR(found["new"][0])
+
+
+def unpacked(data: bytes) -> dict[str, tuple[int, bytes]]:
+    """The files of a newc archive: mode and content."""
+    found: dict[str, tuple[int, bytes]] = {}
+    at = 0
+    while True:
+        assert data[at : at + 6] == b"070701"
+        numbers = [int(data[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
+        mode, size, length = numbers[1], numbers[6], numbers[11]
+        name = data[at + 110 : at + 110 + length - 1].decode()
+        at = (at + 110 + length + 3) & ~3
+        if name == "TRAILER!!!":
+            return found
+        found[name] = (mode, data[at : at + size])
+        at = (at + size + 3) & ~3
+
+
+def test_what_is_missing_is_named_with_the_command_that_gets_it() -> None:
+    with pytest.raises(NotHereError, match=r"no-such-thing.*apt-get install --no-install-recommends its-package"):
+        kernel.require({"no-such-thing": "its-package", "sh": "dash"})
+
+
+def test_the_shell_scripts_are_sound() -> None:
+    for name in ("init.sh", "plain.sh", "systemd.sh"):
+        assert os.spawnlp(os.P_WAIT, "sh", "sh", "-n", str(ROOT / "tests" / "guest" / name)) == 0

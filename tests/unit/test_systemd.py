@@ -1,0 +1,308 @@
+"""Which unit a cgroup is, how a limit becomes a property, and what systemd's answers are turned into."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jeepney import HeaderFields, Message, MessageType, Parser, new_error, new_method_return
+
+from runtime import limits
+from runtime.errors import DeniedError, InvalidError, NotFoundError, UnavailableError
+from runtime.kernel import cgroupfs, manager, systemd
+from runtime.kernel.cgroupfs import Mode
+from runtime.kernel.manager import Manager
+from runtime.kernel.systemd import Unit, unit_of
+from runtime.limits import systemd as through
+from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Verdict
+from tests.unit.fake_kernel import FakeKernel
+
+REF = ContainerRef("found", "docker-1.scope")
+MB = 1 << 20
+UNIT = Unit("docker-1.scope", "/system.slice/docker-1.scope")
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "name", "uid"),
+    [
+        ("/system.slice/docker-4f1a.scope", "docker-4f1a.scope", None),
+        ("/system.slice", "system.slice", None),
+        ("/system.slice/ssh.service", "ssh.service", None),
+        ("/machine.slice/libpod-9.scope", "libpod-9.scope", None),
+        ("/kubepods.slice/kubepods-burstable.slice/cri-containerd-1.scope", "cri-containerd-1.scope", None),
+        ("/user.slice/user-1000.slice/user@1000.service", "user@1000.service", None),
+        ("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-9.scope", "libpod-9.scope", 1000),
+        ("/system.slice/_cpu.slice", "cpu.slice", None),
+    ],
+)
+def test_a_unit_is_known_by_its_cgroup(cgroup: str, name: str, uid: int | None) -> None:
+    assert unit_of(cgroup) == Unit(name, cgroup, uid)
+
+
+@pytest.mark.parametrize(
+    "cgroup",
+    [
+        "/",
+        "",
+        "/pytop-containers/4f1a",
+        "/docker/4f1a",
+        "/system.slice/.scope",
+        "/machine.slice/libpod-9.scope/container",
+        "/machine.slice/machine-a.scope/payload/system.slice/ssh.service",  # of the systemd in there
+        "/system.slice/docker-1.scope/init.scope",
+        "/user.slice/user@x.service/a.scope",
+        "/user.slice/user@1.service/user@2.service/a.scope",
+    ],
+)
+def test_what_is_delegated_or_nobodys_is_no_unit(cgroup: str) -> None:
+    assert unit_of(cgroup) is None
+
+
+def test_the_object_path_of_a_unit() -> None:
+    assert UNIT.path == "/org/freedesktop/systemd1/unit/docker_2d1_2escope"
+    assert Unit("1a.slice", "/1a.slice").path == "/org/freedesktop/systemd1/unit/_31a_2eslice"
+    assert UNIT.interface == "org.freedesktop.systemd1.Scope"
+
+
+class Bus:
+    """systemd's private socket, as far as it is spoken to here. `answers` sees each call and may refuse it."""
+
+    def __init__(self, path: Path) -> None:
+        self.properties: dict[str, Any] = {"ControlGroup": ("s", UNIT.cgroup), "Version": ("s", "252.39-1~deb12u2")}
+        self.sets: list[dict[str, Any]] = []
+        self.refuse: tuple[str, str] | None = None
+        self.greeting = b"OK 0123456789abcdef0123456789abcdef\r\n"
+        self.acts: Callable[[dict[str, Any]], None] = lambda properties: None
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                hello = connection.recv(1024)
+                assert hello.startswith(b"\0AUTH EXTERNAL ")
+                assert hello.endswith(b"\r\nBEGIN\r\n")
+                connection.sendall(self.greeting)
+                parser = Parser()
+                while data := connection.recv(65536):
+                    parser.add_data(data)
+                    while (message := parser.get_next_message()) is not None:
+                        connection.sendall(self._answer(message).serialise(serial=1))
+
+    def _answer(self, message: Message) -> Message:
+        member = message.header.fields[HeaderFields.member]
+        if self.refuse is not None and member == "SetUnitProperties":
+            return new_error(message, f"org.freedesktop.{self.refuse[0]}", "s", (self.refuse[1],))
+        if member == "Get":
+            return new_method_return(message, "v", (self.properties[message.body[1]],))
+        assert message.header.message_type is MessageType.method_call
+        name, runtime, properties = message.body
+        assert (name, runtime) == (UNIT.name, True)
+        self.sets.append({key: value for key, (_, value) in properties})
+        self.acts(self.sets[-1])
+        return new_method_return(message)
+
+
+@pytest.fixture
+def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
+    booted = tmp_path / "system"
+    booted.mkdir()
+    monkeypatch.setattr(systemd, "BOOTED", booted)
+    monkeypatch.setattr(manager, "SYSTEM_SOCKET", tmp_path / "private")
+    monkeypatch.setattr(manager, "SYSTEM_BUS", tmp_path / "none")
+    monkeypatch.setattr(through, "PATIENCE", 0.05)
+    served = Bus(tmp_path / "private")
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def kernel(bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+    """A pure v2 host on which systemd writes what it is asked to."""
+    (tmp_path / "kernel").mkdir()
+    made = FakeKernel(tmp_path / "kernel", Mode.V2, monkeypatch)
+    made.cgroup("system.slice")
+    own = made.cgroup("system.slice/docker-1.scope").unified
+    assert own
+    monkeypatch.setattr(cgroupfs, "detect", lambda: made.hierarchies)
+    files = {
+        "MemoryMax": "memory.max",
+        "MemoryHigh": "memory.high",
+        "MemoryLow": "memory.low",
+        "MemorySwapMax": "memory.swap.max",
+        "TasksMax": "pids.max",
+        "CPUWeight": "cpu.weight",
+    }
+
+    def act(properties: dict[str, Any]) -> None:
+        for key, value in properties.items():
+            if key in files:
+                made.put(own / files[key], "max" if value == through.INFINITY else str(value))
+        if "CPUQuotaPerSecUSec" in properties:
+            rate, period = properties["CPUQuotaPerSecUSec"], properties["CPUQuotaPeriodUSec"]
+            quota = "max 100000" if rate == through.INFINITY else f"{rate * period // 1_000_000} {period}"
+            made.put(own / "cpu.max", quota)
+
+    bus.acts = act
+    return made
+
+
+def change(kernel: FakeKernel, **fields: Any) -> limits.LimitOutcome:
+    cgroup = cgroupfs.at(kernel.hierarchies, {}, UNIT.cgroup)
+    return limits.change(REF, cgroup, LimitChange(**fields), force=True)
+
+
+def test_a_change_of_a_unit_goes_through_systemd_alone(bus: Bus, kernel: FakeKernel) -> None:
+    kernel.writes.clear()
+    outcome = change(kernel, cpus=0.5, memory=64 * MB, memory_high=UNLIMITED, pids=50)
+    assert outcome.ok, outcome
+    assert kernel.writes == []
+    asked = {key: value for properties in bus.sets for key, value in properties.items()}
+    assert asked == {
+        "CPUQuotaPerSecUSec": 500_000,
+        "CPUQuotaPeriodUSec": 100_000,
+        "MemoryMax": 64 * MB,
+        "MemoryHigh": through.INFINITY,
+        "TasksMax": 50,
+    }
+    assert all("by systemd, until docker-1.scope ends" in field.detail for field in outcome.fields)
+
+
+def test_what_there_is_no_property_for_is_written_and_told(bus: Bus, kernel: FakeKernel) -> None:
+    outcome = change(kernel, cpus=0.5, cpu_burst=20_000)
+    assert outcome.ok, outcome
+    burst = next(field for field in outcome.fields if field.name is LimitName.CPU_BURST)
+    assert "systemd has nothing for cpu.max.burst" in burst.detail
+    bus.properties["Version"] = ("s", "v251 (251.4)")
+    outcome = change(kernel, cpu_idle=True)
+    assert outcome.ok, outcome
+    assert "systemd has nothing for cpu.idle" in outcome.fields[0].detail
+
+
+def test_what_systemd_takes_and_does_not_do_is_taken_back(bus: Bus, kernel: FakeKernel) -> None:
+    act = bus.acts
+    bus.acts = lambda properties: None if "MemoryMax" in properties else act(properties)
+    outcome = change(kernel, pids=50, memory=64 * MB)
+    assert {field.name: field.verdict for field in outcome.fields} == {
+        LimitName.PIDS: Verdict.ROLLED_BACK,
+        LimitName.MEMORY: Verdict.FAILED,
+    }
+    assert "systemd took it, and memory.max holds max" in outcome.error
+    assert bus.sets == [
+        {"TasksMax": 50},
+        {"MemoryMax": 64 * MB},
+        {"MemoryMax": through.INFINITY},
+        {"TasksMax": through.INFINITY},
+    ]
+
+
+def test_a_cgroup_that_is_only_called_like_a_unit_is_written_to(bus: Bus, kernel: FakeKernel) -> None:
+    bus.properties["ControlGroup"] = ("s", "/elsewhere.slice/docker-1.scope")
+    outcome = change(kernel, pids=50)
+    assert outcome.ok
+    assert (bus.sets, outcome.fields[0].detail) == ([], "")
+
+
+def test_a_systemd_that_does_not_answer_is_gone_past_and_that_is_told(
+    bus: Bus, kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager, "SYSTEM_SOCKET", tmp_path / "nobody")
+    outcome = change(kernel, pids=50)
+    assert outcome.ok
+    assert "written past systemd, which could not be asked" in outcome.fields[0].detail
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("systemd1.NoSuchUnit", NotFoundError),
+        ("DBus.Error.AccessDenied", DeniedError),
+        ("DBus.Error.InvalidArgs", InvalidError),
+    ],
+)
+def test_a_refusal_says_what_systemd_said(bus: Bus, name: str, error: type) -> None:
+    bus.refuse = (name, "Unit docker-1.scope: no.")
+    with Manager(UNIT) as connection, pytest.raises(error, match=r"systemd answered: Unit docker-1\.scope: no\."):
+        connection.set(UNIT, [("TasksMax", ("t", 5))])
+
+
+def test_a_greeting_that_is_refused_and_a_socket_that_is_not_there(
+    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus.greeting = b"REJECTED EXTERNAL\r\n"
+    with pytest.raises(DeniedError, match="REJECTED"):
+        Manager(UNIT)
+    monkeypatch.setattr(manager, "SYSTEM_SOCKET", tmp_path / "nobody")
+    with pytest.raises(UnavailableError):
+        Manager(UNIT)
+
+
+def test_silence_is_bounded(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "SECONDS", 0.05)
+    bus.greeting = b"OK"  # and no end of the line
+    with pytest.raises(UnavailableError):
+        Manager(UNIT)
+
+
+@pytest.mark.parametrize("quota", [1000, 3333, 9990, 10001, 99999, 123_457])
+@pytest.mark.parametrize("period", [1000, 30_000, 100_000, 333_333, 1_000_000])
+def test_a_quota_comes_out_of_systemds_arithmetic_as_it_went_in(quota: int, period: int) -> None:
+    properties = dict(through.bandwidth(Path("cpu.max"), f"{quota} {period}"))
+    rate = properties["CPUQuotaPerSecUSec"][1]
+    assert rate * period // 1_000_000 == quota
+
+
+@pytest.mark.parametrize(
+    ("text", "mask"),
+    [("0", b"\x01"), ("0-1,9", b"\x03\x02"), ("64", bytes(8) + b"\x01"), ("\n", b"")],
+)
+def test_a_list_becomes_a_mask(text: str, mask: bytes) -> None:
+    assert through.TRANSLATIONS["cpuset.cpus"](Path("cpuset.cpus"), text) == [("AllowedCPUs", ("ay", mask))]
+
+
+def test_a_devices_other_rates_go_with_the_one_that_changes(tmp_path: Path) -> None:
+    file = tmp_path / "io.max"
+    file.write_text("8:0 rbps=max wbps=1000 riops=max wiops=70\n254:0 rbps=5 wbps=5 riops=5 wiops=5\n")
+    properties = dict(through.TRANSLATIONS["io.max"](file, "8:0 rbps=500"))
+    assert {name: value[0][1] for name, (_, value) in properties.items()} == {
+        "IOReadBandwidthMax": 500,
+        "IOWriteBandwidthMax": 1000,
+        "IOReadIOPSMax": through.INFINITY,
+        "IOWriteIOPSMax": 70,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "text", "same"),
+    [
+        ("memory.max", "65536", "65537", True),
+        ("memory.max", "65536", "131072", False),
+        ("cpu.max", "max 100000", "max 30000", True),
+        ("cpu.max", "5000 100000", "5000 50000", False),
+        ("cpuset.cpus", "0-1", "0,1", True),
+        ("io.weight", "default 300\n8:0 50", "300", True),
+        ("io.max", "8:0 rbps=5 wbps=max riops=max wiops=max", "8:0 wbps=max", True),
+        ("io.max", "8:0 rbps=5 wbps=max riops=max wiops=max", "8:0 rbps=max", False),
+        ("io.max", "", "8:0 rbps=max", True),
+        ("pids.max", "max", "max", True),
+    ],
+)
+def test_whether_the_kernel_holds_it(tmp_path: Path, name: str, held: str, text: str, same: bool) -> None:
+    (tmp_path / name).write_text(held)
+    assert through.holds(tmp_path / name, text) is same
