@@ -124,13 +124,17 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
 
 
 def _enter(directory: Path, version: int, asked: str | None) -> list[Step]:
+    """The weight is written last but one even where it stays: undoing the class resets it, so it has to be undone."""
+    file = directory / _file(version)
+    held = files.read(file)
+    kept = asked if asked is not None else held
     steps: list[Step] = []
-    if asked is not None:
-        steps.append(step(LimitName.CPU_SHARES, directory / _file(version), asked))
-    kept = asked if asked is not None else files.read(directory / _file(version))
     note = Note(directory, None if kept == _normal(version) else kept, files.look_note(directory, NOTE))
     if note.text != note.before:
         steps.append(note)
+    if asked is not None or held != _normal(version):
+        owner = LimitName.CPU_SHARES if asked is not None else LimitName.CPU_IDLE
+        steps.append(Write(owner, file, kept, held))
     return [*steps, Write(LimitName.CPU_IDLE, directory / "cpu.idle", "1", "0")]
 
 

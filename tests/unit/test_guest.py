@@ -36,7 +36,8 @@ def test_nothing_falls_out_of_the_guests_unseen() -> None:
 
 
 REPORT = """<testsuites><testsuite><testcase name="a"/><testcase name="b"><skipped/></testcase>
-<testcase name="c"/><testcase name="d"><failure/></testcase><testcase name="e"><error/></testcase></testsuite></testsuites>"""
+<testcase name="c"/><testcase name="d"><failure/></testcase>
+<testcase name="e"><error/></testcase></testsuite></testsuites>"""
 
 
 @pytest.mark.parametrize(

@@ -303,6 +303,16 @@ def test_v2_gives_back_every_cpu_when_a_later_write_fails(v2: FakeKernel) -> Non
     assert limits.read(cgroup).cpuset_cpus == CPUS
 
 
+def test_the_weight_comes_back_when_the_idle_class_is_taken_back(kernel: FakeKernel) -> None:
+    cgroup = kernel.cgroup()
+    apply(cgroup, cpu_shares=512)
+    kernel.fail["memory.max"] = kernel.fail["memory.limit_in_bytes"] = errno.EIO
+    assert apply(cgroup, cpu_idle=True, memory=64 * MB)[LimitName.CPU_IDLE] is Verdict.ROLLED_BACK
+    held = limits.read(cgroup)
+    assert held.cpu_idle is False
+    assert limits.same(LimitName.CPU_SHARES, held.cpu_shares, 512)
+
+
 def test_v1_quota_above_the_parents_says_why(v1: FakeKernel) -> None:
     outer = v1.cgroup("outer")
     inner = v1.cgroup("outer/inner")
