@@ -11,7 +11,7 @@ from runtime.kernel.cgroupfs import Hierarchies, Mode
 from runtime.limits.io import RATES, WEIGHTS
 from runtime.model import LimitName
 
-_CONTROLLER: Final[Mapping[LimitName, str]] = {
+CONTROLLER: Final[Mapping[LimitName, str]] = {
     **dict.fromkeys(
         (
             LimitName.CPUS,
@@ -43,7 +43,7 @@ _FILES: Final[Mapping[LimitName, tuple[tuple[str, ...], tuple[str, ...], str]]] 
 def lacking(hierarchies: Hierarchies) -> dict[LimitName, str]:
     """The limits that no cgroup of this host can have, with the reason. Network limits are not the cgroups'."""
     found: dict[LimitName, str] = {}
-    for name, controller in _CONTROLLER.items():
+    for name, controller in CONTROLLER.items():
         where = _where(hierarchies, controller)
         if where is None:
             found[name] = f"this host's cgroups have no {controller} controller"

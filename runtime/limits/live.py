@@ -180,6 +180,7 @@ def change(
     which is verified too, and each field says what became of it.
     """
     pid = pid if network.asked(wanted) else None
+    cgroup = systemd.equipped(cgroup, wanted)
     before = read(cgroup, pid)
     check(cgroup, wanted, before, force=force, pid=pid)
     way = systemd.route(cgroup, plan(cgroup, wanted, pid))

@@ -18,10 +18,12 @@ from runtime.errors import KernelError, NotFoundError, PytopError
 from runtime.kernel import block, cgroupfs, files, systemd
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.systemd import Unit
+from runtime.limits.facts import host_facts
 from runtime.limits.judge import PAGE
+from runtime.limits.lacking import CONTROLLER
 from runtime.limits.plan import Step, Write
 from runtime.limits.units import cpuset_numbers
-from runtime.model import FieldOutcome, LimitName, LimitOutcome, Verdict
+from runtime.model import FieldOutcome, LimitChange, LimitName, LimitOutcome, Verdict
 
 if TYPE_CHECKING:
     from runtime.kernel.manager import Manager, Property
@@ -68,6 +70,29 @@ def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
         )
         return Route(list(steps), {step.name: said for step in steps if isinstance(step, Write)})
     return _routed(unit, version, steps)
+
+
+def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
+    """The cgroup with the controllers that a change needs, as far as systemd gives them to it.
+
+    A service has only the controllers that a setting of its asks for, so the normal value is set for one that is
+    missing: that limits nothing. Whatever hinders it, the cgroup is given back as it is, and what is missing stays so.
+    """
+    needed = {CONTROLLER[name] for name, _ in change.items() if name in CONTROLLER}
+    missing = sorted(name for name in needed if cgroup.where(name) is None)
+    unit = unit_at(cgroup) if missing else None
+    if unit is None:
+        return cgroup
+    from runtime.kernel.manager import Manager
+
+    normal = {**_NORMAL, "cpuset": TRANSLATIONS["cpuset.cpus"](Path(), host_facts().cpus)[0]}
+    try:
+        with Manager(unit) as manager:
+            if manager.get(unit, "ControlGroup") == unit.cgroup:
+                manager.set(unit, [normal[name] for name in missing])
+    except PytopError:
+        return cgroup
+    return cgroupfs.at(cgroupfs.detect(), {}, unit.cgroup)
 
 
 def unit_at(cgroup: Cgroup) -> Unit | None:
@@ -273,6 +298,12 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     return {word.partition("=")[0]: word.partition("=")[2] for word in words}
 
 
+_NORMAL: Final[Mapping[str, Property]] = {
+    "cpu": ("CPUWeight", ("t", 100)),
+    "io": ("IOWeight", ("t", 100)),
+    "memory": ("MemoryAccounting", ("b", True)),
+    "pids": ("TasksAccounting", ("b", True)),
+}
 TRANSLATIONS: Final[Mapping[str, Translate]] = {
     "cpu.max": bandwidth,
     "cpu.weight": _number("CPUWeight"),

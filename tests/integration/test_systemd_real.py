@@ -64,8 +64,8 @@ def scope() -> Iterator[Scope]:
             until(lambda: not Path(f"/sys/fs/cgroup/{tag}.slice").exists())
 
 
-def start(unit: Unit, inside: str, pid: int) -> None:
-    properties = [("PIDs", ("au", [pid])), ("Slice", ("s", inside)), ("Delegate", ("b", True))]
+def start(unit: Unit, inside: str, pid: int, *, delegate: bool = True) -> None:
+    properties = [("PIDs", ("au", [pid])), ("Slice", ("s", inside)), ("Delegate", ("b", delegate))]
     with Manager(unit) as manager:
         body = (unit.name, "fail", properties, [])
         manager.call("StartTransientUnit", "ssa(sv)a(sa(sv))", body, title=f"start {unit.name}")
@@ -215,6 +215,31 @@ def test_a_delegated_cgroup_is_none_of_systemds_business(scope: Scope) -> None:
         assert through.unit_at(below) is None
     finally:
         inner.rmdir()
+
+
+def test_a_unit_without_a_controller_gets_it_with_the_limit(scope: Scope) -> None:
+    """As of a service, which has no CPU controller as long as nothing is asked for."""
+    process = subprocess.Popen(["sleep", "600"])
+    folder = scope.slice.unified
+    assert folder
+    name = folder.name.replace(".slice", "b.scope")
+    unit = Unit(name, f"/{name.replace('.scope', '.slice')}/{name}")
+    try:
+        start(unit, f"{Path(unit.cgroup).parent.name}", process.pid, delegate=False)
+        until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text())
+        cgroup = cgroupfs.locate(cgroupfs.detect(), process.pid)
+        assert cgroup.where("cpu") is None
+        assert cgroup.where("cpuset") is None
+        outcome = limits.change(REF, cgroup, LimitChange(cpus=0.5, cpuset_cpus="0", io_weight=200))
+        assert outcome.ok, outcome
+        reload(unit)
+        assert files.read(Path(f"/sys/fs/cgroup{unit.cgroup}/cpu.max")) == "50000 100000"
+    finally:
+        process.kill()
+        process.wait()
+        with Manager(unit) as manager:
+            manager.call("StopUnit", "ss", (Path(unit.cgroup).parent.name, "replace"), title="stop the slice")
+        until(lambda: not Path(f"/sys/fs/cgroup{unit.cgroup}").exists())
 
 
 def test_a_unit_that_is_gone_is_not_found(scope: Scope) -> None:
