@@ -10,6 +10,11 @@ The embedded engine can be pointed elsewhere, as tests, the demo and packagers n
     PYTOP_BRIDGE      its network bridge     (pytop0)
     PYTOP_SUBNET      the addresses on it    (10.213.0.0/16)
 
+What runs without any engine is found by the one called "found" (`runtime.discovered`):
+
+    PYTOP_FOUND=0     switches it off, as tests do that must not see other people's containers
+    PYTOP_SERVICES=1  lists systemd's services too
+
 Where the others are is said in their own words: see `runtime.docker.endpoint`, `runtime.podman.endpoint` and
 `runtime.containerd.address`.
 """
@@ -23,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime import containerd
+from runtime.discovered import DiscoveredEngine
 from runtime.docker import DockerEngine, Endpoint, endpoints
 from runtime.engine import Engine
 from runtime.errors import InvalidError
@@ -40,7 +46,9 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 
 
 def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = None) -> list[Engine]:
-    """The embedded engine; Docker, every Podman and containerd when a socket is there or somebody has configured one.
+    """The embedded engine, the others that are here, and what can be found without any of them.
+
+    Docker, every Podman and containerd are here when a socket is there or somebody has configured one.
 
     The embedded engine is listed even where it cannot work: its capabilities say why not. Nobody is asked anything
     yet; an engine whose configuration makes no sense says so when it is. Configuration is looked for in `home`, the
@@ -61,7 +69,10 @@ def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = Non
             found.append(UnusableEngine(place.key, place.endpoint))
         else:
             found.append(PodmanEngine(place.endpoint, key=place.key))
-    return [*found, *_containerd(environ, docker=any(engine.key == "docker" for engine in found))]
+    found += _containerd(environ, docker=any(engine.key == "docker" for engine in found))
+    if environ.get("PYTOP_FOUND") != "0":
+        found.append(DiscoveredEngine(services=environ.get("PYTOP_SERVICES") == "1"))
+    return found
 
 
 def _containerd(environ: Mapping[str, str], *, docker: bool) -> Iterator[Engine]:

@@ -155,9 +155,10 @@ class Watch:
         async with self._asking, _answer(self.engine.key):
             self._dirty.clear()
             found = await self.engine.containers()
+        first = not self.answered.is_set()
         self.answered.set()
         containers = {container.ref: container for container in found}
-        if self.problem is not None or containers != self.containers:
+        if first or self.problem is not None or containers != self.containers:
             self.problem = None
             self.containers = containers
             self._changed()

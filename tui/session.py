@@ -36,6 +36,7 @@ from runtime.model import (
     Verb,
 )
 from tui import looking, permission
+from tui.claims import unclaimed
 from tui.drift import Drift, Drifts
 from tui.grouping import GROUP, Group, Groups, row_of
 from tui.inventory import Problem, Watch
@@ -512,7 +513,9 @@ class Session:
 
     def _inventory_changed(self) -> None:
         before = self.containers
-        self.containers = {ref: c for watch in self._watches.values() for ref, c in watch.containers.items()}
+        everything = {ref: c for watch in self._watches.values() for ref, c in watch.containers.items()}
+        waiting = not all(watch.answered.is_set() for watch in self._watches.values())
+        self.containers = unclaimed(everything, wait=waiting)
         for ref in before.keys() - self.containers.keys():
             self._marks.forget(ref)
             if ref in self._locks and not self._locks[ref].locked():

@@ -305,7 +305,7 @@ async def test_another_users_podman_is_found_and_says_what_it_cannot_do(monkeypa
     service = await asyncio.to_thread(made.__enter__)
     try:
         await cli(service, "run", "-d", "--name", "theirs", "--network", "none", IMAGE, "sleep", "60")
-        engines = discovery.discover({}, home=folder)
+        engines = discovery.discover({"PYTOP_FOUND": "0"}, home=folder)
         (engine,) = [found for found in engines if isinstance(found, PodmanEngine)]
         assert engine.key == "podman-nobody"
         assert (await engine.info()).detail["rootless"] == "yes"

@@ -21,6 +21,8 @@ from runtime.errors import InvalidError, UnsupportedError
 from runtime.native import NativeConfig
 from runtime.podman import endpoint as podman_endpoint
 
+OFF = {"PYTOP_FOUND": "0"}
+
 
 @pytest.fixture(autouse=True)
 def no_system_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -31,11 +33,16 @@ def no_system_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def keys(environ: dict[str, str], home: Path) -> list[str]:
-    return [engine.key for engine in discovery.discover(environ, home=home)]
+    return [engine.key for engine in discovery.discover(OFF | environ, home=home)]
 
 
 def test_without_a_socket_docker_is_not_listed(tmp_path: Path) -> None:
     assert keys({}, tmp_path) == ["embedded"]
+
+
+def test_what_has_no_engine_is_looked_for_last_and_can_be_switched_off(tmp_path: Path) -> None:
+    assert [engine.key for engine in discovery.discover({}, home=tmp_path)] == ["embedded", "found"]
+    assert keys({"PYTOP_FOUND": "0"}, tmp_path) == ["embedded"]
 
 
 def test_docker_is_listed_when_its_socket_is_there(tmp_path: Path) -> None:
@@ -78,14 +85,14 @@ def test_a_docker_address_that_leads_to_podman_is_not_shown_twice(tmp_path: Path
 
 
 async def test_podmans_ssh_connection_is_an_engine_that_says_what_to_do(tmp_path: Path) -> None:
-    (*_, podman) = discovery.discover({"CONTAINER_HOST": "ssh://alice@box/run/x.sock"}, home=tmp_path)
+    (*_, podman) = discovery.discover(OFF | {"CONTAINER_HOST": "ssh://alice@box/run/x.sock"}, home=tmp_path)
     with pytest.raises(InvalidError, match="ssh -NL"):
         await podman.info()
     assert podman.key == "podman"
 
 
 async def test_nonsense_is_an_engine_that_says_so(tmp_path: Path) -> None:
-    _, docker = discovery.discover({"DOCKER_HOST": "nonsense"}, home=tmp_path)
+    _, docker = discovery.discover(OFF | {"DOCKER_HOST": "nonsense"}, home=tmp_path)
     for _ in range(2):
         with pytest.raises(InvalidError, match="DOCKER_HOST"):
             await docker.containers()
@@ -125,7 +132,7 @@ def test_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", nobody)
-    assert [engine.key for engine in discovery.discover({})] == ["embedded"]
+    assert [engine.key for engine in discovery.discover(OFF)] == ["embedded"]
 
 
 def test_containerd_is_listed_when_its_socket_is_there_or_named(tmp_path: Path) -> None:
@@ -136,7 +143,7 @@ def test_containerd_is_listed_when_its_socket_is_there_or_named(tmp_path: Path) 
 
 
 async def test_containerd_at_a_relative_path_says_so(tmp_path: Path) -> None:
-    _, engine = discovery.discover({"CONTAINERD_ADDRESS": "here.sock"}, home=tmp_path)
+    _, engine = discovery.discover(OFF | {"CONTAINERD_ADDRESS": "here.sock"}, home=tmp_path)
     with pytest.raises(InvalidError, match="CONTAINERD_ADDRESS"):
         await engine.containers()
 
@@ -146,7 +153,7 @@ def test_dockers_own_namespace_is_hidden_where_docker_is_listed(
     tmp_path: Path, environ: dict[str, str], hidden: frozenset[str]
 ) -> None:
     (tmp_path / "containerd.sock").touch()
-    *_, engine = discovery.discover(environ, home=tmp_path)
+    *_, engine = discovery.discover(OFF | environ, home=tmp_path)
     assert isinstance(engine, ContainerdEngine)
     assert engine.address.hidden == hidden
 
@@ -154,7 +161,7 @@ def test_dockers_own_namespace_is_hidden_where_docker_is_listed(
 async def test_without_the_extra_containerd_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(containerd_address, "NEEDED", ("grpclib", "no_such_module", "no_such.module"))
     (tmp_path / "containerd.sock").touch()
-    _, engine = discovery.discover({}, home=tmp_path)
+    _, engine = discovery.discover(OFF, home=tmp_path)
     with pytest.raises(UnsupportedError, match="no_such_module and") as caught:
         await engine.containers()
     assert "pytop-containers[containerd]" in caught.value.hint

@@ -29,6 +29,13 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_services(parser: argparse.ArgumentParser) -> None:
+    """Accept `--services` after the verb too."""
+    parser.add_argument(
+        "--services", action="store_true", default=argparse.SUPPRESS, help="list systemd's services too"
+    )
+
+
 def add_names(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
     """The containers that a verb is for."""
     what = "container's name, id, unambiguous beginning of an id, or ENGINE:NAME"
@@ -42,7 +49,7 @@ def engines(args: argparse.Namespace) -> list[Engine]:
     """The engines of this host, or the one that was chosen."""
     from runtime.discovery import discover
 
-    found = discover(os.environ)
+    found = discover({**os.environ, "PYTOP_SERVICES": "1"} if args.services else os.environ)
     chosen: str | None = args.engine
     if chosen is None:
         return found

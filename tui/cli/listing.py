@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.errors import InvalidError, PytopError
 from runtime.model import Container, Image, State
 from tui.cli import exits, output
-from tui.cli.common import add_engine, add_names, each, session, tell_problems
+from tui.cli.common import add_engine, add_names, add_services, each, session, tell_problems
 from tui.cli.values import pairs
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def add_parsers(subparsers: Any) -> None:
     """The verbs and their options."""
     ps = subparsers.add_parser("ps", help="list containers")
     add_engine(ps)
+    add_services(ps)
     ps.add_argument("-a", "--all", action="store_true", help="those that are not running too")
     ps.add_argument("-q", "--quiet", action="store_true", help="only the ids")
     ps.add_argument("--no-trunc", action="store_true", help="whole ids and commands")

@@ -19,8 +19,8 @@ pipe. A container is named by its name, its id, an unambiguous beginning of the 
 
 environment: DOCKER_HOST and DOCKER_CONTEXT choose the Docker that is used, CONTAINER_HOST and CONTAINER_CONNECTION the
 Podman, CONTAINERD_ADDRESS and CONTAINERD_NAMESPACE the containerd. PYTOP_STATE_DIR, PYTOP_RUN_DIR, PYTOP_CGROUP,
-PYTOP_BRIDGE and PYTOP_SUBNET move the embedded engine. PYTOP_LOG names a file for the dashboard's log, PYTOP_DEBUG=1
-shows tracebacks.
+PYTOP_BRIDGE and PYTOP_SUBNET move the embedded engine. PYTOP_FOUND=0 leaves out what no engine answers for, PYTOP_SERVICES=1
+adds systemd's services. PYTOP_LOG names a file for the dashboard's log, PYTOP_DEBUG=1 shows tracebacks.
 
 """
 
@@ -36,6 +36,7 @@ def build() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--version", action="version", version=f"{PROGRAM} {version()}")
     add("--engine", metavar="KEY", help="only this engine (embedded, docker, podman, ...)")
+    add("--services", action="store_true", help="list systemd's services too (PYTOP_SERVICES=1)")
     add("--read-only", action="store_true", help="refuse every change")
     add("--interval", type=interval, metavar="SECONDS", help="time between measurements (default: 1)")
     add("--theme", metavar="NAME", help="the dashboard's colours")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.model import Container, ContainerRef
 from tui.cli import exits, output
-from tui.cli.common import add_engine, find, session, tell_problems
+from tui.cli.common import add_engine, add_services, find, session, tell_problems
 from tui.cli.values import interval
 from tui.fields import FIELDS
 from tui.session import Changed
@@ -32,6 +32,7 @@ def add_parsers(subparsers: Any) -> None:
         " JSON document per interval and line; with --once only one table or document, after one interval.",
     )
     add_engine(parser)
+    add_services(parser)
     parser.add_argument("--once", action="store_true", help="one measurement over one interval")
     parser.add_argument("--json", action="store_true", help="JSON, a value that is missing being null")
     parser.add_argument(
