@@ -1,0 +1,266 @@
+# ruff: noqa: ASYNC220, ASYNC110  (nothing else is going on)
+"""Real processes in cgroups and namespaces of their own, without any engine: found, frozen, limited, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.discovered import DiscoveredEngine
+from runtime.errors import ConflictError, NotFoundError, UnsupportedError
+from runtime.kernel import cgroupfs, cgroups
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.model import Container, ContainerRef, ContainerSpec, Kind, LimitChange, LimitName, State, Verb
+from runtime.native import NativeEngine
+from tests.conftest import missing, need_root
+from tests.integration.native import instance
+from tui.session import Session
+
+CPU_HALF = "50000"
+STARTED: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture
+def top() -> Iterator[str]:
+    """A cgroup of the test's own, for others in it; everything in it is gone after the test."""
+    need_root("embedded")
+    name = f"pytopf{secrets.token_hex(3)}"
+    hierarchies = cgroupfs.detect()
+    made = cgroups.create(hierarchies, name)
+    yield name
+    for process in STARTED:
+        process.kill()
+    for directory in {*made.v1.values(), *([made.unified] if made.unified else [])}:
+        for folder, _, _ in os.walk(directory):
+            for pid in (Path(folder) / "cgroup.procs").read_text().split():
+                os.kill(int(pid), 9)
+    cgroups.thaw(made)
+    while STARTED:
+        STARTED.pop().wait(10)
+    for _ in range(100):
+        if cgroups.is_empty(made):
+            break
+        subprocess.run(["sleep", "0.02"], check=True)
+    for directory in {*made.v1.values(), *([made.unified] if made.unified else [])}:
+        for folder, _, _ in os.walk(directory, topdown=False):
+            Path(folder).rmdir()
+
+
+def enter(path: str, *command: str) -> tuple[Cgroup, subprocess.Popen[bytes]]:
+    """A program in a cgroup."""
+    cgroup = cgroups.create(cgroupfs.detect(), path)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    STARTED.append(process)
+    cgroups.attach(cgroup, process.pid)
+    return cgroup, process
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[DiscoveredEngine]:
+    made = DiscoveredEngine()
+    yield made
+    await made.close()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], within: float = 10.0) -> None:
+    async with asyncio.timeout(within):
+        while not await condition():
+            await asyncio.sleep(0.05)
+
+
+async def one(engine: DiscoveredEngine, identity: str) -> Container | None:
+    try:
+        return await engine.get(identity)
+    except NotFoundError:
+        return None
+
+
+def file(cgroup: Cgroup, controller: str, v1: str, v2: str) -> str:
+    where = cgroup.where(controller)
+    assert where is not None
+    return (where[0] / (v1 if where[1] == 1 else v2)).read_text().split()[0]
+
+
+async def test_found_frozen_limited_and_killed(top: str, engine: DiscoveredEngine) -> None:
+    identity = secrets.token_hex(32)
+    cgroup, process = enter(f"{top}/docker-{identity}.scope", "sleep", "1000")
+    found = await engine.get(identity[:12])
+    assert (found.name, found.pid, found.state) == (f"docker-{identity[:12]}", process.pid, State.RUNNING)
+    assert found.command == ("sleep", "1000")
+    assert "cgroup docker-" in found.found
+    outcome = await engine.update(identity, LimitChange(cpus=0.5, pids=33))
+    assert outcome.ok
+    assert [field.survives for field in outcome.fields] == [False, False]
+    assert file(cgroup, "cpu", "cpu.cfs_quota_us", "cpu.max") == CPU_HALF
+    assert file(cgroup, "pids", "pids.max", "pids.max") == "33"
+    await engine.pause(identity)
+    assert cgroups.is_frozen(cgroup)
+    assert (await engine.get(identity)).state is State.PAUSED
+    with pytest.raises(ConflictError):
+        await engine.pause(identity)
+    await engine.unpause(identity)
+    assert not cgroups.is_frozen(cgroup)
+    await engine.pause(identity)
+    await engine.kill(identity)  # frozen or not
+    assert process.wait(10) == -9
+    await until(lambda: gone(engine, identity))
+
+
+async def gone(engine: DiscoveredEngine, identity: str) -> bool:
+    return await one(engine, identity) is None
+
+
+async def test_a_stop_asks_first(top: str, engine: DiscoveredEngine) -> None:
+    identity = secrets.token_hex(32)
+    _, process = enter(f"{top}/libpod-{identity}", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done")
+    await asyncio.sleep(0.3)
+    await engine.stop(identity, timeout=5)
+    assert process.wait(10) == 3
+
+
+async def test_an_init_that_moved_below_is_measured_and_limited_by_its_own_cgroup(
+    top: str, engine: DiscoveredEngine
+) -> None:
+    if cgroupfs.detect().mode is cgroupfs.Mode.V2:
+        missing("cgroup v1", "on pure v2 only a delegated cgroup has others below it")
+    cgroup, _ = enter(f"{top}/lxc.payload.box/init.scope", "sleep", "1000")
+    found = await engine.get("box")
+    assert found.cgroup == f"/{top}/lxc.payload.box" or found.cgroup.endswith(f"{top}/lxc.payload.box")
+    assert (await engine.update("box", LimitChange(pids=44))).ok
+    inner = cgroup.where("pids")
+    assert inner is not None
+    assert (inner[0].parent / "pids.max").read_text().strip() == "44"
+    assert (inner[0] / "pids.max").read_text().strip() == "max"
+
+
+async def test_a_pid_namespace_alone_is_a_container_that_shares_its_cgroup(engine: DiscoveredEngine) -> None:
+    need_root("embedded")
+    outer = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "1003"], stdin=subprocess.DEVNULL)
+    try:
+        found: list[Container] = []
+
+        async def there() -> bool:
+            found[:] = [c for c in await engine.containers() if c.command == ("sleep", "1003")]
+            return bool(found)
+
+        await until(there)
+        (container,) = found
+        assert container.found == "its PID namespace"
+        with pytest.raises(UnsupportedError, match="shares its cgroup"):
+            await engine.pause(container.ref.id)
+        with pytest.raises(UnsupportedError, match="shares its cgroup"):
+            await engine.update(container.ref.id, LimitChange(pids=44))
+        await engine.kill(container.ref.id)
+        assert outer.wait(10) != 0
+    finally:
+        outer.kill()
+        outer.wait()
+
+
+async def test_a_virtual_machine(top: str, engine: DiscoveredEngine) -> None:
+    if shutil.which("qemu-system-x86_64") is None:
+        missing("qemu", "qemu-system-x86_64 is not installed")
+    options = ("-S", "-display", "none", "-machine", "none", "-nodefaults")
+    enter(f"{top}/machine-qemu\\x2d1\\x2ddb.scope", "qemu-system-x86_64", *options)
+    enter(f"{top}/plain", "qemu-system-x86_64", *options)
+    kinds: dict[str, Kind] = {}
+
+    async def both() -> bool:
+        kinds.update({c.name: c.kind for c in await engine.containers()})
+        return "db" in kinds and any(name.startswith("qemu-system") for name in kinds)
+
+    await until(both)
+    assert {kind for name, kind in kinds.items() if name == "db" or name.startswith("qemu-system")} == {Kind.VM}
+
+
+async def test_what_only_an_engine_can_is_refused_with_the_reason(top: str, engine: DiscoveredEngine) -> None:
+    identity = secrets.token_hex(32)
+    enter(f"{top}/crio-{identity}.scope", "sleep", "1000")
+    able = await engine.capabilities()
+    for verb, work in (
+        (Verb.START, lambda: engine.start(identity)),
+        (Verb.RESTART, lambda: engine.restart(identity)),
+        (Verb.REMOVE, lambda: engine.remove(identity)),
+        (Verb.WAIT, lambda: engine.wait(identity)),
+        (Verb.CREATE, lambda: engine.create(ContainerSpec("x"))),
+    ):
+        with pytest.raises(UnsupportedError) as refused:
+            await work()
+        assert refused.value.detail == able.why_not(verb)
+    assert (await engine.recorded(identity)).get(LimitName.CPUS) is not None
+
+
+async def test_events_follow_within_a_second_or_so(top: str, engine: DiscoveredEngine) -> None:
+    identity = secrets.token_hex(32)
+    stream = engine.events()
+    following = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0.3)
+    enter(f"{top}/docker-{identity}.scope", "sleep", "1000")
+    while True:
+        event = await asyncio.wait_for(following, 3)
+        if event.ref.id == identity:
+            break
+        following = asyncio.ensure_future(anext(stream))
+    assert event.kind.value == "started"
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_an_engines_container_is_not_shown_twice(tmp_path: Path) -> None:
+    async with instance(tmp_path) as native:
+        ref = await native.create(ContainerSpec("host", ("sleep", "1000"), network="none"))
+        await native.start(ref.id)
+        alone, both = await listed(), await listed(native)
+        assert [c.ref.engine for c in alone if c.ref.id == ref.id] == ["found"]
+        assert next(c.found for c in alone if c.ref.id == ref.id)
+        assert [c.ref.engine for c in both if c.ref.id == ref.id] == ["embedded"]
+        assert len({c.pid for c in both if c.pid is not None}) == len([c for c in both if c.pid is not None])
+
+
+async def listed(*engines: NativeEngine) -> list[Container]:
+    session = Session([*engines, DiscoveredEngine()], read_only=True)
+    await session.refresh()
+    try:
+        return list(session.containers.values())
+    finally:
+        for key in [engine.key for engine in engines]:
+            session.engines = {name: one for name, one in session.engines.items() if name != key}
+        await session.close()
+
+
+async def test_what_holds_this_program_is_never_touched(top: str, engine: DiscoveredEngine) -> None:
+    """A child that lists what is found, in a cgroup that looks like a container's."""
+    identity = secrets.token_hex(32)
+    code = (
+        "import asyncio, sys; sys.stdin.read(1)\n"
+        "from runtime.discovered import DiscoveredEngine\n"
+        "print([c.ref.id for c in asyncio.run(DiscoveredEngine().containers())])\n"
+    )
+    cgroup = cgroups.create(cgroupfs.detect(), f"{top}/docker-{identity}.scope")
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    cgroups.attach(cgroup, child.pid)
+    out, _ = child.communicate("x", timeout=30)
+    assert identity not in out
+    assert ContainerRef("found", identity) not in {c.ref for c in await engine.containers()}
+
+
+async def test_a_scan_costs_little(engine: DiscoveredEngine) -> None:
+    await engine.containers()
+    begun = os.times()
+    for _ in range(5):
+        await engine._scan(older_than=0)
+    spent = os.times()
+    assert (spent.user + spent.system - begun.user - begun.system) / 5 < 0.1
