@@ -51,7 +51,7 @@ GUESTS: Final[Mapping[str, Guest]] = {
         "systemd.sh",
         ("tests/integration/test_systemd_real.py",),
         "embedded,systemd",
-        passed=11,
+        passed=12,
         minutes=15,
         programs={"/lib/systemd/systemd": "systemd"},
     ),

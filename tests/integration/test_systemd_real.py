@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
+from runtime.discovered import DiscoveredEngine
 from runtime.errors import NotFoundError
 from runtime.kernel import block, cgroupfs, cgroups, files, systemd
 from runtime.kernel.cgroupfs import Cgroup
@@ -49,7 +50,7 @@ def scope() -> Iterator[Scope]:
     if hierarchies.mode is not cgroupfs.Mode.V2:
         missing("systemd", "cgroup v2 is not alone here")
     tag = f"pytoptest{secrets.token_hex(3)}"
-    process = subprocess.Popen(["sleep", "600"])
+    process = child("sleep", "600")
     unit = Unit(f"{tag}.scope", f"/{tag}.slice/{tag}.scope")
     try:
         start(unit, f"{tag}.slice", process.pid)
@@ -62,6 +63,10 @@ def scope() -> Iterator[Scope]:
         with Manager(unit) as manager:
             manager.call("StopUnit", "ss", (f"{tag}.slice", "replace"), title="stop the slice")
             until(lambda: not Path(f"/sys/fs/cgroup/{tag}.slice").exists())
+
+
+def child(*command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command)
 
 
 def start(unit: Unit, inside: str, pid: int, *, delegate: bool = True) -> None:
@@ -219,7 +224,7 @@ def test_a_delegated_cgroup_is_none_of_systemds_business(scope: Scope) -> None:
 
 def test_a_unit_without_a_controller_gets_it_with_the_limit(scope: Scope) -> None:
     """As of a service, which has no CPU controller as long as nothing is asked for."""
-    process = subprocess.Popen(["sleep", "600"])
+    process = child("sleep", "600")
     folder = scope.slice.unified
     assert folder
     name = folder.name.replace(".slice", "b.scope")
@@ -257,3 +262,27 @@ async def test_the_embedded_engines_limits_are_left_alone(scope: Scope, tmp_path
         reload(scope.unit)
         held = limits.read(cgroupfs.locate(cgroupfs.detect(), (await engine.get(ref.id)).pid or 0))
         assert (held.memory, held.cpus, held.pids) == (64 * MB, 0.5, 30)
+
+
+async def test_a_container_that_only_its_scope_tells_of_is_limited_through_systemd(scope: Scope) -> None:
+    """As Docker makes its scopes when systemd keeps its cgroups, and Docker itself cannot be asked."""
+    identity = secrets.token_hex(32)
+    slice_name = Path(scope.unit.cgroup).parent.name
+    unit = Unit(f"docker-{identity}.scope", f"/{slice_name}/docker-{identity}.scope")
+    process = child("unshare", "--pid", "--fork", "--mount", "sleep", "600")
+    engine = DiscoveredEngine()
+    try:
+        start(unit, slice_name, process.pid)
+        until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text())
+        found = {container.ref.id: container for container in await engine.containers()}
+        assert found[identity].cgroup == unit.cgroup
+        outcome = await engine.update(identity, LimitChange(memory=128 * MB, pids=44))
+        assert outcome.ok, outcome
+        assert all("by systemd" in field.detail for field in outcome.fields)
+        reload(unit)
+        held = limits.read(cgroupfs.at(cgroupfs.detect(), {}, unit.cgroup))
+        assert (held.memory, held.pids) == (128 * MB, 44)
+    finally:
+        await engine.close()
+        cgroups.kill_all(cgroupfs.at(cgroupfs.detect(), {}, unit.cgroup))
+        process.wait()
