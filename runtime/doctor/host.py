@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runtime.doctor.check import Check, Level
+from runtime.doctor.mode import mode_check
 from runtime.kernel import cgroupfs
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -41,6 +42,8 @@ def host_checks(state: Path, *, proc: Path = Path("/proc")) -> Iterator[Check]:
     yield from _capabilities(proc)
     hierarchies = cgroupfs.detect(proc / "self/mountinfo")
     yield from cgroup_checks(hierarchies)
+    if hierarchies.mode is not cgroupfs.Mode.NONE:
+        yield mode_check(hierarchies, proc=proc)
     yield from _pressure(proc, hierarchies)
     yield _swap(hierarchies)
     yield _probed("isolation", "namespaces", "namespaces")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runtime.containerd import KEY
+from runtime.discovered import KEY as FOUND
 from runtime.doctor import Check, Level, bridge_check, containerd_checks, host_checks, podman_checks
 from runtime.engine import Engine
 from runtime.errors import PytopError
@@ -41,7 +42,7 @@ def _doctor(args: argparse.Namespace) -> int:
     config = native_config(os.environ)
     checks = [*host_checks(config.state), bridge_check(config.bridge)]
     answers = asyncio.run(_engines(engines(args)))
-    works = any(check.level is not Level.BROKEN for check in answers)
+    works = any(check.level is not Level.BROKEN and check.name != FOUND for check in answers)
     checks += [
         *answers,
         *podman_checks(),
@@ -102,7 +103,9 @@ async def _engine(engine: Engine) -> list[Check]:
     except PytopError as error:
         words = f"{error.title}: {error.detail}" if error.detail else error.title
         return [Check("engines", engine.key, Level.BROKEN, words, error.hint)]
-    said = f"{info.product} {info.version} at {info.endpoint}, {len(containers)} containers"
+    said = f"{info.product} {info.version}".rstrip() + f" at {info.endpoint}, {len(containers)} containers"
+    if engine.key == FOUND:
+        return [Check("engines", FOUND, Level.GOOD, f"{said}; it makes none")]
     reason = capabilities.why_not(Verb.CREATE) or capabilities.why_not(Verb.START)
     if reason is not None:
         return [Check("engines", engine.key, Level.BROKEN, f"{said}; it cannot make containers: {reason}")]

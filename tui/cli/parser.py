@@ -19,8 +19,9 @@ pipe. A container is named by its name, its id, an unambiguous beginning of the 
 
 environment: DOCKER_HOST and DOCKER_CONTEXT choose the Docker that is used, CONTAINER_HOST and CONTAINER_CONNECTION the
 Podman, CONTAINERD_ADDRESS and CONTAINERD_NAMESPACE the containerd. PYTOP_STATE_DIR, PYTOP_RUN_DIR, PYTOP_CGROUP,
-PYTOP_BRIDGE and PYTOP_SUBNET move the embedded engine. PYTOP_FOUND=0 leaves out what no engine answers for, PYTOP_SERVICES=1
-adds systemd's services. PYTOP_LOG names a file for the dashboard's log, PYTOP_DEBUG=1 shows tracebacks.
+PYTOP_BRIDGE and PYTOP_SUBNET move the embedded engine. PYTOP_FOUND=0 leaves out what no engine answers for,
+PYTOP_SERVICES=1 adds systemd's services. PYTOP_LOG names a file for the dashboard's log, PYTOP_DEBUG=1 shows
+tracebacks.
 
 """
 
