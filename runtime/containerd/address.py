@@ -55,7 +55,7 @@ class Address:
     @property
     def denied(self) -> bool:
         """Its socket is there and may not be opened."""
-        return self.socket.exists() and not os.access(self.socket, os.R_OK | os.W_OK)
+        return os.path.exists(self.socket) and not os.access(self.socket, os.R_OK | os.W_OK)  # noqa: PTH110
 
 
 def find(environ: Mapping[str, str] = os.environ) -> Address | None:
@@ -74,7 +74,7 @@ def find(environ: Mapping[str, str] = os.environ) -> Address | None:
                     hint="It must be the path of its socket, such as /run/containerd/containerd.sock",
                 )
             return Address(Path(path), name, namespace, snapshotter)
-    found = next((path for path in SOCKETS if path.exists()), None)
+    found = next((path for path in SOCKETS if os.path.exists(path)), None)  # noqa: PTH110  (False where we may not look)
     return Address(found, USUAL, namespace, snapshotter) if found is not None else None
 
 

@@ -81,6 +81,7 @@ def program(**environ: str) -> Iterator[Program]:
             "PYTOP_CGROUP": where.cgroup,
             "PYTOP_BRIDGE": where.bridge,
             "PYTOP_SUBNET": where.subnet,
+            "PYTOP_FOUND": "0",
             "DOCKER_HOST": f"unix://{folder}/no-docker.sock",
             "LANG": "C.UTF-8",
             **environ,

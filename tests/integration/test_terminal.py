@@ -80,6 +80,7 @@ def running() -> Iterator[Running]:
         "PYTOP_CGROUP": config.cgroup,
         "PYTOP_BRIDGE": config.bridge,
         "PYTOP_SUBNET": config.subnet,
+        "PYTOP_FOUND": "0",
         "DOCKER_HOST": "",
         "XDG_CONFIG_HOME": "/nonexistent",
     }
