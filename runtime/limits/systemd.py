@@ -62,6 +62,7 @@ def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
             if manager.get(unit, "ControlGroup") != unit.cgroup:
                 return Route(list(steps))  # another one's cgroup that is called like a unit
             version = manager.version()
+            steps = [*_unknown(manager, unit, steps), *steps]
     except NotFoundError:
         return Route(list(steps))
     except PytopError as error:
@@ -142,6 +143,37 @@ def _routed(unit: Unit, version: int, steps: Sequence[Step]) -> Route:
             routed.append(Through(unit, step, translate))
             words.setdefault(step.name, f"by systemd, until {unit.name} ends or the host restarts{_percents(step)}")
     return Route(routed, words)
+
+
+def _unknown(manager: Manager, unit: Unit, steps: Sequence[Step]) -> list[Write]:
+    """What was once written past systemd, to files that it writes together with those of a change: it has to be told.
+
+    Each write is of what the file holds, so only systemd's note changes by it.
+    """
+    writes = {step.path.name: step for step in steps if isinstance(step, Write)}
+    found: list[Write] = []
+    for controller, names in _TOGETHER.items():
+        own = [step for name, step in writes.items() if name.partition(".")[0] == controller and name in TRANSLATIONS]
+        for name in names if own else ():
+            path = own[0].path.with_name(name)
+            held = files.look(path)
+            if name in writes or not isinstance(held, str) or files.look(path.with_name("cpu.idle")) == "1":
+                continue
+            text = _plain(name, held)
+            if not all(_knows(manager, unit, each) for each in TRANSLATIONS[name](path, text)):
+                found.append(Write(own[0].name, path, text, text))
+    return found
+
+
+def _knows(manager: Manager, unit: Unit, wanted: Property) -> bool:
+    name, (_, value) = wanted
+    known = manager.get(unit, name)
+    return bool(value == (_UNSET.get(name, INFINITY) if known == INFINITY else known))
+
+
+def _plain(name: str, text: str) -> str:
+    """A weight without the word before it and the lines for single devices; any other file's text as it is."""
+    return (text.splitlines() or [""])[0].removeprefix("default").strip() if name.endswith("weight") else text
 
 
 def _percents(step: Write) -> str:
@@ -228,8 +260,7 @@ def holds(path: Path, text: str) -> bool:
         return held.startswith("max")  # systemd keeps no period without a quota
     if path.name in ("cpuset.cpus", "cpuset.mems"):
         return cpuset_numbers(held) == cpuset_numbers(wanted) if held and wanted else held == wanted
-    if path.name.endswith("weight"):
-        held = (held.splitlines() or [""])[0].removeprefix("default").strip()
+    held = _plain(path.name, held)
     if path.name.startswith("memory.") and held.isdecimal() and wanted.isdecimal():
         return int(held) // PAGE == int(wanted) // PAGE
     return held.split() == wanted.split()
@@ -298,6 +329,13 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     return {word.partition("=")[0]: word.partition("=")[2] for word in words}
 
 
+_TOGETHER: Final = {
+    "cpu": ("cpu.max", "cpu.weight"),
+    "memory": ("memory.low", "memory.high", "memory.max", "memory.swap.max"),
+    "io": ("io.weight",),
+}
+"""The files of a controller that systemd writes all at once. Of io.max it writes the devices that it knows."""
+_UNSET: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": 100_000}
 _NORMAL: Final[Mapping[str, Property]] = {
     "cpu": ("CPUWeight", ("t", 100)),
     "io": ("IOWeight", ("t", 100)),

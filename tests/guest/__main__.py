@@ -63,13 +63,13 @@ def _prepare(results: Path, guest: Guest, booted: kernel.Kernel, more: Sequence[
     mkfs = shutil.which("mkfs.ext4", path=kernel.search_path()) or "mkfs.ext4"
     subprocess.run([mkfs, "-q", "-F", "-E", "lazy_itable_init=1,nodiscard", disk], check=True, timeout=120)
     initramfs.write(results / "initramfs", booted)
-    arguments = [*guest.tests, *(f"--deselect={name}" for name in guest.without), *more]
+    arguments = [*guest.tests, *(["-k", guest.only] if guest.only else []), *more]
     pytest = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *arguments]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     subprocess.run(
         [*pytest, "--collect-only", "-qq"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=False
     )
-    options = ["-v", "--color=no", "--tb=short", "-o", "timeout=300", "--durations=10"]
+    options = ["-v", "--color=no", "--tb=short", "-o", "timeout=300", "-o", "junit_family=legacy"]
     command = " ".join(f"'{word}'" for word in [*pytest, *options, "--junitxml=/run/guest/results.xml"])
     (results / "tests.sh").write_text(
         f"cd '{ROOT}'\n"

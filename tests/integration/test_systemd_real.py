@@ -165,6 +165,22 @@ def test_what_is_written_past_systemd_is_written_over(scope: Scope) -> None:
     assert scope.file("pids.max") == "50"
 
 
+def test_what_somebody_wrote_past_systemd_outlives_our_change_of_another_limit(scope: Scope) -> None:
+    """systemd writes all files of a controller at once, and would write its own figure over those."""
+    assert scope.cgroup.unified
+    files.write(scope.cgroup.unified / "cpu.max", "40000 100000")
+    files.write(scope.cgroup.unified / "memory.high", str(96 * MB))
+    files.write(scope.cgroup.unified / "io.weight", "250")
+    change = LimitChange(cpu_shares=2048, memory=256 * MB, io_read_bps=(DeviceRate(a_disk(), 5 * MB),))
+    outcome = limits.change(REF, scope.cgroup, change)
+    assert outcome.ok, outcome
+    for _ in range(2):
+        assert scope.file("cpu.max") == "40000 100000"
+        assert scope.file("memory.high") == str(96 * MB)
+        assert scope.file("io.weight").startswith("default 250")
+        reload(scope.unit)
+
+
 def test_a_limit_of_a_slice(scope: Scope) -> None:
     outcome = limits.change(REF, scope.slice, LimitChange(memory=512 * MB, pids=300))
     assert outcome.ok, outcome

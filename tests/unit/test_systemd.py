@@ -72,7 +72,11 @@ class Bus:
     """systemd's private socket, as far as it is spoken to here. `answers` sees each call and may refuse it."""
 
     def __init__(self, path: Path) -> None:
-        self.properties: dict[str, Any] = {"ControlGroup": ("s", UNIT.cgroup), "Version": ("s", "252.39-1~deb12u2")}
+        self.properties: dict[str, Any] = {
+            "ControlGroup": ("s", UNIT.cgroup),
+            "Version": ("s", "252.39-1~deb12u2"),
+            "MemoryLow": ("t", 0),
+        }
         self.sets: list[dict[str, Any]] = []
         self.refuse: tuple[str, str] | None = None
         self.greeting = b"OK 0123456789abcdef0123456789abcdef\r\n"
@@ -110,7 +114,8 @@ class Bus:
         if self.refuse is not None and member == "SetUnitProperties":
             return new_error(message, f"org.freedesktop.{self.refuse[0]}", "s", (self.refuse[1],))
         if member == "Get":
-            return new_method_return(message, "v", (self.properties[message.body[1]],))
+            unset = ("t", through.INFINITY)
+            return new_method_return(message, "v", (self.properties.get(message.body[1], unset),))
         assert message.header.message_type is MessageType.method_call
         name, runtime, properties = message.body
         assert (name, runtime) == (UNIT.name, True)
@@ -182,6 +187,15 @@ def test_a_change_of_a_unit_goes_through_systemd_alone(bus: Bus, kernel: FakeKer
         "TasksMax": 50,
     }
     assert all("by systemd, until docker-1.scope ends" in field.detail for field in outcome.fields)
+
+
+def test_what_systemd_does_not_know_of_is_told_to_it_before_it_writes_over_it(bus: Bus, kernel: FakeKernel) -> None:
+    own = cgroupfs.at(kernel.hierarchies, {}, UNIT.cgroup).unified
+    assert own
+    kernel.put(own / "memory.high", str(32 * MB))
+    kernel.put(own / "cpu.max", "40000 100000")
+    assert change(kernel, memory=64 * MB).ok
+    assert bus.sets == [{"MemoryHigh": 32 * MB}, {"MemoryMax": 64 * MB}]
 
 
 def test_what_there_is_no_property_for_is_written_and_told(bus: Bus, kernel: FakeKernel) -> None:
