@@ -18,6 +18,7 @@ FailureAction=poweroff-force
 Type=oneshot
 Environment=HOME=/root LANG=C.UTF-8
 ExecStart=/bin/sh /run/guest/tests.sh
+TimeoutStopSec=5
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/console

@@ -65,8 +65,8 @@ def scope() -> Iterator[Scope]:
             until(lambda: not Path(f"/sys/fs/cgroup/{tag}.slice").exists())
 
 
-def child(*command: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command)
+def child(*command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=stdin)
 
 
 def start(unit: Unit, inside: str, pid: int, *, delegate: bool = True) -> None:
@@ -285,11 +285,16 @@ async def test_a_container_that_only_its_scope_tells_of_is_limited_through_syste
     identity = secrets.token_hex(32)
     slice_name = Path(scope.unit.cgroup).parent.name
     unit = Unit(f"docker-{identity}.scope", f"/{slice_name}/docker-{identity}.scope")
-    process = child("unshare", "--pid", "--fork", "--mount", "sleep", "600")
+    process = child(
+        "sh", "-c", "read _; exec unshare --pid --fork --kill-child --mount sleep 600", stdin=subprocess.PIPE
+    )
     engine = DiscoveredEngine()
     try:
         start(unit, slice_name, process.pid)
         until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text())
+        assert process.stdin
+        process.stdin.close()  # what it starts from here on is in the scope as well
+        until(lambda: Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
         found = {container.ref.id: container for container in await engine.containers()}
         assert found[identity].cgroup == unit.cgroup
         outcome = await engine.update(identity, LimitChange(memory=128 * MB, pids=44))
