@@ -47,15 +47,20 @@ class Process:
     command: str
 
 
-def processes(pid: int, *, proc: Path = PROC, hierarchies: Hierarchies | None = None) -> tuple[Process, ...]:
-    """All processes of the container whose init is `pid`, by pid. Raises `NotFoundError` when that is gone."""
+def processes(
+    pid: int, cgroup: str = "", *, proc: Path = PROC, hierarchies: Hierarchies | None = None
+) -> tuple[Process, ...]:
+    """All processes of the container whose init is `pid`, by pid; `cgroup` is as in `Container`.
+
+    Raises `NotFoundError` when it has ended.
+    """
     if hierarchies is None:
         hierarchies = cgroupfs.detect()
-    cgroup = own_part(cgroupfs.locate(hierarchies, pid, proc=proc), hierarchies)
+    own = own_part(cgroupfs.locate(hierarchies, pid, within=cgroup, proc=proc), hierarchies)
     init = _status(pid, proc)
     depth = len(init.get("NSpid", "0").split()) - 1
     uid_map = _uid_map(pid, proc)
-    pids = _in_cgroup(cgroup, hierarchies) | _in_namespace(pid, proc) | {pid}
+    pids = _in_cgroup(own, hierarchies) | _in_namespace(pid, proc) | {pid}
     found = (_read(one, proc, depth, uid_map) for one in sorted(pids))
     result = tuple(process for process in found if process is not None)
     if not result:

@@ -113,7 +113,8 @@ class Container:
     Times are wall-clock nanoseconds since the epoch. `pid` is the host's pid of the container's
     init while it is live; its cgroup and namespaces are found from it. `cgroup` is the container's own cgroup as
     /proc/<pid>/cgroup names it, where its init may live in one below that (an init that makes cgroups of its own,
-    a virtual machine's scope); empty when it is the one in which `pid` lives. `found` says how a container that no
+    a virtual machine's scope); empty when it is the one in which `pid` lives, "/" when it has none of its own, so that
+    neither its use nor its limits can be told from those of others. `found` says how a container that no
     engine claims was found; it is empty for every other.
     """
 

@@ -134,7 +134,7 @@ async def processes(container: Container) -> tuple[Process, ...]:
     """Everything that runs inside."""
     from collectors.processes import processes
 
-    return await asyncio.to_thread(processes, _pid(container))
+    return await asyncio.to_thread(processes, _pid(container), container.cgroup)
 
 
 async def isolation(container: Container) -> Isolation:

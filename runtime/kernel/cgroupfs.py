@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from runtime.errors import NotFoundError, PytopError
 
@@ -29,6 +29,10 @@ CONTROLLERS = (
     "rdma",
     "misc",
 )
+
+
+NO_OWN: Final = "/"
+"""The path of a container's own cgroup when it has none: it shares one with others, and the root is nobody's own."""
 
 
 class Mode(StrEnum):
@@ -157,8 +161,9 @@ def named(text: str, identity: str) -> str:
 def locate(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = Path("/proc")) -> Cgroup:
     """The cgroup in which a process lives now, or the one above it that is called `within`.
 
-    `within` is a path as /proc/<pid>/cgroup names it; a hierarchy in which the process lives elsewhere is
-    taken as it is.
+    `within` is a path as /proc/<pid>/cgroup names it. A hierarchy in which the process lives elsewhere counts when a
+    cgroup there has the same last name (runc run by hand makes them below its own, which differ); else it is left out:
+    what is there belongs to others. `NO_OWN` says that nothing is the container's own: the result is empty.
 
     Raises `NotFoundError` when the process is gone, `PytopError` when it may not be looked at.
     """
@@ -170,13 +175,21 @@ def locate(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path =
         raise PytopError.from_os(f"find the cgroup of process {pid}", error) from error
     v1_paths, unified_path = parse_proc_cgroup(text)
     if within:
-        v1_paths = {name: _up_to(path, within) for name, path in v1_paths.items()}
-        unified_path = _up_to(unified_path, within) if unified_path is not None else None
+        own = {name: up_to(path, within) for name, path in v1_paths.items()}
+        v1_paths = {name: path for name, path in own.items() if path is not None}
+        unified_path = up_to(unified_path, within) if unified_path is not None else None
     return at(hierarchies, v1_paths, unified_path)
 
 
-def _up_to(path: str, within: str) -> str:
-    return within if path.startswith(within.rstrip("/") + "/") else path
+def up_to(path: str, within: str) -> str | None:
+    """`path` as far as the cgroup `within`, or as far as one of that name; None when it does not lead there."""
+    if within == NO_OWN:
+        return None
+    if path == within or path.startswith(within + "/"):
+        return within
+    parts = path.split("/")
+    name = within.rpartition("/")[2]
+    return "/".join(parts[: parts.index(name) + 1]) if name in parts else None
 
 
 def at(hierarchies: Hierarchies, v1_paths: Mapping[str, str], unified_path: str | None) -> Cgroup:

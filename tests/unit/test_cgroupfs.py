@@ -93,6 +93,29 @@ def test_the_cgroup_of_a_process(tmp_path: Path) -> None:
         locate(hierarchies, 8, proc=tmp_path / "proc")
 
 
+@pytest.mark.parametrize(
+    ("pids", "unified", "within", "expected"),
+    [
+        ("/docker/x", "/docker/x", "/docker/x", ("docker/x", "docker/x")),
+        ("/docker/x/init.scope", "/docker/x/y/z", "/docker/x", ("docker/x", "docker/x")),
+        ("/docker/x", "/system.slice/docker.service", "/docker/x", ("docker/x", None)),  # Docker on a hybrid host
+        ("/shell/x", "/x", "/x", ("shell/x", "x")),  # runc by hand, in a shell with cgroups of its own
+        ("/docker/x", "/docker/xy", "/docker/x", ("docker/x", None)),
+        ("/docker/x", "/docker/x", "/", (None, None)),
+    ],
+)
+def test_only_what_is_the_containers_own(
+    tmp_path: Path, pids: str, unified: str, within: str, expected: tuple[str | None, str | None]
+) -> None:
+    hierarchies = Hierarchies(Mode.HYBRID, {"pids": Mount(Path("/v1"))}, Mount(Path("/v2")))
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/cgroup").write_text(f"1:pids:{pids}\n0::{unified}\n")
+    cgroup = locate(hierarchies, 7, within=within, proc=tmp_path)
+    of_v1, of_v2 = expected
+    assert cgroup.v1 == ({"pids": Path("/v1") / of_v1} if of_v1 else {})
+    assert cgroup.unified == (Path("/v2") / of_v2 if of_v2 else None)
+
+
 def test_the_root_of_the_unified_tree_is_the_hosts_not_the_containers() -> None:
     hierarchies = Hierarchies(Mode.V2, {}, Mount(Path("/sys/fs/cgroup")))
     assert at(hierarchies, {}, "/").unified is None
