@@ -15,7 +15,7 @@ import pytest
 
 from runtime.engine import Engine
 from runtime.errors import UnsupportedError
-from runtime.kernel import block, syscalls
+from runtime.kernel import block, cgroupfs, syscalls
 from runtime.limits import host_facts
 from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, LimitOutcome, Value
 from tests.conftest import missing
@@ -122,7 +122,8 @@ def trial(what: LimitName) -> Trial:
             read = lambda text: number(text) or None  # noqa: E731  (v2 says none with 0)
             return Trial("memory", "memory.soft_limit_in_bytes", "memory.low", values, read)
         case LimitName.SWAP:
-            both = ((64 * MB, 128 * MB), (0, 64 * MB))
+            beside = 0 if cgroupfs.detect().mode is cgroupfs.Mode.V2 else 64 * MB  # v1 counts memory with it
+            both = ((64 * MB, 64 * MB + beside), (0, beside))
             alone = LimitChange(memory=64 * MB)
             return Trial("memory", "memory.memsw.limit_in_bytes", "memory.swap.max", both, number, alone)
         case LimitName.PIDS:
