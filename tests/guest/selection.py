@@ -25,6 +25,19 @@ class Guest:
     programs: Mapping[str, str] = field(default_factory=dict)
 
 
+_ENGINE: Final = tuple(
+    f"tests/engines/test_limits.py::test_{name}"
+    for name in (
+        "swap_beside_memory",
+        "reservation",
+        "weight",
+        "cpuset",
+        "several_at_once",
+        "memory_below_use_is_refused_with_the_figures",
+        "a_change_at_rest_counts_from_the_next_start",
+        "limits_survive_a_restart_or_the_outcome_says_that_they_do_not",
+    )
+)
 _LIFE: Final = tuple(
     f"tests/integration/test_native_life.py::test_{name}"
     for name in (
@@ -45,7 +58,7 @@ GUESTS: Final[Mapping[str, Guest]] = {
         "plain.sh",
         (
             "tests/engines/test_every_limit.py",
-            "tests/engines/test_limits.py",
+            *_ENGINE,
             "tests/integration/test_limits_real.py",
             "tests/integration/test_limits_io_real.py",
             "tests/integration/test_limits_reclaim_real.py",
