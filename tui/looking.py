@@ -6,8 +6,8 @@ What blocks runs in a thread, and the modules that do it are imported when they 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
@@ -85,14 +85,21 @@ class Looking:
         return () if cgroup is None else await asyncio.to_thread(limits.raw, cgroup)
 
     async def preview(
-        self, container: Container, change: LimitChange, usage: Usage | None, cpu: float | None
+        self,
+        container: Container,
+        change: LimitChange,
+        usage: Usage | None,
+        mean: Callable[[str], float | None],
+        others: Collection[Container] = (),
     ) -> Preview:
-        """Judge a change; `usage` is the last one, `cpu` the mean of the last minute in cores."""
+        """Judge a change; `usage` is the last one, `mean` gives that of a metric over the last minute."""
         from runtime import limits
 
         before = await self.limits(container)
         host = await asyncio.to_thread(limits.host_facts)
-        use = _recent(usage, cpu) if usage is not None else None
+        use = _recent(usage, mean) if usage is not None else limits.RecentUse()
+        if limits.asks_network(change):
+            use = replace(use, sharing=await asyncio.to_thread(_sharing, container, others))
         return Preview(before, tuple(limits.review(change, before, host, use)))
 
     async def shrink(
@@ -150,11 +157,24 @@ def _pid(container: Container) -> int:
     return container.pid
 
 
-def _recent(usage: Usage, cpu: float | None) -> RecentUse:
+def _sharing(container: Container, others: Collection[Container]) -> tuple[str, ...]:
+    """The names of those that are in the same network namespace."""
+    from collectors.network import namespace
+
+    own = Missing.GONE if _of_network(container) is None or container.pid is None else namespace(container.pid)
+    if isinstance(own, Missing):
+        return ()
+    return tuple(sorted(each.name for each in others if each.pid is not None and namespace(each.pid) == own))
+
+
+def _recent(usage: Usage, mean: Callable[[str], float | None]) -> RecentUse:
     from runtime.limits import RecentUse
 
+    sent, received = mean("net_tx"), mean("net_rx")
     return RecentUse(
-        cpu=cpu,
+        cpu=mean("cpu"),
+        sent=None if sent is None else sent * 8,
+        received=None if received is None else received * 8,
         memory=_known(usage.memory),
         anon=_known(usage.anon),
         file=_known(usage.file),

@@ -374,8 +374,12 @@ class Session:
     async def preview(self, ref: ContainerRef, change: LimitChange) -> Preview:
         """Judge a change before it is made, by the host and by the last minute's use."""
         usage = self.frame.usages.get(ref) if self.frame is not None else None
-        cpu = self.history.mean(ref, "cpu", RECENT)
-        return await self._looking.preview(self._container(ref), change, usage, cpu)
+
+        def mean(metric: str) -> float | None:
+            return self.history.mean(ref, metric, RECENT)
+
+        others = [each for each in self.containers.values() if each.ref != ref and each.state.live]
+        return await self._looking.preview(self._container(ref), change, usage, mean, others)
 
     async def raw_limits(self, ref: ContainerRef) -> tuple[RawFile, ...]:
         """Every limit file as the kernel holds it; none while the container is not live."""

@@ -34,7 +34,7 @@ from runtime.model import (
     LogLine,
 )
 from runtime.wire import Endpoint, streams
-from runtime.wire.documents import time_ns
+from runtime.wire.documents import shared_network, time_ns
 from runtime.wire.http import quoted
 
 TOGETHER: Final = 16  # inspects under way at once
@@ -239,6 +239,9 @@ class DockerEngine:
             reason = capable.why_not(name)
             if reason is not None:
                 raise UnsupportedError(f"set {name.value.replace('_', ' ')}", detail=reason)
+        network = shared_network(str((document.get("HostConfig") or {}).get("NetworkMode", "")))
+        if network and limits.asks_network(change):
+            raise UnsupportedError("limit the network of a container", detail=network)
         container = translate.container(document)
         cgroup = await asyncio.to_thread(self._cgroup, container)
         pid = container.pid if cgroup is not None and limits.asks_network(change) else None

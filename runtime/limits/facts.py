@@ -32,7 +32,10 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class RecentUse:
-    """What a container used: CPU in cores (mean of the last minute), bytes, tasks. None where it is not known."""
+    """What a container used: CPU in cores, bytes, tasks, bits per second. None where it is not known.
+
+    CPU and traffic are means of the last minute. `sharing` names other containers that use the same network.
+    """
 
     cpu: float | None = None
     memory: int | None = None
@@ -40,6 +43,9 @@ class RecentUse:
     file: int | None = None
     pids: int | None = None
     swap: int | None = None
+    sent: float | None = None
+    received: float | None = None
+    sharing: tuple[str, ...] = ()
 
     @property
     def unreclaimable(self) -> int | None:

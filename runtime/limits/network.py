@@ -121,8 +121,8 @@ def shaping(pid: int) -> Shaping | Missing:
         return Missing.DENIED
     except NotFoundError:
         return Missing.GONE
-    except PytopError:
-        return Missing.UNSUPPORTED
+    except PytopError as error:  # an interface may go away between two looks
+        return Missing.GONE if error.errno == errno.ENODEV else Missing.UNSUPPORTED
 
 
 def plan(pid: int | None, change: LimitChange) -> list[Step]:
@@ -132,23 +132,27 @@ def plan(pid: int | None, change: LimitChange) -> list[Step]:
         return []
     steps: list[Step] = []
     with _namespace(pid) as fd:
-        ends = _find(pid, fd)
+        ends, space = _find(pid, fd), os.fstat(fd).st_ino
         for name, value in wanted:
             for end in ends.egress if name is LimitName.NET_EGRESS else ends.ingress:
                 held, ours = _held(end, fd)
                 rate = value if isinstance(value, int) else UNLIMITED
                 if not ours:
                     _leave_alone(name, end)
-                steps.append(_Shape(name, pid, end, rate, held))
+                steps.append(_Shape(name, pid, space, end, rate, held))
     return steps
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """The bucket of one end, set to `rate` or taken away; `before` is its rate now."""
+    """The bucket of one end, set to `rate` or taken away; `before` is its rate now.
+
+    `space` is the namespace's inode: the number of a process that has ended may be another container's by now.
+    """
 
     name: LimitName
     pid: int
+    space: int
     end: _End
     rate: Rate
     before: Rate
@@ -164,7 +168,7 @@ class _Shape:
 
     def look(self) -> Rate | Missing:
         try:
-            with _namespace(self.pid) as fd:
+            with _namespace(self.pid, self.space) as fd:
                 return _held(self.end, fd)[0]
         except PytopError:
             return Missing.GONE
@@ -176,7 +180,7 @@ class _Shape:
         self._set(self.before)
 
     def _set(self, rate: Rate) -> None:
-        with _namespace(self.pid) as fd, _socket(f"set {self.title}", self.end, fd) as ip:
+        with _namespace(self.pid, self.space) as fd, _socket(f"set {self.title}", self.end, fd) as ip:
             if isinstance(rate, Unlimited):
                 with netlink.tolerating(errno.ENOENT):  # the kernel's default is there already
                     ip.tc("del", index=self.end.index, parent=_ROOT)
@@ -198,8 +202,8 @@ class _Shape:
 
 
 @contextmanager
-def _namespace(pid: int) -> Iterator[int]:
-    """The network namespace of a process, open. Raises when it is gone, denied, or the host's own."""
+def _namespace(pid: int, expected: int | None = None) -> Iterator[int]:
+    """The network namespace of a process, open. Raises when it is gone, not the expected one, denied, or the host's."""
     what = f"look at the network of process {pid}"
     path = f"/proc/{pid}/ns/net"
     try:
@@ -210,6 +214,8 @@ def _namespace(pid: int) -> Iterator[int]:
         raise DeniedError.from_os(what, error, hint="Run it with sudo") from error
     try:
         held = os.fstat(fd).st_ino
+        if expected not in (None, held):
+            raise NotFoundError(what, detail="it has ended")
         if held == os.stat("/proc/thread-self/ns/net").st_ino or held == _of_init():
             raise UnsupportedError(what, detail="it uses the host's own network")
         yield fd
@@ -230,16 +236,8 @@ def _find(pid: int, fd: int) -> _Ends:
         links = [link for link in ip.get_links() if not link["flags"] & _IFF_LOOPBACK]
         links = [link for link in links if _kind(link) not in _NOTHING_BEHIND or link["flags"] & _IFF_UP]
     inner = tuple(_End(int(link["index"]), _name(link), True) for link in links)
-    pairs = {int(link.get_attr("IFLA_LINK") or 0): int(link["index"]) for link in links if _kind(link) == "veth"}
     with netlink.connected(what) as ip:
-        number = (ip.get_netnsid(fd=fd) or {}).get("nsid")
-        outer = tuple(
-            _End(int(link["index"]), _name(link), False)
-            for link in ip.get_links()
-            if pairs.get(int(link["index"])) == link.get_attr("IFLA_LINK")
-            and _kind(link) == "veth"
-            and link.get_attr("IFLA_LINK_NETNSID") == number
-        )
+        outer = tuple(end for link in links if (end := _other_end(ip, link, fd)) is not None)
     if len(outer) == len(inner):
         return _Ends(inner, outer)
     others = sorted({_kind(link) or "a real interface" for link in links} - {"veth"})
@@ -249,6 +247,22 @@ def _find(pid: int, fd: int) -> _Ends:
         else "the other end of its interface is in another network namespace than this program's"
     )
     return _Ends(inner, (), reason)
+
+
+def _other_end(ip: Any, link: Any, fd: int) -> _End | None:
+    """The end in our namespace of a veth pair whose other end is `link`, in the namespace `fd`; None when elsewhere.
+
+    Asked for by its index: a host with hundreds of containers has hundreds of others. The kernel numbers the namespaces
+    of other ends when it first speaks of them, so their number is asked for afterwards.
+    """
+    if _kind(link) != "veth":
+        return None
+    with netlink.tolerating(errno.ENODEV):
+        for other in ip.link("get", index=int(link.get_attr("IFLA_LINK") or 0)):
+            same = _kind(other) == "veth" and other.get_attr("IFLA_LINK") == link["index"]
+            if same and other.get_attr("IFLA_LINK_NETNSID") == (ip.get_netnsid(fd=fd) or {}).get("nsid"):
+                return _End(int(other["index"]), _name(other), False)
+    return None
 
 
 _IFF_UP: Final = 0x1
@@ -276,8 +290,10 @@ def _socket(what: str, end: _End, fd: int) -> Any:
 
 
 def _root(end: _End, fd: int) -> Any | None:
-    """The queue at the root of an interface."""
+    """The queue at the root of an interface; None when it has none, as a veth has by default."""
     with _socket(f"read the queue of {end.name}", end, fd) as ip:
+        if all(link.get_attr("IFLA_QDISC") == "noqueue" for link in ip.link("get", index=end.index)):
+            return None  # the kernel gives queues only of all interfaces together
         for queue in ip.get_qdiscs(index=end.index):
             if queue["index"] == end.index and queue["parent"] == _ROOT:
                 return queue
@@ -297,7 +313,7 @@ def _held(end: _End, fd: int) -> tuple[Rate, bool]:
     """The rate of an end, and whether its queue may be replaced: it is ours, or the kernel's default (no handle)."""
     queue = _root(end, fd)
     rate = _bucket(queue)
-    ours = queue is None or queue["handle"] in (0, HANDLE)
+    ours = queue is None or queue["handle"] == 0 or (queue["handle"] == HANDLE and rate is not None)
     return (UNLIMITED if rate is None else rate), ours
 
 

@@ -27,7 +27,7 @@ def review(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse
         *_cpuset(change, host),
         *_memory(change, current, host, seen),
         *_pids(change, host, seen),
-        *review_io.findings(change, host),
+        *review_io.findings(change, host, seen),
     ]
     order = (Severity.REFUSE, Severity.WARNING, Severity.INFO)
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from runtime.kernel import block
-from runtime.limits.facts import HostFacts
+from runtime.limits.facts import HostFacts, RecentUse
 from runtime.limits.finding import Finding, Severity
-from runtime.limits.units import OPERATIONS, format_rate, human_bytes
+from runtime.limits.units import OPERATIONS, format_rate, human_bytes, human_rate
 from runtime.model import DeviceRate, LimitChange, LimitName, Unlimited
 
 LEAST_BYTES: Final = 4096
@@ -25,7 +25,7 @@ _WHAT: Final = {
 }
 
 
-def findings(change: LimitChange, host: HostFacts) -> Iterator[Finding]:
+def findings(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Finding]:
     """For rates by device, weight, and the network."""
     for name, value in change.items():
         if name in _WHAT and isinstance(value, tuple):
@@ -39,7 +39,7 @@ def findings(change: LimitChange, host: HostFacts) -> Iterator[Finding]:
         yield from _weight(change.io_weight, host)
     for name, rate in ((LimitName.NET_EGRESS, change.net_egress), (LimitName.NET_INGRESS, change.net_ingress)):
         if rate is not None:
-            yield _network(name, rate)
+            yield from _network(name, rate, use)
 
 
 def _device(name: LimitName, each: DeviceRate, host: HostFacts) -> Iterator[Finding]:
@@ -77,13 +77,23 @@ def _weight(weight: int, host: HostFacts) -> Iterator[Finding]:
     yield Finding(name, Severity.INFO, text)
 
 
-def _network(name: LimitName, rate: int | Unlimited) -> Finding:
-    what = "sends" if name is LimitName.NET_EGRESS else "receives"
+def _network(name: LimitName, rate: int | Unlimited, use: RecentUse) -> Iterator[Finding]:
+    sends = name is LimitName.NET_EGRESS
+    what = "sends" if sends else "receives"
     if isinstance(rate, Unlimited):
-        return Finding(name, Severity.INFO, f"no network limit: it {what} as fast as the network can")
+        yield Finding(name, Severity.INFO, f"no network limit: it {what} as fast as the network can")
+        return
     shown = f"{format_rate(rate)}: it {what} at most {human_bytes(rate // 8)} a second"
+    used = use.sent if sends else use.received
+    lately = f"it {'sent' if sends else 'received'} {human_rate(used)} in the last minute" if used is not None else ""
     if rate < LEAST_BITS:
-        return Finding(name, Severity.REFUSE, f"{shown}; less than {format_rate(LEAST_BITS)} would cut it off")
-    if rate < LITTLE_BITS:
-        return Finding(name, Severity.WARNING, f"{shown}, so connections may time out")
-    return Finding(name, Severity.INFO, shown)
+        yield Finding(name, Severity.REFUSE, f"{shown}; less than {format_rate(LEAST_BITS)} would cut it off")
+    elif rate < LITTLE_BITS:
+        yield Finding(name, Severity.WARNING, f"{shown}, so connections may time out")
+    elif used is not None and used > rate:
+        yield Finding(name, Severity.WARNING, f"{shown}; {lately}, so it will be slowed down")
+    else:
+        yield Finding(name, Severity.INFO, "; ".join(filter(None, (shown, lately))))
+    if use.sharing:
+        text = f"{', '.join(use.sharing)} use its network too: this is what all of them have together"
+        yield Finding(name, Severity.WARNING, text)

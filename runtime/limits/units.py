@@ -33,6 +33,7 @@ MOST_SHARES: Final = 262_144
 MOST_IO_WEIGHT: Final = 10_000
 BFQ_MOST_WEIGHT: Final = 1_000
 MOST_OPERATIONS: Final = 2**32 - 2  # the kernel keeps 32 bits of it, and all of them set is no limit
+LEAST_RATE: Final = 1_000  # bits per second; below some 500 the kernel's clock cannot hold a burst
 MOST_RATE: Final = 34_000_000_000  # bits per second, what a token bucket can hold
 MOST_BURST_US: Final = 10**9
 OPERATIONS: Final = frozenset({LimitName.IO_READ_IOPS, LimitName.IO_WRITE_IOPS})
@@ -205,10 +206,10 @@ def parse_rate(text: str) -> int | Unlimited:
         power = _POWERS[match.group(2).lower()]
         factor: int = (1024 if match.group(3) else 1000) ** power * (8 if match.group(4).lower() == "bps" else 1)
         value = Fraction(match.group(1)) * factor
-    if value is None or value > MOST_RATE:
-        raise InvalidError(
-            f"read '{text}' as a network rate", hint="Write 20mbit, 500kbit or 1gbit (2mbps is megabytes), or unlimited"
-        )
+    if value is None or not LEAST_RATE <= value <= MOST_RATE:
+        what = "less than 1kbit" if value is not None and value < LEAST_RATE else ""
+        hint = "Write 20mbit, 500kbit or 1gbit (2mbps is megabytes), or unlimited"
+        raise InvalidError(f"read '{text}' as a network rate", detail=what, hint=hint)
     return round(value)
 
 
@@ -220,6 +221,14 @@ def format_rate(value: int | Unlimited) -> str:
         if value and value % 1000**power == 0:
             return f"{value // 1000**power}{suffix}bit"
     return f"{value}bit"
+
+
+def human_rate(value: float) -> str:
+    """Bits per second to read, not to write back: "3.2 Mbit/s"."""
+    for suffix, power in (("G", 3), ("M", 2), ("k", 1)):
+        if value >= 1000**power:
+            return f"{value / 1000**power:.1f} {suffix}bit/s"
+    return f"{value:.0f} bit/s"
 
 
 def parse_device_rates(text: str, *, operations: bool = False) -> tuple[DeviceRate, ...]:
@@ -318,8 +327,8 @@ _RANGES: Final[Mapping[LimitName, tuple[int, int]]] = {
     LimitName.CPU_IDLE: (0, 1),
     LimitName.PIDS: (1, MOST_PIDS),
     LimitName.IO_WEIGHT: (1, MOST_IO_WEIGHT),
-    LimitName.NET_EGRESS: (1, MOST_RATE),
-    LimitName.NET_INGRESS: (1, MOST_RATE),
+    LimitName.NET_EGRESS: (LEAST_RATE, MOST_RATE),
+    LimitName.NET_INGRESS: (LEAST_RATE, MOST_RATE),
     LimitName.SWAP: (0, MOST_BYTES),
     LimitName.MEMORY_RESERVATION: (0, MOST_BYTES),
 }

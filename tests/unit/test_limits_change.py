@@ -259,7 +259,7 @@ def test_harm_is_refused(kernel: FakeKernel, change: LimitChange, word: str) -> 
         LimitChange(io_read_bps=(DeviceRate("8:0\n9:0", 5),)),
         LimitChange(io_read_bps=(DeviceRate("8:0", 5), DeviceRate("8:0", 6))),
         LimitChange(io_write_iops=(DeviceRate("8:0", 2**32 - 1),)),  # which the kernel takes for no limit
-        LimitChange(net_egress=0),
+        LimitChange(net_egress=999),  # a bucket has no ticks for less
         LimitChange(pids=4_194_305),
     ],
 )

@@ -238,6 +238,44 @@ def test_disks_and_network(fields: dict[str, object], expected: list[tuple[Sever
     assert told(host=OLD, **fields) == expected
 
 
+TALKING = RecentUse(sent=80e6, received=900.0)
+
+
+@pytest.mark.parametrize(
+    ("use", "fields", "expected"),
+    [
+        (
+            TALKING,
+            {"net_egress": 20_000_000},
+            [
+                (
+                    W,
+                    "20mbit: it sends at most 2.4 MiB a second; it sent 80.0 Mbit/s in the last minute, "
+                    "so it will be slowed down",
+                )
+            ],
+        ),
+        (
+            TALKING,
+            {"net_ingress": 20_000_000},
+            [(I, "20mbit: it receives at most 2.4 MiB a second; it received 900 bit/s in the last minute")],
+        ),
+        (
+            RecentUse(sharing=("db", "web")),
+            {"net_egress": 20_000_000},
+            [
+                (W, "db, web use its network too: this is what all of them have together"),
+                (I, "20mbit: it sends at most 2.4 MiB a second"),
+            ],
+        ),
+    ],
+)
+def test_traffic_of_the_last_minute_and_who_shares_it(
+    use: RecentUse, fields: dict[str, object], expected: list[tuple[Severity, str]]
+) -> None:
+    assert told(use, **fields) == expected
+
+
 def test_only_disks_that_are_there_and_whole_are_limited() -> None:
     assert told(host=DISKY, io_read_bps=(DeviceRate("8:1", MB),)) == [
         (R, "8:1 is a partition of /dev/sda, and the kernel limits whole disks")

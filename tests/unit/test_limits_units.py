@@ -160,7 +160,7 @@ def rates(most: int) -> st.SearchStrategy[tuple[DeviceRate, ...]]:
             LimitName.IO_WEIGHT: st.integers(1, 10_000),
             LimitName.IO_READ_BPS: rates(units.MOST_BYTES),
             LimitName.IO_WRITE_IOPS: rates(units.MOST_OPERATIONS),
-            LimitName.NET_EGRESS: st.integers(1, units.MOST_RATE),
+            LimitName.NET_EGRESS: st.integers(units.LEAST_RATE, units.MOST_RATE),
             LimitName.MEMORY: st.integers(1, units.MOST_BYTES),
             LimitName.MEMORY_RESERVATION: st.integers(0, units.MOST_BYTES),
             LimitName.SWAP: st.integers(0, units.MOST_BYTES),

@@ -1,0 +1,95 @@
+"""Network rates as they are written and read, what passed between two looks, who shares a network."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.errors import InvalidError
+from runtime.limits import units
+from runtime.limits.network import Queue, achieved
+from runtime.model import UNLIMITED, LimitChange, Unlimited
+from tests.pilot.fakes import container
+from tui.looking import Looking
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"),
+    [
+        ("20mbit", 20_000_000),
+        ("20 Mbit", 20_000_000),
+        ("500kbit", 500_000),
+        ("1gbit", 1_000_000_000),
+        ("1.5m", 1_500_000),
+        ("2mbps", 16_000_000),
+        ("125bps", 1000),
+        ("1kibit", 1024),
+        ("1500", 1500),
+        ("unlimited", UNLIMITED),
+        ("-1", UNLIMITED),
+    ],
+)
+def test_a_rate_in_the_words_of_tc(text: str, bits: int | Unlimited) -> None:
+    assert units.parse_rate(text) == bits
+
+
+@pytest.mark.parametrize("text", ["", "20mb", "20mbits", "mbit", "1tbit", "-5kbit", "1e6", "0", "\u0662mbit"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(InvalidError, match="network rate"):
+        units.parse_rate(text)
+
+
+def test_a_rate_whose_unit_was_forgotten_is_told_so() -> None:
+    with pytest.raises(InvalidError) as caught:
+        units.parse_rate("20")
+    assert caught.value.detail == "less than 1kbit"
+    assert "20mbit" in caught.value.hint
+
+
+@given(st.one_of(st.just(UNLIMITED), st.integers(units.LEAST_RATE, units.MOST_RATE)))
+def test_rates_round_trip(rate: int | Unlimited) -> None:
+    assert units.parse_rate(units.format_rate(rate)) == rate
+
+
+@given(st.text(alphabet="0123456789.-kmgtibps \u0663\u00b2", max_size=30))
+def test_no_text_crashes_the_parser(text: str) -> None:
+    try:
+        rate = units.parse_rate(text)
+    except InvalidError:
+        return
+    assert rate is UNLIMITED or units.LEAST_RATE <= rate <= units.MOST_RATE
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"), [(0, "0 bit/s"), (999, "999 bit/s"), (1500, "1.5 kbit/s"), (80e6, "80.0 Mbit/s")]
+)
+def test_a_rate_to_read(bits: float, text: str) -> None:
+    assert units.human_rate(bits) == text
+
+
+def test_what_passed_between_two_looks() -> None:
+    before = Queue(rate=8_000_000, sent_bytes=1_000_000)
+    after = replace(before, sent_bytes=2_000_000)
+    assert achieved(before, after, 2.0) == 4_000_000
+    assert achieved(after, before, 2.0) is None, "made anew meanwhile"
+    assert achieved(before, after, 0.0) is None
+
+
+async def test_those_in_the_same_network_namespace_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Looking, "_cgroup", lambda _self, _container: None)
+    here, gone = os.getpid(), 2**22 - 1
+    web = replace(container("web"), pid=here)
+    others = [
+        replace(container(name), pid=pid) for name, pid in (("proxy", here), ("db", here), ("old", None), ("x", gone))
+    ]
+
+    async def told(change: LimitChange) -> list[str]:
+        found = await Looking().preview(web, change, None, lambda _metric: None, others)
+        return [finding.text for finding in found.findings]
+
+    assert any("db, proxy use its network too" in text for text in await told(LimitChange(net_ingress=1_000_000)))
+    assert not any("network" in text for text in await told(LimitChange(pids=9)))
