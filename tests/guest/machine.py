@@ -19,6 +19,7 @@ MEMORY: Final = "2G"
 CPUS: Final = "2"
 BOOT_SECONDS: Final = 240
 """Within which the guest must have said its first word, on a busy machine too (some 15 on an idle one)."""
+FIRST_WORD: Final = b"guest: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,13 @@ def boot(kernel: Kernel, initramfs: Path, results: Path, script: Path, *, append
 def _watch(process: subprocess.Popen[bytes], serial: Path, started: float, limit: float) -> None:
     """Show what the guest says until it is off, or has been silent from the start, or the time is over."""
     said = False
+    begun = b""  # a word may come in two parts
     with serial.open("rb") as lines:
         while process.poll() is None:
             text = lines.read()
-            said = said or b"guest: " in text
+            if not said:
+                begun += text
+                said = FIRST_WORD in begun
             _show(text)
             taken = time.monotonic() - started
             if taken > limit or (not said and taken > BOOT_SECONDS):
