@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
-from enum import Flag, auto
-from threading import Event as Stop
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from collectors.frame import Frame
 from collectors.history import History
 from runtime.engine import Engine
-from runtime.errors import ConflictError, NotFoundError, RefusedError, UnsupportedError
+from runtime.errors import NotFoundError
 from runtime.model import (
     Capabilities,
     Container,
@@ -35,14 +32,16 @@ from runtime.model import (
     State,
     Verb,
 )
-from tui import looking, permission
+from tui import looking
+from tui.changing import Changing
 from tui.claims import unclaimed
 from tui.drift import Drift, Drifts
-from tui.grouping import GROUP, Group, Groups, row_of
+from tui.grouping import GROUP, Group, Groups
 from tui.inventory import Problem, Watch
 from tui.looking import Looking, Preview
 from tui.marks import Marks
 from tui.patrol import Patrol
+from tui.telling import Changed, Telling
 
 if TYPE_CHECKING:
     from collectors.isolation import Isolation
@@ -58,19 +57,8 @@ __all__ = ["Changed", "Drift", "Group", "Preview", "Problem", "Session"]
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-LAST_WRITES = 30.0  # how long closing waits for changes that are under way
 UNRECORDED = Limits(**dict.fromkeys([name.value for name in LimitName], Missing.NOT_SAMPLED))
 RECENT = 60.0  # seconds of history that a preview judges by
-
-
-class Changed(Flag):
-    """What a subscriber should look at again."""
-
-    INVENTORY = auto()
-    FRAME = auto()
-    PROBLEMS = auto()
 
 
 class Session:
@@ -108,13 +96,13 @@ class Session:
         self._groups = Groups(self._groups_changed)
         self._drifts = Drifts(self.history)
         self._patrol = Patrol(self._drifts, self.engines, self._looking, self.find, self._drifted)
+        self._changing = Changing(
+            *(self.engines, self._watches, self._groups, self._looking, self._marks, self._drifts, self.find),
+            read_only=read_only,
+        )
         self._measuring: Problem | None = None
-        self._subscribers: list[Callable[[Changed], None]] = []
-        self._pending: Changed | None = None
+        self._telling = Telling()
         self._tasks: list[asyncio.Task[None]] = []
-        self._writes: set[asyncio.Task[Any]] = set()
-        self._locks: dict[ContainerRef, asyncio.Lock] = {}
-        self._closed = False
 
     # what is there
 
@@ -163,7 +151,7 @@ class Session:
     @property
     def busy(self) -> bool:
         """A change is under way, which closing would wait for."""
-        return bool(self._writes)
+        return self._changing.busy
 
     @property
     def interval(self) -> float:
@@ -178,13 +166,7 @@ class Session:
 
     def subscribe(self, callback: Callable[[Changed], None]) -> Callable[[], None]:
         """Call `callback` on the event loop after changes, several of them at once; the result ends it."""
-        self._subscribers.append(callback)
-
-        def unsubscribe() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
-
-        return unsubscribe
+        return self._telling.subscribe(callback)
 
     # life
 
@@ -214,13 +196,11 @@ class Session:
 
     async def close(self) -> None:
         """Let changes that are under way come to their end, then stop everything and let go of every descriptor."""
-        self._closed = True
-        if self._writes:
-            await asyncio.wait(self._writes, timeout=LAST_WRITES)
-        tasks = [*self._tasks, *self._writes]
-        for task in tasks:
+        self._telling.close()
+        await self._changing.close()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         for key, result in zip(
             self.engines,
@@ -236,18 +216,7 @@ class Session:
 
     def why_not(self, ref: ContainerRef, what: Verb | LimitName) -> str | None:
         """Why this cannot be done to this container now, in words for the user; None when it can."""
-        if ref.engine == GROUP:
-            return self._why_not_group(ref, what)
-        container = self.containers.get(ref)
-        watch = self._watches.get(ref.engine)
-        if container is None or watch is None:
-            return "it is gone"
-        if watch.capabilities is None:
-            return watch.problem.title if watch.problem is not None else f"{ref.engine} has not answered yet"
-        reason = permission.by_engine(watch.capabilities, what, read_only=self.read_only)
-        if reason is None and watch.problem is not None:
-            reason = watch.problem.title
-        return reason or permission.by_state(container.state, what, watch.capabilities.at_rest)
+        return self._changing.why_not(ref, what)
 
     async def perform(self, ref: ContainerRef, verb: Verb, **options: Any) -> None:
         """Do it, after whatever is being done to this container; it is done even if the caller is cancelled.
@@ -256,40 +225,15 @@ class Session:
         remove. A kill does not wait its turn: it is what one does when a stop takes too long. A group is paused and
         resumed member by member, so that each engine knows of it.
         """
-        if ref.engine == GROUP:
-            await self._perform_on_group(ref, verb)
-            return
-        self._permit(ref, verb)
-        engine = self.engines[ref.engine]
-        methods: Mapping[Verb, Callable[..., Awaitable[None]]] = {
-            Verb.START: engine.start,
-            Verb.STOP: engine.stop,
-            Verb.RESTART: engine.restart,
-            Verb.KILL: engine.kill,
-            Verb.PAUSE: engine.pause,
-            Verb.UNPAUSE: engine.unpause,
-            Verb.REMOVE: engine.remove,
-        }
-
-        async def work() -> None:
-            try:
-                await methods[verb](ref.id, **options)
-            finally:
-                await self._watches[ref.engine].look(ref)
-
-        await self._write(ref, work, in_turn=verb is not Verb.KILL)
+        await self._changing.perform(ref, verb, **options)
 
     async def create(self, engine: str, spec: ContainerSpec) -> ContainerRef:
         """Make a container with this engine; it is listed when this returns."""
-        self._permit_engine(engine, Verb.CREATE, f"create {spec.name or 'a container'}")
-        ref = await self.engines[engine].create(spec)
-        await self._watches[engine].look(ref)
-        return ref
+        return await self._changing.create(engine, spec)
 
     async def update(self, ref: ContainerRef, change: LimitChange) -> LimitOutcome:
         """Change limits; what came of it is judged by the kernel. Raises when nothing was written."""
-        self._permit_change(ref, change)
-        return await self._write(ref, lambda: self._update(ref, change))
+        return await self._changing.update(ref, change)
 
     async def shrink(
         self,
@@ -304,45 +248,7 @@ class Session:
         `progress` is called on the event loop. Raises `RefusedError` with what holds the memory when it does not
         fit; the limits are as before then. A caller that is cancelled stops it after the step under way.
         """
-        change = replace(beside, memory=memory)
-        self._permit_change(ref, change)
-        stop = Stop()
-
-        async def work() -> LimitOutcome:
-            container = self._container(ref)
-            if container.state.live:
-                reached = await self._looking.shrink(container, memory, progress, stop)
-                if not reached.done:
-                    title = f"make room for a lower memory limit of {container.name}"
-                    raise RefusedError(title, detail=reached.reason, hint="The limits are as they were")
-            return await self._update(ref, change)
-
-        try:
-            return await self._write(ref, work)
-        finally:
-            stop.set()
-
-    async def update_group(self, ref: GroupRef, change: LimitChange) -> LimitOutcome:
-        """Change limits of a group's own cgroup, through the kernel."""
-        return await self.update(row_of(ref), change)
-
-    async def _update(self, ref: ContainerRef, change: LimitChange) -> LimitOutcome:
-        self._marks.expect(ref)
-        self._drifts.begin(ref)
-        outcome: LimitOutcome | None = None
-        try:
-            if ref.engine == GROUP:
-                await self._groups.look()  # somebody else may have come to live there
-                self._permit_change(ref, change)
-                outcome = await self._looking.change(self._container(ref), change)
-            else:
-                outcome = await self.engines[ref.engine].update(ref.id, change)
-        finally:
-            self._drifts.end(ref, outcome)
-        self._marks.outcome(outcome)
-        if ref.engine != GROUP:
-            await self._watches[ref.engine].look(ref)
-        return outcome
+        return await self._changing.shrink(ref, memory, progress, beside)
 
     def expected(self, ref: ContainerRef) -> LimitChange:
         """The change that sets again what somebody else has changed."""
@@ -403,74 +309,11 @@ class Session:
 
     # inside
 
-    def _why_not_group(self, row: ContainerRef, what: Verb | LimitName) -> str | None:
-        reason = self._groups.why_not(row, what)
-        if reason is None and self.read_only:
-            return permission.READ_ONLY
-        if reason is None and isinstance(what, Verb) and what is not Verb.UPDATE:
-            group = self._groups.get(row)
-            reasons = [self.why_not(ref, what) for ref in group.members] if group is not None else []
-            reason = None if None in reasons else next(iter(reasons), "it is gone")
-        return reason
-
-    async def _perform_on_group(self, row: ContainerRef, verb: Verb) -> None:
-        reason = self._why_not_group(row, verb)
-        if reason is not None:
-            raise UnsupportedError(f"{verb.value} {self._name(row)}", detail=reason)
-        members = self._groups.get(row)
-        able = [ref for ref in members.members if self.why_not(ref, verb) is None] if members is not None else []
-        results = await asyncio.gather(*(self.perform(ref, verb) for ref in able), return_exceptions=True)
-        for failure in results:
-            if failure is not None:
-                raise failure
-
-    def _permit_change(self, ref: ContainerRef, change: LimitChange) -> None:
-        self._permit(ref, Verb.UPDATE)
-        for name, _ in change.items():
-            self._permit(ref, name)
-
-    def _permit(self, ref: ContainerRef, what: Verb | LimitName) -> None:
-        """Raise what `why_not` says, except for the state: that the engine judges, by what is true when it is done."""
-        if ref.engine == GROUP and not self._closed:
-            reason = self._why_not_group(ref, what)
-            if reason is not None:
-                error = RefusedError if reason == permission.READ_ONLY else UnsupportedError
-                raise error(f"limit {self._name(ref)}", detail=reason)
-            return
-        self._permit_engine(ref.engine, what, f"{what.value.replace('_', ' ')} {self._name(ref)}")
-
-    def _permit_engine(self, engine: str, what: Verb | LimitName, title: str) -> None:
-        if self._closed:
-            raise ConflictError(title, detail="the session is closed")
-        watch = self._watches.get(engine)
-        if watch is None:
-            raise NotFoundError(title, detail=f"there is no engine {engine}")
-        reason = permission.by_engine(watch.capabilities or Capabilities(), what, read_only=self.read_only)
-        if reason is not None:
-            raise (RefusedError if reason == permission.READ_ONLY else UnsupportedError)(title, detail=reason)
-
-    def _name(self, ref: ContainerRef) -> str:
-        container = self.find(ref)
-        return container.name if container is not None else ref.short
-
     def _container(self, ref: ContainerRef) -> Container:
         container = self.find(ref)
         if container is None:
             raise NotFoundError(f"look at {ref.short}", detail="it is gone")
         return container
-
-    async def _write(self, ref: ContainerRef, work: Callable[[], Coroutine[Any, Any, T]], *, in_turn: bool = True) -> T:
-        """Run `work` when its turn has come. Waiting for the turn can be cancelled, the work itself cannot."""
-        lock = self._locks.setdefault(ref, asyncio.Lock()) if in_turn else asyncio.Lock()
-        await lock.acquire()
-        if self._closed:
-            lock.release()
-            raise ConflictError(f"change {self._name(ref)}", detail="the session is closed")
-        task = asyncio.create_task(work(), name=f"change of {ref.engine}:{ref.short}")
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-        task.add_done_callback(lambda _: lock.release())
-        return await asyncio.shield(task)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
@@ -491,7 +334,7 @@ class Session:
         problem = Problem("", f"measuring failed: {error}")
         if problem != self._measuring:
             self._measuring = problem
-            self._notify(Changed.PROBLEMS)
+            self._telling.tell(Changed.PROBLEMS)
 
     def targets(self) -> Sequence[Target]:
         """The live containers, for a sweep. One whose engine is away is measured on: its processes may well live."""
@@ -513,7 +356,7 @@ class Session:
         self.frame = frame
         self.history.push(frame)
         healed, self._measuring = self._measuring is not None, None
-        self._notify(Changed.FRAME | Changed.PROBLEMS if healed else Changed.FRAME)
+        self._telling.tell(Changed.FRAME | Changed.PROBLEMS if healed else Changed.FRAME)
 
     def _inventory_changed(self) -> None:
         before = self.containers
@@ -522,37 +365,18 @@ class Session:
         self.containers = unclaimed(everything, wait=waiting)
         for ref in before.keys() - self.containers.keys():
             self._marks.forget(ref)
-            if ref in self._locks and not self._locks[ref].locked():
-                del self._locks[ref]
+            self._changing.forget(ref)
         self._groups.inventory(self.containers)
         self._drifts.inventory({**self.containers, **self.rows})
-        self._notify(Changed.INVENTORY | Changed.PROBLEMS)
+        self._telling.tell(Changed.INVENTORY | Changed.PROBLEMS)
 
     def _groups_changed(self) -> None:
         self._drifts.inventory({**self.containers, **self.rows})
-        self._notify(Changed.INVENTORY)
+        self._telling.tell(Changed.INVENTORY)
 
     def _drifted(self) -> None:
-        self._notify(Changed.FRAME)
+        self._telling.tell(Changed.FRAME)
 
     def _happened(self, event: Event) -> None:
         self._marks.event(event)
         self._drifts.event(event)
-
-    def _notify(self, what: Changed) -> None:
-        """Tell the subscribers once per turn of the loop, however much has changed in it."""
-        if self._pending is None:
-            self._pending = what
-            asyncio.get_running_loop().call_soon(self._deliver)
-        else:
-            self._pending |= what
-
-    def _deliver(self) -> None:
-        what, self._pending = self._pending, None
-        if what is None or self._closed:
-            return
-        for callback in tuple(self._subscribers):
-            try:
-                callback(what)
-            except Exception:
-                log.exception("a subscriber failed")

@@ -73,7 +73,7 @@ async def test_a_slice_is_measured_and_limited_as_a_whole(tmp_path: Path) -> Non
             assert group.ref.kind is GroupKind.SLICE
             assert set(group.members) == set(refs)
             await wait(lambda: session.frame is not None and group.row in session.frame.usages)
-            outcome = await session.update_group(group.ref, LimitChange(memory=300 * MB))
+            outcome = await session.update(group.row, LimitChange(memory=300 * MB))
             assert outcome.ok
             await wait(lambda: _memory_limit(session, group.row) == 300 * MB)
             await limited_members(engine, session)

@@ -78,7 +78,7 @@ def feed(session: Session, more: Sequence[Frame]) -> None:
     for frame in more:
         session.history.push(frame)
         session.frame = frame
-    session._notify(Changed.FRAME)
+    session._telling.tell(Changed.FRAME)
 
 
 def graph(pilot: Pilot[None], id: str) -> list[str]:

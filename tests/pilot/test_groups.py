@@ -80,7 +80,7 @@ async def test_a_group_without_a_cgroup_of_its_own_is_refused_a_limit_in_words()
         assert reason is not None
         assert "one by one" in reason
         with pytest.raises(UnsupportedError, match="one by one"):
-            await session.update_group(SHOP, LimitChange(pids=10))
+            await session.update(row_of(SHOP), LimitChange(pids=10))
 
 
 async def test_pausing_a_group_pauses_each_member_through_its_engine() -> None:

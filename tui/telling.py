@@ -1,0 +1,59 @@
+"""Tells those who look at the session that something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import Flag, auto
+
+log = logging.getLogger(__name__)
+
+
+class Changed(Flag):
+    """What a subscriber should look at again."""
+
+    INVENTORY = auto()
+    FRAME = auto()
+    PROBLEMS = auto()
+
+
+class Telling:
+    """The subscribers, who are told once per turn of the loop, however much has changed in it."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Callable[[Changed], None]] = []
+        self._pending: Changed | None = None
+        self._closed = False
+
+    def subscribe(self, callback: Callable[[Changed], None]) -> Callable[[], None]:
+        """Call `callback` on the event loop after changes; the result ends it."""
+        self._subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return unsubscribe
+
+    def tell(self, what: Changed) -> None:
+        """Something has changed."""
+        if self._pending is None:
+            self._pending = what
+            asyncio.get_running_loop().call_soon(self._deliver)
+        else:
+            self._pending |= what
+
+    def close(self) -> None:
+        """Nobody is told anything any more."""
+        self._closed = True
+
+    def _deliver(self) -> None:
+        what, self._pending = self._pending, None
+        if what is None or self._closed:
+            return
+        for callback in tuple(self._subscribers):
+            try:
+                callback(what)
+            except Exception:
+                log.exception("a subscriber failed")
