@@ -12,6 +12,7 @@ from dataclasses import replace
 from threading import Event as Stop
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from runtime import engineless
 from runtime.engine import Engine
 from runtime.errors import ConflictError, NotFoundError, RefusedError, UnsupportedError
 from runtime.model import (
@@ -98,6 +99,7 @@ class Changing:
         if watch.capabilities is None:
             return watch.problem.title if watch.problem is not None else f"{ref.engine} has not answered yet"
         reason = permission.by_engine(watch.capabilities, what, read_only=self._read_only)
+        reason = reason or engineless.why_not(container, what)
         if reason is None and watch.problem is not None:
             reason = watch.problem.title
         return reason or permission.by_state(container.state, what, watch.capabilities.at_rest)

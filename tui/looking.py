@@ -111,6 +111,8 @@ class Looking:
         cgroup = await asyncio.to_thread(self._cgroup, container)
         if cgroup is None:
             raise ConflictError(f"reclaim memory of {container.name}", detail=STATE_WORDS[container.state])
+        if container.found:
+            await asyncio.to_thread(_keep_off, container, cgroup)
         loop = asyncio.get_running_loop()
 
         def tell(so_far: Progress) -> None:
@@ -130,6 +132,12 @@ class Looking:
             return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
         except NotFoundError:
             return None
+
+
+def _keep_off(container: Container, cgroup: cgroupfs.Cgroup) -> None:
+    from runtime.discovered.guard import keep_off
+
+    keep_off(f"reclaim memory of {container.name}", cgroup)
 
 
 def _of_network(container: Container) -> int | None:

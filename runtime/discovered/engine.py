@@ -12,11 +12,14 @@ import signal as signals
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from runtime import limits
+from runtime.discovered.guard import keep_off
 from runtime.discovered.names import KEY
 from runtime.discovered.scan import Scanner, Seen
+from runtime.engineless import why_not
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, procfs
 from runtime.kernel.cgroupfs import Cgroup
@@ -30,6 +33,7 @@ from runtime.model import (
     EventKind,
     Image,
     LimitChange,
+    LimitName,
     LimitOutcome,
     Limits,
     LogLine,
@@ -107,7 +111,7 @@ class DiscoveredEngine:
             "id": one.what.id,
             "name": one.what.name,
             "kind": one.what.kind.value,
-            "cgroup": one.what.cgroup,
+            "cgroup": None if one.shares else one.what.cgroup,
             "found by": one.what.found,
             "pid": one.pid,
             "command": list(one.command),
@@ -166,11 +170,12 @@ class DiscoveredEngine:
     async def stop(self, key: str, *, timeout: float | None = None) -> None:
         """SIGTERM to its first process, then SIGKILL to all."""
         one = await self._one(key)
+        self._permit(one, Verb.STOP)
         await asyncio.to_thread(self._stop, one, GRACE if timeout is None else timeout)
         self._looked = -FRESH
 
     def _stop(self, one: Seen, timeout: float) -> None:
-        cgroup = None if one.shares else self._cgroup(one, "stop")  # found by a process that will be gone
+        cgroup = None if one.shares else self._cgroup(one, Verb.STOP)  # found by a process that will be gone
         try:
             pidfd = os.pidfd_open(one.pid)
         except ProcessLookupError:
@@ -196,56 +201,61 @@ class DiscoveredEngine:
             number = signals.Signals(int(signal)) if signal.isdecimal() else signals.Signals[name]
         except (KeyError, ValueError) as error:
             raise InvalidError(f"{signal!r} is not a signal", hint="for example SIGTERM, HUP or 9") from error
-        if number == signals.SIGKILL:
-            await asyncio.to_thread(self._kill_all, one)
-        else:
-            await asyncio.to_thread(_signal, one, number)
+        await asyncio.to_thread(self._kill, one, number)
         self._looked = -FRESH
 
-    def _kill_all(self, one: Seen) -> None:
-        if one.shares:
-            _signal(one, signals.SIGKILL)  # number 1 of a PID namespace takes all with it
-            return
+    def _kill(self, one: Seen, number: int) -> None:
         with suppress(NotFoundError):
-            cgroups.kill_all(self._cgroup(one, "kill"))
+            cgroup = self._cgroup(one, Verb.KILL)
+            if number == signals.SIGKILL and not one.shares:
+                cgroups.kill_all(cgroup)
+            else:  # one that shares its cgroup: number 1 of a PID namespace takes all in it with it
+                _signal(one, number)
 
     async def pause(self, key: str) -> None:
         one = await self._one(key)
+        self._permit(one, Verb.PAUSE)
         if one.frozen:
             raise ConflictError(f"{one.what.name} is paused already")
-        await asyncio.to_thread(lambda: cgroups.freeze(self._cgroup(one, "pause")))
+        await asyncio.to_thread(lambda: cgroups.freeze(self._cgroup(one, Verb.PAUSE)))
         self._looked = -FRESH
 
     async def unpause(self, key: str) -> None:
         one = await self._one(key)
+        self._permit(one, Verb.UNPAUSE)
         if not one.frozen:
             raise ConflictError(f"{one.what.name} is not paused")
-        await asyncio.to_thread(lambda: cgroups.thaw(self._cgroup(one, "unpause")))
+        await asyncio.to_thread(lambda: cgroups.thaw(self._cgroup(one, Verb.UNPAUSE)))
         self._looked = -FRESH
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
         if not change:
             raise InvalidError("The change of limits asks for nothing", hint="name at least one limit")
         one = await self._one(key)
+        for name, _ in change.items():
+            self._permit(one, name)
 
         def work() -> LimitOutcome:
-            cgroup = self._cgroup(one, "limit")
+            cgroup = self._cgroup(one, Verb.UPDATE)
             outcome = limits.change(ContainerRef(KEY, one.what.id), cgroup, change, pid=one.pid)
             return limits.survives(outcome, Limits())
 
         return await asyncio.to_thread(work)
 
-    def _cgroup(self, one: Seen, verb: str) -> Cgroup:
-        """The container's own cgroup, which neither this program nor process 1 is in."""
-        title = f"{verb} {one.what.name}"
-        if one.shares:
-            raise UnsupportedError(title, detail=one.shares, hint="Signals work: kill --signal TERM")
-        hierarchies = self._scan_with().hierarchies
-        cgroup = cgroupfs.locate(hierarchies, one.pid, within=one.what.cgroup)
+    def _permit(self, one: Seen, what: Verb | LimitName) -> None:
+        reason = why_not(_container(one), what)
+        if reason is not None:
+            words = what.value.replace("_", " ")
+            title = f"{words} {one.what.name}" if isinstance(what, Verb) else f"set {words} of {one.what.name}"
+            raise UnsupportedError(title, detail=reason)
+
+    def _cgroup(self, one: Seen, verb: Verb) -> Cgroup:
+        """The container's own cgroup, which `keep_off` allows; an empty one when it shares its cgroup."""
+        title = f"{verb.value} {one.what.name}"
+        cgroup = cgroupfs.locate(self._scan_with().hierarchies, one.pid, within=one.what.cgroup)
         if procfs.start_time(one.pid) != one.born:
             raise NotFoundError(title, detail="it has ended")
-        if {os.getpid(), 1} & set(cgroups.pids(cgroup)):
-            raise ConflictError(title, detail="this program itself runs in there")
+        keep_off(title, cgroup)
         return cgroup
 
     async def close(self) -> None:
@@ -278,8 +288,8 @@ def _differences(before: Mapping[str, Seen], now: Mapping[str, Seen]) -> list[Ev
             kinds.append((EventKind.STARTED, identity))
         elif old.frozen is not one.frozen:
             kinds.append((EventKind.PAUSED if one.frozen else EventKind.UNPAUSED, identity))
-        elif old.pid != one.pid:
-            kinds.append((EventKind.UPDATED, identity))
+        elif replace(old, frozen=one.frozen) != one:
+            kinds.append((EventKind.RENAMED, identity))  # another first process, program or cgroup
     kinds += [(EventKind.REMOVED, identity) for identity in before.keys() - now.keys()]
     return [Event(kind, ContainerRef(KEY, identity), at) for kind, identity in kinds]
 

@@ -1,30 +1,37 @@
 r"""What the path of a cgroup says about whose container it is. Pure.
 
 The names are those that the engines, systemd and libvirt give: docker/<id> or docker-<id>.scope, libpod-<id>,
-crio-<id>.scope, cri-containerd-<id>.scope, kubepods/.../pod<uid>/<id>, lxc.payload.NAME, machine-NAME.scope,
-systemd-nspawn@NAME.service, machine-qemu\x2d1\x2dNAME.scope, NAME.libvirt-qemu.
+crio-<id>.scope, cri-containerd-<id>.scope, kubepods/.../pod<uid>/<id>, libpod_parent/<pod>/libpod-<id>, lxc/NAME,
+lxc.payload.NAME, machine-NAME.scope, systemd-nspawn@NAME.service, machine-qemu\x2d1\x2dNAME.scope, NAME.libvirt-qemu.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from runtime.model import GroupKind, GroupRef, Kind
 
 KEY: Final = "found"
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
-_BY_ID: Final = re.compile(r"(docker|libpod|libpod-payload|crio|cri-containerd|nerdctl)-([0-9a-f]{64})(?:\.scope)?")
+_BY_ID: Final = re.compile(
+    # the last: a cgroup driver of containerd's that was given systemd's form of a path, as one name
+    r"(?:(docker|libpod|libpod-payload|crio|cri-containerd|nerdctl)-|(?:.*:)?(cri-containerd|crio):)([0-9a-f]{64})"
+    r"(?:\.scope)?"
+)
 _MACHINE: Final = re.compile(r"machine-(.+)\.scope")
 _NSPAWN: Final = re.compile(r"systemd-nspawn@(.+)\.service")
 _LXC: Final = re.compile(r"lxc\.payload\.(.+)")
-_LIBVIRT: Final = re.compile(r"(?:.*/)?(.+)\.libvirt-qemu")
+_LIBVIRT: Final = re.compile(r"(.+)\.libvirt-qemu")
 _VIRTUAL: Final = re.compile(r"(?:qemu|kvm)-\d+-(.+)")
-_POD: Final = re.compile(r"(?:kubepods.*-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{27}|[0-9a-f]{32})(?:\.slice)?")
+_POD: Final = re.compile(r"(?:.*kubepods.*-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{27}|[0-9a-f]{32})(?:\.slice)?(?::.*)?")
+_PODMANS_POD: Final = re.compile(r"(?:machine|user)-libpod_pod_([0-9a-f]{64})\.slice")
+_MANAGER: Final = re.compile(r"user@\d+\.service")
 _ESCAPE: Final = re.compile(r"\\x([0-9a-f]{2})")
 _WORDS: Final = {"libpod": "podman", "libpod-payload": "podman", "crio": "cri-o", "cri-containerd": "containerd"}
+_ABOVE: Final = {"docker": "docker", "default": "containerd", "k8s.io": "containerd", "moby": "docker"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +54,11 @@ class Recognised:
 
 
 def unescape(unit: str) -> str:
-    r"""A name inside a systemd unit's name: "\x2d" is a dash there (systemd.unit(5))."""
-    return _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), unit)
+    r"""A name inside a systemd unit's name: "\x2d" is a dash there, bytes of UTF-8 follow each other."""
+    raw = _ESCAPE.sub(
+        lambda match: chr(int(match.group(1), 16)), unit.encode(errors="surrogateescape").decode("latin-1")
+    )
+    return raw.encode("latin-1").decode(errors="replace")
 
 
 def made_up_id(path: str) -> str:
@@ -57,35 +67,49 @@ def made_up_id(path: str) -> str:
 
 
 def recognise(path: str, *, services: bool = False) -> Recognised | None:
-    """The outermost container in a cgroup path; what runs in a container belongs to it."""
+    """The outermost container in a cgroup path; what runs in a container belongs to it.
+
+    With `services` a path without a container gives the outermost service of systemd. A user's service manager
+    is none: it holds the user's services and rootless containers.
+    """
     parts = [part for part in path.split("/") if part]
     group: GroupRef | None = None
-    for index, part in enumerate(parts):
+    for index in range(len(parts)):
+        pod = _pod(parts, index)
+        if pod:
+            group = GroupRef(GroupKind.POD, pod, KEY)
         cgroup = "/" + "/".join(parts[: index + 1])
-        pod = _POD.fullmatch(part)
-        if pod is not None and parts[0].startswith("kubepods"):
-            group = GroupRef(GroupKind.POD, pod.group(1).replace("_", "-"), KEY)
-            continue
-        for look in (_by_id, _virtual, _by_name, _bare):
+        for look in (_by_id, _virtual, _by_name) if pod else (_by_id, _virtual, _by_name, _bare):
             found = look(parts, index, cgroup)
             if found is not None:
-                return found if group is None else _with_group(found, group)
-        if services and part.endswith(".service") and not _NSPAWN.fullmatch(part):
+                return replace(found, group=group)
+    for index, part in enumerate(parts if services else ()):
+        if part.endswith(".service") and not _MANAGER.fullmatch(part):
+            cgroup = "/" + "/".join(parts[: index + 1])
             name = unescape(part.removesuffix(".service"))
-            return Recognised(made_up_id(cgroup), name, cgroup, f"systemd unit {part}", Kind.SERVICE)
+            return Recognised(made_up_id(cgroup), name, cgroup, f"systemd's unit {part}", Kind.SERVICE)
     return None
 
 
-def _with_group(found: Recognised, group: GroupRef) -> Recognised:
-    return Recognised(found.id, found.name, found.cgroup, found.found, found.kind, group)
+def _pod(parts: list[str], index: int) -> str:
+    """The uid or id of the pod whose cgroup this is, "" when it is no pod's."""
+    part = parts[index]
+    if any("kubepods" in above for above in parts[: index + 1]):
+        match = _POD.fullmatch(part)
+        return match.group(1).replace("_", "-") if match is not None else ""
+    match = _PODMANS_POD.fullmatch(part)
+    if match is not None:
+        return match.group(1)
+    return part if index and parts[index - 1] == "libpod_parent" and _HEX.fullmatch(part) else ""
 
 
 def _by_id(parts: list[str], index: int, cgroup: str) -> Recognised | None:
     match = _BY_ID.fullmatch(parts[index])
     if match is None:
         return None
-    word = _WORDS.get(match.group(1), match.group(1))
-    return Recognised(match.group(2), f"{word}-{match.group(2)[:12]}", cgroup, f"its cgroup {parts[index][:20]}…")
+    prefix, identity = match.group(1) or match.group(2), match.group(3)
+    word = _WORDS.get(prefix, prefix)
+    return Recognised(identity, f"{word}-{identity[:12]}", cgroup, f"its cgroup {prefix}-{identity[:12]}…")
 
 
 def _virtual(parts: list[str], index: int, cgroup: str) -> Recognised | None:
@@ -105,8 +129,8 @@ def _by_name(parts: list[str], index: int, cgroup: str) -> Recognised | None:
         match = pattern.fullmatch(part)
         if match is not None:
             return Recognised(made_up_id(cgroup), unescape(match.group(1)), cgroup, f"its cgroup {part}")
-    if index and parts[index - 1] == "lxc" and index == 1:
-        return Recognised(made_up_id(cgroup), part, cgroup, f"its cgroup lxc/{part}")
+    if index == 1 and parts[0] in ("lxc", "lxc.payload"):
+        return Recognised(made_up_id(cgroup), part, cgroup, f"its cgroup {parts[0]}/{part}")
     return None
 
 
@@ -115,13 +139,11 @@ def _bare(parts: list[str], index: int, cgroup: str) -> Recognised | None:
     if _HEX.fullmatch(parts[index]) is None:
         return None
     above = parts[index - 1] if index else ""
-    if above == "docker":
-        word = "docker"
-    elif parts[0].startswith("kubepods"):
-        word = "pod"
+    shown = f"its cgroup {above}/{parts[index][:12]}…"
+    if any("kubepods" in part for part in parts[:index]):
+        word = "k8s"
     elif parts[0].startswith("pytop-"):
-        word = "pytop"
+        word, shown = "pytop", f"{shown}: another pytop-containers instance"
     else:
-        word = "container"
-    how = "another instance of this program" if word == "pytop" else f"its cgroup {above}/{parts[index][:12]}…"
-    return Recognised(parts[index], f"{word}-{parts[index][:12]}", cgroup, how)
+        word = _ABOVE.get(above, "container")
+    return Recognised(parts[index], f"{word}-{parts[index][:12]}", cgroup, shown)

@@ -1,37 +1,57 @@
-"""One look at the cgroup tree and at /proc: which containers are there, and by which process."""
+"""One look at the cgroup tree and at /proc: which containers are there, and by which process.
+
+It is made again every second, so a container that is known costs two small reads, and a cgroup that belongs to a
+container is not looked into. What is new, or has lost its first process, is looked at in full.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from runtime.discovered import process
 from runtime.discovered.names import Recognised, made_up_id, recognise
+from runtime.discovered.spaces import Spaces, Stray
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs
-from runtime.kernel.cgroupfs import Hierarchies, Mount
+from runtime.kernel.cgroupfs import NO_OWN, Cgroup, Hierarchies, Mount
 from runtime.model import Kind
 
-NAMESPACES_EVERY: Final = 5.0  # seconds between two looks at every process's namespaces, which cost the most
-_V1: Final = ("pids", "memory", "cpu", "freezer")
+_KEPT: Final = 5.0  # seconds for which what is known of a container is only checked, not looked up again
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A container and the process by which it is known; `shares` says why it has no cgroup of its own."""
+    """A container and the process by which it is known, at one moment.
+
+    `born` is that process's start in clock ticks since boot: with the pid it names the process for good.
+    """
 
     what: Recognised
     pid: int
+    born: int
     frozen: bool
     started_ns: int | None
     command: tuple[str, ...]
-    shares: str = ""
-    born: int | None = None  # clock ticks since boot: with the pid it names that process for good
+
+    @property
+    def shares(self) -> bool:
+        """It has no cgroup of its own."""
+        return self.what.cgroup == NO_OWN
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is kept from look to look, until `until` (monotonic seconds)."""
+
+    seen: Seen
+    cgroup: Cgroup
+    until: float
 
 
 class Scanner:
@@ -43,192 +63,115 @@ class Scanner:
         self.hierarchies = cgroupfs.detect() if hierarchies is None else hierarchies
         self._services = services
         self._proc = proc
-        self._known: dict[str, Recognised | None] = {}
-        self._births: dict[tuple[int, int | None], tuple[int | None, tuple[str, ...]]] = {}
-        self._strays: list[Seen] = []
-        self._next_namespaces = 0.0
+        self._names: dict[str, Recognised | None] = {}
+        self._known: dict[str, _Held] = {}  # by id
+        self._spaces = Spaces(self.hierarchies, proc, self._covered)
 
     def scan(self) -> list[Seen]:
         """Every container with a live process. What holds this program itself or process 1 is none."""
         ours = self._own_paths()
-        members: dict[str, set[int]] = {}
-        by_path: dict[str, Recognised] = {}
-        seen_paths: set[str] = set()
+        named: dict[str, tuple[Recognised, list[Path]]] = {}  # by path
+        paths: set[str] = set()
         for mount in self._mounts():
-            for path in _paths(mount):
-                seen_paths.add(path)
-                what = self._recognise(path)
-                if what is None or any(_holds(what.cgroup, own) for own in ours):
-                    continue
-                by_path[what.cgroup] = what
-                members.setdefault(what.cgroup, set()).update(_members(mount, path))
-        self._known = {path: what for path, what in self._known.items() if path in seen_paths}
-        found = [self._seen(what, members[path]) for path, what in by_path.items() if members[path]]
-        inside = set().union(*members.values()) if members else set()
-        if time.monotonic() >= self._next_namespaces:
-            self._next_namespaces = time.monotonic() + NAMESPACES_EVERY
-            self._strays = list(self._by_namespace(inside))
-        strays = [
-            self._seen(one.what, {one.pid}, one.shares)
-            for one in self._strays
-            if one.pid not in inside and procfs.start_time(one.pid, proc=self._proc) == one.born
-        ]
-        alive = {one.pid for one in (*found, *strays) if one is not None}
-        self._births = {born: facts for born, facts in self._births.items() if born[0] in alive}
-        return [one for one in (*found, *strays) if one is not None]
+            for path, directory in self._walk(mount, paths):
+                what = self._names[path]
+                if what is not None and what.cgroup == path and not any(_holds(path, own) for own in ours):
+                    named.setdefault(path, (what, []))[1].append(directory)
+        self._names = {path: what for path, what in self._names.items() if path in paths}
+        found = [self._named(what, directories) for what, directories in named.values()]
+        found += [self._stray(one) for one in self._spaces.look() if not any(_holds(one.cgroup, own) for own in ours)]
+        result: dict[str, Seen] = {}
+        for one in found:
+            if one is not None:
+                result.setdefault(one.what.id, one)
+        self._known = {identity: held for identity, held in self._known.items() if identity in result}
+        return list(result.values())
 
-    def _recognise(self, path: str) -> Recognised | None:
-        if path not in self._known:
-            self._known[path] = recognise(path, services=self._services)
-        return self._known[path]
+    def _covered(self, path: str) -> bool:
+        return recognise(path) is not None
 
     def _mounts(self) -> Iterator[Mount]:
         """The unified tree, and one v1 hierarchy: engines on hybrid hosts use either."""
         if self.hierarchies.unified is not None:
             yield self.hierarchies.unified
-        for name in _V1:
+        for name in process.V1:
             if name in self.hierarchies.v1:
                 yield self.hierarchies.v1[name]
                 return
 
-    def _own_paths(self) -> set[str]:
-        found: set[str] = set()
-        for pid in ("self", "1"):
-            with suppress(OSError):
-                text = (self._proc / pid / "cgroup").read_text(errors="surrogateescape")
-                v1, unified = cgroupfs.parse_proc_cgroup(text)
-                found.update(v1.values(), [unified] if unified else [])
-        return found
-
-    def _seen(self, what: Recognised, pids: set[int], shares: str = "") -> Seen | None:
-        pid = self._first(pids)
-        if pid is None:
-            return None
-        born = (pid, procfs.start_time(pid, proc=self._proc))
-        if born not in self._births:
-            self._births[born] = _started(pid, self._proc), _command(pid, self._proc)
-        frozen = False
-        if not shares:
-            with suppress(PytopError):
-                frozen = cgroups.is_frozen(cgroupfs.locate(self.hierarchies, pid, within=what.cgroup, proc=self._proc))
-        started, command = self._births[born]
-        return Seen(what, pid, frozen, started, command, shares, born[1])
-
-    def _first(self, pids: set[int]) -> int | None:
-        """Its init: number 1 of an inner PID namespace where there is one, else the oldest process."""
-        alive = [pid for pid in sorted(pids) if (self._proc / str(pid)).exists()]
-        return next((pid for pid in alive if _inner(pid, self._proc) == 1), alive[0] if alive else None)
-
-    def _by_namespace(self, known: set[int]) -> Iterator[Seen]:
-        """Processes in PID namespaces of their own and virtual machines, whatever their cgroups are called."""
-        home = _namespace("self", self._proc)
-        members: dict[str, set[int]] = {}
-        emulators: set[int] = set()
-        for entry in os.listdir(self._proc):
-            if not entry.isdecimal() or int(entry) in known:
+    def _walk(self, mount: Mount, paths: set[str]) -> Iterator[tuple[str, Path]]:
+        """The cgroups below a mount as /proc/<pid>/cgroup would name them, not further than to a container's."""
+        waiting = [("" if mount.root == "/" else mount.root, mount.path)]
+        while waiting:
+            above, directory = waiting.pop()
+            try:
+                with os.scandir(directory) as entries:
+                    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            except OSError:
                 continue
-            space = _namespace(entry, self._proc)
-            if space is not None and home is not None and space != home:
-                members.setdefault(space, set()).add(int(entry))
-            elif _name(int(entry), self._proc).startswith("qemu-system-"):
-                emulators.add(int(entry))
-        for pids in members.values():
-            init = next((pid for pid in sorted(pids) if _inner(pid, self._proc) == 1), None)
-            if init is not None and not self._nested(init, members):
-                one = self._stray(init, pids, Kind.CONTAINER, "its PID namespace")
-                if one is not None:
-                    yield one
-        for pid in sorted(emulators):
-            one = self._stray(pid, {pid}, Kind.VM, "its emulator, qemu")
-            if one is not None:
-                yield one
+            for name in names:
+                path = f"{above}/{name}"
+                paths.add(path)
+                if path not in self._names:
+                    self._names[path] = recognise(path, services=self._services)
+                what = self._names[path]
+                yield path, directory / name
+                if what is None or what.kind is Kind.SERVICE:  # a service may hold containers
+                    waiting.append((path, directory / name))
 
-    def _nested(self, init: int, members: dict[str, set[int]]) -> bool:
-        """Its parent is in another container already, so it is a part of that one."""
-        parent = _status(init, self._proc).get("PPid", "0")
-        return any(int(parent) in pids for pids in members.values()) if parent.isdecimal() else False
+    def _own_paths(self) -> set[str]:
+        return {path for pid in ("self", "1") for path in process.places(pid, self._proc)}
 
-    def _stray(self, pid: int, pids: set[int], kind: Kind, found: str) -> Seen | None:
-        """A container that its cgroup's name does not tell; the cgroup is its own when nobody else is in it."""
-        try:
-            where = cgroupfs.locate(self.hierarchies, pid, proc=self._proc)
-            text = (self._proc / str(pid) / "cgroup").read_text(errors="surrogateescape")
-        except (OSError, PytopError):
+    def _named(self, what: Recognised, directories: list[Path]) -> Seen | None:
+        held = self._again(what)
+        if held is not None:
+            return held
+        pids: set[int] = set()
+        for directory in directories:
+            pids.update(cgroups.pids(Cgroup({"": directory})))
+        if what.kind is Kind.SERVICE:  # without the containers in it
+            pids = {pid for pid in pids if not any(self._covered(path) for path in process.places(pid, self._proc))}
+        pid = self._first(pids, inside=what.kind is Kind.CONTAINER)
+        return self._new(what, pid) if pid is not None else None
+
+    def _stray(self, one: Stray) -> Seen | None:
+        what = Recognised(made_up_id(f"{one.pid}:{one.born}"), one.name, one.cgroup, one.found, one.kind)
+        if self._services and one.cgroup != NO_OWN:
+            service = recognise(one.cgroup, services=True)
+            if service is not None and service.cgroup == one.cgroup:
+                return None
+        return self._again(what) or self._new(what, one.pid)
+
+    def _again(self, what: Recognised) -> Seen | None:
+        """A container that is known, by its first process that still lives; None when it must be looked at anew."""
+        held = self._known.get(what.id)
+        if held is None or held.seen.what != what or time.monotonic() >= held.until:
             return None
-        v1, unified = cgroupfs.parse_proc_cgroup(text)
-        path = next((path for path in (unified, v1.get("pids"), v1.get("memory")) if path and path != "/"), "")
-        others = set(cgroups.pids(where)) - pids
-        shares = "" if path and not others else "it shares its cgroup with other processes"
-        name = f"{_name(pid, self._proc)}-{pid}"
-        identity = made_up_id(f"{pid}:{procfs.start_time(pid, proc=self._proc)}")
-        return self._seen(Recognised(identity, name, "" if shares else path, found, kind), {pid}, shares)
+        if process.alive(held.seen.pid, self._proc) != held.seen.born:
+            return None
+        seen = replace(held.seen, frozen=cgroups.is_frozen(held.cgroup))
+        self._known[what.id] = replace(held, seen=seen)
+        return seen
 
+    def _new(self, what: Recognised, pid: int) -> Seen | None:
+        born = procfs.start_time(pid, proc=self._proc)
+        if born is None:
+            return None
+        cgroup = Cgroup()
+        with suppress(PytopError):
+            cgroup = cgroupfs.locate(self.hierarchies, pid, within=what.cgroup, proc=self._proc)
+        words, started = process.command(pid, self._proc), process.started_ns(pid, self._proc)
+        seen = Seen(what, pid, born, cgroups.is_frozen(cgroup), started, words)
+        self._known[what.id] = _Held(seen, cgroup, time.monotonic() + (0 if process.is_young(born) else _KEPT))
+        return seen
 
-def _paths(mount: Mount) -> Iterator[str]:
-    """Every cgroup below a mount, as /proc/<pid>/cgroup would name it."""
-    top = str(mount.path)
-    prefix = "" if mount.root == "/" else mount.root
-    for directory, names, _ in os.walk(top):
-        for name in names:
-            yield prefix + f"{directory}/{name}"[len(top) :]
-
-
-def _members(mount: Mount, path: str) -> set[int]:
-    directory = mount.of(path)
-    if directory is None:
-        return set()
-    try:
-        return {int(word) for word in (directory / "cgroup.procs").read_text().split()} - {0}
-    except (OSError, ValueError):
-        return set()
+    def _first(self, pids: set[int], *, inside: bool) -> int | None:
+        """The oldest process; number 1 of an inner PID namespace comes first where `inside` asks for it."""
+        born = {pid: procfs.start_time(pid, proc=self._proc) for pid in pids}
+        alive = sorted((ticks, pid) for pid, ticks in born.items() if ticks is not None)
+        inits = (pid for _, pid in alive if inside and process.numbers(pid, self._proc)[1:][-1:] == (1,))
+        return next(inits, alive[0][1] if alive else None)
 
 
 def _holds(cgroup: str, path: str) -> bool:
-    return path == cgroup or path.startswith(cgroup + "/")
-
-
-def _namespace(pid: str, proc: Path) -> str | None:
-    try:
-        return os.readlink(f"{proc}/{pid}/ns/pid")
-    except OSError:
-        return None
-
-
-def _status(pid: int, proc: Path) -> dict[str, str]:
-    try:
-        text = (proc / str(pid) / "status").read_text(errors="replace")
-    except OSError:
-        return {}
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
-
-
-def _inner(pid: int, proc: Path) -> int | None:
-    """Its number in its own PID namespace, None when that is ours."""
-    numbers = _status(pid, proc).get("NSpid", "").split()
-    return int(numbers[-1]) if len(numbers) > 1 else None
-
-
-def _name(pid: int, proc: Path) -> str:
-    with suppress(OSError):
-        words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
-        shown = words[0].decode(errors="replace").rpartition("/")[2]
-        return re.sub(r"[^\w.+-]", "_", shown) or _status(pid, proc).get("Name", "")
-    return ""
-
-
-def _command(pid: int, proc: Path) -> tuple[str, ...]:
-    with suppress(OSError):
-        words = (proc / str(pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-        return tuple(word.decode(errors="replace") for word in words if word)
-    return ()
-
-
-def _started(pid: int, proc: Path) -> int | None:
-    """Wall clock ns of its start, by the boot time and the clock ticks since."""
-    ticks = procfs.start_time(pid, proc=proc)
-    with suppress(OSError, ValueError, IndexError):
-        text = (proc / "stat").read_text()
-        boot = int(text[text.index("btime ") :].split()[1])
-        if ticks is not None:
-            return int((boot + ticks / os.sysconf("SC_CLK_TCK")) * 1e9)
-    return None
+    return cgroup != NO_OWN and (path == cgroup or path.startswith(cgroup + "/"))

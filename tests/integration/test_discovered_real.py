@@ -153,11 +153,12 @@ async def test_a_pid_namespace_alone_is_a_container_that_shares_its_cgroup(engin
 
         await until(there)
         (container,) = found
-        assert container.found == "its PID namespace"
-        with pytest.raises(UnsupportedError, match="shares its cgroup"):
-            await engine.pause(container.ref.id)
-        with pytest.raises(UnsupportedError, match="shares its cgroup"):
-            await engine.update(container.ref.id, LimitChange(pids=44))
+        assert container.found.startswith("its PID namespace; it shares its cgroup")
+        assert container.cgroup == cgroupfs.NO_OWN
+        for refused in (engine.pause(container.ref.id), engine.update(container.ref.id, LimitChange(pids=44))):
+            with pytest.raises(UnsupportedError) as said:
+                await refused
+            assert "no cgroup of its own" in said.value.detail
         await engine.kill(container.ref.id)
         assert outer.wait(10) != 0
     finally:

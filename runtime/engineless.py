@@ -1,0 +1,26 @@
+"""What cannot be done to what no engine answers for, and why: the words for screens and errors. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runtime.kernel.cgroupfs import NO_OWN
+from runtime.model import Container, Kind, LimitName, Verb
+
+SHARES: Final = "it has no cgroup of its own: what is done to that is done to the others in it too"
+_NETWORK: Final = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
+_OF_CGROUP: Final = frozenset({Verb.PAUSE, Verb.UNPAUSE})
+_NO_STOP: Final = {
+    Kind.VM: "ending its emulator is a power cut: shut it down from inside or with its manager (virsh shutdown)",
+    Kind.SERVICE: "systemd may start it again: systemctl stop",
+}
+
+
+def why_not(container: Container, what: Verb | LimitName) -> str | None:
+    """The reason that lies in the container itself; None when there is none."""
+    if not container.found:
+        return None
+    if what is Verb.STOP:
+        return _NO_STOP.get(container.kind)
+    of_cgroup = what in _OF_CGROUP or (isinstance(what, LimitName) and what not in _NETWORK)
+    return SHARES if container.cgroup == NO_OWN and of_cgroup else None
