@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from collectors import kinship
 from collectors.frame import Usage
 from runtime.errors import ConflictError, NotFoundError
-from runtime.kernel import block, cgroupfs
+from runtime.kernel import block, cgroupfs, cgroups
 from runtime.model import Container, LimitChange, LimitName, LimitOutcome, Limits, Missing
 from tui.grouping import GROUP
 from tui.permission import STATE_WORDS
@@ -137,7 +137,7 @@ class Looking:
 def _keep_off(container: Container, cgroup: cgroupfs.Cgroup) -> None:
     from runtime.discovered.guard import keep_off
 
-    keep_off(f"reclaim memory of {container.name}", cgroup)
+    keep_off(f"reclaim memory of {container.name}", cgroups.pids(cgroup))
 
 
 def _of_network(container: Container) -> int | None:

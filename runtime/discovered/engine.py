@@ -250,12 +250,15 @@ class DiscoveredEngine:
             raise UnsupportedError(title, detail=reason)
 
     def _cgroup(self, one: Seen, verb: Verb) -> Cgroup:
-        """The container's own cgroup, which `keep_off` allows; an empty one when it shares its cgroup."""
+        """The container's own cgroup, if `keep_off` allows it; one without directories when it shares its cgroup."""
         title = f"{verb.value} {one.what.name}"
-        cgroup = cgroupfs.locate(self._scan_with().hierarchies, one.pid, within=one.what.cgroup)
-        if procfs.start_time(one.pid) != one.born:
+        hierarchies, proc = self._scan_with().hierarchies, self._scan_with().proc
+        cgroup = cgroupfs.locate(hierarchies, one.pid, within=one.what.cgroup, proc=proc)
+        if procfs.start_time(one.pid, proc=proc) != one.born:
             raise NotFoundError(title, detail="it has ended")
-        keep_off(title, cgroup)
+        keep_off(title, {one.pid, *cgroups.pids(cgroup)}, proc=proc)
+        if not one.shares:
+            cgroups.require(cgroup)
         return cgroup
 
     async def close(self) -> None:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from runtime.discovered import process
 from runtime.errors import RefusedError
-from runtime.kernel import cgroups, procfs
-from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel import procfs
 
 
-def keep_off(title: str, cgroup: Cgroup) -> None:
-    """Raise `RefusedError` for a cgroup in which process 1, this program or what started it lives."""
-    inside = set(cgroups.pids(cgroup))
-    if 1 in inside:
+def keep_off(title: str, pids: Collection[int], *, proc: Path = procfs.PROC) -> None:
+    """Raise `RefusedError` when process 1, this program or what started it is among those that would be hit."""
+    if 1 in pids:
         raise RefusedError(title, detail="process 1 of this machine runs in there")
-    if not inside.isdisjoint(ancestry()):
+    if any(pid in pids for pid in _ancestry(proc)):
         raise RefusedError(title, detail="this program runs in there, or what it was started from")
 
 
-def ancestry(proc: Path = procfs.PROC) -> Iterator[int]:
+def _ancestry(proc: Path) -> Iterator[int]:
     """This process and those above it: a shell, a terminal, a login."""
     pid = os.getpid()
     while pid > 0:

@@ -62,7 +62,7 @@ class Scanner:
     ) -> None:
         self.hierarchies = cgroupfs.detect() if hierarchies is None else hierarchies
         self._services = services
-        self._proc = proc
+        self.proc = proc
         self._names: dict[str, Recognised | None] = {}
         self._known: dict[str, _Held] = {}  # by id
         self._spaces = Spaces(self.hierarchies, proc, self._covered)
@@ -120,7 +120,7 @@ class Scanner:
                     waiting.append((path, directory / name))
 
     def _own_paths(self) -> set[str]:
-        return {path for pid in ("self", "1") for path in process.places(pid, self._proc)}
+        return {path for pid in ("self", "1") for path in process.places(pid, self.proc)}
 
     def _named(self, what: Recognised, directories: list[Path]) -> Seen | None:
         held = self._again(what)
@@ -130,7 +130,7 @@ class Scanner:
         for directory in directories:
             pids.update(cgroups.pids(Cgroup({"": directory})))
         if what.kind is Kind.SERVICE:  # without the containers in it
-            pids = {pid for pid in pids if not any(self._covered(path) for path in process.places(pid, self._proc))}
+            pids = {pid for pid in pids if not any(self._covered(path) for path in process.places(pid, self.proc))}
         pid = self._first(pids, inside=what.kind is Kind.CONTAINER)
         return self._new(what, pid) if pid is not None else None
 
@@ -147,29 +147,29 @@ class Scanner:
         held = self._known.get(what.id)
         if held is None or held.seen.what != what or time.monotonic() >= held.until:
             return None
-        if process.alive(held.seen.pid, self._proc) != held.seen.born:
+        if process.alive(held.seen.pid, self.proc) != held.seen.born:
             return None
         seen = replace(held.seen, frozen=cgroups.is_frozen(held.cgroup))
         self._known[what.id] = replace(held, seen=seen)
         return seen
 
     def _new(self, what: Recognised, pid: int) -> Seen | None:
-        born = procfs.start_time(pid, proc=self._proc)
+        born = procfs.start_time(pid, proc=self.proc)
         if born is None:
             return None
         cgroup = Cgroup()
         with suppress(PytopError):
-            cgroup = cgroupfs.locate(self.hierarchies, pid, within=what.cgroup, proc=self._proc)
-        words, started = process.command(pid, self._proc), process.started_ns(pid, self._proc)
+            cgroup = cgroupfs.locate(self.hierarchies, pid, within=what.cgroup, proc=self.proc)
+        words, started = process.command(pid, self.proc), process.started_ns(pid, self.proc)
         seen = Seen(what, pid, born, cgroups.is_frozen(cgroup), started, words)
         self._known[what.id] = _Held(seen, cgroup, time.monotonic() + (0 if process.is_young(born) else _KEPT))
         return seen
 
     def _first(self, pids: set[int], *, inside: bool) -> int | None:
         """The oldest process; number 1 of an inner PID namespace comes first where `inside` asks for it."""
-        born = {pid: procfs.start_time(pid, proc=self._proc) for pid in pids}
+        born = {pid: procfs.start_time(pid, proc=self.proc) for pid in pids}
         alive = sorted((ticks, pid) for pid, ticks in born.items() if ticks is not None)
-        inits = (pid for _, pid in alive if inside and process.numbers(pid, self._proc)[1:][-1:] == (1,))
+        inits = (pid for _, pid in alive if inside and process.numbers(pid, self.proc)[1:][-1:] == (1,))
         return next(inits, alive[0][1] if alive else None)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runtime.discovered.names import recognise, unescape
-from runtime.discovered.scan import Scanner
-from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
-from runtime.model import Container, ContainerRef, Kind, State
+from runtime.kernel.cgroupfs import NO_OWN, Mode
+from runtime.model import Container, ContainerRef, GroupKind, Kind, State
+from tests.unit.fake_machine import FakeMachine
 from tui.claims import unclaimed
 
 ID = "0123456789abcdef" * 4
@@ -54,6 +55,33 @@ POD = "11111111-2222-3333-4444-555555555555"
         ),
         ("/machine/qemu-1-db.libvirt-qemu", "db", "/machine/qemu-1-db.libvirt-qemu", Kind.VM),
         (f"/pytop-other/{ID}", "pytop-0123456789ab", f"/pytop-other/{ID}", Kind.CONTAINER),
+        (f"/x/libpod-payload-{ID}", "podman-0123456789ab", f"/x/libpod-payload-{ID}", Kind.CONTAINER),
+        (f"/x/nerdctl-{ID}.scope", "nerdctl-0123456789ab", f"/x/nerdctl-{ID}.scope", Kind.CONTAINER),
+        (f"/moby/{ID}", "docker-0123456789ab", f"/moby/{ID}", Kind.CONTAINER),
+        (f"/default/{ID}", "containerd-0123456789ab", f"/default/{ID}", Kind.CONTAINER),
+        (f"/k8s.io/{ID}/a", "containerd-0123456789ab", f"/k8s.io/{ID}", Kind.CONTAINER),
+        (f"/actions_job/{ID}", "container-0123456789ab", f"/actions_job/{ID}", Kind.CONTAINER),
+        (
+            f"/system.slice:cri-containerd:{ID}",
+            "containerd-0123456789ab",
+            f"/system.slice:cri-containerd:{ID}",
+            Kind.CONTAINER,
+        ),
+        (f"/x/crio:{ID}", "cri-o-0123456789ab", f"/x/crio:{ID}", Kind.CONTAINER),
+        ("/lxc.payload/web/init.scope", "web", "/lxc.payload/web", Kind.CONTAINER),
+        ("/machine/plain.libvirt-qemu/emulator", "plain", "/machine/plain.libvirt-qemu", Kind.VM),
+        (
+            r"/machine.slice/machine-b\xc3\xbcro.scope",
+            "b\N{LATIN SMALL LETTER U WITH DIAERESIS}ro",
+            r"/machine.slice/machine-b\xc3\xbcro.scope",
+            Kind.CONTAINER,
+        ),
+        (
+            f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container",
+            "podman-0123456789ab",
+            f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope",
+            Kind.CONTAINER,
+        ),
     ],
 )
 def test_names(path: str, name: str, cgroup: str, kind: Kind) -> None:
@@ -75,6 +103,11 @@ def test_names(path: str, name: str, cgroup: str, kind: Kind) -> None:
         "/lxc.monitor.web",
         "/system.slice/ssh.service",
         "/machine.slice",
+        f"/libpod_parent/{ID}",
+        f"/machine.slice/machine-libpod_pod_{ID}.slice",
+        f"/kubepods/burstable/pod{POD}",
+        "/lxc",
+        f"/docker/{ID[:-1]}",
     ],
 )
 def test_what_is_no_container(path: str) -> None:
@@ -86,6 +119,8 @@ def test_what_is_no_container(path: str) -> None:
     [
         f"/kubepods/burstable/pod{POD}",
         f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD.replace('-', '_')}.slice",
+        f"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{POD.replace('-', '_')}.slice",
+        f"/kubelet/kubepods/besteffort/pod{POD}",
     ],
 )
 def test_pods(above: str) -> None:
@@ -96,11 +131,59 @@ def test_pods(above: str) -> None:
         assert (found.id, found.group.name) == (ID, POD)
 
 
+def test_a_pods_name_and_its_containers_in_one() -> None:
+    """containerd without the systemd driver, given systemd's form of a path."""
+    found = recognise(f"/system.slice/kubepods-pod{POD.replace('-', '_')}.slice:cri-containerd:{ID}")
+    assert found is not None
+    assert found.group is not None
+    assert (found.id, found.name, found.group.name) == (ID, "containerd-0123456789ab", POD)
+
+
+def test_a_static_pods_uid_has_no_dashes() -> None:
+    found = recognise(f"/kubepods/pod{ID[:32]}/{ID}")
+    assert found is not None
+    assert found.group is not None
+    assert (found.name, found.group.name) == ("k8s-0123456789ab", ID[:32])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/libpod_parent/{ID[::-1]}/libpod-{ID}",
+        f"/machine.slice/machine-libpod_pod_{ID[::-1]}.slice/libpod-{ID}.scope",
+        f"/user.slice/user-5.slice/user@5.service/user.slice/user-libpod_pod_{ID[::-1]}.slice/libpod-{ID}.scope/container",
+    ],
+)
+def test_podmans_pods(path: str) -> None:
+    found = recognise(path)
+    assert found is not None
+    assert found.group is not None
+    assert (found.id, found.group.kind, found.group.name) == (ID, GroupKind.POD, ID[::-1])
+
+
 def test_services_only_on_request() -> None:
     assert recognise("/system.slice/ssh.service") is None
     found = recognise("/system.slice/ssh.service", services=True)
     assert found is not None
     assert (found.name, found.kind) == ("ssh", Kind.SERVICE)
+
+
+def test_a_users_manager_is_no_service_and_keeps_its_own() -> None:
+    manager = "/user.slice/user-1000.slice/user@1000.service"
+    assert recognise(manager, services=True) is None
+    assert recognise(f"{manager}/init.scope", services=True) is None
+    service = recognise(f"{manager}/app.slice/sync.service/x", services=True)
+    container = recognise(f"{manager}/user.slice/libpod-{ID}.scope", services=True)
+    assert service is not None
+    assert container is not None
+    assert (service.name, service.cgroup) == ("sync", f"{manager}/app.slice/sync.service")
+    assert (container.id, container.kind) == (ID, Kind.CONTAINER)
+
+
+def test_a_container_in_a_service_is_a_container() -> None:
+    found = recognise(f"/system.slice/box.service/docker-{ID}.scope", services=True)
+    assert found is not None
+    assert (found.id, found.kind) == (ID, Kind.CONTAINER)
 
 
 def test_units_are_unescaped() -> None:
@@ -109,33 +192,13 @@ def test_units_are_unescaped() -> None:
 
 @pytest.mark.parametrize("mode", [Mode.V1, Mode.V2, Mode.HYBRID])
 def test_a_tree(tmp_path: Path, mode: Mode) -> None:
-    proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
-    unified = cgroup if mode is Mode.V2 else cgroup / "unified"
-    mounts = [unified] if mode is Mode.V2 else [cgroup / "pids", *([unified] if mode is Mode.HYBRID else [])]
-    lines = "0::{0}\n" if mode is Mode.V2 else "1:pids:{0}\n0::{0}\n"
-
-    def live(pid: int, path: str, *numbers: int) -> None:
-        (proc / str(pid) / "ns").mkdir(parents=True)
-        (proc / str(pid) / "cgroup").write_text(lines.format(path))
-        (proc / str(pid) / "status").write_text("NSpid:\t" + "\t".join(map(str, (pid, *numbers))) + "\n")
-        (proc / str(pid) / "stat").write_text(f"{pid} (x) S " + "1 " * 18 + "100 0\n")
-        (proc / str(pid) / "cmdline").write_bytes(b"/bin/web\0--port\x001\0")
-        for mount in mounts:
-            (mount / path.strip("/")).mkdir(parents=True, exist_ok=True)
-            with (mount / path.strip("/") / "cgroup.procs").open("a") as members:
-                members.write(f"{pid}\n")
-
-    (proc / "self").mkdir(parents=True)
-    (proc / "self" / "cgroup").write_text(lines.format("/mine/" + ID))
-    live(1, "/init.scope")
-    live(10, f"/docker/{ID[::-1]}/inner", 7)
-    live(11, f"/docker/{ID[::-1]}", 1)
-    live(12, "/mine/" + ID)
-    live(13, "/plain")
-    hierarchies = Hierarchies(
-        mode, {} if mode is Mode.V2 else {"pids": Mount(cgroup / "pids")}, None if mode is Mode.V1 else Mount(unified)
-    )
-    (one,) = Scanner(hierarchies=hierarchies, proc=proc).scan()  # and never what holds ourselves
+    machine = FakeMachine(tmp_path, mode)
+    machine.looks_from("/mine/" + ID)
+    machine.live(10, f"/docker/{ID[::-1]}/inner", 7)
+    machine.live(11, f"/docker/{ID[::-1]}", 1)
+    machine.live(12, "/mine/" + ID)
+    machine.live(13, "/plain")
+    (one,) = machine.scanner().scan()  # and never what holds ourselves
     assert (one.what.id, one.pid, one.what.cgroup) == (ID[::-1], 11, f"/docker/{ID[::-1]}")
     assert one.command == ("/bin/web", "--port", "1")
 
@@ -161,3 +224,11 @@ def test_an_id_in_a_namespace_claims_too() -> None:
     row = container("containerd", f"k8s.io/{ID}", None)
     found = container("found", ID, 9, "cgroup")
     assert list(unclaimed({row.ref: row, found.ref: found})) == [row.ref]
+
+
+def test_two_that_have_no_cgroup_of_their_own_are_two() -> None:
+    first, second = (
+        replace(container("found", each * 64, pid, "pid"), cgroup=NO_OWN) for each, pid in (("a", 5), ("b", 6))
+    )
+    docker = container("docker", ID, 6)
+    assert list(unclaimed({row.ref: row for row in (first, second, docker)})) == [first.ref, docker.ref]

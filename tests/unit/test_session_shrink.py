@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from runtime import limits
 from runtime.errors import ConflictError, RefusedError
+from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import Progress
 from runtime.model import Container, LimitChange, LimitOutcome, State
@@ -136,3 +139,15 @@ def test_progress_is_told_now_and_then_and_at_the_end(
     assert "uses 100.0 MiB, to come down to 64.0 MiB; 0 B given back" in first
     assert "uses 64.0 MiB" in last
     assert "\x1b" not in first
+
+
+async def test_no_memory_is_taken_from_what_this_program_was_started_from(
+    monkeypatch: pytest.MonkeyPatch, done: list[str]
+) -> None:
+    scripted(monkeypatch, done, lambda _progress, _stop: Progress(64 * MB, 64 * MB, 0, done=True))
+    monkeypatch.setattr(cgroups, "pids", lambda _cgroup: [os.getppid()])
+    opened = await session(replace(WEB, found="its cgroup"), done=done)
+    with pytest.raises(RefusedError, match="this program runs in there"):
+        await opened.shrink(WEB.ref, 64 * MB, lambda _: None)
+    assert not done
+    await opened.close()
