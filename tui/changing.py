@@ -127,7 +127,12 @@ class Changing:
                 error = RefusedError if reason == permission.READ_ONLY else UnsupportedError
                 raise error(f"limit {self._name(ref)}", detail=reason)
             return
-        self._permit_engine(ref.engine, what, f"{what.value.replace('_', ' ')} {self._name(ref)}")
+        title = f"{what.value.replace('_', ' ')} {self._name(ref)}"
+        self._permit_engine(ref.engine, what, title)
+        container = self._find(ref)
+        reason = engineless.why_not(container, what) if container is not None else None
+        if reason is not None:
+            raise UnsupportedError(title, detail=reason)
 
     def _permit_engine(self, engine: str, what: Verb | LimitName, title: str) -> None:
         if self._closed:
