@@ -237,9 +237,11 @@ class ContainerdEngine:
         if cgroup is None:
             return await self._update_record(found, change, earlier, document, title)
         await asyncio.to_thread(limits.check, cgroup, change, earlier.held.before, pid=container.pid)
-        refused = await self._tell(found, document, title) if document else ""
+        async with limits.room(cgroup, change):
+            refused = await self._tell(found, document, title) if document else ""
         ours = not translate.is_kubernetes(found.record)
         wanted = resources.amended(spec, document) if ours and document else spec
+        record = (await asyncio.to_thread(self._before, spec, None, None)).held.before
         after = (await asyncio.to_thread(self._before, wanted, None, None)).held.before
         outcome = await asyncio.to_thread(
             lambda: limits.settle(
@@ -248,6 +250,7 @@ class ContainerdEngine:
                 change,
                 earlier.held.before,
                 after,
+                earlier=record,
                 name="containerd",
                 refused=refused,
                 pid=container.pid,
@@ -264,7 +267,6 @@ class ContainerdEngine:
             why = "it keeps what was before"
         except PytopError as error:
             why = str(error)
-        record = (await asyncio.to_thread(self._before, spec, None, None)).held.before
         return unrecorded(outcome, record, why)
 
     async def _update_record(

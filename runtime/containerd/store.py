@@ -20,7 +20,7 @@ from runtime.containerd.client import Client
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.errors import ConflictError, InvalidError, NotFoundError
 from runtime.kernel import procfs
-from runtime.kernel.cgroupfs import parse_proc_cgroup
+from runtime.kernel.cgroupfs import named, parse_proc_cgroup
 from runtime.model import Container
 
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -193,8 +193,9 @@ class Store:
         if found.record.id not in text and not (path and path in text):
             return replace(container, pid=None)
         v1, unified = parse_proc_cgroup(text)
-        below = path and any(place.startswith(f"{path}/") for place in (*v1.values(), unified or ""))
+        its = path and any(f"{place}/".startswith(f"{path}/") for place in (*v1.values(), unified or ""))
+        own = path if its else named(text, found.record.id)
         ticks = procfs.start_time(container.pid, proc=self._proc)
         booted = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         started = booted + ticks * _TICK_NS if ticks is not None else None
-        return replace(container, cgroup=path if below else "", started_ns=started)
+        return replace(container, cgroup=own, started_ns=started)

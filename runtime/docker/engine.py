@@ -242,7 +242,7 @@ class DockerEngine:
         network = shared_network(str((document.get("HostConfig") or {}).get("NetworkMode", "")))
         if network and limits.asks_network(change):
             raise UnsupportedError("limit the network of a container", detail=network)
-        container = translate.container(document)
+        (container,) = await asyncio.to_thread(self._ours, [translate.container(document)])
         cgroup = await asyncio.to_thread(self._cgroup, container)
         pid = container.pid if cgroup is not None and limits.asks_network(change) else None
         held = await asyncio.to_thread(self._held, document.get("HostConfig") or {}, daemon, cgroup, pid)
@@ -254,19 +254,28 @@ class DockerEngine:
         if body:
             title = f"change limits of container {container.name}"
             try:
-                await self._client.json("POST", f"/containers/{identity}/update", title, body=body)
+                async with limits.room(cgroup, change):
+                    await self._client.json("POST", f"/containers/{identity}/update", title, body=body)
             except PytopError as refused:
                 if cgroup is None or await asyncio.to_thread(limits.read, cgroup, pid) == held.before:
                     raise
                 error = str(refused)  # it failed half-way: what has come of it is what counts now
         record = held.host if error else (await self.inspect(identity)).get("HostConfig") or {}
-        engine = await asyncio.to_thread(translate.record, record, held.facts.ncpu)
+        earlier, engine = (translate.record(each, held.facts.ncpu) for each in (held.host, record))
         if cgroup is None:
             detail = "its processes are not on this machine" if container.state.live else "for the next start"
             return update.unread(container.ref, change, held, engine, detail)
         return await asyncio.to_thread(
             lambda: limits.settle(
-                container.ref, cgroup, change, held.before, engine, name="Docker", refused=error, pid=pid
+                container.ref,
+                cgroup,
+                change,
+                held.before,
+                engine,
+                earlier=earlier,
+                name="Docker",
+                refused=error,
+                pid=pid,
             )
         )
 
@@ -284,26 +293,20 @@ class DockerEngine:
     # which processes are this machine's
 
     def _ours(self, containers: Sequence[Container]) -> list[Container]:
-        """Without the pids that mean nothing here: a daemon in a VM or behind a tunnel has its own."""
-        return [
-            replace(found, pid=None) if found.pid is not None and not self._is_here(found) else found
-            for found in containers
-        ]
+        """With their own cgroups, and without the pids that mean nothing here: a daemon in a VM has its own."""
+        return [self._placed(found) for found in containers]
 
-    def _is_here(self, container: Container) -> bool:
+    def _placed(self, container: Container) -> Container:
         """The container's id is in the cgroup path of its process, whatever the cgroup driver and parent are."""
-        try:
-            text = (self._proc / str(container.pid) / "cgroup").read_text(errors="replace")
-        except OSError:
-            return False
-        return container.ref.id in text
+        own = cgroupfs.own_path(container.pid, container.ref.id, self._proc) if container.pid is not None else ""
+        return replace(container, cgroup=own) if own else replace(container, pid=None)
 
     def _cgroup(self, container: Container) -> Cgroup | None:
         """The container's cgroup on this machine; None when it has none here."""
-        if container.pid is None or not container.state.live or not self._is_here(container):
+        if container.pid is None or not container.state.live:
             return None
         try:
-            return cgroupfs.locate(self._hierarchies, container.pid)
+            return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
         except NotFoundError:
             return None
 

@@ -158,6 +158,14 @@ def named(text: str, identity: str) -> str:
     return ""
 
 
+def own_path(pid: int, identity: str, proc: Path = Path("/proc")) -> str:
+    """The path of the cgroup called after a container's id in which its process lives; "" when it lives elsewhere."""
+    try:
+        return named((proc / str(pid) / "cgroup").read_text(errors="surrogateescape"), identity)
+    except OSError:
+        return ""
+
+
 def locate(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = Path("/proc")) -> Cgroup:
     """The cgroup in which a process lives now, or the one above it that is called `within`.
 

@@ -4,7 +4,7 @@
 engine's daemon made. Both judge by the kernel.
 """
 
-from runtime.limits.after import settle
+from runtime.limits.after import room, settle
 from runtime.limits.facts import HostFacts, RecentUse, host_facts
 from runtime.limits.finding import Finding, Severity
 from runtime.limits.judge import same, survives
@@ -32,6 +32,7 @@ __all__ = [
     "recent",
     "refuse",
     "review",
+    "room",
     "same",
     "settle",
     "shrink",

@@ -1,19 +1,22 @@
-"""After a daemon has changed limits: what it did not do is written to the kernel, and what it undid is put back.
+"""Around a daemon's change of limits: room is made before, what it did not do is written, what it undid is put back.
 
 Some daemons hand their whole record to the OCI runtime at every update (Podman from 5.4 on), so a limit that somebody
-has set past them, by hand or because they cannot, would be lost by the change of another one.
+has set past them, by hand or because they cannot, would be lost by the change of another one. What another client has
+changed meanwhile is not put back: it is in the daemon's record, or it is not what the daemon's record says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
 from runtime.errors import PytopError
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import live
-from runtime.limits.judge import same, survives
+from runtime.limits import live, memory
+from runtime.limits.judge import Held, same, survives
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -22,6 +25,7 @@ from runtime.model import (
     LimitOutcome,
     Limits,
     Missing,
+    Unlimited,
     Verdict,
 )
 
@@ -35,6 +39,22 @@ _TOGETHER: Final[Mapping[LimitName, frozenset[LimitName]]] = {
     LimitName.MEMORY_RESERVATION: frozenset({LimitName.MEMORY}),
 }
 """A limit that may rightly move when one of these is changed."""
+_LISTS: Final = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})
+
+
+@asynccontextmanager
+async def room(cgroup: Cgroup | None, change: LimitChange) -> AsyncIterator[None]:
+    """Around a daemon's write: a memory limit below what is in use finds room for it, so that nothing is killed.
+
+    The daemon writes memory.max at once, and on cgroup v2 that kills what cannot be reclaimed. Raises `KernelError`
+    when there is no room: nothing has been changed then.
+    """
+    made = await asyncio.to_thread(memory.make_room, cgroup, change) if cgroup is not None else None
+    try:
+        yield
+    finally:
+        if made is not None:
+            await asyncio.to_thread(made.give_back)
 
 
 def settle(
@@ -44,19 +64,20 @@ def settle(
     before: Limits,
     recorded: Limits,
     *,
+    earlier: Limits,
     name: str,
     refused: str = "",
     pid: int | None = None,
 ) -> LimitOutcome:
     """Finish what an engine's daemon has begun, and judge all of it by the kernel. Blocking.
 
-    `recorded` is the engine's record after the change, `name` is what it is called, and `refused` is what it answered
-    when it did not take the change, or failed half-way.
+    `before` is the kernel's before the change, `earlier` and `recorded` are the engine's record before and after it,
+    `name` is what it is called, and `refused` is what it answered when it did not take the change, or failed half-way.
     """
     first = live.verify(ref, cgroup, change, before, recorded, pid=pid)
     lacking = {field.name for field in first.fields if field.verdict not in (*HELD, Verdict.UNREADABLE)}
     wanted: dict[str, Any] = {limit.value: value for limit, value in change.items() if limit in lacking}
-    wanted.update(_disturbed(change, before, live.read(cgroup)))
+    wanted.update(_disturbed(change, before, live.read(cgroup), earlier, recorded))
     if not wanted:
         return survives(first, recorded)
     try:
@@ -69,8 +90,8 @@ def settle(
     return survives(replace(last, fields=fields, error=second.error), recorded)
 
 
-def _disturbed(change: LimitChange, before: Limits, now: Limits) -> dict[str, Any]:
-    """Limits that nobody asked to change and that are others now, with the values to put back."""
+def _disturbed(change: LimitChange, before: Limits, now: Limits, earlier: Limits, recorded: Limits) -> dict[str, Any]:
+    """Limits that the daemon has changed unasked, with the values to put back."""
     asked = {name for name, _ in change.items()}
     found: dict[str, Any] = {}
     for name in LimitName:
@@ -79,9 +100,17 @@ def _disturbed(change: LimitChange, before: Limits, now: Limits) -> dict[str, An
             continue
         if isinstance(held, Missing) or isinstance(left, Missing) or isinstance(held, tuple):
             continue
-        if same(name, left, held) is None:
+        if same(name, left, held) is None and _by_the_daemon(name, left, earlier.get(name), recorded.get(name)):
             found[name.value] = held
     return found
+
+
+def _by_the_daemon(name: LimitName, now: Held, earlier: Held, recorded: Held) -> bool:
+    """It wrote what it had recorded all the time, or keeps no record of this limit; else another client was there."""
+    if isinstance(recorded, Missing):
+        return True
+    every = isinstance(recorded, Unlimited) and name in _LISTS  # the kernel tells which ones that are
+    return earlier == recorded and (every or same(name, now, recorded) is not None)
 
 
 def _beside(field: FieldOutcome, own: FieldOutcome | None, name: str, refused: str) -> FieldOutcome:

@@ -11,11 +11,13 @@ for it on both.
 from __future__ import annotations
 
 import math
+import mmap
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import InvalidError, KernelError
+from runtime.errors import InvalidError, KernelError, NotFoundError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.plan import UNLIMITED_V1, Step, Write, number, step
@@ -160,12 +162,35 @@ def _v2(directory: Path, change: LimitChange) -> list[Step]:
         raising.append(
             step(LimitName.MEMORY_RESERVATION, directory / "memory.low", _text(change.memory_reservation, "0"))
         )
+    room = _room(directory, change)
+    if room is None:
+        return raising + lowering
+    high = change.memory_high  # what is asked for it counts when the limit is set: until then it makes the room
+    last = Write(LimitName.MEMORY, room.path, room.before, room.text)
+    if high is not None:
+        last = Write(LimitName.MEMORY_HIGH, room.path, _text(high, "max"), room.text)
+    first, then = ([each for each in part if each.name is not LimitName.MEMORY_HIGH] for part in (raising, lowering))
+    return [*first, room, *then, last]
+
+
+def make_room(cgroup: Cgroup, change: LimitChange) -> Room | None:
+    """Make room for a v2 memory limit below what is in use, which somebody else is about to write.
+
+    `Room.give_back` has to follow; None when there is room. Raises `KernelError` when what is in use cannot be brought
+    below the limit: then all is as before.
+    """
+    where = cgroup.where("memory")
+    room = _room(where[0], change) if where is not None and where[1] == 2 else None
+    if room is not None:
+        room.do()
+    return room
+
+
+def _room(directory: Path, change: LimitChange) -> Room | None:
     current = number(directory / "memory.current")
     if not isinstance(change.memory, int) or not isinstance(current, int) or current <= change.memory:
-        return raising + lowering
-    room = Room(directory, change.memory, files.read(directory / "memory.high"))
-    given_back = [Write(LimitName.MEMORY, room.path, room.before, room.text)] if change.memory_high is None else []
-    return [*raising, room, *sorted(lowering, key=lambda each: each.name is LimitName.MEMORY_HIGH), *given_back]
+        return None
+    return Room(directory, change.memory, files.read(directory / "memory.high"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +240,13 @@ class Room:
 
     def undo(self) -> None:
         files.write(self.path, self.before)
+
+    def give_back(self) -> None:
+        """Let memory.high be what it was, unless somebody has changed it since, or the cgroup is gone."""
+        held = number(self.path)
+        if isinstance(held, int) and 0 <= int(self.text) - held < mmap.PAGESIZE:  # the kernel counts whole pages
+            with suppress(NotFoundError):
+                self.undo()
 
 
 def _v1_pair(directory: Path, change: LimitChange) -> list[Write]:

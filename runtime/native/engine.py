@@ -14,10 +14,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from runtime import __version__
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
+from runtime.kernel import cgroupfs
 from runtime.model import (
     Capabilities,
     Container,
@@ -104,10 +106,11 @@ class NativeEngine:
 
     async def containers(self) -> list[Container]:
         await self._ready()
-        return [record.container() for record in await self._run(self._list)]
+        found: list[Container] = await self._run(self._list)
+        return found
 
-    def _list(self) -> list[Record]:
-        return [record for record in map(self._healed, self._store.all()) if record is not None]
+    def _list(self) -> list[Container]:
+        return [_placed(record) for record in map(self._healed, self._store.all()) if record is not None]
 
     def _healed(self, record: Record) -> Record | None:
         """The record as it is; a container whose shim has been killed gets another one on the way."""
@@ -123,8 +126,8 @@ class NativeEngine:
 
     async def get(self, key: str) -> Container:
         await self._ready()
-        record: Record = await self._run(self._find, key)
-        return record.container()
+        found: Container = await self._run(lambda: _placed(self._find(key)))
+        return found
 
     async def recorded(self, key: str) -> Limits:
         await self._ready()
@@ -372,3 +375,9 @@ def changes(before: Record | None, after: Record | None) -> list[EventKind]:
     if after.spec.limits != before.spec.limits:
         found.append(EventKind.UPDATED)
     return found
+
+
+def _placed(record: Record) -> Container:
+    """With the path of its cgroup: its processes may live below it."""
+    found = record.container()
+    return found if found.pid is None else replace(found, cgroup=cgroupfs.own_path(found.pid, record.id))

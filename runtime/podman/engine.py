@@ -8,7 +8,6 @@ import re
 import time
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -274,12 +273,16 @@ class PodmanEngine:
             body = await asyncio.to_thread(update.whole, body, document, numbers(version))
             try:
                 path = f"/containers/{identity}/update"
-                async with self._client.stream("POST", path, title, body=body, timeout=ANSWER_WITHIN) as response:
+                async with (
+                    limits.room(cgroup, change),
+                    self._client.stream("POST", path, title, body=body, timeout=ANSWER_WITHIN) as response,
+                ):
                     await response.read()  # the id, as plain text
             except EngineError as error:  # the runtime's refusal, whose words are lost: the kernel's say why
                 if cgroup is None:
                     raise
                 refused = _RUNTIME.sub("its OCI runtime failed", error.detail)
+        earlier = await asyncio.to_thread(self._record, document, held.facts.ncpu)
         recorded = await asyncio.to_thread(self._record, await self.inspect(identity), held.facts.ncpu)
         if cgroup is None:
             detail = "its processes are not on this machine" if live else "for the next start"
@@ -291,6 +294,7 @@ class PodmanEngine:
                 change,
                 held.before,
                 recorded,
+                earlier=earlier,
                 name="Podman",
                 refused=refused,
                 pid=pid,
@@ -322,13 +326,10 @@ class PodmanEngine:
 
     def _ours(self, containers: Sequence[Container]) -> list[Container]:
         """With their own cgroups, and without the pids that mean nothing here: a Podman in a VM has its own."""
-        return [self._placed(found) if found.pid is not None else found for found in containers]
+        return [self._placed(found) for found in containers]
 
     def _placed(self, container: Container) -> Container:
-        text = ""
-        with suppress(OSError):
-            text = (self._proc / str(container.pid) / "cgroup").read_text(errors="replace")
-        own = cgroupfs.named(text, container.ref.id)
+        own = cgroupfs.own_path(container.pid, container.ref.id, self._proc) if container.pid is not None else ""
         return replace(container, cgroup=own) if own else replace(container, pid=None)
 
     def _cgroup(self, container: Container) -> Cgroup | None:

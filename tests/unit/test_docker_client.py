@@ -220,11 +220,17 @@ async def test_permission_denied_says_what_to_do(daemon: Daemon) -> None:
 async def test_pids_of_another_machine_are_not_ours(daemon: Daemon, engine: DockerEngine, tmp_path: Path) -> None:
     daemon.answers["/containers/json"] = [{"Id": ID}]
     daemon.answers[f"/containers/{ID}/json"] = container(pid=42)
-    for text, pid in (("0::/docker/" + "ef" * 32, None), (f"0::/system.slice/docker-{ID}.scope\n", 42)):
+    own = f"/system.slice/docker-{ID}.scope"
+    for text, pid, cgroup in (
+        ("0::/docker/" + "ef" * 32, None, ""),
+        (f"0::{own}\n", 42, own),
+        (f"0::{own}/init.scope\n", 42, own),  # an init system in it
+        (f"4:pids:/docker/{ID}/below\n0::/system.slice/containerd.service\n", 42, f"/docker/{ID}"),
+    ):
         (tmp_path / "42").mkdir(exist_ok=True)
         (tmp_path / "42/cgroup").write_text(text)
         (found,) = await engine.containers()
-        assert (found.state, found.pid) == (State.RUNNING, pid)
+        assert (found.state, found.pid, found.cgroup) == (State.RUNNING, pid, cgroup)
         assert (await engine.get(ID)).pid == pid
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runtime import limits
-from runtime.errors import DeniedError
+from runtime.errors import DeniedError, KernelError
+from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import live
 from runtime.limits.facts import HostFacts
@@ -38,7 +40,7 @@ def settled(
     before = limits.read(cgroup)
     if done:
         assert limits.change(REF, cgroup, done).ok
-    return limits.settle(REF, cgroup, asked, before, recorded, name="Daemon", refused=refused)
+    return limits.settle(REF, cgroup, asked, before, recorded, earlier=NONE, name="Daemon", refused=refused)
 
 
 def test_what_the_daemon_has_done_is_left_as_it_is(kernel: FakeKernel) -> None:
@@ -46,7 +48,8 @@ def test_what_the_daemon_has_done_is_left_as_it_is(kernel: FakeKernel) -> None:
     before = limits.read(cgroup)
     assert limits.change(REF, cgroup, change).ok
     kernel.writes.clear()
-    outcome = limits.settle(REF, cgroup, change, before, Limits(cpus=0.5, memory=UNLIMITED), name="Daemon")
+    recorded = Limits(cpus=0.5, memory=UNLIMITED)
+    outcome = limits.settle(REF, cgroup, change, before, recorded, earlier=NONE, name="Daemon")
     assert outcome.ok
     assert [entry.survives for entry in outcome.fields] == [True, False]
     assert kernel.writes == []
@@ -80,6 +83,58 @@ def test_what_it_undid_by_the_way_is_put_back(kernel: FakeKernel) -> None:
     assert [entry.name.value for entry in outcome.fields] == ["pids"]
     now = limits.read(cgroup)
     assert (now.cpus, now.cpu_burst, now.memory, now.cpuset_cpus, now.pids) == (0.2, 5000, 64 * MB, "1", 44)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "recorded", "after"),
+    [
+        (Limits(pids=70, cpuset_cpus=UNLIMITED), Limits(pids=70, cpuset_cpus=UNLIMITED), (40, "1")),  # the whole record
+        (Limits(pids=40, cpuset_cpus="1"), Limits(pids=70, cpuset_cpus="0-2"), (70, "0-2")),  # by way of the daemon
+        (Limits(pids=40, cpuset_cpus="1"), Limits(pids=40, cpuset_cpus="1"), (70, "0-2")),  # past the daemon
+    ],
+)
+def test_what_another_client_did_meanwhile_is_left(
+    kernel: FakeKernel, earlier: Limits, recorded: Limits, after: tuple[int, str]
+) -> None:
+    cgroup, change = kernel.cgroup(), LimitChange(memory=64 * MB)
+    limits.change(REF, cgroup, LimitChange(pids=40, cpuset_cpus="1"))
+    before = limits.read(cgroup)
+    kernel.uses(cgroup, MB)
+    limits.change(REF, cgroup, LimitChange(memory=64 * MB, pids=70, cpuset_cpus="0-2"))
+    outcome = limits.settle(REF, cgroup, change, before, replace(recorded, memory=64 * MB), earlier=earlier, name="D")
+    assert outcome.ok
+    now = limits.read(cgroup)
+    assert (now.pids, now.cpuset_cpus) == after
+
+
+@pytest.mark.parametrize("high", ["max", str(80 * MB)])
+async def test_room_is_made_before_a_daemon_lowers_a_v2_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, high: str
+) -> None:
+    kernel = FakeKernel(tmp_path, Mode.V2, monkeypatch)
+    cgroup = kernel.cgroup()
+    assert cgroup.unified is not None
+    kernel.put(cgroup.unified / "memory.high", high)
+    kernel.uses(cgroup, 100 * MB, cache=50 * MB)
+    async with limits.room(cgroup, LimitChange(memory=64 * MB, pids=9)):
+        files.write(cgroup.unified / "memory.max", str(64 * MB))
+    assert not kernel.oom_killed
+    assert kernel.get(cgroup.unified / "memory.high") == high
+    with pytest.raises(KernelError, match="could not be reclaimed"):
+        async with limits.room(cgroup, LimitChange(memory=10 * MB)):
+            pytest.fail("there is no room")
+    assert kernel.get(cgroup.unified / "memory.high") == high
+
+
+async def test_no_room_is_needed(kernel: FakeKernel) -> None:
+    cgroup = kernel.cgroup()
+    kernel.uses(cgroup, 10 * MB, cache=5 * MB)
+    for change in (LimitChange(memory=64 * MB), LimitChange(memory=UNLIMITED), LimitChange(pids=3)):
+        async with limits.room(cgroup, change):
+            pass
+    async with limits.room(None, LimitChange(memory=1)):
+        pass
+    assert kernel.writes == []
 
 
 def test_what_rightly_moves_with_a_change_is_not_put_back(kernel: FakeKernel) -> None:

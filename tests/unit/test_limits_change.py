@@ -12,7 +12,17 @@ from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundErr
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import live
 from runtime.limits.facts import HostFacts
-from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Limits, Missing, Verdict
+from runtime.model import (
+    UNLIMITED,
+    ContainerRef,
+    DeviceRate,
+    LimitChange,
+    LimitName,
+    Limits,
+    Missing,
+    Unlimited,
+    Verdict,
+)
 from tests.unit.fake_kernel import CPUS, FakeKernel
 
 MB = 1024 * 1024
@@ -210,6 +220,18 @@ def test_v2_makes_room_by_memory_high_before_it_lowers_the_limit_into_the_cache(
     assert set(apply(cgroup, memory=32 * MB, memory_high=30 * MB).values()) == {Verdict.APPLIED}
     assert names(v2) == ["memory.high", "memory.max", "memory.high"]
     assert v2.get(cgroup.unified / "memory.high") == str(30 * MB)
+
+
+@pytest.mark.parametrize(("asked", "after"), [(UNLIMITED, "max"), (200 * MB, str(200 * MB))])
+def test_v2_gives_memory_high_what_was_asked_for_once_there_was_room(
+    v2: FakeKernel, asked: int | Unlimited, after: str
+) -> None:
+    cgroup = v2.cgroup()
+    assert cgroup.unified is not None
+    v2.uses(cgroup, 60 * MB, cache=50 * MB)
+    assert set(apply(cgroup, memory=32 * MB, memory_high=asked).values()) == {Verdict.APPLIED}
+    assert v2.get(cgroup.unified / "memory.high") == after
+    assert not v2.oom_killed
 
 
 @pytest.mark.parametrize(
