@@ -244,12 +244,14 @@ def unavailable(name: LimitName, limits: Limits) -> str | None:
 
 
 def told(outcome: FieldOutcome) -> str:
-    """One field of a result on one line: "CPU cores 0.2 (was unlimited)"."""
+    """One field of a result: "CPU cores 0.2 (was unlimited)", and what else is to be known about it."""
     name = outcome.name
     text = f"{LABELS.get(name, name.value)} {shown(name, outcome.kernel)} (was {shown(name, outcome.before)})"
     if outcome.survives is False:
         text += f", {UNTIL_RESTART}"
-    return text if outcome.verdict is Verdict.APPLIED else f"{text}, {outcome.verdict.value}"
+    if outcome.verdict is not Verdict.APPLIED:
+        text += f", {outcome.verdict.value}"
+    return f"{text}: {fmt.clean(outcome.detail)}" if outcome.detail else text
 
 
 def lasting(name: LimitName, held: Held, recorded: Limits) -> str:
@@ -301,6 +303,6 @@ def report(fields: tuple[FieldOutcome, ...], *, wide: bool) -> list[str]:
         else:
             lasts = {True: f", {KEPT}", False: f", {UNTIL_RESTART}", None: ""}[field.survives]
             lines += [f"{label}: {verdict}{lasts}", f"  asked {asked} engine {engine} kernel {kernel}"]
-        if field.detail and field.verdict is not Verdict.APPLIED:
+        if field.detail:
             lines.append(f"  {fmt.clean(field.detail)}")
     return lines

@@ -67,7 +67,7 @@ def _judge(cgroup: Cgroup, name: LimitName, value: Value, before: Held, held: He
             "the kernel still holds the old value" if held == before else f"the kernel holds {format_value(name, held)}"
         )
         return (Verdict.IGNORED if held == before else Verdict.FAILED), words
-    return verdict, "the kernel rounded it" if verdict is Verdict.ROUNDED else ""
+    return verdict, ""
 
 
 def survives(outcome: LimitOutcome, recorded: Limits) -> LimitOutcome:

@@ -162,6 +162,21 @@ async def test_the_whole_result_is_shown_when_asked_for() -> None:
         await until(pilot, lambda: app.screen is not screen)
 
 
+async def test_what_is_to_be_known_of_a_limit_that_holds_is_said_either_way() -> None:
+    words = "written past systemd, whose next daemon-reload undoes it"
+    for key in ("enter", "ctrl+s"):
+        app, engine = limit_fakes.app()
+        engine.verdicts[LimitName.CPUS] = (Verdict.APPLIED, 0.2, words)
+        async with app.run_test(size=(80, 24)) as pilot:
+            screen = await editor(app, pilot)
+            await pilot.press("0", ".", "2", key)
+            if key == "enter":
+                await until(pilot, lambda pilot=pilot: words in toasts(pilot))
+            else:
+                await until(pilot, lambda screen=screen: "holds what was asked for" in status(screen))
+                assert words in str(screen.query_one("#limit-result", Static).render())
+
+
 @pytest.mark.parametrize("last", ["ctrl+s", "enter"])
 async def test_keys_that_come_all_at_once_are_taken_in_their_order(last: str) -> None:
     app, engine = limit_fakes.app()

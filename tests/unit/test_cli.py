@@ -31,15 +31,18 @@ from runtime.model import (
     Container,
     ContainerRef,
     DeviceRate,
+    FieldOutcome,
     LimitChange,
     LimitName,
+    LimitOutcome,
     Limits,
     Missing,
     State,
+    Verdict,
 )
 from tests.pilot.fakes import FakeEngine, container
 from tui import __main__ as program
-from tui.cli import common, exits, limits, listing, output, parser, values
+from tui.cli import common, exits, limits, listing, output, parser, update, values
 from tui.session import Session
 
 WEB = container("web", engine="docker", labels={"tier": "front"}, image="nginx:1")
@@ -450,3 +453,20 @@ def test_packages_that_are_in_place() -> None:
     assert program.misplaced() is None
     assert "'json'" in (program.misplaced(("json",)) or "")
     assert "missing" in (program.misplaced(("no_such_package_here",)) or "")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "detail", "words"),
+    [
+        (Verdict.APPLIED, "", "applied"),
+        (Verdict.APPLIED, "written to the kernel: Docker does not keep it", "applied: written to the kernel"),
+        (Verdict.FAILED, "cpu.max: Invalid argument", "failed: cpu.max: Invalid argument"),
+    ],
+)
+def test_what_is_to_be_known_of_a_limit_is_printed_also_when_it_holds(
+    capsys: pytest.CaptureFixture[str], verdict: Verdict, detail: str, words: str
+) -> None:
+    web = container("web")
+    entry = FieldOutcome(LimitName.CPUS, 0.2, UNLIMITED, 0.2, 0.2, verdict, detail)
+    update._print([(web, LimitOutcome(web.ref, (entry,)))])
+    assert words in capsys.readouterr().out

@@ -151,8 +151,7 @@ def _print(results: list[tuple[Container, LimitOutcome]]) -> None:
 def _verdict(container: Container, entry: FieldOutcome) -> str:
     if entry.verdict is Verdict.UNREADABLE and not container.state.live:
         return "recorded for the next start"
-    well = entry.verdict in (Verdict.APPLIED, Verdict.ROUNDED)
-    return entry.verdict.value if well or not entry.detail else f"{entry.verdict.value}: {entry.detail}"
+    return f"{entry.verdict.value}: {entry.detail}" if entry.detail else entry.verdict.value
 
 
 def _as_json(container: Container, outcome: LimitOutcome) -> dict[str, Any]:

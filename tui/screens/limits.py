@@ -26,6 +26,7 @@ from tui.widgets.limitfield import LimitField, LimitInput
 
 TYPING = 0.15  # seconds without a key before the kernel is asked what a change would do
 NARROW = 60
+TO_READ = 15.0  # seconds that a result with more to say stays
 KEYS = "enter apply  ctrl-s apply and show  u unlimited  < half  > double  esc cancel"
 SHRINKING_KEYS = "esc stops it: the limits stay as they are"
 SHRINK = "f4: make it give back memory first, then set the limit; nothing is killed"
@@ -333,7 +334,8 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             container = self._session.find(self.ref)
             name = clean(container.name) if container is not None else self.ref.short
             text = "\n".join(editing.told(field) for field in outcome.fields)
-            self.app.notify(text or "done", title=f"{name}: the kernel holds", markup=False)
+            long = TO_READ if any(field.detail for field in outcome.fields) else None
+            self.app.notify(text or "done", title=f"{name}: the kernel holds", markup=False, timeout=long)
             self.dismiss(outcome)
             return
         result = self.query_one("#limit-result", Static)
