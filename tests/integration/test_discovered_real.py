@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC220, ASYNC110  (nothing else is going on)
+# ruff: noqa: ASYNC220  (nothing else is going on)
 """Real processes in cgroups and namespaces of their own, without any engine: found, frozen, limited, killed."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,50 +17,20 @@ import pytest
 from runtime.discovered import DiscoveredEngine
 from runtime.errors import ConflictError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups
-from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Container, ContainerRef, ContainerSpec, Kind, LimitChange, LimitName, State, Verb
 from runtime.native import NativeEngine
 from tests.conftest import missing, need_root
 from tests.integration.native import instance
+from tests.integration.place import Place, file, place, until
 from tui.session import Session
 
 CPU_HALF = "50000"
-STARTED: list[subprocess.Popen[bytes]] = []
 
 
 @pytest.fixture
-def top() -> Iterator[str]:
-    """A cgroup of the test's own, for others in it; everything in it is gone after the test."""
-    need_root("embedded")
-    name = f"pytopf{secrets.token_hex(3)}"
-    hierarchies = cgroupfs.detect()
-    made = cgroups.create(hierarchies, name)
-    yield name
-    for process in STARTED:
-        process.kill()
-    for directory in {*made.v1.values(), *([made.unified] if made.unified else [])}:
-        for folder, _, _ in os.walk(directory):
-            for pid in (Path(folder) / "cgroup.procs").read_text().split():
-                os.kill(int(pid), 9)
-    cgroups.thaw(made)
-    while STARTED:
-        STARTED.pop().wait(10)
-    for _ in range(100):
-        if cgroups.is_empty(made):
-            break
-        subprocess.run(["sleep", "0.02"], check=True)
-    for directory in {*made.v1.values(), *([made.unified] if made.unified else [])}:
-        for folder, _, _ in os.walk(directory, topdown=False):
-            Path(folder).rmdir()
-
-
-def enter(path: str, *command: str) -> tuple[Cgroup, subprocess.Popen[bytes]]:
-    """A program in a cgroup."""
-    cgroup = cgroups.create(cgroupfs.detect(), path)
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    STARTED.append(process)
-    cgroups.attach(cgroup, process.pid)
-    return cgroup, process
+def here() -> Iterator[Place]:
+    with place() as made:
+        yield made
 
 
 @pytest.fixture
@@ -70,12 +40,6 @@ async def engine() -> AsyncIterator[DiscoveredEngine]:
     await made.close()
 
 
-async def until(condition: Callable[[], Awaitable[bool]], within: float = 10.0) -> None:
-    async with asyncio.timeout(within):
-        while not await condition():
-            await asyncio.sleep(0.05)
-
-
 async def one(engine: DiscoveredEngine, identity: str) -> Container | None:
     try:
         return await engine.get(identity)
@@ -83,15 +47,9 @@ async def one(engine: DiscoveredEngine, identity: str) -> Container | None:
         return None
 
 
-def file(cgroup: Cgroup, controller: str, v1: str, v2: str) -> str:
-    where = cgroup.where(controller)
-    assert where is not None
-    return (where[0] / (v1 if where[1] == 1 else v2)).read_text().split()[0]
-
-
-async def test_found_frozen_limited_and_killed(top: str, engine: DiscoveredEngine) -> None:
+async def test_found_frozen_limited_and_killed(here: Place, engine: DiscoveredEngine) -> None:
     identity = secrets.token_hex(32)
-    cgroup, process = enter(f"{top}/docker-{identity}.scope", "sleep", "1000")
+    cgroup, process = here.enter(f"docker-{identity}.scope", "sleep", "1000")
     found = await engine.get(identity[:12])
     assert (found.name, found.pid, found.state) == (f"docker-{identity[:12]}", process.pid, State.RUNNING)
     assert found.command == ("sleep", "1000")
@@ -118,22 +76,22 @@ async def gone(engine: DiscoveredEngine, identity: str) -> bool:
     return await one(engine, identity) is None
 
 
-async def test_a_stop_asks_first(top: str, engine: DiscoveredEngine) -> None:
+async def test_a_stop_asks_first(here: Place, engine: DiscoveredEngine) -> None:
     identity = secrets.token_hex(32)
-    _, process = enter(f"{top}/libpod-{identity}", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done")
+    _, process = here.enter(f"libpod-{identity}", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done")
     await asyncio.sleep(0.3)
     await engine.stop(identity, timeout=5)
     assert process.wait(10) == 3
 
 
 async def test_an_init_that_moved_below_is_measured_and_limited_by_its_own_cgroup(
-    top: str, engine: DiscoveredEngine
+    here: Place, engine: DiscoveredEngine
 ) -> None:
     if cgroupfs.detect().mode is cgroupfs.Mode.V2:
         missing("cgroup v1", "on pure v2 only a delegated cgroup has others below it")
-    cgroup, _ = enter(f"{top}/lxc.payload.box/init.scope", "sleep", "1000")
+    cgroup, _ = here.enter("lxc.payload.box/init.scope", "sleep", "1000")
     found = await engine.get("box")
-    assert found.cgroup == f"/{top}/lxc.payload.box" or found.cgroup.endswith(f"{top}/lxc.payload.box")
+    assert found.cgroup.endswith(f"{here.name}/lxc.payload.box")
     assert (await engine.update("box", LimitChange(pids=44))).ok
     inner = cgroup.where("pids")
     assert inner is not None
@@ -166,12 +124,12 @@ async def test_a_pid_namespace_alone_is_a_container_that_shares_its_cgroup(engin
         outer.wait()
 
 
-async def test_a_virtual_machine(top: str, engine: DiscoveredEngine) -> None:
+async def test_a_virtual_machine(here: Place, engine: DiscoveredEngine) -> None:
     if shutil.which("qemu-system-x86_64") is None:
         missing("qemu", "qemu-system-x86_64 is not installed")
     options = ("-S", "-display", "none", "-machine", "none", "-nodefaults")
-    enter(f"{top}/machine-qemu\\x2d1\\x2ddb.scope", "qemu-system-x86_64", *options)
-    enter(f"{top}/plain", "qemu-system-x86_64", *options)
+    here.enter("machine-qemu\\x2d1\\x2ddb.scope", "qemu-system-x86_64", *options)
+    here.enter("plain", "qemu-system-x86_64", *options)
     kinds: dict[str, Kind] = {}
 
     async def both() -> bool:
@@ -182,9 +140,9 @@ async def test_a_virtual_machine(top: str, engine: DiscoveredEngine) -> None:
     assert {kind for name, kind in kinds.items() if name == "db" or name.startswith("qemu-system")} == {Kind.VM}
 
 
-async def test_what_only_an_engine_can_is_refused_with_the_reason(top: str, engine: DiscoveredEngine) -> None:
+async def test_what_only_an_engine_can_is_refused_with_the_reason(here: Place, engine: DiscoveredEngine) -> None:
     identity = secrets.token_hex(32)
-    enter(f"{top}/crio-{identity}.scope", "sleep", "1000")
+    here.enter(f"crio-{identity}.scope", "sleep", "1000")
     able = await engine.capabilities()
     for verb, work in (
         (Verb.START, lambda: engine.start(identity)),
@@ -199,12 +157,12 @@ async def test_what_only_an_engine_can_is_refused_with_the_reason(top: str, engi
     assert (await engine.recorded(identity)).get(LimitName.CPUS) is not None
 
 
-async def test_events_follow_within_a_second_or_so(top: str, engine: DiscoveredEngine) -> None:
+async def test_events_follow_within_a_second_or_so(here: Place, engine: DiscoveredEngine) -> None:
     identity = secrets.token_hex(32)
     stream = engine.events()
     following = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0.3)
-    enter(f"{top}/docker-{identity}.scope", "sleep", "1000")
+    here.enter(f"docker-{identity}.scope", "sleep", "1000")
     while True:
         event = await asyncio.wait_for(following, 3)
         if event.ref.id == identity:
@@ -236,7 +194,7 @@ async def listed(*engines: NativeEngine) -> list[Container]:
         await session.close()
 
 
-async def test_what_holds_this_program_is_never_touched(top: str, engine: DiscoveredEngine) -> None:
+async def test_what_holds_this_program_is_never_touched(here: Place, engine: DiscoveredEngine) -> None:
     """A child that lists what is found, in a cgroup that looks like a container's."""
     identity = secrets.token_hex(32)
     code = (
@@ -244,7 +202,7 @@ async def test_what_holds_this_program_is_never_touched(top: str, engine: Discov
         "from runtime.discovered import DiscoveredEngine\n"
         "print([c.ref.id for c in asyncio.run(DiscoveredEngine().containers())])\n"
     )
-    cgroup = cgroups.create(cgroupfs.detect(), f"{top}/docker-{identity}.scope")
+    cgroup = here.make(f"docker-{identity}.scope")
     child = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[2],
