@@ -25,7 +25,13 @@ ROOTS: Final = frozenset(
         *("kubepods-burstable.slice", "kubepods-besteffort.slice", "user.slice", "session.slice"),
     }
 )
-"""Where engines put whatever comes: that two containers are there does not make them belong together."""
+"""Where engines put whatever comes: that two containers are there does not make them belong together.
+
+`roots` below are last names such as these, or whole paths.
+"""
+
+_INSTANCE: Final = "pytop-"
+"""How the embedded engine's own part of the tree is called, whatever comes after it: other instances have theirs."""
 
 _MONITOR: Final = re.compile(r"conmon|(?:libpod|crio)-conmon-[0-9a-f]+(?:\.scope)?")
 """Where Podman and CRI-O put the processes that watch over a pod's containers, in the pod's own cgroup."""
@@ -69,7 +75,12 @@ def _path(text: str, hierarchies: Hierarchies) -> str:
 def parent(path: str, roots: Collection[str] = ROOTS) -> str:
     """The cgroup above, "" when it is one where an engine puts whatever comes."""
     above = path.rpartition("/")[0]
-    return "" if above.rpartition("/")[2] in roots else above
+    return "" if _is_root(above, roots) else above
+
+
+def _is_root(path: str, roots: Collection[str]) -> bool:
+    name = path.rpartition("/")[2]
+    return path in roots or name in roots or name.startswith(_INSTANCE)
 
 
 def own_cgroup(paths: Sequence[str], hierarchies: Hierarchies, roots: Collection[str] = ROOTS) -> str:
@@ -77,7 +88,7 @@ def own_cgroup(paths: Sequence[str], hierarchies: Hierarchies, roots: Collection
     if not paths:
         return ""
     above = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120  (a cgroup's path)
-    if above in ("", "/") or above.rpartition("/")[2] in roots:
+    if above in ("", "/") or _is_root(above, roots):
         return ""
     cgroup = at(above, hierarchies)
     tops = set(cgroup.v1.values()) | ({cgroup.unified} if cgroup.unified is not None else set())

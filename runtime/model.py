@@ -114,8 +114,9 @@ class Container:
     init while it is live; its cgroup and namespaces are found from it. `cgroup` is the container's own cgroup as
     /proc/<pid>/cgroup names it, where its init may live in one below that (an init that makes cgroups of its own,
     a virtual machine's scope); empty when it is the one in which `pid` lives, "/" when it has none of its own, so that
-    neither its use nor its limits can be told from those of others. `found` says how a container that no
-    engine claims was found; it is empty for every other.
+    neither its use nor its limits can be told from those of others. `placed` is False when the cgroup above its own is
+    where the engine puts whatever comes, so that being there together means nothing. `found` says how a container
+    that no engine claims was found; it is empty for every other.
     """
 
     ref: ContainerRef
@@ -138,6 +139,7 @@ class Container:
     error: str = ""  # why the engine could not start it
     kind: Kind = Kind.CONTAINER
     cgroup: str = ""
+    placed: bool = True
     found: str = ""
 
     @property

@@ -145,11 +145,12 @@ class Groups:
     def _owned(self, members: Mapping[GroupRef, list[ContainerRef]]) -> Mapping[GroupRef, str]:
         assert self._hierarchies is not None
         containers, places = self._containers, self._places
+        roots = _roots(containers, places)
         found = {}
         for ref, refs in members.items():
             paths = [places.paths[each] for each in refs if each in places.paths]
             live = sum(containers[each].state.live for each in refs if each in containers)
-            found[ref] = kinship.own_cgroup(paths, self._hierarchies) if len(paths) == live else ""
+            found[ref] = kinship.own_cgroup(paths, self._hierarchies, roots) if len(paths) == live else ""
         return found
 
     def _build(self) -> None:
@@ -192,15 +193,22 @@ class Groups:
         )
 
 
+def _roots(containers: Mapping[ContainerRef, Container], places: Places) -> frozenset[str]:
+    """Where engines put whatever comes, by usual names and by where those live for whom nobody chose a place."""
+    unplaced = (path for ref, path in places.paths.items() if ref in containers and not containers[ref].placed)
+    return kinship.ROOTS.union(path.rpartition("/")[0] for path in unplaced)
+
+
 def _members(containers: Mapping[ContainerRef, Container], places: Places) -> Mapping[GroupRef, list[ContainerRef]]:
     """The containers of each group: what engines say first, then slices of two and more."""
     found: dict[GroupRef, list[ContainerRef]] = {}
     slices: dict[GroupRef, list[ContainerRef]] = {}
+    roots = _roots(containers, places)
     for ref, container in containers.items():
         if container.group is not None:
             found.setdefault(container.group, []).append(ref)
         path = places.paths.get(ref)
-        above = kinship.parent(path) if path is not None and container.state.live else ""
+        above = kinship.parent(path, roots) if path is not None and container.state.live else ""
         if above:
             slices.setdefault(GroupRef(GroupKind.SLICE, above.lstrip("/")), []).append(ref)
     for slice_ref, members in slices.items():

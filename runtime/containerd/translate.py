@@ -109,6 +109,7 @@ def container(namespace: str, record: pb.Container, process: pb.Process | None) 
         labels={**labels, **dict.fromkeys(own.get("empty labels", ()), "")},
         group=group(labels),
         error=str(own.get("error", "")),
+        placed=cgroup_path(spec) != f"/{namespace}/{record.id}",
     )
 
 

@@ -72,7 +72,8 @@ def container(document: Mapping[str, Any]) -> Container:
     labels = {str(name): str(value) for name, value in (config.get("Labels") or {}).items()}
     status = _STATES.get(str(state.get("Status", "")), State.UNKNOWN)
     ended = status in (State.EXITED, State.DEAD)
-    policy = (document.get("HostConfig") or {}).get("RestartPolicy") or {}
+    host = document.get("HostConfig") or {}
+    policy = host.get("RestartPolicy") or {}
     retries = policy.get("MaximumRetryCount") or 0
     networks = (document.get("NetworkSettings") or {}).get("Networks") or {}
     addresses = (
@@ -97,6 +98,7 @@ def container(document: Mapping[str, Any]) -> Container:
         labels=labels,
         group=GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], KEY) if labels.get(_COMPOSE) else None,
         error=str(state.get("Error", "")),
+        placed=bool(host.get("CgroupParent")),
     )
 
 

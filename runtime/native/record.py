@@ -77,6 +77,7 @@ class Record:
             labels=dict(spec.labels),
             group=GroupRef(GroupKind.COMPOSE, spec.labels[COMPOSE], KEY) if spec.labels.get(COMPOSE) else None,
             error=self.error,
+            placed=False,
         )
 
     def ended(self, code: int, *, now_ns: int, oom_killed: bool = False, error: str = "") -> Record:

@@ -68,7 +68,7 @@ def scratch(word: str) -> Path:
 
 
 @asynccontextmanager
-async def embedded() -> AsyncIterator[Subject]:
+async def embedded(cgroup: str = "pytop-test") -> AsyncIterator[Subject]:
     need_root("embedded")
     folder = scratch("native")
     name = folder.name.rpartition("-")[2]
@@ -76,7 +76,7 @@ async def embedded() -> AsyncIterator[Subject]:
         NativeConfig(
             state=folder / "state",
             run=folder / "run",
-            cgroup=f"pytop-test-{name}",
+            cgroup=f"{cgroup}-{name}",
             bridge=f"ptt{name}",
             subnet="10.231.0.0/24",
         )

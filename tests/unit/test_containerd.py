@@ -130,6 +130,11 @@ def test_the_cgroup_by_the_spec(given: str, path: str) -> None:
     assert translate.cgroup_path({"linux": {"cgroupsPath": given}}) == path
 
 
+@pytest.mark.parametrize(("path", "placed"), [("/jobs/web", False), ("/batch/web", True), ("", True)])
+def test_a_place_that_is_not_its_namespaces_own(path: str, placed: bool) -> None:
+    assert translate.container("jobs", record({"linux": {"cgroupsPath": path}}), None).placed is placed
+
+
 def envelope(topic: str, event: Any) -> pb.Envelope:
     found = pb.Envelope(namespace="default", topic=topic, event=AnyMessage(value=event.SerializeToString()))
     found.timestamp.CopyFrom(Timestamp(seconds=1, nanos=2))

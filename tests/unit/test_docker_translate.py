@@ -58,6 +58,11 @@ def test_a_running_container() -> None:
     assert container.ports == (Port(80, 8080, "0.0.0.0"), Port(53, protocol="udp"))
 
 
+@pytest.mark.parametrize(("above", "placed"), [("", False), ("/batch", True), ("batch.slice", True)])
+def test_a_place_that_was_asked_for(above: str, placed: bool) -> None:
+    assert translate.container(document(HostConfig={"CgroupParent": above})).placed is placed
+
+
 def test_an_ended_container() -> None:
     state = {
         "Status": "exited",

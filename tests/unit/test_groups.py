@@ -8,8 +8,10 @@ import pytest
 
 from collectors import groups, kinship
 from collectors.frame import IoRates, NetRates, Usage
+from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
-from runtime.model import UNLIMITED, ContainerRef, Missing
+from runtime.model import UNLIMITED, Container, ContainerRef, GroupKind, GroupRef, Missing, State
+from tui.grouping import Groups
 
 A, B, C = (ContainerRef("x", name) for name in "abc")
 
@@ -96,6 +98,41 @@ def test_what_an_engine_uses_for_all_is_nobodys_own(tmp_path: Path) -> None:
     assert kinship.own_cgroup(["/docker/a", "/docker/b"], found) == ""
     assert kinship.parent("/docker/a") == ""
     assert kinship.parent("/batch.slice/docker-a.scope") == "/batch.slice"
+
+
+def test_a_root_may_be_a_whole_path(tmp_path: Path) -> None:
+    found = tree(tmp_path, jobs="", jobs__a="1\n", jobs__b="2\n")
+    assert kinship.own_cgroup(["/jobs/a", "/jobs/b"], found) == "/jobs"
+    assert kinship.own_cgroup(["/jobs/a", "/jobs/b"], found, {"/jobs"}) == ""
+    assert kinship.parent("/jobs/a", {"/jobs"}) == ""
+    assert kinship.parent("/x/jobs/a", {"/jobs"}) == "/x/jobs"
+
+
+def test_another_instance_of_the_embedded_engine_has_its_own_root() -> None:
+    assert kinship.parent("/pytop-demo-1a2b/a") == ""
+
+
+async def test_where_nobody_chose_to_put_them_they_are_no_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = tree(tmp_path, jobs="", jobs__a="1\n", jobs__b="2\n", batch="", batch__a="3\n", batch__b="4\n")
+    paths = {ContainerRef("x", path): path for path in ("/jobs/a", "/jobs/b", "/batch/a", "/batch/b")}
+    monkeypatch.setattr(cgroupfs, "detect", lambda: machine)
+    monkeypatch.setattr(kinship, "places", lambda *_: kinship.Places(paths))
+    shop = GroupRef(GroupKind.COMPOSE, "shop", "x")
+    everything = {
+        ref: Container(
+            *(ref, path, "", State.RUNNING),
+            pid=5,
+            placed=path.startswith("/batch") or path == "/jobs/b",
+            group=shop if path.startswith("/jobs") else None,
+        )
+        for ref, path in paths.items()
+    }
+    groups = Groups(lambda: None)
+    groups.inventory(everything)
+    await groups.look()
+    assert {ref.name: group.cgroup for ref, group in groups.groups.items()} == {"shop": "", "batch": "/batch"}
 
 
 def test_members_far_apart_have_nothing_in_common(tmp_path: Path) -> None:
