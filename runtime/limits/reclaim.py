@@ -28,7 +28,8 @@ from runtime.model import LimitName
 LEAST_STEP: Final = 8 * 1024 * 1024
 MOST_STEP: Final = 256 * 1024 * 1024
 MARGIN: Final = 64 * 1024 * 1024  # what must stay reclaimable while v1's limit leaves no room
-PATIENCE: Final = 4  # steps in a row that bring nothing
+PATIENCE: Final = 4  # steps in a row that bring too little
+WORTH_IT: Final = 64  # the part of a step that it must bring: a swapping container is not thrashed for single pages
 PAUSE: Final = 0.05  # seconds after such a step: dirty pages are being written meanwhile
 WORTH_NAMING: Final = 256 * 1024
 
@@ -70,9 +71,10 @@ def shrink(cgroup: Cgroup, target: int, *, progress: Callable[[Progress], None],
         progress(told)
         if told.done or told.reason:
             return told
-        way(cgroup, now, min(step, now.current - target))
+        size = min(step, now.current - target)
+        way(cgroup, now, size)
         now = _use(cgroup)
-        if now.current < least:
+        if least - now.current >= max(1, size // WORTH_IT):
             least, in_vain = now.current, 0
         else:
             in_vain += 1

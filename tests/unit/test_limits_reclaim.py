@@ -12,7 +12,7 @@ from runtime import limits
 from runtime.errors import KernelError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import Progress, facts, reclaim
-from tests.unit.fake_kernel import FakeKernel
+from tests.unit.fake_kernel import PAGE, FakeKernel
 
 MB = 1024 * 1024
 
@@ -102,6 +102,28 @@ def test_a_v1_limit_that_was_there_is_put_back(tmp_path: Path, monkeypatch: pyte
     kernel.uses(cgroup, 700 * MB, cache=600 * MB)
     assert shrink(cgroup, 300 * MB)[0].done
     assert kernel.get(limit) == str(800 * MB)
+
+
+def test_single_pages_are_no_progress(kernel: FakeKernel, cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that swaps gives some page at each step, and takes it back: that could go on for hours."""
+    kernel.uses(cgroup, 1000 * MB, cache=900 * MB)
+    real = kernel.reclaim
+    use = [1000 * MB]
+
+    def grudging(directory: Path, wanted: int) -> int:
+        use[0] = real(directory, max(wanted, use[0] - PAGE))
+        return use[0]
+
+    monkeypatch.setattr(kernel, "reclaim", grudging)
+    last, told = shrink(cgroup, 500 * MB)
+    assert (last.done, len(told)) == (False, reclaim.PATIENCE + 1)
+    assert "no more can be reclaimed" in last.reason
+
+
+def test_little_that_is_all_there_is_to_gain_is_progress(kernel: FakeKernel, cgroup: Cgroup) -> None:
+    kernel.uses(cgroup, 500 * MB + PAGE, cache=400 * MB)
+    last, told = shrink(cgroup, 500 * MB)
+    assert (last.done, len(told)) == (True, 2)
 
 
 def test_it_stops_when_it_is_told_to(kernel: FakeKernel, cgroup: Cgroup) -> None:
