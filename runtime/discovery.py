@@ -35,6 +35,7 @@ from runtime.errors import InvalidError
 from runtime.native import NativeConfig, NativeEngine
 from runtime.podman import Place, PodmanEngine, places
 from runtime.unusable import UnusableEngine
+from runtime.wire import identity
 
 _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "PYTOP_STATE_DIR": ("state", Path),
@@ -103,7 +104,7 @@ def _is_podman(endpoint: Endpoint, podmans: Sequence[Place]) -> bool:
     """Docker's address leads to a Podman that is listed as itself, as the package podman-docker arranges it."""
     where = endpoint.socket
     others = [place.endpoint.socket for place in podmans if isinstance(place.endpoint, Endpoint)]
-    return where is not None and os.path.realpath(where) in {os.path.realpath(path) for path in others if path}
+    return where is not None and identity(where) in {identity(path) for path in others if path}
 
 
 def native_config(environ: Mapping[str, str]) -> NativeConfig:

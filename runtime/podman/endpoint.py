@@ -2,7 +2,8 @@
 
 CONTAINER_HOST and CONTAINER_CONNECTION name one, and then it is the only one. Else there are the sockets in the usual
 places: the system's, the user's own, and for root every other user's. Connections that Podman's configuration names
-(podman-connections.json; service_destinations of containers.conf) add sockets in other places.
+(podman-connections.json; service_destinations of containers.conf) add sockets in other places. One socket is one
+Podman, whatever its paths: /var/run is /run.
 
 Source: podman(1), "ENVIRONMENT VARIABLES"; containers.conf(5); podman-system-connection(1).
 """
@@ -20,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runtime.errors import InvalidError
-from runtime.wire import Endpoint
+from runtime.wire import Endpoint, identity
 
 RUN = Path("/run")
 SYSTEM = (Path("/usr/share/containers"), Path("/etc/containers"))
@@ -82,7 +83,7 @@ def places(environ: Mapping[str, str] = os.environ, home: Path | None = None, *,
             return [Place("podman", error)]
         return [_place("podman", url, f"connection '{name}'")]
     found = list(_usual(environ, os.geteuid() if uid is None else uid))
-    return [*found, *_others(named, found)]
+    return _apart([*found, *_others(named, found)])
 
 
 def _place(key: str, url: str, origin: str) -> Place:
@@ -134,20 +135,27 @@ def _others(named: _Named, found: list[Place]) -> Iterator[Place]:
     Connections to other machines are left out, since this is about one host. But where no Podman was found, the
     default connection is what `podman` itself would use, so it is used, or told why not.
     """
-    seen = {str(place.endpoint.socket) for place in found if isinstance(place.endpoint, Endpoint)}
     keys = {place.key for place in found}
+    default = "" if found else named.default
+    if default and default in named.urls:
+        yield _place("podman", named.urls[default], f"connection '{default}'")
     for name, url in sorted(named.urls.items()):
         key = f"podman-{name}"
         if key in keys:  # a user has the same name
             key = f"podman-connection-{name}"
         place = _place(key, url, f"connection '{name}'")
-        if not found and name == named.default:
-            yield Place("podman", place.endpoint)
-        elif isinstance(place.endpoint, Endpoint) and place.endpoint.socket is not None:
-            path = str(place.endpoint.socket)
-            if path not in seen and _there(place.endpoint.socket):
-                seen.add(path)
-                yield place
+        socket = place.endpoint.socket if isinstance(place.endpoint, Endpoint) else None
+        if name != default and socket is not None and _there(socket):
+            yield place
+
+
+def _apart(places: list[Place]) -> list[Place]:
+    """The first of those that lead to the same socket."""
+    found: dict[object, Place] = {}
+    for place in places:
+        socket = place.endpoint.socket if isinstance(place.endpoint, Endpoint) else None
+        found.setdefault(identity(socket) if socket is not None else place.key, place)
+    return list(found.values())
 
 
 def _connections(environ: Mapping[str, str], home: Path) -> _Named:

@@ -1,5 +1,5 @@
 """What Docker and Podman share: HTTP over a unix socket, their streams, and the shape of their documents."""
 
-from runtime.wire.address import Endpoint
+from runtime.wire.address import Endpoint, identity
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "identity"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,3 +29,12 @@ class Endpoint:
             return "http://localhost"
         parts = urlsplit(self.url)
         return f"http://{parts.netloc}"
+
+
+def identity(socket: Path) -> tuple[int, int] | str:
+    """What a path leads to, by whatever name: device and inode, or the path itself where there is nothing to see."""
+    try:
+        found = os.stat(socket)
+    except OSError:
+        return os.path.realpath(socket)
+    return found.st_dev, found.st_ino

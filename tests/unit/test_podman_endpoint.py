@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,16 +25,13 @@ def system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def sockets(tmp_path: Path) -> Iterator[Path]:
-    """Sockets of the system, of root's own session, of the user with id 1 and of one whom nobody knows."""
-    held = []
-    for name in ("podman", "user/0/podman", "user/1/podman", "user/987654/podman"):
-        (tmp_path / "run" / name).mkdir(parents=True)
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(str(tmp_path / "run" / name / "podman.sock"))
-        held.append(listening)
-    yield tmp_path / "run"
-    for listening in held:
-        listening.close()
+    """Sockets of the system, of root's own session, of the user with id 1, of one whom nobody knows, and elsewhere."""
+    with ExitStack() as held:
+        for name in ("podman", "user/0/podman", "user/1/podman", "user/987654/podman", "elsewhere"):
+            (tmp_path / "run" / name).mkdir(parents=True)
+            listening = held.enter_context(socket.socket(socket.AF_UNIX))
+            listening.bind(str(tmp_path / "run" / name / "podman.sock"))
+        yield tmp_path / "run"
 
 
 def found(tmp_path: Path, uid: int = 0, **environ: str) -> list[tuple[str, str]]:
@@ -105,18 +103,41 @@ def test_addresses_that_cannot_be_spoken_to(tmp_path: Path, given: str) -> None:
 
 
 def test_connections_add_sockets_in_other_places(tmp_path: Path, sockets: Path) -> None:
-    usual, extra = sockets / "podman/podman.sock", sockets / "extra.sock"
-    os.link(usual, extra)  # a socket that is there
+    usual, extra = sockets / "podman/podman.sock", sockets / "elsewhere/podman.sock"
     connections(tmp_path, same=f"unix://{usual}", extra=f"unix://{extra}", dead="unix:///no.sock", far="ssh://u@box")
     keys = dict(found(tmp_path))
     assert keys["podman-extra"] == f"unix://{extra}"
     assert not {"podman-same", "podman-dead", "podman-far"} & keys.keys()
 
 
+def test_one_socket_is_one_podman_whatever_its_paths(tmp_path: Path, sockets: Path) -> None:
+    before = found(tmp_path)
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/run").symlink_to(sockets)
+    os.link(sockets / "podman/podman.sock", sockets / "linked.sock")
+    ways = {
+        name: f"unix://{tmp_path}/{path}"
+        for name, path in (("a", "var/run/podman/podman.sock"), ("b", "run/linked.sock"))
+    }
+    connections(tmp_path, **ways, c=f"unix://{sockets}/user/../podman/podman.sock")
+    assert found(tmp_path) == before
+    own = str(tmp_path / "var/run/podman/..")
+    assert found(tmp_path, uid=5, XDG_RUNTIME_DIR=own) == [("podman", f"unix://{own}/podman/podman.sock")]
+
+
+def test_the_default_connection_has_its_socket_for_itself(tmp_path: Path, sockets: Path) -> None:
+    socket = sockets / "elsewhere/podman.sock"
+    socket.rename(tmp_path / "podman.sock")
+    (tmp_path / "again.sock").symlink_to(tmp_path / "podman.sock")
+    connections(tmp_path, "main", also=f"unix://{tmp_path}/again.sock", main=f"unix://{tmp_path}/podman.sock")
+    for path in sockets.glob("**/podman.sock"):
+        path.unlink()
+    assert found(tmp_path) == [("podman", f"unix://{tmp_path}/podman.sock")]
+
+
 def test_a_connection_that_is_called_like_a_user(tmp_path: Path, sockets: Path) -> None:
-    os.link(sockets / "podman/podman.sock", sockets / "extra.sock")
-    connections(tmp_path, daemon=f"unix://{sockets}/extra.sock")
-    assert ("podman-connection-daemon", f"unix://{sockets}/extra.sock") in found(tmp_path)
+    connections(tmp_path, daemon=f"unix://{sockets}/elsewhere/podman.sock")
+    assert ("podman-connection-daemon", f"unix://{sockets}/elsewhere/podman.sock") in found(tmp_path)
 
 
 def test_the_default_connection_where_no_podman_is_here(tmp_path: Path) -> None:
