@@ -5,7 +5,7 @@ places: the system's, the user's own, and for root every other user's. Connectio
 (podman-connections.json; service_destinations of containers.conf) add sockets in other places. One socket is one
 Podman, whatever its paths: /var/run is /run.
 
-Source: podman(1), "ENVIRONMENT VARIABLES"; containers.conf(5); podman-system-connection(1).
+Source: podman(1), "ENVIRONMENT VARIABLES"; containers.conf(5); containers-config(5); podman-system-connection(1).
 """
 
 from __future__ import annotations
@@ -70,8 +70,9 @@ def places(environ: Mapping[str, str] = os.environ, home: Path | None = None, *,
     home = home or Path(environ.get("HOME") or "/nonexistent")
     if environ.get("CONTAINER_HOST"):
         return [_place("podman", environ["CONTAINER_HOST"], "CONTAINER_HOST")]
+    uid = os.geteuid() if uid is None else uid
     name = environ.get("CONTAINER_CONNECTION")
-    named = _connections(environ, home)
+    named = _connections(environ, home, uid)
     if name:
         url = named.urls.get(name)
         if url is None:
@@ -82,7 +83,7 @@ def places(environ: Mapping[str, str] = os.environ, home: Path | None = None, *,
             )
             return [Place("podman", error)]
         return [_place("podman", url, f"connection '{name}'")]
-    found = list(_usual(environ, os.geteuid() if uid is None else uid))
+    found = list(_usual(environ, uid))
     return _apart([*found, *_others(named, found)])
 
 
@@ -158,7 +159,7 @@ def _apart(places: list[Place]) -> list[Place]:
     return list(found.values())
 
 
-def _connections(environ: Mapping[str, str], home: Path) -> _Named:
+def _connections(environ: Mapping[str, str], home: Path, uid: int) -> _Named:
     """What the configuration names; a file that cannot be read or makes no sense names nothing."""
     config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers"
     urls: dict[str, str] = {}
@@ -166,7 +167,10 @@ def _connections(environ: Mapping[str, str], home: Path) -> _Named:
     if environ.get("CONTAINERS_CONF"):
         files = [Path(environ["CONTAINERS_CONF"])]
     else:
-        files = [path for folder in (*SYSTEM, config) for path in _drop_ins(folder)]
+        files = [path for folder in SYSTEM for path in (*_drop_ins(folder), *_of_user(folder, uid))]
+        files += _drop_ins(config)
+    if environ.get("CONTAINERS_CONF_OVERRIDE"):
+        files.append(Path(environ["CONTAINERS_CONF_OVERRIDE"]))
     for path in files:
         engine = _toml(path).get("engine")
         if not isinstance(engine, dict):
@@ -188,11 +192,22 @@ def _connections(environ: Mapping[str, str], home: Path) -> _Named:
 
 
 def _drop_ins(folder: Path) -> list[Path]:
+    return [folder / "containers.conf", *_parts(folder / "containers.conf.d")]
+
+
+def _of_user(folder: Path, uid: int) -> list[Path]:
+    """What the system's configuration has for root alone, or for everybody else and for one user."""
+    if uid == 0:
+        return _parts(folder / "containers.rootful.conf.d")
+    rootless = folder / "containers.rootless.conf.d"
+    return [folder / "containers.rootless.conf", *_parts(rootless), *_parts(rootless / str(uid))]
+
+
+def _parts(folder: Path) -> list[Path]:
     try:
-        more = sorted((folder / "containers.conf.d").glob("*.conf"))
+        return sorted(folder.glob("*.conf"))
     except OSError:
-        more = []
-    return [folder / "containers.conf", *more]
+        return []
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -164,6 +164,36 @@ def test_service_destinations_of_containers_conf(tmp_path: Path) -> None:
     ]
 
 
+def test_an_override_comes_last(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/containers.conf").write_text(
+        '[engine]\nactive_service = "a"\n[engine.service_destinations]\na = {uri = "tcp://a:1"}\nb = {uri = "tcp://b:1"}\n'
+    )
+    (tmp_path / "last.conf").write_text('[engine]\nactive_service = "b"\n')
+    assert found(tmp_path) == [("podman", "tcp://a:1")]
+    override = {"CONTAINERS_CONF_OVERRIDE": str(tmp_path / "last.conf")}
+    assert found(tmp_path, **override) == [("podman", "tcp://b:1")]
+    assert found(tmp_path, **override, CONTAINERS_CONF=f"{tmp_path}/etc/containers.conf") == [("podman", "tcp://b:1")]
+
+
+@pytest.mark.parametrize(
+    ("path", "uids"),
+    [
+        ("containers.conf.d/1.conf", {0, 5, 6}),
+        ("containers.rootful.conf.d/1.conf", {0}),
+        ("containers.rootless.conf", {5, 6}),
+        ("containers.rootless.conf.d/1.conf", {5, 6}),
+        ("containers.rootless.conf.d/5/1.conf", {5}),
+        ("containers.rootless.conf.d/1.txt", set()),
+    ],
+)
+def test_what_the_system_says_to_root_to_users_and_to_one(tmp_path: Path, path: str, uids: set[int]) -> None:
+    file = tmp_path / "etc" / path
+    file.parent.mkdir(parents=True)
+    file.write_text('[engine]\nactive_service = "box"\n[engine.service_destinations]\nbox = {uri = "tcp://box:1"}\n')
+    assert {uid for uid in (0, 5, 6) if found(tmp_path, uid)} == uids
+
+
 @pytest.mark.parametrize("text", ["", "[", '{"Connection": []}', '[engine]\nservice_destinations = "x"\n', "\xff"])
 def test_configuration_that_makes_no_sense_names_nothing(tmp_path: Path, text: str) -> None:
     folder = tmp_path / ".config/containers"
