@@ -136,15 +136,17 @@ def _rates(name: LimitName, text: str, held: Held, disks: Disks) -> Value:
             disk, _, rate = disk.rpartition(":")
         elif words:
             rate = words.pop(0)
-        parts.append(f"{_disk(disk, disks)}:{rate}")
-    return units.parse_device_rates(" ".join(parts), operations=name in units.OPERATIONS)
+        parts.append(f"{disk}:{rate}")
+    operations = name in units.OPERATIONS
+    return units.parse_device_rates(" ".join(parts), operations=operations, number=lambda text: _disk(text, disks))
 
 
 def _disk(text: str, disks: Disks) -> str:
-    """The path of a disk that is typed as "sda", "/dev/sda" or "8:0"."""
-    path = disks.names.get(text) or f"/dev/{text.removeprefix('/dev/')}"
-    if path in disks.names.values():
-        return path
+    """The number of a disk that is typed as "sda", "/dev/sda" or "8:0"."""
+    path = f"/dev/{text.removeprefix('/dev/')}"
+    found = next((number for number, there in disks.names.items() if text == number or path == there), "")
+    if found:
+        return found
     number = next((number for number, name in disks.partitions.items() if text == number), "")
     if number:
         raise InvalidError(f"{text} is a partition", hint=f"Write {short(disks.partitions[number])}, the whole disk")

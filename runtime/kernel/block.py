@@ -1,7 +1,7 @@
 """Block devices by number and by name. Limits of I/O are the whole disk's: the kernel answers ENODEV to a partition.
 
-Names are remembered once they were looked up, so that showing a limit costs no system call; whoever reads limits
-has them looked up in time. Source: sysfs(5), Documentation/ABI/stable/sysfs-block.
+Names are remembered for showing alone, so that showing a limit costs no system call; whoever reads limits has them
+looked up anew, since a number may be another disk's by now. Source: sysfs(5), Documentation/ABI/stable/sysfs-block.
 """
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ def disks(sys: Path = SYS) -> Disks:
         except OSError:
             continue  # unplugged this moment
         if disk is None:
-            found.names[number] = _names[number] = _device(entry)
+            found.names[number] = _device(entry)
         else:
             found.partitions[number] = _device(disk)
+    for gone in set(_names) - set(found.names):
+        _names.pop(gone, None)
+    _names.update(found.names)
     return found
 
 
@@ -54,13 +57,13 @@ def _device(entry: str) -> str:
 
 
 def learn(number: str, sys: Path = SYS) -> None:
-    """Look up the name of a device, so that `name` knows it."""
-    if number not in _names:
-        try:
-            target = os.readlink(sys / "dev/block" / number)
-        except OSError:
-            return
-        _names[number] = _device(target.rpartition("/")[2])
+    """Look up the name of a device as it is now, so that `name` knows it."""
+    try:
+        target = os.readlink(sys / "dev/block" / number)
+    except OSError:
+        _names.pop(number, None)
+        return
+    _names[number] = _device(target.rpartition("/")[2])
 
 
 def name(number: str) -> str:
@@ -69,29 +72,32 @@ def name(number: str) -> str:
 
 
 def number(text: str, sys: Path = SYS) -> str:
-    """The "major:minor" of a whole disk, given so or as a path. Raises `InvalidError` for anything else.
-
-    A name that was looked up before is not looked up again.
-    """
+    """The "major:minor" of a whole disk, given so or as a path, as of now. Raises `InvalidError` for anything else."""
     title = f"limit the I/O of {text}"
     if _NUMBER.fullmatch(text):
         found = text
     else:
-        known = [key for key, value in _names.items() if value == text]
-        if known:
-            return known[0]
         try:
             status = os.stat(text)
         except (OSError, ValueError) as error:
-            raise InvalidError(title, detail="there is no such device", hint=_hint(sys)) from error
-        if not stat.S_ISBLK(status.st_mode):
-            raise InvalidError(title, detail="it is not a block device", hint=_hint(sys))
-        found = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+            unseen = _without_node(text, sys)
+            if not unseen:
+                raise InvalidError(title, detail="there is no such device", hint=_hint(sys)) from error
+            found = unseen
+        else:
+            if not stat.S_ISBLK(status.st_mode):
+                raise InvalidError(title, detail="it is not a block device", hint=_hint(sys))
+            found = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
     if (sys / "dev/block" / found / "partition").exists():
         disk = _device(Path(os.path.realpath(sys / "dev/block" / found)).parent.name)
         raise InvalidError(title, detail=f"it is a partition of {disk}", hint=f"The kernel limits whole disks: {disk}")
     learn(found, sys)
     return found
+
+
+def _without_node(text: str, sys: Path) -> str:
+    """The number of a disk that this /dev has no node for, as in a container; "" when the kernel has none either."""
+    return next((number for number, path in disks(sys).names.items() if path == text), "")
 
 
 def _hint(sys: Path) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Final
 
@@ -231,8 +231,13 @@ def human_rate(value: float) -> str:
     return f"{value:.0f} bit/s"
 
 
-def parse_device_rates(text: str, *, operations: bool = False) -> tuple[DeviceRate, ...]:
-    """Such as "/dev/vda:10mb 8:0:1m": per disk, bytes or operations a second, or "unlimited". Raises `InvalidError`."""
+def parse_device_rates(
+    text: str, *, operations: bool = False, number: Callable[[str], str] = block.number
+) -> tuple[DeviceRate, ...]:
+    """Such as "/dev/vda:10mb 8:0:1m": per disk, bytes or operations a second, or "unlimited". Raises `InvalidError`.
+
+    `number` says which disk is meant, as "major:minor".
+    """
     found: list[DeviceRate] = []
     for part in text.replace(",", " ").split():
         device, _, amount = part.rpartition(":")
@@ -240,7 +245,7 @@ def parse_device_rates(text: str, *, operations: bool = False) -> tuple[DeviceRa
             example = "/dev/sda:100" if operations else "/dev/sda:10mb"
             raise InvalidError(f"read '{part}' as the rate of a disk", hint=f"Write {example} or /dev/sda:unlimited")
         rate = _parse_operations(amount) if operations else parse_bytes(amount)
-        found.append(DeviceRate(block.number(device), rate))
+        found.append(DeviceRate(number(device), rate))
     if not found:
         raise InvalidError(f"read '{text}' as the rate of a disk", hint="Write a disk and its rate, /dev/sda:10mb")
     return tuple(found)
