@@ -29,7 +29,7 @@ from typing import Any
 
 from runtime import containerd
 from runtime.discovered import DiscoveredEngine
-from runtime.docker import DockerEngine, Endpoint, endpoints
+from runtime.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
 from runtime.engine import Engine
 from runtime.errors import InvalidError
 from runtime.native import NativeConfig, NativeEngine
@@ -49,7 +49,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = None) -> list[Engine]:
     """The embedded engine, the others that are here, and what can be found without any of them.
 
-    Docker, every Podman and containerd are here when a socket is there or somebody has configured one.
+    Docker, every Podman and every containerd are here when a socket is there or somebody has configured one.
 
     The embedded engine is listed even where it cannot work: its capabilities say why not. Nobody is asked anything
     yet; an engine whose configuration makes no sense says so when it is. Configuration is looked for in `home`, the
@@ -58,46 +58,49 @@ def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = Non
     home = home or _home()
     found: list[Engine] = [NativeEngine(native_config(environ))]
     podmans = places(environ, home)
+    shown: Endpoint | None = None
     try:
         endpoint = docker_endpoint(environ, home)
     except InvalidError as error:
         found.append(UnusableEngine("docker", error))
     else:
         if endpoint is not None and not _is_podman(endpoint, podmans):
+            shown = endpoint
             found.append(DockerEngine(endpoint))
     for place in podmans:
         if isinstance(place.endpoint, InvalidError):
             found.append(UnusableEngine(place.key, place.endpoint))
         else:
             found.append(PodmanEngine(place.endpoint, key=place.key))
-    found += _containerd(environ, docker=any(engine.key == "docker" for engine in found))
+    found += _containerds(environ, shown, beside_docker=any(engine.key == "docker" for engine in found))
     if environ.get("PYTOP_FOUND") != "0":
         found.append(DiscoveredEngine(services=environ.get("PYTOP_SERVICES") == "1"))
     return found
 
 
-def _containerd(environ: Mapping[str, str], *, docker: bool) -> Iterator[Engine]:
-    """containerd, without Docker's own namespace where Docker is listed.
+def _containerds(environ: Mapping[str, str], docker: Endpoint | None, *, beside_docker: bool) -> Iterator[Engine]:
+    """Each containerd; Docker's own namespace is left out of the one that the Docker uses which is shown.
 
-    Beside Docker a containerd is mostly Docker's own: when nobody has named it and it cannot be used (not root, no
-    gRPC installed), only `doctor` tells of it.
+    Beside Docker the system's containerd is mostly Docker's own: when nobody has named it and it cannot be used (not
+    root, no gRPC installed), only `doctor` tells of it.
     """
     try:
-        address = containerd.find(environ)
+        addresses = containerd.find(environ)
     except InvalidError as error:
         yield UnusableEngine(containerd.KEY, error)
         return
-    if address is None:
-        return
     reason = containerd.lacking()
-    if docker and not address.configured and (reason is not None or address.denied):
-        return
-    if reason is not None:
-        yield UnusableEngine(containerd.KEY, reason)
-        return
-    from runtime.containerd.engine import ContainerdEngine  # with the extra, and only where it is used
+    for address in addresses:
+        quiet = beside_docker and not address.configured and address.may_be_dockers
+        if quiet and (reason is not None or address.denied):
+            continue
+        if reason is not None:
+            yield UnusableEngine(address.key, reason)
+            continue
+        from runtime.containerd.engine import ContainerdEngine  # with the extra, and only where it is used
 
-    yield ContainerdEngine(replace(address, hidden=frozenset({containerd.DOCKERS}) if docker else frozenset()))
+        dockers = docker is not None and is_of_this_machine(docker) and address.may_be_dockers
+        yield ContainerdEngine(replace(address, hidden=frozenset({containerd.DOCKERS}) if dockers else frozenset()))
 
 
 def _is_podman(endpoint: Endpoint, podmans: Sequence[Place]) -> bool:

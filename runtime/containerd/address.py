@@ -1,6 +1,8 @@
-"""Where containerd is to be found, in the words of its own client `ctr`, and whether it can be spoken to.
+"""Where containerds are to be found, in the words of their own client `ctr`, and whether they can be spoken to.
 
-PYTOP_CONTAINERD_ADDRESS, CONTAINERD_ADDRESS   the socket; the first one that is set counts
+There may be several: Docker's, and one that k3s, RKE2 or MicroK8s bring along.
+
+PYTOP_CONTAINERD_ADDRESS, CONTAINERD_ADDRESS   the one socket to use; the first one that is set counts
 CONTAINERD_NAMESPACE                           the one namespace to show, and to create containers in
 CONTAINERD_SNAPSHOTTER                         where new containers get their root file system (overlayfs)
 """
@@ -15,16 +17,18 @@ from pathlib import Path
 from typing import Final
 
 from runtime.errors import InvalidError, PytopError, UnsupportedError
+from runtime.wire import identity
 
 KEY: Final = "containerd"
 DEFAULT_NAMESPACE: Final = "default"
 DOCKERS: Final = "moby"
 """The namespace in which Docker keeps its containers."""
-SOCKETS: Final = (
-    Path("/run/containerd/containerd.sock"),
-    Path("/run/k3s/containerd/containerd.sock"),
-    Path("/var/snap/microk8s/common/run/containerd.sock"),
-)
+SOCKETS: Final[Mapping[str, Path]] = {
+    KEY: Path("/run/containerd/containerd.sock"),
+    f"{KEY}-k3s": Path("/run/k3s/containerd/containerd.sock"),  # RKE2's too
+    f"{KEY}-microk8s": Path("/var/snap/microk8s/common/run/containerd.sock"),
+}
+"""The usual places, by the keys of their engines."""
 USUAL: Final = "the usual place"
 NEEDED: Final = ("grpclib", "google.protobuf")
 
@@ -39,6 +43,7 @@ class Address:
         namespace: the one to show and to create in; "" for every one, and "default" to create in.
         snapshotter: where new containers get their root file system.
         hidden: namespaces that are not shown unless `namespace` names them.
+        key: its engine's.
     """
 
     socket: Path
@@ -46,6 +51,7 @@ class Address:
     namespace: str = ""
     snapshotter: str = "overlayfs"
     hidden: frozenset[str] = frozenset()
+    key: str = KEY
 
     @property
     def configured(self) -> bool:
@@ -53,13 +59,20 @@ class Address:
         return self.origin != USUAL
 
     @property
+    def may_be_dockers(self) -> bool:
+        """A rootful Docker uses the system's, or any that it was told to, but not one that Kubernetes brings along."""
+        here = identity(self.socket)
+        others = {identity(path) for key, path in SOCKETS.items() if key != KEY}
+        return here == identity(SOCKETS[KEY]) or here not in others
+
+    @property
     def denied(self) -> bool:
         """Its socket is there and may not be opened."""
         return os.path.exists(self.socket) and not os.access(self.socket, os.R_OK | os.W_OK)  # noqa: PTH110
 
 
-def find(environ: Mapping[str, str] = os.environ) -> Address | None:
-    """The containerd to use: the configured one even if it is dead, else the first socket that is there.
+def find(environ: Mapping[str, str] = os.environ) -> list[Address]:
+    """The containerds to use: the configured one alone, even if it is dead, else each whose socket is there.
 
     Raises `InvalidError` for a configuration that makes no sense.
     """
@@ -73,9 +86,12 @@ def find(environ: Mapping[str, str] = os.environ) -> Address | None:
                     f"use '{environ[name]}' from {name} as containerd's address",
                     hint="It must be the path of its socket, such as /run/containerd/containerd.sock",
                 )
-            return Address(Path(path), name, namespace, snapshotter)
-    found = next((path for path in SOCKETS if os.path.exists(path)), None)  # noqa: PTH110  (False where we may not look)
-    return Address(found, USUAL, namespace, snapshotter) if found is not None else None
+            return [Address(Path(path), name, namespace, snapshotter)]
+    found: dict[object, Address] = {}
+    for key, socket in SOCKETS.items():
+        if os.path.exists(socket):  # noqa: PTH110  (False where we may not look)
+            found.setdefault(identity(socket), Address(socket, USUAL, namespace, snapshotter, key=key))
+    return list(found.values())
 
 
 def lacking() -> PytopError | None:

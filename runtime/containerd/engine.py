@@ -16,7 +16,7 @@ from google.protobuf.json_format import MessageToDict
 
 from runtime import limits
 from runtime.containerd import logs, resources, translate
-from runtime.containerd.address import KEY, Address
+from runtime.containerd.address import Address
 from runtime.containerd.client import Client
 from runtime.containerd.images import Images
 from runtime.containerd.life import SPEC, Life, creation
@@ -56,20 +56,20 @@ NETWORK = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
 class ContainerdEngine:
     """One containerd. Works on through the daemon's death and return."""
 
-    def __init__(self, address: Address, *, top: Path = logs.FOLDER) -> None:
-        """`top` is where the output of containers is kept that are started here."""
+    def __init__(self, address: Address, *, top: Path = logs.TOP) -> None:
+        """In a folder of `top` the output of containers is kept that are started here."""
         self.address = address
+        self._top = top / address.key
         self._client = Client(address.socket)
         self._store = Store(self._client, address)
-        self._life = Life(self._client, self._store, address.snapshotter, top)
+        self._life = Life(self._client, self._store, address.snapshotter, self._top)
         self._images = Images(self._client, self._store.home, address.snapshotter)
-        self._top = top
         self._hierarchies = cgroupfs.detect()
         self._changes: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     @property
     def key(self) -> str:
-        return KEY
+        return self.address.key
 
     async def close(self) -> None:
         self._client.close()
@@ -126,7 +126,7 @@ class ContainerdEngine:
             "events.v1.Events/Subscribe", pb.SubscribeRequest(), pb.Envelope, "follow containerd"
         )
         async for envelope in stream:
-            event = translate.event(envelope) if self._store.shows(envelope.namespace) else None
+            event = translate.event(envelope, self.key) if self._store.shows(envelope.namespace) else None
             if event is not None:
                 yield event
         raise UnavailableError("follow containerd", detail="it ended its stream of events")
@@ -151,7 +151,7 @@ class ContainerdEngine:
             refuse_at_rest(spec.limits, Before(held, {}))
             document = oci.initial(spec.limits, held)
         identity = await self._life.create(spec, document, _numbers(await self._version()))
-        return translate.ref(self._store.home, identity)
+        return translate.ref(self.key, self._store.home, identity)
 
     async def start(self, key: str) -> None:
         await self._life.start(await self._store.find(key, f"start container {key}"))

@@ -24,7 +24,8 @@ from runtime.errors import PytopError, UnsupportedError
 from runtime.model import LogLine
 from runtime.native import logs as cri
 
-FOLDER: Final = Path("/var/lib/pytop-containers/containerd")
+TOP: Final = Path("/var/lib/pytop-containers")
+"""Each containerd has a folder there, called by its key: an id is unique in a namespace of one containerd."""
 KUBELETS: Final = Path("/var/log/containers")
 LOGGER: Final = Path(logger.__file__)
 SETTLE_WITHIN: Final = 3.0

@@ -28,15 +28,16 @@ _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One container as it is now; `process` is its task's, None when it has no task."""
+    """One container as it is now; `engine` is its containerd's key, `process` its task's, None when it has no task."""
 
+    engine: str
     namespace: str
     record: pb.Container
     process: pb.Process | None
 
     @property
     def container(self) -> Container:
-        return translate.container(self.namespace, self.record, self.process)
+        return translate.container(self.engine, self.namespace, self.record, self.process)
 
 
 class Store:
@@ -76,7 +77,7 @@ class Store:
 
     async def _list(self, namespace: str) -> list[Found]:
         records, tasks = await asyncio.gather(self._records(namespace), self._tasks(namespace))
-        return [Found(namespace, record, tasks.get(record.id)) for record in records]
+        return [Found(self._address.key, namespace, record, tasks.get(record.id)) for record in records]
 
     async def _records(self, namespace: str) -> list[pb.Container]:
         """One message each: all OCI specs together can be larger than a message may be."""
@@ -129,7 +130,7 @@ class Store:
         record, process = await asyncio.gather(
             self._record(namespace, identity, title), self.process(namespace, identity, title)
         )
-        return Found(namespace, record, process)
+        return Found(self._address.key, namespace, record, process)
 
     async def _record(self, namespace: str, identity: str, title: str) -> pb.Container:
         answer = await self._client.call(

@@ -1,7 +1,7 @@
 """containerd's messages into our model. Pure.
 
 A container is what the metadata store has (labels, image, OCI spec); a task is its running processes. An id is unique
-in its namespace alone, so a ref's id is "namespace/id".
+in its namespace alone, so a ref's id is "namespace/id". `engine` is the key of the containerd that they are of.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, Final
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from runtime.containerd.address import KEY
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.model import (
     Container,
@@ -60,9 +59,9 @@ _TOPICS: Final[Mapping[str, EventKind]] = {
 }
 
 
-def ref(namespace: str, identity: str) -> ContainerRef:
+def ref(engine: str, namespace: str, identity: str) -> ContainerRef:
     """The name of a container on this host: an id is unique in its namespace alone."""
-    return ContainerRef(KEY, f"{namespace}/{identity}")
+    return ContainerRef(engine, f"{namespace}/{identity}")
 
 
 def time_ns(moment: Timestamp) -> int:
@@ -89,14 +88,14 @@ def is_kubernetes(record: pb.Container) -> bool:
     return CRI_KIND in record.labels or _POD in record.labels
 
 
-def container(namespace: str, record: pb.Container, process: pb.Process | None) -> Container:
+def container(engine: str, namespace: str, record: pb.Container, process: pb.Process | None) -> Container:
     """One container; `process` is its task's, None when it has no task."""
     spec, own, labels = document(record.spec), notes(record), dict(record.labels)
     state = State.CREATED if process is None else _STATES.get(process.status, State.UNKNOWN)
     ended = process is not None and state is State.EXITED
     arguments = (spec.get("process") or {}).get("args") or ()
     return Container(
-        ref=ref(namespace, record.id),
+        ref=ref(engine, namespace, record.id),
         name=name(record.id, labels),
         image=record.image,
         state=state,
@@ -107,7 +106,7 @@ def container(namespace: str, record: pb.Container, process: pb.Process | None) 
         exit_code=process.exit_status if ended and process is not None else None,
         restart_policy=_policy(labels),
         labels={**labels, **dict.fromkeys(own.get("empty labels", ()), "")},
-        group=group(labels),
+        group=group(labels, engine),
         error=str(own.get("error", "")),
         placed=cgroup_path(spec) != f"/{namespace}/{record.id}",
     )
@@ -121,11 +120,11 @@ def name(identity: str, labels: Mapping[str, str]) -> str:
     return labels.get(_NERDCTL_NAME) or identity
 
 
-def group(labels: Mapping[str, str]) -> GroupRef | None:
+def group(labels: Mapping[str, str], engine: str) -> GroupRef | None:
     """Its pod, or nerdctl's compose project."""
     if labels.get(_POD):
-        return GroupRef(GroupKind.POD, f"{labels.get(_POD_NAMESPACE, 'default')}/{labels[_POD]}", KEY)
-    return GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], KEY) if labels.get(_COMPOSE) else None
+        return GroupRef(GroupKind.POD, f"{labels.get(_POD_NAMESPACE, 'default')}/{labels[_POD]}", engine)
+    return GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], engine) if labels.get(_COMPOSE) else None
 
 
 def _policy(labels: Mapping[str, str]) -> str:
@@ -147,7 +146,7 @@ def cgroup_path(spec: Mapping[str, Any]) -> str:
     return f"{above}/{prefix}-{scope}.scope" if not scope.endswith(".slice") else f"{above}/{scope}"
 
 
-def event(envelope: pb.Envelope) -> Event | None:
+def event(envelope: pb.Envelope, engine: str) -> Event | None:
     """One event; None for what is not a container's, and for the end of a process that is not its first."""
     kind = _TOPICS.get(envelope.topic)
     if kind is None:
@@ -162,7 +161,7 @@ def event(envelope: pb.Envelope) -> Event | None:
         identity = pb.AboutContainer.FromString(envelope.event.value).id
     if not identity:
         return None
-    return Event(kind, ref(envelope.namespace, identity), time_ns(envelope.timestamp), detail)
+    return Event(kind, ref(engine, envelope.namespace, identity), time_ns(envelope.timestamp), detail)
 
 
 def image(entry: pb.Image) -> Image:

@@ -1,7 +1,7 @@
 """Docker, over its HTTP API on a unix socket."""
 
-from runtime.docker.endpoint import endpoints
+from runtime.docker.endpoint import endpoints, is_of_this_machine
 from runtime.docker.engine import DockerEngine
 from runtime.wire import Endpoint
 
-__all__ = ["DockerEngine", "Endpoint", "endpoints"]
+__all__ = ["DockerEngine", "Endpoint", "endpoints", "is_of_this_machine"]

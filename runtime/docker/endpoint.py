@@ -17,6 +17,8 @@ from runtime.errors import InvalidError
 from runtime.wire import Endpoint
 
 SYSTEM_SOCKET = Path("/var/run/docker.sock")
+LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+ROOT = 0
 
 
 def parse(url: str, origin: str, *, configured: bool = True) -> Endpoint:
@@ -53,6 +55,16 @@ def endpoints(environ: Mapping[str, str] = os.environ, home: Path | None = None)
         own = Path(environ["XDG_RUNTIME_DIR"]) / "docker.sock"
         guesses.append(Endpoint(f"unix://{own}", "XDG_RUNTIME_DIR", configured=False))
     return guesses
+
+
+def is_of_this_machine(endpoint: Endpoint) -> bool:
+    """A rootful Docker of this machine: nobody else's socket is root's, and a rootless one has a user's."""
+    if endpoint.socket is None:
+        return urlsplit(endpoint.url).hostname in LOCAL
+    try:
+        return os.stat(endpoint.socket).st_uid == ROOT
+    except OSError:
+        return False
 
 
 def _current_context(directory: Path) -> str:

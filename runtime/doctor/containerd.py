@@ -1,29 +1,32 @@
-"""Whether a containerd is here that is not listed: Docker brings one along, which nobody needs to see."""
+"""Whether containerds are here that are not listed: Docker brings one along, which nobody needs to see."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from runtime import containerd
 from runtime.doctor.check import Check, Level
 from runtime.errors import InvalidError
 
 
-def containerd_checks(environ: Mapping[str, str] = os.environ, *, listed: bool = False) -> Iterator[Check]:
-    """One line where a socket is there and cannot be used from here; one that is `listed` tells about itself."""
-    if listed:
-        return
+def containerd_checks(environ: Mapping[str, str] = os.environ, *, listed: Collection[str] = ()) -> Iterator[Check]:
+    """A line for each whose socket is there and cannot be used from here; those `listed` tell about themselves."""
     try:
-        address = containerd.find(environ)
+        addresses = containerd.find(environ)
     except InvalidError:
         return
-    if address is None:
-        return
     reason = containerd.lacking()
-    if reason is not None:
-        words = f"is at {address.socket}, and {reason.detail}: Docker's own containers need it not, others do"
-        yield Check("engines", "containerd", Level.LIMITED, words, reason.hint)
-    elif address.denied:
-        words = f"is at {address.socket}, which may not be opened: Docker's own containers need it not, others do"
-        yield Check("engines", "containerd", Level.LIMITED, words, "Run it as root (sudo)")
+    for address in addresses:
+        if address.key in listed:
+            continue
+        if reason is not None:
+            why, remedy = reason.detail, reason.hint
+        elif address.denied:
+            why, remedy = "it may not be opened", "Run it as root (sudo)"
+        else:
+            continue
+        words = f"is at {address.socket}, and {why}"
+        if address.may_be_dockers:
+            words += ": Docker's own containers need it not, others do"
+        yield Check("engines", address.key, Level.LIMITED, words, remedy)

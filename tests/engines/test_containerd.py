@@ -13,6 +13,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from runtime import limits
+from runtime.containerd import address
 from runtime.containerd.address import Address
 from runtime.containerd.engine import ContainerdEngine
 from runtime.containerd.proto import containerd_pb2 as pb
@@ -348,7 +349,7 @@ async def test_a_program_that_makes_cgroups_of_its_own_is_measured_and_limited_a
 def left_of(daemon: Containerdd, identity: str) -> list[str]:
     """Logs, mounts and cgroups."""
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/{identity}/" in line]
-    logs, groups = (daemon.folder / "logs").glob(f"*/{identity}"), Path("/sys/fs/cgroup").glob(f"*/*/{identity}")
+    logs, groups = (daemon.folder / "logs").glob(f"*/*/{identity}"), Path("/sys/fs/cgroup").glob(f"*/*/{identity}")
     return [*mounts, *map(str, (*logs, *groups))]
 
 
@@ -405,6 +406,39 @@ async def test_nothing_blocks_the_event_loop(subject: Subject) -> None:
         assert json.dumps(await subject.engine.inspect(ref.id))
         assert (await subject.engine.info()).product == "containerd"
         await subject.engine.remove(ref.id, force=True)
+
+
+async def test_one_name_in_two_containerds_is_two_containers(
+    subject: Subject, daemon: Containerdd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's containerd, and one as k3s brings it along."""
+    with containerdd(scratch("ctrd")) as other:
+        daemons = {"containerd": daemon, "containerd-k3s": other}
+        monkeypatch.setattr(address, "SOCKETS", {key: each.socket for key, each in daemons.items()})
+        places = address.find({"CONTAINERD_NAMESPACE": daemon.name})
+        engines = {place.key: ContainerdEngine(place, top=daemon.folder / "logs") for place in places}
+        assert engines.keys() == daemons.keys()
+        try:
+            await engines["containerd-k3s"].import_image(IMAGE, busybox_rootfs())
+            for key, engine in engines.items():
+                script = ("sh", "-c", f"echo {key}")
+                ref = await engine.create(ContainerSpec(IMAGE, script, name="both", network="none"))
+                assert ref == ContainerRef(key, f"{daemon.name}/both")
+            for key, engine in engines.items():
+                async with following(engine) as seen:
+                    await engine.start("both")
+                    assert await asyncio.wait_for(engine.wait("both"), 10) == 0
+                    await asyncio.sleep(0.2)
+                assert {event.ref.engine for event in seen} == {key}
+                daemons[key].ctr("tasks", "delete", "both", namespace=daemon.name)  # runc has one place for both
+            for key, engine in engines.items():
+                assert [container.ref.engine for container in await engine.containers()] == [key]
+                assert [line.data async for line in engine.logs("both")] == [key.encode()]
+        finally:
+            for engine in engines.values():
+                with contextlib.suppress(PytopError):
+                    await engine.remove("both", force=True)
+                await engine.close()
 
 
 def test_the_private_daemon_leaves_nothing_behind_when_a_test_fails() -> None:

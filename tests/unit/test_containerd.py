@@ -50,7 +50,7 @@ def record(spec: dict[str, Any] | None = None, **fields: Any) -> pb.Container:
 
 
 def test_a_container_without_a_task_is_created() -> None:
-    found = translate.container("default", record({"process": {"args": ["sleep", "9"]}}), None)
+    found = translate.container("containerd", "default", record({"process": {"args": ["sleep", "9"]}}), None)
     assert (found.ref.id, found.name, found.state, found.pid) == ("default/web", "web", State.CREATED, None)
     assert found.command == ("sleep", "9")
     assert (found.exit_code, found.finished_ns) == (None, None)
@@ -70,7 +70,7 @@ def test_a_container_without_a_task_is_created() -> None:
 def test_states_of_a_task(status: int, state: State, pid: int | None) -> None:
     process = pb.Process(container_id="web", id="web", pid=7, status=status, exit_status=3)  # type: ignore[arg-type]
     process.exited_at.CopyFrom(Timestamp(seconds=5, nanos=1))
-    found = translate.container("default", record(), process)
+    found = translate.container("containerd", "default", record(), process)
     assert (found.state, found.pid) == (state, pid)
     ended = state is State.EXITED
     assert (found.exit_code, found.finished_ns) == ((3, 5_000_000_001) if ended else (None, None))
@@ -79,9 +79,9 @@ def test_states_of_a_task(status: int, state: State, pid: int | None) -> None:
 def test_a_spec_that_is_no_json_does_no_harm() -> None:
     broken = record()
     broken.spec.value = b"\xff{"
-    assert translate.container("default", broken, None).command == ()
+    assert translate.container("containerd", "default", broken, None).command == ()
     broken.spec.value = b"[1]"
-    assert translate.container("default", broken, None).command == ()
+    assert translate.container("containerd", "default", broken, None).command == ()
 
 
 def test_names_and_groups() -> None:
@@ -91,25 +91,25 @@ def test_names_and_groups() -> None:
     assert translate.name("x", pod) == "shop-1/pause"
     assert translate.name("x", {"nerdctl/name": "calm"}) == "calm"
     assert translate.name("x", {}) == "x"
-    group = translate.group(inner)
+    group = translate.group(inner, "containerd")
     assert group is not None
     assert (group.kind, group.name, group.engine) == (GroupKind.POD, "prod/shop-1", "containerd")
-    compose = translate.group({"com.docker.compose.project": "shop"})
+    compose = translate.group({"com.docker.compose.project": "shop"}, "containerd")
     assert compose is not None
     assert compose.kind is GroupKind.COMPOSE
-    assert translate.group({}) is None
+    assert translate.group({}, "containerd") is None
 
 
 def test_notes_and_labels_of_our_own() -> None:
     labelled = record(labels={"team": "a", "containerd.io/restart.policy": "on-failure:3"})
     notes = {"error": "no such program", "empty labels": ["flag"]}
     labelled.extensions[translate.EXTENSION].CopyFrom(AnyMessage(type_url=life.NOTES, value=json.dumps(notes).encode()))
-    found = translate.container("default", labelled, None)
+    found = translate.container("containerd", "default", labelled, None)
     assert found.error == "no such program"
     assert found.labels == {"team": "a", "flag": "", "containerd.io/restart.policy": "on-failure:3"}
     assert found.restart_policy == "on-failure:3"
     old = record(labels={"containerd.io/restart.status": "running"})
-    assert translate.container("default", old, None).restart_policy == "always"
+    assert translate.container("containerd", "default", old, None).restart_policy == "always"
 
 
 @pytest.mark.parametrize(
@@ -142,17 +142,19 @@ def envelope(topic: str, event: Any) -> pb.Envelope:
 
 
 def test_events() -> None:
-    started = translate.event(envelope("/tasks/start", pb.AboutContainer(id="web")))
+    started = translate.event(envelope("/tasks/start", pb.AboutContainer(id="web")), "containerd")
     assert started is not None
     assert (started.kind, started.ref.id, started.time_ns) == (EventKind.STARTED, "default/web", 1_000_000_002)
     ended = pb.TaskExit(container_id="web", id="web", exit_status=9)
-    died = translate.event(envelope("/tasks/exit", ended))
+    died = translate.event(envelope("/tasks/exit", ended), "containerd")
     assert died is not None
     assert (died.kind, died.detail) == (EventKind.DIED, {"exitCode": "9"})
     inside = pb.TaskExit(container_id="web", id="exec-1", exit_status=9)
-    assert translate.event(envelope("/tasks/exit", inside)) is None, "the end of a program that was run inside"
-    assert translate.event(envelope("/snapshot/prepare", pb.AboutContainer(id="web"))) is None
-    assert translate.event(envelope("/tasks/start", pb.AboutContainer())) is None
+    assert translate.event(envelope("/tasks/exit", inside), "containerd") is None, (
+        "the end of a program that was run inside"
+    )
+    assert translate.event(envelope("/snapshot/prepare", pb.AboutContainer(id="web")), "containerd") is None
+    assert translate.event(envelope("/tasks/start", pb.AboutContainer()), "containerd") is None
 
 
 def test_names_of_one_image_are_together() -> None:

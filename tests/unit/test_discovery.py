@@ -29,7 +29,9 @@ def no_system_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(endpoint, "SYSTEM_SOCKET", tmp_path / "system.sock")
     monkeypatch.setattr(podman_endpoint, "RUN", tmp_path / "run")
     monkeypatch.setattr(podman_endpoint, "SYSTEM", ())
-    monkeypatch.setattr(containerd_address, "SOCKETS", (tmp_path / "containerd.sock",))
+    monkeypatch.setattr(endpoint, "ROOT", os.getuid())
+    sockets = {"containerd": "containerd.sock", "containerd-k3s": "k3s.sock", "containerd-microk8s": "microk8s.sock"}
+    monkeypatch.setattr(containerd_address, "SOCKETS", {key: tmp_path / name for key, name in sockets.items()})
 
 
 def keys(environ: dict[str, str], home: Path) -> list[str]:
@@ -148,14 +150,41 @@ async def test_containerd_at_a_relative_path_says_so(tmp_path: Path) -> None:
         await engine.containers()
 
 
-@pytest.mark.parametrize(("environ", "hidden"), [({}, frozenset()), ({"DOCKER_HOST": "unix:///d"}, {"moby"})])
-def test_dockers_own_namespace_is_hidden_where_docker_is_listed(
-    tmp_path: Path, environ: dict[str, str], hidden: frozenset[str]
+def test_each_containerd_whose_socket_is_there_is_an_engine(tmp_path: Path) -> None:
+    (tmp_path / "microk8s.sock").touch()
+    assert keys({}, tmp_path) == ["embedded", "containerd-microk8s"]
+    (tmp_path / "containerd.sock").touch()
+    (tmp_path / "k3s.sock").symlink_to("containerd.sock")
+    assert keys({}, tmp_path) == ["embedded", "containerd", "containerd-microk8s"], "one socket is one engine"
+    (tmp_path / "k3s.sock").unlink()
+    (tmp_path / "k3s.sock").touch()
+    assert keys({}, tmp_path) == ["embedded", "containerd", "containerd-k3s", "containerd-microk8s"]
+    assert keys({"CONTAINERD_ADDRESS": "/dead.sock"}, tmp_path) == ["embedded", "containerd"]
+
+
+def without_moby(environ: dict[str, str], home: Path) -> set[str]:
+    """The containerds that do not show Docker's namespace."""
+    found = [engine for engine in discovery.discover(OFF | environ, home=home) if isinstance(engine, ContainerdEngine)]
+    assert all(engine.address.hidden <= {"moby"} for engine in found)
+    return {engine.key for engine in found if engine.address.hidden}
+
+
+def test_dockers_own_namespace_is_hidden_where_that_docker_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "containerd.sock").touch()
-    *_, engine = discovery.discover(OFF | environ, home=tmp_path)
-    assert isinstance(engine, ContainerdEngine)
-    assert engine.address.hidden == hidden
+    (tmp_path / "k3s.sock").touch()
+    assert without_moby({}, tmp_path) == set()
+    (tmp_path / "docker.sock").touch()
+    here = {"DOCKER_HOST": f"unix://{tmp_path}/docker.sock"}
+    assert without_moby(here, tmp_path) == {"containerd"}
+    assert without_moby({"DOCKER_HOST": "tcp://127.0.0.1:2375"}, tmp_path) == {"containerd"}
+    assert without_moby(here | {"CONTAINERD_ADDRESS": f"{tmp_path}/own.sock"}, tmp_path) == {"containerd"}
+    assert without_moby(here | {"CONTAINERD_ADDRESS": f"{tmp_path}/k3s.sock"}, tmp_path) == set()
+    for elsewhere in ("tcp://box:2375", "nonsense", f"unix://{tmp_path}/gone.sock"):
+        assert without_moby({"DOCKER_HOST": elsewhere}, tmp_path) == set(), elsewhere
+    monkeypatch.setattr(endpoint, "ROOT", os.getuid() + 1)
+    assert without_moby(here, tmp_path) == set(), "a rootless Docker has a containerd of its own"
 
 
 async def test_without_the_extra_containerd_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +207,11 @@ def test_a_useless_containerd_beside_docker_is_told_by_the_doctor_alone(
     (check,) = containerd_checks({})
     assert "no_such_module is not installed" in check.found
     assert "pytop-containers[containerd]" in check.remedy
-    assert list(containerd_checks({}, listed=True)) == [], "it has told so itself"
+    assert list(containerd_checks({}, listed={"containerd"})) == [], "it has told so itself"
+    (tmp_path / "k3s.sock").touch()
+    assert keys(beside, tmp_path) == ["embedded", "docker", "containerd-k3s"], "that is not Docker's"
+    assert [check.name for check in containerd_checks({}, listed={"containerd-k3s"})] == ["containerd"]
+    (tmp_path / "k3s.sock").unlink()
     monkeypatch.setattr(containerd_address, "NEEDED", ())
     assert keys(beside, tmp_path) == ["embedded", "docker", "containerd"]
     assert list(containerd_checks({})) == []

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.containerd import KEY
 from runtime.discovered import KEY as FOUND
 from runtime.doctor import Check, Level, bridge_check, containerd_checks, host_checks, podman_checks
 from runtime.engine import Engine
@@ -46,7 +45,7 @@ def _doctor(args: argparse.Namespace) -> int:
     checks += [
         *answers,
         *podman_checks(),
-        *containerd_checks(listed=any(check.name == KEY for check in answers)),
+        *containerd_checks(listed={check.name for check in answers}),
         *_terminal(),
     ]
     if args.json:
