@@ -222,7 +222,8 @@ class ContainerdEngine:
             raise InvalidError(title, detail="nothing was asked for")
         limits.validate(change)
         found = await self._store.find(key, title)
-        async with self._changes.setdefault(found.container.ref.id, asyncio.Lock()):
+        cgroup = await asyncio.to_thread(self._cgroup, await self._here(found))
+        async with self._changes.setdefault(found.container.ref.id, asyncio.Lock()), limits.turn(cgroup, title):
             return await self._update(await self._store.look(found.namespace, found.record.id, title), change, title)
 
     async def _update(self, found: Found, change: LimitChange, title: str) -> LimitOutcome:

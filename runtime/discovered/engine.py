@@ -234,13 +234,11 @@ class DiscoveredEngine:
         one = await self._one(key)
         for name, _ in change.items():
             self._permit(one, name)
-
-        def work() -> LimitOutcome:
-            cgroup = self._cgroup(one, Verb.UPDATE)
-            outcome = limits.change(ContainerRef(KEY, one.what.id), cgroup, change, pid=one.pid)
-            return limits.survives(outcome, Limits())
-
-        return await asyncio.to_thread(work)
+        cgroup = await asyncio.to_thread(self._cgroup, one, Verb.UPDATE)
+        ref = ContainerRef(KEY, one.what.id)
+        async with limits.turn(cgroup, f"change limits of {one.what.name}"):
+            outcome = await asyncio.to_thread(lambda: limits.change(ref, cgroup, change, pid=one.pid))
+        return limits.survives(outcome, Limits())
 
     def _permit(self, one: Seen, what: Verb | LimitName) -> None:
         reason = why_not(_container(one), what)

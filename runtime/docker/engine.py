@@ -223,16 +223,18 @@ class DockerEngine:
         if not change:
             raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
         limits.validate(change)
-        identity = str((await self.inspect(key))["Id"])
-        async with self._changes.setdefault(identity, asyncio.Lock()):
-            return await self._update(identity, change)
+        container = translate.container(await self.inspect(key))
+        cgroup = await asyncio.to_thread(self._cgroup, container)
+        identity, title = container.ref.id, f"change limits of container {container.name}"
+        async with self._changes.setdefault(identity, asyncio.Lock()), limits.turn(cgroup, title):
+            return await self._update(identity, change, title)
 
     async def recorded(self, key: str) -> Limits:
         document, daemon = await asyncio.gather(self.inspect(key), self._daemon())
         host, ncpu = document.get("HostConfig") or {}, int(daemon.get("NCPU") or 1)
         return await asyncio.to_thread(translate.record, host, ncpu)
 
-    async def _update(self, identity: str, change: LimitChange) -> LimitOutcome:
+    async def _update(self, identity: str, change: LimitChange, title: str) -> LimitOutcome:
         document, daemon = await asyncio.gather(self.inspect(identity), self._daemon())
         capable = await asyncio.to_thread(self._capabilities, daemon)
         for name, _ in change.items():
@@ -252,7 +254,6 @@ class DockerEngine:
             await asyncio.to_thread(lambda: limits.check(cgroup, change, held.before, pid=pid))
         body, error = update.body(change, held), ""
         if body:
-            title = f"change limits of container {container.name}"
             try:
                 async with limits.room(cgroup, change):
                     await self._client.json("POST", f"/containers/{identity}/update", title, body=body)

@@ -13,6 +13,7 @@ from runtime.limits.live import RawFile, change, check, raw, read, recent, verif
 from runtime.limits.network import asked as asks_network
 from runtime.limits.reclaim import Progress, shrink
 from runtime.limits.review import refuse, review
+from runtime.limits.turn import turn
 from runtime.limits.units import validate
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "settle",
     "shrink",
     "survives",
+    "turn",
     "validate",
     "verify",
 ]

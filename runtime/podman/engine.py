@@ -244,18 +244,20 @@ class PodmanEngine:
         if not change:
             raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
         limits.validate(change)
-        identity = str((await self.inspect(key))["Id"])
-        async with self._changes.setdefault(identity, asyncio.Lock()):
-            return await self._update(identity, change)
+        (container,) = await asyncio.to_thread(self._ours, [translate.container(await self.inspect(key), self.key)])
+        cgroup = await asyncio.to_thread(self._cgroup, container)
+        identity, title = container.ref.id, f"change limits of container {container.name}"
+        async with self._changes.setdefault(identity, asyncio.Lock()), limits.turn(cgroup, title):
+            return await self._update(identity, change, title)
 
-    async def _update(self, identity: str, change: LimitChange) -> LimitOutcome:
+    async def _update(self, identity: str, change: LimitChange, title: str) -> LimitOutcome:
         document, about, capabilities = await asyncio.gather(
             self.inspect(identity), self._service(), self.capabilities()
         )
         version = await self._client.version()
         self._permit(change, capabilities)
         container = translate.container(document, self.key)
-        live, title = container.state.live, f"change limits of container {container.name}"
+        live = container.state.live
         if reason := update.forbids(document.get("HostConfig") or {}, change):
             raise UnsupportedError(title, detail=reason)
         (container,) = await asyncio.to_thread(self._ours, [container])

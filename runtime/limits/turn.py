@@ -1,0 +1,66 @@
+"""One change of a container's limits at a time on this machine, whichever of this project's clients makes it.
+
+An engine's daemon takes a change in one piece, but what it cannot do is written beside it, and both are judged
+afterwards. Two clients within each other's changes would leave a bit of both, or a record that is not the kernel's.
+The lock is on the cgroup's own directory (flock(2)): it needs no right to write, and nothing is left of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from runtime.errors import ConflictError
+from runtime.kernel.cgroupfs import Cgroup
+
+PATIENCE: Final = 30.0
+_AGAIN: Final = 0.01  # seconds between two tries
+
+
+@asynccontextmanager
+async def turn(cgroup: Cgroup | None, title: str, *, patience: float = PATIENCE) -> AsyncIterator[None]:
+    """Hold a container for the time of a change; without a cgroup on this machine there is nothing to hold.
+
+    Raises `ConflictError` when another client has not finished after `patience` seconds.
+    """
+    directory = _own(cgroup) if cgroup is not None else None
+    held = await asyncio.to_thread(_open, directory) if directory is not None else None
+    if held is None:
+        yield
+        return
+    try:
+        deadline = time.monotonic() + patience
+        while not _taken(held):
+            if time.monotonic() > deadline:
+                raise ConflictError(title, detail="another client is changing it", hint="Try again when it is done")
+            await asyncio.sleep(_AGAIN)
+        yield
+    finally:
+        os.close(held)
+
+
+def _own(cgroup: Cgroup) -> Path | None:
+    """The deepest of its directories: where a hierarchy has none for the container, others are in it too."""
+    directories = [*cgroup.v1.values(), *([cgroup.unified] if cgroup.unified is not None else [])]
+    return max(directories, key=lambda path: (len(path.parts), str(path)), default=None)
+
+
+def _open(directory: Path) -> int | None:
+    try:
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # it has ended, which the change itself will find out
+        return None
+
+
+def _taken(held: int) -> bool:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,268 @@
+"""Every engine under stress: its daemon killed, a thousand containers made and removed, two clients, odd text."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runtime.engine import Engine
+from runtime.errors import PytopError
+from runtime.model import LimitChange, LimitOutcome, State
+from runtime.native import NativeEngine
+from tests.containerdd import Containerdd
+from tests.dockerd import Dockerd
+from tests.engines.conftest import Subject
+from tests.engines.test_follow import session_of
+from tests.engines.test_limits import quota, size
+from tests.podmand import PARENT, Podmand
+from tui.cli import listing, output
+
+MB = 1024 * 1024
+AT_ONCE = 8
+CYCLES = 1000
+CYCLES_OF_PODMAN = 300
+STARTED = 50  # every so many are started too, which costs Docker 0.3 s of computing and Podman more than a second
+
+
+async def until(condition: Callable[[], bool], what: str, within: float = 40) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+# the daemon is killed
+
+
+def plumbing(engine: NativeEngine) -> list[psutil.Process]:
+    """The embedded engine's zygote, known by the instance's configuration in its command line."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "name"]):
+        words = " ".join(process.info["cmdline"] or ())
+        if str(engine.config.run) in words and process.info["name"] == "pytop-zygote":
+            found.append(process)
+    return found
+
+
+async def die(subject: Subject) -> None:
+    """kill -9 of what the engine's containers are made by."""
+    if isinstance(subject.engine, NativeEngine):
+        killed = plumbing(subject.engine)
+        assert killed, "there is no zygote"
+        for process in killed:
+            process.kill()
+        _, alive = await asyncio.to_thread(psutil.wait_procs, killed, 5)
+        assert not alive
+        return
+    assert subject.daemon is not None
+    await asyncio.to_thread(subject.daemon.kill)
+
+
+async def test_the_daemon_is_killed_and_comes_back(
+    subject: Subject, other_client: Callable[[], Awaitable[Engine]]
+) -> None:
+    """Unknown meanwhile (the embedded engine has no daemon: unharmed), then as before, followed and changed again.
+
+    Docker ends containers of a daemon that has died when the next one starts, and starts those that are to be always
+    up: for it the container is a new process, for the others the same one.
+    """
+    ref = await subject.run(restart_policy="always")
+    pid = await subject.pid(ref)
+    async with session_of(await other_client()) as session:
+        assert session.containers[ref].state is State.RUNNING
+        await die(subject)
+        if subject.daemon is None:
+            await asyncio.sleep(1)
+            assert session.containers[ref].state is State.RUNNING
+            assert not session.problems
+        else:
+            try:
+                await until(lambda: session.containers[ref].state is State.UNKNOWN, "it is shown as unknown", 10)
+                assert session.problems
+                with pytest.raises(PytopError):
+                    await session.update(ref, LimitChange(pids=50))
+            finally:
+                await asyncio.to_thread(subject.daemon.start)
+        await until(lambda: session.containers[ref].state is State.RUNNING, "it is shown as running")
+        assert not session.problems
+        if not isinstance(subject.daemon, Dockerd):
+            assert await subject.pid(ref) == pid
+        made = await subject.create("true", name="after-it")
+        await until(lambda: made in session.containers, "events are followed again", 1)
+        await subject.engine.remove(made.id)
+        await until(lambda: made not in session.containers, "events are followed again", 1)
+        outcome = await session.update(ref, LimitChange(cpus=0.3, memory=96 * MB, pids=66))
+        assert outcome.ok, outcome
+        assert await quota(subject, ref) == pytest.approx(0.3)
+        assert await size(subject, ref, "memory.limit_in_bytes", "memory.max") == 96 * MB
+        assert await size(subject, ref, "pids.max", "pids.max") == 66
+
+
+# a thousand
+
+
+class Left:
+    """What may be left behind: of our process, in the kernel, and in the engine's folders. Never of other tests."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._daemon = subject.daemon
+        self._folders: tuple[Path, ...] = ()
+        if isinstance(subject.engine, NativeEngine):
+            config = subject.engine.config
+            self._folders, self._mark = (config.state, config.run), str(config.state.parent)
+            self._cgroups = config.cgroup
+            self._links = ["ip", "-o", "link", "show", "master", config.bridge]
+        else:
+            assert subject.daemon is not None
+            self._mark = str(subject.daemon.folder)
+            self._cgroups = PARENT if isinstance(subject.daemon, Podmand) else subject.daemon.name
+            self._links = ["ip", "-n", subject.daemon.name, "-o", "link", "show", "type", "veth"]
+            if isinstance(subject.daemon, Containerdd):
+                self._folders = (subject.daemon.folder / "logs",)
+        self._us = psutil.Process()
+
+    def on_the_host(self) -> dict[str, Counter[str]]:
+        """Each kind of thing by name, and how many there are of it."""
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        tops = Path("/sys/fs/cgroup").glob(f"*/{self._cgroups}")
+        links = subprocess.run(self._links, capture_output=True, text=True, check=False, timeout=10)
+        found = {
+            "files": [str(path) for folder in self._folders for path in folder.rglob("*")],
+            "mounts": [line.split()[4] for line in lines if line.split()[4].startswith(self._mark)],
+            "cgroups": [folder for top in tops for folder, _, _ in os.walk(top)],
+            "interfaces": [line.split(":")[1] for line in links.stdout.splitlines()],
+            "processes": [
+                process.info["name"]
+                for process in psutil.process_iter(["name", "cmdline"])
+                if any(self._mark in word for word in process.info["cmdline"] or ())
+            ],
+        }
+        if isinstance(self._daemon, Containerdd):  # of which this project makes these by itself
+            for what in ("snapshots", "leases"):
+                found[what] = self._daemon.ctr(what, "ls").splitlines()
+        return {what: Counter(names) for what, names in found.items()}
+
+    async def grown(self, before: dict[str, Counter[str]], within: float = 10) -> dict[str, Counter[str]]:
+        """What is more than before. Shims and daemons tidy up after they have answered, so they have some time."""
+        deadline = time.monotonic() + within
+        while True:
+            now = await asyncio.to_thread(self.on_the_host)
+            more = {what: now[what] - before[what] for what in before if now[what] - before[what]}
+            if not more or time.monotonic() > deadline:
+                return more
+            await asyncio.sleep(0.2)
+
+    def of_ours(self) -> dict[str, int]:
+        gc.collect()
+        return {
+            "descriptors": self._us.num_fds(),
+            "threads": self._us.num_threads(),
+            "tasks": len(asyncio.all_tasks()),
+            "memory": self._us.memory_info().rss,
+        }
+
+
+async def cycles(subject: Subject, count: int) -> None:
+    """Create and remove; every so often one is started in between, with a network where there is one."""
+    network = "none" if "network" in (await subject.engine.capabilities()).creation else "bridge"
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with gate:
+            if number % STARTED:
+                ref = await subject.create("true")
+            else:
+                ref = await subject.run("sleep 60", network=network)
+            await subject.engine.remove(ref.id, force=True)
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+
+
+async def test_a_thousand_containers_leave_nothing_behind(subject: Subject) -> None:
+    """1000 cycles, 8 at once; with Podman 300, since each takes it 0.1 to 0.2 s so, a thousand some minutes.
+
+    What our process holds is compared with what it held when every pool was filled.
+    """
+    left = Left(subject)
+    kept = {container.ref for container in await subject.engine.containers()}
+    await cycles(subject, 2 * AT_ONCE)
+    host, ours = left.on_the_host(), left.of_ours()
+    await cycles(subject, CYCLES_OF_PODMAN if isinstance(subject.daemon, Podmand) else CYCLES)
+    assert {container.ref for container in await subject.engine.containers()} == kept
+    assert await left.grown(host) == {}
+    after = left.of_ours()
+    assert after["descriptors"] <= ours["descriptors"] + AT_ONCE
+    assert after["threads"] <= ours["threads"] + 2 * AT_ONCE
+    assert after["tasks"] <= ours["tasks"]
+    assert after["memory"] - ours["memory"] < 16 * MB
+
+
+# two clients
+
+
+async def test_changes_by_two_clients_leave_one_of_both_wholly(
+    subject: Subject, other_client: Callable[[], Awaitable[Engine]]
+) -> None:
+    """In the kernel and, where a change is recorded at all, in the engine's record; and the one that won is told so."""
+    ref = await subject.run()
+    other = await other_client()
+    mine, theirs = (LimitChange(cpus=0.4, pids=40), LimitChange(cpus=0.8, pids=80))
+    try:
+        for _ in range(20):
+            answers = await asyncio.wait_for(
+                asyncio.gather(
+                    subject.engine.update(ref.id, mine), other.update(ref.id, theirs), return_exceptions=True
+                ),
+                30,
+            )
+            cpus = await quota(subject, ref)
+            pids = await size(subject, ref, "pids.max", "pids.max")
+            assert (cpus, pids) in ((pytest.approx(0.4), 40), (pytest.approx(0.8), 80)), (cpus, pids, answers)
+            recorded = await subject.engine.recorded(ref.id)
+            for answer, number in zip(answers, (40, 80), strict=True):
+                assert isinstance(answer, LimitOutcome), answer
+                if pids == number:
+                    assert answer.ok, f"the kernel holds it and it is told as not done: {answer}"
+                    if all(field.survives for field in answer.fields):
+                        assert (recorded.cpus, recorded.pids) == (pytest.approx(cpus), pids), answers
+    finally:
+        await other.close()
+
+
+# text
+
+WORDS = {
+    "team": "Größe/大きさ",
+    "emoji": "🐳",
+    "arabic": "حاوية",
+    "hebrew": "מכולה",
+    "escape": "\x1b[31mred\x1b[0m\x1b]0;title\x07",
+    "lines": "one\ntwo\rthree",
+    "turned": "a\u202eb",
+}
+
+
+async def test_text_from_outside_reaches_the_terminal_without_its_teeth(subject: Subject) -> None:
+    labels = {**WORDS, "com.docker.compose.project": WORDS["escape"]}
+    ref = await subject.create(f"true {WORDS['escape']}{WORDS['turned']}", name="odd.name_1-2", labels=labels)
+    assert (await subject.engine.get(ref.id)).labels.items() >= labels.items()
+    container = await subject.engine.get(ref.id)
+    with redirect_stdout(io.StringIO()) as said:
+        output.table(["NAME", "COMMAND"], [listing._row(container, whole=True)])
+        for key, value in container.labels.items():
+            print(output.clean(f"{key}={value}"))
+    for bad in ("\x1b", "\x07", "\r", "\u202e"):
+        assert bad not in said.getvalue()
+    for good in ("odd.name_1-2", "Größe/大きさ", "🐳", "حاوية", "מכולה"):
+        assert good in said.getvalue()
