@@ -7,6 +7,7 @@ import json
 import re
 import weakref
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,8 @@ class ContainerdEngine:
                 pid=container.pid,
             )
         )
+        if outcome.error:
+            outcome = await self._take_back(found, outcome, cgroup, container.pid, earlier)
         if not ours:
             return replaced(outcome)
         if wanted is spec:
@@ -269,6 +272,22 @@ class ContainerdEngine:
         except PytopError as error:
             why = str(error)
         return unrecorded(outcome, record, why)
+
+    async def _take_back(
+        self, found: Found, outcome: LimitOutcome, cgroup: Cgroup, pid: int | None, earlier: Before
+    ) -> LimitOutcome:
+        """Out of what the OCI runtime keeps of the task, and then out of the kernel; the record has not heard of it."""
+        stuck: list[str] = []
+        now = await asyncio.to_thread(limits.read, cgroup)
+        back = limits.back([field.name for field in outcome.fields], earlier.held.before, now)
+        document = oci.resources(back, replace(earlier.held, before=now))
+        if document:
+            refused = await self._tell(found, document, "take a change of limits back")
+            stuck += [refused] if refused else []
+        record = (await asyncio.to_thread(self._before, earlier.spec, None, None)).held.before
+        return await asyncio.to_thread(
+            lambda: limits.take_back(outcome, cgroup, earlier.held.before, record, stuck=stuck, pid=pid)
+        )
 
     async def _update_record(
         self, found: Found, change: LimitChange, earlier: Before, document: Mapping[str, Any], title: str

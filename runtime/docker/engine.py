@@ -15,7 +15,15 @@ from runtime import limits
 from runtime.docker import translate, update
 from runtime.docker.client import Client
 from runtime.docker.update import Held
-from runtime.errors import EngineError, InvalidError, NotFoundError, PytopError, UnavailableError, UnsupportedError
+from runtime.errors import (
+    DeniedError,
+    EngineError,
+    InvalidError,
+    NotFoundError,
+    PytopError,
+    UnavailableError,
+    UnsupportedError,
+)
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.io import RATES
@@ -250,34 +258,80 @@ class DockerEngine:
         held = await asyncio.to_thread(self._held, document.get("HostConfig") or {}, daemon, cgroup, pid)
         if cgroup is None:
             update.refuse(change, held)
-        else:
-            await asyncio.to_thread(lambda: limits.check(cgroup, change, held.before, pid=pid))
-        body, error = update.body(change, held), ""
+            return await self._change_record(container, change, held, title)
+        await asyncio.to_thread(lambda: limits.check(cgroup, change, held.before, pid=pid))
+        return await self._change_live(container.ref, cgroup, pid, change, held, title)
+
+    async def _send(self, identity: str, body: Mapping[str, Any], title: str) -> None:
         if body:
-            try:
-                async with limits.room(cgroup, change):
-                    await self._client.json("POST", f"/containers/{identity}/update", title, body=body)
-            except PytopError as refused:
-                if cgroup is None or await asyncio.to_thread(limits.read, cgroup, pid) == held.before:
-                    raise
-                error = str(refused)  # it failed half-way: what has come of it is what counts now
-        record = held.host if error else (await self.inspect(identity)).get("HostConfig") or {}
-        earlier, engine = (translate.record(each, held.facts.ncpu) for each in (held.host, record))
-        if cgroup is None:
-            detail = "its processes are not on this machine" if container.state.live else "for the next start"
-            return update.unread(container.ref, change, held, engine, detail)
-        return await asyncio.to_thread(
-            lambda: limits.settle(
-                container.ref,
-                cgroup,
-                change,
-                held.before,
-                engine,
-                earlier=earlier,
-                name="Docker",
-                refused=error,
-                pid=pid,
+            await self._client.json("POST", f"/containers/{identity}/update", title, body=body)
+
+    async def _record(self, identity: str, held: Held) -> Limits:
+        host = (await self.inspect(identity)).get("HostConfig") or {}
+        return await asyncio.to_thread(translate.record, host, held.facts.ncpu)
+
+    async def _change_record(self, container: Container, change: LimitChange, held: Held, title: str) -> LimitOutcome:
+        await self._send(container.ref.id, update.body(change, held), title)
+        detail = "its processes are not on this machine" if container.state.live else "for the next start"
+        record = await self._record(container.ref.id, held)
+        return update.unread(container.ref, change, held, record, detail)
+
+    async def _change_live(
+        self, ref: ContainerRef, cgroup: Cgroup, pid: int | None, change: LimitChange, held: Held, title: str
+    ) -> LimitOutcome:
+        """Docker first, then the kernel; if that refuses a part, all of it is taken back."""
+        body, refused = update.body(change, held), ""
+        tried = await self._try(ref, cgroup, pid, change, held) if update.for_good(body, held, change) else None
+        if tried is not None and tried.error:
+            return tried
+        try:
+            async with limits.room(cgroup, change):
+                await self._send(ref.id, body, title)
+        except PytopError as error:
+            if tried is not None:
+                await asyncio.to_thread(limits.restore, ref, cgroup, held.before, pid)
+            if await asyncio.to_thread(limits.read, cgroup, pid) == held.before:
+                raise
+            refused = str(error)  # it failed half-way: what has come of it is what counts now
+        record = await self._record(ref.id, held)
+
+        def settle() -> LimitOutcome:
+            earlier = translate.record(held.host, held.facts.ncpu)
+            return limits.settle(
+                ref, cgroup, change, held.before, record, earlier=earlier, name="Docker", refused=refused, pid=pid
             )
+
+        outcome = await asyncio.to_thread(settle)
+        return await self._take_back(outcome, cgroup, pid, change, held) if outcome.error else outcome
+
+    async def _try(
+        self, ref: ContainerRef, cgroup: Cgroup, pid: int | None, change: LimitChange, held: Held
+    ) -> LimitOutcome | None:
+        """Have the kernel take a change before Docker hears of it; None where that is not for us to write."""
+        try:
+            outcome = await asyncio.to_thread(lambda: limits.change(ref, cgroup, change, pid=pid))
+        except DeniedError:
+            if any(name in translate.KERNEL_ONLY or name in RATES for name, _ in change.items()):
+                raise
+            return None
+        record = await self._record(ref.id, held)
+        return replace(outcome, fields=tuple(replace(field, engine=record.get(field.name)) for field in outcome.fields))
+
+    async def _take_back(
+        self, outcome: LimitOutcome, cgroup: Cgroup, pid: int | None, change: LimitChange, held: Held
+    ) -> LimitOutcome:
+        """Out of Docker's record, as far as that can be, and then out of the kernel."""
+        stuck: list[str] = []
+        names = [name for name, _ in change.items()]
+        try:
+            host = (await self.inspect(outcome.ref.id)).get("HostConfig") or {}
+            body = await asyncio.to_thread(update.undone, names, held, host)
+            await self._send(outcome.ref.id, body, "take a change of limits back")
+        except PytopError as error:
+            stuck.append(str(error))
+        record = await self._record(outcome.ref.id, held)
+        return await asyncio.to_thread(
+            lambda: limits.take_back(outcome, cgroup, held.before, record, stuck=stuck, pid=pid)
         )
 
     def _held(

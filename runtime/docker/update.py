@@ -16,8 +16,8 @@ says so. In any case the kernel is the judge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runtime import limits
@@ -29,6 +29,7 @@ from runtime.model import (
     ContainerRef,
     FieldOutcome,
     LimitChange,
+    LimitName,
     LimitOutcome,
     Limits,
     Missing,
@@ -84,6 +85,20 @@ def body(change: LimitChange, held: Held) -> dict[str, Any]:
         found.update(_memory(change, held))
     found.update(_reservation(change, held, int(found.get("Memory", 0))))
     return found
+
+
+def undone(names: Iterable[LimitName], held: Held, host: Mapping[str, Any]) -> dict[str, Any]:
+    """The document for /update that makes these limits of Docker's record, which now is `host`, what they were."""
+    then, now = (translate.record(record, held.facts.ncpu) for record in (held.host, host))
+    return body(limits.back(names, then, now), replace(held, host=host, before=now))
+
+
+def for_good(sent: Mapping[str, Any], held: Held, change: LimitChange) -> bool:
+    """Whether a part of this change could fail after Docker has recorded what it cannot forget again.
+
+    NanoCpus that were not set cannot be unset.
+    """
+    return "NanoCpus" in sent and not held.number("NanoCpus") and len(list(change.items())) > 1
 
 
 def _cpus(change: LimitChange, held: Held) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 engine's daemon made. Both judge by the kernel.
 """
 
-from runtime.limits.after import room, settle
+from runtime.limits.after import back, restore, room, settle, take_back
 from runtime.limits.facts import HostFacts, RecentUse, host_facts
 from runtime.limits.finding import Finding, Severity
 from runtime.limits.judge import same, survives
@@ -24,6 +24,7 @@ __all__ = [
     "RecentUse",
     "Severity",
     "asks_network",
+    "back",
     "change",
     "check",
     "host_facts",
@@ -32,12 +33,14 @@ __all__ = [
     "read",
     "recent",
     "refuse",
+    "restore",
     "review",
     "room",
     "same",
     "settle",
     "shrink",
     "survives",
+    "take_back",
     "turn",
     "validate",
     "verify",

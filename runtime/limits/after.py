@@ -1,5 +1,8 @@
 """Around a daemon's change of limits: room is made before, what it did not do is written, what it undid is put back.
 
+If the kernel refuses a part of a change, the rest is taken back too, from the kernel here and from the daemon's record
+by the engine, which sends it what `back` says.
+
 Some daemons hand their whole record to the OCI runtime at every update (Podman from 5.4 on), so a limit that somebody
 has set past them, by hand or because they cannot, would be lost by the change of another one. What another client has
 changed meanwhile is not put back: it is in the daemon's record, or it is not what the daemon's record says.
@@ -8,7 +11,7 @@ changed meanwhile is not put back: it is in the daemon's record, or it is not wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -18,7 +21,9 @@ from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import live, memory
 from runtime.limits.judge import Held, same, survives
 from runtime.model import (
+    UNLIMITED,
     ContainerRef,
+    DeviceRate,
     FieldOutcome,
     LimitChange,
     LimitName,
@@ -26,6 +31,7 @@ from runtime.model import (
     Limits,
     Missing,
     Unlimited,
+    Value,
     Verdict,
 )
 
@@ -124,3 +130,74 @@ def _beside(field: FieldOutcome, own: FieldOutcome | None, name: str, refused: s
     if same(field.name, field.engine, field.requested) is not None:
         return replace(field, detail=f"{name} recorded it and did not write it, so it was written to the kernel")
     return replace(field, detail=f"written to the kernel: {name} does not keep it")
+
+
+def back(names: Iterable[LimitName], then: Limits, now: Limits) -> LimitChange:
+    """The change that makes these limits again what they were; without those that were not known."""
+    found: dict[str, Any] = {}
+    for name in names:
+        value = then.get(name)
+        if not isinstance(value, Missing):
+            found[name.value] = _with_lifted(value, now.get(name))
+    return LimitChange(**found)
+
+
+def _with_lifted(then: Value, now: Value | Missing) -> Value:
+    """Of disks, those that had no limit lose the one that they have now."""
+    if not isinstance(then, tuple) or not isinstance(now, tuple):
+        return then
+    known = {each.device for each in then}
+    return (*then, *(DeviceRate(each.device, UNLIMITED) for each in now if each.device not in known))
+
+
+def restore(ref: ContainerRef, cgroup: Cgroup, before: Limits, pid: int | None = None) -> list[str]:
+    """Have the kernel hold again what it held, and nothing else. Blocking. Returns why it does not, in words."""
+    now = live.read(cgroup, pid)
+    wanted = back([name for name in LimitName if _moved(before.get(name), now.get(name))], before, now)
+    if not wanted:
+        return []
+    try:
+        outcome = live.change(ref, cgroup, wanted, force=True, pid=pid)
+    except PytopError as error:
+        return [str(error)]
+    return [outcome.error] if outcome.error else []
+
+
+def _moved(then: Value | Missing, now: Value | Missing) -> bool:
+    return then != now and not isinstance(then, Missing) and not isinstance(now, Missing)
+
+
+def take_back(
+    outcome: LimitOutcome,
+    cgroup: Cgroup,
+    before: Limits,
+    recorded: Limits,
+    *,
+    stuck: Iterable[str] = (),
+    pid: int | None = None,
+) -> LimitOutcome:
+    """The outcome of a change that failed in part, once the kernel holds again what it held. Blocking.
+
+    `recorded` is the engine's record by now, and `stuck` says what the engine could not undo in it.
+    """
+    words = [*stuck, *restore(outcome.ref, cgroup, before, pid)]
+    now = live.read(cgroup, pid)
+    fields: list[FieldOutcome] = []
+    for field in outcome.fields:
+        held, verdict, detail = now.get(field.name), field.verdict, field.detail
+        if _moved(field.before, held):
+            verdict, detail = Verdict.FAILED, "could not be taken back: " + "; ".join(words)
+        elif verdict in HELD:
+            verdict, detail = Verdict.ROLLED_BACK, "taken back"
+        fields.append(
+            replace(
+                field,
+                kernel=held,
+                engine=recorded.get(field.name),
+                verdict=verdict,
+                detail=detail,
+                survives=None,
+            )
+        )
+    error = "; ".join([outcome.error, *(f"not taken back: {text}" for text in words)])
+    return replace(outcome, fields=tuple(fields), error=error)

@@ -18,6 +18,7 @@ from runtime.errors import (
     EngineError,
     InvalidError,
     NotFoundError,
+    PytopError,
     UnsupportedError,
 )
 from runtime.kernel import cgroupfs
@@ -272,14 +273,9 @@ class PodmanEngine:
             await asyncio.to_thread(limits.check, cgroup, change, held.before, pid=pid)
         body, refused = oci.resources(change, held), ""
         if body:
-            body = await asyncio.to_thread(update.whole, body, document, numbers(version))
             try:
-                path = f"/containers/{identity}/update"
-                async with (
-                    limits.room(cgroup, change),
-                    self._client.stream("POST", path, title, body=body, timeout=ANSWER_WITHIN) as response,
-                ):
-                    await response.read()  # the id, as plain text
+                async with limits.room(cgroup, change):
+                    await self._send(body, document, title)
             except EngineError as error:  # the runtime's refusal, whose words are lost: the kernel's say why
                 if cgroup is None:
                     raise
@@ -302,7 +298,36 @@ class PodmanEngine:
                 pid=pid,
             )
         )
+        if settled.error:
+            settled = await self._take_back(settled, cgroup, pid, document, held)
         return update.told(settled, version)
+
+    async def _send(self, body: Mapping[str, Any], document: Mapping[str, Any], title: str) -> None:
+        version = numbers(await self._client.version())
+        body = await asyncio.to_thread(update.whole, body, document, version)
+        path = f"/containers/{document['Id']}/update"
+        async with self._client.stream("POST", path, title, body=body, timeout=ANSWER_WITHIN) as response:
+            await response.read()  # the id, as plain text
+
+    async def _take_back(
+        self, outcome: LimitOutcome, cgroup: Cgroup, pid: int | None, document: Mapping[str, Any], held: Held
+    ) -> LimitOutcome:
+        """Out of what Podman and its OCI runtime keep, and then out of the kernel; `document` is that of before."""
+        stuck: list[str] = []
+        keeps = numbers(await self._client.version()) >= update.RECORDS
+        then = await asyncio.to_thread(self._record, document, held.facts.ncpu) if keeps else held.before
+        now = await asyncio.to_thread(limits.read, cgroup)
+        names = [field.name for field in outcome.fields]
+        try:
+            body = oci.resources(limits.back(names, then, now), replace(held, before=now))
+            if body:
+                await self._send(body, await self.inspect(outcome.ref.id), "take a change of limits back")
+        except PytopError as error:
+            stuck.append(_RUNTIME.sub("its OCI runtime failed", str(error)))
+        recorded = await asyncio.to_thread(self._record, await self.inspect(outcome.ref.id), held.facts.ncpu)
+        return await asyncio.to_thread(
+            lambda: limits.take_back(outcome, cgroup, held.before, recorded, stuck=stuck, pid=pid)
+        )
 
     def _permit(self, change: LimitChange, capabilities: Capabilities) -> None:
         for name, _ in change.items():

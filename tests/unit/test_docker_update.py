@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,3 +88,28 @@ def test_at_rest_harm_is_refused_by_the_record() -> None:
     with pytest.raises(UnsupportedError):
         update.refuse(LimitChange(memory_high=64 * MB), held)
     update.refuse(LimitChange(cpus=0.5), held)
+
+
+def test_a_change_is_taken_out_of_the_record_in_the_form_that_the_record_has() -> None:
+    def undone(change: LimitChange, then: dict[str, Any]) -> dict[str, Any]:
+        held = Held(then, translate.record(then, FACTS.ncpu), FACTS, cgroup_v2=False)
+        return update.undone([name for name, _ in change.items()], held, {**then, **update.body(change, held)})
+
+    quota = {"CpuQuota": 50_000, "CpuPeriod": 50_000, "Memory": 64 * MB, "MemorySwap": 96 * MB, "PidsLimit": 9}
+    change = LimitChange(cpus=0.2, memory=32 * MB, pids=UNLIMITED)
+    assert undone(change, quota) == quota
+    assert undone(change, {}) == {
+        "NanoCpus": FACTS.ncpu * 1_000_000_000,
+        "Memory": EVERYTHING,
+        "MemorySwap": EVERYTHING,
+        "PidsLimit": -1,
+    }
+
+
+def test_only_nanocpus_that_were_not_set_are_for_good() -> None:
+    held = Held({}, translate.record({}, FACTS.ncpu), FACTS, cgroup_v2=False)
+    two, one = LimitChange(cpus=0.5, pids=9), LimitChange(cpus=0.5)
+    assert update.for_good(update.body(two, held), held, two)
+    assert not update.for_good(update.body(one, held), held, one)
+    set_before = replace(held, host={"NanoCpus": 1_000_000_000})
+    assert not update.for_good(update.body(two, set_before), set_before, two)

@@ -14,7 +14,16 @@ from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import live
 from runtime.limits.facts import HostFacts
-from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitOutcome, Limits, Verdict
+from runtime.model import (
+    UNLIMITED,
+    ContainerRef,
+    DeviceRate,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    Limits,
+    Verdict,
+)
 from tests.unit.fake_kernel import FakeKernel
 
 MB = 1024 * 1024
@@ -166,3 +175,41 @@ def test_a_change_that_neither_may_make_has_the_words_of_both(
     outcome = settled(cgroup, LimitChange(pids=44), LimitChange(), refused="the runtime failed")
     assert outcome.error.startswith("the runtime failed; write [/sys/fs/cgroup/x/pids.max]: Permission denied")
     assert not outcome.ok
+
+
+def test_a_change_that_failed_in_part_is_taken_back(kernel: FakeKernel) -> None:
+    cgroup = kernel.cgroup()
+    limits.change(REF, cgroup, LimitChange(cpus=0.5, memory=128 * MB, pids=100))
+    before, files = limits.read(cgroup), limits.raw(cgroup)
+    kernel.fail["pids.max"] = errno.EINVAL
+    asked = LimitChange(cpus=0.2, memory=64 * MB, pids=44)
+    failed = settled(cgroup, asked, LimitChange(cpus=0.2, memory=64 * MB), Limits(cpus=0.2))
+    assert limits.read(cgroup) != before
+    outcome = limits.take_back(failed, cgroup, before, Limits(cpus=0.5))
+    assert limits.raw(cgroup) == files
+    assert {entry.name.value: entry.verdict for entry in outcome.fields} == {
+        "cpus": Verdict.ROLLED_BACK,
+        "memory": Verdict.ROLLED_BACK,
+        "pids": Verdict.FAILED,
+    }
+    assert [entry.engine for entry in outcome.fields if entry.name.value == "cpus"] == [0.5]
+    assert "pids.max" in outcome.error
+    assert "not taken back" not in outcome.error
+
+
+def test_what_cannot_be_taken_back_is_said(kernel: FakeKernel) -> None:
+    cgroup = kernel.cgroup()
+    before = limits.read(cgroup)
+    failed = settled(cgroup, LimitChange(pids=44), LimitChange(pids=44))
+    kernel.fail["pids.max"] = errno.EINVAL
+    outcome = limits.take_back(failed, cgroup, before, Limits(), stuck=["the daemon is away"])
+    (entry,) = outcome.fields
+    assert (entry.verdict, entry.kernel) == (Verdict.FAILED, 44)
+    assert "the daemon is away" in entry.detail
+    assert "pids.max" in outcome.error
+
+
+def test_back_lifts_the_rate_of_a_disk_that_had_none() -> None:
+    then, now = ((DeviceRate("8:0", 5),), (DeviceRate("8:0", 7), DeviceRate("8:16", 9)))
+    found = limits.back([LimitName.IO_READ_BPS, LimitName.PIDS], Limits(io_read_bps=then), Limits(io_read_bps=now))
+    assert found == LimitChange(io_read_bps=(DeviceRate("8:0", 5), DeviceRate("8:16", UNLIMITED)))
