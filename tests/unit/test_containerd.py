@@ -132,7 +132,7 @@ def test_the_cgroup_by_the_spec(given: str, path: str) -> None:
 
 @pytest.mark.parametrize(("path", "placed"), [("/jobs/web", False), ("/batch/web", True), ("", True)])
 def test_a_place_that_is_not_its_namespaces_own(path: str, placed: bool) -> None:
-    assert translate.container("jobs", record({"linux": {"cgroupsPath": path}}), None).placed is placed
+    assert translate.container("containerd", "jobs", record({"linux": {"cgroupsPath": path}}), None).placed is placed
 
 
 def envelope(topic: str, event: Any) -> pb.Envelope:
