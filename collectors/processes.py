@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from collectors.tracked import own_part
 from runtime.errors import NotFoundError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
@@ -56,7 +55,7 @@ def processes(
     """
     if hierarchies is None:
         hierarchies = cgroupfs.detect()
-    own = own_part(cgroupfs.locate(hierarchies, pid, within=cgroup, proc=proc), hierarchies)
+    own = cgroupfs.own_part(cgroupfs.locate(hierarchies, pid, within=cgroup, proc=proc), hierarchies)
     init = _status(pid, proc)
     depth = len(init.get("NSpid", "0").split()) - 1
     uid_map = _uid_map(pid, proc)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from collectors import network
@@ -43,23 +42,6 @@ def room_for_descriptors(used: int) -> bool:
     except (OSError, ValueError):
         return False
     return need <= wanted
-
-
-def own_part(cgroup: Cgroup, hierarchies: Hierarchies) -> Cgroup:
-    """Leave out a directory of the unified tree that is not this container's alone.
-
-    On a hybrid host an engine may make v1 cgroups only; then the processes stay in the unified cgroup of their
-    daemon, together with every other container. It is the container's when a v1 controller has the same path.
-    """
-    if cgroup.unified is None or hierarchies.unified is None or not cgroup.v1:
-        return cgroup
-    path = os.path.relpath(cgroup.unified, hierarchies.unified.path)
-    below = [
-        os.path.relpath(directory, mount.path)
-        for name, directory in cgroup.v1.items()
-        if (mount := hierarchies.v1.get(name)) is not None and directory != mount.path
-    ]
-    return cgroup if not below or path in below else replace(cgroup, unified=None, controllers=frozenset())
 
 
 def _is_below(inner: Cgroup, outer: Cgroup) -> bool:
@@ -106,12 +88,12 @@ class Tracked:
             self.pidfd = _pidfd(target.pid)
         self._place = b""
         try:
-            self._where = cgroupfs.locate(hierarchies, target.pid, within=target.cgroup, proc=proc)
+            self._where = cgroupfs.around(hierarchies, target.pid, within=target.cgroup, proc=proc)
             self._netns = network.namespace(target.pid, proc)
             self._net: Counters = self._netns if isinstance(self._netns, Missing) else Missing.UNSUPPORTED
             self._net_shared = self._netns == networks.host
             self._own_netns = self._netns if isinstance(self._netns, int) and not self._net_shared else 0
-            self.reader = CgroupReader(own_part(self._where, hierarchies), ceilings, keep=keep)
+            self.reader = CgroupReader(cgroupfs.own_part(self._where, hierarchies), ceilings, keep=keep)
         except BaseException:
             self._close_pidfd()
             raise
@@ -131,7 +113,7 @@ class Tracked:
         place = self._read_place()
         if place and place == self._place:
             return False
-        now = cgroupfs.locate(self._hierarchies, self.target.pid, within=self.target.cgroup, proc=self._proc)
+        now = cgroupfs.around(self._hierarchies, self.target.pid, within=self.target.cgroup, proc=self._proc)
         if now != self._where and not _is_below(now, self._where):
             return True
         self._place = place

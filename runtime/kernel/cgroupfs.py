@@ -6,9 +6,10 @@ but no controllers). Source: cgroups(7), Documentation/admin-guide/cgroup-v2.rst
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Literal
@@ -167,7 +168,33 @@ def own_path(pid: int, identity: str, proc: Path = Path("/proc")) -> str:
 
 
 def locate(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = Path("/proc")) -> Cgroup:
-    """The cgroup in which a process lives now, or the one above it that is called `within`.
+    """The cgroup of a container, found by a process of it: what is written there is for the container alone.
+
+    As `around`, and without `within` what `own_part` leaves.
+    """
+    found = around(hierarchies, pid, within=within, proc=proc)
+    return found if within else own_part(found, hierarchies)
+
+
+def own_part(cgroup: Cgroup, hierarchies: Hierarchies) -> Cgroup:
+    """Leave out a directory of the unified tree that is not this container's alone.
+
+    On a hybrid host an engine may make v1 cgroups only; then the processes stay in the unified cgroup of their
+    daemon, together with every other container. It is the container's when a v1 controller has the same path.
+    """
+    if cgroup.unified is None or hierarchies.unified is None or not cgroup.v1:
+        return cgroup
+    path = os.path.relpath(cgroup.unified, hierarchies.unified.path)
+    below = [
+        os.path.relpath(directory, mount.path)
+        for name, directory in cgroup.v1.items()
+        if (mount := hierarchies.v1.get(name)) is not None and directory != mount.path
+    ]
+    return cgroup if not below or path in below else replace(cgroup, unified=None, controllers=frozenset())
+
+
+def around(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = Path("/proc")) -> Cgroup:
+    """The cgroup in which a process lives now, whoever lives there with it, or the one above it called `within`.
 
     `within` is a path as /proc/<pid>/cgroup names it. A hierarchy in which the process lives elsewhere counts when a
     cgroup there has the same last name (runc run by hand makes them below its own, which differ); else it is left out:

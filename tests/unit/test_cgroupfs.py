@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import NotFoundError
-from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount, at, detect, locate, parse_proc_cgroup
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount, around, at, detect, locate, parse_proc_cgroup
 
 V1 = "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
 NAMED = "40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n"
@@ -114,6 +114,29 @@ def test_only_what_is_the_containers_own(
     of_v1, of_v2 = expected
     assert cgroup.v1 == ({"pids": Path("/v1") / of_v1} if of_v1 else {})
     assert cgroup.unified == (Path("/v2") / of_v2 if of_v2 else None)
+
+
+@pytest.mark.parametrize(
+    ("unified", "own"),
+    [
+        ("/docker/x", True),
+        ("/system.slice/docker.service", False),  # where an engine that makes v1 cgroups only leaves its processes
+        ("/docker", False),
+    ],
+)
+def test_the_unified_cgroup_of_a_daemon_is_not_its_containers(tmp_path: Path, unified: str, own: bool) -> None:
+    hierarchies = Hierarchies(
+        Mode.HYBRID, {"pids": Mount(Path("/p")), "memory": Mount(Path("/m"))}, Mount(tmp_path / "v2")
+    )
+    (tmp_path / "v2" / unified[1:]).mkdir(parents=True)
+    (tmp_path / "v2" / unified[1:] / "cgroup.controllers").write_text("io\n")
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/cgroup").write_text(f"2:memory:/\n1:pids:/docker/x\n0::{unified}\n")
+    cgroup = locate(hierarchies, 7, proc=tmp_path)
+    assert cgroup.v1 == {"pids": Path("/p/docker/x"), "memory": Path("/m")}
+    assert cgroup.unified == (tmp_path / "v2" / unified[1:] if own else None)
+    assert cgroup.where("io") == ((tmp_path / "v2" / unified[1:], 2) if own else None)
+    assert around(hierarchies, 7, proc=tmp_path).unified == tmp_path / "v2" / unified[1:]
 
 
 def test_the_root_of_the_unified_tree_is_the_hosts_not_the_containers() -> None:

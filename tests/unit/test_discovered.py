@@ -203,6 +203,25 @@ def test_a_tree(tmp_path: Path, mode: Mode) -> None:
     assert one.command == ("/bin/web", "--port", "1")
 
 
+def test_a_found_namespace_has_the_v1_cgroup_that_is_its_own_and_not_that_of_its_daemon(tmp_path: Path) -> None:
+    """What is frozen, killed and limited by this path is the cgroup of the container, never all of the daemon's."""
+    proc = tmp_path / "proc"
+    v1, unified = tmp_path / "pids" / "box", tmp_path / "v2" / "system.slice" / "other.service"
+    for directory, members in ((v1, "10\n"), (unified, "5\n10\n")):
+        directory.mkdir(parents=True)
+        (directory / "cgroup.procs").write_text(members)
+    for pid, space in (("self", "home"), ("10", "inner")):
+        (proc / pid / "ns").mkdir(parents=True)
+        (proc / pid / "ns" / "pid").symlink_to(f"pid:[{space}]")
+    (proc / "self" / "cgroup").write_text("1:pids:/\n0::/mine\n")
+    (proc / "10" / "cgroup").write_text("1:pids:/box\n0::/system.slice/other.service\n")
+    (proc / "10" / "status").write_text("PPid:\t5\nNSpid:\t10\t1\n")
+    (proc / "10" / "stat").write_text("10 (x) S " + "1 " * 18 + "100 0\n")
+    hierarchies = Hierarchies(Mode.HYBRID, {"pids": Mount(tmp_path / "pids")}, Mount(tmp_path / "v2"))
+    (one,) = Scanner(hierarchies=hierarchies, proc=proc).scan()
+    assert (one.pid, one.what.cgroup, one.shares) == (10, "/box", "")
+
+
 def container(engine: str, identity: str, pid: int | None, found: str = "") -> Container:
     return Container(ContainerRef(engine, identity), "x", "", State.RUNNING, pid=pid, found=found)
 
