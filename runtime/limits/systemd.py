@@ -9,37 +9,40 @@ Source: systemd.resource-control(5), org.freedesktop.systemd1(5), src/core/cgrou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from runtime.errors import KernelError, NotFoundError, PytopError
-from runtime.kernel import block, cgroupfs, files, systemd
+from runtime.kernel import cgroupfs, files, systemd
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.systemd import Unit
 from runtime.limits.facts import host_facts
-from runtime.limits.judge import PAGE
 from runtime.limits.lacking import CONTROLLER
 from runtime.limits.plan import Step, Write
-from runtime.limits.units import cpuset_numbers
+from runtime.limits.properties import INFINITY, TRANSLATIONS, Translate, holds, plain
 from runtime.model import FieldOutcome, LimitChange, LimitName, LimitOutcome, Verdict
 
 if TYPE_CHECKING:
     from runtime.kernel.manager import Manager, Property
 
-INFINITY: Final = 2**64 - 1  # how systemd's numbers say "none", over D-Bus
 IDLE_SINCE: Final = 252  # CPUWeight=idle
 PATIENCE: Final = 2.0  # seconds for the kernel's file to hold what systemd has accepted
-_SECOND_US: Final = 1_000_000
-_IO: Final = {
-    "rbps": "IOReadBandwidthMax",
-    "wbps": "IOWriteBandwidthMax",
-    "riops": "IOReadIOPSMax",
-    "wiops": "IOWriteIOPSMax",
-}
 _WITHIN: Final = {LimitName.CPU_PERIOD: LimitName.CPUS}  # which other's step writes it too
-Translate = Callable[[Path, str], "list[Property]"]
+_TOGETHER: Final = {
+    "cpu": ("cpu.max", "cpu.weight"),
+    "memory": ("memory.low", "memory.high", "memory.max", "memory.swap.max"),
+    "io": ("io.weight",),
+}
+"""The files of a controller that systemd writes all at once. Of io.max it writes the devices that it knows."""
+_UNSET: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": 100_000}
+_NORMAL: Final[Mapping[str, Property]] = {
+    "cpu": ("CPUWeight", ("t", 100)),
+    "io": ("IOWeight", ("t", 100)),
+    "memory": ("MemoryAccounting", ("b", True)),
+    "pids": ("TasksAccounting", ("b", True)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ def _unknown(manager: Manager, unit: Unit, steps: Sequence[Step]) -> list[Write]
             held = files.look(path)
             if name in writes or not isinstance(held, str) or files.look(path.with_name("cpu.idle")) == "1":
                 continue
-            text = _plain(name, held)
+            text = plain(name, held)
             if not all(_knows(manager, unit, each) for each in TRANSLATIONS[name](path, text)):
                 found.append(Write(own[0].name, path, text, text))
     return found
@@ -169,11 +172,6 @@ def _knows(manager: Manager, unit: Unit, wanted: Property) -> bool:
     name, (_, value) = wanted
     known = manager.get(unit, name)
     return bool(value == (_UNSET.get(name, INFINITY) if known == INFINITY else known))
-
-
-def _plain(name: str, text: str) -> str:
-    """A weight without the word before it and the lines for single devices; any other file's text as it is."""
-    return (text.splitlines() or [""])[0].removeprefix("default").strip() if name.endswith("weight") else text
 
 
 def _percents(step: Write) -> str:
@@ -244,116 +242,3 @@ class Through:
                 )
             time.sleep(0.01)
             manager.get(self.unit, "ControlGroup")
-
-
-def holds(path: Path, text: str) -> bool:
-    """Whether a file holds what was to be written to it: to the page, and the devices that were named."""
-    held = files.look(path)
-    if not isinstance(held, str):
-        return False
-    wanted = text.strip()
-    if path.name == "io.max":
-        device, *words = wanted.split()
-        now = _device_line(held, device)
-        return all(now.get(key, "max") == value for key, value in _pairs(words).items())
-    if path.name == "cpu.max" and wanted.startswith("max"):
-        return held.startswith("max")  # systemd keeps no period without a quota
-    if path.name in ("cpuset.cpus", "cpuset.mems"):
-        return cpuset_numbers(held) == cpuset_numbers(wanted) if held and wanted else held == wanted
-    held = _plain(path.name, held)
-    if path.name.startswith("memory.") and held.isdecimal() and wanted.isdecimal():
-        return int(held) // PAGE == int(wanted) // PAGE
-    return held.split() == wanted.split()
-
-
-def _number(name: str) -> Translate:
-    """A file of one number or "max"."""
-
-    def translate(_: Path, text: str) -> list[Property]:
-        return [(name, ("t", INFINITY if text.strip() == "max" else int(text)))]
-
-    return translate
-
-
-def bandwidth(_: Path, text: str) -> list[Property]:
-    """cpu.max "50000 100000"; systemd has microseconds per second, rounded so that the quota comes out as it was."""
-    quota, period = text.split()
-    per_second = INFINITY if quota == "max" else -(-int(quota) * _SECOND_US // int(period))
-    return [("CPUQuotaPeriodUSec", ("t", int(period))), ("CPUQuotaPerSecUSec", ("t", per_second))]
-
-
-def _idle(_: Path, text: str) -> list[Property]:
-    """A weight of 0 is the idle class; none at all leaves it."""
-    return [("CPUWeight", ("t", 0 if text.strip() == "1" else INFINITY))]
-
-
-def _mask(name: str) -> Translate:
-    """A kernel list as a bit mask, least byte first; an empty one lifts the limit."""
-
-    def translate(_: Path, text: str) -> list[Property]:
-        mask = sum(1 << number for number in cpuset_numbers(text.strip())) if text.strip() else 0
-        return [(name, ("ay", mask.to_bytes((mask.bit_length() + 7) // 8, "little")))]
-
-    return translate
-
-
-def _bfq(_: Path, text: str) -> list[Property]:
-    """The IOWeight of 1 to 10000 that systemd turns into this weight of 1 to 1000."""
-    weight = int(text)
-    return [("IOWeight", ("t", weight if weight <= 100 else 100 + (weight - 100) * 11))]
-
-
-def _rates(path: Path, text: str) -> list[Property]:
-    """One device's line of io.max. systemd writes all four rates at once, so those that are held go with it."""
-    device, *words = text.split()
-    held = files.look(path)
-    rates = {**_device_line(held if isinstance(held, str) else "", device), **_pairs(words)}
-    block.learn(device)
-    disk = block.name(device)
-    found: list[Any] = []
-    for key, name in _IO.items():
-        rate = rates.get(key, "max")
-        found.append((name, ("a(st)", [(disk, INFINITY if rate == "max" else int(rate))])))
-    return found
-
-
-def _device_line(text: str, device: str) -> dict[str, str]:
-    for line in text.splitlines():
-        number, *words = line.split() or [""]
-        if number == device:
-            return _pairs(words)
-    return {}
-
-
-def _pairs(words: Sequence[str]) -> dict[str, str]:
-    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
-
-
-_TOGETHER: Final = {
-    "cpu": ("cpu.max", "cpu.weight"),
-    "memory": ("memory.low", "memory.high", "memory.max", "memory.swap.max"),
-    "io": ("io.weight",),
-}
-"""The files of a controller that systemd writes all at once. Of io.max it writes the devices that it knows."""
-_UNSET: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": 100_000}
-_NORMAL: Final[Mapping[str, Property]] = {
-    "cpu": ("CPUWeight", ("t", 100)),
-    "io": ("IOWeight", ("t", 100)),
-    "memory": ("MemoryAccounting", ("b", True)),
-    "pids": ("TasksAccounting", ("b", True)),
-}
-TRANSLATIONS: Final[Mapping[str, Translate]] = {
-    "cpu.max": bandwidth,
-    "cpu.weight": _number("CPUWeight"),
-    "cpu.idle": _idle,
-    "cpuset.cpus": _mask("AllowedCPUs"),
-    "cpuset.mems": _mask("AllowedMemoryNodes"),
-    "memory.max": _number("MemoryMax"),
-    "memory.high": _number("MemoryHigh"),
-    "memory.low": _number("MemoryLow"),
-    "memory.swap.max": _number("MemorySwapMax"),
-    "pids.max": _number("TasksMax"),
-    "io.weight": _number("IOWeight"),
-    "io.bfq.weight": _bfq,
-    "io.max": _rates,
-}

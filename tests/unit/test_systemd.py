@@ -18,6 +18,7 @@ from runtime.kernel.cgroupfs import Mode
 from runtime.kernel.manager import Manager
 from runtime.kernel.systemd import Unit, unit_of
 from runtime.limits import systemd as through
+from runtime.limits.properties import INFINITY, TRANSLATIONS, bandwidth, holds
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Verdict
 from tests.unit.fake_kernel import FakeKernel
 
@@ -114,7 +115,7 @@ class Bus:
         if self.refuse is not None and member == "SetUnitProperties":
             return new_error(message, f"org.freedesktop.{self.refuse[0]}", "s", (self.refuse[1],))
         if member == "Get":
-            unset = ("t", through.INFINITY)
+            unset = ("t", INFINITY)
             return new_method_return(message, "v", (self.properties.get(message.body[1], unset),))
         assert message.header.message_type is MessageType.method_call
         name, runtime, properties = message.body
@@ -158,10 +159,10 @@ def kernel(bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKer
     def act(properties: dict[str, Any]) -> None:
         for key, value in properties.items():
             if key in files:
-                made.put(own / files[key], "max" if value == through.INFINITY else str(value))
+                made.put(own / files[key], "max" if value == INFINITY else str(value))
         if "CPUQuotaPerSecUSec" in properties:
             rate, period = properties["CPUQuotaPerSecUSec"], properties["CPUQuotaPeriodUSec"]
-            quota = "max 100000" if rate == through.INFINITY else f"{rate * period // 1_000_000} {period}"
+            quota = "max 100000" if rate == INFINITY else f"{rate * period // 1_000_000} {period}"
             made.put(own / "cpu.max", quota)
 
     bus.acts = act
@@ -183,7 +184,7 @@ def test_a_change_of_a_unit_goes_through_systemd_alone(bus: Bus, kernel: FakeKer
         "CPUQuotaPerSecUSec": 500_000,
         "CPUQuotaPeriodUSec": 100_000,
         "MemoryMax": 64 * MB,
-        "MemoryHigh": through.INFINITY,
+        "MemoryHigh": INFINITY,
         "TasksMax": 50,
     }
     assert all("by systemd, until docker-1.scope ends" in field.detail for field in outcome.fields)
@@ -221,8 +222,8 @@ def test_what_systemd_takes_and_does_not_do_is_taken_back(bus: Bus, kernel: Fake
     assert bus.sets == [
         {"TasksMax": 50},
         {"MemoryMax": 64 * MB},
-        {"MemoryMax": through.INFINITY},
-        {"TasksMax": through.INFINITY},
+        {"MemoryMax": INFINITY},
+        {"TasksMax": INFINITY},
     ]
 
 
@@ -277,7 +278,7 @@ def test_silence_is_bounded(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("quota", [1000, 3333, 9990, 10001, 99999, 123_457])
 @pytest.mark.parametrize("period", [1000, 30_000, 100_000, 333_333, 1_000_000])
 def test_a_quota_comes_out_of_systemds_arithmetic_as_it_went_in(quota: int, period: int) -> None:
-    properties = dict(through.bandwidth(Path("cpu.max"), f"{quota} {period}"))
+    properties = dict(bandwidth(Path("cpu.max"), f"{quota} {period}"))
     rate = properties["CPUQuotaPerSecUSec"][1]
     assert rate * period // 1_000_000 == quota
 
@@ -287,17 +288,17 @@ def test_a_quota_comes_out_of_systemds_arithmetic_as_it_went_in(quota: int, peri
     [("0", b"\x01"), ("0-1,9", b"\x03\x02"), ("64", bytes(8) + b"\x01"), ("\n", b"")],
 )
 def test_a_list_becomes_a_mask(text: str, mask: bytes) -> None:
-    assert through.TRANSLATIONS["cpuset.cpus"](Path("cpuset.cpus"), text) == [("AllowedCPUs", ("ay", mask))]
+    assert TRANSLATIONS["cpuset.cpus"](Path("cpuset.cpus"), text) == [("AllowedCPUs", ("ay", mask))]
 
 
 def test_a_devices_other_rates_go_with_the_one_that_changes(tmp_path: Path) -> None:
     file = tmp_path / "io.max"
     file.write_text("8:0 rbps=max wbps=1000 riops=max wiops=70\n254:0 rbps=5 wbps=5 riops=5 wiops=5\n")
-    properties = dict(through.TRANSLATIONS["io.max"](file, "8:0 rbps=500"))
+    properties = dict(TRANSLATIONS["io.max"](file, "8:0 rbps=500"))
     assert {name: value[0][1] for name, (_, value) in properties.items()} == {
         "IOReadBandwidthMax": 500,
         "IOWriteBandwidthMax": 1000,
-        "IOReadIOPSMax": through.INFINITY,
+        "IOReadIOPSMax": INFINITY,
         "IOWriteIOPSMax": 70,
     }
 
@@ -319,4 +320,4 @@ def test_a_devices_other_rates_go_with_the_one_that_changes(tmp_path: Path) -> N
 )
 def test_whether_the_kernel_holds_it(tmp_path: Path, name: str, held: str, text: str, same: bool) -> None:
     (tmp_path / name).write_text(held)
-    assert through.holds(tmp_path / name, text) is same
+    assert holds(tmp_path / name, text) is same
