@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from runtime.kernel.cgroupfs import Hierarchies
+
 BOOTED: Final = Path("/run/systemd/system")
+TREE: Final = Path("/sys/fs/cgroup")
 NAME: Final = "org.freedesktop.systemd1"
 PATH: Final = "/org/freedesktop/systemd1"
 KINDS: Final = {".scope": "Scope", ".slice": "Slice", ".service": "Service"}
@@ -18,7 +21,7 @@ KINDS: Final = {".scope": "Scope", ".slice": "Slice", ".service": "Service"}
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A unit of this host's systemd, or of one user's (`uid`); `cgroup` is its path in the v2 tree."""
+    """A unit of this host's systemd, or of one user's (`uid`); `cgroup` is its path, the same in every hierarchy."""
 
     name: str
     cgroup: str
@@ -41,8 +44,16 @@ def booted(where: Path | None = None) -> bool:
     return (where or BOOTED).is_dir()
 
 
+def all_unified(hierarchies: Hierarchies) -> bool:
+    """Whether systemd keeps its limits in the v2 tree: only where that is mounted at `TREE` itself (cg_all_unified()).
+
+    On a hybrid host it writes to the v1 controllers, whatever the tree beside them has.
+    """
+    return hierarchies.unified is not None and hierarchies.unified.path == TREE
+
+
 def unit_of(cgroup: str) -> Unit | None:
-    """The unit whose own cgroup this path in the v2 tree is, by its name alone; None where it is nobody's or delegated.
+    """The unit whose own cgroup this path in a hierarchy is, by its name alone; None where it is nobody's or delegated.
 
     Units lie in slices. What lies below a scope or a service is delegated, also when it is called like a unit: a
     container with a systemd of its own has such names. A user's own manager is the service user@UID.

@@ -1,8 +1,9 @@
 """Limits of a unit of systemd go through systemd: what is written past it, it writes over at the next daemon-reload.
 
 Each step of a change that systemd has a property for becomes a change of that property at run time, and the kernel's
-file is looked at afterwards. What it has none for (burst, swap of v1, every file of v1) is written to the file, and the
-outcome says so. A cgroup below a scope or service is delegated and none of systemd's business.
+file is looked at afterwards. What it has none for (burst) is written to the file, and the outcome says so. So is every
+file of v1: systemd keeps some of them for its units, too, but not as they are written here, and the outcome says which.
+A cgroup below a scope or service is delegated and none of systemd's business.
 Source: systemd.resource-control(5), org.freedesktop.systemd1(5), src/core/cgroup.c.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from runtime.errors import KernelError, NotFoundError, PytopError
 from runtime.kernel import cgroupfs, files, systemd
-from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.systemd import Unit
 from runtime.limits.facts import host_facts
 from runtime.limits.lacking import CONTROLLER
@@ -36,6 +37,13 @@ _TOGETHER: Final = {
     "io": ("io.weight",),
 }
 """The files of a controller that systemd writes all at once. Of io.max it writes the devices that it knows."""
+_KEPT_ON_V1: Final = frozenset(
+    {
+        *("cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "memory.limit_in_bytes", "pids.max"),
+        *("blkio.weight", "blkio.bfq.weight", "blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"),
+    }
+)
+"""The files of v1 that systemd writes for its units there. cpuset, the idle class and burst are not among them."""
 _UNSET: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": 100_000}
 _NORMAL: Final[Mapping[str, Property]] = {
     "cpu": ("CPUWeight", ("t", 100)),
@@ -54,26 +62,31 @@ class Route:
 
 
 def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
-    """The same steps through systemd where the cgroup is a unit's; as they are anywhere else."""
-    unit = unit_at(cgroup)
-    if unit is None or not steps:
-        return Route(list(steps))
+    """The same steps through systemd where it keeps the files of the cgroup; as they are anywhere else."""
+    untouched = Route(list(steps))
+    unit, through, beside = _sorted(cgroup, steps)
+    if unit is None:
+        return untouched
     from runtime.kernel.manager import Manager
 
+    version = 0
     try:
         with Manager(unit) as manager:
             if manager.get(unit, "ControlGroup") != unit.cgroup:
-                return Route(list(steps))  # another one's cgroup that is called like a unit
-            version = manager.version()
-            steps = [*_unknown(manager, unit, steps), *steps]
+                return untouched  # another one's cgroup that is called like a unit
+            if through:
+                version = manager.version()
+                unknown = _unknown(manager, unit, through)
+                through, steps = [*unknown, *through], [*unknown, *steps]
     except NotFoundError:
-        return Route(list(steps))
+        return untouched
     except PytopError as error:
         said = (
             f"written past systemd, which could not be asked ({error.detail or error.title}): daemon-reload undoes it"
         )
-        return Route(list(steps), {step.name: said for step in steps if isinstance(step, Write)})
-    return _routed(unit, version, steps)
+        return Route(list(steps), {**{step.name: said for step in through}, **_of_v1(unit, beside)})
+    found = _routed(unit, version, steps, through)
+    return replace(found, words={**_of_v1(unit, beside), **found.words})
 
 
 def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
@@ -84,8 +97,11 @@ def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
     """
     needed = {CONTROLLER[name] for name, _ in change.items() if name in CONTROLLER}
     missing = sorted(name for name in needed if cgroup.where(name) is None)
-    unit = unit_at(cgroup) if missing else None
-    if unit is None:
+    hierarchies = cgroupfs.detect()
+    unit = None
+    if missing and cgroup.unified is not None and systemd.booted() and systemd.all_unified(hierarchies):
+        unit = unit_at(cgroup.unified, hierarchies)
+    if unit is None or cgroup.unified is None:
         return cgroup
     from runtime.kernel.manager import Manager
 
@@ -96,21 +112,55 @@ def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
                 manager.set(unit, [normal[name] for name in missing])
     except PytopError:
         return cgroup
-    return cgroupfs.at(cgroupfs.detect(), {}, unit.cgroup)
+    offered = files.look(cgroup.unified / "cgroup.controllers")
+    return replace(cgroup, controllers=frozenset(offered.split())) if isinstance(offered, str) else cgroup
 
 
-def unit_at(cgroup: Cgroup) -> Unit | None:
-    """The unit whose cgroup this is; None on a host without systemd, for a delegated cgroup, and on cgroup v1."""
-    if cgroup.unified is None or not systemd.booted():
+def unit_at(directory: Path, hierarchies: Hierarchies) -> Unit | None:
+    """The unit whose own cgroup a directory is, in whichever hierarchy; None for a delegated one."""
+    mounts = {mount.path for mount in (*hierarchies.v1.values(), hierarchies.unified) if mount is not None}
+    above = [mount for mount in mounts if directory.is_relative_to(mount)]
+    if not above:
         return None
-    mount = cgroupfs.detect().unified
-    if mount is None:
-        return None
-    try:
-        below = cgroup.unified.relative_to(mount.path)
-    except ValueError:
-        return None
-    return systemd.unit_of(f"/{below}")
+    return systemd.unit_of(f"/{directory.relative_to(max(above, key=lambda mount: len(mount.parts)))}")
+
+
+def _sorted(cgroup: Cgroup, steps: Sequence[Step]) -> tuple[Unit | None, list[Write], list[Write]]:
+    """The unit that the cgroup is, the writes to it that systemd can do, and those to its files of cgroup v1.
+
+    On a hybrid host a container may have v1 cgroups alone, so it is each file's own directory that counts.
+    """
+    writes = [step for step in steps if isinstance(step, Write)]
+    if not writes or not systemd.booted():
+        return None, [], []
+    hierarchies = cgroupfs.detect()
+    units = {step.path.parent: unit_at(step.path.parent, hierarchies) for step in writes}
+    unit = next((unit for unit in units.values() if unit is not None), None)
+    own = [step for step in writes if unit is not None and units[step.path.parent] == unit]
+    of_v2 = [step for step in own if step.path.parent == cgroup.unified]
+    of_v1 = [step for step in own if step.path.parent != cgroup.unified]
+    if not systemd.all_unified(hierarchies):
+        of_v2 = []
+    return (unit, of_v2, of_v1) if of_v2 or of_v1 else (None, [], [])
+
+
+def _of_v1(unit: Unit, steps: Sequence[Write]) -> dict[LimitName, str]:
+    """What is to be said of writes to v1 files of a unit; the weight beside the idle class was not asked for."""
+    words: dict[LimitName, str] = {}
+    for step in steps:
+        file = step.path.name
+        if file in _KEPT_ON_V1 and step.name is not LimitName.CPU_IDLE:
+            words[step.name] = (
+                f"written to the kernel: on cgroup v1 systemd may write its own {file} of {unit.name} over it "
+                "at a daemon-reload"
+            )
+        elif file not in _KEPT_ON_V1:
+            words.setdefault(step.name, f"on cgroup v1 {_nothing(unit, file)}")
+    return words
+
+
+def _nothing(unit: Unit, file: str) -> str:
+    return f"systemd has nothing for {file}: written to the kernel, until {unit.name} ends"
 
 
 def tell(outcome: LimitOutcome, how: Route) -> LimitOutcome:
@@ -124,12 +174,12 @@ def tell(outcome: LimitOutcome, how: Route) -> LimitOutcome:
     return replace(outcome, fields=tuple(fields))
 
 
-def _routed(unit: Unit, version: int, steps: Sequence[Step]) -> Route:
+def _routed(unit: Unit, version: int, steps: Sequence[Step], through: Sequence[Write]) -> Route:
     routed: list[Step] = []
     words: dict[LimitName, str] = {}
-    both = {step.path.name for step in steps if isinstance(step, Write)} >= {"io.weight", "io.bfq.weight"}
+    both = {step.path.name for step in through} >= {"io.weight", "io.bfq.weight"}
     for step in steps:
-        if not isinstance(step, Write):
+        if not isinstance(step, Write) or step not in through:
             routed.append(step)
             continue
         if both and step.path.name == "io.bfq.weight":
@@ -139,21 +189,19 @@ def _routed(unit: Unit, version: int, steps: Sequence[Step]) -> Route:
             translate = None
         if translate is None:
             routed.append(step)
-            words[step.name] = (
-                f"systemd has nothing for {step.path.name}: written to the kernel, until {unit.name} ends"
-            )
+            words[step.name] = _nothing(unit, step.path.name)
         else:
             routed.append(Through(unit, step, translate))
             words.setdefault(step.name, f"by systemd, until {unit.name} ends or the host restarts{_percents(step)}")
     return Route(routed, words)
 
 
-def _unknown(manager: Manager, unit: Unit, steps: Sequence[Step]) -> list[Write]:
+def _unknown(manager: Manager, unit: Unit, steps: Sequence[Write]) -> list[Write]:
     """What was once written past systemd, to files that it writes together with those of a change: it has to be told.
 
     Each write is of what the file holds, so only systemd's note changes by it.
     """
-    writes = {step.path.name: step for step in steps if isinstance(step, Write)}
+    writes = {step.path.name: step for step in steps}
     found: list[Write] = []
     for controller, names in _TOGETHER.items():
         own = [step for name, step in writes.items() if name.partition(".")[0] == controller and name in TRANSLATIONS]

@@ -231,9 +231,9 @@ def test_a_delegated_cgroup_is_none_of_systemds_business(scope: Scope) -> None:
     inner = scope.cgroup.unified / "inner.scope"
     inner.mkdir()
     try:
-        below = cgroupfs.at(cgroupfs.detect(), {}, f"{scope.unit.cgroup}/inner.scope")
-        assert through.unit_at(scope.cgroup) == scope.unit
-        assert through.unit_at(below) is None
+        hierarchies = cgroupfs.detect()
+        assert through.unit_at(scope.cgroup.unified, hierarchies) == scope.unit
+        assert through.unit_at(inner, hierarchies) is None
     finally:
         inner.rmdir()
 

@@ -14,7 +14,7 @@ from jeepney import HeaderFields, Message, MessageType, Parser, new_error, new_m
 from runtime import limits
 from runtime.errors import DeniedError, InvalidError, NotFoundError, UnavailableError
 from runtime.kernel import cgroupfs, manager, systemd
-from runtime.kernel.cgroupfs import Mode
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
 from runtime.kernel.manager import Manager
 from runtime.kernel.systemd import Unit, unit_of
 from runtime.limits import systemd as through
@@ -147,6 +147,7 @@ def kernel(bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKer
     own = made.cgroup("system.slice/docker-1.scope").unified
     assert own
     monkeypatch.setattr(cgroupfs, "detect", lambda: made.hierarchies)
+    monkeypatch.setattr(systemd, "TREE", tmp_path / "kernel" / "unified")
     files = {
         "MemoryMax": "memory.max",
         "MemoryHigh": "memory.high",
@@ -241,6 +242,92 @@ def test_a_systemd_that_does_not_answer_is_gone_past_and_that_is_told(
     outcome = change(kernel, pids=50)
     assert outcome.ok
     assert "written past systemd, which could not be asked" in outcome.fields[0].detail
+
+
+def older(mode: Mode, bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+    """A host of systemd's with v1 controllers, where it keeps nothing in the v2 tree."""
+    (tmp_path / "kernel").mkdir()
+    made = FakeKernel(tmp_path / "kernel", mode, monkeypatch)
+    monkeypatch.setattr(cgroupfs, "detect", lambda: made.hierarchies)
+    made.cgroup("system.slice")
+    return made
+
+
+@pytest.mark.parametrize("mode", [Mode.V1, Mode.HYBRID])
+def test_files_of_v1_are_written_and_what_systemd_may_do_to_them_is_told(
+    mode: Mode, bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = older(mode, bus, tmp_path, monkeypatch)
+    cgroup = kernel.cgroup("system.slice/docker-1.scope")
+    wanted = LimitChange(cpu_idle=True, cpus=0.5, cpu_burst=20_000, cpuset_cpus="0", memory=64 * MB, pids=50)
+    outcome = limits.change(REF, cgroup, wanted, force=True)
+    assert outcome.ok, outcome
+    assert bus.sets == []
+    details = {field.name: field.detail for field in outcome.fields}
+    ends = "written to the kernel, until docker-1.scope ends"
+    assert details == {
+        LimitName.CPU_IDLE: f"on cgroup v1 systemd has nothing for cpu.idle: {ends}",
+        LimitName.CPU_BURST: f"on cgroup v1 systemd has nothing for cpu.cfs_burst_us: {ends}",
+        LimitName.CPUSET_CPUS: f"on cgroup v1 systemd has nothing for cpuset.cpus: {ends}",
+        **{
+            name: f"written to the kernel: on cgroup v1 systemd may write its own {file} of docker-1.scope over it "
+            "at a daemon-reload"
+            for name, file in (
+                (LimitName.CPUS, "cpu.cfs_quota_us"),
+                (LimitName.MEMORY, "memory.limit_in_bytes"),
+                (LimitName.PIDS, "pids.max"),
+            )
+        },
+    }
+    bus.properties["ControlGroup"] = ("s", "/elsewhere.slice/docker-1.scope")
+    outcome = limits.change(REF, cgroup, LimitChange(pids=51))
+    assert (outcome.ok, outcome.fields[0].detail) == (True, "")
+
+
+@pytest.mark.parametrize("fields", [{"cpu_idle": True}, {"pids": 50}, {"cpuset_cpus": "0"}])
+def test_the_daemons_unit_is_not_limited_in_place_of_its_container(
+    fields: dict[str, Any], bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a hybrid host runc makes v1 cgroups only, and its processes stay in the unified cgroup of the daemon."""
+    kernel = older(Mode.HYBRID, bus, tmp_path, monkeypatch)
+    own = kernel.cgroup("docker-abc")
+    daemon = tmp_path / "kernel" / "unified" / UNIT.cgroup[1:]
+    daemon.mkdir(parents=True)
+    outcome = limits.change(REF, Cgroup(own.v1, daemon), LimitChange(**fields))
+    assert outcome.ok, outcome
+    assert (bus.sets, outcome.fields[0].detail) == ([], "")
+
+
+def test_a_controller_of_v2_beside_those_of_v1_is_none_that_systemd_knows(
+    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = older(Mode.HYBRID, bus, tmp_path, monkeypatch)
+    own = kernel.cgroup("system.slice/docker-1.scope")
+    assert own.unified
+    kernel.put(own.unified / "io.weight", "default 100")
+    cgroup = Cgroup({name: path for name, path in own.v1.items() if name != "blkio"}, own.unified, frozenset({"io"}))
+    outcome = limits.change(REF, cgroup, LimitChange(io_weight=300))
+    assert outcome.ok, outcome
+    assert (bus.sets, outcome.fields[0].detail) == ([], "")
+
+
+def test_a_v1_controller_that_somebody_has_mounted_beside_systemds_tree_is_written_to(
+    bus: Bus, kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v1 = tmp_path / "kernel" / "unified" / "pids"  # below the tree, as the older tools want it
+    beside = Hierarchies(Mode.HYBRID, {"pids": Mount(v1)}, kernel.hierarchies.unified)
+    monkeypatch.setattr(cgroupfs, "detect", lambda: beside)
+    (v1 / "system.slice/docker-1.scope").mkdir(parents=True)
+    kernel.put(v1 / "system.slice/docker-1.scope/pids.max", "max")
+    both = cgroupfs.at(beside, {"pids": UNIT.cgroup}, UNIT.cgroup)
+    cgroup = Cgroup(both.v1, both.unified, both.controllers - {"pids"})
+    kernel.writes.clear()
+    outcome = limits.change(REF, cgroup, LimitChange(pids=50, memory=64 * MB), force=True)
+    assert outcome.ok, outcome
+    assert (kernel.writes, bus.sets) == ([("pids.max", "50")], [{"MemoryMax": 64 * MB}])
+    details = {field.name: field.detail for field in outcome.fields}
+    assert "by systemd" in details[LimitName.MEMORY]
+    assert "may write its own pids.max" in details[LimitName.PIDS]
 
 
 @pytest.mark.parametrize(
