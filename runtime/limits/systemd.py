@@ -32,7 +32,7 @@ IDLE_SINCE: Final = 252  # CPUWeight=idle
 PATIENCE: Final = 2.0  # seconds for the kernel's file to hold what systemd has accepted
 _WITHIN: Final = {LimitName.CPU_PERIOD: LimitName.CPUS}  # which other's step writes it too
 _TOGETHER: Final = {
-    "cpu": ("cpu.max", "cpu.weight"),
+    "cpu": ("cpu.max", "cpu.idle", "cpu.weight"),
     "memory": ("memory.low", "memory.high", "memory.max", "memory.swap.max"),
     "io": ("io.weight",),
 }
@@ -76,7 +76,7 @@ def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
                 return untouched  # another one's cgroup that is called like a unit
             if through:
                 version = manager.version()
-                unknown = _unknown(manager, unit, through)
+                unknown = _unknown(manager, unit, version, through)
                 through, steps = [*unknown, *through], [*unknown, *steps]
     except NotFoundError:
         return untouched
@@ -196,7 +196,7 @@ def _routed(unit: Unit, version: int, steps: Sequence[Step], through: Sequence[W
     return Route(routed, words)
 
 
-def _unknown(manager: Manager, unit: Unit, steps: Sequence[Write]) -> list[Write]:
+def _unknown(manager: Manager, unit: Unit, version: int, steps: Sequence[Write]) -> list[Write]:
     """What was once written past systemd, to files that it writes together with those of a change: it has to be told.
 
     Each write is of what the file holds, so only systemd's note changes by it.
@@ -208,8 +208,11 @@ def _unknown(manager: Manager, unit: Unit, steps: Sequence[Write]) -> list[Write
         for name in names if own else ():
             path = own[0].path.with_name(name)
             held = files.look(path)
-            if name in writes or not isinstance(held, str) or files.look(path.with_name("cpu.idle")) == "1":
+            if name in writes or not isinstance(held, str):
                 continue
+            idle = files.look(path.with_name("cpu.idle")) == "1"
+            if (name == "cpu.weight" and idle) or (name == "cpu.idle" and not (idle and version >= IDLE_SINCE)):
+                continue  # CPUWeight says one or the other
             text = plain(name, held)
             if not all(_knows(manager, unit, each) for each in TRANSLATIONS[name](path, text)):
                 found.append(Write(own[0].name, path, text, text))

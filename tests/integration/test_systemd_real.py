@@ -271,6 +271,17 @@ def test_a_unit_that_is_gone_is_not_found(scope: Scope) -> None:
         limits.change(REF, scope.cgroup, LimitChange(pids=50))
 
 
+def test_an_idle_class_that_was_set_past_systemd_outlives_our_change_of_another_limit(scope: Scope) -> None:
+    """Told of another CPU limit, systemd writes its weight and with it cpu.idle 0, unless it is told of the class."""
+    assert scope.cgroup.unified
+    files.write(scope.cgroup.unified / "cpu.idle", "1")
+    outcome = limits.change(REF, scope.cgroup, LimitChange(cpus=0.5))
+    assert outcome.ok, outcome
+    for _ in range(2):
+        assert (scope.file("cpu.idle"), scope.file("cpu.max")) == ("1", "50000 100000")
+        reload(scope.unit)
+
+
 async def test_the_embedded_engines_limits_are_left_alone(scope: Scope, tmp_path: Path) -> None:
     async with native.instance(tmp_path) as engine:
         ref = await native.run(engine, "/bin/sleep", "600")

@@ -200,6 +200,27 @@ def test_what_systemd_does_not_know_of_is_told_to_it_before_it_writes_over_it(bu
     assert bus.sets == [{"MemoryHigh": 32 * MB}, {"MemoryMax": 64 * MB}]
 
 
+def test_an_idle_class_that_was_set_past_systemd_is_told_to_it_and_nothing_else_is_forgotten_for_it(
+    bus: Bus, kernel: FakeKernel
+) -> None:
+    own = cgroupfs.at(kernel.hierarchies, {}, UNIT.cgroup).unified
+    assert own
+    kernel.put(own / "cpu.idle", "1")
+    kernel.put(own / "cpu.weight", "0")
+    kernel.put(own / "memory.high", str(32 * MB))
+    assert change(kernel, cpus=0.5, memory=64 * MB).ok
+    quota = {"CPUQuotaPeriodUSec": 100_000, "CPUQuotaPerSecUSec": 500_000}
+    assert bus.sets == [{"CPUWeight": 0}, {"MemoryHigh": 32 * MB}, quota, {"MemoryMax": 64 * MB}]
+    bus.sets.clear()
+    bus.properties["CPUWeight"] = ("t", 0)
+    assert change(kernel, cpus=0.4).ok
+    assert [list(each) for each in bus.sets] == [list(quota)]
+    bus.sets.clear()
+    bus.properties |= {"CPUWeight": ("t", INFINITY), "Version": ("s", "251")}  # which knows of no such class
+    assert change(kernel, cpus=0.5).ok
+    assert bus.sets == [quota]
+
+
 def test_what_there_is_no_property_for_is_written_and_told(bus: Bus, kernel: FakeKernel) -> None:
     outcome = change(kernel, cpus=0.5, cpu_burst=20_000)
     assert outcome.ok, outcome
