@@ -23,7 +23,7 @@ from runtime.limits.facts import host_facts
 from runtime.limits.lacking import CONTROLLER
 from runtime.limits.plan import Step, Write
 from runtime.limits.properties import INFINITY, TRANSLATIONS, Translate, holds, plain
-from runtime.model import FieldOutcome, LimitChange, LimitName, LimitOutcome, Verdict
+from runtime.model import FieldOutcome, LimitChange, LimitName, LimitOutcome, Value, Verdict
 
 if TYPE_CHECKING:
     from runtime.kernel.manager import Manager, Property
@@ -55,10 +55,14 @@ _NORMAL: Final[Mapping[str, Property]] = {
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The steps of a change by the way that each has to go, and what is to be said about a limit afterwards."""
+    """The steps of a change by the way that each has to go, and what is to be said about a limit afterwards.
+
+    `bfq` is BFQ's file of a weight that systemd writes to two files.
+    """
 
     steps: list[Step]
     words: Mapping[LimitName, str] = field(default_factory=dict)
+    bfq: Path | None = None
 
 
 def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
@@ -169,20 +173,30 @@ def tell(outcome: LimitOutcome, how: Route) -> LimitOutcome:
     for each in outcome.fields:
         said = how.words.get(each.name) or how.words.get(_WITHIN.get(each.name, each.name))
         if said and each.verdict in (Verdict.APPLIED, Verdict.ROUNDED):
-            each = replace(each, detail="; ".join(filter(None, (each.detail, said))))
+            scaled = _scaled(how.bfq, each.requested) if each.name is LimitName.IO_WEIGHT else ""
+            each = replace(each, detail="; ".join(filter(None, (each.detail, said, scaled))))
         fields.append(each)
     return replace(outcome, fields=tuple(fields))
+
+
+def _scaled(bfq: Path | None, requested: Value) -> str:
+    """What BFQ was given of a weight: systemd shrinks 100 to 10000 to its 100 to 1000."""
+    held = files.look(bfq) if bfq is not None else None
+    if not isinstance(held, str) or plain("io.bfq.weight", held) == str(requested):
+        return ""
+    return f"disks with the BFQ scheduler go by io.bfq.weight, and that holds {plain('io.bfq.weight', held)}"
 
 
 def _routed(unit: Unit, version: int, steps: Sequence[Step], through: Sequence[Write]) -> Route:
     routed: list[Step] = []
     words: dict[LimitName, str] = {}
-    both = {step.path.name for step in through} >= {"io.weight", "io.bfq.weight"}
+    weights = {step.path.name: step.path for step in through if step.name is LimitName.IO_WEIGHT}
+    bfq = weights.get("io.bfq.weight") if "io.weight" in weights else None
     for step in steps:
         if not isinstance(step, Write) or step not in through:
             routed.append(step)
             continue
-        if both and step.path.name == "io.bfq.weight":
+        if step.path == bfq:
             continue  # IOWeight writes both
         translate = TRANSLATIONS.get(step.path.name)
         if step.path.name == "cpu.idle" and version < IDLE_SINCE:
@@ -193,7 +207,7 @@ def _routed(unit: Unit, version: int, steps: Sequence[Step], through: Sequence[W
         else:
             routed.append(Through(unit, step, translate))
             words.setdefault(step.name, f"by systemd, until {unit.name} ends or the host restarts{_percents(step)}")
-    return Route(routed, words)
+    return Route(routed, words, bfq)
 
 
 def _unknown(manager: Manager, unit: Unit, version: int, steps: Sequence[Write]) -> list[Write]:

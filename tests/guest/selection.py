@@ -79,7 +79,7 @@ GUESTS: Final[Mapping[str, Guest]] = {
         "systemd.sh",
         ("tests/integration/test_systemd_real.py",),
         "embedded,systemd",
-        passed=14,
+        passed=15,
         minutes=15,
         programs={"/lib/systemd/systemd": "systemd"},
     ),

@@ -2,6 +2,7 @@
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # Not one unit of the host's: reading them over 9p takes this machine minutes at each daemon-reload.
 for name in system-generators system; do mount -t tmpfs none "/usr/lib/systemd/$name"; done
+modprobe bfq || echo "guest: no module bfq"
 rm -f /.dockerenv /run/.containerenv
 : >/etc/machine-id
 cat >/etc/systemd/system/guest.target <<'END'

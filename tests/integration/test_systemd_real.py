@@ -271,6 +271,18 @@ def test_a_unit_that_is_gone_is_not_found(scope: Scope) -> None:
         limits.change(REF, scope.cgroup, LimitChange(pids=50))
 
 
+def test_the_weight_that_bfq_gets_of_systemd_is_told(scope: Scope) -> None:
+    assert scope.cgroup.unified
+    if not (scope.cgroup.unified / "io.bfq.weight").exists():
+        missing("systemd", "this kernel has no BFQ")
+    outcome = limits.change(REF, scope.cgroup, LimitChange(io_weight=1200))
+    assert outcome.ok, outcome
+    for _ in range(2):
+        assert (scope.file("io.weight"), scope.file("io.bfq.weight")) == ("default 1200", "default 200")
+        reload(scope.unit)
+    assert "go by io.bfq.weight, and that holds 200" in outcome.fields[0].detail
+
+
 def test_an_idle_class_that_was_set_past_systemd_outlives_our_change_of_another_limit(scope: Scope) -> None:
     """Told of another CPU limit, systemd writes its weight and with it cpu.idle 0, unless it is told of the class."""
     assert scope.cgroup.unified

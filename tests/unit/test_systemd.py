@@ -161,6 +161,10 @@ def kernel(bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKer
         for key, value in properties.items():
             if key in files:
                 made.put(own / files[key], "max" if value == INFINITY else str(value))
+        if "IOWeight" in properties:
+            weight = properties["IOWeight"]
+            made.put(own / "io.weight", f"default {weight}")
+            made.put(own / "io.bfq.weight", f"default {weight if weight <= 100 else 100 + (weight - 100) // 11}")
         if "CPUQuotaPerSecUSec" in properties:
             rate, period = properties["CPUQuotaPerSecUSec"], properties["CPUQuotaPeriodUSec"]
             quota = "max 100000" if rate == INFINITY else f"{rate * period // 1_000_000} {period}"
@@ -230,6 +234,22 @@ def test_what_there_is_no_property_for_is_written_and_told(bus: Bus, kernel: Fak
     outcome = change(kernel, cpu_idle=True)
     assert outcome.ok, outcome
     assert "systemd has nothing for cpu.idle" in outcome.fields[0].detail
+
+
+def test_the_weight_that_systemd_gives_to_bfq_is_told(bus: Bus, kernel: FakeKernel) -> None:
+    outcome = change(kernel, io_weight=200)
+    assert outcome.ok, outcome
+    assert bus.sets == [{"IOWeight": 200}]
+    assert outcome.fields[0].detail.endswith("disks with the BFQ scheduler go by io.bfq.weight, and that holds 109")
+    assert "io.bfq.weight" not in change(kernel, io_weight=50).fields[0].detail
+    own = cgroupfs.at(kernel.hierarchies, {}, UNIT.cgroup).unified
+    assert own
+    (own / "io.weight").unlink()
+    bus.acts = lambda properties: kernel.put(own / "io.bfq.weight", "default 200")
+    outcome = change(kernel, io_weight=200)  # where BFQ's is all there is, it has what was asked for
+    assert outcome.ok, outcome
+    assert bus.sets[-1] == {"IOWeight": 1200}
+    assert "io.bfq.weight" not in outcome.fields[0].detail
 
 
 def test_what_systemd_takes_and_does_not_do_is_taken_back(bus: Bus, kernel: FakeKernel) -> None:
