@@ -35,7 +35,9 @@ Property = tuple[str, tuple[str, Any]]
 class Manager:
     """A connection to the systemd that has a unit. Blocking; every wait is bounded by `SECONDS`.
 
-    Raises `UnavailableError` when it cannot be reached, `DeniedError` when it does not let us.
+    Raises `UnavailableError` when it cannot be reached, `DeniedError` when it does not let us. What it has not answered
+    in time is done later all the same, before anything that is asked over the same connection afterwards; such an
+    error has no `errno`, and that of a connection that broke has one.
     """
 
     def __init__(self, unit: Unit) -> None:
@@ -80,7 +82,7 @@ class Manager:
         self.get(unit, "ControlGroup")
 
     def call(
-        self, method: str, signature: str, body: tuple[Any, ...], *, title: str, seconds: float = SECONDS
+        self, method: str, signature: str, body: tuple[Any, ...], *, title: str, seconds: float | None = None
     ) -> tuple[Any, ...]:
         """Call a method of the manager, and wait at most so long for its answer."""
         address = DBusAddress(PATH, bus_name=NAME, interface=f"{NAME}.Manager")
@@ -91,7 +93,8 @@ class Manager:
         answer = self._call(new_method_call(address, "Get", "ss", (interface, name)), f"ask systemd for {name}")
         return answer[0][1]
 
-    def _call(self, message: Message, title: str, seconds: float = SECONDS) -> tuple[Any, ...]:
+    def _call(self, message: Message, title: str, seconds: float | None = None) -> tuple[Any, ...]:
+        seconds = SECONDS if seconds is None else seconds
         number = next(self._numbers)
         deadline = time.monotonic() + seconds
         try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from runtime.errors import KernelError, NotFoundError, PytopError
+from runtime.errors import KernelError, NotFoundError, PytopError, UnavailableError
 from runtime.kernel import cgroupfs, files, systemd
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.systemd import Unit
@@ -276,22 +276,44 @@ class Through:
 
     def do(self) -> None:
         """As a write to a file does: it is done, or nothing is. systemd would try its note again at a daemon-reload."""
-        try:
-            self._set(self.write.text)
-        except KernelError:
-            self._set(self.write.before)
-            raise
-
-    def undo(self) -> None:
-        self._set(self.write.before)
-
-    def _set(self, text: str) -> None:
         from runtime.kernel.manager import Manager
 
         with Manager(self.unit) as manager:
-            properties = self.translate(self.write.path, text)
-            manager.set(self.unit, properties)
-            self._await(manager, properties, text)
+            try:
+                self._set(manager, self.write.text)
+            except KernelError:
+                self._set(manager, self.write.before)
+                raise
+            except UnavailableError as error:
+                raise self._set_back(manager, error) from error
+
+    def undo(self) -> None:
+        from runtime.kernel.manager import Manager
+
+        with Manager(self.unit) as manager:
+            self._set(manager, self.write.before)
+
+    def _set_back(self, manager: Manager, error: UnavailableError) -> UnavailableError:
+        """Ask for what was before, since a systemd that was too busy to answer still does what it was asked for."""
+        from runtime.kernel.manager import Manager
+
+        said = "it was set back"
+        try:
+            if error.errno is None:
+                self._set(manager, self.write.before)
+            else:
+                with Manager(self.unit) as anew:
+                    self._set(anew, self.write.before)
+        except UnavailableError as again:
+            said = "it may still come" + ("" if again.errno else ", and is set back after it")
+        except PytopError as again:
+            said = f"it may still come, and could not be set back: {again.detail or again.title}"
+        return UnavailableError(error.title, detail=f"{error.detail}; {said}", errno=error.errno)
+
+    def _set(self, manager: Manager, text: str) -> None:
+        properties = self.translate(self.write.path, text)
+        manager.set(self.unit, properties)
+        self._await(manager, properties, text)
 
     def _await(self, manager: Manager, properties: Sequence[Property], text: str) -> None:
         """Raise when the kernel does not come to hold it: what systemd cannot write, it tells its log alone."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,9 @@ class Bus:
         }
         self.sets: list[dict[str, Any]] = []
         self.refuse: tuple[str, str] | None = None
+        self.busy: Callable[[], None] = lambda: None
+        self.idle = threading.Event()
+        self.connection: socket.socket | None = None
         self.greeting = b"OK 0123456789abcdef0123456789abcdef\r\n"
         self.acts: Callable[[dict[str, Any]], None] = lambda properties: None
         self._listener = socket.socket(socket.AF_UNIX)
@@ -99,7 +104,8 @@ class Bus:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection:
+            with connection, suppress(BrokenPipeError, ConnectionResetError):
+                self.connection = connection
                 hello = connection.recv(1024)
                 assert hello.startswith(b"\0AUTH EXTERNAL ")
                 assert hello.endswith(b"\r\nBEGIN\r\n")
@@ -108,7 +114,10 @@ class Bus:
                 while data := connection.recv(65536):
                     parser.add_data(data)
                     while (message := parser.get_next_message()) is not None:
-                        connection.sendall(self._answer(message).serialise(serial=1))
+                        answer = self._answer(message).serialise(serial=1)
+                        with suppress(BrokenPipeError):  # what was asked for by who has gone is done all the same
+                            connection.sendall(answer)
+            self.idle.set()
 
     def _answer(self, message: Message) -> Message:
         member = message.header.fields[HeaderFields.member]
@@ -118,6 +127,7 @@ class Bus:
             unset = ("t", INFINITY)
             return new_method_return(message, "v", (self.properties.get(message.body[1], unset),))
         assert message.header.message_type is MessageType.method_call
+        self.busy()
         name, runtime, properties = message.body
         assert (name, runtime) == (UNIT.name, True)
         self.sets.append({key: value for key, (_, value) in properties})
@@ -267,6 +277,48 @@ def test_what_systemd_takes_and_does_not_do_is_taken_back(bus: Bus, kernel: Fake
         {"MemoryMax": INFINITY},
         {"TasksMax": INFINITY},
     ]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_a_busy_systemd_may_do_later_is_set_back_and_told(
+    bus: Bus, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """As while it is being reloaded: what it was asked for is in its queue, and nobody can take it out again."""
+    monkeypatch.setattr(manager, "SECONDS", 1.0 if answers else 0.2)
+    over = threading.Event()
+
+    def busy() -> None:
+        if answers and bus.connection is not None:
+            select.select([bus.connection], [], [], 20)  # until more is asked for
+            bus.busy = lambda: None
+        elif not answers:
+            over.wait(20)
+
+    bus.busy = busy
+    outcome = change(kernel, pids=50)
+    assert not outcome.ok
+    assert [field.verdict for field in outcome.fields] == [Verdict.FAILED]
+    said = "it was set back" if answers else "it may still come, and is set back after it"
+    assert outcome.fields[0].detail.endswith(f" s; {said}"), outcome
+    bus.idle.clear()
+    over.set()
+    assert answers or bus.idle.wait(5)
+    assert bus.sets == [{"TasksMax": 50}, {"TasksMax": INFINITY}]
+    assert limits.read(cgroupfs.at(kernel.hierarchies, {}, UNIT.cgroup)).pids is UNLIMITED
+
+
+def test_a_systemd_that_is_started_anew_meanwhile_is_asked_again_to_set_back(
+    bus: Bus, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def once() -> None:
+        bus.busy = lambda: None
+        raise BrokenPipeError
+
+    bus.busy = once
+    outcome = change(kernel, pids=50)
+    assert not outcome.ok
+    assert outcome.fields[0].detail.endswith("it was set back")
+    assert bus.sets == [{"TasksMax": INFINITY}]
 
 
 def test_a_cgroup_that_is_only_called_like_a_unit_is_written_to(bus: Bus, kernel: FakeKernel) -> None:
