@@ -61,9 +61,10 @@ class Looking:
     def _change(self, container: Container, change: LimitChange) -> LimitOutcome:
         from runtime import limits
 
-        cgroup = self._cgroup(container)
+        cgroup, title = self._cgroup(container), f"change the limits of {container.name}"
         if cgroup is None:
-            raise ConflictError(f"change the limits of {container.name}", detail="it has no cgroup of its own now")
+            raise ConflictError(title, detail="it has no cgroup of its own now")
+        _keep_off(title, cgroup)
         return limits.change(container.ref, cgroup, change)
 
     async def shaping(self, container: Container) -> Shaping | Missing:
@@ -112,7 +113,7 @@ class Looking:
         if cgroup is None:
             raise ConflictError(f"reclaim memory of {container.name}", detail=STATE_WORDS[container.state])
         if container.found:
-            await asyncio.to_thread(_keep_off, container, cgroup)
+            await asyncio.to_thread(_keep_off, f"reclaim memory of {container.name}", cgroup)
         loop = asyncio.get_running_loop()
 
         def tell(so_far: Progress) -> None:
@@ -134,10 +135,11 @@ class Looking:
             return None
 
 
-def _keep_off(container: Container, cgroup: cgroupfs.Cgroup) -> None:
+def _keep_off(title: str, cgroup: cgroupfs.Cgroup) -> None:
+    """No engine looks after this cgroup: refuse what would hit this program itself."""
     from runtime.discovered.guard import keep_off
 
-    keep_off(f"reclaim memory of {container.name}", cgroups.pids(cgroup))
+    keep_off(title, cgroups.pids(cgroup))
 
 
 def _of_network(container: Container) -> int | None:

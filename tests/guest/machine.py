@@ -35,7 +35,7 @@ def boot(kernel: Kernel, initramfs: Path, results: Path, script: Path, *, append
     serial = results / "serial.log"
     serial.touch()
     line = (
-        f"console=ttyS0 quiet panic=-1 psi=1 cgroup_no_v1=all random.trust_cpu=on mitigations=off "
+        f"console=ttyS0 quiet panic=-1 psi=1 cgroup_no_v1=all random.trust_cpu=on mitigations=off no_timer_check "
         f"guest.run={script} guest.modules={kernel.modules} {append}"
     )
     command = [

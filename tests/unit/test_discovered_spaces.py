@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def test_a_number_that_is_used_again_is_another_container(machine: FakeMachine) 
 
 def test_a_young_one_takes_the_name_of_the_program_that_it_becomes(machine: FakeMachine) -> None:
     scanner = machine.scanner()
-    now = int(time.clock_gettime(time.CLOCK_BOOTTIME) * 100)
+    now = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
     machine.live(10, "/job", 1, space=BOX, command="unshare --pid sleep 9", born=now)
     assert only(scanner).what.name == "unshare-10"
     (machine.proc / "10" / "cmdline").write_bytes(b"sleep\x009\0")

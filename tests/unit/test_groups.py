@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from collectors import groups, kinship
 from collectors.frame import IoRates, NetRates, Usage
+from runtime import limits
+from runtime.errors import RefusedError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
-from runtime.model import UNLIMITED, Container, ContainerRef, GroupKind, GroupRef, Missing, State
+from runtime.model import UNLIMITED, Container, ContainerRef, GroupKind, GroupRef, LimitChange, Missing, State
 from tui.grouping import Groups
+from tui.looking import Looking
 
 A, B, C = (ContainerRef("x", name) for name in "abc")
 
@@ -138,3 +142,14 @@ async def test_where_nobody_chose_to_put_them_they_are_no_group(
 def test_members_far_apart_have_nothing_in_common(tmp_path: Path) -> None:
     found = tree(tmp_path, one="", one__a="1\n", two="", two__b="2\n")
     assert kinship.own_cgroup(["/one/a", "/two/b"], found) == ""
+
+
+async def test_a_group_in_which_this_program_was_started_is_not_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = tree(tmp_path, batch="", batch__a="3\n", batch__b=f"{os.getppid()}\n")
+    monkeypatch.setattr(cgroupfs, "detect", lambda: machine)
+    monkeypatch.setattr(limits, "change", lambda *_: pytest.fail("limited"))
+    row = Container(ContainerRef("group", "slice::batch"), "batch", "", State.RUNNING, pid=3, cgroup="/batch")
+    with pytest.raises(RefusedError, match="this program runs in there"):
+        await Looking().change(row, LimitChange(pids=9))
