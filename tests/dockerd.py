@@ -137,8 +137,9 @@ def _sweep(daemon: Dockerd) -> None:
         cgroups.kill_all(top)
         cgroups.remove(top)
     for left in Path("/sys/fs/cgroup").glob(f"*/{daemon.name}"):  # named hierarchies, which have no controller
-        with contextlib.suppress(OSError):
-            left.rmdir()
+        for directory, _, _ in os.walk(left, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(directory).rmdir()
     for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
         point = line.split()[4]
         if point.startswith(str(daemon.folder)):
