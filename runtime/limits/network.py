@@ -1,4 +1,4 @@
-"""Network rates of a container, by token buckets (tc's tbf) on its own interfaces.
+"""Network rates of a container, by token buckets (tc's tbf) on the interfaces that lead out of it.
 
 What it receives is shaped where it leaves the host for the container, at the host's end of its veth pair. What it sends
 is shaped at the container's end, inside its network namespace: nothing has to be made for that beside the bucket, and
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runtime.errors import ConflictError, DeniedError, NotFoundError, PytopError, UnsupportedError
+from runtime.errors import ConflictError, DeniedError, NotFoundError, PytopError
 from runtime.kernel import netlink
+from runtime.limits import interfaces
+from runtime.limits.interfaces import End
 from runtime.limits.plan import Step
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
@@ -60,24 +60,6 @@ def achieved(before: Queue, after: Queue, seconds: float) -> float | None:
     return grown * 8 / seconds if grown >= 0 and seconds > 0 else None
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """One end of an interface pair: its index, in the container's namespace (`inner`) or in ours."""
-
-    index: int
-    name: str
-    inner: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Ends:
-    """Where each direction of a container is shaped; `no_ingress` says why it cannot be."""
-
-    egress: tuple[_End, ...]
-    ingress: tuple[_End, ...]
-    no_ingress: str = ""
-
-
 def asked(change: LimitChange) -> bool:
     """Whether a change is about the network. Looking at it costs some milliseconds, so nobody does it in vain."""
     return any(name in NAMES for name, _ in change.items())
@@ -86,12 +68,12 @@ def asked(change: LimitChange) -> bool:
 def why_not(pid: int, name: LimitName) -> str | None:
     """Why this direction of a container's traffic cannot be limited, in words; None when it can."""
     try:
-        with _namespace(pid) as fd:
-            ends = _find(pid, fd)
+        with interfaces.namespace(pid) as fd:
+            ends = interfaces.find(pid, fd)
     except PytopError as error:
         return error.detail or error.title
     if not ends.egress:
-        return "it has no network interface"
+        return interfaces.NONE
     return ends.no_ingress or None if name is LimitName.NET_INGRESS else None
 
 
@@ -112,8 +94,8 @@ def read(pid: int | None) -> dict[LimitName, Rate | Missing]:
 def shaping(pid: int) -> Shaping | Missing:
     """The buckets of a container with their counters; says why there can be none."""
     try:
-        with _namespace(pid) as fd:
-            ends = _find(pid, fd)
+        with interfaces.namespace(pid) as fd:
+            ends = interfaces.find(pid, fd)
             if not ends.egress:
                 return Missing.UNSUPPORTED
             return Shaping(_look(ends.egress, fd), _look(ends.ingress, fd))
@@ -131,8 +113,8 @@ def plan(pid: int | None, change: LimitChange) -> list[Step]:
     if not wanted or pid is None:
         return []
     steps: list[Step] = []
-    with _namespace(pid) as fd:
-        ends, space = _find(pid, fd), os.fstat(fd).st_ino
+    with interfaces.namespace(pid) as fd:
+        ends, space = interfaces.find(pid, fd), os.fstat(fd).st_ino
         for name, value in wanted:
             for end in ends.egress if name is LimitName.NET_EGRESS else ends.ingress:
                 held, ours = _held(end, fd)
@@ -153,7 +135,7 @@ class _Shape:
     name: LimitName
     pid: int
     space: int
-    end: _End
+    end: End
     rate: Rate
     before: Rate
 
@@ -168,7 +150,7 @@ class _Shape:
 
     def look(self) -> Rate | Missing:
         try:
-            with _namespace(self.pid, self.space) as fd:
+            with interfaces.namespace(self.pid, self.space) as fd:
                 return _held(self.end, fd)[0]
         except PytopError:
             return Missing.GONE
@@ -180,7 +162,7 @@ class _Shape:
         self._set(self.before)
 
     def _set(self, rate: Rate) -> None:
-        with _namespace(self.pid, self.space) as fd, _socket(f"set {self.title}", self.end, fd) as ip:
+        with interfaces.namespace(self.pid, self.space) as fd, _socket(f"set {self.title}", self.end, fd) as ip:
             if isinstance(rate, Unlimited):
                 with netlink.tolerating(errno.ENOENT):  # the kernel's default is there already
                     ip.tc("del", index=self.end.index, parent=_ROOT)
@@ -198,98 +180,14 @@ class _Shape:
             )
 
 
-# -- finding the ends
-
-
-@contextmanager
-def _namespace(pid: int, expected: int | None = None) -> Iterator[int]:
-    """The network namespace of a process, open. Raises when it is gone, not the expected one, denied, or the host's."""
-    what = f"look at the network of process {pid}"
-    path = f"/proc/{pid}/ns/net"
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError) as error:
-        raise NotFoundError(what, detail="it has ended") from error
-    except OSError as error:
-        raise DeniedError.from_os(what, error, hint="Run it with sudo") from error
-    try:
-        held = os.fstat(fd).st_ino
-        if expected not in (None, held):
-            raise NotFoundError(what, detail="it has ended")
-        if held == os.stat("/proc/thread-self/ns/net").st_ino or held == _of_init():
-            raise UnsupportedError(what, detail="it uses the host's own network")
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _of_init() -> int:
-    with suppress(OSError):
-        return os.stat("/proc/1/ns/net").st_ino
-    return 0
-
-
-def _find(pid: int, fd: int) -> _Ends:
-    """The interfaces in a namespace, and the ends of their pairs in ours."""
-    what = f"find the interfaces of process {pid}"
-    with netlink.connected(what, fd) as ip:
-        links = [link for link in ip.get_links() if not link["flags"] & _IFF_LOOPBACK]
-        links = [link for link in links if _kind(link) not in _NOTHING_BEHIND or link["flags"] & _IFF_UP]
-    inner = tuple(_End(int(link["index"]), _name(link), True) for link in links)
-    with netlink.connected(what) as ip:
-        outer = tuple(end for link in links if (end := _other_end(ip, link, fd)) is not None)
-    if len(outer) == len(inner):
-        return _Ends(inner, outer)
-    others = sorted({_kind(link) or "a real interface" for link in links} - {"veth"})
-    reason = (
-        f"its interface is {', '.join(others)}, which has no end on the host to shape what it receives"
-        if others
-        else "the other end of its interface is in another network namespace than this program's"
-    )
-    return _Ends(inner, (), reason)
-
-
-def _other_end(ip: Any, link: Any, fd: int) -> _End | None:
-    """The end in our namespace of a veth pair whose other end is `link`, in the namespace `fd`; None when elsewhere.
-
-    Asked for by its index: a host with hundreds of containers has hundreds of others. The kernel numbers the namespaces
-    of other ends when it first speaks of them, so their number is asked for afterwards.
-    """
-    if _kind(link) != "veth":
-        return None
-    with netlink.tolerating(errno.ENODEV):
-        for other in ip.link("get", index=int(link.get_attr("IFLA_LINK") or 0)):
-            same = _kind(other) == "veth" and other.get_attr("IFLA_LINK") == link["index"]
-            if same and other.get_attr("IFLA_LINK_NETNSID") == (ip.get_netnsid(fd=fd) or {}).get("nsid"):
-                return _End(int(other["index"]), _name(other), False)
-    return None
-
-
-_IFF_UP: Final = 0x1
-_IFF_LOOPBACK: Final = 0x8
-_NOTHING_BEHIND: Final = frozenset(
-    {"ipip", "gre", "gretap", "erspan", "sit", "ip_vti", "vti6", "vti", "ip6tnl", "ip6gre"}
-)
-"""What a kernel puts into every new namespace once such tunnels are in use; down, they carry nothing."""
-
-
-def _name(link: Any) -> str:
-    return str(link.get_attr("IFLA_IFNAME"))
-
-
-def _kind(link: Any) -> str | None:
-    info = link.get_attr("IFLA_LINKINFO")
-    return info.get_attr("IFLA_INFO_KIND") if info is not None else None
-
-
 # -- reading the buckets
 
 
-def _socket(what: str, end: _End, fd: int) -> Any:
+def _socket(what: str, end: End, fd: int) -> Any:
     return netlink.connected(what, fd if end.inner else None, lacks=_LACKS)
 
 
-def _root(end: _End, fd: int) -> Any | None:
+def _root(end: End, fd: int) -> Any | None:
     """The queue at the root of an interface; None when it has none, as a veth has by default."""
     with _socket(f"read the queue of {end.name}", end, fd) as ip:
         if all(link.get_attr("IFLA_QDISC") == "noqueue" for link in ip.link("get", index=end.index)):
@@ -309,7 +207,7 @@ def _bucket(queue: Any) -> int | None:
     return int(parameters["rate"]) * 8 if parameters is not None else None
 
 
-def _held(end: _End, fd: int) -> tuple[Rate, bool]:
+def _held(end: End, fd: int) -> tuple[Rate, bool]:
     """The rate of an end, and whether its queue may be replaced: it is ours, or the kernel's default (no handle)."""
     queue = _root(end, fd)
     rate = _bucket(queue)
@@ -317,7 +215,7 @@ def _held(end: _End, fd: int) -> tuple[Rate, bool]:
     return (UNLIMITED if rate is None else rate), ours
 
 
-def _leave_alone(name: LimitName, end: _End) -> None:
+def _leave_alone(name: LimitName, end: End) -> None:
     raise ConflictError(
         f"set {name.value.replace('_', ' ')}",
         detail=f"somebody else has configured the queue of {end.name}",
@@ -325,7 +223,7 @@ def _leave_alone(name: LimitName, end: _End) -> None:
     )
 
 
-def _look(ends: tuple[_End, ...], fd: int) -> Queue | None:
+def _look(ends: tuple[End, ...], fd: int) -> Queue | None:
     """The sum of the buckets; None when there is none."""
     total: Queue | None = None
     for end in ends:

@@ -4,21 +4,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from runtime.errors import ConflictError, UnsupportedError
+from runtime.kernel import netlink
 from runtime.limits import network
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, LimitChange, LimitName, Missing, Verdict
 from runtime.native import NativeEngine
-from tests.conftest import missing
+from tests.conftest import missing, need_root
 from tests.integration.native import instance
 
 MBIT = 1_000_000
@@ -237,3 +239,139 @@ async def test_an_interface_without_an_end_here_can_only_be_limited_in_what_it_s
         assert (await engine.update(ref.id, LimitChange(net_egress=MBIT))).ok
     finally:
         subprocess.run(["ip", "netns", "delete", space], check=True, timeout=10)
+
+
+class Spaces:
+    """Network namespaces, each that of a process which sleeps."""
+
+    def __init__(self) -> None:
+        self._held: list[subprocess.Popen[bytes]] = []
+
+    def add(self) -> int:
+        """A new one; the process that is in it."""
+        process = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+        self._held.append(process)
+        here = os.stat("/proc/self/ns/net").st_ino
+        for _ in range(500):
+            if os.stat(f"/proc/{process.pid}/ns/net").st_ino != here:
+                return process.pid
+            assert process.poll() is None, "unshare ended"
+            time.sleep(0.01)
+        raise AssertionError("there is no new namespace")
+
+    def close(self) -> None:
+        for process in self._held:
+            process.kill()
+            process.wait()
+
+
+def link(space: int, *words: str) -> str:
+    """`ip link` in a namespace."""
+    command = ["nsenter", f"--net=/proc/{space}/ns/net", "ip", "-json", "link", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+
+
+def pair(here: int, name: str, there: int, other: str) -> None:
+    link(here, "add", name, "type", "veth", "peer", "name", other, "netns", str(there))
+
+
+def fill(space: int, nested: int) -> None:
+    """What a daemon inside makes: a bridge with a container of its own on it, and a pair that does not leave at all."""
+    link(space, "add", "docker0", "type", "bridge")
+    pair(space, "inner0", nested, "eth0")
+    link(space, "set", "inner0", "master", "docker0")
+    pair(space, "here0", space, "here1")
+
+
+def shaped(space: int) -> set[str]:
+    return {entry["ifname"] for entry in json.loads(link(space, "show")) if entry["qdisc"] == "tbf"}
+
+
+def limit(space: int, change: LimitChange) -> None:
+    for step in network.plan(space, change):
+        step.do()
+
+
+@pytest.fixture
+def spaces() -> Iterator[Spaces]:
+    """Namespaces of a test's own; the first of them stands for the host's, and the test is in it."""
+    need_root("embedded")
+    made = Spaces()
+    try:
+        host = os.open(f"/proc/{made.add()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with netlink.inside(host):
+                yield made
+        finally:
+            os.close(host)
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def host(spaces: Spaces) -> int:
+    return spaces._held[0].pid
+
+
+def test_what_a_container_has_inside_is_left_alone(spaces: Spaces, host: int) -> None:
+    outer, nested = spaces.add(), spaces.add()
+    pair(host, "out0", outer, "eth0")
+    fill(outer, nested)
+    assert network.why_not(outer, LimitName.NET_INGRESS) is None
+    limit(outer, LimitChange(net_egress=20 * MBIT, net_ingress=30 * MBIT))
+    assert network.read(outer) == {LimitName.NET_EGRESS: 20 * MBIT, LimitName.NET_INGRESS: 30 * MBIT}
+    assert (shaped(host), shaped(outer), shaped(nested)) == ({"out0"}, {"eth0"}, set())
+
+
+def test_what_comes_to_be_inside_later_changes_nothing(spaces: Spaces, host: int) -> None:
+    outer, nested = spaces.add(), spaces.add()
+    pair(host, "out0", outer, "eth0")
+    limit(outer, LimitChange(net_egress=20 * MBIT, net_ingress=30 * MBIT))
+    fill(outer, nested)
+    assert network.read(outer) == {LimitName.NET_EGRESS: 20 * MBIT, LimitName.NET_INGRESS: 30 * MBIT}
+    limit(outer, LimitChange(net_egress=5 * MBIT, net_ingress=6 * MBIT))
+    assert network.read(outer) == {LimitName.NET_EGRESS: 5 * MBIT, LimitName.NET_INGRESS: 6 * MBIT}
+    assert (shaped(host), shaped(outer), shaped(nested)) == ({"out0"}, {"eth0"}, set())
+    limit(outer, LimitChange(net_egress=UNLIMITED, net_ingress=UNLIMITED))
+    assert network.shaping(outer) == network.Shaping(None, None)
+    assert (shaped(host), shaped(outer), shaped(nested)) == (set(), set(), set())
+
+
+def test_a_macvlan_leads_out_when_what_is_below_it_is_outside(spaces: Spaces, host: int) -> None:
+    outer, nested = spaces.add(), spaces.add()
+    pair(host, "below0", host, "below1")
+    try:
+        link(host, "add", "link", "below0", "name", "mv0", "type", "macvlan")
+    except subprocess.CalledProcessError:
+        missing("macvlan", "this kernel has none")
+    link(host, "set", "mv0", "netns", str(outer))
+    fill(outer, nested)
+    link(outer, "add", "link", "here0", "name", "mv1", "type", "macvlan")
+    assert "macvlan" in (network.why_not(outer, LimitName.NET_INGRESS) or "")
+    limit(outer, LimitChange(net_egress=20 * MBIT, net_ingress=30 * MBIT))
+    assert network.read(outer) == {LimitName.NET_EGRESS: 20 * MBIT, LimitName.NET_INGRESS: Missing.UNSUPPORTED}
+    assert (shaped(host), shaped(outer), shaped(nested)) == (set(), {"mv0"}, set())
+
+
+def test_a_pair_to_a_daemon_elsewhere_leads_out_and_one_on_a_bridge_does_not(spaces: Spaces) -> None:
+    daemon, outer, nested = spaces.add(), spaces.add(), spaces.add()
+    pair(daemon, "out0", outer, "eth0")
+    fill(outer, nested)
+    assert "another network namespace" in (network.why_not(outer, LimitName.NET_INGRESS) or "")
+    limit(outer, LimitChange(net_egress=20 * MBIT, net_ingress=30 * MBIT))
+    assert network.read(outer) == {LimitName.NET_EGRESS: 20 * MBIT, LimitName.NET_INGRESS: Missing.UNSUPPORTED}
+    assert (shaped(daemon), shaped(outer), shaped(nested)) == (set(), {"eth0"}, set())
+
+
+def test_what_a_program_serves_leads_out_when_nothing_else_does(spaces: Spaces) -> None:
+    """As in a rootless container."""
+    outer, nested = spaces.add(), spaces.add()
+    fill(outer, nested)
+    assert "leads out" in (network.why_not(outer, LimitName.NET_EGRESS) or "")
+    assert set(network.read(outer).values()) == {Missing.UNSUPPORTED}
+    made = ["nsenter", f"--net=/proc/{outer}/ns/net", "ip", "tuntap", "add", "dev", "tap0", "mode", "tap"]
+    if subprocess.run(made, capture_output=True, check=False, timeout=10).returncode:
+        missing("tun", "this kernel has none")
+    limit(outer, LimitChange(net_egress=20 * MBIT))
+    assert network.read(outer) == {LimitName.NET_EGRESS: 20 * MBIT, LimitName.NET_INGRESS: Missing.UNSUPPORTED}
+    assert (shaped(outer), shaped(nested)) == ({"tap0"}, set())
