@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from runtime.discovered.names import recognise, unescape
-from runtime.kernel.cgroupfs import NO_OWN, Mode
+from runtime.discovered.scan import Scanner
+from runtime.kernel.cgroupfs import NO_OWN, Hierarchies, Mode, Mount
 from runtime.model import Container, ContainerRef, GroupKind, Kind, State
 from tests.unit.fake_machine import FakeMachine
 from tui.claims import unclaimed
@@ -219,7 +220,7 @@ def test_a_found_namespace_has_the_v1_cgroup_that_is_its_own_and_not_that_of_its
     (proc / "10" / "stat").write_text("10 (x) S " + "1 " * 18 + "100 0\n")
     hierarchies = Hierarchies(Mode.HYBRID, {"pids": Mount(tmp_path / "pids")}, Mount(tmp_path / "v2"))
     (one,) = Scanner(hierarchies=hierarchies, proc=proc).scan()
-    assert (one.pid, one.what.cgroup, one.shares) == (10, "/box", "")
+    assert (one.pid, one.what.cgroup, one.shares) == (10, "/box", False)
 
 
 def container(engine: str, identity: str, pid: int | None, found: str = "") -> Container:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from runtime.errors import InvalidError
 from runtime.limits import units
+from runtime.limits.interfaces import ways_out
 from runtime.limits.network import Queue, achieved
 from runtime.model import UNLIMITED, LimitChange, Unlimited
 from tests.pilot.fakes import container
@@ -77,6 +79,46 @@ def test_what_passed_between_two_looks() -> None:
     assert achieved(before, after, 2.0) == 4_000_000
     assert achieved(after, before, 2.0) is None, "made anew meanwhile"
     assert achieved(before, after, 0.0) is None
+
+
+class Link(dict[str, Any]):
+    """An interface as rtnetlink describes it: its kind, the number of the namespace beyond it, its bridge."""
+
+    def get_attr(self, name: str) -> Any:
+        return self.get(name)
+
+
+def link(name: str, kind: str | None = None, beyond: int | None = None, master: int | None = None) -> Link:
+    info = None if kind is None else Link(IFLA_INFO_KIND=kind)
+    return Link(IFLA_IFNAME=name, IFLA_LINKINFO=info, IFLA_LINK_NETNSID=beyond, IFLA_MASTER=master)
+
+
+INSIDE = (
+    link("docker0", "bridge"),
+    link("port", "veth", beyond=3, master=9),
+    link("both", "veth"),
+    link("mv", "macvlan"),
+    link("sit0", "sit"),
+    link("dummy0", "dummy"),
+)
+
+
+@pytest.mark.parametrize(
+    ("links", "names"),
+    [
+        ((), ""),
+        ((link("eth0", "veth", beyond=0),), "eth0"),
+        ((link("eth0", "veth", beyond=0), link("wg0", "wireguard"), link("routed", "veth", beyond=3)), "eth0"),
+        ((link("eth0", "veth", beyond=0), link("eth1", "veth", beyond=0, master=9)), "eth0 eth1"),
+        ((link("ens5"), link("routed", "veth", beyond=3)), "ens5"),
+        ((link("eth0", "ipvlan", beyond=3), link("vpn", "tun")), "eth0"),
+        ((link("eth0", "veth", beyond=5), link("vpn", "tun")), "eth0"),
+        ((link("tap0", "tun"),), "tap0"),
+    ],
+)
+def test_what_leads_out(links: tuple[Link, ...], names: str) -> None:
+    """Our namespace has the number 0 there."""
+    assert [found["IFLA_IFNAME"] for found in ways_out((*INSIDE, *links), 0)] == names.split()
 
 
 async def test_those_in_the_same_network_namespace_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
