@@ -167,14 +167,11 @@ def other_client(subject: Subject) -> Callable[[], Awaitable[Engine]]:
 
 @pytest.fixture
 def cell(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> report.Cell:
-    """Fills this test's cell of the report; without a word the cell is a failure."""
-    engine = str(request.node.callspec.params["subject"])
-    what = request.node.callspec.params["what"]
-    record_property("about", (engine, what.value))
+    """Fills this test's cell of the report; without a word the run is a failure."""
 
     def fill(about: Verb | LimitName, state: str) -> None:
-        assert about is what
-        record_property("cell", (engine, about.value, state))
+        assert about is request.node.callspec.params["what"]
+        record_property("cell", state)
 
     return fill
 
@@ -188,7 +185,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     result = yield
-    report.take(item.config, result)
+    report.take(item, result)
     return result
 
 

@@ -1,7 +1,8 @@
 """The suite's report: engine by verb and limit, with pass, refused as declared, or fail.
 
 A test of a cell calls `cell` (a fixture) with what it is about and how it came out. The table is printed at the end of
-the run and written to the file that PYTOP_REPORT names; a cell that no test has filled makes a whole run fail.
+the run and written to the file that PYTOP_REPORT names. A test that was chosen and ran without filling its cell makes
+the run fail.
 """
 
 from __future__ import annotations
@@ -17,18 +18,17 @@ import pytest
 from runtime.model import LimitName, Verb
 
 ENGINES: Final = ("embedded", "docker", "podman", "containerd")
-PASS, REFUSED, FAIL = "pass", "refused as declared", "FAIL"
+PASS, REFUSED, FAIL, AWAY = "pass", "refused as declared", "FAIL", "not here"
 What = Verb | LimitName
 Cell = Callable[[What, str], None]
 
 
 @dataclass(slots=True)
 class Table:
-    """What is known so far; `whole` when every cell's test was asked for."""
+    """What the tests have said so far, by engine and verb or limit, and the cells whose tests were chosen."""
 
     cells: dict[tuple[str, str], str] = field(default_factory=dict)
     wanted: set[tuple[str, str]] = field(default_factory=set)
-    failed: bool = False
 
     def lines(self) -> list[str]:
         rows = [("verb", verb.value) for verb in Verb] + [("limit", name.value) for name in LimitName]
@@ -51,25 +51,30 @@ def table(config: pytest.Config) -> Table:
     return config.stash.setdefault(KEY, Table())
 
 
+def about(item: pytest.Item) -> tuple[str, str] | None:
+    """The cell of a test, which is one with the parameters `subject` and `what`."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    what = parameters.get("what")
+    return (str(parameters["subject"]), what.value) if isinstance(what, Verb | LimitName) else None
+
+
 def want(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note the cells of the tests that will run: those with parameters `subject` and `what`."""
-    found = table(config)
-    for item in items:
-        parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if isinstance(parameters.get("what"), Verb | LimitName):
-            found.wanted.add((str(parameters["subject"]), parameters["what"].value))
+    """Note the cells of the tests that will run."""
+    table(config).wanted.update(cell for cell in map(about, items) if cell is not None)
 
 
-def take(config: pytest.Config, report: pytest.TestReport) -> None:
-    """A failed test's cell is a failure, whatever it said before."""
+def take(item: pytest.Item, report: pytest.TestReport) -> None:
+    """What a test has said of its cell. A failed test's is a failure, whatever it said before."""
+    cell, cells = about(item), table(item.config).cells
+    if cell is None:
+        return
     for name, value in report.user_properties:
         if name == "cell":
-            engine, what, state = value
-            table(config).cells[engine, what] = state
+            cells.setdefault(cell, str(value))
     if report.failed:
-        for name, value in report.user_properties:
-            if name == "about":
-                table(config).cells[tuple(value)] = FAIL
+        cells[cell] = FAIL
+    elif report.skipped:
+        cells[cell] = AWAY
 
 
 def show(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -83,6 +83,7 @@ async def test_calls_fail_while_the_daemon_is_away_and_work_when_it_is_back(subj
 
 
 async def test_every_limit_that_was_lifted_stays_lifted_after_a_start(subject: Subject) -> None:
+    """Trap: Docker ignores zeros, and its API has no word for unlimited memory."""
     limits = LimitChange(cpus=0.5, memory=64 * MB, swap=32 * MB, memory_reservation=32 * MB, pids=50)
     ref = await subject.run("sleep 60", limits=limits)
     lift = LimitChange(cpus=UNLIMITED, memory=UNLIMITED, swap=UNLIMITED, memory_reservation=UNLIMITED, pids=UNLIMITED)
@@ -119,6 +120,7 @@ async def test_lifting_and_capping_again_is_kept_over_a_start(subject: Subject) 
     "host", [{"CpuQuota": 20_000}, {"CpuQuota": 20_000, "CpuPeriod": 50_000}, {"NanoCpus": 400_000_000}, {}]
 )
 async def test_the_form_in_which_somebody_else_has_set_it(subject: Subject, host: dict[str, int]) -> None:
+    """Trap: NanoCpus and CpuQuota exclude each other."""
     ref = await raw_create(subject, **host)
     for cores in (0.7, None, 0.25):
         outcome = await subject.engine.update(ref.id, LimitChange(cpus=cores or UNLIMITED))
@@ -129,6 +131,7 @@ async def test_the_form_in_which_somebody_else_has_set_it(subject: Subject, host
 
 
 async def test_swap_is_lifted_in_the_kernel_too(subject: Subject) -> None:
+    """Trap: MemorySwap -1 is recorded and not written."""
     ref = await raw_create(subject, Memory=64 * MB, MemorySwap=96 * MB)
     outcome = await subject.engine.update(ref.id, LimitChange(swap=UNLIMITED))
     assert outcome.ok, outcome
@@ -138,6 +141,7 @@ async def test_swap_is_lifted_in_the_kernel_too(subject: Subject) -> None:
 
 
 async def test_memory_alone_keeps_the_room_for_swap(subject: Subject) -> None:
+    """Trap: Memory is refused without MemorySwap beside it."""
     ref = await raw_create(subject, Memory=64 * MB, MemorySwap=64 * MB)
     for amount in (128 * MB, 32 * MB):
         assert (await subject.engine.update(ref.id, LimitChange(memory=amount))).ok
@@ -146,6 +150,7 @@ async def test_memory_alone_keeps_the_room_for_swap(subject: Subject) -> None:
 
 
 async def test_no_change_leaves_a_container_that_cannot_be_started(subject: Subject) -> None:
+    """Trap: a MemoryReservation above Memory is recorded, and then nothing starts."""
     ref = await raw_create(subject, Memory=64 * MB, MemorySwap=64 * MB, MemoryReservation=48 * MB)
     with pytest.raises(RefusedError, match="reservation"):
         await subject.engine.update(ref.id, LimitChange(memory=32 * MB))

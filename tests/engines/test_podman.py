@@ -93,6 +93,7 @@ async def test_calls_fail_while_the_service_is_away_and_its_containers_live_on(
 
 
 async def test_what_a_restart_does_to_a_changed_limit_is_what_the_outcome_says(subject: Subject) -> None:
+    """Trap: 4.3 records no change, so a restart brings back what it was created with."""
     ref = await subject.run("sleep 60", limits=LimitChange(cpus=1.5, memory=64 * MB))
     outcome = await subject.engine.update(ref.id, LimitChange(cpus=0.5, pids=44))
     assert outcome.ok, outcome
@@ -114,6 +115,7 @@ async def test_what_a_restart_does_to_a_changed_limit_is_what_the_outcome_says(s
 async def test_another_clients_change_of_a_limit_is_seen_though_no_event_tells_it(
     subject: Subject, service: Podmand
 ) -> None:
+    """Trap: before 5.4 no event follows an update."""
     ref = await subject.run("sleep 60")
     seen: list[EventKind] = []
 
@@ -185,6 +187,7 @@ async def test_no_event_is_lost_or_told_twice_when_podmans_file_of_them_is_full(
 
 
 async def test_a_change_of_one_limit_leaves_what_was_set_past_podman(subject: Subject) -> None:
+    """Trap: the OCI runtime is handed more than what changes, and undoes what others set."""
     ref = await subject.run("sleep 60", limits=LimitChange(cpus=1.5, memory=64 * MB))
     cgroup = cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref))
     await asyncio.to_thread(limits.change, ref, cgroup, LimitChange(cpus=0.2, cpu_burst=5000))
@@ -250,7 +253,7 @@ async def test_a_paused_container_is_stopped(subject: Subject) -> None:
 
 
 async def test_restart_gives_the_containers_own_time_to_end(subject: Subject) -> None:
-    # What a restart without a timeout means to Podman's API is none at all.
+    """Trap: what a restart without a timeout means to Podman's API is none at all."""
     ref = await subject.run("trap 'sleep 0.5; echo bye; exit 0' TERM; while :; do sleep 0.05; done", stop_timeout=5.0)
     await asyncio.sleep(0.3)
     await subject.engine.restart(ref.id)
