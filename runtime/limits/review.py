@@ -13,7 +13,7 @@ from runtime.limits import review_cpu, review_io
 from runtime.limits.facts import HostFacts, RecentUse
 from runtime.limits.finding import Finding, Severity
 from runtime.limits.units import cpuset_numbers, human_bytes
-from runtime.model import LimitChange, LimitName, Limits, Missing
+from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
 
 LEAST_MEMORY: Final = 6 * 1024 * 1024
 TIGHT: Final = 1.1  # a memory limit of less than this many times the use leaves no room
@@ -88,6 +88,9 @@ def _memory(change: LimitChange, current: Limits, host: HostFacts, use: RecentUs
     if isinstance(reservation, int) and isinstance(limit, int) and reservation > limit:
         text = f"{human_bytes(reservation)}: more than the memory limit of {human_bytes(limit)}"
         yield Finding(LimitName.MEMORY_RESERVATION, Severity.REFUSE, text)
+    if isinstance(memory, int) and change.swap is None and isinstance(current.swap, Unlimited) and host.swap_total:
+        text = f"{human_bytes(memory)}: beyond it, it may fill the machine's {human_bytes(host.swap_total)} of swap"
+        yield Finding(name, Severity.WARNING, f"{text}: limit swap too")
     if isinstance(change.swap, int) and change.swap > 0 and host.swap_total == 0:
         yield Finding(LimitName.SWAP, Severity.INFO, "this machine has no swap, so it changes nothing now")
 

@@ -81,8 +81,17 @@ def test_memory(memory: int, expected: tuple[Severity, str]) -> None:
 
 def test_room_in_swap_is_counted() -> None:
     assert told(BUSY, SWAPPY, memory=64 * MB) == [
-        (W, "64.0 MiB: it uses 120.0 MiB, so 16.0 MiB go to swap, which is slow")
+        (W, "64.0 MiB: it uses 120.0 MiB, so 16.0 MiB go to swap, which is slow"),
+        (W, "64.0 MiB: beyond it, it may fill the machine's 512.0 MiB of swap: limit swap too"),
     ]
+
+
+def test_a_memory_limit_that_leaves_swap_open_is_told() -> None:
+    words = [(W, "512.0 MiB: beyond it, it may fill the machine's 512.0 MiB of swap: limit swap too")]
+    assert told(host=SWAPPY, memory=512 * MB) == words
+    assert told(host=SWAPPY, memory=512 * MB, swap=0) == []
+    assert told(host=SWAPPY, memory=UNLIMITED) == []
+    assert told(memory=512 * MB) == []  # the machine has none
 
 
 @pytest.mark.parametrize(
