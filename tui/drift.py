@@ -33,6 +33,8 @@ from tui.grouping import GROUP
 
 SETTLE: Final = 2.0  # seconds after a start in which an engine may still be writing limits
 RECORDS: Final = 8  # of the engines' records that are asked for in one round, at most
+FIRST_PAUSE: Final = 1.0  # seconds after which a record that could not be had is asked for again; doubled each time
+LAST_PAUSE: Final = 60.0
 SWEPT: Final[Mapping[LimitName, str]] = {
     LimitName.CPUS: "cpu_limit",
     LimitName.MEMORY: "memory_limit",
@@ -58,7 +60,9 @@ class _Known:
     begun: object  # differs after a restart
     settled: float  # the monotonic time from which on differences count
     ours: dict[LimitName, Value]  # set here, read back
-    record: dict[LimitName, Value] | None = None  # None: not asked for yet
+    record: dict[LimitName, Value] | None = None  # None: to be asked for
+    ask_at: float = 0.0  # the monotonic time from which on it may be asked for
+    pause: float = 0.0  # seconds that were waited after the last failure
     generation: int = 0
     busy: int = 0
     moved: frozenset[LimitName] = frozenset()  # a change may move these with it: take them as they are now
@@ -93,7 +97,7 @@ class Drifts:
         """An engine has changed its record."""
         known = self._known.get(event.ref)
         if known is not None and event.kind is EventKind.UPDATED:
-            known.record, known.looked = None, None
+            known.record, known.looked, known.ask_at = None, None, 0.0
 
     def begin(self, ref: ContainerRef) -> None:
         """A change is made from here: what is read now says nothing."""
@@ -133,14 +137,24 @@ class Drifts:
     # what is asked for
 
     def unrecorded(self, refs: Iterable[ContainerRef]) -> list[ContainerRef]:
-        """Some of those whose engine has not been asked for its record since something changed."""
-        return [ref for ref in refs if ref in self._known and self._known[ref].record is None][:RECORDS]
+        """Some of those whose engine has not told its record since something changed."""
+        now = self._clock()
+        found = ((ref, self._known[ref]) for ref in refs if ref in self._known)
+        return [ref for ref, known in found if known.record is None and now >= known.ask_at][:RECORDS]
+
+    def unanswered(self, ref: ContainerRef) -> None:
+        """The engine could not tell: it is asked again, with pauses that grow."""
+        known = self._known.get(ref)
+        if known is not None:
+            known.pause = min(max(FIRST_PAUSE, 2 * known.pause), LAST_PAUSE)
+            known.record, known.ask_at = None, self._clock() + known.pause
 
     def recorded(self, ref: ContainerRef, record: Limits) -> None:
         """What the engine says. No limit on tasks means whatever systemd's default is: that is no difference."""
         known = self._known.get(ref)
         if known is None:
             return
+        known.pause = known.ask_at = 0.0
         found = {name: record.get(name) for name in SWEPT}
         known.record = {name: value for name, value in found.items() if not isinstance(value, Missing)}
         if isinstance(known.record.get(LimitName.PIDS), Unlimited):

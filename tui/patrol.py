@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 
@@ -72,11 +71,16 @@ class Patrol:
             self._changed()
 
     async def _record(self, ref: ContainerRef) -> None:
-        """Ask for the engine's record; one that cannot be had is as good as an empty one."""
-        record = Limits()
+        """Ask for the engine's record; that of a group is empty."""
         engine = self._engines.get(ref.engine)
-        if engine is not None:
-            with contextlib.suppress(PytopError, TimeoutError):
-                async with asyncio.timeout(ANSWER_WITHIN):
-                    record = await engine.recorded(ref.id)
-        self._drifts.recorded(ref, record)
+        if engine is None:
+            self._drifts.recorded(ref, Limits())
+            return
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                record = await engine.recorded(ref.id)
+        except (PytopError, TimeoutError) as error:
+            log.warning("the record of %s: %s", ref.short, error or "no answer")
+            self._drifts.unanswered(ref)
+        else:
+            self._drifts.recorded(ref, record)

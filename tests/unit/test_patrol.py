@@ -1,0 +1,113 @@
+"""The rounds after each sweep: engines that are away, that hang, or that answer with nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+from collectors.frame import Frame, HostUsage, Usage
+from collectors.history import History
+from runtime.errors import UnavailableError
+from runtime.model import UNLIMITED, Container, ContainerRef, LimitName, Limits, State
+from tui.drift import LAST_PAUSE, SETTLE, Drifts
+from tui.patrol import Patrol
+
+GB, MB = 1 << 30, 1 << 20
+
+
+class Keeper:
+    """An engine of which only the record is asked.
+
+    Attributes:
+        failure: raised instead of an answer.
+        hangs: no answer comes.
+        asked: how often it was.
+    """
+
+    def __init__(self, record: Limits) -> None:
+        self.record = record
+        self.failure: Exception | None = None
+        self.hangs = False
+        self.asked = 0
+
+    async def recorded(self, key: str) -> Limits:
+        self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.record
+
+
+class Files:
+    """What the kernel holds, by container."""
+
+    def __init__(self) -> None:
+        self.held: dict[ContainerRef, Limits] = {}
+
+    async def limits(self, container: Container, *, network: bool = True) -> Limits:
+        return self.held[container.ref]
+
+
+class World:
+    """A container with 1 GiB on record for each engine, and a clock that is turned by hand."""
+
+    def __init__(self, *keys: str) -> None:
+        self.now = 0.0
+        self.engines = {key: Keeper(Limits(memory=GB)) for key in keys}
+        self.refs = {key: ContainerRef(key, "a") for key in keys}
+        containers = {ref: Container(ref, "web", "image", State.RUNNING, pid=7) for ref in self.refs.values()}
+        self.files = Files()
+        self.drifts = Drifts(History(), lambda: self.now)
+        self.drifts.inventory(containers)
+        self.told = 0
+        self.patrol = Patrol(
+            self.drifts, cast("Mapping[str, Any]", self.engines), cast("Any", self.files), containers.get, self._tell
+        )
+        self.now += SETTLE
+        self.hold(GB)
+
+    def _tell(self) -> None:
+        self.told += 1
+
+    def hold(self, memory: int) -> None:
+        self.files.held = {ref: Limits(memory=memory) for ref in self.refs.values()}
+
+    def frame(self) -> Frame:
+        usages = {
+            ref: Usage(0, cpu_limit=UNLIMITED, memory_limit=held.memory, pids_limit=UNLIMITED)
+            for ref, held in self.files.held.items()
+        }
+        return Frame(1, 1, 1, 1, 1, HostUsage(2), usages)
+
+    async def round(self, after: float = 1.0) -> None:
+        self.now += after
+        await self.patrol.round(self.frame())
+
+    def drift(self, key: str) -> dict[LimitName, tuple[object, object]]:
+        return {d.name: (d.expected, d.kernel) for d in self.drifts.found.get(self.refs[key], ())}
+
+
+async def test_an_engine_that_was_away_is_asked_again_and_its_record_compared_then() -> None:
+    world = World("x")
+    world.hold(MB)
+    world.engines["x"].failure = UnavailableError("away")
+    await world.round()
+    world.engines["x"].failure = None
+    for _ in range(3):
+        await world.round()
+    assert world.drift("x") == {LimitName.MEMORY: (GB, MB)}
+
+
+async def test_an_engine_that_stays_away_is_asked_ever_more_rarely_but_never_given_up() -> None:
+    world = World("x")
+    engine = world.engines["x"]
+    engine.failure = UnavailableError("away")
+    for _ in range(30):
+        await world.round()
+    assert 4 <= engine.asked <= 6
+    asked = engine.asked
+    for _ in range(10):
+        await world.round(after=LAST_PAUSE)
+    assert engine.asked == asked + 10
