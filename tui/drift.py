@@ -144,10 +144,16 @@ class Drifts:
 
     def unanswered(self, ref: ContainerRef) -> None:
         """The engine could not tell: it is asked again, with pauses that grow."""
-        known = self._known.get(ref)
-        if known is not None:
+        known, now = self._known.get(ref), self._clock()
+        if known is not None and now >= known.ask_at:
             known.pause = min(max(FIRST_PAUSE, 2 * known.pause), LAST_PAUSE)
-            known.record, known.ask_at = None, self._clock() + known.pause
+            known.record, known.ask_at = None, now + known.pause
+
+    def away(self, engine: str) -> None:
+        """The engine tells nothing at all now: none of its containers is asked for before the pause is over."""
+        for ref, known in self._known.items():
+            if ref.engine == engine and known.record is None:
+                self.unanswered(ref)
 
     def recorded(self, ref: ContainerRef, record: Limits) -> None:
         """What the engine says. No limit on tasks means whatever systemd's default is: that is no difference."""
@@ -160,12 +166,12 @@ class Drifts:
         if isinstance(known.record.get(LimitName.PIDS), Unlimited):
             del known.record[LimitName.PIDS]
 
-    def suspects(self, frame: Frame) -> dict[ContainerRef, int]:
-        """Containers whose files should be read, each with a number to hand in with the answer."""
+    def suspects(self, engine: str, frame: Frame) -> dict[ContainerRef, int]:
+        """Containers of this engine whose files should be read, each with a number to hand in with the answer."""
         now = self._clock()
         chosen = {}
         for ref, known in self._known.items():
-            if known.busy or now < known.settled:
+            if ref.engine != engine or known.busy or now < known.settled:
                 continue
             usage = frame.usages.get(ref)
             if known.ours or ref in self.found or (usage is not None and self._differs(known, usage)):

@@ -122,7 +122,7 @@ class Session:
         problems = [watch.problem for watch in self._watches.values() if watch.problem is not None]
         if self._measuring is not None:
             problems.append(self._measuring)
-        return tuple(problems)
+        return (*problems, *self._patrol.problems)
 
     @property
     def groups(self) -> Mapping[GroupRef, Group]:
@@ -375,7 +375,7 @@ class Session:
         self._telling.tell(Changed.INVENTORY)
 
     def _drifted(self) -> None:
-        self._telling.tell(Changed.FRAME)
+        self._telling.tell(Changed.FRAME | Changed.PROBLEMS)
 
     def _happened(self, event: Event) -> None:
         self._marks.event(event)

@@ -46,7 +46,7 @@ class World:
     def see(self, held: Limits, **swept: object) -> bool:
         """One round; whether the files were read."""
         frame = self.frame(**swept)
-        suspects = self.drifts.suspects(frame)
+        suspects = self.drifts.suspects("x", frame)
         for ref, generation in suspects.items():
             self.drifts.judge(ref, held, generation, frame.usages[ref])
         return bool(suspects)
@@ -98,9 +98,9 @@ def test_rounding_is_no_drift() -> None:
 def test_nothing_is_told_while_a_change_is_under_way_nor_of_what_was_read_before_it() -> None:
     world = World(Limits(cpus=1.0))
     frame = world.frame(cpu_limit=0.5)
-    (generation,) = world.drifts.suspects(frame).values()
+    (generation,) = world.drifts.suspects("x", frame).values()
     world.drifts.begin(REF)
-    assert not world.drifts.suspects(frame)
+    assert not world.drifts.suspects("x", frame)
     assert not world.drifts.judge(REF, Limits(cpus=0.5), generation, None)
     world.drifts.end(REF, None)
     assert not world.drifts.judge(REF, Limits(cpus=0.5), generation, None)

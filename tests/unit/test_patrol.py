@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
+import pytest
+
 from collectors.frame import Frame, HostUsage, Usage
 from collectors.history import History
 from runtime.errors import UnavailableError
@@ -111,3 +113,78 @@ async def test_an_engine_that_stays_away_is_asked_ever_more_rarely_but_never_giv
     for _ in range(10):
         await world.round(after=LAST_PAUSE)
     assert engine.asked == asked + 10
+
+
+async def test_a_document_that_makes_no_sense_is_a_problem_and_hides_nothing_of_the_others() -> None:
+    world = World("odd", "sound")
+    world.engines["odd"].failure = ValueError("no number")
+    running = asyncio.create_task(world.patrol.run())
+    try:
+        world.now += 1
+        world.patrol.frame(world.frame())
+        await _turns()
+        (problem,) = world.patrol.problems
+        assert "web" in str(problem)
+        assert "no number" in str(problem)
+        assert world.told
+        world.hold(MB)
+        for _ in range(3):
+            world.now += 1
+            world.patrol.frame(world.frame())
+            await _turns()
+        assert world.drift("sound") == {LimitName.MEMORY: (GB, MB)}
+        assert not running.done()
+        world.engines["odd"].failure = None
+        world.now += LAST_PAUSE
+        world.patrol.frame(world.frame())
+        await _turns()
+        assert not world.patrol.problems
+    finally:
+        running.cancel()
+
+
+async def test_a_round_that_breaks_is_a_problem_until_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("x")
+    with monkeypatch.context() as broken:
+        broken.setattr(world.drifts, "suspects", lambda key, _: {}[f"no {key}"])
+        await world.round()
+    assert "comparing the limits of x failed: KeyError('no x')" in map(str, world.patrol.problems)
+    await world.round()
+    assert not world.patrol.problems
+
+
+async def test_an_engine_that_hangs_delays_nobody_else() -> None:
+    world = World("hung", "sound")
+    world.engines["hung"].hangs = True
+    world.hold(MB)
+    running = asyncio.create_task(world.patrol.run())
+    try:
+        for _ in range(3):
+            world.now += 1
+            world.patrol.frame(world.frame())
+            await _turns()
+        assert world.drift("sound") == {LimitName.MEMORY: (GB, MB)}
+    finally:
+        running.cancel()
+
+
+async def test_records_of_one_engine_are_asked_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("x")
+    more = {
+        ContainerRef("x", word): Container(ContainerRef("x", word), word, "image", State.RUNNING, 7) for word in "bcd"
+    }
+    world.refs.update({ref.id: ref for ref in more})
+    world.drifts.inventory({ref: Container(ref, "web", "image", State.RUNNING, pid=7) for ref in world.refs.values()})
+    world.hold(GB)
+    world.engines["x"].hangs = True
+    monkeypatch.setattr("tui.patrol.ANSWER_WITHIN", 0.05)
+    await world.round()
+    assert world.engines["x"].asked == 4
+    await world.round(after=0.0)
+    assert world.engines["x"].asked == 4
+
+
+async def _turns() -> None:
+    """Let everything come to rest that waits for nothing but the loop."""
+    for _ in range(50):
+        await asyncio.sleep(0)
