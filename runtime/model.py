@@ -338,13 +338,15 @@ class Capabilities:
     `verbs` and `limits` map what cannot be done to the reason, in words for the user. `at_rest` is the reason why
     limits can be changed only while a container is live, empty when the engine keeps a change for the next start.
     `creation` maps fields of `ContainerSpec` to the reason why they cannot be asked for: a network, a restart policy,
-    removal at the end.
+    removal at the end. `unrecorded` are limits that change without the engine's record keeping it: what it says of
+    them is how the container was created.
     """
 
     verbs: Mapping[Verb, str] = field(default_factory=dict)
     limits: Mapping[LimitName, str] = field(default_factory=dict)
     at_rest: str = ""
     creation: Mapping[str, str] = field(default_factory=dict)
+    unrecorded: frozenset[LimitName] = frozenset()
 
     def why_not(self, what: Verb | LimitName) -> str | None:
         """The reason why `what` is unavailable, or None when it is available."""

@@ -1,23 +1,28 @@
 """Limits that somebody else has changed: what is expected to hold, and what the kernel holds instead.
 
-Expected is what was set here and read back, and for CPU, memory and processes the engine's own record. The limits that
-every sweep measures are compared in each; a difference is believed only after the container's own files were read:
-a sweep gives the tightest limit with those above. A container that was changed here is read in every round: few are.
+Expected is what the engine's record says, as far as it keeps changes, and else what the kernel held when it was first
+read. From then on it is what was read last, what was set here, and what the engine records anew. The limits that every
+sweep measures are compared in each; a difference is believed only after the container's own files were read, since a
+sweep gives the tightest limit with those above. Beside these, the files of those are read that were changed here or
+differ, which are few, and of some others in turn, so that every limit is compared.
 Nothing is said while a change is under way here, nor just after a start.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from collectors.frame import Frame, Usage
 from collectors.history import History
 from runtime.model import (
+    UNLIMITED,
     Container,
     ContainerRef,
+    DeviceRate,
     Event,
     EventKind,
     LimitChange,
@@ -25,14 +30,15 @@ from runtime.model import (
     LimitOutcome,
     Limits,
     Missing,
-    Unlimited,
     Value,
     Verdict,
 )
 from tui.grouping import GROUP
+from tui.likeness import CPUSETS, NETWORK, belied, comparable, moved
 
 SETTLE: Final = 2.0  # seconds after a start in which an engine may still be writing limits
 RECORDS: Final = 8  # of the engines' records that are asked for in one round, at most
+TURNS: Final = 8  # containers of an engine whose files are read in one round although nothing looks different
 FIRST_PAUSE: Final = 1.0  # seconds after which a record that could not be had is asked for again; doubled each time
 LAST_PAUSE: Final = 60.0
 SWEPT: Final[Mapping[LimitName, str]] = {
@@ -40,7 +46,6 @@ SWEPT: Final[Mapping[LimitName, str]] = {
     LimitName.MEMORY: "memory_limit",
     LimitName.PIDS: "pids_limit",
 }
-NETWORK: Final = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +60,61 @@ class Drift:
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of one container since its process began."""
+    """What is known of one container since its process began.
 
-    begun: object  # differs after a restart
-    settled: float  # the monotonic time from which on differences count
-    ours: dict[LimitName, Value]  # set here, read back
-    record: dict[LimitName, Value] | None = None  # None: to be asked for
-    ask_at: float = 0.0  # the monotonic time from which on it may be asked for
-    pause: float = 0.0  # seconds that were waited after the last failure
+    Attributes:
+        begun: differs after a restart.
+        settled: the monotonic time from which on differences count.
+        left: what the kernel held when it was last as expected.
+        own: limits that were set here.
+        record: the engine's, as far as it can be compared, when it was last told.
+        unsure: the record is to be asked for.
+        ask_at: the monotonic time from which on it may be asked for; `pause` is what was waited after the last failure.
+        due: what the record says anew and the kernel was not yet seen to hold.
+        follows: a change may have moved these with it, so they are taken as they are.
+        swept: what was compared when the files were last read, and no drift was found.
+        read_at: the monotonic time of that; 0 is never.
+    """
+
+    begun: object
+    settled: float
+    left: dict[LimitName, Value] = field(default_factory=dict)
+    own: set[LimitName] = field(default_factory=set)
+    record: dict[LimitName, Value] = field(default_factory=dict)
+    unsure: bool = True
+    ask_at: float = 0.0
+    pause: float = 0.0
+    due: dict[LimitName, Value] = field(default_factory=dict)
+    follows: set[LimitName] = field(default_factory=set)
     generation: int = 0
     busy: int = 0
-    moved: frozenset[LimitName] = frozenset()  # a change may move these with it: take them as they are now
-    looked: object = None  # what was compared when the files were last read, and no drift was found
+    swept: object = None
+    read_at: float = 0.0
+
+    def ask(self) -> None:
+        """Something has changed: ask for the record, and read the files before those of others."""
+        self.unsure, self.ask_at, self.swept, self.read_at = True, 0.0, None, 0.0
+
+    def differences(self, held: Limits, above: Limits, ncpu: int) -> dict[LimitName, Value]:
+        """What is expected where the kernel holds something else."""
+        found = {name: value for name, value in self.due.items() if belied(name, held, value, above, ncpu)}
+        for name, value in self.left.items():
+            if name not in self.due and name not in self.follows and moved(name, held, value, above):
+                found[name] = value
+        return found
+
+    def take(self, held: Limits, but: Collection[LimitName]) -> None:
+        """What the kernel holds is as it should be, `but` for some."""
+        for name in LimitName:
+            value = held.get(name)
+            if name in but or isinstance(value, Missing):
+                continue
+            if name in CPUSETS and name in self.due:
+                self.left[name] = self.due[name]  # the parent may have less of it at this time
+            elif name not in self.left or name in self.due or name in self.follows:
+                self.left[name] = value
+            self.due.pop(name, None)
+        self.follows.clear()
 
 
 class Drifts:
@@ -77,6 +125,7 @@ class Drifts:
         self._history = history
         self._clock = clock
         self._known: dict[ContainerRef, _Known] = {}
+        self._ncpu = 0
 
     # what is told
 
@@ -89,7 +138,7 @@ class Drifts:
             known, begun = self._known.get(ref), container.pid if ref.engine != GROUP else container.cgroup
             if known is None or known.begun != begun:
                 self._drop(ref)
-                self._known[ref] = _Known(begun, self._clock() + SETTLE, {})
+                self._known[ref] = _Known(begun, self._clock() + SETTLE)
         for ref in self._known.keys() - containers.keys():
             self._drop(ref)
 
@@ -97,7 +146,7 @@ class Drifts:
         """An engine has changed its record."""
         known = self._known.get(event.ref)
         if known is not None and event.kind is EventKind.UPDATED:
-            known.record, known.looked, known.ask_at = None, None, 0.0
+            known.ask()
 
     def begin(self, ref: ContainerRef) -> None:
         """A change is made from here: what is read now says nothing."""
@@ -106,33 +155,43 @@ class Drifts:
             self._known[ref].busy += 1
 
     def end(self, ref: ContainerRef, outcome: LimitOutcome | None) -> None:
-        """The change is over; what the kernel was read to hold is what is expected from now on."""
+        """The change is over; where it has come to something, what the kernel was read to hold is expected from now on.
+
+        What the kernel moves together with that is taken as it is, and nothing else is.
+        """
         known = self._known.get(ref)
         if known is None:
             return
         known.generation += 1
         known.busy = max(0, known.busy - 1)
-        known.record, known.looked = None, None
-        done = [f for f in outcome.fields if f.verdict in (Verdict.APPLIED, Verdict.ROUNDED)] if outcome else []
-        for field in done:
-            if not isinstance(field.kernel, Missing):
-                known.ours[field.name] = field.kernel
-        names = {field.name for field in done}
-        known.moved = frozenset(known.ours.keys() - names - {drift.name for drift in self.found.get(ref, ())})
-        self._put(ref, tuple(d for d in self.found.get(ref, ()) if d.name not in names))
+        known.ask()
+        done: set[LimitName] = set()
+        for each in outcome.fields if outcome is not None else ():
+            held = each.verdict in (Verdict.APPLIED, Verdict.ROUNDED)
+            if isinstance(each.kernel, Missing) or not (held or each.kernel != each.before):
+                continue
+            done.add(each.name)
+            known.left[each.name] = each.kernel
+            known.due.pop(each.name, None)
+        known.own |= done
+        told = {drift.name for drift in self.found.get(ref, ())}
+        known.follows |= _followers(done) - told
+        self._put(ref, tuple(drift for drift in self.found.get(ref, ()) if drift.name not in done))
 
     def accept(self, ref: ContainerRef) -> None:
         """What the kernel holds is right."""
         known = self._known.get(ref)
         if known is not None:
-            known.ours.update({drift.name: drift.kernel for drift in self.found.get(ref, ())})
+            for drift in self.found.get(ref, ()):
+                known.left[drift.name] = drift.kernel
+                known.due.pop(drift.name, None)
             known.generation += 1
-            known.looked = None
+            known.swept = None
         self._put(ref, ())
 
     def expected(self, ref: ContainerRef) -> LimitChange:
         """The change that would undo what somebody else did."""
-        return LimitChange(**{d.name.value: d.expected for d in self.found.get(ref, ())})  # type: ignore[arg-type]
+        return LimitChange(**{d.name.value: _back(d) for d in self.found.get(ref, ())})  # type: ignore[arg-type]
 
     # what is asked for
 
@@ -140,96 +199,123 @@ class Drifts:
         """Some of those whose engine has not told its record since something changed."""
         now = self._clock()
         found = ((ref, self._known[ref]) for ref in refs if ref in self._known)
-        return [ref for ref, known in found if known.record is None and now >= known.ask_at][:RECORDS]
+        return [ref for ref, known in found if known.unsure and now >= known.ask_at][:RECORDS]
 
     def unanswered(self, ref: ContainerRef) -> None:
         """The engine could not tell: it is asked again, with pauses that grow."""
         known, now = self._known.get(ref), self._clock()
-        if known is not None and now >= known.ask_at:
+        if known is not None and now >= known.ask_at:  # not twice for one failure of the engine
             known.pause = min(max(FIRST_PAUSE, 2 * known.pause), LAST_PAUSE)
-            known.record, known.ask_at = None, now + known.pause
+            known.unsure, known.ask_at = True, now + known.pause
 
     def away(self, engine: str) -> None:
         """The engine tells nothing at all now: none of its containers is asked for before the pause is over."""
-        for ref, known in self._known.items():
-            if ref.engine == engine and known.record is None:
+        for ref in self._known:
+            if ref.engine == engine:
                 self.unanswered(ref)
 
-    def recorded(self, ref: ContainerRef, record: Limits) -> None:
-        """What the engine says. No limit on tasks means whatever systemd's default is: that is no difference."""
+    def recorded(self, ref: ContainerRef, record: Limits, unrecorded: Collection[LimitName] = ()) -> None:
+        """What the engine says; `unrecorded` as in `Capabilities`. What it says anew is expected, but for what is ours.
+
+        What it no longer says, and what the kernel moves together with its news, is taken as it is.
+        """
         known = self._known.get(ref)
         if known is None:
             return
+        first = known.unsure and not known.record
         known.pause = known.ask_at = 0.0
-        found = {name: record.get(name) for name in SWEPT}
-        known.record = {name: value for name, value in found.items() if not isinstance(value, Missing)}
-        if isinstance(known.record.get(LimitName.PIDS), Unlimited):
-            del known.record[LimitName.PIDS]
+        known.unsure = False
+        before, known.record = known.record, comparable(record, unrecorded)
+        names = {name for name in {*before, *known.record} if before.get(name) != known.record.get(name)} - known.own
+        if not names:
+            return
+        known.due = {name: value for name, value in known.due.items() if name not in names}
+        known.due.update({name: known.record[name] for name in names if name in known.record})
+        if not first:
+            known.follows |= (names | _followers(names)) - known.due.keys() - known.own
+        known.swept, known.read_at = None, 0.0
 
     def suspects(self, engine: str, frame: Frame) -> dict[ContainerRef, int]:
         """Containers of this engine whose files should be read, each with a number to hand in with the answer."""
         now = self._clock()
-        chosen = {}
+        self._ncpu = frame.host.ncpu
+        chosen: dict[ContainerRef, int] = {}
+        others: list[tuple[float, ContainerRef]] = []
         for ref, known in self._known.items():
             if ref.engine != engine or known.busy or now < known.settled:
                 continue
             usage = frame.usages.get(ref)
-            if known.ours or ref in self.found or (usage is not None and self._differs(known, usage)):
+            if known.own or ref in self.found or (usage is not None and self._differs(known, usage)):
                 chosen[ref] = known.generation
-        return chosen
+            else:
+                others.append((known.read_at, ref))
+        turns = heapq.nsmallest(TURNS, others, key=lambda other: other[0])
+        return {**chosen, **{ref: self._known[ref].generation for _, ref in turns}}
 
     def wants_network(self, ref: ContainerRef) -> bool:
-        """Whether a rate of its network was set here: reading those costs more."""
-        return ref in self._known and bool(NETWORK & self._known[ref].ours.keys())
-
-    def doubts(self, ref: ContainerRef, held: Limits) -> bool:
-        """Whether a difference is new and rests on the engine's record alone."""
+        """Whether a rate of its network was set here or is on record: reading those costs more."""
         known = self._known.get(ref)
-        if known is None or not known.record:
-            return False
-        told = {drift.name for drift in self.found.get(ref, ())}
-        return any(
-            name not in known.ours and name not in told and _differ(name, held.get(name), value)
-            for name, value in known.record.items()
-        )
+        return known is not None and not NETWORK.isdisjoint(known.own | known.record.keys())
 
-    def judge(self, ref: ContainerRef, held: Limits, generation: int, usage: Usage | None) -> bool:
-        """Take what the files hold, read for the sake of `usage`; whether anything about drift has changed by it."""
+    def wants_parent(self, ref: ContainerRef, held: Limits) -> bool:
+        """Whether a difference may come from what the parent cgroup has."""
+        known = self._known.get(ref)
+        return known is not None and not CPUSETS.isdisjoint(known.differences(held, Limits(), self._ncpu))
+
+    def doubts(self, ref: ContainerRef, held: Limits, above: Limits = Limits()) -> bool:  # noqa: B008  (frozen)
+        """Whether a difference is new and the engine could have made it: then its record is wanted again."""
+        known = self._known.get(ref)
+        if known is None or self._clock() < known.ask_at:
+            return False
+        news = known.differences(held, above, self._ncpu).keys() - {drift.name for drift in self.found.get(ref, ())}
+        if (news & known.record.keys()) <= known.own:
+            return False
+        known.unsure = True
+        return True
+
+    def judge(
+        self,
+        ref: ContainerRef,
+        held: Limits,
+        generation: int,
+        usage: Usage | None,
+        above: Limits = Limits(),  # noqa: B008  (frozen)
+    ) -> bool:
+        """Take what the files hold, read for the sake of `usage`; whether anything about drift has changed by it.
+
+        `above` has the parent's lists of CPUs and memory nodes.
+        """
         known = self._known.get(ref)
         if known is None or known.generation != generation or known.busy:
             return False
         before = {drift.name: drift for drift in self.found.get(ref, ())}
-        for name in known.moved:
-            value = held.get(name)
-            if not isinstance(value, Missing):
-                known.ours[name] = value
-        known.moved = frozenset()
+        expected = known.differences(held, above, self._ncpu)
         drifts = []
-        for name, expected in _expected(known).items():
-            value = held.get(name)
-            if isinstance(value, Missing) or not _differ(name, value, expected):
+        for name, value in expected.items():
+            now, old = held.get(name), before.get(name)
+            if isinstance(now, Missing):
                 continue
-            old = before.get(name)
-            if old is not None and old.kernel == value:
+            if old is not None and old.kernel == now:
                 drifts.append(old)
                 continue
-            drifts.append(Drift(name, expected, value, time.time_ns()))
+            drifts.append(Drift(name, value, now, time.time_ns()))
             from runtime.limits.units import format_value
 
-            words = f"{name.value.replace('_', ' ')} {format_value(name, value)}"
-            self._history.mark(ref, f"{words} by somebody else (was {format_value(name, expected)})")
-        known.looked = _swept(usage) if usage is not None and not drifts else None
+            words = f"{name.value.replace('_', ' ')} {format_value(name, now)}"
+            self._history.mark(ref, f"{words} by somebody else (was {format_value(name, value)})")
+        known.take(held, expected)
+        known.swept = _swept(usage) if usage is not None and not drifts else None
+        known.read_at = self._clock()
         return self._put(ref, tuple(drifts))
 
     # inside
 
     def _differs(self, known: _Known, usage: Usage) -> bool:
         """What the sweep gave is not what is expected, and was not looked into already."""
-        for name, value in _expected(known).items():
-            swept = getattr(usage, SWEPT[name]) if name in SWEPT else Missing.NOT_SAMPLED
-            if _differ(name, swept, value):
-                return known.looked != _swept(usage)
-        return False
+        swept = Limits(**{name.value: getattr(usage, word) for name, word in SWEPT.items()})
+        if known.swept == _swept(usage):
+            return False
+        return not known.differences(swept, Limits(), self._ncpu).keys().isdisjoint(SWEPT)
 
     def _put(self, ref: ContainerRef, drifts: tuple[Drift, ...]) -> bool:
         if drifts == self.found.get(ref, ()):
@@ -243,18 +329,21 @@ class Drifts:
         self._put(ref, ())
 
 
-def _expected(known: _Known) -> dict[LimitName, Value]:
-    return {**(known.record or {}), **known.ours}
-
-
 def _swept(usage: Usage) -> object:
     return tuple(getattr(usage, name) for name in SWEPT.values())
 
 
-def _differ(name: LimitName, held: Value | Missing, expected: Value) -> bool:
-    """Not the same, rounding apart; of two lists of rates neither has one that the other has not."""
-    from runtime.limits import same  # with all that reads limits: a command that only lists does without
+def _followers(names: Collection[LimitName]) -> set[LimitName]:
+    """Limits that may rightly move when these are changed."""
+    from runtime.limits.after import followers  # with all that reads limits: a command that only lists does without
 
-    if isinstance(held, Missing):
-        return False
-    return same(name, held, expected) is None or (isinstance(held, tuple) and same(name, expected, held) is None)
+    return set(followers(names))
+
+
+def _back(drift: Drift) -> Value:
+    """The value that was expected; of a list of rates also that there were no others."""
+    if not isinstance(drift.expected, tuple) or not isinstance(drift.kernel, tuple):
+        return drift.expected
+    wanted = {each.device for each in drift.expected}
+    new = (DeviceRate(each.device, UNLIMITED) for each in drift.kernel if each.device not in wanted)
+    return (*drift.expected, *new)

@@ -54,6 +54,18 @@ class Looking:
         cgroup = self._cgroup(container)
         return GONE if cgroup is None else limits.read(cgroup, _of_network(container) if network else None)
 
+    async def above(self, container: Container) -> Limits:
+        """The CPUs and memory nodes that the parent of its cgroup has; nothing else is read."""
+        return await asyncio.to_thread(self._above, container)
+
+    def _above(self, container: Container) -> Limits:
+        from runtime.limits import cpuset
+
+        cgroup = self._cgroup(container)
+        if cgroup is None:
+            return GONE
+        return Limits(cpuset_cpus=cpuset.available(cgroup, "cpus"), cpuset_mems=cpuset.available(cgroup, "mems"))
+
     async def change(self, container: Container, change: LimitChange) -> LimitOutcome:
         """Change limits of a group's own cgroup, for which no engine answers."""
         return await asyncio.to_thread(self._change, container, change)

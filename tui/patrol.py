@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from collectors.frame import Frame
 from runtime.engine import Engine
 from runtime.errors import PytopError, UnavailableError
-from runtime.model import Container, ContainerRef, Limits
+from runtime.model import Capabilities, Container, ContainerRef, LimitName, Limits
 from tui.drift import Drifts
 from tui.grouping import GROUP
 from tui.inventory import Problem
@@ -23,6 +23,7 @@ from tui.looking import Looking
 log = logging.getLogger(__name__)
 
 ANSWER_WITHIN: Final = 5.0  # seconds for an engine's record
+WRITTEN_WITHIN: Final = 0.2  # seconds from an engine's write of a limit to its record of it
 
 
 class Patrol:
@@ -35,13 +36,15 @@ class Patrol:
         looking: Looking,
         find: Callable[[ContainerRef], Container | None],
         changed: Callable[[], None],
+        capabilities: Callable[[str], Capabilities | None],
     ) -> None:
-        """`changed` is called when a drift or a problem has come or gone."""
+        """`changed` is called when a drift or a problem came or went; `capabilities` gives an engine's, if known."""
         self._drifts = drifts
         self._engines = engines
         self._looking = looking
         self._find = find
         self._changed = changed
+        self._capabilities = capabilities
         self._frame: Frame | None = None
         self._fresh = {key: asyncio.Event() for key in (*engines, GROUP)}
         self._broken: dict[tuple[str, str, ContainerRef | None], Problem] = {}  # by what, engine and container
@@ -87,32 +90,46 @@ class Patrol:
         for what, engine, ref in list(self._broken):
             if ref is not None and self._find(ref) is None:
                 self._works(what, engine, ref)
-        usages = [ref for ref in frame.usages if ref.engine == key]
-        await asyncio.gather(*(self._record(ref) for ref in self._drifts.unrecorded(usages)))
-        found = False
-        for ref, generation in self._drifts.suspects(key, frame).items():
-            container = self._find(ref)
-            if container is None or container.pid is None:
-                continue
-            try:
-                found = await self._look(container, generation, frame) or found
-            except PytopError as error:
-                log.warning("%s", error)
-            except Exception as error:
-                if self._fails("files", key, ref, error):
-                    log.exception("comparing the limits of %s", ref.short)
-            else:
-                self._works("files", key, ref)
-        if found:
-            self._changed()
+        await self._records(self._drifts.unrecorded(ref for ref in frame.usages if ref.engine == key))
+        suspects = self._drifts.suspects(key, frame)
+        doubted = [ref for ref, generation in suspects.items() if not await self._look(ref, generation, frame)]
+        if doubted:
+            await asyncio.sleep(WRITTEN_WITHIN)
+            while some := self._drifts.unrecorded(doubted):
+                await self._records(some)
+            for ref in doubted:
+                await self._look(ref, suspects[ref], frame, sure=True)
 
-    async def _look(self, container: Container, generation: int, frame: Frame) -> bool:
-        """Read the files of one container; whether anything about drift has changed by it."""
-        ref = container.ref
-        held = await self._looking.limits(container, network=self._drifts.wants_network(ref))
-        if self._drifts.doubts(ref, held):
-            await self._record(ref)  # an engine may have changed it, and its record, without an event
-        return self._drifts.judge(ref, held, generation, frame.usages.get(ref))
+    async def _records(self, refs: Sequence[ContainerRef]) -> None:
+        """Ask for these at once: an engine that hangs is waited for once."""
+        await asyncio.gather(*(self._record(ref) for ref in refs))
+
+    async def _look(self, ref: ContainerRef, generation: int, frame: Frame, *, sure: bool = False) -> bool:
+        """Read the files of one container and judge; False when the engine is to be asked before."""
+        container = self._find(ref)
+        if container is None or container.pid is None:
+            return True
+        try:
+            held, above = await self._files(container)
+            if not sure and self._drifts.doubts(ref, held, above):
+                return False
+            changed = self._drifts.judge(ref, held, generation, frame.usages.get(ref), above)
+        except PytopError as error:
+            log.warning("%s", error)
+        except Exception as error:
+            if self._fails("files", ref.engine, ref, error):
+                log.exception("comparing the limits of %s", ref.short)
+        else:
+            self._works("files", ref.engine, ref)
+            if changed:
+                self._changed()
+        return True
+
+    async def _files(self, container: Container) -> tuple[Limits, Limits]:
+        """What the kernel holds, and what the parent has where that may be why."""
+        held = await self._looking.limits(container, network=self._drifts.wants_network(container.ref))
+        parents = self._drifts.wants_parent(container.ref, held)
+        return held, await self._looking.above(container) if parents else Limits()
 
     async def _record(self, ref: ContainerRef) -> None:
         """Ask for the engine's record; that of a group is empty."""
@@ -123,7 +140,8 @@ class Patrol:
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 record = await engine.recorded(ref.id)
-            self._drifts.recorded(ref, record)
+            able = self._capabilities(ref.engine)
+            self._drifts.recorded(ref, record, able.unrecorded if able is not None else frozenset(LimitName))
             self._works("record", ref.engine, ref)
         except (UnavailableError, TimeoutError) as error:
             log.warning("the record of %s: %s", ref.short, error or "no answer")

@@ -95,7 +95,10 @@ class Session:
         self._looking = Looking()
         self._groups = Groups(self._groups_changed)
         self._drifts = Drifts(self.history)
-        self._patrol = Patrol(self._drifts, self.engines, self._looking, self.find, self._drifted)
+        self._patrol = Patrol(
+            *(self._drifts, self.engines, self._looking, self.find, self._drifted),
+            capabilities=lambda key: self._watches[key].capabilities,
+        )
         self._changing = Changing(
             *(self.engines, self._watches, self._groups, self._looking, self._marks, self._drifts, self.find),
             read_only=read_only,

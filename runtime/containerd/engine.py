@@ -93,7 +93,8 @@ class ContainerdEngine:
 
     async def capabilities(self) -> Capabilities:
         lacking = await asyncio.to_thread(limits.lacking, self._hierarchies)
-        return Capabilities(limits=lacking, creation=creation(_numbers(await self._version())))
+        made = creation(_numbers(await self._version()))
+        return Capabilities(limits=lacking, creation=made, unrecorded=frozenset({LimitName.IO_WEIGHT}))
 
     # what is there
 

@@ -103,7 +103,7 @@ class DockerEngine:
             missing.update(dict.fromkeys((*translate.KERNEL_ONLY, *RATES), far))
         else:
             missing = {**limits.lacking(self._hierarchies), **missing}
-        return Capabilities(limits=missing)
+        return Capabilities(limits=missing, unrecorded=update.unrecorded(daemon))
 
     # what is there
 

@@ -154,6 +154,12 @@ def _reservation(change: LimitChange, held: Held, memory: int) -> dict[str, Any]
     )
 
 
+def unrecorded(daemon: Mapping[str, Any]) -> frozenset[LimitName]:
+    """What is changed past Docker's record. A weight on cgroup v2 is recorded by others, in the numbers of v1."""
+    v2 = str(daemon.get("CgroupVersion", "1")) == "2"
+    return frozenset({*RATES, LimitName.IO_WEIGHT}) if v2 else frozenset(RATES)
+
+
 def refuse(change: LimitChange, held: Held) -> None:
     """The checks that need no live cgroup: harm by the record and the machine's facts. Raises `RefusedError`."""
     limits.refuse(change, held.before, held.facts, None)

@@ -11,7 +11,7 @@ changed meanwhile is not put back: it is in the daemon's record, or it is not wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -201,3 +201,8 @@ def take_back(
         )
     error = "; ".join([outcome.error, *(f"not taken back: {text}" for text in words)])
     return replace(outcome, fields=tuple(fields), error=error)
+
+
+def followers(names: Collection[LimitName]) -> frozenset[LimitName]:
+    """Limits that may rightly move when these are changed."""
+    return frozenset(name for name, leaders in _TOGETHER.items() if not leaders.isdisjoint(names)) - frozenset(names)

@@ -53,7 +53,9 @@ def capabilities(
             limits.setdefault(LimitName.MEMORY_HIGH, "cgroup v1 has no memory.high")
         reason = "Podman's API cannot change it, and another machine's kernel is out of reach"
         limits.update(dict.fromkeys(KERNEL_ONLY, reason))
-    return Capabilities(verbs, limits, update.at_rest(numbers(version)))
+    found = numbers(version)
+    unrecorded = frozenset() if found >= update.RECORDS else frozenset(LimitName)
+    return Capabilities(verbs, limits, update.at_rest(found), unrecorded=unrecorded)
 
 
 def cgroup_v2(about: Mapping[str, Any]) -> bool:

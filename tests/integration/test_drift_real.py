@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
+from runtime.docker import DockerEngine, Endpoint
+from runtime.engine import Engine
 from runtime.kernel import cgroupfs
-from runtime.model import GroupKind, LimitChange, LimitName, State
+from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, GroupKind, LimitChange, LimitName, State
 from runtime.native import NativeEngine
+from runtime.podman import PodmanEngine
+from tests.conftest import missing
+from tests.dockerd import Dockerd, busybox_rootfs, dockerd
+from tests.engines.conftest import scratch
 from tests.integration.native import instance, sh, until
+from tests.podmand import podmand
 from tui.app import PytopApp
 from tui.screens.limits import LimitEditor
 from tui.session import Session
 from tui.settings import Settings
 
 IDLE = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+IMAGE = "busybox:latest"
 MB = 1024 * 1024
 
 
@@ -58,6 +71,152 @@ async def test_a_limit_changed_behind_our_back_is_told_and_a_key_sets_it_again(t
             await pilot.press("f6")
             await wait(lambda: file.read_text().strip() == "77")
             await wait(lambda: not session.drift)
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+    with dockerd(tmp_path_factory.mktemp("d") / "d") as started:
+        yield started
+
+
+@asynccontextmanager
+async def watched(daemon: Dockerd, limits: LimitChange) -> AsyncIterator[tuple[Session, ContainerRef]]:
+    """A session over a container of Docker's."""
+    engine = DockerEngine(Endpoint(daemon.url, "the test"))
+    await engine.import_image(IMAGE, busybox_rootfs())
+    async with settled(engine, limits) as found:
+        yield found
+
+
+@asynccontextmanager
+async def settled(engine: Engine, limits: LimitChange) -> AsyncIterator[tuple[Session, ContainerRef]]:
+    """A session over one container of this engine, when it is long enough there and there is no drift."""
+    spec = ContainerSpec(image=IMAGE, command=("sh", "-c", IDLE), network="none", limits=limits)
+    ref = await engine.create(spec)
+    session = Session([engine], interval=0.5)
+    try:
+        await engine.start(ref.id)
+        await session.start()
+        await wait(lambda: session.frame is not None and ref in session.frame.usages)
+        await asyncio.sleep(3.5)
+        assert not session.drift
+        yield session, ref
+    finally:
+        await engine.remove(ref.id, force=True)
+        await session.close()
+
+
+def pid_of(session: Session, ref: ContainerRef) -> int:
+    pid = session.containers[ref].pid
+    assert pid is not None
+    return pid
+
+
+def file_of(session: Session, ref: ContainerRef, controller: str, v1: str, v2: str) -> Path:
+    where = cgroupfs.locate(cgroupfs.detect(), pid_of(session, ref)).where(controller)
+    assert where is not None
+    return where[0] / (v1, v2)[where[1] - 1]
+
+
+async def sweeps(session: Session, count: int) -> None:
+    assert session.frame is not None
+    last = session.frame.seq + count
+    await wait(lambda: session.frame is not None and session.frame.seq >= last)
+
+
+async def test_weight_and_cpus_of_a_docker_container_that_a_hand_has_changed_are_told(daemon: Dockerd) -> None:
+    async with watched(daemon, LimitChange(cpu_shares=512)) as (session, ref):
+        shares = file_of(session, ref, "cpu", "cpu.shares", "cpu.weight")
+        cpus = file_of(session, ref, "cpuset", "cpuset.cpus", "cpuset.cpus")
+        shares.write_text("2000")
+        await sweeps(session, 3)
+        (drift,) = session.drift[ref]
+        assert drift.name is LimitName.CPU_SHARES
+        everything = (cpus.parent / "cpuset.cpus.effective" if cpus.read_text().strip() == "" else cpus).read_text()
+        if everything.strip() == "0":
+            return  # a machine with one CPU
+        cpus.write_text("0")
+        await sweeps(session, 3)
+        told = {drift.name: drift.kernel for drift in session.drift[ref]}
+        assert told.keys() == {LimitName.CPU_SHARES, LimitName.CPUSET_CPUS}
+        assert told[LimitName.CPUSET_CPUS] == "0"
+        assert (await session.update(ref, session.expected(ref))).ok
+        await sweeps(session, 3)
+        assert not session.drift
+
+
+async def test_an_update_by_dockers_client_is_a_mark_and_no_drift(daemon: Dockerd) -> None:
+    if shutil.which("docker") is None:
+        missing("docker", "its client is not installed")
+    async with watched(daemon, LimitChange(cpus=0.5, memory=64 * MB)) as (session, ref):
+        await by_client(daemon, ref, "--cpus", "0.25", "--cpu-shares", "300")
+        await sweeps(session, 4)
+        held = await session.limits(ref)
+        assert held.cpus == 0.25
+        assert not session.drift
+        assert [mark.text for mark in session.history.marks(ref)][-1] == "limits changed"
+
+        assert (await session.update(ref, LimitChange(pids=50))).ok
+        await by_client(daemon, ref, "--memory", "96m", "--memory-swap", "96m")
+        await sweeps(session, 4)
+        assert (await session.limits(ref)).memory == 96 * MB
+        assert not session.drift
+
+        await by_client(daemon, ref, "--pids-limit", "60")
+        await sweeps(session, 3)
+        assert [(drift.name, drift.expected, drift.kernel) for drift in session.drift[ref]] == [
+            (LimitName.PIDS, 50, 60)
+        ]
+        session.accept(ref)
+        await sweeps(session, 3)
+        assert not session.drift
+
+
+async def test_limits_that_docker_cannot_record_are_no_drift_in_a_later_dashboard(daemon: Dockerd) -> None:
+    limits = LimitChange(cpus=0.5, memory=64 * MB, memory_reservation=32 * MB)
+    async with watched(daemon, limits) as (session, ref):
+        lift = LimitChange(cpus=UNLIMITED, cpu_period=50_000, memory_reservation=UNLIMITED)
+        outcome = await session.update(ref, lift)
+        assert outcome.ok, outcome
+        async with later(DockerEngine(Endpoint(daemon.url, "the test")), ref) as second:
+            assert not second.drift
+
+
+async def test_updates_that_podman_does_not_record_are_no_drift_in_a_later_dashboard() -> None:
+    with podmand(scratch("podman")) as daemon:
+        async with settled(PodmanEngine(Endpoint(daemon.url, "the test")), LimitChange(cpus=0.5)) as (session, ref):
+            await asyncio.to_thread(daemon.cli, "update", "--cpus", "0.25", "--cpu-shares", "300", ref.id)
+            await sweeps(session, 3)
+            assert (await session.limits(ref)).cpus == 0.25
+            told = {drift.name for drift in session.drift.get(ref, ())}
+            keeps = not session.capabilities[ref.engine].unrecorded
+            assert told == (set() if keeps else {LimitName.CPUS, LimitName.CPU_SHARES})
+            assert (await session.update(ref, LimitChange(pids=50))).ok
+            async with later(PodmanEngine(Endpoint(daemon.url, "the test")), ref) as second:
+                assert not second.drift
+                pids_file(pid_of(second, ref)).write_text("40")
+                await sweeps(second, 3)
+                (drift,) = second.drift[ref]
+                assert (drift.name, drift.expected, drift.kernel) == (LimitName.PIDS, 50, 40)
+
+
+@asynccontextmanager
+async def later(engine: Engine, ref: ContainerRef) -> AsyncIterator[Session]:
+    """Another dashboard, some sweeps after its start."""
+    session = Session([engine], interval=0.5)
+    await session.start()
+    try:
+        await wait(lambda: session.frame is not None and ref in session.frame.usages)
+        await asyncio.sleep(4)
+        assert not session.problems
+        yield session
+    finally:
+        await session.close()
+
+
+async def by_client(daemon: Dockerd, ref: ContainerRef, *options: str) -> None:
+    command = ["docker", "-H", daemon.url, "update", *options, ref.id]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=20)
 
 
 async def test_a_slice_is_measured_and_limited_as_a_whole(tmp_path: Path) -> None:

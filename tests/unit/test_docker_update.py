@@ -11,7 +11,7 @@ from runtime.docker import translate, update
 from runtime.docker.update import Held
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.limits import HostFacts
-from runtime.model import UNLIMITED, LimitChange
+from runtime.model import UNLIMITED, LimitChange, LimitName
 from runtime.wire.documents import EVERYTHING
 
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0-1", memory_total=8 << 30, swap_total=1 << 30, pid_max=32768)
@@ -113,3 +113,10 @@ def test_only_nanocpus_that_were_not_set_are_for_good() -> None:
     assert not update.for_good(update.body(one, held), held, one)
     set_before = replace(held, host={"NanoCpus": 1_000_000_000})
     assert not update.for_good(update.body(two, set_before), set_before, two)
+
+
+def test_what_is_changed_past_the_record_is_named() -> None:
+    assert LimitName.IO_READ_BPS in update.unrecorded({"CgroupVersion": "1"})
+    assert LimitName.IO_WEIGHT not in update.unrecorded({"CgroupVersion": "1"})
+    assert LimitName.IO_WEIGHT in update.unrecorded({"CgroupVersion": "2"})
+    assert not update.unrecorded({}) & {LimitName.CPUS, LimitName.MEMORY, LimitName.CPU_SHARES}

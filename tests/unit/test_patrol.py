@@ -11,11 +11,16 @@ import pytest
 from collectors.frame import Frame, HostUsage, Usage
 from collectors.history import History
 from runtime.errors import UnavailableError
-from runtime.model import UNLIMITED, Container, ContainerRef, LimitName, Limits, State
+from runtime.model import UNLIMITED, Capabilities, Container, ContainerRef, LimitName, Limits, State
 from tui.drift import LAST_PAUSE, SETTLE, Drifts
 from tui.patrol import Patrol
 
 GB, MB = 1 << 30, 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.patrol.WRITTEN_WITHIN", 0.0)
 
 
 class Keeper:
@@ -51,6 +56,9 @@ class Files:
     async def limits(self, container: Container, *, network: bool = True) -> Limits:
         return self.held[container.ref]
 
+    async def above(self, container: Container) -> Limits:
+        return Limits()
+
 
 class World:
     """A container with 1 GiB on record for each engine, and a clock that is turned by hand."""
@@ -65,7 +73,12 @@ class World:
         self.drifts.inventory(containers)
         self.told = 0
         self.patrol = Patrol(
-            self.drifts, cast("Mapping[str, Any]", self.engines), cast("Any", self.files), containers.get, self._tell
+            self.drifts,
+            cast("Mapping[str, Any]", self.engines),
+            cast("Any", self.files),
+            containers.get,
+            self._tell,
+            lambda _: Capabilities(),
         )
         self.now += SETTLE
         self.hold(GB)
@@ -188,3 +201,28 @@ async def _turns() -> None:
     """Let everything come to rest that waits for nothing but the loop."""
     for _ in range(50):
         await asyncio.sleep(0)
+
+
+async def test_what_an_engine_records_just_after_it_has_written_it_is_no_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("x")
+    await world.round()
+    monkeypatch.setattr("tui.patrol.WRITTEN_WITHIN", 0.05)
+    world.hold(2 * GB)
+    comparing = asyncio.create_task(world.round())
+    await asyncio.sleep(0.01)
+    world.engines["x"].record = Limits(memory=2 * GB)
+    await comparing
+    assert world.drift("x") == {}
+    world.hold(GB)
+    await world.round()
+    assert world.drift("x") == {LimitName.MEMORY: (2 * GB, GB)}
+
+
+async def test_a_drift_is_told_while_the_engine_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.patrol.ANSWER_WITHIN", 0.05)
+    world = World("x")
+    await world.round()
+    world.engines["x"].hangs = True
+    world.hold(MB)
+    await world.round()
+    assert world.drift("x") == {LimitName.MEMORY: (GB, MB)}

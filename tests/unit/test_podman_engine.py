@@ -161,6 +161,8 @@ async def test_before_5_4_a_change_at_rest_is_refused_beforehand(
     service.version = version
     reason = (await engine.capabilities()).at_rest
     assert "while it runs" in reason
+    unrecorded = (await engine.capabilities()).unrecorded
+    assert unrecorded == (frozenset() if version.startswith(("5.1", "5.3")) else set(LimitName))
     with pytest.raises(UnsupportedError) as caught:
         await engine.update(ID, LimitChange(cpus=0.5))
     assert caught.value.detail == reason
