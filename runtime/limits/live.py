@@ -10,7 +10,7 @@ from typing import Final
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import cgroupfs, files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import cpu, cpuset, io, memory, network, pids, systemd, units, weight
+from runtime.limits import controllers, cpu, cpuset, io, memory, network, pids, systemd, units, weight
 from runtime.limits.facts import RecentUse, host_facts
 from runtime.limits.judge import judge
 from runtime.limits.lacking import lacking
@@ -180,9 +180,13 @@ def change(
     which is verified too, and each field says what became of it.
     """
     pid = pid if network.asked(wanted) else None
-    cgroup = systemd.equipped(cgroup, wanted)
     before = read(cgroup, pid)
-    check(cgroup, wanted, before, force=force, pid=pid)
+    promised = controllers.promised(cgroup, wanted, before)
+    check(cgroup, wanted, promised, force=force, pid=pid)
+    if promised != before:
+        cgroup = controllers.equipped(cgroup, wanted)
+        before = read(cgroup, pid)
+        check(cgroup, wanted, before, force=force, pid=pid)
     way = systemd.route(cgroup, plan(cgroup, wanted, pid))
     for step in way.steps:
         step.require()

@@ -19,11 +19,9 @@ from runtime.errors import KernelError, NotFoundError, PytopError, UnavailableEr
 from runtime.kernel import cgroupfs, files, systemd
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.systemd import Unit
-from runtime.limits.facts import host_facts
-from runtime.limits.lacking import CONTROLLER
 from runtime.limits.plan import Step, Write
 from runtime.limits.properties import INFINITY, TRANSLATIONS, Translate, holds, plain
-from runtime.model import FieldOutcome, LimitChange, LimitName, LimitOutcome, Value, Verdict
+from runtime.model import FieldOutcome, LimitName, LimitOutcome, Value, Verdict
 
 if TYPE_CHECKING:
     from runtime.kernel.manager import Manager, Property
@@ -45,12 +43,6 @@ _KEPT_ON_V1: Final = frozenset(
 )
 """The files of v1 that systemd writes for its units there. cpuset, the idle class and burst are not among them."""
 _UNSET: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": 100_000}
-_NORMAL: Final[Mapping[str, Property]] = {
-    "cpu": ("CPUWeight", ("t", 100)),
-    "io": ("IOWeight", ("t", 100)),
-    "memory": ("MemoryAccounting", ("b", True)),
-    "pids": ("TasksAccounting", ("b", True)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +83,6 @@ def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
         return Route(list(steps), {**{step.name: said for step in through}, **_of_v1(unit, beside)})
     found = _routed(unit, version, steps, through)
     return replace(found, words={**_of_v1(unit, beside), **found.words})
-
-
-def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
-    """The cgroup with the controllers that a change needs, as far as systemd gives them to it.
-
-    A service has only the controllers that a setting of its asks for, so the normal value is set for one that is
-    missing: that limits nothing. Whatever hinders it, the cgroup is given back as it is, and what is missing stays so.
-    """
-    needed = {CONTROLLER[name] for name, _ in change.items() if name in CONTROLLER}
-    missing = sorted(name for name in needed if cgroup.where(name) is None)
-    hierarchies = cgroupfs.detect()
-    unit = None
-    if missing and cgroup.unified is not None and systemd.booted() and systemd.all_unified(hierarchies):
-        unit = unit_at(cgroup.unified, hierarchies)
-    if unit is None or cgroup.unified is None:
-        return cgroup
-    from runtime.kernel.manager import Manager
-
-    normal = {**_NORMAL, "cpuset": TRANSLATIONS["cpuset.cpus"](Path(), host_facts().cpus)[0]}
-    try:
-        with Manager(unit) as manager:
-            if manager.get(unit, "ControlGroup") == unit.cgroup:
-                manager.set(unit, [normal[name] for name in missing])
-    except PytopError:
-        return cgroup
-    offered = files.look(cgroup.unified / "cgroup.controllers")
-    return replace(cgroup, controllers=frozenset(offered.split())) if isinstance(offered, str) else cgroup
 
 
 def unit_at(directory: Path, hierarchies: Hierarchies) -> Unit | None:

@@ -13,7 +13,7 @@ import pytest
 
 from runtime import limits
 from runtime.discovered import DiscoveredEngine
-from runtime.errors import NotFoundError
+from runtime.errors import NotFoundError, RefusedError
 from runtime.kernel import block, cgroupfs, cgroups, files, systemd
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.manager import Manager
@@ -89,6 +89,11 @@ def reload(unit: Unit) -> None:
         manager.call("Reload", "", (), title="daemon-reload", seconds=60)
     with Manager(unit) as manager:
         manager.get(unit, "ControlGroup")
+
+
+def drop_ins(unit: str) -> set[str]:
+    """What systemd has noted at run time about a unit."""
+    return {path.name for path in Path("/run/systemd").glob(f"*/{unit}.d/*.conf")}
 
 
 def a_disk() -> str:
@@ -251,8 +256,13 @@ def test_a_unit_without_a_controller_gets_it_with_the_limit(scope: Scope) -> Non
         cgroup = cgroupfs.locate(cgroupfs.detect(), process.pid)
         assert cgroup.where("cpu") is None
         assert cgroup.where("cpuset") is None
+        with pytest.raises(RefusedError):
+            limits.change(REF, cgroup, LimitChange(cpus=0.5, cpuset_cpus="4095", io_weight=200))
+        noted = {"50-CPUWeight.conf", "50-AllowedCPUs.conf", "50-IOWeight.conf"}
+        assert not noted & drop_ins(name)
         outcome = limits.change(REF, cgroup, LimitChange(cpus=0.5, cpuset_cpus="0", io_weight=200))
         assert outcome.ok, outcome
+        assert noted <= drop_ins(name)
         reload(unit)
         assert files.read(Path(f"/sys/fs/cgroup{unit.cgroup}/cpu.max")) == "50000 100000"
     finally:

@@ -14,7 +14,14 @@ import pytest
 from jeepney import HeaderFields, Message, MessageType, Parser, new_error, new_method_return
 
 from runtime import limits
-from runtime.errors import DeniedError, InvalidError, NotFoundError, UnavailableError
+from runtime.errors import (
+    DeniedError,
+    InvalidError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+    UnsupportedError,
+)
 from runtime.kernel import cgroupfs, manager, systemd
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
 from runtime.kernel.manager import Manager
@@ -244,6 +251,53 @@ def test_what_there_is_no_property_for_is_written_and_told(bus: Bus, kernel: Fak
     outcome = change(kernel, cpu_idle=True)
     assert outcome.ok, outcome
     assert "systemd has nothing for cpu.idle" in outcome.fields[0].detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"cpus": 0.5, "memory": MB}, RefusedError),
+        ({"cpus": 0.5, "cpuset_cpus": "4095"}, RefusedError),
+        ({"cpus": 0.5, "io_weight": 300}, UnsupportedError),
+        ({"cpus": 0.5}, None),
+    ],
+)
+def test_a_controller_is_asked_for_only_when_the_change_is_to_be_made(
+    bus: Bus, kernel: FakeKernel, fields: dict[str, Any], error: type[Exception] | None
+) -> None:
+    own = cgroupfs.at(kernel.hierarchies, {}, UNIT.cgroup).unified
+    assert own
+    kernel.put(own / "cgroup.controllers", "memory pids")
+    for directory in (own, own.parent):
+        for name in ("io.weight", "io.bfq.weight"):  # a kernel without either
+            (directory / name).unlink()
+    act = bus.acts
+
+    def give(properties: dict[str, Any]) -> None:
+        if "CPUWeight" in properties:
+            kernel.put(own / "cgroup.controllers", "cpu memory pids")
+        act(properties)
+
+    bus.acts = give
+    cgroup = cgroupfs.at(kernel.hierarchies, {}, UNIT.cgroup)
+    assert cgroup.where("cpu") is None
+    if error is not None:
+        with pytest.raises(error):
+            limits.change(REF, cgroup, LimitChange(**fields))
+        assert bus.sets == []
+        return
+    outcome = limits.change(REF, cgroup, LimitChange(**fields))
+    assert outcome.ok, outcome
+    assert [list(each) for each in bus.sets] == [["CPUWeight"], ["CPUQuotaPeriodUSec", "CPUQuotaPerSecUSec"]]
+
+
+def test_a_controller_that_systemd_does_not_give_stays_missing(bus: Bus, kernel: FakeKernel) -> None:
+    own = cgroupfs.at(kernel.hierarchies, {}, UNIT.cgroup).unified
+    assert own
+    kernel.put(own / "cgroup.controllers", "memory pids")
+    bus.refuse = ("DBus.Error.AccessDenied", "no")
+    with pytest.raises(UnsupportedError, match="does not offer it"):
+        change(kernel, cpus=0.5)
 
 
 def test_the_weight_that_systemd_gives_to_bfq_is_told(bus: Bus, kernel: FakeKernel) -> None:

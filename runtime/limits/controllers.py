@@ -1,0 +1,91 @@
+"""Controllers that a unit of systemd has not: a service has only those that a setting of its asks for.
+
+Source: systemd.resource-control(5), CGROUP_DELEGATION.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from runtime.errors import PytopError
+from runtime.kernel import cgroupfs, files, systemd
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.systemd import Unit
+from runtime.limits.facts import host_facts
+from runtime.limits.io import RATES
+from runtime.limits.lacking import CONTROLLER, lacking
+from runtime.limits.properties import TRANSLATIONS
+from runtime.limits.systemd import unit_at
+from runtime.model import UNLIMITED, LimitChange, LimitName, Limits, Value
+
+if TYPE_CHECKING:
+    from runtime.kernel.manager import Property
+
+_NORMAL: Final[Mapping[str, Property]] = {
+    "cpu": ("CPUWeight", ("t", 100)),
+    "io": ("IOWeight", ("t", 100)),
+    "memory": ("MemoryAccounting", ("b", True)),
+    "pids": ("TasksAccounting", ("b", True)),
+}
+_FIRST: Final[Mapping[LimitName, Value]] = {
+    **dict.fromkeys((LimitName.CPUS, LimitName.PIDS), UNLIMITED),
+    **dict.fromkeys((LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.SWAP), UNLIMITED),
+    **dict.fromkeys(RATES, ()),
+    LimitName.CPU_PERIOD: 100_000,
+    LimitName.CPU_BURST: 0,
+    LimitName.CPU_SHARES: 1024,
+    LimitName.CPU_IDLE: False,
+    LimitName.MEMORY_RESERVATION: 0,
+    LimitName.IO_WEIGHT: 100,
+}
+"""What a cgroup holds of a controller that it has just got; of cpuset it has what there is."""
+
+
+def promised(cgroup: Cgroup, change: LimitChange, before: Limits) -> Limits:
+    """`before`, and what limits hold at first whose controller `equipped` is to get: by it a change can be refused."""
+    unit, missing = _missing(cgroup, change)
+    if unit is None:
+        return before
+    facts, never = host_facts(), lacking(cgroupfs.detect())
+    first = {**_FIRST, LimitName.CPUSET_CPUS: facts.cpus, LimitName.CPUSET_MEMS: facts.mems}
+    given: dict[str, Any] = {
+        name.value: value for name, value in first.items() if CONTROLLER[name] in missing and name not in never
+    }
+    return replace(before, **given)
+
+
+def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
+    """The cgroup with the controllers that a change needs, as far as systemd gives them to it.
+
+    The normal value is set for one that is missing: that limits nothing. Whatever hinders it, the cgroup is given back
+    as it is, and what is missing stays so. The setting is there to stay, so first it is seen, by `promised`, whether
+    the change is refused.
+    """
+    unit, missing = _missing(cgroup, change)
+    if unit is None or cgroup.unified is None:
+        return cgroup
+    from runtime.kernel.manager import Manager
+
+    normal = {**_NORMAL, "cpuset": TRANSLATIONS["cpuset.cpus"](Path(), host_facts().cpus)[0]}
+    try:
+        with Manager(unit) as manager:
+            if manager.get(unit, "ControlGroup") == unit.cgroup:
+                manager.set(unit, [normal[name] for name in missing])
+    except PytopError:
+        return cgroup
+    offered = files.look(cgroup.unified / "cgroup.controllers")
+    return replace(cgroup, controllers=frozenset(offered.split())) if isinstance(offered, str) else cgroup
+
+
+def _missing(cgroup: Cgroup, change: LimitChange) -> tuple[Unit | None, list[str]]:
+    """The controllers that a change needs and the cgroup has not, and the unit that can get them; None for none."""
+    needed = {CONTROLLER[name] for name, _ in change.items() if name in CONTROLLER}
+    missing = sorted(name for name in needed if cgroup.where(name) is None)
+    if not missing or cgroup.unified is None or not systemd.booted():
+        return None, []
+    hierarchies = cgroupfs.detect()
+    unit = unit_at(cgroup.unified, hierarchies) if systemd.all_unified(hierarchies) else None
+    return unit, missing
