@@ -252,10 +252,11 @@ def kill_all(cgroup: Cgroup) -> None:
             _unless_gone(cgroup.v1["freezer"] / "freezer.state", "FROZEN")
         signal_all(cgroup, signal.SIGKILL)
         _thaw_v1(cgroup)
-        if time.monotonic() > deadline:
+        left = pids(cgroup)
+        if left and time.monotonic() > deadline:
             raise KernelError(
                 "kill every process of a container",
-                detail=f"{len(pids(cgroup))} are left after {EMPTY_WITHIN:.0f} s",
+                detail=f"{len(left)} are left after {EMPTY_WITHIN:.0f} s",
                 hint="A process may be stuck in the kernel (state D), or nobody waits for it",
                 path=str(_main(cgroup)),
             )

@@ -185,6 +185,15 @@ def test_v1_kills_frozen_so_that_nothing_forks_away(v1: FakeKernel, monkeypatch:
     assert cgroups.is_empty(cgroup)
 
 
+def test_what_is_killed_in_the_last_moment_is_killed(v1: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup = cgroups.create(v1.hierarchies, "one")
+    cgroups.attach(cgroup, 7)
+    killing(v1, monkeypatch, cgroup)
+    monkeypatch.setattr(cgroups, "EMPTY_WITHIN", -1.0)
+    cgroups.kill_all(cgroup)
+    assert cgroups.is_empty(cgroup)
+
+
 def test_v2_kills_by_one_write(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     cgroup = cgroups.create(v2.hierarchies, "one")
     cgroups.attach(cgroup, 7)
