@@ -126,10 +126,12 @@ def _beside(field: FieldOutcome, own: FieldOutcome | None, name: str, refused: s
     if field.verdict not in HELD:
         return replace(field, verdict=own.verdict, detail=own.detail)
     if refused and field.engine is not Missing.UNSUPPORTED:
-        return replace(field, detail=f"written to the kernel: {name} refused it ({refused})")
-    if same(field.name, field.engine, field.requested) is not None:
-        return replace(field, detail=f"{name} recorded it and did not write it, so it was written to the kernel")
-    return replace(field, detail=f"written to the kernel: {name} does not keep it")
+        words = f"written to the kernel: {name} refused it ({refused})"
+    elif same(field.name, field.engine, field.requested) is not None:
+        words = f"{name} recorded it and did not write it, so it was written to the kernel"
+    else:
+        words = f"written to the kernel: {name} does not keep it"
+    return replace(field, detail="; ".join(filter(None, (words, own.detail))))
 
 
 def back(names: Iterable[LimitName], then: Limits, now: Limits) -> LimitChange:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,20 @@ def test_what_it_has_not_done_is_written_and_said(
     (entry,) = outcome.fields
     assert (entry.kernel, entry.verdict, entry.detail) == (44, Verdict.APPLIED, words)
     assert outcome.ok
+
+
+def test_what_is_to_be_known_of_our_own_write_is_said_too(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = live.change
+
+    def change(*arguments: Any, **more: Any) -> LimitOutcome:
+        done = real(*arguments, **more)
+        return replace(done, fields=tuple(replace(field, detail="past systemd") for field in done.fields))
+
+    monkeypatch.setattr(live, "change", change)
+    before = limits.read(cgroup := kernel.cgroup())
+    asked = LimitChange(pids=44)
+    (entry,) = limits.settle(REF, cgroup, asked, before, NONE, earlier=NONE, name="Daemon").fields
+    assert entry.detail == "written to the kernel: Daemon does not keep it; past systemd"
 
 
 def test_what_it_undid_by_the_way_is_put_back(kernel: FakeKernel) -> None:
