@@ -11,6 +11,7 @@ Nothing is said while a change is under way here, nor just after a start.
 from __future__ import annotations
 
 import heapq
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -125,7 +126,7 @@ class Drifts:
         self._history = history
         self._clock = clock
         self._known: dict[ContainerRef, _Known] = {}
-        self._ncpu = 0
+        self._ncpu = os.cpu_count() or 1
 
     # what is told
 
@@ -252,6 +253,10 @@ class Drifts:
         turns = heapq.nsmallest(TURNS, others, key=lambda other: other[0])
         return {**chosen, **{ref: self._known[ref].generation for _, ref in turns}}
 
+    def generation(self, ref: ContainerRef) -> int:
+        """The number to hand in with an answer that no frame has led to."""
+        return self._known[ref].generation if ref in self._known else 0
+
     def wants_network(self, ref: ContainerRef) -> bool:
         """Whether a rate of its network was set here or is on record: reading those costs more."""
         known = self._known.get(ref)
@@ -299,10 +304,10 @@ class Drifts:
                 drifts.append(old)
                 continue
             drifts.append(Drift(name, value, now, time.time_ns()))
-            from runtime.limits.units import format_value
+            from tui.editing import shown
 
-            words = f"{name.value.replace('_', ' ')} {format_value(name, now)}"
-            self._history.mark(ref, f"{words} by somebody else (was {format_value(name, value)})")
+            words = f"{name.value.replace('_', ' ')} {shown(name, now)}"
+            self._history.mark(ref, f"{words} by somebody else (was {shown(name, value)})")
         known.take(held, expected)
         known.swept = _swept(usage) if usage is not None and not drifts else None
         known.read_at = self._clock()

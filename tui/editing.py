@@ -26,6 +26,7 @@ from runtime.model import (
 )
 from tui import format as fmt
 from tui.drift import Drift
+from tui.likeness import NETWORK
 
 Held = Value | Missing
 
@@ -177,7 +178,7 @@ def shown(name: LimitName, value: Held) -> str:
         show = str if name in units.OPERATIONS else units.format_bytes
         return ", ".join(f"{short(block.name(each.device))} {show(each.rate)}" for each in value) or str(UNLIMITED)
     text = units.format_value(name, value)
-    if isinstance(value, int) and len(text) > 8 and name in SIZES:
+    if isinstance(value, int) and len(text) > 6 and name in SIZES:
         return fmt.size(value)
     return text
 
@@ -242,6 +243,8 @@ def in_use(name: LimitName, usage: Usage | None) -> str:
 def unavailable(name: LimitName, limits: Limits) -> str | None:
     """Why the kernel does not let this limit be set, as far as reading shows."""
     held = limits.get(name)
+    if held is Missing.UNSUPPORTED and name in NETWORK:
+        return "it has no network interface of its own"
     return WORDS[held] if held in (Missing.UNSUPPORTED, Missing.DENIED) else None
 
 
@@ -294,7 +297,7 @@ def report(fields: tuple[FieldOutcome, ...], *, wide: bool) -> list[str]:
     """The result as lines: asked, engine, kernel and verdict for every field; two lines a field when not `wide`."""
     lines: list[str] = []
     if wide:
-        lines.append(f"{'':<12}{'asked':>10}{'engine':>10}{'kernel':>10}  {'verdict':<12}after restart")
+        lines.append(f"{'':<12}{'asked':>10}{'engine':>10}{'kernel':>10}  {'verdict':<12}restart")
     for field in fields:
         label = LABELS.get(field.name, field.name.value)
         asked, engine, kernel = (shown(field.name, v) for v in (field.requested, field.engine, field.kernel))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from collectors.frame import Frame
+from collectors.frame import Frame, Usage
 from runtime.engine import Engine
 from runtime.errors import PytopError, UnavailableError
 from runtime.model import Capabilities, Container, ContainerRef, LimitName, Limits
-from tui.drift import Drifts
+from tui.drift import SETTLE, Drifts
 from tui.grouping import GROUP
 from tui.inventory import Problem
 from tui.looking import Looking
@@ -23,6 +24,7 @@ from tui.looking import Looking
 log = logging.getLogger(__name__)
 
 ANSWER_WITHIN: Final = 5.0  # seconds for an engine's record
+AT_ONCE: Final = 8  # containers that a command compares at the same time
 WRITTEN_WITHIN: Final = 0.2  # seconds from an engine's write of a limit to its record of it
 
 
@@ -68,6 +70,19 @@ class Patrol:
         """Compare this frame; read what looks different."""
         await asyncio.gather(*(self._round(key, frame) for key in self._fresh))
 
+    async def compare(self, containers: Iterable[Container]) -> None:
+        """Compare these now, once, sweeps or none; those that have just started are left out."""
+        turn = asyncio.Semaphore(AT_ONCE)
+        settled = time.time_ns() - int(SETTLE * 1e9)
+
+        async def one(ref: ContainerRef) -> None:
+            async with turn:
+                generation = self._drifts.generation(ref)
+                await self._record(ref)
+                await self._look(ref, generation, None, sure=True)
+
+        await asyncio.gather(*(one(c.ref) for c in containers if c.pid is not None and (c.started_ns or 0) < settled))
+
     async def _follow(self, key: str) -> None:
         fresh = self._fresh[key]
         while True:
@@ -92,19 +107,22 @@ class Patrol:
                 self._works(what, engine, ref)
         await self._records(self._drifts.unrecorded(ref for ref in frame.usages if ref.engine == key))
         suspects = self._drifts.suspects(key, frame)
-        doubted = [ref for ref, generation in suspects.items() if not await self._look(ref, generation, frame)]
+        usages = frame.usages
+        doubted = [
+            ref for ref, generation in suspects.items() if not await self._look(ref, generation, usages.get(ref))
+        ]
         if doubted:
             await asyncio.sleep(WRITTEN_WITHIN)
             while some := self._drifts.unrecorded(doubted):
                 await self._records(some)
             for ref in doubted:
-                await self._look(ref, suspects[ref], frame, sure=True)
+                await self._look(ref, suspects[ref], usages.get(ref), sure=True)
 
     async def _records(self, refs: Sequence[ContainerRef]) -> None:
         """Ask for these at once: an engine that hangs is waited for once."""
         await asyncio.gather(*(self._record(ref) for ref in refs))
 
-    async def _look(self, ref: ContainerRef, generation: int, frame: Frame, *, sure: bool = False) -> bool:
+    async def _look(self, ref: ContainerRef, generation: int, usage: Usage | None, *, sure: bool = False) -> bool:
         """Read the files of one container and judge; False when the engine is to be asked before."""
         container = self._find(ref)
         if container is None or container.pid is None:
@@ -113,7 +131,7 @@ class Patrol:
             held, above = await self._files(container)
             if not sure and self._drifts.doubts(ref, held, above):
                 return False
-            changed = self._drifts.judge(ref, held, generation, frame.usages.get(ref), above)
+            changed = self._drifts.judge(ref, held, generation, usage, above)
         except PytopError as error:
             log.warning("%s", error)
         except Exception as error:

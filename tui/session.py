@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from collectors.frame import Frame
@@ -196,6 +196,10 @@ class Session:
     async def regroup(self) -> None:
         """Look into the kernel for slices and the groups' cgroups now; works without `start` too."""
         await self._groups.look()
+
+    async def compare(self, containers: Iterable[Container]) -> None:
+        """Look now for limits that somebody else has changed, into `drift`; works without `start` too."""
+        await self._patrol.compare(containers)
 
     async def close(self) -> None:
         """Let changes that are under way come to their end, then stop everything and let go of every descriptor."""

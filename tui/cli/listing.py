@@ -68,9 +68,11 @@ async def _ps(args: argparse.Namespace) -> int:
             await opened.regroup()
             _print_groups(opened, found, as_document=args.json)
             return code
+        if args.json:
+            await opened.compare(found)
     found.sort(key=lambda c: (-c.created_ns, c.name))
     if args.json:
-        output.document([as_json(container) for container in found])
+        output.document([as_json(c) | {"drift": output.drift(opened.drift.get(c.ref, ()))} for c in found])
     elif args.quiet:
         for container in found:
             print(container.ref.id if args.no_trunc else container.ref.short)

@@ -10,15 +10,18 @@ import json
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
 from runtime import __version__
 from runtime.errors import PytopError
 from runtime.model import DeviceRate, Missing, Unlimited
+
+if TYPE_CHECKING:
+    from tui.session import Drift
 
 PROGRAM = "pytop-containers"
 _GAP = "  "
@@ -63,6 +66,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple) and all(isinstance(each, DeviceRate) for each in value):
         return [{"device": each.device, "rate": plain(each.rate)} for each in value]
     return str(value) if isinstance(value, Unlimited) else value
+
+
+def drift(found: Iterable[Drift]) -> list[dict[str, Any]]:
+    """Limits that somebody else has changed, for JSON."""
+    return [
+        {
+            "limit": each.name.value,
+            "expected": plain(each.expected),
+            "kernel": plain(each.kernel),
+            "since": when(each.since_ns),
+        }
+        for each in found
+    ]
 
 
 def when(time_ns: int | None) -> str | None:

@@ -107,15 +107,7 @@ def as_json(
                     for field in FIELDS.values()
                 },
                 "id": container.ref.id,
-                "drift": [
-                    {
-                        "limit": each.name.value,
-                        "expected": output.plain(each.expected),
-                        "kernel": output.plain(each.kernel),
-                        "since": output.when(each.since_ns),
-                    }
-                    for each in drift.get(container.ref, ())
-                ],
+                "drift": output.drift(drift.get(container.ref, ())),
             }
             for container in containers
         ],
