@@ -46,8 +46,12 @@ class PytopApp(App[None]):
         theme: str | None = None,
         ascii_only: bool = False,
         chosen: Settings | None = None,
+        grouped: bool = False,
     ) -> None:
-        """`chosen` is read from the user's files when it is not given; `theme` goes before what they say."""
+        """`chosen` is read from the user's files when it is not given; `theme` goes before what they say.
+
+        `grouped` lists the containers by their groups at first.
+        """
         colourless = "NO_COLOR" in os.environ
         super().__init__(ansi_color=True if colourless else None)
         self.session = session
@@ -57,6 +61,7 @@ class PytopApp(App[None]):
         console = os.environ.get("TERM") == "linux"  # its fonts lack most of the signs
         self.glyphs = glyphs.ASCII if ascii_only or console else glyphs.UNICODE
         self._banner = banner
+        self._grouped = grouped
         self._told: frozenset[Problem] = frozenset()
         self._clashes: set[str | None] = set()
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -99,7 +104,7 @@ class PytopApp(App[None]):
 
     def get_default_screen(self) -> ListScreen:
         """The list."""
-        return ListScreen(self.session, self.glyphs, self.settings.columns, self._banner)
+        return ListScreen(self.session, self.glyphs, self.settings.columns, self._banner, grouped=self._grouped)
 
     async def on_mount(self) -> None:
         """Begin to follow and to measure, after the first screen is drawn."""

@@ -27,6 +27,7 @@ class Plot:
         limit: where the limit line goes.
         figures: now, mean and maximum as text.
         notes: more text below the figures.
+        brief: the most important of it, for a graph of one line; it takes the place of mean and maximum.
         show: a value as text, for the scale.
     """
 
@@ -37,6 +38,7 @@ class Plot:
     held: Sequence[float | None] = ()
     limit: float | None = None
     notes: tuple[str, ...] = ()
+    brief: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,14 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """A limit on one direction of the network: bits per second, and what its queue says of the last interval."""
+    """A limit on one direction of the network: bits per second, and what its queue says of the last interval.
+
+    `brief` is the worst of it.
+    """
 
     rate: int
     words: tuple[str, ...]
+    brief: str = ""
 
 
 def shaped(queue: Queue | None, before: Queue | None, seconds: float) -> Shaped | None:
@@ -77,11 +83,16 @@ def shaped(queue: Queue | None, before: Queue | None, seconds: float) -> Shaped 
     if queue is None or not isinstance(queue.rate, int):
         return None
     words = [f"limit {fmt.bits(queue.rate / 8)}"]
+    brief = words[0]
+    waiting = f"queued {fmt.size(queue.backlog_bytes)}"
+    if queue.backlog_bytes:
+        brief = waiting
     passed = achieved(before, queue, seconds) if before is not None else None
     if passed is not None and before is not None:
-        words += [f"passed {fmt.bits(passed / 8)}", f"dropped {max(0, queue.drops - before.drops)}"]
-    words.append(f"queued {fmt.size(queue.backlog_bytes)}")
-    return Shaped(queue.rate, tuple(words))
+        drops = max(0, queue.drops - before.drops)
+        words += [f"passed {fmt.bits(passed / 8)}", f"dropped {fmt.count(drops)}"]
+        brief = words[-1] if drops else brief
+    return Shaped(queue.rate, (*words, waiting), brief)
 
 
 CPU: Final = Measure("graph-cpu", "CPU, cores", "cpu", "cpu", fmt.cores, 0.1)
@@ -165,12 +176,12 @@ class Plots:
         shaped = self._shaped.get(measure.metric)
         limit = shaped.rate / 8 if shaped is not None else None
         high = measure.floor if measure.fixed else top(peak, limit=limit, floor=measure.floor, base=measure.base)
-        notes: tuple[str, ...] = shaped.words if shaped is not None else ()
+        notes, brief = (shaped.words, shaped.brief) if shaped is not None else ((), "")
         if self._usage is not None and self._usage.net_shared and measure.metric.startswith("net"):
-            notes = ("the host's network",)
+            notes, brief = ("the host's network",), "the host's"
         line = limit if limit is not None and limit <= high else None
         figures = self._figures(measure.metric, values, measure.show)
-        return Plot(values, high, figures, measure.show, limit=line, notes=notes)
+        return Plot(values, high, figures, measure.show, limit=line, notes=notes, brief=brief)
 
     def _values(self, metric: str) -> list[float | None]:
         """The slots of one metric; both directions of a pair ask for both."""
@@ -193,7 +204,7 @@ class Plots:
 def _limit_words(limit: float | Unlimited | Missing, what: str, show: Callable[[float], str]) -> str:
     """A limit that is not there and one that is not known are two things."""
     if isinstance(limit, Missing):
-        return f"{what} limit: {limit}"
+        return f"limit: {'not read yet' if limit is Missing.NOT_SAMPLED else limit}"
     return f"no {what} limit" if isinstance(limit, Unlimited) else f"limit {show(limit)}"
 
 

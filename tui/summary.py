@@ -14,6 +14,7 @@ from tui.permission import READ_ONLY
 from tui.session import Problem, Session
 
 STOPPED = frozenset({State.CREATED, State.EXITED, State.DEAD})
+ACTING = (Verb.START, Verb.KILL, Verb.UPDATE)
 DOCTOR = "pytop-containers doctor"
 DOCTOR_SAYS = f"`{DOCTOR}` says more."
 RUN = "pytop-containers run host sleep 600"
@@ -79,7 +80,7 @@ def inventory(session: Session, view: View) -> list[str]:
     for key in session.engines:
         info = session.infos.get(key)
         state = "away" if key in lost else info.version if info is not None else "asking"
-        only = " (watching only, see ?)" if unable(session, key) is not None else ""
+        only = " (watching only, see ?)" if helpless(session, key) is not None else ""
         parts.append(f"{key} {fmt.clean(state)}{only}")
     parts.append(f"every {fmt.seconds(session.interval)}")
     return parts
@@ -91,9 +92,16 @@ def unable(session: Session, key: str) -> str | None:
     return None if capabilities is None else capabilities.why_not(Verb.START)
 
 
+def helpless(session: Session, key: str) -> str | None:
+    """Why an engine that answers can neither start, nor end, nor limit anything here; None when it can do one of it."""
+    capabilities = session.capabilities.get(key)
+    reasons = [None if capabilities is None else capabilities.why_not(verb) for verb in ACTING]
+    return None if None in reasons else reasons[0]
+
+
 def watching(session: Session) -> list[str]:
     """One sentence for each engine that can only be watched, for the help."""
-    reasons = {key: unable(session, key) for key in session.engines}
+    reasons = {key: helpless(session, key) for key in session.engines}
     return [f"! {key} can only be watched: {fmt.clean(why)}." for key, why in reasons.items() if why is not None]
 
 

@@ -16,6 +16,7 @@ from runtime.limits.units import cpuset_numbers, human_bytes
 from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
 
 LEAST_MEMORY: Final = 6 * 1024 * 1024
+NO_UNIT: Final = 64 * 1024  # less than that was hardly meant as bytes
 TIGHT: Final = 1.1  # a memory limit of less than this many times the use leaves no room
 
 
@@ -67,7 +68,9 @@ def _memory(change: LimitChange, current: Limits, host: HostFacts, use: RecentUs
     if isinstance(memory, int):
         size = human_bytes(memory)
         if memory < LEAST_MEMORY:
-            yield Finding(name, Severity.REFUSE, f"{size}: less than {human_bytes(LEAST_MEMORY)} kills most programs")
+            meant = f"; a number alone is bytes, {memory}m is megabytes" if 0 < memory < NO_UNIT else ""
+            text = f"{size}: less than {human_bytes(LEAST_MEMORY)} kills most programs{meant}"
+            yield Finding(name, Severity.REFUSE, text)
         elif use.unreclaimable is not None and use.memory is not None and memory < use.unreclaimable:
             yield _below_use(memory, use.memory, use.unreclaimable, _swappable(change, current, host, use))
         elif memory > host.memory_total:

@@ -13,6 +13,7 @@ from runtime.engine import Engine
 from runtime.model import ContainerRef
 from tests.pilot.fakes import HOST, FakeEngine, FakeSweeper, Script, fixed, town
 from tui.app import PytopApp
+from tui.drift import Drift
 from tui.screens.list import ListScreen
 from tui.session import Session
 from tui.settings import Settings
@@ -42,6 +43,13 @@ async def running(
         await until(pilot, lambda: session.frame is not None and session.frame.seq >= 3)
         await pilot.pause()
         yield pilot
+
+
+def tamper(session: Session, ref: ContainerRef, *found: Drift) -> None:
+    """Somebody else has changed these limits, and no look into a kernel says anything else."""
+    session._drifts.judge = lambda *_: False  # type: ignore[method-assign]
+    session._drifts.found = {ref: found}
+    session._drifted()
 
 
 async def until(pilot: Pilot[Any], true: Callable[[], object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,13 +20,16 @@ from collectors.isolation import IdRange, Isolation, MountPoint, Namespace
 from collectors.processes import Process
 from runtime.errors import ConflictError
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.model import UNLIMITED, ContainerRef, Missing, State, Verb
+from runtime.limits.network import Queue, Shaping
+from runtime.model import UNLIMITED, ContainerRef, LimitName, Missing, State, Verb
 from tests.pilot import fakes, limit_fakes
-from tests.pilot.driving import screen, until
+from tests.pilot.driving import screen, tamper, until
 from tui.app import PytopApp
+from tui.drift import Drift
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.detail import DetailScreen
 from tui.screens.limits import LimitEditor
+from tui.screens.panes.overview import Overview
 from tui.session import Changed, Session
 from tui.settings import Settings
 from tui.widgets.graph import Graph
@@ -112,7 +116,7 @@ async def test_missing_samples_are_gaps_and_figures_say_so() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "words"),
-    [(UNLIMITED, "no memory limit"), (Missing.DENIED, "memory limit: denied"), (64 << 20, "limit 64M")],
+    [(UNLIMITED, "no memory limit"), (Missing.DENIED, "limit: denied"), (64 << 20, "limit 64M")],
 )
 async def test_no_limit_and_an_unknown_one_are_told_apart(limit: Any, words: str) -> None:
     async with detail([fakes.usage(0.5, memory_limit=limit)] * 3) as (pilot, _):
@@ -307,3 +311,65 @@ async def test_odd_names_are_only_text() -> None:
         await until(pilot, lambda: "a[red]�[2J�b" in head(pilot))
         await pilot.press("l")
         await until(pilot, lambda: "Limits of a[red]�[2J�b" in screen(pilot))
+
+
+def queues(**counters: int) -> Shaping:
+    """What the kernel says of a container that may send 4 Mbit/s."""
+    return Shaping(Queue(4_000_000, **counters), None)
+
+
+async def looked(pilot: Pilot[None], session: Session, *answers: Shaping) -> None:
+    """One frame for each answer that the kernel gives about the queues."""
+    pane = pilot.app.screen.query_one(Overview)
+    for number, answer in enumerate(answers, 1):
+        seen = asyncio.Event()
+
+        async def shaping(_: ContainerRef, answer: Shaping = answer, seen: asyncio.Event = seen) -> Shaping:
+            seen.set()
+            return answer
+
+        session.shaping = shaping  # type: ignore[method-assign]
+        feed(session, frames([fakes.usage(0.5)] * (3 + number))[-1:])
+        await until(
+            pilot, lambda seen=seen, answer=answer: seen.is_set() and pane._looked and pane._looked[0] is answer
+        )  # type: ignore[misc]
+    pane.draw()
+    await pilot.pause()
+
+
+async def test_a_limit_of_the_network_has_a_line_and_says_what_passed_waits_and_was_dropped() -> None:
+    async with detail([fakes.usage(0.5)] * 3, (200, 50)) as (pilot, session):
+        await looked(pilot, session, queues(drops=5), queues(drops=12, backlog_bytes=18 << 10, sent_bytes=1000))
+        rows = graph(pilot, "net-tx")
+        assert any("488K" in row and "╌" in row and row.endswith("limit 4.0mbit") for row in rows)
+        assert [row.split()[-2] for row in rows[3:6]] == ["passed", "dropped", "queued"]
+        assert rows[4].endswith("dropped 7")
+        assert rows[5].endswith("queued 18K")
+        assert not any("limit" in row for row in graph(pilot, "net-rx"))
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (queues(drops=5), "limit 4.0mbit"),
+        (queues(drops=5, backlog_bytes=18 << 10), "queued 18K"),
+        (queues(drops=12, backlog_bytes=18 << 10), "dropped 7"),
+    ],
+)
+async def test_on_a_small_screen_a_limit_of_the_network_says_the_worst(now: Shaping, words: str) -> None:
+    async with detail([fakes.usage(0.5)] * 3) as (pilot, session):
+        await looked(pilot, session, queues(drops=5), now)
+        (lane,) = graph(pilot, "net-tx")
+        assert lane.endswith(words)
+        assert "51K" in lane
+
+
+async def test_what_somebody_else_has_changed_is_told_whole_on_a_small_screen() -> None:
+    async with detail([fakes.usage(0.5)] * 3) as (pilot, session):
+        changed = (Drift(LimitName.CPUS, 0.5, 1.5, NOON), Drift(LimitName.MEMORY, 200 << 20, 253904 << 10, NOON))
+        tamper(session, HOG.ref, *changed)
+        await until(pilot, lambda: "changed by somebody else" in screen(pilot))
+        told = " ".join(line.strip() for line in screen(pilot).splitlines()[1:3])
+        assert "(l: set again or accept)" in told
+        assert "CPU cores 1.5, expected 0.5; memory 248M, expected 200m" in told
+        assert "[1 overview]" in screen(pilot).splitlines()[3]

@@ -8,10 +8,26 @@ import pytest
 from textual.pilot import Pilot
 
 from runtime.errors import UnsupportedError
-from runtime.model import GroupKind, GroupRef, LimitChange, LimitName, State, Verb
-from tests.pilot import fakes
-from tests.pilot.driving import main, running, screen, session_of, until
-from tui.grouping import row_of
+from runtime.model import (
+    UNLIMITED,
+    Container,
+    FieldOutcome,
+    GroupKind,
+    GroupRef,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    Limits,
+    Missing,
+    State,
+    Verb,
+    Verdict,
+)
+from tests.pilot import fakes, limit_fakes
+from tests.pilot.driving import main, running, screen, session_of, tamper, toasts, until
+from tui.drift import Drift
+from tui.grouping import Groups, row_of
+from tui.looking import Looking
 from tui.screens.detail import DetailScreen
 from tui.session import Session
 
@@ -99,3 +115,51 @@ async def test_a_group_ends_with_its_last_member() -> None:
             engine.put(replace(container, group=None))
         await until(pilot, lambda: not session.groups)
         assert len(lines(pilot)) == 3
+
+
+async def test_the_list_can_begin_with_groups() -> None:
+    session, _ = shop()
+    async with running(session, grouped=True) as pilot:
+        await until(pilot, lambda: len(lines(pilot)) == 4)
+        assert "▾ shop" in lines(pilot)[0]
+
+
+async def test_a_folded_group_shows_that_a_limit_in_it_was_changed_by_somebody_else() -> None:
+    session, _ = shop()
+    async with running(session) as pilot:
+        await pilot.press("v", "home")
+        web = next(ref for ref, c in session.containers.items() if c.name == "shop-web")
+        tamper(session, web, Drift(LimitName.MEMORY, 1 << 20, 2 << 20, 1))
+        await until(pilot, lambda: any("└ !shop-web" in row for row in lines(pilot)))
+        assert "▾ shop" in lines(pilot)[0]
+        await pilot.press("space")
+        assert "▸ !shop" in lines(pilot)[0]
+
+
+async def test_limits_of_a_group_with_a_cgroup_of_its_own_are_set_on_the_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, LimitChange]] = []
+
+    async def change(_: Looking, row: Container, what: LimitChange) -> LimitOutcome:
+        asked.append((row.name, what))
+        fields = [FieldOutcome(n, v, UNLIMITED, Missing.UNSUPPORTED, v, Verdict.APPLIED) for n, v in what.items()]
+        return LimitOutcome(row.ref, tuple(fields))
+
+    async def read(*_: object, **__: object) -> Limits:
+        return limit_fakes.KERNEL
+
+    session, _ = shop()
+    monkeypatch.setattr(Groups, "_owned", lambda _, members: dict.fromkeys(members, "/shop"))
+    monkeypatch.setattr(Looking, "change", change)
+    monkeypatch.setattr(Looking, "limits", read)
+    async with running(session) as pilot:
+        await pilot.press("v", "home")
+        await until(pilot, lambda: session.groups[SHOP].cgroup)
+        await pilot.press("l")
+        await until(pilot, lambda: "Limits of shop" in screen(pilot) and "512m" in screen(pilot))
+        assert "net out, net in" in screen(pilot).partition("Not to be set here")[2]
+        await pilot.press("1", ".", "5", "enter")
+        await until(pilot, lambda: asked)
+        assert asked == [("shop", LimitChange(cpus=1.5))]
+        await until(pilot, lambda: "shop: the kernel holds" in toasts(pilot))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from runtime.kernel import block
+from runtime.kernel.block import Disks
 from runtime.limits import Progress
-from runtime.model import UNLIMITED, Capabilities, LimitChange, LimitName, Missing, State, Verb, Verdict
+from runtime.model import UNLIMITED, Capabilities, DeviceRate, LimitChange, LimitName, Missing, State, Verb, Verdict
 from tests.pilot import fakes, limit_fakes
-from tests.pilot.driving import toasts, until
+from tests.pilot.driving import tamper, toasts, until
 from tui.app import PytopApp
+from tui.drift import Drift
 from tui.looking import GONE
 from tui.screens.limits import LimitEditor
 from tui.widgets.limitfield import LimitField
@@ -281,3 +285,83 @@ async def test_memory_below_use_is_stepped_down_on_demand_and_a_stop_changes_not
         await until(pilot, lambda: "Stopped. The limits are as they were." in status(screen))
         assert not engine.changes
         assert app.screen is screen
+
+
+async def test_a_disk_rate_is_typed_with_its_disk_and_mistakes_say_which_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(block._names, "8:0", "/dev/sda")
+    app, engine = limit_fakes.app()
+    app.session.kernel = replace(limit_fakes.KERNEL, io_write_bps=())  # type: ignore[attr-defined]
+    app.session.disks = sda  # type: ignore[method-assign]
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        row = field(screen, "io-write-bps")
+        assert row.input.placeholder == "e.g. sda 10m"
+        row.input.focus()
+        await pilot.press(*"sdz", "space", *"10m")
+        await until(pilot, lambda: "there is no disk sdz. There are: sda" in row.told)
+        await pilot.press("ctrl+u", *"sda", "space", *"10", "enter")
+        await until(pilot, lambda: "less than 4.0 KiB a second would hang it" in row.told)
+        await pilot.press("m", "enter")
+        await until(pilot, lambda: not isinstance(app.screen, LimitEditor))
+        assert engine.changes == [LimitChange(io_write_bps=(DeviceRate("8:0", 10 << 20),))]
+        assert "disk write" in toasts(pilot)
+
+
+async def sda() -> Disks:
+    return Disks({"8:0": "/dev/sda"}, {})
+
+
+async def test_a_memory_limit_without_a_unit_is_refused_with_what_was_meant() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        field(screen, "memory").input.focus()
+        await pilot.press(*"100", "enter")
+        await until(pilot, lambda: "Refused" in status(screen))
+        assert "a number alone is bytes, 100m is megabytes" in field(screen, "memory").told
+        assert not engine.changes
+
+
+def drifted(app: PytopApp) -> None:
+    """Somebody else has changed the hog's cores."""
+    tamper(app.session, limit_fakes.HOG.ref, Drift(LimitName.CPUS, 0.5, 1.5, 1))
+
+
+async def test_f6_sets_again_what_somebody_else_has_changed() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        drifted(app)
+        line = screen.query_one("#limit-drift", Static)
+        await until(pilot, lambda: "CPU cores 1.5, expected 0.5. f6 sets it again" in str(line.render()))
+        await pilot.press("f6")
+        await until(pilot, lambda: engine.changes == [LimitChange(cpus=0.5)])
+
+
+async def test_f7_accepts_what_somebody_else_has_changed_and_says_so() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press("f7")
+        assert status(screen) == ""  # there is nothing to accept
+        drifted(app)
+        line = screen.query_one("#limit-drift", Static)
+        await until(pilot, lambda: line.display)
+        await pilot.press("f7")
+        await until(pilot, lambda: not line.display)
+        assert "Accepted" in status(screen)
+        assert not app.session.drift
+        assert not engine.changes
+
+
+async def test_where_nothing_can_be_set_the_editor_says_why_on_one_line() -> None:
+    reason = "it has no cgroup of its own"
+    app, _ = limit_fakes.app(capabilities=Capabilities(limits=dict.fromkeys(LimitName, reason)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.subject() is not None)
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(app.screen, LimitEditor))
+        line = app.screen.query_one("#limit-folded", Static)
+        assert str(line.render()) == f"Nothing can be set here (f2 says why for each): {reason}."

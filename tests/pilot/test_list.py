@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.model import State
-from tests.pilot.driving import main, names, running, screen, selected, session_of, table, town_session, until
-from tests.pilot.fakes import FakeEngine, container, usage
+from runtime.model import Capabilities, Kind, LimitName, Missing, State, Verb
+from tests.pilot.driving import main, names, running, screen, selected, session_of, table, tamper, town_session, until
+from tests.pilot.fakes import FakeEngine, container, fixed, usage
+from tui.drift import Drift
 from tui.settings import Settings
 
 
@@ -261,3 +262,70 @@ async def test_a_terminal_that_is_behind_gets_a_later_frame(monkeypatch: pytest.
         assert "0.25/2.00" in screen(pilot)
         monkeypatch.setattr(type(pilot.app), "behind", False)
         await until(pilot, lambda: "1.75/2.00" in screen(pilot))
+
+
+async def test_what_is_no_container_says_so_before_its_name() -> None:
+    there = [container("db", kind=Kind.VM), container("sshd.service", kind=Kind.SERVICE), container("web")]
+    async with running(session_of([FakeEngine(there)], fixed({}, there))) as pilot:
+        rows = {row.text.split()[2] for row in table(pilot)._rows}
+        assert rows == {"vm:db", "svc:sshd.service", "web"}
+
+
+async def test_a_limit_that_somebody_else_has_changed_marks_the_row_until_it_is_accepted() -> None:
+    there = [container("web"), container("db")]
+    session = session_of([FakeEngine(there)], fixed({}, there))
+    async with running(session) as pilot:
+        tamper(session, there[0].ref, Drift(LimitName.MEMORY, 1 << 20, 2 << 20, 1))
+        await until(pilot, lambda: "!web" in screen(pilot))
+        assert "!db" not in screen(pilot)
+        session.accept(there[0].ref)
+        await until(pilot, lambda: "!web" not in screen(pilot))
+
+
+async def test_the_cursor_begins_on_the_top_row_once_it_is_known_which_that_is() -> None:
+    there = [container(name) for name in ("a", "b", "c")]
+    uses = {"a": usage(0.1), "b": usage(0.2), "c": usage(1.9)}
+    script = fixed(uses, there)
+    unknown = {name: use._replace(cpu=Missing.NOT_SAMPLED) for name, use in uses.items()}
+    first = fixed(unknown, there)
+    session = session_of([FakeEngine(there)], lambda n, targets: (first if n < 3 else script)(n, targets))
+    async with running(session) as pilot:
+        await until(pilot, lambda: names(pilot) == ["c", "b", "a"])
+        assert selected(pilot) == "c"
+
+
+async def test_the_cursor_stays_where_the_user_has_put_it() -> None:
+    there = [container(name) for name in ("a", "b", "c")]
+    ready = False
+    script = fixed({"a": usage(0.1), "b": usage(0.2), "c": usage(1.9)}, there)
+    session = session_of([FakeEngine(there)], lambda n, targets: script(n, targets) if ready else {})
+    async with running(session) as pilot:
+        await pilot.press("down")
+        assert selected(pilot) == "b"
+        ready = True
+        await until(pilot, lambda: names(pilot) == ["c", "b", "a"])
+        assert selected(pilot) == "b"
+
+
+async def test_what_can_be_limited_is_not_only_watched() -> None:
+    unable = {Verb.START: "nobody knows how"}
+    engine = FakeEngine([container("web")], capabilities=Capabilities(verbs=unable))
+    async with running(session_of([engine], fixed({}, []))) as pilot:
+        assert "watching only" not in screen(pilot)
+    engine = FakeEngine([container("web")], capabilities=Capabilities(verbs=dict.fromkeys(Verb, "no rights")))
+    async with running(session_of([engine], fixed({}, []))) as pilot:
+        assert "watching only" in screen(pilot)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: "fake can only be watched: no rights" in screen(pilot))
+
+
+async def test_the_help_is_wrapped_under_its_text() -> None:
+    there = [container("web")]
+    async with running(session_of([FakeEngine(there)], fixed({}, there))) as pilot:
+        await pilot.press("question_mark")
+        await until(pilot, lambda: "Change limits" in screen(pilot))
+        rows = [line.strip("│ \n") for line in screen(pilot).splitlines()]
+        at = next(n for n, row in enumerate(rows) if "Change limits" in row)
+        after = screen(pilot).splitlines()[at + 1]
+        assert after.startswith("│" + " " * 19)
+        assert "the kernel" in after

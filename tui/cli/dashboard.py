@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> int:
 
     chosen = settings.load(settings.home(os.environ))
     session = Session(engines(args), interval=args.interval or chosen.interval or 1.0, read_only=args.read_only)
-    app = PytopApp(session, theme=args.theme, ascii_only=args.ascii, chosen=chosen)
+    app = PytopApp(session, theme=args.theme, ascii_only=args.ascii, chosen=chosen, grouped=args.groups)
     app.run()
     return app.return_code or exits.OK
 

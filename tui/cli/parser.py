@@ -38,6 +38,7 @@ def build() -> argparse.ArgumentParser:
     add("--version", action="version", version=f"{PROGRAM} {version()}")
     add("--engine", metavar="KEY", help="only this engine (embedded, docker, podman, ...)")
     add("--services", action="store_true", help="list systemd's services too (PYTOP_SERVICES=1)")
+    add("--groups", action="store_true", help="begin with compose projects, pods and slices as groups (key v)")
     add("--read-only", action="store_true", help="refuse every change")
     add("--interval", type=interval, metavar="SECONDS", help="time between measurements (default: 1)")
     add("--theme", metavar="NAME", help="the dashboard's colours")

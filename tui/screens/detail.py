@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -39,6 +40,7 @@ PANES: dict[str, type[Pane]] = {
 }
 GROUP_PANES: dict[str, type[Pane]] = {"overview": Overview, "members": Members}
 FOOT = ("limits", "stop", "start", "pause", "help")
+DRIFT_LINES = 2
 LOW = 14  # on fewer lines the head is one line
 
 
@@ -118,7 +120,7 @@ class DetailScreen(Screen[None]):
         self._second.display = not low
         if self._known is not None:
             drifts = self._session.drift.get(self.ref, ())
-            self._second.show([_drift_line(drifts) if drifts else _more(self._known)])
+            self._second.show(self._drift_lines(drifts) if drifts else [_more(self._known)])
             self._second.set_class(bool(drifts), "-drifted")
         self._last.show([self._foot()])
 
@@ -139,6 +141,21 @@ class DetailScreen(Screen[None]):
         parts += [fmt.clean(container.image)] if container.image else []
         parts += [f"found by {fmt.clean(container.found)}" if container.found else container.ref.engine]
         return f"{sign} " + dot.join(parts)
+
+    def _drift_lines(self, drifts: Sequence[Drift]) -> list[str]:
+        """What somebody else has changed, and when it was noticed; on two lines at most."""
+        width = max(1, self.size.width - 2)
+        clock = time.strftime("%H:%M:%S", time.localtime(min(each.since_ns for each in drifts) / 1e9))
+        told = "; ".join(editing.drifted(each) for each in drifts)
+        key = keys.shown("limits", cast("PytopApp", self.app).keymap)[0]
+        text = fmt.clean(f"{clock} changed by somebody else ({key}: set again or accept): {told}")
+        lines = textwrap.wrap(text, width)
+        more = cast("PytopApp", self.app).glyphs.more
+        return (
+            lines
+            if len(lines) <= DRIFT_LINES
+            else [*lines[: DRIFT_LINES - 1], fmt.fit(" ".join(lines[DRIFT_LINES - 1 :]), width, more=more)]
+        )
 
     def _foot(self) -> str:
         """The keys that make sense now, as many as fit."""
@@ -194,13 +211,6 @@ def ending(container: Container) -> str:
     code = container.exit_code or 0
     words = f"killed by signal {code - 128}" if 128 < code < 128 + 65 else f"exit status {code}"
     return f"out of memory, {words}" if container.oom_killed else words
-
-
-def _drift_line(drifts: Sequence[Drift]) -> str:
-    """What somebody else has changed, and when it was noticed."""
-    clock = time.strftime("%H:%M:%S", time.localtime(min(each.since_ns for each in drifts) / 1e9))
-    told = "; ".join(editing.drifted(each) for each in drifts)
-    return fmt.clean(f"Changed by somebody else since {clock}: {told} (l: set again or accept)")
 
 
 def _more(container: Container) -> str:

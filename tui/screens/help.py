@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -23,6 +25,8 @@ from tui.summary import badge, trouble, watching
 
 KEYS_WIDTH = 16
 WIDTH = 90
+PAGE = 96  # cells of the frame at most
+FRAME = 6  # of them its lines, its padding and the scrollbar
 
 
 class HelpScreen(ModalScreen[None]):
@@ -36,19 +40,33 @@ class HelpScreen(ModalScreen[None]):
 
     def __init__(self, session: Session, ref: ContainerRef | None, keymap: Mapping[str, str], glyphs: Glyphs) -> None:
         super().__init__(id="help")
-        self._text = "\n".join(page(session, ref, keymap, glyphs))
+        self._lines = tuple(page(session, ref, keymap, glyphs))
 
     def compose(self) -> ComposeResult:
         """The page in a frame."""
         with VerticalScroll(id="help-page") as frame:
             frame.border_title = "Help"
             frame.border_subtitle = "esc closes"
-            yield Static(self._text, markup=False)
+            yield Static("", id="help-text", markup=False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Wrap the page anew."""
+        width = min(event.size.width, PAGE) - FRAME
+        self.query_one("#help-text", Static).update("\n".join(wrapped(self._lines, width)))
 
     def action_scroll(self, where: str) -> None:
         """One line up or down."""
         page = self.query_one(VerticalScroll)
         (page.scroll_down if where == "down" else page.scroll_up)(animate=False)
+
+
+def wrapped(lines: Iterable[str], width: int) -> Iterator[str]:
+    """The page in `width` cells; what goes on in the next line begins where its text began."""
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        if line.startswith("  ") and "  " in line.strip():
+            indent = KEYS_WIDTH + 2
+        yield from textwrap.wrap(line, max(width, indent + 10), subsequent_indent=" " * indent) or [""]
 
 
 def page(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str], glyphs: Glyphs) -> Iterator[str]:

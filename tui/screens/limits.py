@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
@@ -168,8 +169,13 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         for field in closed:
             field.set_class(not self._unfolded, "-folded")
         line = self.query_one("#limit-folded", Static)
-        names = ", ".join(field.entry.label for field in closed)
-        line.update(f"Not to be set here (f2 {'folds' if self._unfolded else 'says why'}): {names}" if closed else "")
+        key = f"f2 {'folds' if self._unfolded else 'says why'}"
+        if len(closed) == len(self._fields):
+            told = Counter(field.told for field in closed).most_common(1)[0][0]
+            line.update(f"Nothing can be set here ({key} for each): {clean(told)}.")
+        else:
+            names = ", ".join(field.entry.label for field in closed)
+            line.update(f"Not to be set here ({key}): {names}" if closed else "")
         line.display = bool(closed) and self._outcome is None
 
     def action_unfold(self) -> None:
@@ -305,7 +311,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         except NotFoundError:
             self._gone()
         except PytopError as error:
-            self._say(f"{error}. {error.hint}" if error.hint else str(error), bad=True)
+            self._say(str(error), bad=True)
         finally:
             self._writing, self._shrinking = False, None
             if not self._over and self.is_running:
@@ -324,8 +330,10 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def action_accept(self) -> None:
         """From now on what the kernel holds is what is expected."""
-        self._session.accept(self.ref)
-        self._show_drift()
+        if self._session.drift.get(self.ref) and not self._writing and not self._over:
+            self._session.accept(self.ref)
+            self._show_drift()
+            self._say("Accepted: what the kernel holds now is expected from now on.")
 
     def _came(self, outcome: LimitOutcome, stay: bool) -> None:
         """Close with a short word when all is as asked, else show every field."""

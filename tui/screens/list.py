@@ -13,13 +13,13 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from collectors.frame import Usage
-from runtime.model import Container, ContainerRef
+from runtime.model import Container, ContainerRef, Missing
 from tui import fields, keys, rows, summary
 from tui.actions import ACTIONS
 from tui.fields import FIELDS
 from tui.glyphs import Glyphs
 from tui.grouping import GROUP
-from tui.rows import Column
+from tui.rows import Column, Row
 from tui.session import Changed, Session
 from tui.summary import STOPPED
 from tui.widgets.lines import Lines
@@ -39,7 +39,13 @@ class ListScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = list(keys.list_bindings())
 
     def __init__(
-        self, session: Session, glyphs: Glyphs, columns: tuple[str, ...], banner: Widget | None = None
+        self,
+        session: Session,
+        glyphs: Glyphs,
+        columns: tuple[str, ...],
+        banner: Widget | None = None,
+        *,
+        grouped: bool = False,
     ) -> None:
         super().__init__(id="list")
         self._session = session
@@ -50,10 +56,11 @@ class ListScreen(Screen[None]):
         self._falling = True
         self._words = ""
         self._hide_stopped = False
-        self._grouped = False
+        self._grouped = grouped
         self._folded: set[ContainerRef] = set()
         self._columns: tuple[Column, ...] = ()
         self._stale = True
+        self._measured = False  # there were rates to sort by
 
     def compose(self) -> ComposeResult:
         """Head, problems, titles, rows; filter, banner and foot below."""
@@ -120,16 +127,25 @@ class ListScreen(Screen[None]):
         session, frame = self._session, self._session.frame
         usages = frame.usages if frame is not None else {}
         containers = session.containers.values()
-        self._columns = rows.columns(self.size.width - SCROLLBAR, self._wanted, containers)
+        listed = [*containers, *session.rows.values()] if self._grouped else containers
+        self._columns = rows.columns(self.size.width - SCROLLBAR, self._wanted, listed)
         seen = [c for c in containers if self._is_wanted(c)]
         lines = [
             rows.row(c, usages.get(c.ref), self._columns, session.history, self._glyphs, self._lead(c.ref, inside))
             for c, inside in self._ordered(seen, usages)
         ]
         self.table.show(lines)
+        self._begin(usages, lines)
         self.query_one(ColumnHeads).show(self._columns, self._sort, self._falling, self._glyphs)
         self._draw_head(summary.View(len(seen), self._words, self._hide_stopped))
         self._draw_foot()
+
+    def _begin(self, usages: Mapping[ContainerRef, Usage], lines: Sequence[Row]) -> None:
+        """Begin on the top row, once it is known which one that is, if nobody has chosen another before."""
+        if not self._measured and any(not isinstance(usage.cpu, Missing) for usage in usages.values()):
+            self._measured = True
+            if lines and not self.table.moved and self.app.screen is self:
+                self.table.select(lines[0].ref)
 
     def _ordered(
         self, seen: Sequence[Container], usages: Mapping[ContainerRef, Usage]
@@ -158,6 +174,9 @@ class ListScreen(Screen[None]):
         """What is drawn before a name: the tree, and a sign where somebody else has changed a limit."""
         drifted = rows.DRIFTED if ref in self._session.drift else ""
         if ref.engine == GROUP:
+            group = self._session.group_of(ref)
+            if ref in self._folded and group is not None and not self._session.drift.keys().isdisjoint(group.members):
+                drifted = rows.DRIFTED
             sign = self._glyphs.folded if ref in self._folded else self._glyphs.open
             return f"{sign} {drifted}"
         return f" {self._glyphs.branch} {drifted}" if inside else drifted

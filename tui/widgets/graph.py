@@ -100,6 +100,8 @@ class Graph(Cells):
         return labels
 
     def _beside(self, plot: Plot, y: int, side: int) -> tuple[str, str]:
+        if y == 0 and plot.brief and self.size.height == 1 and side > FIGURE + 1:
+            return "graph--figure", " " + f"{plot.figures[0]:>{FIGURE}}" + f"{plot.brief:>{2 * FIGURE}}"
         if y == 0:
             shown = plot.figures if side > FIGURE + 1 else plot.figures[:1]
             return "graph--figure", " " + "".join(f"{text:>{FIGURE}}" for text in shown)

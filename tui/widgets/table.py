@@ -47,6 +47,7 @@ class ContainerTable(ScrollView, can_focus=True):
         self._glyphs = glyphs
         self._rows: Sequence[Row] = ()
         self._cursor = 0
+        self.moved = False  # by the user
 
     @property
     def selected(self) -> ContainerRef | None:
@@ -120,6 +121,7 @@ class ContainerTable(ScrollView, can_focus=True):
 
     def _go(self, place: int) -> None:
         place = max(0, min(place, len(self._rows) - 1))
+        self.moved = True
         if place != self._cursor:
             before, self._cursor = self._cursor, place
             self.refresh_line(before)
