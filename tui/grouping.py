@@ -183,7 +183,7 @@ class Groups:
         return Container(
             ref=group.row,
             name=group.ref.name if group.ref.kind is not GroupKind.SLICE else group.ref.name.rpartition("/")[2],
-            image=f"{group.ref.kind}, {count}",
+            image=f"{count}, {group.ref.kind}",
             state=state,
             pid=live[0].pid if live and group.cgroup else None,
             started_ns=min((m.started_ns for m in live if m.started_ns), default=None),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import Final
 
 from rich.cells import cell_len
@@ -105,13 +106,18 @@ def columns(width: int, wanted: Sequence[str], containers: Collection[Container]
 
 def head(layout: Sequence[Column], sort: str, falling: bool, glyphs: Glyphs) -> str:
     """The line of titles, with an arrow at the column that the rows are sorted by."""
+    arrow = glyphs.falling if falling else glyphs.rising
     parts = [" " * _MARK]
-    for column in layout:
-        title = column.title
-        if column.id == sort:
-            arrow = glyphs.falling if falling else glyphs.rising
+    over = ""
+    for column, after in pairwise([*layout, None]):
+        assert column is not None
+        title, gap = column.title, over or " " * column.gap
+        over = ""
+        if column.id == sort and len(title) == column.width and after is not None and after.gap:
+            over = arrow + " " * (after.gap - 1)  # the title is as wide as its column: the gap has room
+        elif column.id == sort:
             title = title[: max(0, column.width - 1)] + arrow
-        parts.append(" " * column.gap + fmt.fit(title, column.width, right=column.right, more=""))
+        parts.append(gap + fmt.fit(title, column.width, right=column.right, more=""))
     return "".join(parts)
 
 

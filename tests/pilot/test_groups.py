@@ -80,7 +80,7 @@ async def test_the_screen_of_a_group_has_its_members_and_no_logs() -> None:
         await pilot.press("v", "home", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
         await until(pilot, lambda: "0.75" in screen(pilot))
-        assert "compose project, 2 live" in screen(pilot)
+        assert "2 live, compose project" in screen(pilot)
         await pilot.press("2")
         await until(pilot, lambda: "shop-web" in screen(pilot))
         assert "alone" not in screen(pilot).partition("[2 members]")[2]

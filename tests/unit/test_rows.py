@@ -54,6 +54,17 @@ def test_rows_and_head_are_as_wide_as_their_columns(width: int, signs: glyphs.Gl
         assert signs is glyphs.UNICODE or text.isascii()
 
 
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_arrow_cuts_no_title_where_the_gap_has_room_for_it(width: int) -> None:
+    layout = columns(width, DEFAULT, town()[0])
+    plain = head(layout, "", True, glyphs.UNICODE)
+    for column in layout:
+        marked = head(layout, column.id, True, glyphs.UNICODE)
+        assert marked.count("▼") == 1
+        assert cell_len(marked) == cell_len(plain)
+    assert "cpu/limit▼" in head(columns(80, DEFAULT, town()[0]), "cpu_limit", True, glyphs.UNICODE)
+
+
 def test_every_column_can_be_found_by_where_it_is() -> None:
     layout = columns(120, DEFAULT, FLEET)
     found = [at(layout, x) for x in range(1 + sum(c.gap + c.width for c in layout))]
