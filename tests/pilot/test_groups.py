@@ -84,6 +84,7 @@ async def test_the_screen_of_a_group_has_its_members_and_no_logs() -> None:
         await pilot.press("2")
         await until(pilot, lambda: "shop-web" in screen(pilot))
         assert "alone" not in screen(pilot).partition("[2 members]")[2]
+        assert screen(pilot).splitlines()[3].endswith("net in   out")
         await pilot.press("o")
         await pilot.pause()
         assert "shop-web" in screen(pilot)

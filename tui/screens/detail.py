@@ -214,10 +214,9 @@ def ending(container: Container) -> str:
 
 
 def _more(container: Container) -> str:
-    parts = [f"id {container.ref.short}"] if container.ref.engine != GROUP else [str(container.group_name)]
     if container.ref.engine == GROUP:
-        parts.append(f"cgroup {container.cgroup}" if container.cgroup else NO_CGROUP)
-        return fmt.clean("  ".join(parts))
+        return fmt.clean(f"cgroup {container.cgroup}" if container.cgroup else NO_CGROUP)
+    parts = [f"id {container.ref.short}"]
     if container.pid is not None:
         parts.append(f"pid {container.pid}")
     if container.addresses:

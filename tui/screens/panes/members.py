@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 
+from runtime.model import Container
 from tui import format as fmt
 from tui.fields import FIELDS, arrange
+from tui.rows import DRIFTED
 from tui.screens.panes.pane import Pane
 from tui.widgets.page import Page, Paragraph
 
 COLUMNS = ("state", "cpu", "cpu_limit", "memory", "memory_limit", "pids", "net_rx", "net_tx")
-NAME_WIDTH = 24
+LEAST, MOST = 12, 60  # cells of the names
 
 
 class Members(Pane):
@@ -35,12 +38,16 @@ class Members(Pane):
         """Somebody came or went."""
         self.draw()
 
+    def on_resize(self) -> None:
+        """More or less room for the names."""
+        self.call_after_refresh(self.draw)
+
     def draw(self) -> None:
         """Every member on one line."""
         for page in self.query(Page):  # there is none while it is taken apart
-            page.show(list(self._lines()))
+            page.show(list(self._lines(page.scrollable_content_region.width)))
 
-    def _lines(self) -> Iterator[Paragraph]:
+    def _lines(self, width: int) -> Iterator[Paragraph]:
         group = self.session.group_of(self.ref)
         if group is None:
             yield "warn", "The group is gone."
@@ -48,11 +55,19 @@ class Members(Pane):
         chosen = [FIELDS[id] for id in COLUMNS]
         widths = [max(field.width + 1, len(field.title) + 1) for field in chosen]
         heads = "".join(f"{field.title:>{width}}" for field, width in zip(chosen[1:], widths[1:], strict=True))
-        yield "head", f"{'name':<{NAME_WIDTH}} {'state':<{widths[0]}}{heads}"
         usages = self.session.frame.usages if self.session.frame is not None else {}
         members = [c for ref in group.members if (c := self.session.containers.get(ref)) is not None]
+        names = {c.ref: self._called(c) for c in members}
+        least = max(LEAST, *map(cell_len, names.values())) if names else LEAST
+        room = max(LEAST, min(least, MOST, width - 1 - sum(widths)))
+        yield "head", f"{'name':<{room}} {'state':<{widths[0]}}{heads}"
         for member in arrange(members, usages, FIELDS["cpu"], falling=True):
             values = [field.format(field.extract(member, usages.get(member.ref))) for field in chosen]
             cells = "".join(f"{value:>{width}}" for value, width in zip(values[1:], widths[1:], strict=True))
-            name = fmt.fit(fmt.clean(member.name or member.ref.short), NAME_WIDTH, more=self.glyphs.more)
+            name = fmt.fit(names[member.ref], room, more=self.glyphs.more)
             yield ("text" if member.state.live else "weak"), f"{name} {values[0]:<{widths[0]}}{cells}"
+
+    def _called(self, member: Container) -> str:
+        """As in the list, with the sign of a limit that somebody else has changed."""
+        sign = DRIFTED if member.ref in self.session.drift else ""
+        return sign + fmt.clean(member.name or member.ref.short)
