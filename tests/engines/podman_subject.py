@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from runtime.model import GroupKind
 from runtime.podman import PodmanEngine
 from runtime.wire import Endpoint
 from tests.engines.conftest import Subject
@@ -19,6 +20,6 @@ async def podman(daemon: Podmand) -> AsyncIterator[Subject]:
         yield Subject(engine, "busybox:latest", daemon)
     finally:
         for container in await engine.containers():
-            if container.group is None:
+            if container.group is None or container.group.kind is not GroupKind.POD:
                 await engine.remove(container.ref.id, force=True)
         await engine.close()
