@@ -11,6 +11,7 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from runtime.errors import RefusedError
 from runtime.kernel import block
 from runtime.kernel.block import Disks
 from runtime.limits import Progress
@@ -365,3 +366,19 @@ async def test_where_nothing_can_be_set_the_editor_says_why_on_one_line() -> Non
         await until(pilot, lambda: isinstance(app.screen, LimitEditor))
         line = app.screen.query_one("#limit-folded", Static)
         assert str(line.render()) == f"Nothing can be set here (f2 says why for each): {reason}."
+
+
+async def test_what_holds_the_memory_is_said_once_with_what_to_make_of_it() -> None:
+    app, engine = limit_fakes.app()
+
+    async def shrink(*_: object, **__: object) -> None:
+        raise RefusedError("make room", detail="144 MiB have no swap to go to", hint="The limits are as they were")
+
+    app.session.shrink = shrink  # type: ignore[method-assign, assignment]
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        field(screen, "memory").input.focus()
+        await pilot.press(*"32m", "f4")
+        await until(pilot, lambda: "no swap" in status(screen))
+        assert status(screen) == "make room: 144 MiB have no swap to go to. The limits are as they were"
+        assert not engine.changes
