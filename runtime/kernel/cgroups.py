@@ -1,7 +1,8 @@
 """Making, filling, freezing, killing and removing cgroups; v1, v2 and hybrid side by side.
 
 A path such as "pytop-containers/abc" is made in every v1 hierarchy and in the unified tree. On v2 the controllers
-are enabled on the way down; processes live in leaves only. Source: the kernel's cgroup-v2.rst and cgroup-v1/.
+are enabled on the way down; processes live in leaves only, and where we are nested ours are moved into one (`leaf`).
+Source: the kernel's cgroup-v2.rst and cgroup-v1/.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from runtime.errors import (
     PytopError,
     UnsupportedError,
 )
-from runtime.kernel import files
+from runtime.kernel import files, leaf
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.files import ROOT_HINT
 
-WANTED = ("cpu", "cpuset", "memory", "io", "pids")
+WANTED = ("memory", "io", "cpu", "cpuset", "pids")
+"""In this order they are enabled: beside processes the first two are refused, and the others shut what is below."""
 FREEZE_WITHIN = 5.0  # seconds; freezing is asynchronous
 EMPTY_WITHIN = 5.0
 
@@ -53,7 +55,7 @@ def create(hierarchies: Hierarchies, path: str) -> Cgroup:
         if hierarchies.unified is not None:
             base = hierarchies.unified.path
             unified = base / path
-            _enable_down(base, path, made)
+            _enable_down(hierarchies, base, path, made)
             controllers = frozenset(files.read(unified / "cgroup.controllers").split())
     except PytopError:
         for directory in reversed(made):
@@ -87,21 +89,40 @@ def _inherit_cpuset(base: Path, path: str) -> None:
                 files.write(directory / name, files.read(parent / name))
 
 
-def _enable_down(base: Path, path: str, made: list[Path]) -> None:
+def _enable_down(hierarchies: Hierarchies, base: Path, path: str, made: list[Path]) -> None:
     """Make the directories of the unified tree, enabling in each parent what its own parent gives."""
     directory = base
     for part in Path(path).parts:
-        offered = files.look(directory / "cgroup.controllers")
-        enabled = files.look(directory / "cgroup.subtree_control")
-        if isinstance(offered, str) and isinstance(enabled, str):
-            for name in WANTED:
-                if name in offered.split() and name not in enabled.split():
-                    try:
-                        files.write(directory / "cgroup.subtree_control", f"+{name}")
-                    except (KernelError, DeniedError):
-                        continue  # EBUSY or not ours: that controller is not available below
+        wanted = _to_enable(directory)
+        if wanted and _may_enable(hierarchies, base, directory):
+            for name in wanted:
+                try:
+                    files.write(directory / "cgroup.subtree_control", f"+{name}")
+                except (KernelError, DeniedError) as error:
+                    if error.errno == errno.EBUSY:
+                        break  # a process has come in between
+                    continue  # not ours to enable: that controller is not available below
         _make(directory, part, made)
         directory = directory / part
+
+
+def _to_enable(directory: Path) -> list[str]:
+    """The controllers that are wanted, that it has, and that it does not give to what is below it."""
+    offered = files.look(directory / "cgroup.controllers")
+    enabled = files.look(directory / "cgroup.subtree_control")
+    if not isinstance(offered, str) or not isinstance(enabled, str):
+        return []
+    return [name for name in WANTED if name in offered.split() and name not in enabled.split()]
+
+
+def _may_enable(hierarchies: Hierarchies, base: Path, directory: Path) -> bool:
+    """Not beside processes; but at the top of a tree that begins with our own cgroup they are moved away."""
+    if not leaf.occupied(directory):
+        return True
+    if directory != base or leaf.hindrance(hierarchies) is not None:
+        return False
+    leaf.clear(directory)
+    return True
 
 
 def attach(cgroup: Cgroup, pid: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from runtime.kernel import files
+from runtime.kernel import files, leaf
 from runtime.kernel.cgroupfs import Hierarchies, Mode
 from runtime.limits.io import RATES, WEIGHTS
 from runtime.model import LimitName
@@ -43,13 +43,16 @@ _FILES: Final[Mapping[LimitName, tuple[tuple[str, ...], tuple[str, ...], str]]] 
 def lacking(hierarchies: Hierarchies) -> dict[LimitName, str]:
     """The limits that no cgroup of this host can have, with the reason. Network limits are not the cgroups'."""
     found: dict[LimitName, str] = {}
+    hindrance = leaf.hindrance(hierarchies)
     for name, controller in CONTROLLER.items():
         where = _where(hierarchies, controller)
         if where is None:
             found[name] = f"this host's cgroups have no {controller} controller"
             continue
         directory, version = where
-        if name is LimitName.MEMORY_HIGH and version == 1:
+        if version == 2 and hindrance is not None and controller not in _enabled(directory):
+            found[name] = f"no cgroup here can have the {controller} controller: {hindrance}"
+        elif name is LimitName.MEMORY_HIGH and version == 1:
             found[name] = "memory.high needs cgroup v2, and this host has v1 memory cgroups"
         elif name in _FILES:
             v1, v2, why = _FILES[name]
@@ -67,6 +70,12 @@ def _where(hierarchies: Hierarchies, controller: str) -> tuple[Path, int] | None
         return None
     offered = files.look(hierarchies.unified.path / "cgroup.controllers")
     return (hierarchies.unified.path, 2) if isinstance(offered, str) and controller in offered.split() else None
+
+
+def _enabled(top: Path) -> list[str]:
+    """The controllers that cgroups below the top have already."""
+    text = files.look(top / "cgroup.subtree_control")
+    return text.split() if isinstance(text, str) else []
 
 
 def _any(top: Path, version: int, controller: str, names: tuple[str, ...]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runtime.kernel.cgroupfs import Hierarchies, Mode
 from runtime.limits import lacking
-from runtime.model import Capabilities, Verb
+from runtime.model import Capabilities, LimitName, Verb
 
 OLDEST = (5, 12)
 """mount_setattr(2), by which binds become read-only as a whole."""
@@ -37,7 +37,8 @@ def why_not(hierarchies: Hierarchies) -> str | None:
         return f"needs root (missing here: {', '.join(missing)}); run it with sudo"
     if hierarchies.mode is Mode.NONE:
         return "no cgroups are mounted on this host"
-    return None
+    absent = lacking(hierarchies).get(LimitName.PIDS)
+    return f"each container has a limit of processes, and {absent}" if absent is not None else None
 
 
 def capabilities(hierarchies: Hierarchies) -> Capabilities:

@@ -50,6 +50,7 @@ FRESH_V1 = {
     "freezer": {"freezer.state": "THAWED"},
 }
 CORE_V2 = {
+    "cgroup.type": "domain",
     "cgroup.procs": "",
     "cgroup.subtree_control": "",
     "cgroup.events": "populated 0\nfrozen 0",
@@ -223,7 +224,7 @@ class FakeKernel:
         name = text.removeprefix("+")
         if name not in self.get(path.parent / "cgroup.controllers").split():
             self._no(errno.ENOENT)
-        if path.parent != self.root / "unified" and self.get(path.parent / "cgroup.procs"):
+        if (path.parent / "cgroup.type").exists() and self.get(path.parent / "cgroup.procs"):
             self._no(errno.EBUSY)
         enabled = [*self.get(path).split(), name]
         for child in path.parent.iterdir():
@@ -236,6 +237,9 @@ class FakeKernel:
         cpus = path.parent / "cpuset.cpus"
         if cpus.exists() and "unified" not in path.parts and not self.get(cpus):
             self._no(errno.ENOSPC)
+        if "unified" in path.parts:
+            for other in (self.root / "unified").rglob("cgroup.procs"):
+                self.put(other, "\n".join(pid for pid in self.get(other).split() if pid != text))
         return (self.get(path) + "\n" + text).strip()
 
     def _cgroup_freeze(self, path: Path, text: str) -> str:

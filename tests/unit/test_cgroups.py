@@ -10,9 +10,9 @@ import pytest
 
 from runtime import limits
 from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, NotFoundError, UnsupportedError
-from runtime.kernel import cgroups
-from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.model import Limits
+from runtime.kernel import cgroups, leaf
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
+from runtime.model import LimitName, Limits
 from tests.unit.fake_kernel import V1, V2, FakeKernel
 
 
@@ -276,3 +276,118 @@ def test_remove_tells_of_missing_rights(kernel: FakeKernel, monkeypatch: pytest.
     monkeypatch.setattr(kernel, "rmdir", denied)
     with pytest.raises(DeniedError, match="Run as root"):
         cgroups.remove(cgroup)
+
+
+def nested(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, *members: int, own: str = "/") -> Path:
+    """The top is somebody's cgroup with processes in it, as in a container; /proc/self/cgroup says `own`."""
+    top = kernel.root / "unified"
+    kernel.put(top / "cgroup.type", "domain")
+    kernel.put(top / "cgroup.procs", "\n".join(map(str, members)))
+    monkeypatch.setattr(leaf, "own", lambda hierarchies, **_: hierarchies.unified.of(own))
+    return top
+
+
+def test_nested_our_own_processes_make_room(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = nested(v2, monkeypatch, 1, 7)
+    assert LimitName.MEMORY not in limits.lacking(v2.hierarchies)
+    assert v2.writes == [], "looking moves nobody"
+    cgroup = cgroups.create(v2.hierarchies, "engine/one")
+    assert cgroup.controllers == frozenset(V2)
+    assert v2.writes[:3] == [("cgroup.procs", "1"), ("cgroup.procs", "7"), ("cgroup.subtree_control", "+memory")]
+    assert v2.get(top / "cgroup.procs") == ""
+    assert v2.get(top / leaf.LEAF / "cgroup.procs").split() == ["1", "7"]
+
+
+def test_nested_who_forks_or_ends_meanwhile_is_no_hindrance(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = nested(v2, monkeypatch, 1, 7)
+    real = v2._cgroup_procs
+
+    def procs(path: Path, text: str) -> str:
+        if text == "7":
+            v2.put(top / "cgroup.procs", "8")
+            v2._no(errno.ESRCH)
+        return real(path, text)
+
+    monkeypatch.setattr(v2, "_cgroup_procs", procs)
+    assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset(V2)
+    assert v2.get(top / leaf.LEAF / "cgroup.procs").split() == ["1", "8"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "members", "own", "reason"),
+    [
+        ("domain", (0, 7), "/", "has processes of another PID namespace"),
+        ("domain", (7,), "/other", "has processes, and it is not our own"),
+        ("domain threaded", (7,), "/", "is of the type 'domain threaded'"),
+    ],
+)
+def test_nested_nobody_elses_processes_are_moved_and_the_reason_is_told(
+    v2: FakeKernel,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    members: tuple[int, ...],
+    own: str,
+    reason: str,
+) -> None:
+    top = nested(v2, monkeypatch, *members, own=own)
+    v2.put(top / "cgroup.type", kind)
+    cgroup = cgroups.create(v2.hierarchies, "engine/one")
+    assert (cgroup.controllers, v2.writes) == (frozenset(), []), "nothing is enabled, not even what would let itself"
+    lacking = limits.lacking(v2.hierarchies)
+    assert lacking[LimitName.PIDS].startswith("no cgroup here can have the pids controller: the cgroup at the top")
+    assert reason in lacking[LimitName.MEMORY]
+
+
+def test_nested_where_they_have_made_room_already(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    nested(v2, monkeypatch)
+    assert leaf.hindrance(v2.hierarchies) is None
+    assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset(V2)
+    assert "cgroup.procs" not in dict(v2.writes)
+
+
+def test_nested_a_process_that_stays_is_told(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    nested(v2, monkeypatch, 7)
+    monkeypatch.setattr(leaf, "WITHIN", 0.0)
+    v2.ignore = {"cgroup.procs"}
+    with pytest.raises(ConflictError, match="1 are left in it"):
+        cgroups.create(v2.hierarchies, "engine/one")
+    monkeypatch.setattr(leaf, "WITHIN", 60.0)
+    v2.ignore, v2.fail = set(), {"cgroup.procs": errno.EPERM}
+    with pytest.raises(DeniedError, match=r"cgroup\.procs"):
+        cgroups.create(v2.hierarchies, "engine/one")
+
+
+def test_nested_who_comes_in_between_leaves_nothing_half_enabled(
+    v2: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel would enable cpu and pids beside that process, and take none into what is below any more."""
+    top = nested(v2, monkeypatch, 7)
+    real = leaf.clear
+
+    def clear(directory: Path) -> None:
+        real(directory)
+        v2.put(top / "cgroup.procs", "8")
+
+    monkeypatch.setattr(leaf, "clear", clear)
+    assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset()
+    assert [text for name, text in v2.writes if name == "cgroup.subtree_control"] == ["+memory"]
+
+
+def test_a_real_root_is_never_emptied(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = nested(v2, monkeypatch, 1, 7)
+    (top / "cgroup.type").unlink()
+    assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset(V2)
+    assert v2.get(top / "cgroup.procs").split() == ["1", "7"]
+    assert not (top / leaf.LEAF).exists()
+
+
+@pytest.mark.parametrize(
+    ("root", "said", "own"),
+    [("/", "/", ""), ("/docker/x", "/docker/x", ""), ("/", "/a", "a"), ("/docker/x", "/y", None)],
+)
+def test_our_own_cgroup_in_what_is_mounted(tmp_path: Path, root: str, said: str, own: str | None) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/cgroup").write_text(f"0::{said}\n")
+    hierarchies = Hierarchies(Mode.V2, {}, Mount(tmp_path / "mounted", root))
+    found = leaf.own(hierarchies, proc=tmp_path)
+    assert found == (None if own is None else tmp_path / "mounted" / own)
