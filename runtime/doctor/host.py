@@ -13,14 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runtime.doctor.check import Check, Level
-from runtime.doctor.mode import mode_check
-from runtime.kernel import cgroupfs
+from runtime.doctor.mode import delegated, mode_check
+from runtime.errors import PytopError
+from runtime.kernel import cgroupfs, files, leaf
 
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_WITHIN = 15.0  # seconds
 OLDEST_KERNEL = (5, 10)
 FEW_FILES = 4096
 AS_ROOT = "Run it as root (sudo)"
+_SEE_MODE = "See mode, below"
 
 _CAPABILITIES: Mapping[str, tuple[int, str]] = {
     "CAP_SYS_ADMIN": (21, "no container can be made without it"),
@@ -41,7 +43,7 @@ def host_checks(state: Path, *, proc: Path = Path("/proc")) -> Iterator[Check]:
     yield _open_files()
     yield from _capabilities(proc)
     hierarchies = cgroupfs.detect(proc / "self/mountinfo")
-    yield from cgroup_checks(hierarchies)
+    yield from cgroup_checks(hierarchies, proc=proc)
     if hierarchies.mode is not cgroupfs.Mode.NONE:
         yield mode_check(hierarchies, proc=proc)
     yield from _pressure(proc, hierarchies)
@@ -91,8 +93,10 @@ def _capabilities(proc: Path) -> Iterator[Check]:
             yield Check("rights", name, level, f"missing: {_CAPABILITIES[name][1]}", "Start it with this capability")
 
 
-def cgroup_checks(hierarchies: cgroupfs.Hierarchies) -> Iterator[Check]:
-    """The layout, and each controller by making a cgroup in it."""
+def cgroup_checks(
+    hierarchies: cgroupfs.Hierarchies, *, proc: Path = Path("/proc"), uid: int | None = None
+) -> Iterator[Check]:
+    """The layout, and each controller by making a cgroup in it: at the top, or in what is delegated to a user."""
     mode = hierarchies.mode
     if mode is cgroupfs.Mode.NONE:
         yield Check("cgroups", "layout", Level.BROKEN, "no cgroup is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
@@ -100,20 +104,43 @@ def cgroup_checks(hierarchies: cgroupfs.Hierarchies) -> Iterator[Check]:
     roots = [mount.root for mount in (*hierarchies.v1.values(), hierarchies.unified) if mount is not None]
     nested = ", a part of the host's tree" if any(root != "/" for root in roots) else ""
     yield Check("cgroups", "layout", Level.GOOD, f"{mode.value}{nested}")
+    user = os.geteuid() if uid is None else uid
+    given = delegated(hierarchies, user, proc=proc) if user != 0 else None
     there = _controllers(hierarchies)
-    for controller in _WANTED:
-        directory = there.get(controller)
-        if directory is None:
+    for name in _WANTED:
+        if name not in there:
             remedy = "Boot without cgroup_disable, or delegate the controller to this part of the tree"
-            level = Level.LIMITED if controller in ("io", "cpuset") else Level.BROKEN
-            yield Check("cgroups", controller, level, "not available", remedy)
-            continue
-        refusal = _try_cgroup(directory)
-        level = Level.GOOD if refusal is None else Level.BROKEN
-        version = "v2" if hierarchies.unified is not None and directory == hierarchies.unified.path else "v1"
-        words = f"{version}, cgroups can be made" if refusal is None else f"{version}, no cgroup can be made: {refusal}"
-        yield Check("cgroups", controller, level, words, "" if refusal is None else AS_ROOT)
+            level = Level.LIMITED if name in ("io", "cpuset") else Level.BROKEN
+            yield Check("cgroups", name, level, "not available", remedy)
+        elif given is not None:
+            yield _delegated(name, given)
+        else:
+            yield _tried(hierarchies, name, there[name], proc)
     yield _devices(hierarchies)
+
+
+def _tried(hierarchies: cgroupfs.Hierarchies, name: str, directory: Path, proc: Path) -> Check:
+    unified = hierarchies.unified is not None and directory == hierarchies.unified.path
+    version = "v2" if unified else "v1"
+    refusal = _try_cgroup(directory)
+    if refusal is not None:
+        return Check("cgroups", name, Level.BROKEN, f"{version}, no cgroup can be made: {refusal}", AS_ROOT)
+    refusal = _try_controller(hierarchies, name, directory, proc) if unified else None
+    if refusal is not None:
+        return Check("cgroups", name, Level.BROKEN, f"{version}, no cgroup can have it: {refusal}", _SEE_MODE)
+    return Check("cgroups", name, Level.GOOD, f"{version}, cgroups can be made")
+
+
+def _delegated(name: str, directory: Path) -> Check:
+    """What a user can do in the cgroup that is delegated to them."""
+    refusal = _try_cgroup(directory)
+    if refusal is not None:
+        words = f"v2, no cgroup can be made in what is delegated to you: {refusal}"
+        return Check("cgroups", name, Level.BROKEN, words, AS_ROOT)
+    offered = files.look(directory / "cgroup.controllers")
+    if isinstance(offered, str) and name in offered.split():
+        return Check("cgroups", name, Level.GOOD, "v2, delegated to you: cgroups can be made")
+    return Check("cgroups", name, Level.LIMITED, "v2, not delegated to you", _SEE_MODE)
 
 
 def _controllers(hierarchies: cgroupfs.Hierarchies) -> dict[str, Path]:
@@ -136,6 +163,25 @@ def _try_cgroup(directory: Path) -> str | None:
         probe.rmdir()
     except OSError as error:
         return error.strerror
+    return None
+
+
+def _try_controller(hierarchies: cgroupfs.Hierarchies, name: str, top: Path, proc: Path) -> str | None:
+    """Why what is below the top cannot have a controller, by enabling it and taking that back at once; None if it can.
+
+    A real root gives whatever it has. Beside processes of ours nothing is tried: they have to be moved first.
+    """
+    enabled = files.look(top / "cgroup.subtree_control")
+    if not (top / "cgroup.type").exists() or (isinstance(enabled, str) and name in enabled.split()):
+        return None
+    hindrance = leaf.hindrance(hierarchies, proc=proc)
+    if hindrance is not None or leaf.occupied(top):
+        return hindrance
+    try:
+        for sign in "+-":
+            files.write(top / "cgroup.subtree_control", f"{sign}{name}")
+    except PytopError as error:
+        return error.detail
     return None
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from runtime.doctor import Check, Level, host
+from runtime.errors import KernelError
+from runtime.kernel import files
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
 from runtime.model import Capabilities, LimitName, Verb
 from tests.conftest import need_root
@@ -51,6 +53,45 @@ def test_tree_that_may_not_be_written(tmp_path: Path) -> None:
     assert found["cpu"].level is Level.BROKEN
     assert "no cgroup can be made" in found["cpu"].found
     assert found["devices"].level is Level.BROKEN
+
+
+def test_what_is_delegated_to_a_user_is_tried_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hierarchies = v2(tmp_path, "cpu memory pids cpuset io")
+    given = tmp_path / "given"
+    (given / "below").mkdir(parents=True)
+    for name, text in (("procs", ""), ("subtree_control", ""), ("controllers", "memory pids")):
+        (given / f"cgroup.{name}").write_text(text)
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/cgroup").write_text("0::/given/below\n")
+    tried: list[Path] = []
+    monkeypatch.setattr(host, "_try_cgroup", tried.append)
+    found = by_name(list(host.cgroup_checks(hierarchies, proc=tmp_path, uid=1000)))
+    assert {found[name].level for name in ("memory", "pids")} == {Level.GOOD}
+    assert {found[name].level for name in ("cpu", "cpuset", "io")} == {Level.LIMITED}
+    assert set(tried) == {given}
+    monkeypatch.setattr(host, "_try_cgroup", lambda _: "Read-only file system")
+    found = by_name(list(host.cgroup_checks(hierarchies, proc=tmp_path, uid=1000)))
+    assert found["memory"].found == "v2, no cgroup can be made in what is delegated to you: Read-only file system"
+
+
+def test_nested_a_controller_is_enabled_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hierarchies = v2(tmp_path, "cpu memory pids")
+    for name, text in (("type", "domain"), ("procs", ""), ("subtree_control", "pids")):
+        (tmp_path / f"cgroup.{name}").write_text(text)
+    written: list[str] = []
+
+    def write(path: Path, text: str) -> None:
+        assert path.name == "cgroup.subtree_control"
+        written.append(text)
+        if text == "+memory":
+            raise KernelError("write", detail="Device or resource busy (EBUSY)")
+
+    monkeypatch.setattr(files, "write", write)
+    found = by_name(list(host.cgroup_checks(hierarchies, proc=tmp_path)))
+    assert written == ["+cpu", "-cpu", "+memory"]
+    assert (found["cpu"].level, found["pids"].level) == (Level.GOOD, Level.GOOD)
+    assert found["memory"].level is Level.BROKEN
+    assert found["memory"].found == "v2, no cgroup can have it: Device or resource busy (EBUSY)"
 
 
 def test_part_of_a_tree_is_told(tmp_path: Path) -> None:

@@ -53,12 +53,56 @@ def test_nested_says_what_was_not_delegated(tmp_path: Path, proc: Path, how: str
     assert "without cpu cpuset io" in check.found
 
 
+@pytest.mark.parametrize(
+    ("members", "enabled", "level", "words"),
+    [
+        ("1 7", "", Level.GOOD, "whose processes go into its leaf pytop-leaf when a container is started: limits hold"),
+        ("0 7", "", Level.BROKEN, "where no cgroup can have cpu memory pids cpuset io: the cgroup at the top"),
+        ("0 7", "cpu memory pids", Level.LIMITED, "where no cgroup can have cpuset io: the cgroup at the top"),
+        ("", "", Level.GOOD, "part of the tree: limits hold within those of that container"),
+    ],
+)
+def test_nested_beside_processes(
+    tmp_path: Path, proc: Path, members: str, enabled: str, level: Level, words: str
+) -> None:
+    (proc / "self/cgroup").write_text("0::/\n")
+    hierarchies = tree(tmp_path, "cpuset cpu io memory pids")
+    for name, text in (("type", "domain"), ("procs", members), ("subtree_control", enabled)):
+        (tmp_path / "cgroup" / f"cgroup.{name}").write_text(text)
+    check = mode_check(hierarchies, proc=proc, uid=0)
+    assert check.level is level
+    assert words in check.found
+
+
+def test_rootless_from_a_login_that_systemd_keeps_outside(tmp_path: Path, proc: Path) -> None:
+    (proc / "self/cgroup").write_text("0::/user.slice/user-1000.slice/session-2.scope\n")
+    hierarchies = tree(tmp_path, "cpuset cpu io memory pids")
+    delegated = tmp_path / "cgroup" / USER.strip("/")
+    delegated.mkdir(parents=True)
+    for name in ("procs", "subtree_control"):
+        (delegated / f"cgroup.{name}").write_text("")
+    (delegated / "cgroup.controllers").write_text("memory pids\n")
+    assert f"memory pids delegated below {USER}, so" in mode_check(hierarchies, proc=proc, uid=1000).found
+    assert "nothing is delegated" in mode_check(hierarchies, proc=proc, uid=1001).found
+
+
+def test_nested_beside_v1_nobody_has_to_move(tmp_path: Path, proc: Path) -> None:
+    unified = tree(tmp_path, "").unified
+    for name, text in (("type", "domain"), ("procs", "0 7")):
+        (tmp_path / "cgroup" / f"cgroup.{name}").write_text(text)
+    v1 = {name: Mount(tmp_path / name, "/docker/x") for name in ("cpu", "memory", "pids", "cpuset", "blkio")}
+    check = mode_check(Hierarchies(Mode.HYBRID, v1, unified), proc=proc, uid=0)
+    assert check.level is Level.GOOD
+    assert check.found.endswith("inside a container's own part of the tree: limits hold within those of that container")
+
+
 def test_rootless_with_delegation_names_the_controllers_and_how_to_get_the_others(tmp_path: Path, proc: Path) -> None:
     hierarchies = tree(tmp_path, "cpuset cpu io memory pids")
     delegated = tmp_path / "cgroup" / USER.strip("/")
     delegated.mkdir(parents=True)
     (delegated / "cgroup.controllers").write_text("memory pids\n")
-    (delegated / "cgroup.procs").write_text("")
+    for name in ("cgroup.procs", "cgroup.subtree_control"):
+        (delegated / name).write_text("")
     check = mode_check(hierarchies, proc=proc, uid=1000)
     assert check.level is Level.LIMITED
     assert "not root: memory pids delegated" in check.found
