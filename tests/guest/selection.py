@@ -67,10 +67,11 @@ GUESTS: Final[Mapping[str, Guest]] = {
             *_LIFE,
             "tests/integration/test_native_sandbox.py::test_only_its_own_devices",
             "tests/integration/test_native_sandbox.py::test_the_device_list_in_the_kernel",
+            "tests/integration/test_nested_real.py",
             "tests/integration/test_sweep_real.py",
         ),
-        "embedded,loop",
-        passed=94,
+        "embedded,loop,nested",
+        passed=97,
         minutes=25,
         # Docker and the rest are no part of it, and a queue's backlog is gone before this machine has looked at it.
         only="not docker and not podman and not containerd and not what_waits_and_what_is_dropped",
