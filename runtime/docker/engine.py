@@ -301,7 +301,7 @@ class DockerEngine:
                 ref, cgroup, change, held.before, record, earlier=earlier, name="Docker", refused=refused, pid=pid
             )
 
-        outcome = await asyncio.to_thread(settle)
+        outcome = update.told(await asyncio.to_thread(settle))
         return await self._take_back(outcome, cgroup, pid, change, held) if outcome.error else outcome
 
     async def _try(

@@ -179,3 +179,14 @@ def unread(ref: ContainerRef, change: LimitChange, held: Held, engine: Limits, d
         for name, value in change.items()
     )
     return limits.survives(LimitOutcome(ref, tuple(fields)), engine)
+
+
+def told(outcome: LimitOutcome) -> LimitOutcome:
+    """The outcome with a word about each limit that the next start undoes."""
+    fields = (
+        replace(field, detail="held by the kernel: Docker does not keep it")
+        if field.survives is False and not field.detail
+        else field
+        for field in outcome.fields
+    )
+    return replace(outcome, fields=tuple(fields))

@@ -98,6 +98,7 @@ async def test_a_quota_of_minus_one_beside_nanocpus_spoils_the_record_for_good(s
     (entry,) = (await subject.engine.update(ref.id, LimitChange(cpus=0.25))).fields
     assert await quota(subject, ref) == pytest.approx(0.25)
     assert (entry.kernel, entry.survives) == (pytest.approx(0.25), False)
+    assert "Docker does not keep it" in entry.detail
     await again(subject, ref)
     assert await quota(subject, ref) is None, "as the outcome said"
 

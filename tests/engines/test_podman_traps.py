@@ -8,18 +8,26 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from runtime import discovery
-from runtime.model import LimitChange, State
+from runtime import discovery, limits
+from runtime.kernel import cgroupfs, cgroups
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.model import ContainerRef, LimitChange, State, Verdict
 from runtime.podman import PodmanEngine
+from runtime.wire import Endpoint
+from tests.conftest import need_root
 from tests.engines.conftest import Subject
 from tests.engines.podman_subject import podman
 from tests.engines.test_podman import keeps, quota
+from tests.engines.test_rollback import anothers_burst
 from tests.podmand import Podmand
+from tests.unit.test_podman_engine import ID, Service
 
 MB = 1024 * 1024
 
@@ -96,3 +104,51 @@ async def test_the_endpoint_of_podmans_own_client_is_found(service: Podmand, sub
         finally:
             for each in engines:
                 await each.close()
+
+
+@pytest.fixture
+def cgroup_of_a_process() -> Iterator[tuple[Cgroup, int]]:
+    """A process in a cgroup that is called as Podman would call it."""
+    need_root("podman")
+    hierarchies, name = cgroupfs.detect(), f"pytop-test-{uuid.uuid4().hex[:8]}"
+    top, made = cgroups.create(hierarchies, name), cgroups.create(hierarchies, f"{name}/libpod-{ID}")
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        cgroups.attach(made, process.pid)
+        yield made, process.pid
+    finally:
+        process.kill()
+        process.wait()
+        cgroups.remove(made)
+        cgroups.remove(top)
+
+
+@pytest.mark.parametrize("version", ["4.3.1", "5.2.5", "5.8.2"])
+async def test_what_was_recorded_of_a_change_that_fails_is_taken_back(
+    cgroup_of_a_process: tuple[Cgroup, int], version: str
+) -> None:
+    """Trap: from 5.1 on a change is recorded, before 5.4 in the place of all that was. No such Podman is installed."""
+    cgroup, pid = cgroup_of_a_process
+    change = LimitChange(cpus=0.5, pids=50, cpu_burst=20_000)
+    with tempfile.TemporaryDirectory(prefix="pytop-") as folder:
+        service = Service(Path(folder), version=version, status="running", pid=pid)
+        service.record = {"cpu": {"shares": 1024, "quota": 90_000, "period": 100_000}, "pids": {"limit": 99}}
+        service.spec.write_text(json.dumps({"linux": {"resources": service.record}}))
+        await service.start()
+        engine = PodmanEngine(Endpoint(f"unix://{service.socket}", "the test"))
+        try:
+            limits.change(ContainerRef("podman", ID), cgroup, LimitChange(cpus=0.9, pids=99))
+            before, record = limits.raw(cgroup), await engine.recorded(ID)
+            async with anothers_burst(cgroup):
+                outcome = await engine.update(ID, change)
+            assert {field.name.value: field.verdict for field in outcome.fields} == {
+                "cpus": Verdict.ROLLED_BACK,
+                "pids": Verdict.ROLLED_BACK,
+                "cpu_burst": Verdict.FAILED,
+            }
+            assert await engine.recorded(ID) == record
+            assert limits.raw(cgroup) == before
+            assert len(service.sent) == 2, "the change, and what takes it back"
+        finally:
+            await engine.close()
+            await service.stop()
