@@ -224,8 +224,9 @@ class ContainerdEngine:
             raise InvalidError(title, detail="nothing was asked for")
         limits.validate(change)
         found = await self._store.find(key, title)
-        cgroup = await asyncio.to_thread(self._cgroup, await self._here(found))
-        async with self._changes.setdefault(found.container.ref.id, asyncio.Lock()), limits.turn(cgroup, title):
+        # At rest it is the record alone that is read and written, which two clients must not do within each other.
+        held = await asyncio.to_thread(self._cgroup, await self._here(found)) or self.address.socket.parent
+        async with self._changes.setdefault(found.container.ref.id, asyncio.Lock()), limits.turn(held, title):
             return await self._update(await self._store.look(found.namespace, found.record.id, title), change, title)
 
     async def _update(self, found: Found, change: LimitChange, title: str) -> LimitOutcome:

@@ -24,12 +24,12 @@ _AGAIN: Final = 0.01  # seconds between two tries
 
 
 @asynccontextmanager
-async def turn(cgroup: Cgroup | None, title: str, *, patience: float = PATIENCE) -> AsyncIterator[None]:
-    """Hold a container for the time of a change; without a cgroup on this machine there is nothing to hold.
+async def turn(what: Cgroup | Path | None, title: str, *, patience: float = PATIENCE) -> AsyncIterator[None]:
+    """Hold a container for the time of a change, by its cgroup, or by another directory where it has none.
 
     Raises `ConflictError` when another client has not finished after `patience` seconds.
     """
-    directory = _own(cgroup) if cgroup is not None else None
+    directory = _own(what) if isinstance(what, Cgroup) else what
     held = await asyncio.to_thread(_open, directory) if directory is not None else None
     if held is None:
         yield

@@ -99,8 +99,7 @@ def sweep(store: Store, hierarchies: Hierarchies) -> None:
             for name in os.listdir(parent):
                 if len(name) == 64 and name not in known:
                     shutil.rmtree(parent / name, ignore_errors=True)
-        for path_ in config.records.glob(".*.json.*"):
-            path_.unlink(missing_ok=True)
+        store.sweep_temporaries()
     if netlink.unavailable() is None and (procfs.PROC.parent / "sys/class/net" / config.bridge).exists():
         with suppress(PytopError):
             network.sweep_orphans(config.bridge, sorted(known))

@@ -186,6 +186,22 @@ class Store:
         """Remove the record itself, the last thing of a container to go."""
         self.config.record(container_id).unlink(missing_ok=True)
 
+    def sweep_temporaries(self) -> None:
+        """Remove what writers of records have left when they died; what somebody is writing at this moment stays.
+
+        The store's lock keeps out those who write new records, and each record's lock all others.
+        """
+        for path in self.config.records.glob(".*.json.*"):
+            container_id = path.name[1:].partition(".json.")[0]
+            try:
+                held = lock(self.config.live(container_id) / "record.lock", wait=0)
+            except FileNotFoundError:  # nobody could be writing it without this directory
+                path.unlink(missing_ok=True)
+                continue
+            if held is not None:
+                path.unlink(missing_ok=True)
+                os.close(held)
+
     # -- locks
 
     @contextmanager

@@ -240,6 +240,30 @@ async def test_changes_by_two_clients_leave_one_of_both_wholly(
         await other.close()
 
 
+@pytest.mark.parametrize("live", [True, False], ids=["running", "at rest"])
+async def test_two_clients_limits_are_both_kept(
+    subject: Subject, other_client: Callable[[], Awaitable[Engine]], live: bool
+) -> None:
+    """One sets CPUs and the other tasks: neither change may be made of what was before the other's."""
+    if not live and (await subject.engine.capabilities()).at_rest:
+        return
+    ref = await (subject.run if live else subject.create)("sleep 60", limits=LimitChange(cpus=1.0, pids=99))
+    other = await other_client()
+    try:
+        for number in range(10):
+            mine, theirs = LimitChange(cpus=0.3 + number % 2 / 10), LimitChange(pids=40 + number % 2)
+            answers = await asyncio.gather(subject.engine.update(ref.id, mine), other.update(ref.id, theirs))
+            recorded = await subject.engine.recorded(ref.id)
+            if not live or all(field.survives for answer in answers for field in answer.fields):
+                assert (recorded.cpus, recorded.pids) == (pytest.approx(mine.cpus), theirs.pids), answers
+            if live:
+                assert all(answer.ok for answer in answers), answers
+                assert await quota(subject, ref) == pytest.approx(mine.cpus)
+                assert await size(subject, ref, "pids.max", "pids.max") == theirs.pids
+    finally:
+        await other.close()
+
+
 # text
 
 WORDS = {

@@ -255,3 +255,20 @@ def test_what_happened_between_two_looks() -> None:
     assert changes(ended, None) == [kinds.REMOVED]
     assert changes(running, None) == [kinds.DIED, kinds.REMOVED]
     assert changes(None, None) == []
+
+
+def test_what_a_dead_writer_has_left_goes_and_what_is_being_written_stays(store: Store) -> None:
+    record, gone = add(store, "one"), "ab" * 32
+    mine, nobodys = (store.config.records / f".{which}.json.77" for which in (record.id, gone))
+    for path in (mine, nobodys):
+        path.write_bytes(b"{")
+
+    def write(current: Record) -> Record:
+        store.sweep_temporaries()
+        assert mine.exists()
+        return replace(current, starting=True)
+
+    assert store.change(record.id, write).starting
+    assert not nobodys.exists()
+    store.sweep_temporaries()
+    assert not mine.exists()
