@@ -18,9 +18,9 @@ from typing import Final
 from xml.etree import ElementTree
 
 from tests.guest import initramfs, kernel, machine
+from tests.guest.machine import ROOT
 from tests.guest.selection import GUESTS, Guest
 
-ROOT: Final = Path(__file__).parents[2]
 DISK: Final = 1500 << 20  # bytes, of which only those that are written take room
 
 

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # First program of a guest: mounts the host's root read-only with memory over it, then hands over to the test script
-# or to systemd, as the kernel's command line says (guest.run=, guest.modules=).
+# or to systemd, as the kernel's command line says (guest.run=, guest.modules=, and guest.root= for the checkout).
 export PATH=/bin
 /bin/busybox --install -s /bin
 fail() { echo "guest: cannot $1"; poweroff -f; }
@@ -11,6 +11,7 @@ while read -r module; do insmod "$module" || fail "load $module"; done </modules
 for word in $(cat /proc/cmdline); do
     case $word in
         guest.run=*) run=${word#*=} ;;
+        guest.root=*) root=${word#*=} ;;
         guest.modules=*) modules=${word#*=} ;;
     esac
 done
@@ -25,6 +26,11 @@ for name in run var/tmp dev/shm; do mount -t tmpfs -o mode=1777 memory "/new/$na
 chmod 755 /new/run
 mount -t ext4 -o noatime /new/dev/vda /new/tmp || fail "mount the disk"
 chmod 1777 /new/tmp
+if [ ! -d "/new$root" ]; then # it lies where the guest has its own
+    mkdir -p "/new$root" /memory/root /memory/work-root
+    mount -t overlay -o "lowerdir=/lower$root,upperdir=/memory/root,workdir=/memory/work-root" root "/new$root" ||
+        fail "find the checkout"
+fi
 mount -t devpts -o mode=620,ptmxmode=666 pts /new/dev/pts
 mkdir /new/run/guest
 mount -t 9p -o "rw,$options" results /new/run/guest || fail "mount the directory of results"

@@ -15,6 +15,7 @@ from typing import Final
 
 from tests.guest.kernel import Kernel
 
+ROOT: Final = Path(__file__).parents[2]
 MEMORY: Final = "2G"
 CPUS: Final = "2"
 BOOT_SECONDS: Final = 240
@@ -36,7 +37,7 @@ def boot(kernel: Kernel, initramfs: Path, results: Path, script: Path, *, append
     serial.touch()
     line = (
         f"console=ttyS0 quiet panic=-1 psi=1 cgroup_no_v1=all random.trust_cpu=on mitigations=off no_timer_check "
-        f"guest.run={script} guest.modules={kernel.modules} {append}"
+        f"guest.run={script} guest.root={ROOT} guest.modules={kernel.modules} {append}"
     )
     command = [
         "qemu-system-x86_64",
