@@ -8,7 +8,7 @@ from typing import Final
 from runtime.kernel import block
 from runtime.limits.facts import HostFacts, RecentUse
 from runtime.limits.finding import Finding, Severity
-from runtime.limits.units import OPERATIONS, format_rate, human_bytes, human_rate
+from runtime.limits.units import OPERATIONS, format_rate, human_bytes
 from runtime.model import DeviceRate, LimitChange, LimitName, Unlimited
 
 LEAST_BYTES: Final = 4096
@@ -85,7 +85,9 @@ def _network(name: LimitName, rate: int | Unlimited, use: RecentUse) -> Iterator
         return
     shown = f"{format_rate(rate)}: it {what} at most {human_bytes(rate // 8)} a second"
     used = use.sent if sends else use.received
-    lately = f"it {'sent' if sends else 'received'} {human_rate(used)} in the last minute" if used is not None else ""
+    lately = ""
+    if used is not None:
+        lately = f"it {'sent' if sends else 'received'} {human_bytes(round(used / 8))} a second in the last minute"
     if rate < LEAST_BITS:
         yield Finding(name, Severity.REFUSE, f"{shown}; less than {format_rate(LEAST_BITS)} would cut it off")
     elif rate < LITTLE_BITS:

@@ -223,14 +223,6 @@ def format_rate(value: int | Unlimited) -> str:
     return f"{value}bit"
 
 
-def human_rate(value: float) -> str:
-    """Bits per second to read, not to write back: "3.2 Mbit/s"."""
-    for suffix, power in (("G", 3), ("M", 2), ("k", 1)):
-        if value >= 1000**power:
-            return f"{value / 1000**power:.1f} {suffix}bit/s"
-    return f"{value:.0f} bit/s"
-
-
 def parse_device_rates(
     text: str, *, operations: bool = False, number: Callable[[str], str] = block.number
 ) -> tuple[DeviceRate, ...]:

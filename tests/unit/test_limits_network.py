@@ -66,13 +66,6 @@ def test_no_text_crashes_the_parser(text: str) -> None:
     assert rate is UNLIMITED or units.LEAST_RATE <= rate <= units.MOST_RATE
 
 
-@pytest.mark.parametrize(
-    ("bits", "text"), [(0, "0 bit/s"), (999, "999 bit/s"), (1500, "1.5 kbit/s"), (80e6, "80.0 Mbit/s")]
-)
-def test_a_rate_to_read(bits: float, text: str) -> None:
-    assert units.human_rate(bits) == text
-
-
 def test_what_passed_between_two_looks() -> None:
     before = Queue(rate=8_000_000, sent_bytes=1_000_000)
     after = replace(before, sent_bytes=2_000_000)

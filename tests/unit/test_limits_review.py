@@ -259,7 +259,7 @@ TALKING = RecentUse(sent=80e6, received=900.0)
             [
                 (
                     W,
-                    "20mbit: it sends at most 2.4 MiB a second; it sent 80.0 Mbit/s in the last minute, "
+                    "20mbit: it sends at most 2.4 MiB a second; it sent 9.5 MiB a second in the last minute, "
                     "so it will be slowed down",
                 )
             ],
@@ -267,7 +267,7 @@ TALKING = RecentUse(sent=80e6, received=900.0)
         (
             TALKING,
             {"net_ingress": 20_000_000},
-            [(I, "20mbit: it receives at most 2.4 MiB a second; it received 900 bit/s in the last minute")],
+            [(I, "20mbit: it receives at most 2.4 MiB a second; it received 112 B a second in the last minute")],
         ),
         (
             RecentUse(sharing=("db", "web")),
