@@ -219,25 +219,31 @@ async def by_client(daemon: Dockerd, ref: ContainerRef, *options: str) -> None:
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=20)
 
 
-async def test_a_slice_is_measured_and_limited_as_a_whole(tmp_path: Path) -> None:
-    async with instance(tmp_path) as engine:
-        refs = [await sh(engine, IDLE, name=name) for name in ("one", "two")]
-        for ref in refs:
-            await until(engine, ref, State.RUNNING)
-        session = Session([NativeEngine(engine.config)], interval=0.3)
+async def test_a_slice_is_measured_and_limited_as_a_whole(daemon: Dockerd) -> None:
+    engine = DockerEngine(Endpoint(daemon.url, "the test"))
+    await engine.import_image(IMAGE, busybox_rootfs())
+    above = f"/{daemon.name}/batch"
+    command = ["docker", "-H", daemon.url, "run", "-d", "--network", "none", "--cgroup-parent", above, IMAGE]
+    session = Session([engine], interval=0.3)
+    try:
+        for _ in range(2):
+            await asyncio.to_thread(
+                subprocess.run, [*command, "sh", "-c", IDLE], check=True, capture_output=True, timeout=30
+            )
         await session.start()
-        try:
-            await wait(lambda: any(group.cgroup for group in session.groups.values()))
-            (group,) = session.groups.values()
-            assert group.ref.kind is GroupKind.SLICE
-            assert set(group.members) == set(refs)
-            await wait(lambda: session.frame is not None and group.row in session.frame.usages)
-            outcome = await session.update(group.row, LimitChange(memory=300 * MB))
-            assert outcome.ok
-            await wait(lambda: _memory_limit(session, group.row) == 300 * MB)
-            await limited_members(engine, session)
-        finally:
-            await session.close()
+        await wait(lambda: any(group.cgroup == above for group in session.groups.values()))
+        (group,) = session.groups.values()
+        assert group.ref.kind is GroupKind.SLICE
+        assert set(group.members) == {container.ref for container in await engine.containers()}
+        await wait(lambda: session.frame is not None and group.row in session.frame.usages)
+        outcome = await session.update(group.row, LimitChange(memory=300 * MB))
+        assert outcome.ok
+        await wait(lambda: _memory_limit(session, group.row) == 300 * MB)
+        await limited_members(engine, session)
+    finally:
+        for container in await engine.containers():
+            await engine.remove(container.ref.id, force=True)
+        await session.close()
 
 
 def _memory_limit(session: Session, row: object) -> object:
@@ -245,7 +251,7 @@ def _memory_limit(session: Session, row: object) -> object:
     return session.frame.usages[row].memory_limit  # type: ignore[index]
 
 
-async def limited_members(engine: NativeEngine, session: Session) -> None:
+async def limited_members(engine: Engine, session: Session) -> None:
     """A limit of the group holds for its members too, and is no drift of theirs."""
     await asyncio.sleep(2.5)
     assert not session.drift
