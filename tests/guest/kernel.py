@@ -69,7 +69,7 @@ def have() -> Kernel:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     print(f"fetching {package} into {home}", flush=True)
-    _run("apt-get", "download", package, cwd=home)
+    _run("apt-get", "-o", "Acquire::Retries=3", "download", package, cwd=home)
     deb = next(home.glob("*.deb"))
     _run("dpkg-deb", "-x", deb.name, ".", cwd=home)
     deb.unlink()
