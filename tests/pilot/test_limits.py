@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from textual import events
@@ -74,6 +75,29 @@ async def test_a_harmful_value_is_refused_with_the_figures_and_nothing_is_writte
         assert "it uses 120.0 MiB, and 80.0 MiB of it cannot be reclaimed" in field(screen, "memory").told
         assert not engine.changes
         assert field(screen, "memory").text == "16m"
+
+
+async def test_a_refusal_outlasts_what_the_typing_was_about_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, _ = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        asked = 0
+        real = app.session.preview
+
+        async def preview(*words: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return await real(*words)
+
+        monkeypatch.setattr(app.session, "preview", preview)
+        monkeypatch.setattr("tui.screens.limits.TYPING", 1.0)  # longer than a refusal takes
+        field(screen, "memory").input.value = "16m"
+        await asyncio.sleep(0.1)
+        screen.action_apply(False)
+        await until(pilot, lambda: "Refused" in status(screen))
+        await asyncio.sleep(1.5)
+        assert asked == 1
+        assert "Refused" in status(screen)
 
 
 async def test_a_malformed_value_keeps_what_was_typed_and_gets_the_focus_back() -> None:

@@ -263,8 +263,13 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         elif not typed.change:
             self._say("Nothing to change: type a new value.")
         else:
-            self._writing = True
+            self._begin()
             self._write(typed, stay)
+
+    def _begin(self) -> None:
+        """From now on the status line is the write's: what the typing has started has no more to say."""
+        self._writing = True
+        self.workers.cancel_group(self, "preview")
 
     @work(group="write")
     async def _write(self, typed: editing.Typed, stay: bool) -> None:
@@ -295,7 +300,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         elif not isinstance(typed.change.memory, int):
             self._say("f4 makes room for a lower memory limit: type one.")
         else:
-            self._writing = True
+            self._begin()
             self._shrinking = self._shrink(typed.change, typed.change.memory)
 
     @work(group="shrink")
@@ -325,7 +330,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         """Write again what was expected to hold."""
         found = self._session.drift.get(self.ref, ())
         if found and not self._writing and not self._over:
-            self._writing = True
+            self._begin()
             self._write(editing.Typed(self._session.expected(self.ref), {}), False)
 
     def action_accept(self) -> None:
