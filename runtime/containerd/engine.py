@@ -50,6 +50,7 @@ from runtime.model import (
     Limits,
     LogLine,
 )
+from runtime.placing import own_cgroup
 
 NETWORK = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
 
@@ -225,7 +226,7 @@ class ContainerdEngine:
         limits.validate(change)
         found = await self._store.find(key, title)
         # At rest it is the record alone that is read and written, which two clients must not do within each other.
-        held = await asyncio.to_thread(self._cgroup, await self._here(found)) or self.address.socket.parent
+        held = await self._own_cgroup(await self._here(found)) or self.address.socket.parent
         async with self._changes.setdefault(found.container.ref.id, asyncio.Lock()), limits.turn(held, title):
             return await self._update(await self._store.look(found.namespace, found.record.id, title), change, title)
 
@@ -235,7 +236,7 @@ class ContainerdEngine:
         if reason := forbids(found.record, spec, change):
             raise UnsupportedError(title, detail=reason)
         container = await self._here(found)
-        cgroup = await asyncio.to_thread(self._cgroup, container)
+        cgroup = await self._own_cgroup(container)
         earlier = await asyncio.to_thread(self._before, spec, cgroup, container.pid)
         document = oci.resources(change, earlier.held)
         if cgroup is None:
@@ -339,14 +340,8 @@ class ContainerdEngine:
     async def _here(self, found: Found) -> Container:
         return (await asyncio.to_thread(self._store.here, [found]))[0]
 
-    def _cgroup(self, container: Container) -> Cgroup | None:
-        """The container's cgroup on this machine; None when it has none here."""
-        if container.pid is None:
-            return None
-        try:
-            return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
-        except NotFoundError:
-            return None
+    async def _own_cgroup(self, container: Container) -> Cgroup | None:
+        return await asyncio.to_thread(own_cgroup, container, self._hierarchies)
 
 
 def _numbers(version: str) -> tuple[int, int]:

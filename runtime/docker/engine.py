@@ -41,6 +41,7 @@ from runtime.model import (
     Limits,
     LogLine,
 )
+from runtime.placing import own_cgroup, placed
 from runtime.wire import Endpoint, streams
 from runtime.wire.documents import shared_network, time_ns
 from runtime.wire.http import quoted
@@ -119,11 +120,11 @@ class DockerEngine:
                     return None
 
         found = await asyncio.gather(*(look(str(row["Id"])) for row in rows))
-        return await asyncio.to_thread(self._ours, [container for container in found if container is not None])
+        return await self._placed([container for container in found if container is not None])
 
     async def get(self, key: str) -> Container:
         container = translate.container(await self.inspect(key))
-        return (await asyncio.to_thread(self._ours, [container]))[0]
+        return (await self._placed([container]))[0]
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         document: Mapping[str, Any] = await self._client.json(
@@ -232,7 +233,7 @@ class DockerEngine:
             raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
         limits.validate(change)
         container = translate.container(await self.inspect(key))
-        cgroup = await asyncio.to_thread(self._cgroup, container)
+        cgroup = await self._own_cgroup(container)
         identity, title = container.ref.id, f"change limits of container {container.name}"
         async with self._changes.setdefault(identity, asyncio.Lock()), limits.turn(cgroup, title):
             return await self._update(identity, change, title)
@@ -252,8 +253,8 @@ class DockerEngine:
         network = shared_network(str((document.get("HostConfig") or {}).get("NetworkMode", "")))
         if network and limits.asks_network(change):
             raise UnsupportedError("limit the network of a container", detail=network)
-        (container,) = await asyncio.to_thread(self._ours, [translate.container(document)])
-        cgroup = await asyncio.to_thread(self._cgroup, container)
+        (container,) = await self._placed([translate.container(document)])
+        cgroup = await self._own_cgroup(container)
         pid = container.pid if cgroup is not None and limits.asks_network(change) else None
         held = await asyncio.to_thread(self._held, document.get("HostConfig") or {}, daemon, cgroup, pid)
         if cgroup is None:
@@ -347,23 +348,11 @@ class DockerEngine:
 
     # which processes are this machine's
 
-    def _ours(self, containers: Sequence[Container]) -> list[Container]:
-        """With their own cgroups, and without the pids that mean nothing here: a daemon in a VM has its own."""
-        return [self._placed(found) for found in containers]
+    async def _placed(self, containers: Sequence[Container]) -> list[Container]:
+        return await asyncio.to_thread(lambda: [placed(found, self._proc) for found in containers])
 
-    def _placed(self, container: Container) -> Container:
-        """The container's id is in the cgroup path of its process, whatever the cgroup driver and parent are."""
-        own = cgroupfs.own_path(container.pid, container.ref.id, self._proc) if container.pid is not None else ""
-        return replace(container, cgroup=own) if own else replace(container, pid=None)
-
-    def _cgroup(self, container: Container) -> Cgroup | None:
-        """The container's cgroup on this machine; None when it has none here."""
-        if container.pid is None or not container.state.live:
-            return None
-        try:
-            return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
-        except NotFoundError:
-            return None
+    async def _own_cgroup(self, container: Container) -> Cgroup | None:
+        return await asyncio.to_thread(own_cgroup, container, self._hierarchies)
 
     async def _post(
         self,

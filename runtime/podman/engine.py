@@ -39,6 +39,7 @@ from runtime.model import (
     LogLine,
     State,
 )
+from runtime.placing import own_cgroup, placed
 from runtime.podman import support, translate, update
 from runtime.podman.client import Client, numbers
 from runtime.podman.follow import follow
@@ -109,11 +110,11 @@ class PodmanEngine:
                     return None
 
         found = await asyncio.gather(*(look(identity) for identity in there))
-        return await asyncio.to_thread(self._ours, [container for container in found if container is not None])
+        return await self._placed([container for container in found if container is not None])
 
     async def get(self, key: str) -> Container:
         container = await self._container(await self.inspect(key))
-        return (await asyncio.to_thread(self._ours, [container]))[0]
+        return (await self._placed([container]))[0]
 
     async def _container(self, document: Mapping[str, Any]) -> Container:
         pod = str(document.get("Pod") or "")
@@ -245,8 +246,8 @@ class PodmanEngine:
         if not change:
             raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
         limits.validate(change)
-        (container,) = await asyncio.to_thread(self._ours, [translate.container(await self.inspect(key), self.key)])
-        cgroup = await asyncio.to_thread(self._cgroup, container)
+        (container,) = await self._placed([translate.container(await self.inspect(key), self.key)])
+        cgroup = await self._own_cgroup(container)
         identity, title = container.ref.id, f"change limits of container {container.name}"
         async with self._changes.setdefault(identity, asyncio.Lock()), limits.turn(cgroup, title):
             return await self._update(identity, change, title)
@@ -261,8 +262,8 @@ class PodmanEngine:
         live = container.state.live
         if reason := update.forbids(document.get("HostConfig") or {}, change):
             raise UnsupportedError(title, detail=reason)
-        (container,) = await asyncio.to_thread(self._ours, [container])
-        cgroup = await asyncio.to_thread(self._cgroup, container)
+        (container,) = await self._placed([container])
+        cgroup = await self._own_cgroup(container)
         pid = container.pid if limits.asks_network(change) else None
         held = await asyncio.to_thread(self._held, document, about, cgroup, pid)
         if cgroup is None:
@@ -351,22 +352,11 @@ class PodmanEngine:
 
     # which processes are this machine's
 
-    def _ours(self, containers: Sequence[Container]) -> list[Container]:
-        """With their own cgroups, and without the pids that mean nothing here: a Podman in a VM has its own."""
-        return [self._placed(found) for found in containers]
+    async def _placed(self, containers: Sequence[Container]) -> list[Container]:
+        return await asyncio.to_thread(lambda: [placed(found, self._proc) for found in containers])
 
-    def _placed(self, container: Container) -> Container:
-        own = cgroupfs.own_path(container.pid, container.ref.id, self._proc) if container.pid is not None else ""
-        return replace(container, cgroup=own) if own else replace(container, pid=None)
-
-    def _cgroup(self, container: Container) -> Cgroup | None:
-        """The container's cgroup on this machine; None when it has none here."""
-        if container.pid is None or not container.state.live:
-            return None
-        try:
-            return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
-        except NotFoundError:
-            return None
+    async def _own_cgroup(self, container: Container) -> Cgroup | None:
+        return await asyncio.to_thread(own_cgroup, container, self._hierarchies)
 
     async def _post(
         self,
