@@ -21,14 +21,22 @@ CPUS: Final = "2"
 BOOT_SECONDS: Final = 240
 """Within which the guest must have said its first word, on a busy machine too (some 15 on an idle one)."""
 FIRST_WORD: Final = b"guest: "
+TEST_SECONDS: Final = 300
+"""After which pytest gives a test up and says where it was."""
+STILL_SECONDS: Final = TEST_SECONDS + 60
+"""A guest that says nothing for so long has stopped below its tests: the emulation, or its kernel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of a guest. `status` is its tests' exit status, None when it never came to an end."""
+    """What came of a guest. `status` is its tests' exit status, None when it never came to an end.
+
+    `still` when it said no word, or no further one, for longer than any test may take.
+    """
 
     status: int | None
     seconds: float
+    still: bool = False
 
 
 def boot(kernel: Kernel, initramfs: Path, results: Path, script: Path, *, append: str = "", limit: float) -> Run:
@@ -52,20 +60,21 @@ def boot(kernel: Kernel, initramfs: Path, results: Path, script: Path, *, append
     started = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        _watch(process, serial, started, limit)
+        still = _watch(process, serial, started, limit)
     finally:
         process.kill()
         words, _ = process.communicate()
     if words:
         print(words.decode(errors="replace"), file=sys.stderr)
     status = results / "status"
-    return Run(int(status.read_text()) if status.exists() else None, time.monotonic() - started)
+    return Run(int(status.read_text()) if status.exists() else None, time.monotonic() - started, still)
 
 
-def _watch(process: subprocess.Popen[bytes], serial: Path, started: float, limit: float) -> None:
-    """Show what the guest says until it is off, or has been silent from the start, or the time is over."""
+def _watch(process: subprocess.Popen[bytes], serial: Path, started: float, limit: float) -> bool:
+    """Show what the guest says until it is off, stands still, or the time is over; whether it stood still."""
     said = False
     begun = b""  # a word may come in two parts
+    last = started
     with serial.open("rb") as lines:
         while process.poll() is None:
             text = lines.read()
@@ -73,11 +82,15 @@ def _watch(process: subprocess.Popen[bytes], serial: Path, started: float, limit
                 begun += text
                 said = FIRST_WORD in begun
             _show(text)
-            taken = time.monotonic() - started
-            if taken > limit or (not said and taken > BOOT_SECONDS):
-                return
+            now = time.monotonic()
+            last = now if text else last
+            if now - last > STILL_SECONDS or (not said and now - started > BOOT_SECONDS):
+                return True
+            if now - started > limit:
+                return False
             time.sleep(0.2)
         _show(lines.read())
+    return False
 
 
 def _show(text: bytes) -> None:

@@ -61,8 +61,45 @@ def test_a_guest_whose_first_word_comes_in_parts_is_not_taken_for_silent(
     monkeypatch.setattr(machine, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
     serial = tmp_path / "serial.log"
     serial.touch()
-    machine._watch(Off(serial, words), serial, 0.0, limit=100_000)  # type: ignore[arg-type]
-    assert len(words) == left
+    still = machine._watch(Off(serial, words), serial, 0.0, limit=100_000)  # type: ignore[arg-type]
+    assert (len(words), still) == (left, bool(left))
+
+
+def test_a_guest_that_says_nothing_more_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 100_000, machine.STILL_SECONDS // 2 + 1))
+    monkeypatch.setattr(machine, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    serial = tmp_path / "serial.log"
+    serial.touch()
+    words = ["guest: up", "test_one", "", "", "", "never"]
+    assert machine._watch(Off(serial, words), serial, 0.0, limit=100_000)  # type: ignore[arg-type]
+    assert words[-1] == "never"
+
+
+@pytest.mark.parametrize(
+    ("runs", "status", "boots"),
+    [
+        ([Run(0, 1.0)], 0, 1),
+        ([Run(1, 1.0)], 1, 1),
+        ([Run(None, 1.0)], 1, 1),
+        ([Run(None, 1.0, still=True), Run(0, 1.0)], 0, 2),
+        ([Run(None, 1.0, still=True), Run(None, 1.0, still=True), Run(0, 1.0)], 1, 2),
+    ],
+)
+def test_a_guest_that_stood_still_is_booted_once_more(
+    monkeypatch: pytest.MonkeyPatch, runs: list[Run], status: int, boots: int
+) -> None:
+    """Once, and only that: a test that fails has failed."""
+    asked: list[str] = []
+
+    def booted(name: str, guest: guests.Guest, *_: object) -> tuple[Run, str]:
+        ended = runs[len(asked)]
+        asked.append(name)
+        return ended, "" if ended.status == 0 else "it did not pass"
+
+    monkeypatch.setattr(guests, "_booted", booted)
+    guest = guests.Guest("x.sh", (), "", passed=1, minutes=1)
+    assert guests._run("plain", guest, None, ()) == status  # type: ignore[arg-type]
+    assert len(asked) == boots
 
 
 REPORT = """<testsuites><testsuite><testcase name="a"/><testcase name="b"><skipped/></testcase>
