@@ -406,3 +406,21 @@ async def test_what_holds_the_memory_is_said_once_with_what_to_make_of_it() -> N
         await until(pilot, lambda: "no swap" in status(screen))
         assert status(screen) == "make room: 144 MiB have no swap to go to. The limits are as they were"
         assert not engine.changes
+
+
+async def test_the_form_is_not_laid_out_anew_by_figures_that_move() -> None:
+    """Some 20 ms of CPU each time: it would be felt at each key, and paid at each sweep."""
+    app, _ = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        await pilot.press("0", ".", "5")
+        await until(pilot, lambda: "cores" in field(screen, "cpus").told)
+        layouts: list[object] = []
+        screen.screen_layout_refresh_signal.subscribe(app, layouts.append, immediate=True)
+        assert app.session.frame is not None
+        seen = app.session.frame.seq
+        await until(pilot, lambda: app.session.frame is not None and app.session.frame.seq > seen + 5)
+        assert layouts == []
+        await pilot.press("1", "2", "3")
+        await pilot.pause(0.4)
+        assert len(layouts) <= 5  # one at each key is the field's own; it was some ten at each

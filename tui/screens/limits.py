@@ -10,9 +10,9 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Input
 from textual.worker import Worker
 
 from runtime.errors import NotFoundError, PytopError
@@ -23,7 +23,9 @@ from tui import editing
 from tui.editing import ENTRIES
 from tui.format import clean
 from tui.session import Changed, Session
-from tui.widgets.limitfield import LimitField, LimitInput
+from tui.widgets.limitfield import LimitField
+from tui.widgets.limitfoot import LimitFoot
+from tui.widgets.plain import Plain
 
 TYPING = 0.15  # seconds without a key before the kernel is asked what a change would do
 NARROW = 60
@@ -58,7 +60,12 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         super().__init__()
         self.ref = ref
         self._session = session
-        self._fields: Mapping[LimitName, LimitField] = {entry.name: LimitField(entry) for entry in ENTRIES}
+        self._fields: Mapping[LimitName, LimitField] = {entry.name: LimitField(entry, self._scale) for entry in ENTRIES}
+        self._heads = Plain(id="limit-heads")
+        self._folded = Plain(id="limit-folded")
+        self._result = Plain(id="limit-result")
+        self._foot = LimitFoot(KEYS)
+        self._say = self._foot.say
         self._writing = False
         self._outcome: LimitOutcome | None = None
         self._over = False  # nothing more can be written: done, or the container is gone
@@ -75,14 +82,11 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         name = container.name if container is not None else self.ref.short
         with VerticalScroll(id="limits", classes="dialog", can_focus=False) as frame:
             frame.border_title = f"Limits of {clean(name)}".replace("[", r"\[")
-            yield Static("", id="limit-heads", markup=False)
+            yield self._heads
             yield from self._fields.values()
-            yield Static("", id="limit-folded", markup=False)
-            yield Static("", id="limit-result", markup=False)
-            with Vertical(id="limit-foot"):
-                yield Static("", id="limit-drift", markup=False)
-                yield Static("", id="limit-status", markup=False)
-                yield Static(KEYS, id="limit-keys", markup=False)
+            yield self._folded
+            yield self._result
+            yield self._foot
 
     def on_mount(self) -> None:
         """Close what cannot be set, begin on the first that can, and ask the kernel."""
@@ -104,16 +108,14 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         narrow = self.size.width < NARROW
         self.set_class(narrow, "-narrow")
         heads = f"{'':<12}{'now':>11}  new" if narrow else f"{'':<12}{'now':>11}{'in use':>9}  {'new':<20}after restart"
-        self.query_one("#limit-heads", Static).update(heads)
+        self._heads.show(heads)
 
     # what the session tells
 
     def _changed(self, what: Changed) -> None:
-        if self._over or not self.query("#limit-status"):
-            return  # nothing more to tell, or being taken apart
-        if self._session.find(self.ref) is None and not self._writing:
+        if not self._over and not self._writing and self._session.find(self.ref) is None:
             self._gone()
-        else:
+        elif not self._over:
             self._show_use()
 
     def _show_use(self) -> None:
@@ -130,9 +132,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         """Say which limits somebody else has changed, and what can be done about it."""
         found = self._session.drift.get(self.ref, ())
         told = "; ".join(editing.drifted(each) for each in found)
-        line = self.query_one("#limit-drift", Static)
-        line.update(DRIFTED.format(clean(told), "it" if len(found) == 1 else "them") if found else "")
-        line.display = bool(found)
+        self._foot.drifted(DRIFTED.format(told, "it" if len(found) == 1 else "them") if found else "")
 
     @work(group="load", exclusive=True)
     async def _load(self) -> None:
@@ -168,15 +168,14 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         closed = [field for field in self._fields.values() if field.has_class("-closed")]
         for field in closed:
             field.set_class(not self._unfolded, "-folded")
-        line = self.query_one("#limit-folded", Static)
         key = f"f2 {'folds' if self._unfolded else 'says why'}"
         if len(closed) == len(self._fields):
             told = Counter(field.told for field in closed).most_common(1)[0][0]
-            line.update(f"Nothing can be set here ({key} for each): {clean(told)}.")
+            self._folded.show(f"Nothing can be set here ({key} for each): {clean(told)}.")
         else:
             names = ", ".join(field.entry.label for field in closed)
-            line.update(f"Not to be set here ({key}): {names}" if closed else "")
-        line.display = bool(closed) and self._outcome is None
+            self._folded.show(f"Not to be set here ({key}): {names}" if closed else "")
+        self._folded.display = bool(closed) and self._outcome is None
 
     def action_unfold(self) -> None:
         """Show what cannot be set, with the reasons, or leave it out again."""
@@ -197,34 +196,36 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
                 continue
             if name in typed.errors:
                 field.tell(typed.errors[name], "refuse")
-            elif field.input is event.input or not field.text:
-                field.tell("")
+            elif not field.text or (field.input is event.input and field.refused):
+                field.tell("")  # any other word stays until the kernel was asked, so that the form stands still
         self._say("")
         self._preview()
 
-    @on(LimitInput.Scaled)
-    def _scaled(self, event: LimitInput.Scaled) -> None:
+    def _scale(self, field: LimitField, factor: float) -> None:
         frame = self._session.frame
         ncpu = frame.host.ncpu if frame is not None else None
-        field = next(field for field in self._fields.values() if field.input is event.field)
-        text = editing.scaled(field.name_, field.input.value, field.held, event.factor, ncpu)
+        text = editing.scaled(field.name_, field.input.value, field.held, factor, ncpu)
         if text is None:
             field.tell("there is no half or double of that", "warning")
         else:
-            event.field.set(text)
+            field.input.set(text)
 
     @work(group="preview", exclusive=True)
     async def _preview(self) -> None:
         """Say what the change would do, once the typing has paused."""
         await asyncio.sleep(TYPING)
         typed = self._read()
-        if not typed.change or self._writing or self._over:
+        if self._writing or self._over:
+            return
+        if not typed.change:
+            self._judge((), typed.errors)
             return
         try:
             preview = await self._session.preview(self.ref, typed.change)
         except NotFoundError:
             self._gone()
         except PytopError as error:
+            self._judge((), typed.errors)
             self._say(str(error), bad=True)
         else:
             self._hold(preview.before)
@@ -305,7 +306,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     @work(group="shrink")
     async def _shrink(self, change: LimitChange, memory: int) -> None:
-        self.query_one("#limit-keys", Static).update(SHRINKING_KEYS)
+        self._foot.keys(SHRINKING_KEYS)
         self._say("Taking memory away ...")
         try:
             self._came(await self._session.shrink(self.ref, memory, self._progress, beside=change), True)
@@ -320,10 +321,10 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         finally:
             self._writing, self._shrinking = False, None
             if not self._over and self.is_running:
-                self.query_one("#limit-keys", Static).update(KEYS)
+                self._foot.keys(KEYS)
 
     def _progress(self, so_far: Progress) -> None:
-        if self._shrinking is not None and self.query("#limit-status"):
+        if self._shrinking is not None:
             self._say(editing.progress(so_far, BAR))
 
     def action_set_again(self) -> None:
@@ -351,12 +352,11 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self.app.notify(text or "done", title=f"{name}: the kernel holds", markup=False, timeout=long)
             self.dismiss(outcome)
             return
-        result = self.query_one("#limit-result", Static)
-        result.update("\n".join(editing.report(outcome.fields, wide=self.size.width >= NARROW)))
-        result.display = True
+        self._result.show("\n".join(editing.report(outcome.fields, wide=self.size.width >= NARROW)))
+        self._result.display = True
         for field in self._fields.values():
             field.display = False
-        self.query_one("#limit-heads").display = self.query_one("#limit-folded").display = False
+        self._heads.display = self._folded.display = False
         self._say(*conclusion(outcome))
         self._end()
 
@@ -369,7 +369,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def _end(self) -> None:
         for field in self._fields.values():
             field.input.disabled = True
-        self.query_one("#limit-keys", Static).update(DONE_KEYS)
+        self._foot.keys(DONE_KEYS)
         self.set_focus(None)
 
     def action_leave(self) -> None:
@@ -388,12 +388,6 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             if not self._fields[name].input.disabled:
                 self._fields[name].input.focus()
                 return
-
-    def _say(self, text: str, bad: bool = False) -> None:
-        status = self.query_one("#limit-status", Static)
-        status.update(clean(text))
-        status.set_class(bool(text), "-told")
-        status.set_class(bad, "-bad")
 
 
 def conclusion(outcome: LimitOutcome) -> tuple[str, bool]:

@@ -24,14 +24,16 @@ class IsolationPane(Pane):
     """Reads when it is shown, and when asked to."""
 
     KEYS: ClassVar[Mapping[str, str]] = {"look_again": "look again"}
+    _page: Page
 
     def compose(self) -> ComposeResult:
         """One page of text."""
-        yield Page(wrap=True, id="isolation-page")
+        self._page = Page(wrap=True, id="isolation-page")
+        yield self._page
 
     def awake(self) -> None:
         """Look once."""
-        self.query_one(Page).focus()
+        self._page.focus()
         self.look_again()
 
     def look_again(self) -> None:
@@ -41,16 +43,15 @@ class IsolationPane(Pane):
     @work(group="isolation", exclusive=True)
     async def _look(self) -> None:
         """Read everything in threads."""
-        page = self.query_one(Page)
         try:
             found = await self.session.isolation(self.ref)
             limits = await self.session.limits(self.ref)
             recorded = await self.session.recorded(self.ref)
             raw = await self.session.raw_limits(self.ref)
         except PytopError as error:
-            page.show([("warn", fmt.clean(str(error)))])
+            self._page.show([("warn", fmt.clean(str(error)))])
         else:
-            page.show(list(describe(found, limits, raw, recorded)))
+            self._page.show(list(describe(found, limits, raw, recorded)))
 
 
 def describe(found: Isolation, limits: Limits, raw: Sequence[RawFile], recorded: Limits) -> Iterator[Paragraph]:

@@ -21,13 +21,16 @@ LEAST, MOST = 12, 60  # cells of the names
 class Members(Pane):
     """A table that follows the sweeps; the list is where something is done to one of them."""
 
+    _page: Page
+
     def compose(self) -> ComposeResult:
         """One page of text."""
-        yield Page(wrap=False, id="members-page")
+        self._page = Page(wrap=False, id="members-page")
+        yield self._page
 
     def awake(self) -> None:
         """Catch up."""
-        self.query_one(Page).focus()
+        self._page.focus()
         self.draw()
 
     def frame_changed(self) -> None:
@@ -44,8 +47,7 @@ class Members(Pane):
 
     def draw(self) -> None:
         """Every member on one line."""
-        for page in self.query(Page):  # there is none while it is taken apart
-            page.show(list(self._lines(page.scrollable_content_region.width)))
+        self._page.show(list(self._lines(self._page.scrollable_content_region.width)))
 
     def _lines(self, width: int) -> Iterator[Paragraph]:
         group = self.session.group_of(self.ref)

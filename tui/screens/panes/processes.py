@@ -26,19 +26,21 @@ class Processes(Pane):
 
     KEYS: ClassVar[Mapping[str, str]] = {"look_again": "look again"}
     _timer: Timer | None = None
+    _page: Page
+    _status: Lines
 
     def compose(self) -> ComposeResult:
         """Heads, rows, and how many there are."""
-        yield Lines(id="processes-heads")
-        yield Page(wrap=False, id="processes-page")
-        yield Lines(id="processes-status")
+        self._page, self._status = Page(wrap=False, id="processes-page"), Lines(id="processes-status")
+        yield Lines([HEADS], id="processes-heads")
+        yield self._page
+        yield self._status
 
     def awake(self) -> None:
         """Begin to look."""
-        self.query_one("#processes-heads", Lines).show([HEADS])
         self._before: Mapping[int, float] = {}
         self._at = 0.0
-        self.query_one(Page).focus()
+        self._page.focus()
         self._timer = self.set_interval(EVERY, self.look_again)
         self.look_again()
 
@@ -54,19 +56,18 @@ class Processes(Pane):
     @work(group="processes", exclusive=True)
     async def _look(self) -> None:
         """Read all processes in a thread."""
-        status = self.query_one("#processes-status", Lines)
         try:
             found = await self.session.processes(self.ref)
         except PytopError as error:
-            self.query_one(Page).show([])
-            status.show([fmt.clean(str(error))])
+            self._page.show([])
+            self._status.show([fmt.clean(str(error))])
             return
         now = time.monotonic()
         cores = rates(self._before, found, now - self._at if self._at else 0.0)
         self._before, self._at = {process.pid: process.cpu_time_s for process in found}, now
-        self.query_one(Page).show(rows(found, cores))
+        self._page.show(rows(found, cores))
         threads = sum(process.threads for process in found)
-        status.show([f"{len(found)} processes, {threads} threads; cpu in cores over {EVERY:.0f} s"])
+        self._status.show([f"{len(found)} processes, {threads} threads; cpu in cores over {EVERY:.0f} s"])
 
 
 def rates(before: Mapping[int, float], now: Sequence[Process], seconds: float) -> dict[int, float]:
