@@ -249,7 +249,9 @@ class PodmanEngine:
         (container,) = await self._placed([translate.container(await self.inspect(key), self.key)])
         cgroup = await self._own_cgroup(container)
         identity, title = container.ref.id, f"change limits of container {container.name}"
-        async with self._changes.setdefault(identity, asyncio.Lock()), limits.turn(cgroup, title):
+        # At rest it is the record alone that changes: of two changes within each other Podman 5.4 keeps one.
+        held = cgroup or (self._endpoint.socket.parent if self._endpoint.socket is not None else None)
+        async with self._changes.setdefault(identity, asyncio.Lock()), limits.turn(held, title):
             return await self._update(identity, change, title)
 
     async def _update(self, identity: str, change: LimitChange, title: str) -> LimitOutcome:

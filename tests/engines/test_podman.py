@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -166,6 +167,7 @@ async def test_another_clients_doings_are_told_within_a_second(subject: Subject,
 
 
 async def test_no_event_is_lost_or_told_twice_when_podmans_file_of_them_is_full(subject: Subject) -> None:
+    """Podman 5.4 leaves one out of its own stream now and then when it begins a new file; the next list has it."""
     seen: list[tuple[EventKind, str]] = []
 
     async def listen() -> None:
@@ -292,7 +294,8 @@ async def test_harm_to_a_container_at_rest_is_called_harm(subject: Subject) -> N
 async def test_nothing_blocks_the_event_loop(subject: Subject) -> None:
     with blockbuster_ctx(["runtime"]):
         ref = await subject.run("echo one; sleep 60", limits=LimitChange(memory=64 * MB))
-        assert [line.data async for line in subject.engine.logs(ref.id)] == [b"one"]
+        async with contextlib.aclosing(subject.engine.logs(ref.id, follow=True)) as lines:  # type: ignore[type-var]
+            assert (await anext(lines)).data == b"one"
         assert (await subject.engine.update(ref.id, LimitChange(cpus=0.5, memory=UNLIMITED))).ok
         assert ref in {container.ref for container in await subject.engine.containers()}
         assert (await subject.engine.info()).product == "Podman"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator
@@ -86,16 +87,18 @@ class Service:
             self.sent.append(await request.json())
             return web.json_response({"Id": ID, "Warnings": []}, status=201)
         if path.endswith("/update"):
-            return self._update(await request.json())
+            return await self._update(await request.json())
         if path == f"/containers/{ID}/json":
             return web.json_response(self._inspect())
         return web.json_response({"cause": "", "message": f"nothing at {path}"}, status=404)
 
-    def _update(self, body: dict[str, Any]) -> web.Response:
+    async def _update(self, body: dict[str, Any]) -> web.Response:
         self.sent.append(body)
         numbers = tuple(map(int, self.version.split(".")[:2]))
         if numbers >= (5, 4):
-            self.record = merged(self.record, body)
+            before = self.record
+            await asyncio.sleep(0.02)  # as in 5.4.2: another change of this time is lost
+            self.record = merged(before, body)
         elif numbers >= (5, 1):
             self.record = body
         return web.Response(text=ID, status=201)
@@ -152,6 +155,18 @@ async def test_from_5_4_on_a_change_at_rest_is_kept_and_only_what_changes_is_sen
     )
     recorded = await engine.recorded(ID)
     assert (recorded.cpus, recorded.cpu_shares, recorded.pids) == (0.5, 512, 2048)
+
+
+async def test_two_clients_changes_at_rest_are_both_kept(
+    service: Service, engine: PodmanEngine, tmp_path: Path
+) -> None:
+    other = PodmanEngine(Endpoint(f"unix://{service.socket}", "the test"), proc=tmp_path)
+    try:
+        await asyncio.gather(engine.update(ID, LimitChange(cpus=0.5)), other.update(ID, LimitChange(pids=40)))
+    finally:
+        await other.close()
+    recorded = await engine.recorded(ID)
+    assert (recorded.cpus, recorded.pids) == (0.5, 40)
 
 
 @pytest.mark.parametrize("version", ["4.3.1", "4.9.5", "5.0.3", "5.1.0", "5.3.2"])
