@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DEV_STAMP := $(VENV)/.stamp-dev
 
-.PHONY: demo run test test-v2 check bench format lock proto clean help
+.PHONY: demo run test test-v2 test-newer check bench format lock proto clean help
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: $(DEV_STAMP) ## every test, from fast to real
 
 test-v2: $(DEV_STAMP) ## tests of pure cgroup v2 and of systemd in two QEMU guests (ARGS="plain" or "systemd" for one)
 	@$(BIN)/python -m tests.guest $(ARGS)
+
+test-newer: $(DEV_STAMP) ## tests of Docker, Podman and containerd with those of Debian 13 (as root; apt and debootstrap)
+	@$(BIN)/python -m tests.newer $(ARGS)
 
 check: $(DEV_STAMP) ## lint, format, types, import contracts, spelling
 	@$(BIN)/ruff check .

@@ -45,7 +45,7 @@ def require(programs: Mapping[str, str] = NEEDED) -> None:
     missing = {program: of for program, of in programs.items() if not shutil.which(program, path=search_path())}
     if missing:
         raise NotHereError(
-            f"the guests need {', '.join(missing)}, and this machine has none. "
+            f"this needs {', '.join(missing)}, and this machine has none. "
             f"On Debian or Ubuntu: apt-get install --no-install-recommends {' '.join(dict.fromkeys(missing.values()))}"
         )
 
