@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from textual import work
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.widget import Widget
@@ -24,13 +23,14 @@ from tui.palette import Commands
 from tui.screens.list import ListScreen
 from tui.session import Changed, Problem, Session
 from tui.settings import INTERVALS, Settings
+from tui.turns import KeysInTurn
 
 BACKLOG = 3  # screens waiting for a slow terminal
 FIRST_THEME = "dark"
 PLAIN_THEME = "ansi"  # sends no colours of its own, so that NO_COLOR can hold
 
 
-class PytopApp(App[None]):
+class PytopApp(KeysInTurn):
     """Shows the containers of a session; starts it, and closes it at the end."""
 
     CSS_PATH: ClassVar[list[str]] = ["app.tcss", "screens/dialogs.tcss", "screens/detail.tcss"]  # type: ignore[assignment]

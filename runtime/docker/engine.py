@@ -232,7 +232,7 @@ class DockerEngine:
         if not change:
             raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
         limits.validate(change)
-        container = translate.container(await self.inspect(key))
+        container = await self.get(key)
         cgroup = await self._own_cgroup(container)
         identity, title = container.ref.id, f"change limits of container {container.name}"
         async with self._changes.setdefault(identity, asyncio.Lock()), limits.turn(cgroup, title):

@@ -89,11 +89,17 @@ HOG = fakes.container("hog", image="host")
 
 
 def app(
-    *, capabilities: Capabilities | None = None, read_only: bool = False, hog: Any = HOG, usage: Any = None, **more: Any
+    *,
+    capabilities: Capabilities | None = None,
+    read_only: bool = False,
+    hog: Any = HOG,
+    usage: Any = None,
+    script: fakes.Script | None = None,
+    **more: Any,
 ) -> tuple[PytopApp, ScriptedEngine]:
-    """The app on one container, the hog."""
+    """The app on one container, the hog, which uses the same in every sweep if no script says otherwise."""
     engine = ScriptedEngine([hog], capabilities=capabilities)
     uses = {hog.name: usage or fakes.usage(1.92, cpu_limit=UNLIMITED)} if hog.state.live else {}
-    sweeper = fakes.FakeSweeper(fakes.fixed(uses, [hog]))
+    sweeper = fakes.FakeSweeper(script or fakes.fixed(uses, [hog]))
     session = ScriptedSession([engine], sweeper=sweeper, interval=0.05, read_only=read_only)  # type: ignore[arg-type]
     return PytopApp(session, chosen=Settings(), **more), engine
