@@ -24,7 +24,6 @@ from tui.session import Changed, Session
 from tui.summary import STOPPED
 from tui.widgets.lines import Lines
 from tui.widgets.table import ColumnHeads, ContainerTable
-from tui.widgets.typing import Typing
 
 if TYPE_CHECKING:
     from tui.app import PytopApp
@@ -71,9 +70,7 @@ class ListScreen(Screen[None]):
         yield ColumnHeads(id="heads")
         yield ContainerTable(self._glyphs, id="table")
         yield Lines(id="nothing")
-        yield Typing(
-            id="filter", placeholder="name, image, engine, state or label", compact=True, select_on_focus=False
-        )
+        yield Input(id="filter", placeholder="name, image, engine, state or label", compact=True, select_on_focus=False)
         if self._banner is not None:
             yield self._banner
         yield Lines(id="foot")

@@ -8,19 +8,19 @@ from functools import partial
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.widgets import Input
 
 from runtime.model import LimitName, Missing
 from tui import editing
 from tui.editing import Entry, Held
 from tui.format import clean
 from tui.widgets.plain import Plain
-from tui.widgets.typing import Typing
 
 UNLIMITED_TEXT = "unlimited"
 KINDS = ("info", "warning", "refuse")
 
 
-class LimitInput(Typing):
+class LimitInput(Input):
     """A field in which one key stands for a value: `u` for unlimited, `<` and `>` for half and double."""
 
     def __init__(self, scale: Callable[[float], None], *, placeholder: str) -> None:
@@ -28,7 +28,7 @@ class LimitInput(Typing):
         super().__init__(placeholder=placeholder, compact=True, select_on_focus=False, classes="value")
         self._scale = scale
 
-    async def on_key(self, event: events.Key) -> None:
+    def on_key(self, event: events.Key) -> None:
         """Take the keys that stand for a value before they are typed."""
         character = event.character
         if character in ("<", ">"):

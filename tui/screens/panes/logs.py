@@ -22,7 +22,6 @@ from tui.session import Session
 from tui.widgets.lines import Lines
 from tui.widgets.logbuffer import LINES
 from tui.widgets.logview import LogView
-from tui.widgets.typing import Typing
 
 WORK, REST = 0.008, 0.016  # seconds of taking lines, and of leaving the loop to others, while lines pour in
 DRAWN_EVERY = 0.1
@@ -45,7 +44,7 @@ class Logs(Pane):
         super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)
         self.view = LogView(id="log")
         self._status = Lines(id="log-status")
-        self._input = Typing(id="log-search", placeholder="search", compact=True)
+        self._input = Input(id="log-search", placeholder="search", compact=True)
         self._state = ""
         self._started_ns: int | None = None
         self._open = False
