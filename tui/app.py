@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from textual import work
+from textual import events, work
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.widget import Widget
@@ -24,6 +24,7 @@ from tui.screens.list import ListScreen
 from tui.session import Changed, Problem, Session
 from tui.settings import INTERVALS, Settings
 from tui.turns import KeysInTurn
+from tui.typeahead import Dialog
 
 BACKLOG = 3  # screens waiting for a slow terminal
 FIRST_THEME = "dark"
@@ -153,6 +154,12 @@ class PytopApp(KeysInTurn):
         if reason is not None:
             self.notify(f"{reason}.", title=f"{action.title}: not now", severity="warning", markup=False)
         return reason is not None
+
+    def dead_key(self, key: events.Key) -> None:
+        """Say where the key works that opens a filter everywhere else."""
+        if key.key in keys.bound("filter", self.keymap) and not isinstance(self.screen, Dialog):
+            sign = keys.shown("filter", self.keymap)[0]
+            self.notify(f"{sign} filters the list, and searches a container's log.", timeout=4, markup=False)
 
     # what is done to a container
 

@@ -27,10 +27,10 @@ PAGES: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of th
     "page_next": ("right,tab", "turn(1)", "The next page"),
     "page_before": ("left,shift+tab", "turn(-1)", "The page before"),
     "look_again": ("f5,ctrl+r", "look_again", "Look again"),
+    "search": ("slash", "search", "Search the log"),
 }
 LOG: Final[Mapping[str, tuple[str, str, str]]] = {  # of its log
     "follow": ("f", "follow", "Follow the end of the log"),
-    "search": ("slash", "search", "Search the log"),
     "found_older": ("n", "next(-1)", "To the match before"),
     "found_newer": ("N", "next(1)", "To the match after"),
     "wrap": ("w", "wrap", "Wrap long lines"),
@@ -88,8 +88,13 @@ def log_bindings() -> list[Binding]:
 
 def shown(id: str, keymap: Mapping[str, str]) -> tuple[str, ...]:
     """The keys of an action, a move or a page as people write them, after the user's keymap."""
+    return tuple(_written(key) for key in bound(id, keymap))
+
+
+def bound(id: str, keymap: Mapping[str, str]) -> tuple[str, ...]:
+    """The same keys by Textual's names."""
     keys = keymap.get(id) or _FIRST[id]
-    return tuple(_written(key.strip()) for key in keys.split(","))
+    return tuple(key.strip() for key in keys.split(","))
 
 
 def _written(key: str) -> str:

@@ -10,6 +10,8 @@ from textual.app import App
 from textual.message_pump import MessagePump
 from textual.timer import Timer
 
+from tui.typeahead import Typeahead
+
 PATIENCE: Final = 0.5  # seconds after which a key is handed on although a widget on the way has not answered
 
 
@@ -24,6 +26,7 @@ class KeysInTurn(App[None]):
         super().__init__(ansi_color=ansi_color)
         self._waiting: deque[events.Key] = deque()
         self._turn = 0
+        self._typeahead = Typeahead()
         self._guard: Timer | None = None  # there is one while a key is on its way
 
     async def on_event(self, event: events.Event) -> None:
@@ -40,13 +43,21 @@ class KeysInTurn(App[None]):
             self._guard.stop()
             self._guard = None
         self._turn += 1
+        while self._waiting and self._typeahead.is_stray(self._waiting[0], self):
+            self._waiting.popleft()
         if not self._waiting:
             return
+        key = self._waiting.popleft()
+        if self._typeahead.is_dead(key, self):
+            self.dead_key(key)
         self._guard = self.set_timer(PATIENCE, self._hand_on)
         begins = self.focused or self.screen
         way: deque[MessagePump | None] = deque(node for node in begins.ancestors_with_self if node is not self)
-        await super().on_event(self._waiting.popleft())
+        await super().on_event(key)
         await self._go(self._turn, way + deque([self, None, self]))
+
+    def dead_key(self, key: events.Key) -> None:
+        """A key that does nothing on the screen that gets it now."""
 
     async def _go(self, turn: int, way: deque[MessagePump | None]) -> None:
         """Behind the key through the queues of those whom it passes; None is the screen that is on top by then."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from runtime.model import ContainerRef
 from tests.pilot.fakes import HOST, FakeEngine, FakeSweeper, Script, fixed, town
 from tui.app import PytopApp
 from tui.drift import Drift
+from tui.screens.confirm import ConfirmScreen
 from tui.screens.list import ListScreen
 from tui.session import Session
 from tui.settings import Settings
@@ -65,6 +67,18 @@ def screen(pilot: Pilot[Any]) -> str:
     """The screen as text, without the spaces at the ends of lines."""
     strips = pilot.app.screen._compositor.render_strips()
     return "\n".join(strip.text.rstrip() for strip in strips)
+
+
+async def question(pilot: Pilot[Any]) -> ConfirmScreen:
+    """Wait for a question that takes keys."""
+
+    def asks() -> bool:
+        top = pilot.app.screen
+        return isinstance(top, ConfirmScreen) and top.listens_from_s <= time.monotonic()
+
+    await until(pilot, asks)
+    assert isinstance(pilot.app.screen, ConfirmScreen)
+    return pilot.app.screen
 
 
 def table(pilot: Pilot[Any]) -> ContainerTable:

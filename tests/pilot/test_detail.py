@@ -23,10 +23,9 @@ from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.network import Queue, Shaping
 from runtime.model import UNLIMITED, ContainerRef, LimitName, Missing, State, Verb
 from tests.pilot import fakes, limit_fakes
-from tests.pilot.driving import screen, tamper, until
+from tests.pilot.driving import question, screen, tamper, until
 from tui.app import PytopApp
 from tui.drift import Drift
-from tui.screens.confirm import ConfirmScreen
 from tui.screens.detail import DetailScreen
 from tui.screens.limits import LimitEditor
 from tui.screens.panes.overview import Overview
@@ -296,7 +295,7 @@ async def test_changes_can_be_asked_for_from_here() -> None:
         await until(pilot, lambda: (Verb.PAUSE, "hog") in engine.asked)
         await until(pilot, lambda: "paused" in head(pilot))
         await pilot.press("K")
-        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        await question(pilot)
         await pilot.press("y")
         await until(pilot, lambda: (Verb.KILL, "hog") in engine.asked)
 

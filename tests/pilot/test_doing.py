@@ -9,11 +9,22 @@ from textual.pilot import Pilot
 
 from runtime.errors import EngineError
 from runtime.model import Capabilities, State, Verb
-from tests.pilot.driving import main, names, running, screen, selected, session_of, table, toasts, town_session, until
+from tests.pilot.driving import (
+    main,
+    names,
+    question,
+    running,
+    screen,
+    selected,
+    session_of,
+    table,
+    toasts,
+    town_session,
+    until,
+)
 from tests.pilot.fakes import FakeEngine, container, usage
 from themes.loader import load_all
 from tui.actions import ACTIONS
-from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
 from tui.session import Session
 from tui.settings import Settings, load
@@ -29,7 +40,7 @@ def one(state: State = State.RUNNING, **options: object) -> tuple[Session, FakeE
 
 
 async def answer(pilot: Pilot[None], yes: bool) -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
+    await question(pilot)
     await pilot.press("y" if yes else "escape")
     await pilot.pause()
 
@@ -56,7 +67,7 @@ async def test_what_destroys_is_asked_for_first(id: str) -> None:
         await answer(pilot, yes=False)
         assert engine.asked == []
         await pilot.press(key)
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
+        await question(pilot)
         assert f"{ACTIONS[id].title} only?" in screen(pilot)
         await answer(pilot, yes=True)
         await until(pilot, lambda: engine.asked == [(Verb(id), "only")])
@@ -107,7 +118,7 @@ async def test_a_container_that_vanishes_behind_its_question() -> None:
     session, engine = one()
     async with running(session) as pilot:
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
+        await question(pilot)
         engine.drop(next(iter(engine.all)))
         await until(pilot, lambda: not session.containers)
         await answer(pilot, yes=True)
@@ -123,7 +134,7 @@ async def test_the_question_keeps_to_its_container_when_the_order_changes() -> N
     async with running(session) as pilot:
         assert selected(pilot) == "a"
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
+        await question(pilot)
         busy["a"] = 0.1
         await pilot.pause(0.2)
         await answer(pilot, yes=True)

@@ -25,6 +25,7 @@ from runtime.model import (
 )
 from tests.pilot import fakes, limit_fakes
 from tests.pilot.driving import main, running, screen, session_of, tamper, toasts, until
+from tests.pilot.test_typing import packet
 from tui.drift import Drift
 from tui.grouping import Groups, row_of
 from tui.looking import Looking
@@ -75,7 +76,7 @@ async def test_a_group_is_folded_and_its_members_come_back() -> None:
 
 
 async def test_the_screen_of_a_group_has_its_members_and_no_logs() -> None:
-    session, _ = shop()
+    session, engine = shop()
     async with running(session) as pilot:
         await pilot.press("v", "home", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
@@ -88,6 +89,9 @@ async def test_the_screen_of_a_group_has_its_members_and_no_logs() -> None:
         await pilot.press("o")
         await pilot.pause()
         assert "shop-web" in screen(pilot)
+        packet(pilot.app, "/", "p")  # type: ignore[arg-type]
+        await until(pilot, lambda: "searches a container's log" in toasts(pilot))
+        assert not engine.asked, "p is text"
 
 
 async def test_a_group_without_a_cgroup_of_its_own_is_refused_a_limit_in_words() -> None:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.screen import ModalScreen
-from textual.widgets import Button, Static
+from textual.widgets import Static
 
 from tui.format import clean
+from tui.typeahead import Dialog
+
+if TYPE_CHECKING:
+    from tui.app import PytopApp
 
 
-class ConfirmScreen(ModalScreen[bool]):
-    """A question with two buttons. The safe one has the focus when the other one destroys; `y` always means yes."""
+class ConfirmScreen(Dialog[bool], inherit_bindings=False):
+    """A question to which only `y`, or a click, says yes. Every other key leaves things as they are, Enter too."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", show=False),
         Binding("n,escape,q", "answer(False)", "No", show=False),
-        Binding("left,up", "app.focus_previous", "Other button", show=False),
-        Binding("right,down", "app.focus_next", "Other button", show=False),
     ]
 
     def __init__(self, title: str, body: str, confirm_label: str, danger: bool) -> None:
@@ -31,24 +32,35 @@ class ConfirmScreen(ModalScreen[bool]):
         self._danger = danger
 
     def compose(self) -> ComposeResult:
-        """The question in a frame."""
+        """The question in a frame, and what each key does."""
         with VerticalScroll(id="confirm", classes="dialog", can_focus=False) as frame:
             frame.border_title = "Cannot be undone" if self._danger else "Are you sure?"
             yield Static(self._title, id="confirm-title", markup=False)
             yield Static(self._body, id="confirm-body", markup=False)
-            with Horizontal(id="confirm-buttons"):
-                yield Button("Cancel (esc)", id="cancel", compact=True)
-                yield Button(f"{self._label} (y)", id="confirm-yes", compact=True)
+            with Horizontal(id="confirm-keys"):
+                yield Static(f"y {self._label.lower()} it", id="confirm-yes", markup=False)
+                yield Static(f" {cast('PytopApp', self.app).glyphs.dot} ")
+                yield Static("any other key: leave", id="confirm-no", markup=False)
 
     def on_mount(self) -> None:
-        """Begin on the safe button where it matters."""
+        """A red frame where it matters."""
         self.query_one("#confirm").set_class(self._danger, "-danger")
-        self.query_one("#cancel" if self._danger else "#confirm-yes", Button).focus()
 
-    @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id == "confirm-yes")
+    @on(events.Click, "#confirm-yes")
+    def _yes_clicked(self) -> None:
+        self.action_answer(True)
+
+    @on(events.Click, "#confirm-no")
+    def _no_clicked(self) -> None:
+        self.action_answer(False)
+
+    def on_key(self, event: events.Key) -> None:
+        """A key that means nothing here."""
+        if event.key not in self.active_bindings:
+            event.stop()
+            self.action_answer(False)
 
     def action_answer(self, yes: bool) -> None:
-        """A key answers at once."""
-        self.dismiss(yes)
+        """Close with the answer, once."""
+        if self.is_current:
+            self.dismiss(yes)

@@ -194,6 +194,15 @@ class DetailScreen(Screen[None]):
     def _chosen(self, event: TabBar.Chosen) -> None:
         self.action_tab(event.index)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A group has no log to search."""
+        return action != "search" or "logs" in self._kinds
+
+    def action_search(self) -> None:
+        """Search the log, from every page."""
+        self.action_tab(list(self._kinds).index("logs"))
+        cast("Logs", self._panes["logs"]).search()
+
     def action_look_again(self) -> None:
         """The newest, of the engine and of this page."""
         self.pane.look_again()

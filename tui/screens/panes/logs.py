@@ -63,7 +63,7 @@ class Logs(Pane):
 
     def awake(self) -> None:
         """Begin to follow, once."""
-        self.view.focus()
+        (self._input if self._input.display else self.view).focus()
         if not self._open and not self._state:
             self._begin()
         self._draw()
@@ -156,7 +156,7 @@ class Logs(Pane):
     def action_stamps(self) -> None:
         self.view.toggle_stamps()
 
-    def action_search(self) -> None:
+    def search(self) -> None:
         """Type what to look for."""
         self._input.display = True
         self._input.focus()
