@@ -19,7 +19,7 @@ from runtime.model import (
     Limits,
     State,
 )
-from runtime.native import cell, launcher, limiting, network, reconcile, removal, shim, spare
+from runtime.native import accounts, cell, launcher, limiting, network, reconcile, removal, shim, spare
 from runtime.native.config import NativeConfig
 from runtime.native.images import host
 from runtime.native.record import Record, parse_policy
@@ -234,6 +234,7 @@ def check_spec(spec: ContainerSpec) -> ContainerSpec:
     if "\0" in "".join((*spec.command, *spec.env, *spec.env.values(), spec.workdir, spec.hostname)):
         raise InvalidError("A command, variable or path of the container has a zero byte in it")
     signal_number(spec.stop_signal)
+    accounts.check(spec.user)
     for bind in spec.binds:
         if not bind.source.startswith("/") or not Path(bind.source).exists():
             raise InvalidError(f"{bind.source!r} cannot be bound", hint="an absolute path that exists on the host")

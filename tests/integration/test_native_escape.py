@@ -140,6 +140,20 @@ async def test_cve_2026_41579_and_2025_52881_mount_points_that_are_symlinks(
     assert (await engine.get(ref.id)).state is State.CREATED
 
 
+async def test_a_user_that_is_minus_one_to_the_kernel_does_not_run_as_root(engine: NativeEngine) -> None:
+    for user in ("4294967295", "-1", "root:4294967295"):
+        with pytest.raises(InvalidError, match="not the number of a user"):
+            await sh(engine, "id", user=user)
+    for line in ("evil:x:4294967295:1::/:", "evil:x:1:4294967295::/:"):
+        ref = await engine.create(ContainerSpec("host", ("id",), network="none", user="evil"))
+        accounts_file = engine.config.data(ref.id) / "upper/etc/passwd"
+        accounts_file.parent.mkdir(parents=True)
+        accounts_file.write_text(f"{line}\n")
+        with pytest.raises(InvalidError, match=r"not the number of a user.*/etc/passwd"):
+            await engine.start(ref.id)
+        assert (await engine.get(ref.id)).state is State.CREATED
+
+
 async def test_a_bind_follows_symlinks_inside_the_container_only(engine: NativeEngine, tmp_path: Path) -> None:
     outside, shown = tmp_path / "outside", tmp_path / "shown"
     outside.mkdir()

@@ -303,6 +303,15 @@ def test_users_are_looked_up_in_the_uppermost_layer_without_leaving_it(tmp_path:
     assert life.user_of("1234:5", mounts) == User(1234, 5, (), "/")
 
 
+def test_users_that_are_minus_one_to_the_kernel_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/:\nsvc:x:4294967295:8::/svc:/bin/sh\n")
+    mounts = pb.MountsResponse(mounts=[pb.Mount(type="bind", source=str(tmp_path))])
+    for text in ("svc", "4294967295", "root:4294967295", "-1"):
+        with pytest.raises(InvalidError, match="not the number of a user"):
+            life.user_of(text, mounts)
+
+
 @pytest.mark.parametrize(
     ("name", "first", "last"),
     [

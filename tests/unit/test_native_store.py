@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
 from runtime.model import UNLIMITED, Bind, ContainerSpec, DeviceRate, EventKind, LimitChange, Missing, State
-from runtime.native import NativeConfig, accounts, limiting
+from runtime.native import NativeConfig, accounts, lifecycle, limiting
 from runtime.native.engine import changes
 from runtime.native.lifecycle import signal_number
 from runtime.native.record import Record, RestartPolicy, dumps, loads, parse_policy
@@ -231,10 +231,47 @@ def test_users(text: str, expected: tuple[int, int, tuple[int, ...], str]) -> No
     assert (user.uid, user.gid, user.groups, user.home) == expected
 
 
-@pytest.mark.parametrize("text", ["nobody", "web:none", "-1", "99999999999", "a b"])
+NO_ID = ["2147483648", "4294967295", "4294967296", "-1", "+4294967295", "9" * 5000]
+
+
+@pytest.mark.parametrize("number", NO_ID)
+def test_a_number_that_is_no_user_is_refused_at_create_and_at_start(number: str) -> None:
+    for text in (number, f"{number}:0", f"root:{number}", f"web:{number}", f"0:{number}"):
+        with pytest.raises(InvalidError, match="not the number of a user"):
+            accounts.check(text)
+        with pytest.raises(InvalidError, match="not the number of a user"):
+            accounts.find(text, PASSWD, GROUP)
+        with pytest.raises(InvalidError, match="not the number of a user"):
+            lifecycle.check_spec(replace(SPEC, name="web", binds=(), user=text))
+
+
+@pytest.mark.parametrize("number", [*NO_ID, "", "x", "1_0", "\u0663"])
+def test_an_image_cannot_name_a_number_that_is_no_user(number: str) -> None:
+    lines = ("u:x:{}:5::/:", "g:x:5:{}::/:", "m:x:5:5::/:")
+    passwd = [line.format(number).split(":") for line in lines]
+    group = [["bad", "x", number, "m"]]
+    for text in ("u", "g", "m", "m:bad"):
+        with pytest.raises(InvalidError, match=r"not the number of a user.*/etc/(passwd|group)"):
+            accounts.find(text, passwd, group)
+
+
+def test_the_greatest_user_and_names_are_not_refused() -> None:
+    for text in ("", "root", "web:logs", "2147483647:2147483647", "0:0"):
+        accounts.check(text)
+    user = accounts.find("2147483647:2147483647", PASSWD, GROUP)
+    assert (user.uid, user.gid) == (2147483647, 2147483647)
+
+
+def test_a_number_is_not_looked_up_as_a_name() -> None:
+    """An image with a user called 1000 that is root would else make root of who asked for 1000."""
+    user = accounts.find("1000:7", [["1000", "x", "0", "0", "", "/root", ""]], [["7", "x", "0", ""]])
+    assert (user.uid, user.gid, user.home) == (1000, 7, "/")
+
+
+@pytest.mark.parametrize("text", ["nobody", "web:none", "-1", "99999999999", "a b", ":5"])
 def test_unknown_users(text: str) -> None:
     with pytest.raises(InvalidError):
-        accounts.find(text, PASSWD, GROUP)
+        accounts.find(text, [*PASSWD, ["", "", "", "", "", "/"]], GROUP)
 
 
 def test_what_happened_between_two_looks() -> None:
