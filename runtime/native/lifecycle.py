@@ -8,18 +8,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError
 from runtime.kernel import cgroupfs, cgroups, netlink
 from runtime.model import (
+    Bind,
     ContainerSpec,
     LimitChange,
     LimitOutcome,
     Limits,
     State,
 )
-from runtime.native import accounts, cell, launcher, limiting, network, reconcile, removal, shim, spare
+from runtime.native import accounts, cell, launcher, limiting, network, reconcile, removal, shim, spare, targets
 from runtime.native.config import NativeConfig
 from runtime.native.images import host
 from runtime.native.record import Record, parse_policy
@@ -235,10 +237,13 @@ def check_spec(spec: ContainerSpec) -> ContainerSpec:
         raise InvalidError("A command, variable or path of the container has a zero byte in it")
     signal_number(spec.stop_signal)
     accounts.check(spec.user)
+    binds: tuple[Bind, ...] = ()
     for bind in spec.binds:
         if not bind.source.startswith("/") or not Path(bind.source).exists():
             raise InvalidError(f"{bind.source!r} cannot be bound", hint="an absolute path that exists on the host")
-    return spec
+        clean = targets.check(bind.target, partial(host.read_link, binds=binds))
+        binds = (*binds, replace(bind, target=clean))
+    return replace(spec, binds=binds)
 
 
 def signal_number(name: str) -> int:

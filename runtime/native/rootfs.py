@@ -20,6 +20,7 @@ from runtime.errors import InvalidError, KernelError
 from runtime.kernel import syscalls
 from runtime.kernel.syscalls import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 from runtime.model import Bind
+from runtime.native import targets
 
 MASKED = (
     "proc/asound",
@@ -42,6 +43,7 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/se
 _SAFE = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
 _IN_ROOT = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _OWN = _IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
+_SYSTEM = (*targets.SYSTEM, "dev/pts", "dev/shm", "dev/mqueue")
 _NULL = os.makedev(1, 3)
 
 
@@ -80,8 +82,9 @@ def mount_root(layout: Layout) -> int:
     os.close(mount)
     root = os.open(layout.point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     _system(root)
+    barred = _devices(root)
     for bind in layout.binds:
-        _bind(root, bind)
+        _bind(root, bind, barred)
     if layout.read_only:
         syscalls.set_mount_attributes(root, ATTR_RDONLY)
     return root
@@ -114,6 +117,24 @@ def _system(root: int) -> None:
             raise
     else:
         _attach(root, "dev/mqueue", queue)
+
+
+def _devices(root: int) -> frozenset[int]:
+    """The device numbers of what `_system` has mounted: there nothing may be covered, whatever path leads there."""
+    found = set()
+    for path in _SYSTEM:
+        fd = _existing(root, path)
+        if fd is not None:
+            found.add(os.fstat(fd).st_dev)
+            os.close(fd)
+    return frozenset(found)
+
+
+def _judge(root: int, target: int, path: str, barred: frozenset[int]) -> None:
+    """Refuse a target that is the root or lies in one of the engine's own file systems."""
+    status = os.fstat(target)
+    if status.st_dev in barred or os.path.samestat(status, os.fstat(root)):
+        raise targets.refusal(path)
 
 
 def mount_cgroups(root: int, view: CgroupView) -> None:
@@ -189,8 +210,8 @@ def open_inside(path: str, flags: int, *, root: int | None = None) -> int:
             os.close(base)
 
 
-def make_directories(root: int, path: str) -> int:
-    """Open a directory of the container (O_PATH), making those that are missing."""
+def make_directories(root: int, path: str, barred: frozenset[int] = frozenset()) -> int:
+    """Open a directory of the container (O_PATH), making those that are missing, but none on a device of `barred`."""
     current = os.dup(root)
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
@@ -200,6 +221,8 @@ def make_directories(root: int, path: str) -> int:
         try:
             following = syscalls.openat2(root, prefix, os.O_PATH | os.O_DIRECTORY, _IN_ROOT)
         except FileNotFoundError:
+            if os.fstat(current).st_dev in barred:
+                raise targets.refusal(path) from None
             fresh = syscalls.openat2(current, ".", os.O_RDONLY | os.O_DIRECTORY, _IN_ROOT)
             os.mkdir(parts[index], 0o755, dir_fd=fresh)
             os.close(fresh)
@@ -227,7 +250,7 @@ def _attach(root: int, path: str, mount: int, *, keep: bool = False) -> None:
         os.close(mount)
 
 
-def _bind(root: int, bind: Bind) -> None:
+def _bind(root: int, bind: Bind, barred: frozenset[int]) -> None:
     try:
         mount = syscalls.open_tree(bind.source, recursive=True)
     except OSError as error:
@@ -237,26 +260,24 @@ def _bind(root: int, bind: Bind) -> None:
     # no_new_privs forbids set-uid anyhow; nosuid lets a program with file capabilities (ping) start without them
     attributes = ATTR_NOSUID | (ATTR_RDONLY if bind.read_only else 0)
     syscalls.set_mount_attributes(mount, attributes, recursive=True)
-    if bind.target[0] != "/" or bind.target.strip("/").partition("/")[0] in ("", "proc", "sys", "dev"):
-        raise InvalidError(
-            f"Nothing can be bound to {bind.target!r}",
-            hint="an absolute path that is not /, nor in /proc, /sys or /dev",
-        )
     try:
         target = syscalls.openat2(root, bind.target, os.O_PATH, _IN_ROOT)
     except FileNotFoundError:
-        target = _place(root, bind.target, directory=stat.S_ISDIR(os.fstat(mount).st_mode))
+        target = _place(root, bind.target, barred, directory=stat.S_ISDIR(os.fstat(mount).st_mode))
+    _judge(root, target, bind.target, barred)
     syscalls.move_mount(mount, target)
     os.close(target)
     os.close(mount)
 
 
-def _place(root: int, path: str, *, directory: bool) -> int:
-    """Make what something can be bound to, and open it."""
+def _place(root: int, path: str, barred: frozenset[int], *, directory: bool) -> int:
+    """Make what something can be bound to, and open it. Nothing is made in the engine's own file systems."""
     if directory:
-        return make_directories(root, path)
+        return make_directories(root, path, barred)
     above, _, name = path.rstrip("/").rpartition("/")
-    parent = make_directories(root, above)
+    parent = make_directories(root, above, barred)
+    if os.fstat(parent).st_dev in barred:
+        raise targets.refusal(path)
     real = syscalls.openat2(parent, ".", os.O_RDONLY | os.O_DIRECTORY, _IN_ROOT)
     os.close(parent)
     with suppress(FileExistsError):

@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from runtime.errors import InvalidError, KernelError, PytopError
 from runtime.kernel import syscalls
 from runtime.model import Bind, ContainerSpec, State
 from runtime.native import NativeEngine, rootfs
+from runtime.native.store import Store
 from tests.integration.native import instance, named, output, processes_of, run, sh
 
 pytestmark = pytest.mark.root
@@ -150,6 +152,37 @@ async def test_a_user_that_is_minus_one_to_the_kernel_does_not_run_as_root(engin
         accounts_file.parent.mkdir(parents=True)
         accounts_file.write_text(f"{line}\n")
         with pytest.raises(InvalidError, match=r"not the number of a user.*/etc/passwd"):
+            await engine.start(ref.id)
+        assert (await engine.get(ref.id)).state is State.CREATED
+
+
+@pytest.mark.parametrize(
+    "target", ["/usr/../proc", "/./proc", "/etc/mtab", "/usr/../sys/fs", "/srv/../dev/shm", "/x/.."]
+)
+async def test_a_bind_does_not_cover_the_systems_own_files(engine: NativeEngine, tmp_path: Path, target: str) -> None:
+    """At create; and by init, where a record says it all the same."""
+    with pytest.raises(InvalidError, match="Nothing can be bound"):
+        await run(engine, "true", binds=(Bind(str(tmp_path), target),))
+    ref = await engine.create(ContainerSpec("host", ("true",), network="none"))
+    evil = (Bind("/etc/hostname" if target == "/etc/mtab" else str(tmp_path), target),)
+    store = Store(engine.config)
+    store.change(ref.id, lambda record: replace(record, spec=replace(record.spec, binds=evil)))
+    with pytest.raises(InvalidError, match=r"Nothing can be bound|has a '\.\.' in it"):
+        await engine.start(ref.id)
+    assert (await engine.get(ref.id)).state is State.CREATED
+
+
+@pytest.mark.parametrize("link", ["/proc", "../../sys", "/dev/../dev", "/dev/shm", "/proc/self"])
+@pytest.mark.parametrize("below", ["", "/new", "/new/er", "/fd"])
+async def test_a_symlink_of_the_image_does_not_lead_a_bind_to_the_systems_own_files(
+    engine: NativeEngine, tmp_path: Path, link: str, below: str
+) -> None:
+    (tmp_path / "file").touch()
+    for source in (tmp_path, tmp_path / "file"):
+        spec = ContainerSpec("host", ("true",), network="none", binds=(Bind(str(source), f"/srv/link{below}"),))
+        ref = await engine.create(spec)
+        _prepare_layer(engine, ref.id, "srv/link", link)
+        with pytest.raises(InvalidError, match="Nothing can be bound"):
             await engine.start(ref.id)
         assert (await engine.get(ref.id)).state is State.CREATED
 

@@ -164,6 +164,20 @@ def _machine() -> tuple[Layout, str]:
     return found, found.digest
 
 
+def read_link(path: str, binds: tuple[Bind, ...] = ()) -> str | None:
+    """What a symlink of a new container holds, by its absolute path; None where none is. `binds` are its own."""
+    wanted, _ = _machine()
+    for bind in reversed((*wanted.binds, *binds)):
+        if path == bind.target:
+            return None  # the mount itself
+        if path.startswith(f"{bind.target}/"):
+            try:
+                return os.readlink(bind.source + path[len(bind.target) :])
+            except OSError:
+                return None
+    return dict(wanted.symlinks).get(path[1:])
+
+
 def warm() -> None:
     """Work out in advance what `prepare` will need."""
     _machine()
