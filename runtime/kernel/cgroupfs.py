@@ -98,7 +98,8 @@ class Cgroup:
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """A path as mountinfo writes it: a space, tab, newline or backslash is a backslash with three octal digits."""
     return _ESCAPE.sub(lambda m: chr(int(m.group(1), 8)), text)
 
 
@@ -115,7 +116,7 @@ def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchies:
         ours, theirs = left.split(" "), right.split(" ")
         if not dash or len(ours) < 5 or len(theirs) < 3:
             continue
-        mount = Mount(Path(_unescape(ours[4])), _unescape(ours[3]))
+        mount = Mount(Path(unescape(ours[4])), unescape(ours[3]))
         if theirs[0] == "cgroup2" and unified is None:
             unified = mount
         elif theirs[0] == "cgroup":

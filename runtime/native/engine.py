@@ -15,11 +15,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from runtime import __version__
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, filesystems
 from runtime.model import (
     Capabilities,
     Container,
@@ -36,16 +37,16 @@ from runtime.model import (
     State,
     Verb,
 )
-from runtime.native import logs, reconcile, support
+from runtime.native import logs, reconcile, shim, support
 from runtime.native.config import NativeConfig
 from runtime.native.images import host
 from runtime.native.lifecycle import Lifecycle
 from runtime.native.record import KEY, Record, to_json
+from runtime.native.sandbox import EXIT_SIZE
 from runtime.native.watch import LOGS, RECORDS, Watch
 
 T = TypeVar("T")
 _THREADS = 16
-KILLED = 128 + signal.SIGKILL
 _NET = 1.0  # seconds after which a waiter looks again even when inotify said nothing
 _KILL_PATIENCE = 10.0
 
@@ -77,6 +78,11 @@ class NativeEngine:
                 ) from error
             except FileNotFoundError as error:
                 raise NotFoundError.from_os("The container's files are gone", error) from error
+            except OSError as error:
+                if not filesystems.refuses(error):
+                    raise
+                path = Path(os.fsdecode(error.filename)) if error.filename is not None else self.config.run
+                raise filesystems.refused("write to the disk", error, path) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, guarded)
 
@@ -196,7 +202,7 @@ class NativeEngine:
         held = self._store.operation(record.id)
         assert held is not None
         try:
-            reconcile.settle(self._store, self._verbs.hierarchies, self._store.read(record.id))
+            reconcile.settled(self._store, self._verbs.hierarchies, self._store.read(record.id))
         except PytopError:
             os.close(held)
             raise
@@ -242,8 +248,8 @@ class NativeEngine:
                     return after.exit_code
             if kept is None:
                 return 0  # it has never run
-            text = os.pread(kept, 64, 0).split()
-            return int(text[0]) if text else KILLED  # removed by force: init had no time for a word
+            code = shim.exit_status(os.pread(kept, EXIT_SIZE, 0).decode())
+            return shim.KILLED if code is None else code  # removed by force: init had no time for a word
         finally:
             if kept is not None:
                 os.close(kept)

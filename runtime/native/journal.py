@@ -3,6 +3,8 @@
 The pipes are FIFOs that the container's init holds open for reading and writing, so the container gets no SIGPIPE when
 nobody reads. What is in a pipe is first copied (tee(2)), then logged, and only then taken out. A shared
 mapping remembers how far each step came; the next writer compares it with the log and the pipe, and goes on from there.
+
+On a full or read-only disk output is dropped, so that the container goes on; once there is room the log says how much.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-from runtime.kernel import syscalls
+from runtime.kernel import filesystems, syscalls
 from runtime.native import logs
 
 STREAMS = ("stdout", "stderr")
@@ -40,12 +42,15 @@ class Journal:
         self.pipes = {s: os.open(live / s, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) for s in STREAMS}
         self._fd, self._size = -1, 0
         self._aux = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        position = os.open(live / "position", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.ftruncate(position, _PAGE)
-        self._map = mmap.mmap(position, _PAGE)
-        os.close(position)
-        self._open()
-        self._recover()
+        self._lost = 0  # bytes that the log could not take
+        self._map = _map(live / "position")
+        try:
+            self._open()
+        except OSError as error:
+            if not filesystems.refuses(error):
+                raise
+        else:
+            self._recover()
 
     def pump(self, stream: str) -> bool:
         """Move what is in one pipe into the log; False when it was empty."""
@@ -76,19 +81,40 @@ class Journal:
 
     def close(self) -> None:
         for fd in (*self.pipes.values(), *self._aux, self._fd):
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         self._map.close()
 
     def _log(self, stream: str, data: bytes) -> None:
-        lines = logs.encode(stream.encode(), data, time.time_ns())
-        if self._size and self._size + len(lines) > logs.ROTATE_BYTES:
+        try:
+            self._append(stream, data)
+        except OSError as error:
+            if not filesystems.refuses(error):
+                raise
+            self._lost += len(data)
+
+    def _append(self, stream: str, data: bytes) -> None:
+        """All of it or nothing. Raises `OSError`."""
+        now = time.time_ns()
+        lines = logs.encode(stream.encode(), data, now)
+        if self._lost:
+            gap = b"[pytop-containers: %d bytes of output are missing here: the disk was full]\n" % self._lost
+            lines = logs.encode(b"stderr", gap, now) + lines
+        if self._fd < 0:
+            self._open()
+        elif self._size and self._size + len(lines) > logs.ROTATE_BYTES:
             logs.rotate(self._path)
-            os.close(self._fd)
             self._open()
         before, self._size = self._size, self._size + len(lines)
         self._remember(stream, before, self._size, len(data), zlib.crc32(data))
-        while lines:
-            lines = lines[os.write(self._fd, lines) :]
+        try:
+            while lines:
+                lines = lines[os.write(self._fd, lines) :]
+        except OSError:
+            self._size = before
+            os.ftruncate(self._fd, before)
+            raise
+        self._lost = 0
 
     def _done(self, stream: str) -> None:
         self._remember(stream, 0, 0, 0, 0)
@@ -97,7 +123,10 @@ class Journal:
         _POSITION.pack_into(self._map, STREAMS.index(stream) * _POSITION.size, *values)
 
     def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
         self._size = os.fstat(self._fd).st_size
 
     def _recover(self) -> None:
@@ -126,6 +155,25 @@ class Journal:
             data = os.read(self._aux[0], size) if size else b""
             if len(data) == length and zlib.crc32(data) == crc:
                 _take(self.pipes[stream], length)
+
+
+def _map(path: Path) -> mmap.mmap:
+    """The shared page of positions; one of our own where there is no room for it, or it may not be written."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if not filesystems.refuses(error):
+            raise
+        return mmap.mmap(-1, _PAGE)
+    try:
+        os.posix_fallocate(fd, 0, _PAGE)  # writing to a page that has no room would be SIGBUS
+        return mmap.mmap(fd, _PAGE)
+    except OSError as error:
+        if not filesystems.refuses(error):
+            raise
+        return mmap.mmap(-1, _PAGE)
+    finally:
+        os.close(fd)
 
 
 def _take(pipe: int, size: int) -> None:

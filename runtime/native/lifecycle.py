@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError
-from runtime.kernel import cgroupfs, cgroups, netlink
+from runtime.kernel import cgroupfs, cgroups, filesystems, netlink
 from runtime.model import (
     Bind,
     ContainerSpec,
@@ -21,7 +21,7 @@ from runtime.model import (
     Limits,
     State,
 )
-from runtime.native import accounts, cell, launcher, limiting, network, reconcile, removal, shim, spare, targets
+from runtime.native import accounts, cell, launcher, limiting, network, reconcile, removal, rundir, shim, spare, targets
 from runtime.native.config import NativeConfig
 from runtime.native.images import host
 from runtime.native.record import Record, parse_policy
@@ -45,8 +45,7 @@ class Lifecycle:
         held = self.store.operation(found.id)
         assert held is not None
         try:
-            reconcile.settle(self.store, self.hierarchies, self.store.read(found.id))
-            yield self.store.read(found.id)
+            yield reconcile.settled(self.store, self.hierarchies, self.store.read(found.id))
         finally:
             os.close(held)
 
@@ -77,6 +76,7 @@ class Lifecycle:
             raise ConflictError(f"{record.spec.name} is being removed")
         if record.state is State.RESTARTING:
             raise ConflictError(f"{record.spec.name} is about to be restarted by its policy", hint="stop it first")
+        rundir.prepare(self.config.live(record.id))
         fresh = replace(record, starting=True, stop_wanted=False, restarts=0)
         self.store.change(record.id, lambda current: replace(fresh, spec=current.spec))
         for _ in range(2):
@@ -118,11 +118,21 @@ class Lifecycle:
         self.signal(record, signal_number(record.spec.stop_signal))
 
     def _want_stop(self, record: Record) -> None:
+        """Note that the end is wanted. On a disk that takes no note the end comes all the same."""
+
         def change(current: Record) -> Record:
             state = State.STOPPING if current.state.live else current.state
             return replace(current, stop_wanted=True, state=state)
 
-        self.store.change(record.id, change)
+        self._note(record, change)
+
+    def _note(self, record: Record, change: Callable[[Record], Record]) -> None:
+        """Change a record if its file system takes it: what is done to the processes does not wait for a disk."""
+        try:
+            self.store.change(record.id, change)
+        except KernelError as error:
+            if not filesystems.refuses(error):
+                raise
 
     def signal(self, record: Record, number: int) -> None:
         """Send a signal to the container's program, by way of its init; SIGKILL ends init, and so everything."""
@@ -154,12 +164,11 @@ class Lifecycle:
     def kill(self, key: str, name: str) -> None:
         number = signal_number(name)
         record = self.store.find(key)
-        reconcile.settle(self.store, self.hierarchies, record)
-        record = self.store.read(record.id)
+        record = reconcile.settled(self.store, self.hierarchies, record)
         if not record.state.live:
             raise ConflictError(f"{record.spec.name} is {record.state}", hint="only a running container gets signals")
         if number == signal.SIGKILL:
-            self.store.change(record.id, lambda current: replace(current, stop_wanted=True))
+            self._note(record, lambda current: replace(current, stop_wanted=True))
         self.signal(record, number)
 
     # -- pause, limits
@@ -184,7 +193,7 @@ class Lifecycle:
         def change(current: Record) -> Record:
             return replace(current, state=after) if current.state is before else current
 
-        self.store.change(record.id, change)
+        self._note(record, change)
 
     def update(self, key: str, change: LimitChange) -> LimitOutcome:
         with self._operation(key) as record:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from runtime import limits
-from runtime.errors import InvalidError, UnsupportedError
+from runtime.errors import InvalidError, KernelError, UnsupportedError
+from runtime.kernel import filesystems
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.limits.cpu import PERIOD_US
 from runtime.model import (
@@ -108,9 +109,21 @@ def update(
         return _at_rest(record, change, hierarchies, keep)
     outcome = limits.change(ContainerRef(KEY, record.id), cgroup, change, pid=record.pid)
     kept: dict[str, Any] = {f.name.value: f.requested for f in outcome.fields if f.verdict in _HELD}
+    why = ""
     if kept:
-        record = keep(LimitChange(**kept))
-    return limits.survives(outcome, recorded(record, hierarchies))
+        try:
+            record = keep(LimitChange(**kept))
+        except KernelError as error:
+            if not filesystems.refuses(error):
+                raise
+            why = f"until restart, since it could not be recorded: {error}"
+    outcome = limits.survives(outcome, recorded(record, hierarchies))
+    return replace(outcome, fields=tuple(_unrecorded(each, why) if why else each for each in outcome.fields))
+
+
+def _unrecorded(field: FieldOutcome, why: str) -> FieldOutcome:
+    """A limit that the kernel holds and the record could not take; one that it held before is there after a restart."""
+    return replace(field, detail=f"{field.detail}; {why}".lstrip("; ")) if field.survives is False else field
 
 
 def _at_rest(

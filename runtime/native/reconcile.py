@@ -13,16 +13,17 @@ from contextlib import suppress
 from dataclasses import replace
 
 from runtime.errors import NotFoundError, PytopError
-from runtime.kernel import cgroups, netlink, procfs
+from runtime.kernel import cgroups, filesystems, netlink, procfs
 from runtime.kernel.cgroupfs import Hierarchies
 from runtime.model import State
-from runtime.native import cell, launcher, network, removal
+from runtime.native import cell, launcher, network, removal, shim
 from runtime.native.config import NativeConfig
 from runtime.native.record import Record
 from runtime.native.store import Store
 
 REBOOTED = 255
 """Exit status of a container that ran when the host went down."""
+_SHIM_PATIENCE_S, _STEP_S = 1.0, 0.005
 
 
 def settle(store: Store, hierarchies: Hierarchies, record: Record) -> None:
@@ -57,6 +58,43 @@ def settle(store: Store, hierarchies: Hierarchies, record: Record) -> None:
         launcher.ask(store.config, "attach", record)
 
 
+def settled(store: Store, hierarchies: Hierarchies, record: Record) -> Record:
+    """The container as it is, its record made true as far as the disk takes it; see `settle`.
+
+    Where it takes nothing, what ended is told as ended although its record does not say so.
+    """
+    try:
+        if store.unsaved(record.id):
+            store.change(record.id, lambda current: current)
+        settle(store, hierarchies, store.read(record.id))
+    except (OSError, PytopError) as error:
+        if not filesystems.refuses(error):
+            raise
+    return _observed(store, store.read(record.id))
+
+
+def _observed(store: Store, record: Record) -> Record:
+    """The record, unless its init is gone and no shim is there to write that down: then as it will be written."""
+    deadline = time.monotonic() + _SHIM_PATIENCE_S
+    while record.state.live and time.monotonic() < deadline:
+        init = shim.open_init(record)
+        if init is not None:
+            os.close(init)
+            return record
+        held = store.shim_lock(record.id, wait=0)
+        if held is not None:
+            os.close(held)
+            again = store.read(record.id)
+            if again != record:  # its shim has written, and ended
+                record = again
+                continue
+            code = shim.read_exit(store.config, record.id)
+            return record.ended(shim.KILLED if code is None else code, now_ns=time.time_ns())
+        time.sleep(_STEP_S)
+        record = store.read(record.id)
+    return record
+
+
 def heal(store: Store, hierarchies: Hierarchies, record: Record) -> Record | None:
     """The container's record, made true first if nobody else is doing it; None when it is gone.
 
@@ -64,18 +102,16 @@ def heal(store: Store, hierarchies: Hierarchies, record: Record) -> Record | Non
     """
     with suppress(NotFoundError):
         if record.state.live or record.state is State.RESTARTING:
-            settle(store, hierarchies, record)
-            return store.read(record.id)
-        if not record.starting and record.state is not State.REMOVING:
+            return settled(store, hierarchies, record)
+        if not record.starting and record.state is not State.REMOVING and not store.unsaved(record.id):
             return record
         held = store.operation(record.id, wait=0)
         if held is None:
             return record  # somebody is busy with it
         try:
-            settle(store, hierarchies, store.read(record.id))
+            return settled(store, hierarchies, record)
         finally:
             os.close(held)
-        return store.read(record.id)
     return None
 
 
@@ -83,7 +119,11 @@ def everything(store: Store, hierarchies: Hierarchies) -> None:
     """Heal every container, then remove what belongs to none."""
     for record in store.all():
         heal(store, hierarchies, record)
-    sweep(store, hierarchies)
+    try:
+        sweep(store, hierarchies)
+    except (OSError, PytopError) as error:
+        if not filesystems.refuses(error):
+            raise
 
 
 def sweep(store: Store, hierarchies: Hierarchies) -> None:

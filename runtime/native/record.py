@@ -144,6 +144,16 @@ def to_json(record: Record) -> dict[str, Any]:
     return {**document, "state": record.state.value, "spec": spec}
 
 
+def state_to_json(record: Record) -> dict[str, Any]:
+    """The record without what never changes by itself: its spec, its id."""
+    return {name: value for name, value in to_json(record).items() if name not in ("spec", "id", "created_ns")}
+
+
+def state_from_json(record: Record, document: Mapping[str, Any]) -> Record:
+    """The record with the state that `state_to_json` gave."""
+    return replace(record, **{**document, "state": State(document["state"])})
+
+
 def dumps(record: Record) -> bytes:
     """The record as its file holds it."""
     return json.dumps(to_json(record), separators=(",", ":")).encode()

@@ -34,6 +34,8 @@ NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIP
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ENTER, GO = b"enter", b"go"
+EXIT_SIZE = 64
+"""Bytes of the exit file, zeros but for the line with the status and the time in nanoseconds."""
 _WORD = 16
 _LINGER_STEP = 0.002
 _MESSAGE = 65536
@@ -131,12 +133,14 @@ def _close_others(keep: int) -> None:
 def _open_ends(plan: Plan) -> _Ends:
     live = plan.live
     fresh = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    status = os.open(live / "exit", fresh, 0o600)
+    os.posix_fallocate(status, 0, EXIT_SIZE)  # on a disk that is full at the end there is room for it
     hold = {s: os.open(live / s, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC) for s in STREAMS}
     return _Ends(
         hold=hold,
         write={s: os.open(live / s, os.O_WRONLY | os.O_CLOEXEC) for s in STREAMS},
         rest={s: os.open(live / f"{s}.rest", fresh, 0o600) for s in STREAMS},
-        exit=os.open(live / "exit", fresh, 0o600),
+        exit=status,
         lock=os.open(live / "shim.lock", os.O_RDWR | os.O_CLOEXEC),
     )
 
@@ -226,7 +230,8 @@ def _look_after(child: int, ends: _Ends) -> int:
         code = _reap(child)
         if code is not None:
             break
-    os.write(ends.exit, f"{code} {time.time_ns()}\n".encode())
+    with suppress(OSError):  # our own status says it to the shim
+        os.pwrite(ends.exit, f"{code} {time.time_ns()}\n".encode(), 0)
     with suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
     with suppress(ChildProcessError):
@@ -260,7 +265,9 @@ def _linger(ends: _Ends) -> None:
         for stream, fd in ends.hold.items():
             size = _waiting(fd)
             if size:
-                os.write(ends.rest[stream], os.read(fd, size))
+                data = os.read(fd, size)
+                with suppress(OSError):  # a full disk: the end comes all the same
+                    os.write(ends.rest[stream], data)
 
 
 def _waiting(fd: int) -> int:

@@ -31,7 +31,7 @@ from runtime.native.store import Store
 from runtime.native.wire import ProgramError, answer, rebuild
 
 _MESSAGE = 65536
-_KILLED = 128 + signal.SIGKILL
+KILLED = 128 + signal.SIGKILL
 _FIRST_PAUSE, _LONGEST_PAUSE, _STEADY = 0.1, 60.0, 10.0
 
 
@@ -60,7 +60,8 @@ class Shim:
         self._start = start
         lock = self.store.shim_lock(container_id)
         assert lock is not None
-        os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
+        with suppress(OSError):  # read-only: nobody can wake us before a restart, which then comes after its pause
+            os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
         self._child = False
 
     @cached_property
@@ -237,12 +238,12 @@ class Shim:
     def _reap(self) -> int:
         """The exit status of our own init; 137 when it is not ours: only SIGKILL ends an init that says nothing."""
         if not self._child:
-            return _KILLED
+            return KILLED
         self._child = False
         try:
             _, status = os.wait()
         except ChildProcessError:
-            return _KILLED
+            return KILLED
         code = os.waitstatus_to_exitcode(status)
         return code if code >= 0 else 128 - code
 
@@ -273,8 +274,9 @@ class Shim:
             return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
         try:
             return self._launch(record)
-        except PytopError as error:
-            self._undo(error)
+        except (OSError, PytopError) as error:
+            said = error if isinstance(error, PytopError) else KernelError.from_os(f"start {record.spec.name}", error)
+            self._undo(said)
             return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
 
 
@@ -306,4 +308,10 @@ def read_exit(config: NativeConfig, container_id: str) -> int | None:
         text = (config.live(container_id) / "exit").read_text()
     except OSError:
         return None
-    return int(text.split()[0]) if text.endswith("\n") else None
+    return exit_status(text)
+
+
+def exit_status(text: str) -> int | None:
+    """The status in an exit file; None in one that holds no whole line yet."""
+    line, newline, _ = text.partition("\n")
+    return int(line.split()[0]) if newline else None

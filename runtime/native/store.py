@@ -7,22 +7,28 @@ flock(2) on files: they vanish with their holder, however it dies.
 - the operation lock of a container: one verb at a time;
 - its record lock: held for one read-modify-write, also by the shim;
 - its shim lock: held by its shim for life, so that "is there a shim" has an answer without races.
+
+Where the state directory's file system takes no more writes (full, read-only), a container's state is kept in its run
+directory until it can be saved (`rundir.keep_unsaved`); a change of its spec is not.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, NotFoundError, PytopError
+from runtime.kernel import filesystems
+from runtime.native import rundir
 from runtime.native.config import NativeConfig
-from runtime.native.journal import make_pipes
-from runtime.native.record import Record, dumps, loads
+from runtime.native.record import Record, dumps, loads, state_from_json, state_to_json
 
 LAYER = ("upper", "work", "root")
 """What a container's overlay needs beside its image; `root` is where it is mounted, in its own namespace."""
@@ -30,16 +36,25 @@ _HEX = frozenset("0123456789abcdef")
 
 
 def write_file(path: Path, data: bytes, *, durable: bool) -> None:
-    """Replace a file as a whole. `durable` waits until it would survive a power cut; kill -9 it always survives."""
+    """Replace a file as a whole: written whole, synced, then renamed, so that it is never a stump.
+
+    `durable` also waits until the new one, and not the old one, would be there after a power cut. Raises `OSError`, and
+    leaves the old file and no other.
+    """
     temporary = path.parent / f".{path.name}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, data)
-        if durable:
+        try:
+            while data:  # a file system with little room takes a part
+                data = data[os.write(fd, data) :]
             os.fsync(fd)
-    finally:
-        os.close(fd)
-    temporary.rename(path)
+        finally:
+            os.close(fd)
+        temporary.rename(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
     if durable:
         sync_directory(path.parent)
 
@@ -56,9 +71,14 @@ def sync_directory(path: Path) -> None:
 def lock(path: Path, *, wait: float | None = None) -> int | None:
     """Lock a file until its descriptor is closed; None when `wait` seconds (None: for ever) were not enough.
 
-    Polls when there is an end to the waiting, since flock(2) knows none.
+    Polls when there is an end to the waiting, since flock(2) knows none. A read-only file system takes locks too.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if wait is None:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -96,7 +116,7 @@ class Store:
                 "keep containers of the embedded engine", error, hint="It needs root: run it with sudo"
             ) from error
         except OSError as error:
-            raise KernelError.from_os("keep containers of the embedded engine", error) from error
+            raise _refused("keep containers of the embedded engine", error, config.state) from error
 
     # -- reading
 
@@ -113,13 +133,26 @@ class Store:
         return [name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."]
 
     def read(self, container_id: str) -> Record:
+        return self._look(container_id)[0]
+
+    def unsaved(self, container_id: str) -> bool:
+        """Whether the container's state is kept in the run directory only, since its record could not take it."""
+        return self._look(container_id)[2]
+
+    def _look(self, container_id: str) -> tuple[Record, bytes, bool]:
+        """The record, what its file holds, and whether the record's state is newer than that."""
         path = self.config.record(container_id)
+        noted = rundir.unsaved(self.config.live(container_id))
         try:
-            return loads(path.read_bytes())
+            data = path.read_bytes()
         except FileNotFoundError as error:
             raise NotFoundError(f"There is no container {container_id[:12]} (any more)") from error
         except OSError as error:
             raise DeniedError.from_os("read a container's record", error) from error
+        record = loads(data)
+        if noted is not None and noted.newer_than(data):
+            return state_from_json(record, noted.fields), data, True
+        return record, data, False
 
     def all(self) -> list[Record]:
         """Every record that can be read, oldest first; one that vanishes or is damaged meanwhile is left out."""
@@ -161,26 +194,57 @@ class Store:
                     f"The name {record.spec.name!r} is taken by container {taken[record.spec.name][:12]}",
                     hint="remove or rename that one, or choose another name",
                 )
-            data = self.config.data(record.id)
-            data.mkdir(mode=0o700, parents=True)
-            for name in LAYER:
-                (data / name).mkdir(mode=0o755)
-                (data / name).chmod(0o755)
-            live = self.config.live(record.id)
-            live.mkdir(mode=0o700, parents=True, exist_ok=True)
-            make_pipes(live)
-            self.config.log(record.id).touch(mode=0o600)
-            write_file(self.config.record(record.id), dumps(record), durable=True)
+            try:
+                self._make(record)
+            except OSError as error:
+                for path in (self.config.data(record.id), self.config.live(record.id)):
+                    shutil.rmtree(path, ignore_errors=True)
+                where = Path(os.fsdecode(error.filename)) if error.filename is not None else self.config.data(record.id)
+                raise _refused(f"create container {record.spec.name}", error, where) from error
         return record
 
+    def _make(self, record: Record) -> None:
+        data = self.config.data(record.id)
+        data.mkdir(mode=0o700, parents=True)
+        for name in LAYER:
+            (data / name).mkdir(mode=0o755)
+            (data / name).chmod(0o755)
+        rundir.prepare(self.config.live(record.id))
+        self.config.log(record.id).touch(mode=0o600)
+        write_file(self.config.record(record.id), dumps(record), durable=True)
+
     def change(self, container_id: str, how: Callable[[Record], Record], *, durable: bool = False) -> Record:
-        """Replace a record by what `how` makes of it; nobody else changes it in between."""
+        """Replace a record by what `how` makes of it; nobody else changes it in between.
+
+        Where the file system takes no more writes, the state is kept in the run directory. Raises `KernelError` when
+        that has no room for it either, or when the spec is changed; then the record is what it was before.
+        """
         with self._held(self.config.live(container_id) / "record.lock", container_id):
-            before = self.read(container_id)
+            before, base, behind = self._look(container_id)
             after = how(before)
-            if after != before:
-                write_file(self.config.record(container_id), dumps(after), durable=durable)
+            if after != before or behind:
+                saved = self._write(before, after, base, durable=durable)
+                if saved and behind:
+                    rundir.drop_unsaved(self.config.live(container_id))
             return after
+
+    def _write(self, before: Record, after: Record, base: bytes, *, durable: bool) -> bool:
+        """False when the state is in the run directory only."""
+        path = self.config.record(after.id)
+        try:
+            write_file(path, dumps(after), durable=durable)
+        except OSError as error:
+            if not filesystems.refuses(error):
+                raise
+            said = filesystems.refused(f"write the record of container {after.spec.name}", error, path)
+            if after.spec != before.spec:
+                raise said from error
+            try:
+                rundir.keep_unsaved(self.config.live(after.id), base, state_to_json(after))
+            except OSError:
+                raise said from error
+            return False
+        return True
 
     def forget(self, container_id: str) -> None:
         """Remove the record itself, the last thing of a container to go."""
@@ -199,8 +263,10 @@ class Store:
                 path.unlink(missing_ok=True)
                 continue
             if held is not None:
-                path.unlink(missing_ok=True)
-                os.close(held)
+                try:
+                    path.unlink(missing_ok=True)
+                finally:
+                    os.close(held)
 
     # -- locks
 
@@ -228,9 +294,9 @@ class Store:
         if not live.is_dir():
             self.read(container_id)
             try:
-                live.mkdir(mode=0o700, parents=True, exist_ok=True)
+                rundir.prepare(live)
             except OSError as error:
-                raise DeniedError.from_os("lock a container", error, hint="It needs root") from error
+                raise _refused("lock a container", error, live) from error
 
     @contextmanager
     def _held(self, path: Path, container_id: str) -> Iterator[None]:
@@ -239,12 +305,18 @@ class Store:
         try:
             fd = lock(path)
         except OSError as error:
-            raise DeniedError.from_os("lock a container's record", error, hint="It needs root") from error
+            raise _refused("lock a container's record", error, path) from error
         assert fd is not None
         try:
             yield
         finally:
             os.close(fd)
+
+
+def _refused(title: str, error: OSError, path: Path) -> PytopError:
+    if isinstance(error, PermissionError):
+        return DeniedError.from_os(title, error, hint="It needs root")
+    return filesystems.refused(title, error, path) if filesystems.refuses(error) else KernelError.from_os(title, error)
 
 
 def check_name(name: str) -> str:

@@ -1,0 +1,52 @@
+"""Which file system a path is on, and what to do when it takes no more writes.
+
+Source: proc_pid_mountinfo(5), write(2), rename(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from runtime.errors import KernelError, PytopError
+from runtime.kernel.cgroupfs import unescape
+
+REFUSALS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""Errors of a file system that takes no more writes, whoever asks: full, over quota, read-only, failing."""
+
+
+def mount_point(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> Path:
+    """Where the file system of `path` is mounted; the path need not exist. "/" when mountinfo cannot be read."""
+    wanted = Path(os.path.realpath(path))
+    found = Path("/")
+    try:
+        lines = mountinfo.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        fields = line.split(" ")
+        mount = Path(unescape(fields[4])) if len(fields) > 4 else found
+        if wanted.is_relative_to(mount) and len(mount.parts) >= len(found.parts):
+            found = mount
+    return found
+
+
+def refuses(error: BaseException) -> bool:
+    """Whether an error says that a file system takes no more writes."""
+    return isinstance(error, OSError | PytopError) and error.errno in REFUSALS
+
+
+def refused(title: str, error: OSError, path: Path) -> KernelError:
+    """The error of a write to `path` that its file system has refused: with the mount point, and what to do there."""
+    mount = mount_point(path)
+    if error.errno == errno.EROFS:
+        hint = f"Make it writable again: mount -o remount,rw {mount}"
+    elif error.errno == errno.EIO:
+        hint = f"Look in the kernel's log (dmesg) for what is wrong with the disk of {mount}"
+    else:
+        hint = f"Free space or inodes there: df -h {mount}; df -i {mount}"
+    said = KernelError.from_os(title, error, hint=hint, path=str(path))
+    said.detail += f" on the file system at {mount}"
+    return said
