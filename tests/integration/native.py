@@ -31,9 +31,10 @@ def config(tmp_path: Path) -> NativeConfig:
 
 
 @asynccontextmanager
-async def instance(tmp_path: Path) -> AsyncIterator[NativeEngine]:
+async def instance(tmp_path: Path, where: NativeConfig | None = None) -> AsyncIterator[NativeEngine]:
+    """`where` is one whose directories are elsewhere than in `tmp_path`."""
     need_root("embedded")
-    where = config(tmp_path)
+    where = where or config(tmp_path)
     engine = NativeEngine(where)
     reason = (await engine.capabilities()).why_not(Verb.START)
     if reason is not None:
