@@ -115,7 +115,8 @@ class Container:
     /proc/<pid>/cgroup names it, where its init may live in one below that (an init that makes cgroups of its own,
     a virtual machine's scope); empty when it is the one in which `pid` lives, "/" when it has none of its own, so that
     neither its use nor its limits can be told from those of others. `placed` is False when the cgroup above its own is
-    where the engine puts whatever comes, so that being there together means nothing. `found` says how a container
+    where the engine puts whatever comes, so that being there together means nothing. `trusted` is False when its engine
+    runs as another user without privileges: what it says hides nothing of anybody else's. `found` says how a container
     that no engine claims was found; it is empty for every other.
     """
 
@@ -140,6 +141,7 @@ class Container:
     kind: Kind = Kind.CONTAINER
     cgroup: str = ""
     placed: bool = True
+    trusted: bool = True
     found: str = ""
 
     @property

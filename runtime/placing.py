@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from runtime.errors import NotFoundError
-from runtime.kernel import cgroupfs
+from runtime.errors import NotFoundError, PytopError
+from runtime.kernel import cgroupfs, ownership, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Container
+from runtime.wire.peer import Peer
+
+DOCKER: Final = ("", "docker")
+PODMAN: Final = ("libpod", "libpod-payload")
+"""What stands before the id in the name of a container's cgroup (see `cgroupfs.named`)."""
+_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def placed(container: Container, proc: Path = Path("/proc")) -> Container:
+def placed(
+    container: Container,
+    peer: Peer,
+    prefixes: Collection[str],
+    hierarchies: Hierarchies,
+    proc: Path = procfs.PROC,
+) -> Container:
     """With the path of its own cgroup, or without its pid: the pid of a daemon in a VM means nothing here.
 
-    The container's id is in the cgroup path of its process, whatever the cgroup driver and parent are, and its
-    processes may live below that cgroup. Blocking.
+    The last part of that path is the engine's name for a cgroup of this id, whatever the cgroup driver and parent are;
+    its processes may live below. Of an untrusted `peer` the process and that cgroup must be its user's. Blocking.
     """
-    own = cgroupfs.own_path(container.pid, container.ref.id, proc) if container.pid is not None else ""
-    return replace(container, cgroup=own) if own else replace(container, pid=None)
+    pid, own = container.pid, ""
+    if pid is not None and _ID.fullmatch(container.ref.id):
+        own = cgroupfs.own_path(pid, container.ref.id, proc, prefixes)
+    if pid is not None and own and not may_name(peer, pid, own, hierarchies, proc):
+        own = ""
+    found = replace(container, trusted=peer.trusted)
+    return replace(found, cgroup=own) if own else replace(found, pid=None)
 
 
-def own_cgroup(container: Container, hierarchies: Hierarchies) -> Cgroup | None:
+def may_name(peer: Peer, pid: int, own: str, hierarchies: Hierarchies, proc: Path = procfs.PROC) -> bool:
+    """Whether `peer` is to be believed that this process is a container's whose cgroup is `own`. Blocking."""
+    if peer.trusted:
+        return True
+    if not own:
+        return False
+    try:
+        return _is_the_peers(peer, pid, cgroupfs.locate(hierarchies, pid, within=own, proc=proc), hierarchies, proc)
+    except PytopError:  # it is gone, or may not be looked at
+        return False
+
+
+def own_cgroup(container: Container, peer: Peer, hierarchies: Hierarchies) -> Cgroup | None:
     """The cgroup of a live, placed container; None when it has none on this machine. Blocking."""
     if container.pid is None or not container.state.live:
         return None
     try:
-        return cgroupfs.locate(hierarchies, container.pid, within=container.cgroup)
+        found = cgroupfs.locate(hierarchies, container.pid, within=container.cgroup)
     except NotFoundError:
         return None
+    # Again: its process may have ended since, and another one have its pid.
+    return found if peer.trusted or _is_the_peers(peer, container.pid, found, hierarchies, procfs.PROC) else None
+
+
+def _is_the_peers(peer: Peer, pid: int, cgroup: Cgroup, hierarchies: Hierarchies, proc: Path) -> bool:
+    return (
+        peer.user is not None
+        and ownership.is_process_of(peer.user, pid, proc=proc)
+        and ownership.is_cgroup_of(peer.user, cgroup, hierarchies, proc=proc)
+    )

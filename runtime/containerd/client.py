@@ -28,6 +28,7 @@ from runtime.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from runtime.wire.peer import Peer, uid
 
 ANSWER_WITHIN: Final = 60.0
 CONNECT_WITHIN: Final = 5.0
@@ -50,6 +51,12 @@ class Client:
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self._channel: Channel | None = None
+        self._uids: set[int] = set()
+
+    @property
+    def peer(self) -> Peer:
+        """Who has answered since this object was made."""
+        return Peer(frozenset(self._uids))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -108,7 +115,8 @@ class Client:
         if self._channel is None:
             self._channel = Channel(path=str(self.socket))
         async with asyncio.timeout(CONNECT_WITHIN):
-            await self._channel.__connect__()
+            protocol = await self._channel.__connect__()
+        self._uids.add(uid(protocol.connection._transport.get_extra_info("socket")))  # before anything is asked
         return self._channel
 
     @contextlib.contextmanager

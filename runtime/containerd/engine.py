@@ -341,7 +341,7 @@ class ContainerdEngine:
         return (await asyncio.to_thread(self._store.here, [found]))[0]
 
     async def _own_cgroup(self, container: Container) -> Cgroup | None:
-        return await asyncio.to_thread(own_cgroup, container, self._hierarchies)
+        return await asyncio.to_thread(own_cgroup, container, self._client.peer, self._hierarchies)
 
 
 def _numbers(version: str) -> tuple[int, int]:

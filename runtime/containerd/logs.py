@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from runtime.containerd import logger
 from runtime.containerd.proto import containerd_pb2 as pb
-from runtime.errors import PytopError, UnsupportedError
+from runtime.errors import InvalidError, PytopError, UnsupportedError
 from runtime.model import LogLine
 from runtime.native import logs as cri
 
@@ -35,7 +35,9 @@ NEEDED: Final = ("containerd.io/restart.loguri", "nerdctl/log-uri")
 
 
 def folder(top: Path, namespace: str, identity: str) -> Path:
-    """Where the log of a container is that was started here."""
+    """Where the log of a container is that was started here. Raises `InvalidError` for names that lead elsewhere."""
+    if any("/" in name or name in ("", ".", "..") for name in (namespace, identity)):
+        raise InvalidError(f"find the log of container '{identity}'", detail="that is no name")
     return top / namespace / identity
 
 

@@ -19,9 +19,10 @@ from runtime.containerd.address import DEFAULT_NAMESPACE, Address
 from runtime.containerd.client import Client
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.errors import ConflictError, InvalidError, NotFoundError
-from runtime.kernel import procfs
-from runtime.kernel.cgroupfs import named, parse_proc_cgroup
+from runtime.kernel import cgroupfs, procfs
 from runtime.model import Container
+from runtime.placing import may_name
+from runtime.wire.peer import Peer
 
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -47,6 +48,7 @@ class Store:
         self._client = client
         self._address = address
         self._proc = proc
+        self._hierarchies = cgroupfs.detect()
 
     @property
     def home(self) -> str:
@@ -180,10 +182,11 @@ class Store:
 
         A pid means nothing here when containerd is in another pid namespace (a node in a container).
         """
-        return [self._here(found) for found in everything]
+        peer = self._client.peer
+        return [self._here(found, peer) for found in everything]
 
-    def _here(self, found: Found) -> Container:
-        container = found.container
+    def _here(self, found: Found, peer: Peer) -> Container:
+        container = replace(found.container, trusted=peer.trusted)
         if container.pid is None:
             return container
         try:
@@ -191,12 +194,20 @@ class Store:
         except OSError:
             return replace(container, pid=None)
         path = translate.cgroup_path(translate.document(found.record.spec))
-        if found.record.id not in text and not (path and path in text):
+        own = (path and _up_to(text, path)) or cgroupfs.named(text, found.record.id)
+        if not own or not may_name(peer, container.pid, own, self._hierarchies, self._proc):
             return replace(container, pid=None)
-        v1, unified = parse_proc_cgroup(text)
-        its = path and any(f"{place}/".startswith(f"{path}/") for place in (*v1.values(), unified or ""))
-        own = path if its else named(text, found.record.id)
         ticks = procfs.start_time(container.pid, proc=self._proc)
         booted = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         started = booted + ticks * _TICK_NS if ticks is not None else None
         return replace(container, cgroup=own, started_ns=started)
+
+
+def _up_to(text: str, path: str) -> str:
+    """The path in /proc/<pid>/cgroup that ends in the whole of `path`, which another cgroup may hold; "" for none."""
+    v1, unified = cgroupfs.parse_proc_cgroup(text)
+    for place in (*v1.values(), unified or ""):
+        begin = f"{place}/".find(f"{path}/")
+        if begin >= 0:
+            return place[: begin + len(path)]
+    return ""

@@ -41,7 +41,7 @@ from runtime.model import (
     Limits,
     LogLine,
 )
-from runtime.placing import own_cgroup, placed
+from runtime.placing import DOCKER, own_cgroup, placed
 from runtime.wire import Endpoint, streams
 from runtime.wire.documents import shared_network, time_ns
 from runtime.wire.http import quoted
@@ -206,7 +206,7 @@ class DockerEngine:
 
     async def wait(self, key: str) -> int:
         title = f"wait for container {key}"
-        answer = await self._client.json("POST", f"/containers/{quoted(key)}/wait", title, timeout=None)
+        answer = await self._client.json("POST", f"/containers/{quoted(key)}/wait", title, timeout=None, lasts=True)
         if (answer.get("Error") or {}).get("Message"):
             raise EngineError(title, detail=str(answer["Error"]["Message"]))
         return int(answer["StatusCode"])
@@ -349,10 +349,15 @@ class DockerEngine:
     # which processes are this machine's
 
     async def _placed(self, containers: Sequence[Container]) -> list[Container]:
-        return await asyncio.to_thread(lambda: [placed(found, self._proc) for found in containers])
+        peer = self._client.peer
+
+        def place() -> list[Container]:
+            return [placed(found, peer, DOCKER, self._hierarchies, self._proc) for found in containers]
+
+        return await asyncio.to_thread(place)
 
     async def _own_cgroup(self, container: Container) -> Cgroup | None:
-        return await asyncio.to_thread(own_cgroup, container, self._hierarchies)
+        return await asyncio.to_thread(own_cgroup, container, self._client.peer, self._hierarchies)
 
     async def _post(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -145,25 +145,42 @@ def parse_proc_cgroup(text: str) -> tuple[dict[str, str], str | None]:
     return v1, unified
 
 
-def named(text: str, identity: str) -> str:
+PREFIXES: Final = ("", "docker", "libpod", "libpod-payload", "crio", "cri-containerd", "nerdctl")
+"""What engines put before a container's id in the name of its cgroup; "" for nothing."""
+
+
+def named(text: str, identity: str, prefixes: Collection[str] = PREFIXES) -> str:
     """The path in /proc/<pid>/cgroup that ends in the cgroup called after a container's id; "" for none.
 
-    Engines call it ID, libpod-ID, docker-ID.scope and the like. Its processes may live below it: crun puts them into
-    "container" on cgroup v2, and an init system makes cgroups of its own.
+    A whole name must fit: ID, PREFIX-ID, PREFIX:ID (systemd's form, made by a cgroup driver that knows no systemd),
+    each with ".scope" or without. Its processes may live below it: crun puts them into "container" on cgroup v2, and
+    an init system makes cgroups of its own.
     """
+    if not identity:
+        return ""
     v1_paths, unified = parse_proc_cgroup(text)
     for path in (unified or "", *v1_paths.values()):
         parts = path.split("/")
         for number, part in enumerate(parts):
-            if identity in part:
+            if _is_called_after(part, identity, prefixes):
                 return "/".join(parts[: number + 1])
     return ""
 
 
-def own_path(pid: int, identity: str, proc: Path = Path("/proc")) -> str:
+def _is_called_after(part: str, identity: str, prefixes: Collection[str]) -> bool:
+    name = part if part == identity else part.removesuffix(".scope")
+    if not name.endswith(identity):
+        return False
+    before = name[: len(name) - len(identity)]
+    if before.endswith(":"):
+        return before[:-1].rpartition(":")[2] in prefixes
+    return before in {f"{prefix}-" if prefix else "" for prefix in prefixes}
+
+
+def own_path(pid: int, identity: str, proc: Path = Path("/proc"), prefixes: Collection[str] = PREFIXES) -> str:
     """The path of the cgroup called after a container's id in which its process lives; "" when it lives elsewhere."""
     try:
-        return named((proc / str(pid) / "cgroup").read_text(errors="surrogateescape"), identity)
+        return named((proc / str(pid) / "cgroup").read_text(errors="surrogateescape"), identity, prefixes)
     except OSError:
         return ""
 

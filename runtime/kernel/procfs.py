@@ -24,6 +24,16 @@ def state(pid: int, *, proc: Path = PROC) -> str | None:
     return fields[0] if fields else None
 
 
+def uids(pid: int, *, proc: Path = PROC) -> frozenset[int]:
+    """The real, effective, saved and file system uid; empty when the process is gone."""
+    try:
+        text = (proc / str(pid) / "status").read_text(errors="surrogateescape")
+    except OSError:
+        return frozenset()
+    line = next((line for line in text.splitlines() if line.startswith("Uid:")), "")
+    return frozenset(int(word) for word in line.split()[1:])
+
+
 def _stat(pid: int, proc: Path) -> list[str] | None:
     """The fields after the command, which may hold blanks and brackets itself."""
     try:

@@ -102,7 +102,7 @@ def _usual(environ: Mapping[str, str], uid: int) -> Iterator[Place]:
         if _there(system):
             yield _guess("podman", system, "the usual place")
         for path in sorted(RUN.glob("user/*/podman/podman.sock")):
-            if path.parts[-3] != "0":
+            if path.parts[-3] != "0" and _leads_into(path, path.parents[1]):
                 user = _user(path.parts[-3])
                 yield _guess(f"podman-{user}", path, f"{user}'s own")
         return
@@ -120,6 +120,14 @@ def _there(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:  # in a folder that may not be looked into
+        return False
+
+
+def _leads_into(path: Path, folder: Path) -> bool:
+    """A user's link to another's socket, Docker's for one, would make that one's engine pass for this user's Podman."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links
         return False
 
 

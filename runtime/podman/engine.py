@@ -39,7 +39,7 @@ from runtime.model import (
     LogLine,
     State,
 )
-from runtime.placing import own_cgroup, placed
+from runtime.placing import PODMAN, own_cgroup, placed
 from runtime.podman import support, translate, update
 from runtime.podman.client import Client, numbers
 from runtime.podman.follow import follow
@@ -216,7 +216,7 @@ class PodmanEngine:
     async def wait(self, key: str) -> int:
         title = f"wait for container {key}"
         answer = await self._client.json(
-            "POST", f"/containers/{quoted(key)}/wait", title, query={"interval": "100ms"}, timeout=None
+            "POST", f"/containers/{quoted(key)}/wait", title, query={"interval": "100ms"}, timeout=None, lasts=True
         )
         return int(answer)
 
@@ -307,10 +307,10 @@ class PodmanEngine:
 
     async def _send(self, body: Mapping[str, Any], document: Mapping[str, Any], title: str) -> None:
         version = numbers(await self._client.version())
-        body = await asyncio.to_thread(update.whole, body, document, version)
+        body = await asyncio.to_thread(update.whole, body, document, version, self._client.peer.owners)
         path = f"/containers/{document['Id']}/update"
         async with self._client.stream("POST", path, title, body=body, timeout=ANSWER_WITHIN) as response:
-            await response.read()  # the id, as plain text
+            await self._client.read(response, title)  # the id, as plain text
 
     async def _take_back(
         self, outcome: LimitOutcome, cgroup: Cgroup, pid: int | None, document: Mapping[str, Any], held: Held
@@ -355,10 +355,15 @@ class PodmanEngine:
     # which processes are this machine's
 
     async def _placed(self, containers: Sequence[Container]) -> list[Container]:
-        return await asyncio.to_thread(lambda: [placed(found, self._proc) for found in containers])
+        peer = self._client.peer
+
+        def place() -> list[Container]:
+            return [placed(found, peer, PODMAN, self._hierarchies, self._proc) for found in containers]
+
+        return await asyncio.to_thread(place)
 
     async def _own_cgroup(self, container: Container) -> Cgroup | None:
-        return await asyncio.to_thread(own_cgroup, container, self._hierarchies)
+        return await asyncio.to_thread(own_cgroup, container, self._client.peer, self._hierarchies)
 
     async def _post(
         self,

@@ -15,13 +15,13 @@ kernel: what is not held afterwards is written to the kernel.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from runtime import limits
-from runtime.errors import UnsupportedError
+from runtime.errors import PytopError, UnsupportedError
+from runtime.kernel import regular
 from runtime.limits.oci import KERNEL_ONLY, Held, merged
 from runtime.model import (
     ContainerRef,
@@ -38,6 +38,7 @@ from runtime.wire.documents import shared_network
 
 RECORDS: Final = (5, 1)
 MERGES: Final = (5, 4)
+SPEC_MAX: Final = 16 << 20  # bytes of an OCI spec; a usual one has 20,000
 
 
 def at_rest(version: tuple[int, int]) -> str:
@@ -58,17 +59,20 @@ def forbids(host: Mapping[str, Any], change: LimitChange) -> str:
     return ""
 
 
-def whole(body: Mapping[str, Any], document: Mapping[str, Any], version: tuple[int, int]) -> dict[str, Any]:
+def whole(
+    body: Mapping[str, Any], document: Mapping[str, Any], version: tuple[int, int], owners: Collection[int]
+) -> dict[str, Any]:
     """What is sent, so that nothing else is lost from the record of this version. Blocking: may read the OCI spec.
 
-    Raises `UnsupportedError` where that record cannot be read.
+    The service names that file: it is read only when one of `owners`, by uid, owns it. Raises `UnsupportedError` where
+    that record cannot be read.
     """
     if not body or not RECORDS <= version < MERGES:
         return dict(body)
     path = str(document.get("OCIConfigPath", ""))
     try:
-        spec = json.loads(Path(path).read_text())["linux"]["resources"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        spec = json.loads(regular.read(path, limit=SPEC_MAX, owners=owners))["linux"]["resources"]
+    except (PytopError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnsupportedError(
             "change limits",
             detail="this Podman forgets every limit that a change does not name, and its record cannot be read here",

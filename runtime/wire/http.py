@@ -27,12 +27,14 @@ from runtime.errors import (
     UnavailableError,
 )
 from runtime.wire.address import Endpoint
+from runtime.wire.peer import Peer
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
 CONNECT_WITHIN: Final = 5.0
-ANSWER_WITHIN: Final = 60.0
+ANSWER_WITHIN: Final = 60.0  # seconds, to the end of the body
+DOCUMENT_MAX: Final = 64 << 20  # bytes of a body that is read as a whole
 _KINDS: Final[Mapping[int, type[PytopError]]] = {
     400: InvalidError,
     401: DeniedError,
@@ -61,6 +63,12 @@ class Client(ABC):
         self.endpoint = endpoint
         self._session: ClientSession | None = None
         self._version = ""
+        self._uids: set[int] = set()
+
+    @property
+    def peer(self) -> Peer:
+        """Everybody who has answered since this object was made, so that no answer passes for another's."""
+        return Peer(frozenset(self._uids), remote=self.endpoint.socket is None)
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -100,10 +108,15 @@ class Client(ABC):
         query: Mapping[str, str] | None = None,
         body: object = None,
         timeout: float | None = ANSWER_WITHIN,
+        lasts: bool = False,
     ) -> Any:
-        """One request; the parsed answer, None for an empty one. `title` is what an error says was tried."""
+        """One request; the parsed answer, None for an empty one. `title` is what an error says was tried.
+
+        Without a `timeout` the answer may come at any time and must be whole `ANSWER_WITHIN` seconds after it began,
+        unless it `lasts`.
+        """
         async with self.stream(method, path, title, query=query, body=body, timeout=timeout) as response:
-            text = await response.read()
+            text = await self.read(response, title, within=None if lasts else ANSWER_WITHIN)
         try:
             return json.loads(text) if text.strip() else None
         except ValueError as error:
@@ -114,12 +127,23 @@ class Client(ABC):
     ) -> list[Mapping[str, Any]]:
         """One request whose answer is a report of progress; raises `EngineError` when the report has an error."""
         async with self.stream(method, path, title, query=query, body=body) as response:
-            text = await response.text()
+            text = await self.read(response, title, within=None)
         found = [json.loads(line) for line in text.splitlines() if line.strip()]
         for line in found:
             if "error" in line:
                 raise EngineError(title, detail=str(line["error"]))
         return found
+
+    async def read(self, response: ClientResponse, title: str, *, within: float | None = ANSWER_WITHIN) -> bytes:
+        """The body of an answer, in `within` seconds from now. Raises `EngineError` beyond `DOCUMENT_MAX` bytes."""
+        found = bytearray()
+        async with asyncio.timeout(within):
+            async for chunk in response.content.iter_any():
+                found += chunk
+                if len(found) > DOCUMENT_MAX:
+                    detail = f"{self.words.name} answered with more than {DOCUMENT_MAX >> 20} MiB"
+                    raise EngineError(title, detail=detail)
+        return bytes(found)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -158,7 +182,8 @@ class Client(ABC):
                 if response.status >= 400:
                     if response.status == 400:  # perhaps an older daemon has taken the place: agree anew
                         self._version = ""
-                    raise self._refused(title, response.status, await response.text())
+                    text = (await self.read(response, title)).decode(errors="replace")
+                    raise self._refused(title, response.status, text)
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._version = ""
@@ -168,9 +193,11 @@ class Client(ABC):
         if self._session is None or self._session.closed:
             import aiohttp
 
+            from runtime.wire.connector import PeerConnector  # imports aiohttp
+
             path = self.endpoint.socket
             connector: aiohttp.BaseConnector = (
-                aiohttp.UnixConnector(str(path), limit=0) if path is not None else aiohttp.TCPConnector(limit=0)
+                PeerConnector(str(path), self._uids.add) if path is not None else aiohttp.TCPConnector(limit=0)
             )
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return self._session

@@ -11,12 +11,14 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Final
 
+from runtime.errors import EngineError
 from runtime.model import LogLine
 from runtime.wire.documents import time_ns
 
 PIECE: Final = 16 * 1024  # moby daemon/logger/copier.go, defaultBufSize
 _STREAMS: Final = {0: "stdout", 1: "stdout", 2: "stderr"}
 _HEADER: Final = 8
+LINE_MAX: Final = 1 << 20  # bytes of one event
 
 
 async def lines(chunks: AsyncIterator[bytes], *, tty: bool) -> AsyncIterator[LogLine]:
@@ -27,12 +29,18 @@ async def lines(chunks: AsyncIterator[bytes], *, tty: bool) -> AsyncIterator[Log
 
 
 async def split(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Lines of any length, without their newlines; empty ones and one that was cut off by the end are dropped."""
+    """Lines without their newlines; empty ones and one that was cut off by the end are dropped.
+
+    Raises `EngineError` for one of more than `LINE_MAX` bytes.
+    """
     buffer = bytearray()
     async for chunk in chunks:
         searched = len(buffer)
         buffer += chunk
         if buffer.find(b"\n", searched) < 0:
+            if len(buffer) > LINE_MAX:
+                detail = f"one line of its answer is longer than {LINE_MAX >> 20} MiB"
+                raise EngineError("read what an engine sends", detail=detail)
             continue
         *whole, rest = bytes(buffer).split(b"\n")
         for line in whole:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +23,8 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.containerd import client, images, life, logs, oci, resources, translate, update
+from runtime.containerd import client, images, life, logs, oci, resources, store, translate, update
+from runtime.containerd.address import Address
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, UnsupportedError
 from runtime.limits import HostFacts
@@ -39,6 +42,7 @@ from runtime.model import (
     State,
 )
 from runtime.native.accounts import User
+from runtime.wire.peer import Peer
 
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=4194304)
 MB = 1024 * 1024
@@ -417,3 +421,44 @@ def test_a_full_log_is_rotated(tmp_path: Path) -> None:
     names = sorted(path.name for path in (tmp_path / "web").iterdir())
     assert names[:2] == ["log", "log.1"]
     assert all(path.stat().st_size < 30e6 for path in (tmp_path / "web").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "cgroup", "own"),
+    [
+        ("", "/default/web", "/default/web"),
+        ("", "/system.slice/webserver.service", ""),
+        ("/jobs/web", "/jobs/web/inner", "/jobs/web"),
+        ("/jobs/web", "/outer/jobs/web", "/outer/jobs/web"),
+        ("/jobs/we", "/jobs/webserver", ""),
+        ("jobs.slice:run:web", "/jobs.slice/run-web.scope", "/jobs.slice/run-web.scope"),
+    ],
+)
+async def test_a_containers_cgroup_is_a_whole_name_and_of_another_users_containerd_that_users(
+    tmp_path: Path, path: str, cgroup: str, own: str
+) -> None:
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42/cgroup").write_text(f"0::{cgroup}\n")
+    asked = client.Client(tmp_path / "c.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "c.sock"))
+        listening.listen()
+        await asked._ready()
+        asked.close()
+        await asyncio.sleep(0.05)  # the loop closes a connection in its next rounds
+    assert asked.peer == Peer(frozenset({os.geteuid()}))
+    at = store.Store(asked, Address(tmp_path / "c.sock", "the test"), proc=tmp_path)
+    task = pb.Process(id="web", pid=42, status=2)
+    spec = {"linux": {"cgroupsPath": path}} if path else None
+    found = store.Found("containerd", "default", record(spec, id="web"), task)
+    (trusted,) = at.here([found])
+    assert (trusted.pid, trusted.cgroup, trusted.trusted) == (42 if own else None, own, True)
+    asked._uids.add(4321)
+    (foreign,) = at.here([found])
+    assert (foreign.pid, foreign.cgroup, foreign.trusted) == (None, "", False)
+
+
+@pytest.mark.parametrize("identity", ["..", "../../etc", ""])
+def test_a_log_is_in_the_folder_of_logs(tmp_path: Path, identity: str) -> None:
+    with pytest.raises(InvalidError):
+        logs.find(record(id=identity), None, tmp_path, "default")

@@ -86,6 +86,15 @@ def test_a_docker_address_that_leads_to_podman_is_not_shown_twice(tmp_path: Path
     assert found[1].startswith("podman")
 
 
+def test_a_user_cannot_hide_docker_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "system.sock"))
+        (tmp_path / "run/user/1000/podman").mkdir(parents=True)
+        (tmp_path / "run/user/1000/podman/podman.sock").symlink_to(tmp_path / "system.sock")
+        assert keys({}, tmp_path)[:2] == ["embedded", "docker"]
+
+
 async def test_podmans_ssh_connection_is_an_engine_that_says_what_to_do(tmp_path: Path) -> None:
     (*_, podman) = discovery.discover(OFF | {"CONTAINER_HOST": "ssh://alice@box/run/x.sock"}, home=tmp_path)
     with pytest.raises(InvalidError, match="ssh -NL"):

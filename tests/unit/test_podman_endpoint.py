@@ -63,6 +63,16 @@ def test_root_sees_every_users(tmp_path: Path, sockets: Path) -> None:
     ]
 
 
+def test_a_users_link_to_another_socket_is_not_that_users_podman(tmp_path: Path, sockets: Path) -> None:
+    (sockets / "user/2").mkdir()
+    (sockets / "user/2/podman").symlink_to(sockets / "elsewhere")
+    (sockets / "user/3/podman").mkdir(parents=True)
+    (sockets / "user/3/podman/podman.sock").symlink_to(sockets / "elsewhere/podman.sock")
+    (sockets / "user/4/podman").mkdir(parents=True)
+    (sockets / "user/4/podman/podman.sock").symlink_to("podman.sock")
+    assert [key for key, _ in found(tmp_path)] == ["podman", "podman-daemon", "podman-987654"]
+
+
 def test_a_users_own_comes_first(tmp_path: Path, sockets: Path) -> None:
     own = ("podman", f"unix://{sockets}/user/1/podman/podman.sock")
     roots = ("podman-root", f"unix://{sockets}/podman/podman.sock")
