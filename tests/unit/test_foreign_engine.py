@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from runtime.docker import DockerEngine
 from runtime.engine import Engine
 from runtime.errors import EngineError, UnavailableError, UnsupportedError
-from runtime.kernel import ownership
+from runtime.kernel import ownership, procfs
 from runtime.kernel.cgroupfs import NO_OWN, Cgroup, Hierarchies, Mode, Mount, named
 from runtime.model import Container, ContainerRef, LimitChange, State
 from runtime.placing import DOCKER, PODMAN, placed
@@ -163,6 +165,45 @@ def test_the_process_its_cgroup_and_all_in_it_are_the_users(
     assert (found.pid, found.cgroup) == ((42, path) if believed else (None, ""))
     assert placed(listed, Peer(), PODMAN, hierarchies, tmp_path).pid is None, "whom nobody knows"
     assert placed(listed, ROOTS, PODMAN, hierarchies, tmp_path).pid == 42, "root's is believed as ever"
+
+
+def test_a_process_that_its_cgroup_does_not_list_is_judged_too(tmp_path: Path) -> None:
+    """It may have gone elsewhere, or have ended, and another one have its pid."""
+    need_root("foreign")
+    directory = tmp_path / f"v2/libpod-{ID}"
+    directory.mkdir(parents=True)
+    os.chown(directory, NOBODY, NOBODY)
+    (directory / "cgroup.procs").write_text("")
+    hierarchies = Hierarchies(Mode.V2, unified=Mount(tmp_path / "v2"))
+    for uid, pid in ((NOBODY, 42), (0, None)):
+        entry(tmp_path, 42, f"/libpod-{ID}", uid)
+        listed = Container(ContainerRef("podman", ID), "x", "", State.RUNNING, pid=42)
+        assert placed(listed, NOBODYS, PODMAN, hierarchies, tmp_path).pid == pid
+
+
+def test_ids_of_the_users_namespace_are_the_users() -> None:
+    need_root("foreign")
+    script = 'until [ "$(id -u)" = 0 ]; do sleep 0.02; done; exec setpriv --reuid=7 --regid=7 --clear-groups sleep 60'
+    ours = os.readlink("/proc/self/ns/user")
+    ran = subprocess.Popen(["unshare", "--user", "sh", "-c", script], user=NOBODY, group=NOBODY, extra_groups=[])
+    try:
+        _until(lambda: os.readlink(f"/proc/{ran.pid}/ns/user") != ours)
+        assert ownership.is_process_of(NOBODY, ran.pid)
+        for name in ("gid_map", "uid_map"):  # as newuidmap(1) does
+            Path(f"/proc/{ran.pid}/{name}").write_text(f"0 {NOBODY} 1\n1 700000 10\n")
+        _until(lambda: procfs.uids(ran.pid) == {700006})
+        assert ownership.is_process_of(NOBODY, ran.pid)
+        assert not ownership.is_process_of(4321, ran.pid)
+    finally:
+        ran.kill()
+        ran.wait()
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_no_directory_is_nobodys() -> None:
