@@ -5,7 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DEV_STAMP := $(VENV)/.stamp-dev
 
-.PHONY: demo run test test-v2 test-newer check bench format lock proto clean help
+# Tests that share the kernel (cgroups, bridges, daemons) run in one process, the others on all cores at once.
+REAL := tests/engines tests/integration
+FAST := $(REAL:%=--ignore=%) -n logical
+
+.PHONY: demo run test test-long test-v2 test-newer coverage check bench format lock proto clean help
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -16,8 +20,16 @@ demo: $(STAMP) ## real containers, one starving another, in the live dashboard
 run: $(STAMP) ## the dashboard
 	@$(BIN)/python -m tui $(ARGS)
 
-test: $(DEV_STAMP) ## every test, from fast to real
+test: $(DEV_STAMP) ## every test, from fast to real (ARGS for pytest: those, in one process)
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/python -m pytest $(FAST)
+	@$(BIN)/python -m pytest $(REAL)
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
+
+test-long: $(DEV_STAMP) ## the loops of which the other tests run a tenth, whole
+	@PYTOP_LONG=1 $(BIN)/python -m pytest -m long $(or $(ARGS),$(REAL))
 
 test-v2: $(DEV_STAMP) ## tests of pure cgroup v2 and of systemd in two QEMU guests (ARGS="plain" or "systemd" for one)
 	@$(BIN)/python -m tests.guest $(ARGS)

@@ -20,6 +20,7 @@ from runtime.engine import Engine
 from runtime.errors import PytopError
 from runtime.model import LimitChange, LimitOutcome, State
 from runtime.native import NativeEngine
+from tests import loops
 from tests.containerdd import Containerdd
 from tests.dockerd import Dockerd
 from tests.engines.conftest import Subject
@@ -30,7 +31,7 @@ from tui.cli import listing, output
 
 MB = 1024 * 1024
 AT_ONCE = 8
-CYCLES = 1000
+CYCLES = loops.cycles(1000)
 STARTED = 50  # every so many are started too, which costs Docker 0.3 s of computing and Podman more than a second
 
 
@@ -188,9 +189,10 @@ async def cycles(subject: Subject, count: int) -> None:
     await asyncio.gather(*(one(number) for number in range(count)))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)  # Podman takes 0.2 s a cycle, and on a machine that does much else more
 async def test_a_thousand_containers_leave_nothing_behind(subject: Subject) -> None:
-    """1000 cycles, 8 at once.
+    """A thousand cycles in the long run, 8 at once.
 
     What our process holds is compared with what it held when every pool was filled.
     """

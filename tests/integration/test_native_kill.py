@@ -23,6 +23,7 @@ from runtime.model import ContainerRef, ContainerSpec, State
 from runtime.native import NativeConfig, NativeEngine, cell
 from runtime.native.record import dumps
 from runtime.native.store import Store
+from tests import loops
 from tests.integration.native import instance, named, output, run, sh, until
 
 pytestmark = pytest.mark.root
@@ -187,12 +188,13 @@ except PytopError as error:
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("victim", ["app", *PLUMBING])
 async def test_killed_at_random_moments(engine: NativeEngine, victim: str) -> None:
     """Many lives, each cut short somewhere; afterwards every record is true and only recorded things exist."""
     generator = random.Random(victim)
-    for turn in range(12):
+    for turn in range(loops.cycles(12, least=4)):  # every fourth has a network
         network = "bridge" if turn % 4 == 3 else "none"
         app = subprocess.Popen(
             [sys.executable, "-c", APP, engine.config.to_json(), network],
