@@ -9,8 +9,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from tests.guest.kernel import Kernel
@@ -39,13 +41,35 @@ class Run:
     still: bool = False
 
 
-def boot(kernel: Kernel, initramfs: Path, results: Path, script: Path, *, append: str = "", limit: float) -> Run:
-    """Boot and wait, at most `limit` seconds; the guest's output is shown as it comes."""
+class Lines:
+    """What a guest says, line by line behind its name, so that what two say at once can be told apart."""
+
+    def __init__(self, name: str, out: Callable[[str], object] = sys.stdout.write) -> None:
+        self._name, self._out = name, out
+        self._begun = ""
+
+    def add(self, text: str) -> None:
+        """Show each line that has come to its end."""
+        *whole, self._begun = (self._begun + text.replace("\r", "")).split("\n")
+        if whole:
+            self._out("".join(f"{self._name} | {line}\n" for line in whole))
+            sys.stdout.flush()
+
+    def end(self) -> None:
+        """Show the line that has not come to its end."""
+        if self._begun:
+            self.add("\n")
+
+
+def boot(
+    kernel: Kernel, initramfs: Path, results: Path, script: Path, *, limit: float, lines: Lines, stop: Event
+) -> Run:
+    """Boot and wait, at most `limit` seconds and until `stop` is set; the guest's output is shown as it comes."""
     serial = results / "serial.log"
     serial.touch()
     line = (
         f"console=ttyS0 quiet panic=-1 psi=1 cgroup_no_v1=all random.trust_cpu=on mitigations=off no_timer_check "
-        f"guest.run={script} guest.root={ROOT} guest.modules={kernel.modules} {append}"
+        f"guest.run={script} guest.root={ROOT} guest.modules={kernel.modules}"
     )
     command = [
         "qemu-system-x86_64",
@@ -60,28 +84,32 @@ def boot(kernel: Kernel, initramfs: Path, results: Path, script: Path, *, append
     started = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        still = _watch(process, serial, started, limit)
+        still = _watch(process, serial, started, limit, lines, stop)
     finally:
         process.kill()
         words, _ = process.communicate()
+        lines.end()
     if words:
-        print(words.decode(errors="replace"), file=sys.stderr)
+        lines.add(words.decode(errors="replace"))
+        lines.end()
     status = results / "status"
     return Run(int(status.read_text()) if status.exists() else None, time.monotonic() - started, still)
 
 
-def _watch(process: subprocess.Popen[bytes], serial: Path, started: float, limit: float) -> bool:
-    """Show what the guest says until it is off, stands still, or the time is over; whether it stood still."""
+def _watch(
+    process: subprocess.Popen[bytes], serial: Path, started: float, limit: float, lines: Lines, stop: Event
+) -> bool:
+    """Show what the guest says until it is off, stands still, or its time is over; whether it stood still."""
     said = False
     begun = b""  # a word may come in two parts
     last = started
-    with serial.open("rb") as lines:
-        while process.poll() is None:
-            text = lines.read()
+    with serial.open("rb") as line:
+        while process.poll() is None and not stop.is_set():
+            text = line.read()
             if not said:
                 begun += text
                 said = FIRST_WORD in begun
-            _show(text)
+            lines.add(text.decode(errors="replace"))
             now = time.monotonic()
             last = now if text else last
             if now - last > STILL_SECONDS or (not said and now - started > BOOT_SECONDS):
@@ -89,10 +117,5 @@ def _watch(process: subprocess.Popen[bytes], serial: Path, started: float, limit
             if now - started > limit:
                 return False
             time.sleep(0.2)
-        _show(lines.read())
+        lines.add(line.read().decode(errors="replace"))
     return False
-
-
-def _show(text: bytes) -> None:
-    sys.stdout.write(text.decode(errors="replace").replace("\r\n", "\n"))
-    sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from threading import Barrier, Event
 from types import SimpleNamespace
 
 import pytest
@@ -19,8 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_nothing_falls_out_of_the_guests_unseen() -> None:
-    """A guest runs less only by a change of this test."""
-    assert {name: guest.passed for name, guest in GUESTS.items()} == {"plain": 101, "systemd": 15}
+    """A guest runs other files only by a change of this test."""
     assert {Path(test.partition("::")[0]).stem for test in GUESTS["plain"].tests} >= {
         "test_every_limit",
         "test_limits_real",
@@ -32,6 +32,7 @@ def test_nothing_falls_out_of_the_guests_unseen() -> None:
         "test_nested_real",
         "test_sweep_real",
     }
+    assert {Path(test.partition("::")[0]).stem for test in GUESTS["systemd"].tests} == {"test_systemd_real"}
     for guest in GUESTS.values():
         assert all((ROOT / test.partition("::")[0]).is_file() for test in guest.tests)
         assert (ROOT / "tests" / "guest" / guest.script).is_file()
@@ -51,6 +52,12 @@ class Off:
         return None
 
 
+def watch(serial: Path, words: list[str], stop: Event | None = None) -> bool:
+    lines = machine.Lines("plain", lambda _: None)
+    off = Off(serial, words)
+    return machine._watch(off, serial, 0.0, 100_000, lines, stop or Event())  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("words", "left"), [(["gue", "st: up", " and more", "."], 0), (["SeaBIOS", "\n", "never", "."], 1)]
 )
@@ -61,7 +68,7 @@ def test_a_guest_whose_first_word_comes_in_parts_is_not_taken_for_silent(
     monkeypatch.setattr(machine, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
     serial = tmp_path / "serial.log"
     serial.touch()
-    still = machine._watch(Off(serial, words), serial, 0.0, limit=100_000)  # type: ignore[arg-type]
+    still = watch(serial, words)
     assert (len(words), still) == (left, bool(left))
 
 
@@ -71,7 +78,7 @@ def test_a_guest_that_says_nothing_more_stands_still(tmp_path: Path, monkeypatch
     serial = tmp_path / "serial.log"
     serial.touch()
     words = ["guest: up", "test_one", "", "", "", "never"]
-    assert machine._watch(Off(serial, words), serial, 0.0, limit=100_000)  # type: ignore[arg-type]
+    assert watch(serial, words)
     assert words[-1] == "never"
 
 
@@ -91,39 +98,84 @@ def test_a_guest_that_stood_still_is_booted_once_more(
     """Once, and only that: a test that fails has failed."""
     asked: list[str] = []
 
-    def booted(name: str, guest: guests.Guest, *_: object) -> tuple[Run, str]:
+    def booted(*_: object) -> tuple[Run, str]:
         ended = runs[len(asked)]
-        asked.append(name)
+        asked.append("booted")
         return ended, "" if ended.status == 0 else "it did not pass"
 
     monkeypatch.setattr(guests, "_booted", booted)
-    guest = guests.Guest("x.sh", (), "", passed=1, minutes=1)
-    assert guests._run("plain", guest, None, ()) == status  # type: ignore[arg-type]
+    guest = guests.Guest("x.sh", (), "", minutes=1)
+    assert guests._run("plain", guest, None, (), Event()) == status  # type: ignore[arg-type]
     assert len(asked) == boots
 
 
-REPORT = """<testsuites><testsuite><testcase name="a"/><testcase name="b"><skipped/></testcase>
-<testcase name="c"/><testcase name="d"><failure/></testcase>
-<testcase name="e"><error/></testcase></testsuite></testsuites>"""
+REPORT = """<testsuites><testsuite><testcase file="t/a.py" name="one"/><testcase file="t/a.py" name="two[3]"/>
+<testcase file="t/a.py" name="three"><skipped/></testcase><testcase file="t/b.py" name="one"><skipped/></testcase>
+<testcase file="t/a.py" name="four"><failure/></testcase><testcase file="t/a.py" name="five"><error/></testcase>
+</testsuite></testsuites>"""
 
 
 @pytest.mark.parametrize(
-    ("status", "least", "words"),
+    ("status", "tests", "said"),
     [
-        (None, 2, "it did not come to an end"),
-        (1, 2, "pytest ended with 1"),
-        (0, 3, "only 2 tests passed and 1 were skipped"),
-        (0, 2, ""),
+        (None, ("t/a.py",), "it did not come to an end: its last words are above"),
+        (1, ("t/a.py",), "pytest ended with 1"),
+        (0, ("t/a.py", "t/b.py", "t/c.py"), "nothing has passed of t/b.py, t/c.py"),
+        (
+            0,
+            tuple(f"t/a.py::{name}" for name in ("one", "three", "four", "five")),
+            "nothing has passed of t/a.py::three",
+        ),
+        (0, ("t/a.py::tw",), "nothing has passed of t/a.py::tw"),
+        (0, ("t/a.py", "t/a.py::one", "t/a.py::two"), ""),
     ],
 )
-def test_a_guest_has_passed_only_when_its_tests_have(
-    tmp_path: Path, status: int | None, least: int, words: str
+def test_a_guest_has_passed_only_when_something_of_each_that_it_runs_has(
+    tmp_path: Path, status: int | None, tests: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / "results.xml").write_text(REPORT)
-    guest = guests.Guest("x.sh", (), "", passed=least, minutes=1)
-    said = guests.judged(guest, Run(status, 1.0), tmp_path / "results.xml", counted=True)
-    assert said.startswith(words)
-    assert bool(said) is bool(words)
+    guest = guests.Guest("x.sh", tests, "", minutes=1)
+    problem = guests.judged(guest, Run(status, 1.0), tmp_path / "results.xml", whole=True)
+    assert problem.startswith(said)
+    assert bool(problem) is bool(said)
+    if status == 0:
+        assert guests.judged(guest, Run(0, 1.0), tmp_path / "none.xml", whole=False) == ""
+
+
+def test_what_two_guests_say_at_once_is_shown_by_whole_lines_with_their_names() -> None:
+    shown: list[str] = []
+    plain, systemd = machine.Lines("plain", shown.append), machine.Lines("systemd", shown.append)
+    plain.add("one\r\ntw")
+    systemd.add("other\r\n")
+    plain.add("o\r")
+    plain.add("\nlast")
+    plain.end()
+    plain.end()
+    assert shown == ["plain | one\n", "systemd | other\n", "plain | two\n", "plain | last\n"]
+
+
+def test_a_guest_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    stop = Event()
+    stop.set()
+    (tmp_path / "serial.log").touch()
+    words = ["guest: up", "never", "never"]
+    assert not watch(tmp_path / "serial.log", words, stop)
+    assert words == ["never", "never"]
+
+
+@pytest.mark.parametrize("failing", ["plain", "systemd", "none"])
+def test_guests_run_at_once_and_one_that_fails_is_enough(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    both = Barrier(2, timeout=10)
+
+    def run(name: str, *_: object) -> int:
+        both.wait()
+        return int(name == failing)
+
+    monkeypatch.setattr(guests, "_run", run)
+    monkeypatch.setattr(guests.kernel, "have", lambda: None)
+    monkeypatch.setattr(guests.kernel, "require", lambda _: None)
+    monkeypatch.setattr(guests.signal, "signal", lambda *_: None)
+    assert guests.main(["plain", "systemd"]) == int(failing != "none")
 
 
 def test_modules_are_loaded_after_those_that_they_need(tmp_path: Path) -> None:
