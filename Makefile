@@ -8,6 +8,9 @@ DEV_STAMP := $(VENV)/.stamp-dev
 # Tests that share the kernel (cgroups, bridges, daemons) run in one process, the others on all cores at once.
 REAL := tests/engines tests/integration
 FAST := $(REAL:%=--ignore=%) -n logical
+# Percent of lines and branches of runtime/limits and collectors that the tests without root must run.
+LIMITS_FLOOR := 92
+COLLECTORS_FLOOR := 87
 
 .PHONY: demo run test test-long test-v2 test-newer coverage check bench format lock proto clean help
 
@@ -37,6 +40,14 @@ test-v2: $(DEV_STAMP) ## tests of pure cgroup v2 and of systemd in two QEMU gues
 test-newer: $(DEV_STAMP) ## tests of Docker, Podman and containerd with those of Debian 13 (as root; apt and debootstrap)
 	@$(BIN)/python -m tests.newer $(ARGS)
 
+coverage: $(DEV_STAMP) ## what the tests that need no root run of the code, by file; fails below the floors
+	@$(BIN)/python -m pytest $(FAST) --cov --cov-report=
+	@$(BIN)/coverage report
+	@echo "runtime/limits, at least $(LIMITS_FLOOR) %:"
+	@$(BIN)/coverage report --format=total --include='runtime/limits/*' --fail-under=$(LIMITS_FLOOR)
+	@echo "collectors, at least $(COLLECTORS_FLOOR) %:"
+	@$(BIN)/coverage report --format=total --include='collectors/*' --fail-under=$(COLLECTORS_FLOOR)
+
 check: $(DEV_STAMP) ## lint, format, types, import contracts, spelling
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -59,7 +70,7 @@ proto: ## write the code for containerd's messages anew (needs uv)
 	@uv run -q --no-project --with grpcio-tools==1.85.1 python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. runtime/containerd/proto/containerd.proto
 
 clean: ## remove the virtual environment and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
