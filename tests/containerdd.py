@@ -1,22 +1,15 @@
-"""A private containerd for tests: own directories, socket, network namespace and cgroups; gone with the block."""
+"""A private containerd for tests."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
 import subprocess
-import time
-import uuid
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from runtime.errors import PytopError
-from runtime.kernel import cgroupfs, cgroups
-from tests.conftest import missing, need_root
+from tests.daemon import Daemon, running
 
-START_WITHIN = 30.0
 NOTES = Path("/run/containerd/runc")
 """Where runc keeps its own notes by namespace, whatever the daemon's state directory is."""
 CONFIG = """
@@ -40,33 +33,31 @@ disabled_plugins = [
 """
 
 
-class Containerdd:
-    """The daemon; it can be killed and started again while its containers run on.
+class Containerdd(Daemon):
+    """The daemon; its containers run on when it is killed.
 
-    `name` is that of its network namespace, and is meant as the containerd namespace of tests: containers of a
-    namespace have their cgroups below one of its name.
+    Its `name` is meant as the containerd namespace of tests too: containers of a namespace have their cgroups below one
+    of its name.
     """
 
+    ENGINE = "containerd"
+    PREFIX = "ptc"
+    NEEDS = ("containerd", "containerd-shim-runc-v2", "ctr", "runc")
+    LEAVES = ("containerd", "python")  # what writes the logs is Python
+
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.name = f"ptc{uuid.uuid4().hex[:5]}"
+        super().__init__(folder)
         self.socket = folder / "containerd.sock"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._notes = set(NOTES.glob("*"))
 
-    def start(self) -> None:
-        config = self.folder / "config.toml"
-        config.write_text(CONFIG.format(folder=self.folder))
-        command = ["nsenter", f"--net=/run/netns/{self.name}", "containerd", "--config", str(config)]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + START_WITHIN
-        while not self._answers():
-            log_text = (self.folder / "log").read_text(errors="replace")[-2000:]
-            assert self._process.poll() is None, f"containerd ended:\n{log_text}"
-            assert time.monotonic() < deadline, f"containerd does not answer:\n{log_text}"
-            time.sleep(0.05)
+    def prepare(self) -> None:
+        super().prepare()
+        (self.folder / "config.toml").write_text(CONFIG.format(folder=self.folder))
 
-    def _answers(self) -> bool:
+    def server(self) -> list[str]:
+        return self.in_netns("containerd", "--config", str(self.folder / "config.toml"))
+
+    def answers(self) -> bool:
         if not self.socket.exists():
             return False
         return subprocess.run(self._ctr("version"), capture_output=True, check=False, timeout=10).returncode == 0
@@ -91,72 +82,24 @@ class Containerdd:
 
     def kill(self) -> None:
         """End the daemon at once; shims and containers go on."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        super().kill()
         self.socket.unlink(missing_ok=True)
 
-    def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-
-@contextlib.contextmanager
-def containerdd(folder: Path) -> Iterator[Containerdd]:
-    """Run a private daemon in `folder`, which must not exist or be empty."""
-    need_root("containerd")
-    for program in ("containerd", "containerd-shim-runc-v2", "ctr", "runc", "nsenter", "ip"):
-        if shutil.which(program) is None:
-            missing("containerd", f"{program} is not installed")
-    folder.mkdir(parents=True, exist_ok=True)
-    daemon = Containerdd(folder)
-    before = set(NOTES.glob("*"))
-    subprocess.run(["ip", "netns", "add", daemon.name], check=True, timeout=10)
-    try:
-        daemon.start()
-        yield daemon
-    finally:
-        daemon.stop()
-        _sweep(daemon)
-        for left in set(NOTES.glob("*")) - before:
+    def clean(self) -> None:
+        """The sockets of shims and the notes of runc too, which are outside of its directory."""
+        self.stop()
+        bundles = list(self.folder.glob("state/io.containerd.runtime.v2.task/*/*"))
+        sockets = [(path / "address").read_text() for path in bundles if (path / "address").exists()]
+        super().clean()
+        for address in sockets:
+            Path(address.removeprefix("unix://")).unlink(missing_ok=True)
+        for path in bundles:
+            shutil.rmtree(NOTES / path.parent.name / path.name, ignore_errors=True)
+        for left in set(NOTES.glob("*")) - self._notes:
             with contextlib.suppress(OSError):  # it is not empty: somebody else's
                 left.rmdir()
 
 
-def _sweep(daemon: Containerdd) -> None:
-    """Whatever the daemon has left: shims and their sockets, containers' cgroups, mounts, the namespace."""
-    bundles = list(daemon.folder.glob("state/io.containerd.runtime.v2.task/*/*"))
-    sockets = [(path / "address").read_text() for path in bundles if (path / "address").exists()]
-    marker = str(daemon.folder).encode()
-    hierarchies = cgroupfs.detect()
-    with contextlib.suppress(PytopError):
-        top = cgroups.create(hierarchies, daemon.name)
-        cgroups.kill_all(top)
-        cgroups.remove(top)
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            ours = Path(os.fsdecode(words[0])).name.startswith(("containerd", "python")) and words[1:2] != [b"-m"]
-            if ours and any(word.startswith(marker) for word in words):
-                os.kill(int(entry.name), signal.SIGKILL)
-    for top_left in Path("/sys/fs/cgroup").glob(f"*/{daemon.name}"):  # named hierarchies, which have no controller
-        for left in (*sorted(top_left.glob("*/"), reverse=True), top_left):
-            with contextlib.suppress(OSError):
-                left.rmdir()
-    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
-        point = line.split()[4]
-        if point.startswith(str(daemon.folder)):
-            subprocess.run(["umount", "-l", point], capture_output=True, check=False)
-    subprocess.run(["ip", "netns", "delete", daemon.name], capture_output=True, check=False)
-    for address in sockets:
-        Path(address.removeprefix("unix://")).unlink(missing_ok=True)
-    for path in bundles:
-        shutil.rmtree(NOTES / path.parent.name / path.name, ignore_errors=True)
-    shutil.rmtree(daemon.folder, ignore_errors=True)
+def containerdd(folder: Path) -> AbstractContextManager[Containerdd]:
+    """Run a private daemon in `folder`, which must not exist or be empty."""
+    return running(Containerdd(folder))

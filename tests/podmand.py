@@ -1,4 +1,4 @@
-"""A private Podman service for tests: own network namespace, store, configuration and socket; gone with the block."""
+"""A private Podman service for tests, with a store and a configuration of its own."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-import uuid
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from runtime.kernel import cgroupfs
-from tests.conftest import missing, need_root
+from tests.conftest import missing
+from tests.daemon import Daemon, pinged, running, unmount_below
 from tests.dockerd import busybox_rootfs
 
-START_WITHIN = 30.0
 RUNTIMES = ("runc", "crun")
 NOBODY = 65534
 IMAGE = "localhost/busybox:latest"
@@ -37,20 +35,42 @@ network_config_dir = "{folder}/networks"
 """
 
 
-class Podmand:
-    """The service and its store; the service can be killed and started again, its containers run on meanwhile.
+class Podmand(Daemon):
+    """The service and its store, which has the image `IMAGE`; its containers run on when the service is killed.
 
     A rootless one is nobody's, and its socket is where it would be below /run.
     """
 
+    ENGINE = "podman"
+    PREFIX = "pytopp"
+    NEEDS = ("podman", "conmon", "setpriv", "curl")
+    LEAVES = ("conmon", "podman", *RUNTIMES)
+
     def __init__(self, folder: Path, *, rootless: bool = False) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.rootless = rootless
-        self.name = f"pytopp{uuid.uuid4().hex[:6]}"
         self.runtime = folder / "x"  # short: Podman makes long socket paths below it
         self.socket = folder / f"run/user/{NOBODY}/podman/podman.sock"
         self.url = f"unix://{self.socket}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._before = {path for parent in _cgroups(PARENT) for path in parent.glob("*/")}
+
+    def prepare(self) -> None:
+        """Choose the first OCI runtime with which a container really runs; crun 1.8 refuses hybrid cgroups."""
+        super().prepare()
+        archive, reasons = busybox_rootfs(), []
+        for runtime in RUNTIMES:
+            if shutil.which(runtime) is None:
+                reasons.append(f"{runtime} is not installed")
+                continue
+            self.configure(runtime)
+            try:
+                self.cli("import", "-", IMAGE, stdin=archive)
+                self.cli("run", "--rm", "--network", "none", IMAGE, "true")
+            except AssertionError as error:
+                reasons.append(str(error))
+                continue
+            return
+        missing("podman-rootless" if self.rootless else "podman", "no container runs: " + "; ".join(reasons))
 
     def configure(self, runtime: str) -> None:
         for made in (self.folder / "networks", self.folder / "home", self.runtime, self.socket.parent):
@@ -78,7 +98,7 @@ class Podmand:
             who = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
             return [*who, "podman", "--storage-driver", "vfs", *words]
         return [
-            *("nsenter", f"--net=/run/netns/{self.name}", "podman"),
+            *self.in_netns("podman"),
             *("--root", str(self.folder / "root"), "--runroot", str(self.folder / "runroot")),
             *("--tmpdir", str(self.folder / "tmp"), "--storage-driver", "vfs", *words),
         ]
@@ -99,84 +119,42 @@ class Podmand:
         assert done.returncode == 0 or not check, f"podman {' '.join(words)} ended with {done.returncode}:\n{said}"
         return done.stdout.decode().strip()
 
-    def start(self) -> None:
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command("system", "service", "-t", "0", self.url),
-                env=self.environ,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-            )
-        deadline = time.monotonic() + START_WITHIN
-        while not self._answers():
-            log_text = (self.folder / "log").read_text(errors="replace")[-2000:]
-            assert self._process.poll() is None, f"podman system service ended:\n{log_text}"
-            assert time.monotonic() < deadline, f"podman system service does not answer:\n{log_text}"
-            time.sleep(0.05)
+    def server(self) -> list[str]:
+        return self.command("system", "service", "-t", "0", self.url)
 
-    def _answers(self) -> bool:
-        asked = subprocess.run(
-            ["curl", "-s", "--max-time", "2", "--unix-socket", str(self.socket), "http://podman/_ping"],
-            capture_output=True,
-            check=False,
-        )
-        return asked.stdout == b"OK"
+    def answers(self) -> bool:
+        return pinged(self.socket)
 
     def kill(self) -> None:
         """End the service at once."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        super().kill()
         self.socket.unlink(missing_ok=True)
 
-    def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+    def clean(self) -> None:
+        """Containers and pods by Podman itself first; then also network namespaces and empty cgroups of pods."""
+        there = self.cli("ps", "-aq", "--no-trunc", check=False).split()
+        asked = ("inspect", "--format", "{{.NetworkSettings.SandboxKey}}", *there)
+        keys = self.cli(*asked, check=False).split() if there else []
+        self.cli("pod", "rm", "--force", "--all", "--time", "0", check=False)
+        self.cli("rm", "--force", "--all", "--time", "0", check=False)
+        self.stop()
+        with contextlib.suppress(OSError, ValueError):  # the process that keeps a rootless Podman's user namespace
+            os.kill(int((self.runtime / "libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
+        super().clean()
+        unmount_below(*keys)
+        for key in keys:
+            Path(key).unlink(missing_ok=True)
+        # Podman leaves a pod's cgroups in hierarchies without controllers. Only what is empty can be removed.
+        for parent in _cgroups(PARENT):
+            made = [path for path in parent.glob("*/") if path not in self._before]
+            for path in (*(path / "conmon" for path in made), *made, parent / "conmon", parent):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
 
 
-@contextlib.contextmanager
-def podmand(folder: Path, *, rootless: bool = False) -> Iterator[Podmand]:
-    """Run a private service in `folder`, which must not exist or be empty. It has the image `IMAGE`."""
-    need_root("podman")
-    for program in ("podman", "conmon", "nsenter", "setpriv", "ip", "curl"):
-        if shutil.which(program) is None:
-            missing("podman", f"{program} is not installed")
-    folder.mkdir(parents=True, exist_ok=True)
-    daemon = Podmand(folder, rootless=rootless)
-    before = {path for parent in _cgroups(PARENT) for path in parent.glob("*/")}
-    subprocess.run(["ip", "netns", "add", daemon.name], check=True, timeout=10)
-    try:
-        subprocess.run(["nsenter", f"--net=/run/netns/{daemon.name}", "ip", "link", "set", "lo", "up"], check=True)
-        _choose_runtime(daemon)
-        daemon.start()
-        yield daemon
-    finally:
-        _sweep(daemon, before)
-
-
-def _choose_runtime(daemon: Podmand) -> None:
-    """The first OCI runtime with which a container really runs; crun 1.8, for one, refuses hybrid cgroups."""
-    archive, reasons = busybox_rootfs(), []
-    for runtime in RUNTIMES:
-        if shutil.which(runtime) is None:
-            reasons.append(f"{runtime} is not installed")
-            continue
-        daemon.configure(runtime)
-        try:
-            daemon.cli("import", "-", IMAGE, stdin=archive)
-            daemon.cli("run", "--rm", "--network", "none", IMAGE, "true")
-        except AssertionError as error:
-            reasons.append(str(error))
-            continue
-        return
-    missing("podman-rootless" if daemon.rootless else "podman", "no container runs: " + "; ".join(reasons))
+def podmand(folder: Path, *, rootless: bool = False) -> AbstractContextManager[Podmand]:
+    """Run a private service in `folder`, which must not exist or be empty."""
+    return running(Podmand(folder, rootless=rootless))
 
 
 def _cgroups(name: str) -> list[Path]:
@@ -185,38 +163,3 @@ def _cgroups(name: str) -> list[Path]:
     roots = {mount.path for mount in (*found.v1.values(), found.unified) if mount is not None}
     roots |= {path for path in Path("/sys/fs/cgroup").glob("*") if (path / "cgroup.procs").exists()}
     return sorted(root / name for root in roots)
-
-
-def _sweep(daemon: Podmand, before: set[Path]) -> None:
-    """Containers and pods by Podman itself; then whatever is left: processes, mounts, namespaces, empty cgroups."""
-    there = daemon.cli("ps", "-aq", "--no-trunc", check=False).split()
-    keys = daemon.cli("inspect", "--format", "{{.NetworkSettings.SandboxKey}}", *there, check=False) if there else ""
-    daemon.cli("pod", "rm", "--force", "--all", "--time", "0", check=False)
-    daemon.cli("rm", "--force", "--all", "--time", "0", check=False)
-    daemon.stop()
-    with contextlib.suppress(OSError, ValueError):  # the process that keeps a rootless Podman's user namespace
-        os.kill(int((daemon.runtime / "libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
-    marker = str(daemon.folder).encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if Path(os.fsdecode(words[0])).name in ("conmon", "podman", *RUNTIMES) and any(
-                marker in word for word in words
-            ):
-                os.kill(int(entry.name), signal.SIGKILL)
-    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
-        point = line.split()[4]
-        if point.startswith(str(daemon.folder)) or point in keys.split():
-            subprocess.run(["umount", "-l", point], capture_output=True, check=False)
-    for key in filter(None, keys.split()):
-        Path(key).unlink(missing_ok=True)
-    # Podman leaves a pod's cgroups in hierarchies without controllers. Only what is empty can be removed.
-    for parent in _cgroups(PARENT):
-        made = [path for path in parent.glob("*/") if path not in before]
-        for path in (*(path / "conmon" for path in made), *made, parent / "conmon", parent):
-            with contextlib.suppress(OSError):
-                path.rmdir()
-    subprocess.run(["ip", "netns", "delete", daemon.name], capture_output=True, check=False)
-    shutil.rmtree(daemon.folder, ignore_errors=True)

@@ -7,11 +7,11 @@ import getpass
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.conftest import missing, need_root
+from tests.waiting import wait_until
 
 CONFIG = """\
 ListenAddress 127.0.0.1
@@ -58,11 +58,8 @@ def sshd(folder: Path) -> Iterator[list[str]]:
     privsep.mkdir(mode=0o755, exist_ok=True)
     process = subprocess.Popen([server, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 10
-        while not _listening(port):
-            assert process.poll() is None, "sshd ended at once"
-            assert time.monotonic() < deadline, "sshd does not listen"
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or _listening(port), 10, "sshd listens")
+        assert process.poll() is None, "sshd ended at once"
         yield [
             *("ssh", "-tt", "-p", str(port), "-i", str(folder / "user")),
             *("-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={folder / 'known'}", "-o", "LogLevel=ERROR"),

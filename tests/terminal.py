@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.conftest import missing
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 PYTHON = sys.executable
@@ -60,14 +61,15 @@ class Terminal:
 
     def wait_for(self, pattern: str, timeout: float = 20) -> str:
         """Wait until the screen matches the regular expression; the screen then."""
-        deadline = time.monotonic() + timeout
-        while True:
+        screen = ""
+
+        def matches() -> bool:
+            nonlocal screen
             screen = self.screen()
-            if re.search(pattern, screen, re.M):
-                return screen
-            if time.monotonic() > deadline:
-                raise AssertionError(f"no {pattern!r} on the screen within {timeout} s:\n{screen}")
-            time.sleep(0.1)
+            return re.search(pattern, screen, re.M) is not None
+
+        wait_until(matches, timeout, lambda: f"{pattern!r} is on the screen:\n{screen}", every_s=0.1)
+        return screen
 
     def row(self, word: str) -> str:
         """The first line of the screen that has `word` in it; empty when none has."""
@@ -75,12 +77,12 @@ class Terminal:
 
     def status(self, timeout: float = 20) -> int:
         """Wait for the program's end; its exit status."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError, ValueError):
-                return int(self._status.read_text())
-            time.sleep(0.1)
-        raise AssertionError(f"the program did not end within {timeout} s:\n{self.screen()}")
+
+        def ended() -> bool:
+            return self._status.exists() and self._status.read_text().strip().isdecimal()
+
+        wait_until(ended, timeout, lambda: f"the program ends:\n{self.screen()}", every_s=0.1)
+        return int(self._status.read_text())
 
     def pid(self) -> int:
         """The pid of the shell in the pane."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
 from runtime.kernel import cgroupfs
 from runtime.model import LimitChange
 from tests.engines.conftest import Subject
+from tests.waiting import wait_until
 
 MB = 1024 * 1024
 
@@ -32,13 +30,14 @@ def moved_below(directories: set[Path]) -> Iterator[None]:
 
 def _remove(directory: Path) -> None:
     """Its processes go back; one that is ending keeps it for a moment."""
-    for _ in range(100):
+
+    def gone() -> bool:
         _move(directory, directory.parent)
         with suppress(OSError):
             directory.rmdir()
-            return
-        time.sleep(0.02)
-    pytest.fail(f"{directory} is not to be removed")
+        return not directory.exists()
+
+    wait_until(gone, 2, f"{directory} can be removed")
 
 
 def _move(here: Path, there: Path) -> None:

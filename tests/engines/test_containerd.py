@@ -36,7 +36,7 @@ from tests.containerdd import Containerdd, containerdd
 from tests.dockerd import busybox_rootfs
 from tests.engines.conftest import Subject, scratch
 from tests.engines.containerd_subject import IMAGE, containerd, engine_of
-from tests.engines.test_life import until
+from tests.waiting import until
 
 MB = 1024 * 1024
 POD = {
@@ -225,7 +225,7 @@ async def test_our_own_change_is_told_as_an_update(subject: Subject) -> None:
         async def told() -> bool:
             return [(event.kind, event.ref) for event in seen] == [(EventKind.UPDATED, ref)]
 
-        await until(told, within=2)
+        await until(told, 2)
 
 
 async def test_every_namespace_but_dockers_and_one_id_in_two(daemon: Containerdd, subject: Subject) -> None:
@@ -256,7 +256,7 @@ async def test_every_namespace_but_dockers_and_one_id_in_two(daemon: Containerdd
             async def told() -> bool:
                 return any(event.kind is EventKind.DIED for event in seen)
 
-            await until(told, within=2)
+            await until(told, 2)
             assert {event.ref.id for event in seen} == {f"default/{twin}"}
     finally:
         for namespace in ("default", "moby"):

@@ -136,7 +136,7 @@ class Told:
 
 
 async def done(words: tuple[str, ...], daemon: Dockerd | Podmand | Containerdd | None) -> None:
-    environ = daemon.environ if isinstance(daemon, Podmand) else {**os.environ}
+    environ = daemon.environ if daemon is not None else {**os.environ}
     process = await asyncio.create_subprocess_exec(
         *words, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )

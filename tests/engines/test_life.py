@@ -19,13 +19,7 @@ from runtime.kernel import cgroupfs
 from runtime.model import Bind, ContainerRef, ContainerSpec, Event, EventKind, LogLine, State, Verb
 from tests.dockerd import busybox_rootfs
 from tests.engines.conftest import Subject
-
-
-async def until(condition: Callable[[], Awaitable[bool]], within: float = 10) -> None:
-    deadline = time.monotonic() + within
-    while not await condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        await asyncio.sleep(0.02)
+from tests.waiting import until
 
 
 def read(path: str) -> str:
@@ -283,7 +277,7 @@ async def test_events_tell_a_life_in_order(subject: Subject) -> None:
         return [kind for kind in kinds if kind in wanted] == wanted
 
     try:
-        await until(all_there, within=5)
+        await until(all_there, 5)
     finally:
         listener.cancel()
         await asyncio.gather(listener, return_exceptions=True)
@@ -331,7 +325,7 @@ async def test_it_is_started_again_when_its_policy_says_so(subject: Subject) -> 
         return container.state is State.EXITED
 
     await asyncio.sleep(1)
-    await until(given_up, within=20)
+    await until(given_up, 20)
     assert (await subject.engine.get(ref.id)).exit_code == 1
     assert len([line async for line in subject.engine.logs(ref.id)]) == 3  # the first run and two more
 
@@ -342,7 +336,7 @@ async def test_always_means_also_after_success(subject: Subject) -> None:
     async def twice() -> bool:
         return len([line async for line in subject.engine.logs(ref.id)]) >= 2
 
-    await until(twice, within=10)
+    await until(twice)
     await subject.engine.stop(ref.id, timeout=1)
     await asyncio.sleep(0.5)
     assert await state(subject, ref.id) is State.EXITED

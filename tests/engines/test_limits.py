@@ -11,6 +11,7 @@ from runtime.limits import host_facts
 from runtime.model import UNLIMITED, LimitChange, LimitName, LimitOutcome, Verdict
 from tests.conftest import missing
 from tests.engines.conftest import Subject
+from tests.waiting import until
 
 MB = 1024 * 1024
 V1_NONE = 2**62
@@ -193,12 +194,13 @@ async def test_nonsense_is_refused_running_or_not(subject: Subject, live: bool) 
 async def test_memory_below_use_is_refused_with_the_figures(subject: Subject) -> None:
     # dd holds its one block of 40 MiB in anonymous memory while it waits for a reader of its output.
     ref = await subject.run("mkfifo /tmp/p; sleep 60 < /tmp/p & dd if=/dev/zero of=/tmp/p bs=40M count=2; sleep 60")
-    for _ in range(100):
-        used = await size(subject, ref, "memory.usage_in_bytes", "memory.current")
-        if used is not None and used > 40 * MB:
-            break
-        await asyncio.sleep(0.05)
-    else:
+
+    async def holds_it() -> bool:
+        return (await size(subject, ref, "memory.usage_in_bytes", "memory.current") or 0) > 40 * MB
+
+    try:
+        await until(holds_it, 15)
+    except AssertionError:
         missing("memory", "the container did not come to hold 40 MiB")
     with pytest.raises(RefusedError, match="cannot be reclaimed"):
         await subject.engine.update(ref.id, LimitChange(memory=16 * MB))
@@ -284,9 +286,8 @@ async def test_a_cap_really_holds_the_container_back(subject: Subject) -> None:
         return int(dict(line.split() for line in text.splitlines())["nr_throttled"])
 
     before = await throttled()
-    for _ in range(100):  # on a busy machine it takes its time until it has had its part
-        await asyncio.sleep(0.1)
-        if await throttled() > before:
-            break
-    else:
-        pytest.fail("it was never held back")
+
+    async def more() -> bool:
+        return await throttled() > before
+
+    await until(more, 10, "it is held back")  # on a busy machine it takes its time until it has had its part

@@ -7,7 +7,6 @@ import gc
 import io
 import os
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import redirect_stdout
@@ -27,19 +26,13 @@ from tests.engines.conftest import Subject
 from tests.engines.test_follow import session_of
 from tests.engines.test_limits import quota, size
 from tests.podmand import PARENT, Podmand
+from tests.waiting import until
 from tui.cli import listing, output
 
 MB = 1024 * 1024
 AT_ONCE = 8
 CYCLES = loops.cycles(1000)
 STARTED = 50  # every so many are started too, which costs Docker 0.3 s of computing and Podman more than a second
-
-
-async def until(condition: Callable[[], bool], what: str, within: float = 40) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}"
-        await asyncio.sleep(0.05)
 
 
 # the daemon is killed
@@ -88,20 +81,20 @@ async def test_the_daemon_is_killed_and_comes_back(
             assert not session.problems
         else:
             try:
-                await until(lambda: session.containers[ref].state is State.UNKNOWN, "it is shown as unknown", 10)
+                await until(lambda: session.containers[ref].state is State.UNKNOWN, 10, "it is shown as unknown")
                 assert session.problems
                 with pytest.raises(PytopError):
                     await session.update(ref, LimitChange(pids=50))
             finally:
                 await asyncio.to_thread(subject.daemon.start)
-        await until(lambda: session.containers[ref].state is State.RUNNING, "it is shown as running")
+        await until(lambda: session.containers[ref].state is State.RUNNING, 40, "it is shown as running")
         assert not session.problems
         if not isinstance(subject.daemon, Dockerd):
             assert await subject.pid(ref) == pid
         made = await subject.create("true", name="after-it")
-        await until(lambda: made in session.containers, "events are followed again", 1)
+        await until(lambda: made in session.containers, 1, "events are followed again")
         await subject.engine.remove(made.id)
-        await until(lambda: made not in session.containers, "events are followed again", 1)
+        await until(lambda: made not in session.containers, 1, "events are followed again")
         outcome = await session.update(ref, LimitChange(cpus=0.3, memory=96 * MB, pids=66))
         assert outcome.ok, outcome
         assert await quota(subject, ref) == pytest.approx(0.3)
@@ -153,15 +146,17 @@ class Left:
                 found[what] = self._daemon.ctr(what, "ls").splitlines()
         return {what: Counter(names) for what, names in found.items()}
 
-    async def grown(self, before: dict[str, Counter[str]], within: float = 10) -> dict[str, Counter[str]]:
-        """What is more than before. Shims and daemons tidy up after they have answered, so they have some time."""
-        deadline = time.monotonic() + within
-        while True:
+    async def nothing_more_than(self, before: dict[str, Counter[str]]) -> None:
+        """Shims and daemons tidy up after they have answered, so they have some time."""
+        more: dict[str, Counter[str]] = {}
+
+        async def tidied() -> bool:
+            nonlocal more
             now = await asyncio.to_thread(self.on_the_host)
             more = {what: now[what] - before[what] for what in before if now[what] - before[what]}
-            if not more or time.monotonic() > deadline:
-                return more
-            await asyncio.sleep(0.2)
+            return not more
+
+        await until(tidied, 10, lambda: f"nothing is left: {more}", every_s=0.2)
 
     def of_ours(self) -> dict[str, int]:
         gc.collect()
@@ -202,7 +197,7 @@ async def test_a_thousand_containers_leave_nothing_behind(subject: Subject) -> N
     host, ours = left.on_the_host(), left.of_ours()
     await cycles(subject, CYCLES)
     assert {container.ref for container in await subject.engine.containers()} == kept
-    assert await left.grown(host) == {}
+    await left.nothing_more_than(host)
     after = left.of_ours()
     assert after["descriptors"] <= ours["descriptors"] + AT_ONCE
     assert after["threads"] <= ours["threads"] + 2 * AT_ONCE

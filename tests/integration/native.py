@@ -1,9 +1,7 @@
-# ruff: noqa: ASYNC110  (the tests look at the engine from outside, with patience)
 """An instance of the embedded engine of a test's own, and what must be gone after it."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -13,6 +11,7 @@ from pathlib import Path
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, State, Verb
 from runtime.native import NativeConfig, NativeEngine, cell
+from tests import waiting
 from tests.conftest import missing, need_root
 
 SH = "/bin/sh"
@@ -44,12 +43,7 @@ async def instance(tmp_path: Path, where: NativeConfig | None = None) -> AsyncIt
     finally:
         await engine.destroy()
         await engine.close()
-        for _ in range(50):
-            left = leftovers(where)
-            if not left:
-                break
-            await asyncio.sleep(0.02)
-        assert left == []
+        await waiting.until(lambda: not leftovers(where), 5, lambda: f"nothing is left: {leftovers(where)}")
 
 
 def leftovers(where: NativeConfig) -> list[str]:
@@ -109,7 +103,10 @@ async def output(engine: NativeEngine, ref: ContainerRef, stream: str = "stdout"
     return text.decode().splitlines()
 
 
-async def until(engine: NativeEngine, ref: ContainerRef, *states: State, within: float = 10.0) -> None:
-    async with asyncio.timeout(within):
-        while (await engine.get(ref.id)).state not in states:
-            await asyncio.sleep(0.02)
+async def until(engine: NativeEngine, ref: ContainerRef, *states: State) -> None:
+    """Until it is in one of these states."""
+
+    async def reached() -> bool:
+        return (await engine.get(ref.id)).state in states
+
+    await waiting.until(reached, 10, f"it is {' or '.join(states)}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import subprocess
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup
 from tests.conftest import need_root
+from tests.waiting import wait_until
 
 
 class Place:
@@ -66,9 +65,7 @@ def _remove(directory: Path) -> None:
     for each in directory.iterdir():
         if each.is_dir():
             _remove(each)
-    deadline = time.monotonic() + 5
-    while (directory / "cgroup.procs").read_text() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: not (directory / "cgroup.procs").read_text(), 5, f"{directory} is empty")
     directory.rmdir()
 
 
@@ -77,9 +74,3 @@ def file(cgroup: Cgroup, controller: str, v1: str, v2: str) -> str:
     where = cgroup.where(controller)
     assert where is not None
     return (where[0] / (v1 if where[1] == 1 else v2)).read_text().split()[0]
-
-
-async def until(condition: Callable[[], Awaitable[bool]], within: float = 10.0) -> None:
-    async with asyncio.timeout(within):
-        while not await condition():  # noqa: ASYNC110  (looks from outside)
-            await asyncio.sleep(0.05)

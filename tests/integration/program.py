@@ -9,8 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from runtime.kernel import cgroupfs
 from runtime.native import NativeConfig, NativeEngine
 from tests.conftest import need_root
 from tests.integration.native import config, leftovers
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,21 +90,10 @@ def program(**environ: str) -> Iterator[Program]:
             yield Program(where, env)
         finally:
             asyncio.run(_destroy(where))
-            assert leftovers(where) == []
 
 
 async def _destroy(where: NativeConfig) -> None:
     engine = NativeEngine(where)
     await engine.destroy()
     await engine.close()
-    for _ in range(100):
-        if not leftovers(where):
-            return
-        await asyncio.sleep(0.05)
-
-
-def wait_for(true: Callable[[], object], within: float = 15.0) -> None:
-    end = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
+    await until(lambda: not leftovers(where), 5, lambda: f"nothing is left: {leftovers(where)}")

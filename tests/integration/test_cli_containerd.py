@@ -15,7 +15,8 @@ import pytest
 from tests.containerdd import Containerdd, containerdd
 from tests.dockerd import busybox_rootfs
 from tests.engines.containerd_subject import IMAGE, engine_of
-from tests.integration.program import Program, program, wait_for
+from tests.integration.program import Program, program
+from tests.waiting import wait_until
 
 IDLE = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
 RUN = ("run", "--engine", "containerd", "--network", "none")
@@ -89,7 +90,7 @@ def test_what_ctr_starts_is_listed_and_a_daemon_that_dies_is_told(both: Both) ->
         assert p("stop", "containerd:theirs", code=5).stderr
     finally:
         daemon.start()
-    wait_for(lambda: "containerd" not in p("ps").stderr)
+    wait_until(lambda: "containerd" not in p("ps").stderr, 15)
     assert "theirs" in p("ps").stdout
     p("rm", "-f", "theirs")
 

@@ -14,7 +14,8 @@ import pytest
 
 from runtime.docker import DockerEngine, Endpoint
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
-from tests.integration.program import Program, program, wait_for
+from tests.integration.program import Program, program
+from tests.waiting import wait_until
 
 IDLE = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
 
@@ -103,4 +104,4 @@ def test_daemon_that_dies_and_comes_back(clean: Both) -> None:
         assert p("stop", "docker:x", code=5).stderr
     finally:
         clean.daemon.start()
-    wait_for(lambda: p("ps").stderr == "")
+    wait_until(lambda: p("ps").stderr == "", 15)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.program import Program, program, wait_for
+from tests.integration.program import Program, program
 from tests.podmand import IMAGE, Podmand, podmand
+from tests.waiting import wait_until
 
 IDLE = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
 
@@ -73,6 +74,6 @@ def test_what_podmans_own_client_starts_is_listed_and_a_service_that_dies_is_tol
         assert p("stop", "podman:theirs", code=5).stderr
     finally:
         service.start()
-    wait_for(lambda: "podman" not in p("ps").stderr)
+    wait_until(lambda: "podman" not in p("ps").stderr, 15)
     assert "theirs" in p("ps").stdout
     p("rm", "-f", "theirs")

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests import unprivileged
-from tests.integration.program import ROOT, Program, wait_for
+from tests.integration.program import ROOT, Program
 from tests.integration.program import program as program_of_its_own
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_life_from_run_to_rm(clean: Program) -> None:
     p("restart", "-t", "0.2", "web")
     assert p.container("web")["pid"] != pid
     p("kill", "-s", "KILL", "web")
-    wait_for(lambda: p.container("web")["state"] == "exited")
+    wait_until(lambda: p.container("web")["state"] == "exited", 15)
     assert p.container("web")["exit_code"] == 137
     assert p("wait", "web", code=137).stdout.strip() == "137"
     assert p("ps").stdout.count("\n") == 1, "only what runs"
@@ -138,7 +139,7 @@ def test_lost_reader_ends_the_container(clean: Program) -> None:
 
 def test_logs(clean: Program) -> None:
     run(clean, "talk", script="echo one; echo two; echo three >&2; sleep 1000")
-    wait_for(lambda: "three" in clean("logs", "talk").stderr)
+    wait_until(lambda: "three" in clean("logs", "talk").stderr, 15)
     done = clean("logs", "-n", "2", "talk")
     assert (done.stdout, done.stderr) == ("two\n", "three\n")
     stamp, _, text = clean("logs", "-t", "talk").stdout.splitlines()[0].partition(" ")
@@ -178,7 +179,7 @@ def test_memory_below_use_is_reclaimed_on_demand_and_refused_when_it_does_not_fi
     clean("run", "-d", "--name", "user", "--network", "none", "host", "python3", "-c", f"{code} time.sleep(60)")
     limit = ("memory", "memory.limit_in_bytes"), "memory.max"
     used = ("memory", "memory.usage_in_bytes"), "memory.current"
-    wait_for(lambda: int(clean.file("user", *used)) > 140 << 20)
+    wait_until(lambda: int(clean.file("user", *used)) > 140 << 20, 15)
     refused = clean("update", "-m", "16m", "user", code=4)
     assert "cannot be reclaimed" in refused.stderr
     assert "--reclaim" in refused.stderr
@@ -229,7 +230,7 @@ def test_cpu_limits_in_dockers_words_and_whether_they_last(clean: Program) -> No
 def test_update_of_one_that_is_not_running_holds_at_the_next_start(clean: Program) -> None:
     run(clean, "later")
     clean("kill", "later")
-    wait_for(lambda: clean.container("later")["state"] == "exited")
+    wait_until(lambda: clean.container("later")["state"] == "exited", 15)
     done = clean("update", "--pids-limit", "33", "later")
     assert "next start" in done.stdout
     clean("start", "later")
@@ -377,7 +378,7 @@ def test_interrupted_stop_says_what_it_waits_for_and_can_be_taken_up_again(clean
     run(clean, "stubborn", script="trap '' TERM; while :; do sleep 0.1; done")
     time.sleep(0.5)
     stopping = clean.begin("stop", "-t", "60", "stubborn")
-    wait_for(lambda: clean.container("stubborn")["state"] == "stopping")
+    wait_until(lambda: clean.container("stubborn")["state"] == "stopping", 15)
     stopping.send_signal(signal.SIGINT)
     time.sleep(0.7)
     stopping.send_signal(signal.SIGINT)

@@ -16,6 +16,7 @@ import pytest
 from tests import unprivileged
 from tests.conftest import need_root
 from tests.terminal import ROOT, Terminal, terminal
+from tests.waiting import wait_until
 
 COMMAND = [sys.executable, "-m", "tui", "demo"]
 QUIET = {"DOCKER_HOST": "", "XDG_CONFIG_HOME": "/nonexistent"}
@@ -45,10 +46,7 @@ def before() -> Iterator[set[str]]:
     need_root("embedded")
     there = leftovers()
     yield there
-    deadline = time.monotonic() + 15
-    while (left := leftovers() - there) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not left
+    wait_until(lambda: not leftovers() - there, 15, lambda: f"nothing is left: {leftovers() - there}", every_s=0.2)
 
 
 def start_headless() -> subprocess.Popen[str]:
@@ -116,7 +114,7 @@ def test_from_the_list_to_the_limit_and_back() -> None:
     with terminal(COMMAND, columns=80, rows=24, env=QUIET) as screen:
         screen.wait_for(r"victim: p50 \d+ ms", timeout=30)
         screen.wait_for(r"burns CPU on the victim's core", timeout=30)
-        hurt = _p99_when(screen, lambda value: value > 200, within=60)
+        hurt = _p99_when(screen, lambda value: value > 200, 60)
         _move_to(screen, "hog")
         screen.type("l")
         screen.wait_for(r"Limits of hog")
@@ -129,21 +127,23 @@ def test_from_the_list_to_the_limit_and_back() -> None:
         ]
         assert any(text.split()[0] == "20000" for text in quotas)
         screen.wait_for(r"Recovered", timeout=90)
-        assert _p99_when(screen, lambda value: value < hurt / 2, within=90) < hurt / 2
+        assert _p99_when(screen, lambda value: value < hurt / 2, 90) < hurt / 2
         assert "100%" in screen.row("hog "), "throttled in all of its periods"
         screen.type("q")
         assert screen.status() == 0
         assert "are gone" in screen.screen()
 
 
-def _p99_when(screen: Terminal, fits: Callable[[float], bool], within: float = 30) -> float:
-    deadline = time.monotonic() + within
-    while True:
+def _p99_when(screen: Terminal, fits: Callable[[float], bool], timeout_s: float) -> float:
+    found: list[float] = []
+
+    def fitting() -> bool:
         match = re.search(r"p99 (\d+) ms", screen.screen())
-        if match and fits(float(match[1])):
-            return float(match[1])
-        assert time.monotonic() < deadline, screen.screen()
-        time.sleep(0.2)
+        found[:] = [float(match[1])] if match and fits(float(match[1])) else []
+        return bool(found)
+
+    wait_until(fitting, timeout_s, screen.screen, every_s=0.2)
+    return found[0]
 
 
 def _move_to(screen: Terminal, name: str) -> None:

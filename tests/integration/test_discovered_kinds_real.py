@@ -25,7 +25,8 @@ from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Container, ContainerSpec, Kind, LimitChange, State, Verb
 from tests.conftest import missing
 from tests.dockerd import busybox_rootfs, dockerd
-from tests.integration.place import Place, file, place, until
+from tests.integration.place import Place, file, place
+from tests.waiting import until
 from tui.session import Session
 
 IMAGE = "busybox:latest"

@@ -21,7 +21,8 @@ from runtime.model import Container, ContainerRef, ContainerSpec, Kind, LimitCha
 from runtime.native import NativeEngine
 from tests.conftest import missing, need_root
 from tests.integration.native import instance
-from tests.integration.place import Place, file, place, until
+from tests.integration.place import Place, file, place
+from tests.waiting import until
 from tui.session import Session
 
 CPU_HALF = "50000"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from runtime.podman import PodmanEngine
 from tests.conftest import missing
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
 from tests.engines.conftest import scratch
-from tests.integration.native import instance, sh, until
+from tests.integration import native
+from tests.integration.native import instance, sh
 from tests.podmand import podmand
+from tests.waiting import until
 from tui.app import PytopApp
 from tui.screens.limits import LimitEditor
 from tui.session import Session
@@ -30,12 +32,6 @@ from tui.settings import Settings
 IDLE = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 IMAGE = "busybox:latest"
 MB = 1024 * 1024
-
-
-async def wait(true: Callable[[], object], within: float = 20.0) -> None:
-    async with asyncio.timeout(within):
-        while not true():  # noqa: ASYNC110  (looked at from outside)
-            await asyncio.sleep(0.02)
 
 
 def pids_file(pid: int) -> Path:
@@ -47,11 +43,11 @@ def pids_file(pid: int) -> Path:
 async def test_a_limit_changed_behind_our_back_is_told_and_a_key_sets_it_again(tmp_path: Path) -> None:
     async with instance(tmp_path) as engine:
         ref = await sh(engine, IDLE, name="idle", limits=LimitChange(pids=77))
-        await until(engine, ref, State.RUNNING)
+        await native.until(engine, ref, State.RUNNING)
         session = Session([NativeEngine(engine.config)], interval=0.5)
         app = PytopApp(session, chosen=Settings())
         async with app.run_test(size=(80, 24), notifications=True) as pilot:
-            await wait(lambda: session.frame is not None and ref in session.frame.usages)
+            await until(lambda: session.frame is not None and ref in session.frame.usages, 20)
             await asyncio.sleep(3.0)  # it has settled
             assert not session.drift
             pid = session.containers[ref].pid
@@ -59,18 +55,18 @@ async def test_a_limit_changed_behind_our_back_is_told_and_a_key_sets_it_again(t
             file = pids_file(pid)
             file.write_text("55")
             sweeps = session.frame.seq if session.frame is not None else 0
-            await wait(lambda: session.drift)
+            await until(lambda: session.drift, 20)
             assert session.frame is not None
             assert session.frame.seq - sweeps <= 3
             (drift,) = session.drift[ref]
             assert (drift.name, drift.expected, drift.kernel) == (LimitName.PIDS, 77, 55)
             assert "by somebody else" in session.history.marks(ref)[-1].text
             await pilot.press("l")
-            await wait(lambda: isinstance(app.screen, LimitEditor))
+            await until(lambda: isinstance(app.screen, LimitEditor), 20)
             await pilot.pause()
             await pilot.press("f6")
-            await wait(lambda: file.read_text().strip() == "77")
-            await wait(lambda: not session.drift)
+            await until(lambda: file.read_text().strip() == "77", 20)
+            await until(lambda: not session.drift, 20)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +93,7 @@ async def settled(engine: Engine, limits: LimitChange) -> AsyncIterator[tuple[Se
     try:
         await engine.start(ref.id)
         await session.start()
-        await wait(lambda: session.frame is not None and ref in session.frame.usages)
+        await until(lambda: session.frame is not None and ref in session.frame.usages, 20)
         await asyncio.sleep(3.5)
         assert not session.drift
         yield session, ref
@@ -121,7 +117,7 @@ def file_of(session: Session, ref: ContainerRef, controller: str, v1: str, v2: s
 async def sweeps(session: Session, count: int) -> None:
     assert session.frame is not None
     last = session.frame.seq + count
-    await wait(lambda: session.frame is not None and session.frame.seq >= last)
+    await until(lambda: session.frame is not None and session.frame.seq >= last, 20)
 
 
 async def test_weight_and_cpus_of_a_docker_container_that_a_hand_has_changed_are_told(daemon: Dockerd) -> None:
@@ -206,7 +202,7 @@ async def later(engine: Engine, ref: ContainerRef) -> AsyncIterator[Session]:
     session = Session([engine], interval=0.5)
     await session.start()
     try:
-        await wait(lambda: session.frame is not None and ref in session.frame.usages)
+        await until(lambda: session.frame is not None and ref in session.frame.usages, 20)
         await asyncio.sleep(4)
         assert not session.problems
         yield session
@@ -231,14 +227,14 @@ async def test_a_slice_is_measured_and_limited_as_a_whole(daemon: Dockerd) -> No
                 subprocess.run, [*command, "sh", "-c", IDLE], check=True, capture_output=True, timeout=30
             )
         await session.start()
-        await wait(lambda: any(group.cgroup == above for group in session.groups.values()))
+        await until(lambda: any(group.cgroup == above for group in session.groups.values()), 20)
         (group,) = session.groups.values()
         assert group.ref.kind is GroupKind.SLICE
         assert set(group.members) == {container.ref for container in await engine.containers()}
-        await wait(lambda: session.frame is not None and group.row in session.frame.usages)
+        await until(lambda: session.frame is not None and group.row in session.frame.usages, 20)
         outcome = await session.update(group.row, LimitChange(memory=300 * MB))
         assert outcome.ok
-        await wait(lambda: _memory_limit(session, group.row) == 300 * MB)
+        await until(lambda: _memory_limit(session, group.row) == 300 * MB, 20)
         await limited_members(engine, session)
     finally:
         for container in await engine.containers():

@@ -18,6 +18,7 @@ from runtime.limits import live
 from runtime.limits.plan import Step, Write
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Missing, Unlimited, Verdict
 from tests.conftest import missing, need_root
+from tests.waiting import wait_until
 
 MB = 1024 * 1024
 REF = ContainerRef("test", "0" * 64)
@@ -328,9 +329,7 @@ def test_what_forks_all_the_time_is_killed_to_the_last(cgroup: Cgroup) -> None:
         assert process.stdin
         process.stdin.write(b"go\n")
         process.stdin.close()
-        deadline = time.monotonic() + 10
-        while len(cgroups.pids(cgroup)) < 10 and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: len(cgroups.pids(cgroup)) >= 10, 10, "it forks")
         cgroups.kill_all(cgroup)
         assert cgroups.is_empty(cgroup)
 
@@ -340,10 +339,7 @@ def test_what_v1s_freezer_holds_is_killed(cgroup: Cgroup, eater: subprocess.Pope
     if freezer is None:
         pytest.skip("this host has no v1 freezer")
     files.write(freezer / "freezer.state", "FROZEN")
-    deadline = time.monotonic() + 5
-    while not cgroups.is_frozen(cgroup) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert cgroups.is_frozen(cgroup)
+    wait_until(lambda: cgroups.is_frozen(cgroup), 5, "it is frozen")
     cgroups.kill_all(cgroup)
     assert eater.wait(timeout=5) == -9
     assert cgroups.is_empty(cgroup)

@@ -1,9 +1,8 @@
-# ruff: noqa: ASYNC110, ASYNC240  (the tests look at the engine from outside)
+# ruff: noqa: ASYNC240  (the tests look at the engine from outside)
 """Known ways out of a container, each tried against the embedded engine. None may work."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import stat
@@ -20,6 +19,7 @@ from runtime.model import Bind, ContainerSpec, State
 from runtime.native import NativeEngine, rootfs
 from runtime.native.store import Store
 from tests.integration.native import instance, named, output, processes_of, run, sh
+from tests.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -47,8 +47,7 @@ async def test_cve_2019_5736_engine_processes_cannot_be_overwritten(engine: Nati
         assert refused.value.errno in (errno.ETXTBSY, errno.EPERM)
         held.append(os.open(f"/proc/{process}/exe", os.O_RDONLY))
     await engine.destroy()  # nobody executes it any more, but a descriptor of it was kept, as the attack does
-    while processes_of(engine.config):
-        await asyncio.sleep(0.02)
+    await until(lambda: not processes_of(engine.config), what="nothing of it runs")
     for fd in held:
         writable = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
         with pytest.raises(PermissionError):

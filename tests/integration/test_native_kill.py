@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC110, ASYNC220  (the tests look at the engine from outside, with patience)
+# ruff: noqa: ASYNC220  (the tests look at the engine from outside, with patience)
 """kill -9 of the app, a shim, the zygote, at any moment: nothing is lost and nothing is left."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from runtime.model import ContainerRef, ContainerSpec, State
 from runtime.native import NativeConfig, NativeEngine, cell
 from runtime.native.record import dumps
 from runtime.native.store import Store
-from tests import loops
+from tests import loops, waiting
 from tests.integration.native import instance, named, output, run, sh, until
 
 pytestmark = pytest.mark.root
@@ -128,9 +128,11 @@ async def test_restarts_survive_a_killed_shim(engine: NativeEngine) -> None:
     kill(engine.config, "pytop-shim")
     await asyncio.sleep(0.5)
     other = await fresh(engine)
-    async with asyncio.timeout(10):
-        while (await other.inspect(ref.id))["restarts"] < 2:
-            await asyncio.sleep(0.05)
+
+    async def again() -> bool:
+        return (await other.inspect(ref.id))["restarts"] >= 2
+
+    await waiting.until(again)
     await other.remove(ref.id, force=True)
     await other.close()
 

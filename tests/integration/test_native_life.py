@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC110, ASYNC221, ASYNC240  (the tests look at the engine from outside, with patience)
+# ruff: noqa: ASYNC221, ASYNC240  (the tests look at the engine from outside, with patience)
 """Containers of the embedded engine, from creation to removal."""
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from runtime.model import (
     Verdict,
 )
 from runtime.native import NativeEngine, cell
+from tests import waiting
 from tests.integration.native import instance, output, run, sh, until
 
 pytestmark = pytest.mark.root
@@ -196,18 +198,23 @@ async def test_restart_keeps_the_writable_layer(engine: NativeEngine) -> None:
 
 async def said(engine: NativeEngine, ref: ContainerRef, wanted: list[bytes]) -> None:
     """Until the log holds these lines; no more than them may come."""
-    async with asyncio.timeout(20):
-        while (lines := [line.data async for line in engine.logs(ref.id)]) != wanted:
-            assert lines == wanted[: len(lines)]
-            await asyncio.sleep(0.02)
+
+    async def there() -> bool:
+        lines = [line.data async for line in engine.logs(ref.id)]
+        assert lines == wanted[: len(lines)]
+        return lines == wanted
+
+    await waiting.until(there, 20, f"the log is {wanted}")
 
 
 async def test_auto_remove_and_its_exit_status(engine: NativeEngine) -> None:
     ref = await sh(engine, "sleep 0.3; exit 5", auto_remove=True)
     assert await engine.wait(ref.id) == 5
-    async with asyncio.timeout(5):
-        while await engine.containers():
-            await asyncio.sleep(0.02)
+
+    async def gone() -> bool:
+        return not await engine.containers()
+
+    await waiting.until(gone, 5)
     assert not engine.config.data(ref.id).exists()
     stopped = await run(engine, "sleep", "100", auto_remove=True)
     await engine.stop(stopped.id, timeout=1)
@@ -342,16 +349,13 @@ async def test_containers_reach_each_other_and_the_host_reaches_them(engine: Nat
     )
     address = (await engine.get(server.id)).addresses[0]
 
-    def reach() -> None:
-        for _ in range(100):
-            try:
-                socket.create_connection((address, 8080), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError("not reached")
+    def reached() -> bool:
+        with suppress(OSError):
+            socket.create_connection((address, 8080), timeout=1).close()
+            return True
+        return False
 
-    await asyncio.to_thread(reach)
+    await waiting.until(lambda: asyncio.to_thread(reached), 15, "it listens")
     code = f"import socket; socket.create_connection(('{address}', 8080), timeout=5); print('reached')"
     client = await run(engine, sys.executable, "-c", code, network="bridge", binds=binds)
     assert await output(engine, client) == ["reached"]

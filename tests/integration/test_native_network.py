@@ -11,7 +11,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
@@ -24,6 +23,7 @@ from runtime.errors import ConflictError, DeniedError, PytopError
 from runtime.kernel import syscalls
 from runtime.native import network
 from tests.conftest import need_root
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -290,11 +290,7 @@ def test_leftovers_are_found_without_their_bridge() -> None:
 def test_the_interface_goes_with_its_namespace() -> None:
     with namespaces(1) as (one,):
         peer = network.attach(BRIDGE, SUBNET, ids(1)[0], one).peer
-    for _ in range(200):
-        if peer not in links():
-            break
-        threading.Event().wait(0.02)
-    assert peer not in links()
+    wait_until(lambda: peer not in links(), 4, "the interface is gone")
     network.detach(BRIDGE, ids(1)[0])
 
 

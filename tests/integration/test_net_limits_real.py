@@ -22,6 +22,7 @@ from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, LimitChange, L
 from runtime.native import NativeEngine
 from tests.conftest import missing, need_root
 from tests.integration.native import instance
+from tests.waiting import wait_until
 
 MBIT = 1_000_000
 SEND, TAKE = 7001, 7002
@@ -61,12 +62,15 @@ async def pid(engine: NativeEngine, ref: ContainerRef) -> int:
 
 
 def connect(address: str, port: int) -> socket.socket:
-    for _ in range(100):
-        try:
-            return socket.create_connection((address, port), timeout=5)
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise AssertionError("the container does not listen")
+    made: list[socket.socket] = []
+
+    def connected() -> bool:
+        with suppress(ConnectionRefusedError):
+            made.append(socket.create_connection((address, port), timeout=5))
+        return bool(made)
+
+    wait_until(connected, 15, "the container listens")
+    return made[0]
 
 
 def received(address: str, seconds: float) -> float:
@@ -252,12 +256,8 @@ class Spaces:
         process = subprocess.Popen(["unshare", "--net", "sleep", "600"])
         self._held.append(process)
         here = os.stat("/proc/self/ns/net").st_ino
-        for _ in range(500):
-            if os.stat(f"/proc/{process.pid}/ns/net").st_ino != here:
-                return process.pid
-            assert process.poll() is None, "unshare ended"
-            time.sleep(0.01)
-        raise AssertionError("there is no new namespace")
+        wait_until(lambda: os.stat(f"/proc/{process.pid}/ns/net").st_ino != here, 5, "there is a new namespace")
+        return process.pid
 
     def close(self) -> None:
         for process in self._held:

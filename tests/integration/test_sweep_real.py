@@ -20,6 +20,7 @@ from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import ContainerRef, Missing
 from tests.conftest import need_root
+from tests.waiting import wait_until
 
 REF = ContainerRef("test", "a")
 WAIT = "import sys; sys.stdin.readline(); "
@@ -86,13 +87,14 @@ def test_memory_that_is_held_is_anonymous(cgroup: Cgroup, sweeper: Sweeper) -> N
     process = start(cgroup, "import time; held = bytearray(b'x') * (32 << 20); time.sleep(60)")
     try:
         target = [Target(REF, process.pid)]
-        deadline = time.monotonic() + 10
-        while True:
+        usage = sweeper.sweep(target).usages[REF]
+
+        def held() -> bool:
+            nonlocal usage
             usage = sweeper.sweep(target).usages[REF]
-            if isinstance(usage.anon, int) and usage.anon > 32 << 20:
-                break
-            assert time.monotonic() < deadline, usage
-            time.sleep(0.1)
+            return isinstance(usage.anon, int) and usage.anon > 32 << 20
+
+        wait_until(held, 10, lambda: usage, every_s=0.1)
         assert isinstance(usage.memory, int)
         assert 32 << 20 < usage.memory < 96 << 20
         assert usage.pids == 1

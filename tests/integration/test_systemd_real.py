@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from runtime.limits import systemd as through
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Verdict
 from tests.conftest import missing, need_root
 from tests.integration import native
+from tests.waiting import wait_until
 
 MB = 1024 * 1024
 REF = ContainerRef("test", "0" * 64)
@@ -54,7 +54,7 @@ def scope() -> Iterator[Scope]:
     unit = Unit(f"{tag}.scope", f"/{tag}.slice/{tag}.scope")
     try:
         start(unit, f"{tag}.slice", process.pid)
-        until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text())
+        wait_until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text(), 20)
         own = cgroupfs.locate(hierarchies, process.pid)
         yield Scope(unit, own, cgroupfs.at(hierarchies, {}, f"/{tag}.slice"), process.pid)
     finally:
@@ -62,7 +62,7 @@ def scope() -> Iterator[Scope]:
         process.wait()
         with Manager(unit) as manager:
             manager.call("StopUnit", "ss", (f"{tag}.slice", "replace"), title="stop the slice")
-            until(lambda: not Path(f"/sys/fs/cgroup/{tag}.slice").exists())
+            wait_until(lambda: not Path(f"/sys/fs/cgroup/{tag}.slice").exists(), 20)
 
 
 def child(*command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
@@ -74,13 +74,6 @@ def start(unit: Unit, inside: str, pid: int, *, delegate: bool = True) -> None:
     with Manager(unit) as manager:
         body = (unit.name, "fail", properties, [])
         manager.call("StartTransientUnit", "ssa(sv)a(sa(sv))", body, title=f"start {unit.name}")
-
-
-def until(condition: object, within: float = 20.0) -> None:
-    deadline = time.monotonic() + within
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def reload(unit: Unit) -> None:
@@ -252,7 +245,7 @@ def test_a_unit_without_a_controller_gets_it_with_the_limit(scope: Scope) -> Non
     unit = Unit(name, f"/{name.replace('.scope', '.slice')}/{name}")
     try:
         start(unit, f"{Path(unit.cgroup).parent.name}", process.pid, delegate=False)
-        until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text())
+        wait_until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text(), 20)
         cgroup = cgroupfs.locate(cgroupfs.detect(), process.pid)
         assert cgroup.where("cpu") is None
         assert cgroup.where("cpuset") is None
@@ -270,13 +263,13 @@ def test_a_unit_without_a_controller_gets_it_with_the_limit(scope: Scope) -> Non
         process.wait()
         with Manager(unit) as manager:
             manager.call("StopUnit", "ss", (Path(unit.cgroup).parent.name, "replace"), title="stop the slice")
-        until(lambda: not Path(f"/sys/fs/cgroup{unit.cgroup}").exists())
+        wait_until(lambda: not Path(f"/sys/fs/cgroup{unit.cgroup}").exists(), 20)
 
 
 def test_a_unit_that_is_gone_is_not_found(scope: Scope) -> None:
     cgroups.kill_all(scope.cgroup)
     assert scope.cgroup.unified
-    until(lambda: scope.cgroup.unified and not scope.cgroup.unified.exists())
+    wait_until(lambda: scope.cgroup.unified and not scope.cgroup.unified.exists(), 20)
     with pytest.raises(NotFoundError):
         limits.change(REF, scope.cgroup, LimitChange(pids=50))
 
@@ -324,10 +317,10 @@ async def test_a_container_that_only_its_scope_tells_of_is_limited_through_syste
     engine = DiscoveredEngine()
     try:
         start(unit, slice_name, process.pid)
-        until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text())
+        wait_until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text(), 20)
         assert process.stdin
         process.stdin.close()  # what it starts from here on is in the scope as well
-        until(lambda: Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        wait_until(lambda: Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(), 20)
         found = {container.ref.id: container for container in await engine.containers()}
         assert found[identity].cgroup == unit.cgroup
         outcome = await engine.update(identity, LimitChange(memory=128 * MB, pids=44))

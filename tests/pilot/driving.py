@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from textual.pilot import Pilot
 
 from runtime.engine import Engine
 from runtime.model import ContainerRef
+from tests import waiting
 from tests.pilot.fakes import HOST, FakeEngine, FakeSweeper, Script, fixed, town
 from tui.app import PytopApp
 from tui.drift import Drift
@@ -21,7 +21,7 @@ from tui.session import Session
 from tui.settings import Settings
 from tui.widgets.table import ContainerTable
 
-PATIENCE = 5.0
+PATIENCE_S = 5.0
 
 
 def town_session(**options: Any) -> tuple[Session, FakeEngine, FakeEngine]:
@@ -56,10 +56,9 @@ def tamper(session: Session, ref: ContainerRef, *found: Drift) -> None:
 
 async def until(pilot: Pilot[Any], true: Callable[[], object]) -> None:
     """Wait for something to become true."""
-    end = asyncio.get_running_loop().time() + PATIENCE
-    while not true():
-        assert asyncio.get_running_loop().time() < end, f"it did not happen; the screen:\n{screen(pilot)}"
-        await pilot.pause(0.01)
+    await waiting.until(
+        true, PATIENCE_S, lambda: f"it happens; the screen:\n{screen(pilot)}", every_s=0.01, pause=pilot.pause
+    )
     await pilot.pause()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,17 +28,12 @@ from runtime.model import (
     Verdict,
 )
 from tests.pilot.fakes import FakeEngine, FakeSweeper, container, fixed, usage
+from tests.waiting import until
 from tui import inventory
 from tui.session import Changed, Session
 
 WEB = container("web")
 OLD = container("old", state=State.EXITED)
-
-
-async def until(true: Callable[[], object], within: float = 3.0) -> None:
-    async with asyncio.timeout(within):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -51,7 +46,7 @@ async def opened(*engines: FakeEngine, start: bool = True, **options: Any) -> As
             await session.start()
             await session.ready()
             # Every watch has its subscription now: what happens from here on is told by events.
-            await until(lambda: all(engine._queues or engine.away for engine in engines))
+            await until(lambda: all(engine._queues or engine.away for engine in engines), 3)
         yield session
     finally:
         await session.close()
@@ -68,10 +63,10 @@ async def test_inventory_follows_events() -> None:
         before = session.containers
         new = container("new")
         engine.put(new, EventKind.STARTED)
-        await until(lambda: new.ref in session.containers)
+        await until(lambda: new.ref in session.containers, 3)
         assert new.ref not in before, "replaced, not mutated"
         engine.drop(WEB.ref)
-        await until(lambda: set(session.containers) == {new.ref})
+        await until(lambda: set(session.containers) == {new.ref}, 3)
 
 
 async def test_burst_of_events_is_told_once_or_twice() -> None:
@@ -81,7 +76,7 @@ async def test_burst_of_events_is_told_once_or_twice() -> None:
         session.subscribe(told.append)
         for number in range(100):
             engine.put(container(f"c{number}"), EventKind.STARTED)
-        await until(lambda: len(session.containers) == 100)
+        await until(lambda: len(session.containers) == 100, 3)
         await asyncio.sleep(0.1)
         assert 1 <= sum(Changed.INVENTORY in what for what in told) <= 3
 
@@ -93,7 +88,7 @@ async def test_missed_event_is_caught_by_the_next_list(monkeypatch: pytest.Monke
     async with opened(engine) as session:
         silent = container("silent")
         engine.all[silent.ref] = silent
-        await until(lambda: silent.ref in session.containers)
+        await until(lambda: silent.ref in session.containers, 3)
 
 
 async def test_container_that_vanishes_between_list_and_look_is_gone() -> None:
@@ -101,7 +96,7 @@ async def test_container_that_vanishes_between_list_and_look_is_gone() -> None:
     async with opened(engine) as session:
         del engine.all[WEB.ref]
         engine._tell(EventKind.DIED, WEB.ref)
-        await until(lambda: not session.containers)
+        await until(lambda: not session.containers, 3)
         assert not session.problems
         assert session.why_not(WEB.ref, Verb.STOP) == "it is gone"
         with pytest.raises(NotFoundError):
@@ -115,21 +110,21 @@ async def test_dead_engine_keeps_its_containers_until_it_is_back(monkeypatch: py
         told: list[Changed] = []
         session.subscribe(told.append)
         engine.away = True
-        await until(lambda: session.problems)
+        await until(lambda: session.problems, 3)
         (problem,) = session.problems
         assert (problem.engine, problem.hint) == ("fake", "Start it")
         assert session.containers[WEB.ref].state is State.UNKNOWN
         assert "cannot be reached" in (session.why_not(WEB.ref, Verb.STOP) or "")
         assert session.containers[container("batch", engine="other").ref].state is State.RUNNING
-        await until(lambda: any(Changed.PROBLEMS in what for what in told))
+        await until(lambda: any(Changed.PROBLEMS in what for what in told), 3)
         engine.all[OLD.ref] = OLD
         engine.away = False
-        await until(lambda: not session.problems)
+        await until(lambda: not session.problems, 3)
         assert session.containers[WEB.ref].state is State.RUNNING
         assert OLD.ref in session.containers, "what happened meanwhile is seen"
-        await until(lambda: bool(engine._queues))
+        await until(lambda: bool(engine._queues), 3)
         engine.put(container("later"), EventKind.STARTED)
-        await until(lambda: container("later").ref in session.containers)
+        await until(lambda: container("later").ref in session.containers, 3)
 
 
 async def test_engine_that_breaks_in_an_unexpected_way_is_a_problem_not_a_crash(
@@ -142,7 +137,7 @@ async def test_engine_that_breaks_in_an_unexpected_way_is_a_problem_not_a_crash(
     session = Session([Odd()], sweeper=FakeSweeper(lambda n, t: {}))
     try:
         await session.start()
-        await until(lambda: session.problems)
+        await until(lambda: session.problems, 3)
         assert "odd" in session.problems[0].title
         assert caplog.records
     finally:
@@ -319,7 +314,7 @@ async def test_marks_of_life_limits_and_oom_each_once() -> None:
         session._took(_frame(2, oom_kills=1))
         engine._tell(EventKind.OOM, WEB.ref)
         engine._tell(EventKind.DIED, WEB.ref)
-        await until(lambda: "ended" in texts(session, WEB))
+        await until(lambda: "ended" in texts(session, WEB), 3)
         assert texts(session, WEB) == ["cpus 0.5", "OOM kill", "ended"]
 
 
@@ -342,7 +337,7 @@ async def test_frames_cover_what_is_live_and_tell_subscribers() -> None:
     async with opened(engine, sweeper=sweeper, interval=0.05) as session:
         told: list[Changed] = []
         session.subscribe(told.append)
-        await until(lambda: session.frame is not None and session.frame.seq >= 3)
+        await until(lambda: session.frame is not None and session.frame.seq >= 3, 3)
         assert session.frame is not None
         assert session.frame.usages[WEB.ref].cpu == 0.5
         assert Changed.FRAME in told
@@ -360,9 +355,9 @@ async def test_sweep_that_fails_is_a_problem_until_one_succeeds(caplog: pytest.L
     session = Session([FakeEngine()], sweeper=FakeSweeper(script), interval=0.2)
     try:
         await session.start()
-        await until(lambda: session.problems)
+        await until(lambda: session.problems, 3)
         assert "no more descriptors" in session.problems[0].title
-        await until(lambda: session.frame is not None)
+        await until(lambda: session.frame is not None, 3)
         assert not session.problems
     finally:
         await session.close()
@@ -380,12 +375,12 @@ async def test_subscriber_that_fails_does_not_hurt_the_others(caplog: pytest.Log
         session.subscribe(bad)
         stop = session.subscribe(told.append)
         engine.put(WEB, EventKind.STARTED)
-        await until(lambda: told)
+        await until(lambda: told, 3)
         assert any(record.exc_info for record in caplog.records)
         stop()
         told.clear()
         engine.drop(WEB.ref)
-        await until(lambda: not session.containers)
+        await until(lambda: not session.containers, 3)
         await asyncio.sleep(0.02)
         assert not told
     caplog.clear()
