@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-ORDER = ("unit", "pilot", "snapshots", "engines", "integration")
+ORDER = ("unit", "app", "engines", "integration")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in its background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["PYTOP_FOUND"] = "0"  # what others run on this machine is no business of a test that does not ask for it

@@ -17,8 +17,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from collectors.frame import Frame, Usage
-from collectors.history import History
+from collectors.history.rings import History
+from collectors.sampling.frame import Frame, Usage
 from runtime.model import (
     UNLIMITED,
     Container,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from collectors.frame import Usage
+from collectors.sampling.frame import Usage
 from runtime.errors import InvalidError
 from runtime.kernel import block
 from runtime.kernel.block import Disks

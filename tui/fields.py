@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import floor, inf, log10
 from typing import Any, Final, Literal, TypeAlias
 
-from collectors.frame import IoRates, NetRates, Usage
+from collectors.sampling.frame import IoRates, NetRates, Usage
 from runtime.model import Container, ContainerRef, Missing, State, Unlimited
 from tui import format as fmt
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from collectors import groups as sums
-from collectors import kinship
-from collectors.frame import NOTHING, Frame
-from collectors.kinship import Places
-from collectors.target import Target
+from collectors.sampling import shared_cgroups
+from collectors.sampling import totals as sums
+from collectors.sampling.frame import NOTHING, Frame
+from collectors.sampling.shared_cgroups import Places
+from collectors.sampling.target import Target
 from runtime.kernel import cgroupfs
 from runtime.model import Container, ContainerRef, GroupKind, GroupRef, LimitName, State, Verb
 
@@ -140,7 +140,7 @@ class Groups:
     def _find(self, live: Iterable[Target]) -> Places:
         if self._hierarchies is None:
             self._hierarchies = cgroupfs.detect()
-        return kinship.places(live, self._hierarchies)
+        return shared_cgroups.places(live, self._hierarchies)
 
     def _owned(self, members: Mapping[GroupRef, list[ContainerRef]]) -> Mapping[GroupRef, str]:
         assert self._hierarchies is not None
@@ -150,7 +150,7 @@ class Groups:
         for ref, refs in members.items():
             paths = [places.paths[each] for each in refs if each in places.paths]
             live = sum(containers[each].state.live for each in refs if each in containers)
-            found[ref] = kinship.own_cgroup(paths, self._hierarchies, roots) if len(paths) == live else ""
+            found[ref] = shared_cgroups.own_cgroup(paths, self._hierarchies, roots) if len(paths) == live else ""
         return found
 
     def _build(self) -> None:
@@ -196,7 +196,7 @@ class Groups:
 def _roots(containers: Mapping[ContainerRef, Container], places: Places) -> frozenset[str]:
     """Where engines put whatever comes, by usual names and by where those live for whom nobody chose a place."""
     unplaced = (path for ref, path in places.paths.items() if ref in containers and not containers[ref].placed)
-    return kinship.ROOTS.union(path.rpartition("/")[0] for path in unplaced)
+    return shared_cgroups.ROOTS.union(path.rpartition("/")[0] for path in unplaced)
 
 
 def _members(containers: Mapping[ContainerRef, Container], places: Places) -> Mapping[GroupRef, list[ContainerRef]]:
@@ -208,7 +208,7 @@ def _members(containers: Mapping[ContainerRef, Container], places: Places) -> Ma
         if container.group is not None:
             found.setdefault(container.group, []).append(ref)
         path = places.paths.get(ref)
-        above = kinship.parent(path, roots) if path is not None and container.state.live else ""
+        above = shared_cgroups.parent(path, roots) if path is not None and container.state.live else ""
         if above:
             slices.setdefault(GroupRef(GroupKind.SLICE, above.lstrip("/")), []).append(ref)
     for slice_ref, members in slices.items():

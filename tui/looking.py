@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
-from collectors import kinship
-from collectors.frame import Usage
+from collectors.sampling import shared_cgroups
+from collectors.sampling.frame import Usage
 from runtime.errors import ConflictError, NotFoundError
 from runtime.kernel import block, cgroupfs, cgroups
 from runtime.model import Container, LimitChange, LimitName, LimitOutcome, Limits, Missing
@@ -20,8 +20,8 @@ from tui.grouping import GROUP
 from tui.permission import STATE_WORDS
 
 if TYPE_CHECKING:
-    from collectors.isolation import Isolation
-    from collectors.processes import Process
+    from collectors.inspection.isolation import Isolation
+    from collectors.inspection.processes import Process
     from runtime.limits import Finding, Progress, RawFile, RecentUse
     from runtime.limits.network import Shaping
 
@@ -139,7 +139,7 @@ class Looking:
         if self._hierarchies is None:
             self._hierarchies = cgroupfs.detect()
         if container.ref.engine == GROUP:
-            cgroup = kinship.at(container.cgroup, self._hierarchies)
+            cgroup = shared_cgroups.at(container.cgroup, self._hierarchies)
             return cgroup if cgroup.v1 or cgroup.unified is not None else None
         try:
             return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
@@ -161,14 +161,14 @@ def _of_network(container: Container) -> int | None:
 
 async def processes(container: Container) -> tuple[Process, ...]:
     """Everything that runs inside."""
-    from collectors.processes import processes
+    from collectors.inspection.processes import processes
 
     return await asyncio.to_thread(processes, _pid(container), container.cgroup)
 
 
 async def isolation(container: Container) -> Isolation:
     """How it is kept apart from the host."""
-    from collectors.isolation import isolation
+    from collectors.inspection.isolation import isolation
 
     return await asyncio.to_thread(isolation, _pid(container))
 
@@ -181,7 +181,7 @@ def _pid(container: Container) -> int:
 
 def _sharing(container: Container, others: Collection[Container]) -> tuple[str, ...]:
     """The names of those that are in the same network namespace."""
-    from collectors.network import namespace
+    from collectors.sampling.network import namespace
 
     own = Missing.GONE if _of_network(container) is None or container.pid is None else namespace(container.pid)
     if isinstance(own, Missing):

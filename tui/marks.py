@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from collectors.frame import Frame
-from collectors.history import History
+from collectors.history.rings import History
+from collectors.sampling.frame import Frame
 from runtime.model import ContainerRef, Event, EventKind, LimitOutcome, Verdict
 
 SAME = 3.0  # seconds in which an engine's event and a counter that tell of the same thing make one mark

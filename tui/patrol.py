@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from collectors.frame import Frame, Usage
+from collectors.sampling.frame import Frame, Usage
 from runtime.engine import Engine
 from runtime.errors import PytopError, UnavailableError
 from runtime.model import Capabilities, Container, ContainerRef, LimitName, Limits

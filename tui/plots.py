@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from collectors.frame import NOTHING, Frame, Usage
-from collectors.history import History
+from collectors.history.rings import History
+from collectors.sampling.frame import NOTHING, Frame, Usage
 from runtime.limits.network import Queue, achieved
 from runtime.model import ContainerRef, Missing, Unlimited
 from tui import format as fmt

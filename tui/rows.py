@@ -13,8 +13,8 @@ from typing import Final
 
 from rich.cells import cell_len
 
-from collectors.frame import Usage
-from collectors.history import History
+from collectors.history.rings import History
+from collectors.sampling.frame import Usage
 from runtime.model import Container, ContainerRef, Missing, State, Unlimited
 from runtime.model import Kind as WhatItIs
 from tui import format as fmt

@@ -11,8 +11,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from collectors.frame import Frame
-from collectors.history import History
+from collectors.history.rings import History
+from collectors.sampling.frame import Frame
 from runtime.engine import Engine
 from runtime.errors import NotFoundError
 from runtime.model import (
@@ -44,11 +44,11 @@ from tui.patrol import Patrol
 from tui.telling import Changed, Telling
 
 if TYPE_CHECKING:
-    from collectors.isolation import Isolation
-    from collectors.processes import Process
-    from collectors.scheduler import Scheduler
-    from collectors.sweep import Sweeper
-    from collectors.target import Target
+    from collectors.inspection.isolation import Isolation
+    from collectors.inspection.processes import Process
+    from collectors.sampling.scheduler import Scheduler
+    from collectors.sampling.sweep import Sweeper
+    from collectors.sampling.target import Target
     from runtime.kernel.block import Disks
     from runtime.limits import Progress, RawFile
     from runtime.limits.network import Shaping
@@ -327,8 +327,8 @@ class Session:
 
     async def _measure(self) -> None:
         """Sweep until cancelled; a sweep that breaks is a problem on the screen, not a silent gap."""
-        from collectors.scheduler import Scheduler
-        from collectors.sweep import Sweeper
+        from collectors.sampling.scheduler import Scheduler
+        from collectors.sampling.sweep import Sweeper
 
         if self._sweeper is None:
             self._sweeper = await asyncio.to_thread(Sweeper)
@@ -345,7 +345,7 @@ class Session:
 
     def targets(self) -> Sequence[Target]:
         """The live containers, for a sweep. One whose engine is away is measured on: its processes may well live."""
-        from collectors.target import Target
+        from collectors.sampling.target import Target
 
         return [
             *(

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from collectors.frame import HostUsage
+from collectors.sampling.frame import HostUsage
 from runtime.model import Missing, State, Verb
 from tui import format as fmt
 from tui.glyphs import Glyphs

@@ -134,8 +134,8 @@ def figures() -> list[Figure]:
 
 async def run() -> None:
     """The dashboard itself, on sweeps in which everything changes."""
-    from collectors.frame import Usage
-    from collectors.target import Target
+    from collectors.sampling.frame import Usage
+    from collectors.sampling.target import Target
     from runtime.model import ContainerRef
     from tests.pilot.fakes import FakeEngine, FakeSweeper, container, usage
     from tui.app import PytopApp

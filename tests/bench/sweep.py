@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from collectors.sweep import Sweeper, Target
+from collectors.sampling.sweep import Sweeper, Target
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef
 from tests.bench.figure import Figure, Unavailable

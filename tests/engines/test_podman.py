@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from blockbuster import blockbuster_ctx
 
-from collectors import kinship
+from collectors.sampling import shared_cgroups
 from runtime import discovery, limits
 from runtime.errors import ConflictError, EngineError, RefusedError, UnavailableError, UnsupportedError
 from runtime.kernel import cgroupfs
@@ -233,7 +233,8 @@ async def test_a_pod_is_a_group_with_a_cgroup_of_its_own(subject: Subject, servi
         (extra,) = there.keys() - set(members)
         assert there[extra].name.endswith("-infra")
         assert all(found.cgroup.endswith(f"/{pod}/libpod-{identity}") for identity, found in there.items())
-        own = await asyncio.to_thread(kinship.own_cgroup, [found.cgroup for found in there.values()], cgroupfs.detect())
+        paths = [found.cgroup for found in there.values()]
+        own = await asyncio.to_thread(shared_cgroups.own_cgroup, paths, cgroupfs.detect())
         assert own.endswith(f"/{pod}"), "the pod's cgroup is its containers' and their monitors'"
         with pytest.raises(ConflictError, match="infra container"):
             await subject.engine.remove(extra, force=True)

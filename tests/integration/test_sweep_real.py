@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from collectors.frame import Frame
-from collectors.isolation import isolation
-from collectors.processes import processes
-from collectors.scheduler import Scheduler
-from collectors.sweep import Sweeper, Target
+from collectors.inspection.isolation import isolation
+from collectors.inspection.processes import processes
+from collectors.sampling.frame import Frame
+from collectors.sampling.scheduler import Scheduler
+from collectors.sampling.sweep import Sweeper, Target
 from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import ContainerRef, Missing

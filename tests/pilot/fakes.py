@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from collectors.frame import Frame, HostUsage, IoRates, NetRates, Pressure, Usage
-from collectors.target import Target
+from collectors.sampling.frame import Frame, HostUsage, IoRates, NetRates, Pressure, Usage
+from collectors.sampling.target import Target
 from runtime.errors import ConflictError, NotFoundError, PytopError, UnavailableError
 from runtime.model import (
     UNLIMITED,

@@ -15,9 +15,9 @@ import pytest
 from textual.geometry import Region
 from textual.pilot import Pilot
 
-from collectors.frame import Frame, Usage
-from collectors.isolation import IdRange, Isolation, MountPoint, Namespace
-from collectors.processes import Process
+from collectors.inspection.isolation import IdRange, Isolation, MountPoint, Namespace
+from collectors.inspection.processes import Process
+from collectors.sampling.frame import Frame, Usage
 from runtime.errors import ConflictError
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.network import Queue, Shaping

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from collectors.frame import Frame, HostUsage, Usage
-from collectors.history import History
+from collectors.history.rings import History
+from collectors.sampling.frame import Frame, HostUsage, Usage
 from runtime.model import (
     UNLIMITED,
     Container,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from collectors.frame import Pressure
+from collectors.sampling.frame import Pressure
 from runtime.model import UNLIMITED, GroupKind, GroupRef, Missing, State, Unlimited
 from tests.pilot.fakes import container, usage
 from tui import format as fmt

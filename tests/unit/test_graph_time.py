@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.history import Mark
+from collectors.history.rings import Mark
 from tui.widgets.braille import BRAILLE
 from tui.widgets.cells import changed
 from tui.widgets.graph import GUTTER, axis

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collectors.frame import Frame, HostUsage, Usage
-from collectors.history import History
+from collectors.history.rings import History
+from collectors.sampling.frame import Frame, HostUsage, Usage
 from runtime.model import ContainerRef, Missing
 
 S = 1_000_000_000

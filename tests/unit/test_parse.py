@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors import parse
-from collectors.sample import IoCounters, NetCounters, PressureTotals
+from collectors.sampling import parse
+from collectors.sampling.sample import IoCounters, NetCounters, PressureTotals
 from runtime.model import UNLIMITED, Missing
 
 UNSUPPORTED = Missing.UNSUPPORTED

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from collectors.frame import Frame, HostUsage, Usage
-from collectors.history import History
+from collectors.history.rings import History
+from collectors.sampling.frame import Frame, HostUsage, Usage
 from runtime.errors import UnavailableError
 from runtime.model import UNLIMITED, Capabilities, Container, ContainerRef, LimitName, Limits, State
 from tui.drift import LAST_PAUSE, SETTLE, Drifts

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.rates import derive
-from collectors.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
+from collectors.sampling.rates import derive
+from collectors.sampling.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
 from runtime.model import UNLIMITED, Missing
 
 S = 1_000_000_000

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from collectors.history import History
+from collectors.history.rings import History
 from runtime.model import UNLIMITED, Missing, State
 from tests.pilot.fakes import container, town, usage
 from tui import glyphs

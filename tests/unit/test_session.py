@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from collectors.frame import Frame
+from collectors.sampling.frame import Frame
 from runtime.errors import ConflictError, EngineError, NotFoundError, RefusedError, UnsupportedError
 from runtime.model import (
     Capabilities,

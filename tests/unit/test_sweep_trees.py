@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from collectors import processes as processes_module
-from collectors.frame import Usage
-from collectors.isolation import isolation
-from collectors.network import Networks
-from collectors.processes import processes
-from collectors.sweep import Sweeper, Target
+from collectors.inspection import processes as processes_module
+from collectors.inspection.isolation import isolation
+from collectors.inspection.processes import processes
+from collectors.sampling.frame import Usage
+from collectors.sampling.network import Networks
+from collectors.sampling.sweep import Sweeper, Target
 from runtime.errors import NotFoundError
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
 from runtime.model import UNLIMITED, ContainerRef, Missing
@@ -287,7 +287,7 @@ def test_the_hosts_network_is_not_the_containers(tree: Tree) -> None:
 
 
 def test_a_process_that_moves_is_followed(tree: Tree, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collectors.sweep.CHECK_EVERY", 1)
+    monkeypatch.setattr("collectors.sampling.sweep.CHECK_EVERY", 1)
     use(sweeper)
     for directory in (*tree.v1.values(), *([tree.unified] if tree.unified else [])):
         other = directory.parent / "other"

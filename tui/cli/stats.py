@@ -17,7 +17,7 @@ from tui.fields import FIELDS
 from tui.session import Changed
 
 if TYPE_CHECKING:
-    from collectors.frame import Frame
+    from collectors.sampling.frame import Frame
     from tui.session import Drift, Session
 
 _HOME = "\x1b[H\x1b[J"

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from collectors.frame import Usage
-from collectors.sweep import Sweeper, Target
+from collectors.sampling.frame import Usage
+from collectors.sampling.sweep import Sweeper, Target
 from runtime.engine import Engine
 from runtime.errors import PytopError
 from runtime.limits.units import format_cpus

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual.widgets import Static
 
-from collectors.frame import Usage
+from collectors.sampling.frame import Usage
 from runtime.errors import PytopError
 from runtime.limits.units import format_cpus
 from runtime.model import Missing, Unlimited

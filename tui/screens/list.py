@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from collectors.frame import Usage
+from collectors.sampling.frame import Usage
 from runtime.model import Container, ContainerRef, Missing
 from tui import fields, keys, rows, summary
 from tui.actions import ACTIONS

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from textual.message import Message
 
-from collectors.history import Mark
+from collectors.history.rings import Mark
 from tui.format import fit
 from tui.plots import Plot
 from tui.widgets import braille

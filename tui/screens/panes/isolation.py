@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 
-from collectors.isolation import IdRange, Isolation
+from collectors.inspection.isolation import IdRange, Isolation
 from runtime.errors import PytopError
 from runtime.limits import RawFile
 from runtime.model import LimitName, Limits, Missing

@@ -10,7 +10,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.timer import Timer
 
-from collectors.processes import Process
+from collectors.inspection.processes import Process
 from runtime.errors import PytopError
 from tui import format as fmt
 from tui.screens.panes.pane import Pane

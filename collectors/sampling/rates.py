@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collectors.frame import IoRates, NetRates, Pressure, Usage
-from collectors.sample import CpuCounters, IoCounters, NetCounters, PressureTotals, Sample
+from collectors.sampling.frame import IoRates, NetRates, Pressure, Usage
+from collectors.sampling.sample import CpuCounters, IoCounters, NetCounters, PressureTotals, Sample
 from runtime.model import Missing
 
 Rate = float | Missing

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from collectors.sample import IoCounters, NetCounters, PressureTotals
+from collectors.sampling.sample import IoCounters, NetCounters, PressureTotals
 from runtime.model import UNLIMITED, Missing, Unlimited
 
 Number = int | Missing

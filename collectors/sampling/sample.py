@@ -1,7 +1,7 @@
 """Raw counters of one container at one moment, as the kernel gives them.
 
 Counters only ever grow (until their cgroup is made anew); gauges are values of the moment. A field is an int, or a
-`Missing` that says why it is not there. Nothing here is a rate: see `collectors.rates`.
+`Missing` that says why it is not there. Nothing here is a rate: see `collectors.sampling.rates`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The counters of one cgroup, read over and over through descriptors that stay open.
 
-`collectors.layout` says which file holds which counter; `CgroupReader` opens them once and reads them with `os.pread`.
-A file whose bytes did not change is not parsed again. Absent (ENOENT) and denied (EACCES) files give `Missing` with
-that reason; a cgroup that was removed (ENODEV) raises `Gone`.
+`collectors.sampling.layout` says which file holds which counter; `CgroupReader` opens them once and reads them with
+`os.pread`. A file whose bytes did not change is not parsed again. Absent (ENOENT) and denied (EACCES) files give
+`Missing` with that reason; a cgroup that was removed (ENODEV) raises `Gone`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from operator import ne
 from pathlib import Path
 from typing import Any
 
-from collectors import parse
-from collectors.ceilings import Ceiling, Ceilings, tightest
-from collectors.layout import (
+from collectors.sampling import parse
+from collectors.sampling.inherited_limits import Ceiling, Ceilings, tightest
+from collectors.sampling.layout import (
     ALL_PARTS,
     CPU_PART,
     CURRENT,
@@ -46,7 +46,7 @@ from collectors.layout import (
     File,
     plan,
 )
-from collectors.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
+from collectors.sampling.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Missing, Unlimited
 

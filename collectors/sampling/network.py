@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from collectors import parse
-from collectors.sample import NetCounters
+from collectors.sampling import parse
+from collectors.sampling.sample import NetCounters
 from runtime.model import Missing
 
 READ = 16384

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from collectors import parse
+from collectors.sampling import parse
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Missing
 

@@ -7,14 +7,14 @@ import resource
 import time
 from pathlib import Path
 
-from collectors import network
-from collectors.ceilings import Ceilings
-from collectors.cgroup import CgroupReader
-from collectors.frame import Usage
-from collectors.network import Counters, Networks
-from collectors.rates import derive
-from collectors.sample import Sample
-from collectors.target import Target
+from collectors.sampling import network
+from collectors.sampling.cgroup_reader import CgroupReader
+from collectors.sampling.frame import Usage
+from collectors.sampling.inherited_limits import Ceilings
+from collectors.sampling.network import Counters, Networks
+from collectors.sampling.rates import derive
+from collectors.sampling.sample import Sample
+from collectors.sampling.target import Target
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Missing

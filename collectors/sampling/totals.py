@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
-from collectors.frame import NOTHING, IoRates, NetRates, Usage
+from collectors.sampling.frame import NOTHING, IoRates, NetRates, Usage
 from runtime.model import UNLIMITED, ContainerRef, Missing, Unlimited
 
 SUMMED: Final = (

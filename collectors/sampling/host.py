@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from collectors import parse
-from collectors.frame import HostUsage, Pressure
-from collectors.rates import NS, rate, share
-from collectors.sample import PressureTotals
+from collectors.sampling import parse
+from collectors.sampling.frame import HostUsage, Pressure
+from collectors.sampling.rates import NS, rate, share
+from collectors.sampling.sample import PressureTotals
 from runtime.model import Missing
 
 RESOURCES = ("cpu", "memory", "io")

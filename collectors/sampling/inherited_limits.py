@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar, cast
 
-from collectors import parse
+from collectors.sampling import parse
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Missing, Unlimited
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from collectors import network
-from collectors.target import Target
+from collectors.sampling import network
+from collectors.sampling.target import Target
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import ContainerRef, Missing

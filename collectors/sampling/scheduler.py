@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from collectors.frame import Frame
-from collectors.target import Target
+from collectors.sampling.frame import Frame
+from collectors.sampling.target import Target
 
 SHORTEST_S = 0.05
 
 
 class Sweeps(Protocol):
-    """What the scheduler needs of a `collectors.sweep.Sweeper`."""
+    """What the scheduler needs of a `collectors.sampling.sweep.Sweeper`."""
 
     def sweep(self, targets: Sequence[Target]) -> Frame: ...
 

@@ -12,14 +12,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from collectors.ceilings import Ceilings
-from collectors.cgroup import Gone
-from collectors.frame import Frame
-from collectors.host import HostReader
-from collectors.network import Networks
-from collectors.sample import Sample
-from collectors.target import Target
-from collectors.tracked import Tracked, room_for_descriptors
+from collectors.sampling.cgroup_reader import Gone
+from collectors.sampling.frame import Frame
+from collectors.sampling.host import HostReader
+from collectors.sampling.inherited_limits import Ceilings
+from collectors.sampling.network import Networks
+from collectors.sampling.sample import Sample
+from collectors.sampling.target import Target
+from collectors.sampling.tracked import Tracked, room_for_descriptors
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Hierarchies

@@ -17,7 +17,7 @@ from math import isnan, nan
 from operator import attrgetter
 from typing import Any, Final
 
-from collectors.frame import Frame, HostUsage, IoRates, NetRates, Usage
+from collectors.sampling.frame import Frame, HostUsage, IoRates, NetRates, Usage
 from runtime.model import ContainerRef
 
 NS = 1_000_000_000
