@@ -340,7 +340,9 @@ def _swept(usage: Usage) -> object:
 
 def _followers(names: Collection[LimitName]) -> set[LimitName]:
     """Limits that may rightly move when these are changed."""
-    from runtime.limits.after import followers  # with all that reads limits: a command that only lists does without
+    from runtime.limits.dependencies import (
+        followers,  # with all that reads limits: a command that only lists does without
+    )
 
     return set(followers(names))
 

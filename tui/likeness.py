@@ -81,7 +81,7 @@ def _same_cores(held: Value, recorded: Value, period: int, ncpu: int) -> bool:
 
 def _same_shares(held: Value, recorded: Value) -> bool:
     """The same weight, which runtimes compute in two ways."""
-    from runtime.limits.weight import shares_to_weight, shares_to_weight_linear
+    from runtime.limits.controllers.weight import shares_to_weight, shares_to_weight_linear
 
     if not isinstance(held, int) or not isinstance(recorded, int):
         return False

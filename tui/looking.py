@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collectors.inspection.isolation import Isolation
     from collectors.inspection.processes import Process
     from runtime.limits import Finding, Progress, RawFile, RecentUse
-    from runtime.limits.network import Shaping
+    from runtime.limits.controllers.network import Shaping
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Looking:
         return await asyncio.to_thread(self._above, container)
 
     def _above(self, container: Container) -> Limits:
-        from runtime.limits import cpuset
+        from runtime.limits.controllers import cpuset
 
         cgroup = self._cgroup(container)
         if cgroup is None:
@@ -81,7 +81,7 @@ class Looking:
 
     async def shaping(self, container: Container) -> Shaping | Missing:
         """The queues that limit the network of a container."""
-        from runtime.limits import network
+        from runtime.limits.controllers import network
 
         pid = _of_network(container)
         return Missing.UNSUPPORTED if pid is None else await asyncio.to_thread(network.shaping, pid)

@@ -8,7 +8,7 @@ from typing import Final
 
 from collectors.history.rings import History
 from collectors.sampling.frame import NOTHING, Frame, Usage
-from runtime.limits.network import Queue, achieved
+from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import ContainerRef, Missing, Unlimited
 from tui import format as fmt
 from tui.widgets.timeline import Window, place, top

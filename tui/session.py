@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collectors.sampling.target import Target
     from runtime.kernel.block import Disks
     from runtime.limits import Progress, RawFile
-    from runtime.limits.network import Shaping
+    from runtime.limits.controllers.network import Shaping
 
 __all__ = ["Changed", "Drift", "Group", "Preview", "Problem", "Session"]
 

@@ -24,6 +24,7 @@ from runtime.containerd.life import SPEC, Life, creation
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.containerd.store import Found, Store
 from runtime.containerd.update import Before, at_rest, before, forbids, packed, refuse_at_rest, replaced, unrecorded
+from runtime.engines.daemon import settle as settling
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -35,7 +36,6 @@ from runtime.errors import (
 )
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import oci
 from runtime.model import (
     Capabilities,
     Container,
@@ -50,6 +50,7 @@ from runtime.model import (
     Limits,
     LogLine,
 )
+from runtime.oci import resources as oci
 from runtime.placing import own_cgroup
 
 NETWORK = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
@@ -242,14 +243,14 @@ class ContainerdEngine:
         if cgroup is None:
             return await self._update_record(found, change, earlier, document, title)
         await asyncio.to_thread(limits.check, cgroup, change, earlier.held.before, pid=container.pid)
-        async with limits.room(cgroup, change):
+        async with settling.room(cgroup, change):
             refused = await self._tell(found, document, title) if document else ""
         ours = not translate.is_kubernetes(found.record)
         wanted = resources.amended(spec, document) if ours and document else spec
         record = (await asyncio.to_thread(self._before, spec, None, None)).held.before
         after = (await asyncio.to_thread(self._before, wanted, None, None)).held.before
         outcome = await asyncio.to_thread(
-            lambda: limits.settle(
+            lambda: settling.settle(
                 container.ref,
                 cgroup,
                 change,
@@ -282,14 +283,14 @@ class ContainerdEngine:
         """Out of what the OCI runtime keeps of the task, and then out of the kernel; the record has not heard of it."""
         stuck: list[str] = []
         now = await asyncio.to_thread(limits.read, cgroup)
-        back = limits.back([field.name for field in outcome.fields], earlier.held.before, now)
+        back = settling.back([field.name for field in outcome.fields], earlier.held.before, now)
         document = oci.resources(back, replace(earlier.held, before=now))
         if document:
             refused = await self._tell(found, document, "take a change of limits back")
             stuck += [refused] if refused else []
         record = (await asyncio.to_thread(self._before, earlier.spec, None, None)).held.before
         return await asyncio.to_thread(
-            lambda: limits.take_back(outcome, cgroup, earlier.held.before, record, stuck=stuck, pid=pid)
+            lambda: settling.take_back(outcome, cgroup, earlier.held.before, record, stuck=stuck, pid=pid)
         )
 
     async def _update_record(

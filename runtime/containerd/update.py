@@ -20,7 +20,6 @@ from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.containerd.resources import recorded
 from runtime.errors import UnsupportedError
 from runtime.limits import HostFacts
-from runtime.limits.oci import KERNEL_ONLY, Held
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -30,6 +29,7 @@ from runtime.model import (
     Missing,
     Verdict,
 )
+from runtime.oci.resources import KERNEL_ONLY, Held
 
 RESOURCES: Final = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 REPLACED: Final = "until the container ends: Kubernetes makes a new one from the pod's own limits"

@@ -15,6 +15,7 @@ from runtime import limits
 from runtime.docker import translate, update
 from runtime.docker.client import Client
 from runtime.docker.update import Held
+from runtime.engines.daemon import settle as settling
 from runtime.errors import (
     DeniedError,
     EngineError,
@@ -26,7 +27,7 @@ from runtime.errors import (
 )
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.io import RATES
+from runtime.limits.controllers.io import RATES
 from runtime.model import (
     Capabilities,
     Container,
@@ -286,11 +287,11 @@ class DockerEngine:
         if tried is not None and tried.error:
             return tried
         try:
-            async with limits.room(cgroup, change):
+            async with settling.room(cgroup, change):
                 await self._send(ref.id, body, title)
         except PytopError as error:
             if tried is not None:
-                await asyncio.to_thread(limits.restore, ref, cgroup, held.before, pid)
+                await asyncio.to_thread(settling.restore, ref, cgroup, held.before, pid)
             if await asyncio.to_thread(limits.read, cgroup, pid) == held.before:
                 raise
             refused = str(error)  # it failed half-way: what has come of it is what counts now
@@ -298,7 +299,7 @@ class DockerEngine:
 
         def settle() -> LimitOutcome:
             earlier = translate.record(held.host, held.facts.ncpu)
-            return limits.settle(
+            return settling.settle(
                 ref, cgroup, change, held.before, record, earlier=earlier, name="Docker", refused=refused, pid=pid
             )
 
@@ -332,7 +333,7 @@ class DockerEngine:
             stuck.append(str(error))
         record = await self._record(outcome.ref.id, held)
         return await asyncio.to_thread(
-            lambda: limits.take_back(outcome, cgroup, held.before, record, stuck=stuck, pid=pid)
+            lambda: settling.take_back(outcome, cgroup, held.before, record, stuck=stuck, pid=pid)
         )
 
     def _held(

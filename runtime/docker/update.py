@@ -22,9 +22,10 @@ from typing import Any, Final
 
 from runtime import limits
 from runtime.docker import translate
+from runtime.engines.daemon import settle as settling
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.limits import HostFacts
-from runtime.limits.io import RATES
+from runtime.limits.controllers.io import RATES
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -90,7 +91,7 @@ def body(change: LimitChange, held: Held) -> dict[str, Any]:
 def undone(names: Iterable[LimitName], held: Held, host: Mapping[str, Any]) -> dict[str, Any]:
     """The document for /update that makes these limits of Docker's record, which now is `host`, what they were."""
     then, now = (translate.record(record, held.facts.ncpu) for record in (held.host, host))
-    return body(limits.back(names, then, now), replace(held, host=host, before=now))
+    return body(settling.back(names, then, now), replace(held, host=host, before=now))
 
 
 def for_good(sent: Mapping[str, Any], held: Held, change: LimitChange) -> bool:

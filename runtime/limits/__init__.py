@@ -4,17 +4,16 @@
 engine's daemon made. Both judge by the kernel.
 """
 
-from runtime.limits.after import back, restore, room, settle, take_back
-from runtime.limits.facts import HostFacts, RecentUse, host_facts
-from runtime.limits.finding import Finding, Severity
-from runtime.limits.judge import same, survives
-from runtime.limits.lacking import lacking
-from runtime.limits.live import RawFile, change, check, raw, read, recent, verify
-from runtime.limits.network import asked as asks_network
+from runtime.limits.apply import RawFile, change, check, raw, read, recent, verify
+from runtime.limits.controllers.network import asked as asks_network
+from runtime.limits.lock import turn
 from runtime.limits.reclaim import Progress, shrink
-from runtime.limits.review import refuse, review
-from runtime.limits.turn import turn
+from runtime.limits.review.facts import HostFacts, RecentUse, host_facts
+from runtime.limits.review.finding import Finding, Severity
+from runtime.limits.review.review import refuse, review
 from runtime.limits.units import validate
+from runtime.limits.unsupported import lacking
+from runtime.limits.verdict import same, survives
 
 __all__ = [
     "Finding",
@@ -24,7 +23,6 @@ __all__ = [
     "RecentUse",
     "Severity",
     "asks_network",
-    "back",
     "change",
     "check",
     "host_facts",
@@ -33,14 +31,10 @@ __all__ = [
     "read",
     "recent",
     "refuse",
-    "restore",
     "review",
-    "room",
     "same",
-    "settle",
     "shrink",
     "survives",
-    "take_back",
     "turn",
     "validate",
     "verify",

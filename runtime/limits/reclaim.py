@@ -19,9 +19,10 @@ from typing import Final
 from runtime.errors import KernelError, UnsupportedError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import facts, memory
-from runtime.limits.memory import V1_LIMIT, Use
-from runtime.limits.plan import UNLIMITED_V1, number
+from runtime.limits.controllers import memory
+from runtime.limits.controllers.memory import V1_LIMIT, Use
+from runtime.limits.review import facts
+from runtime.limits.step import UNLIMITED_V1, number
 from runtime.limits.units import human_bytes
 from runtime.model import LimitName
 

@@ -10,7 +10,7 @@ from runtime import limits
 from runtime.errors import InvalidError, KernelError, UnsupportedError
 from runtime.kernel import filesystems
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
-from runtime.limits.cpu import PERIOD_US
+from runtime.limits.controllers.cpu import PERIOD_US
 from runtime.model import (
     UNLIMITED,
     ContainerRef,

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from runtime.errors import EngineError
-from runtime.limits.cpu import together
+from runtime.limits.controllers.cpu import together
 from runtime.model import (
     UNLIMITED,
     Bind,

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
-from runtime.limits import memory
+from runtime.limits.controllers import memory
 from runtime.model import State
 from runtime.native import cell, network, removal, sandbox
 from runtime.native.config import NativeConfig

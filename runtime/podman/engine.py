@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime import limits
+from runtime.engines.daemon import settle as settling
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -23,8 +24,6 @@ from runtime.errors import (
 )
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import oci
-from runtime.limits.oci import Held
 from runtime.model import (
     Capabilities,
     Container,
@@ -39,6 +38,8 @@ from runtime.model import (
     LogLine,
     State,
 )
+from runtime.oci import resources
+from runtime.oci.resources import Held
 from runtime.placing import PODMAN, own_cgroup, placed
 from runtime.podman import support, translate, update
 from runtime.podman.client import Client, numbers
@@ -166,7 +167,7 @@ class PodmanEngine:
             self._permit(spec.limits, capabilities)
             held = await asyncio.to_thread(self._held, {}, await self._service(), None)
             update.refuse(spec.limits, held)
-            body = oci.initial(spec.limits, held)
+            body = resources.initial(spec.limits, held)
         title = f"create a container of {spec.image}"
         answer = await self._client.json(
             "POST", "/containers/create", title, body=translate.create_body(spec, body), timeout=None
@@ -274,10 +275,10 @@ class PodmanEngine:
                 raise UnsupportedError(title, detail=capabilities.at_rest)
         else:
             await asyncio.to_thread(limits.check, cgroup, change, held.before, pid=pid)
-        body, refused = oci.resources(change, held), ""
+        body, refused = resources.resources(change, held), ""
         if body:
             try:
-                async with limits.room(cgroup, change):
+                async with settling.room(cgroup, change):
                     await self._send(body, document, title)
             except EngineError as error:  # the runtime's refusal, whose words are lost: the kernel's say why
                 if cgroup is None:
@@ -289,7 +290,7 @@ class PodmanEngine:
             detail = "its processes are not on this machine" if live else "for the next start"
             return update.unread(container.ref, change, held, recorded, kept=bool(body) and not live, detail=detail)
         settled = await asyncio.to_thread(
-            lambda: limits.settle(
+            lambda: settling.settle(
                 container.ref,
                 cgroup,
                 change,
@@ -322,14 +323,14 @@ class PodmanEngine:
         now = await asyncio.to_thread(limits.read, cgroup)
         names = [field.name for field in outcome.fields]
         try:
-            body = oci.resources(limits.back(names, then, now), replace(held, before=now))
+            body = resources.resources(settling.back(names, then, now), replace(held, before=now))
             if body:
                 await self._send(body, await self.inspect(outcome.ref.id), "take a change of limits back")
         except PytopError as error:
             stuck.append(_RUNTIME.sub("its OCI runtime failed", str(error)))
         recorded = await asyncio.to_thread(self._record, await self.inspect(outcome.ref.id), held.facts.ncpu)
         return await asyncio.to_thread(
-            lambda: limits.take_back(outcome, cgroup, held.before, recorded, stuck=stuck, pid=pid)
+            lambda: settling.take_back(outcome, cgroup, held.before, recorded, stuck=stuck, pid=pid)
         )
 
     def _permit(self, change: LimitChange, capabilities: Capabilities) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from runtime.limits.oci import KERNEL_ONLY
 from runtime.model import Capabilities, LimitName, Verb
+from runtime.oci.resources import KERNEL_ONLY
 from runtime.podman import update
 from runtime.podman.client import numbers
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from runtime.errors import InvalidError
-from runtime.limits.oci import HIGH, NO_RATE
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -25,6 +24,7 @@ from runtime.model import (
     State,
     Unlimited,
 )
+from runtime.oci.resources import HIGH, NO_RATE
 from runtime.wire.documents import EVERYTHING, ports, time_ns
 
 _COMPOSE: Final = ("com.docker.compose.project", "io.podman.compose.project")

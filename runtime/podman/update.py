@@ -22,7 +22,6 @@ from typing import Any, Final
 from runtime import limits
 from runtime.errors import PytopError, UnsupportedError
 from runtime.kernel import regular
-from runtime.limits.oci import KERNEL_ONLY, Held, merged
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -34,6 +33,7 @@ from runtime.model import (
     Value,
     Verdict,
 )
+from runtime.oci.resources import KERNEL_ONLY, Held, merged
 from runtime.wire.documents import shared_network
 
 RECORDS: Final = (5, 1)

@@ -14,8 +14,8 @@ from runtime import limits
 from runtime.errors import ConflictError, NotFoundError, RefusedError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import live
-from runtime.limits.plan import Step, Write
+from runtime.limits import apply
+from runtime.limits.step import Step, Write
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Missing, Unlimited, Verdict
 from tests.conftest import missing, need_root
 from tests.waiting import wait_until
@@ -151,7 +151,7 @@ def test_what_was_written_is_taken_back_when_a_later_write_fails(
     cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits.change(REF, cgroup, LimitChange(pids=77))
-    real = live.plan
+    real = apply.plan
 
     def with_a_bad_end(where: Cgroup, change: LimitChange, pid: int | None = None) -> list[Step]:
         writes = real(where, change, pid)
@@ -159,7 +159,7 @@ def test_what_was_written_is_taken_back_when_a_later_write_fails(
         assert isinstance(last, Write)
         return [*writes[:-1], Write(last.name, last.path, "nonsense", last.before)]
 
-    monkeypatch.setattr(live, "plan", with_a_bad_end)
+    monkeypatch.setattr(apply, "plan", with_a_bad_end)
     outcome = limits.change(REF, cgroup, LimitChange(pids=10, cpus=0.5))
     assert not outcome.ok
     verdicts = {field.name: field.verdict for field in outcome.fields}

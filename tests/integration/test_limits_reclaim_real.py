@@ -15,7 +15,8 @@ import pytest
 from runtime import limits
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import Progress, memory
+from runtime.limits import Progress
+from runtime.limits.controllers import memory
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName
 from tests.conftest import missing, need_root
 

@@ -17,7 +17,7 @@ import pytest
 
 from runtime.errors import ConflictError, UnsupportedError
 from runtime.kernel import netlink
-from runtime.limits import network
+from runtime.limits.controllers import network
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, LimitChange, LimitName, Missing, Verdict
 from runtime.native import NativeEngine
 from tests.conftest import missing, need_root

@@ -17,7 +17,7 @@ from runtime.kernel import block, cgroupfs, cgroups, files, systemd
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.manager import Manager
 from runtime.kernel.systemd import Unit
-from runtime.limits import systemd as through
+from runtime.limits.systemd import route as through
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Verdict
 from tests.conftest import missing, need_root
 from tests.integration import native

@@ -20,7 +20,7 @@ from collectors.inspection.processes import Process
 from collectors.sampling.frame import Frame, Usage
 from runtime.errors import ConflictError
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.network import Queue, Shaping
+from runtime.limits.controllers.network import Queue, Shaping
 from runtime.model import UNLIMITED, ContainerRef, LimitName, Missing, State, Verb
 from tests.pilot import fakes, limit_fakes
 from tests.pilot.driving import question, screen, tamper, until

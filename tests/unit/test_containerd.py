@@ -28,8 +28,6 @@ from runtime.containerd.address import Address
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, UnsupportedError
 from runtime.limits import HostFacts
-from runtime.limits.oci import Held
-from runtime.limits.oci import resources as as_resources
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -42,6 +40,8 @@ from runtime.model import (
     State,
 )
 from runtime.native.accounts import User
+from runtime.oci.resources import Held
+from runtime.oci.resources import resources as as_resources
 from runtime.wire.peer import Peer
 
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=4194304)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from runtime import limits
+from runtime.engines.daemon import settle as settling
 from runtime.errors import DeniedError, KernelError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.limits import live
-from runtime.limits.facts import HostFacts
+from runtime.limits import apply
+from runtime.limits.review.facts import HostFacts
 from runtime.model import (
     UNLIMITED,
     ContainerRef,
@@ -35,7 +36,7 @@ NONE = Limits()  # the record of an engine that keeps none
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=32768)
-    monkeypatch.setattr(live, "host_facts", lambda: facts)
+    monkeypatch.setattr(apply, "host_facts", lambda: facts)
 
 
 @pytest.fixture(params=(Mode.V1, Mode.V2), ids=str)
@@ -50,7 +51,7 @@ def settled(
     before = limits.read(cgroup)
     if done:
         assert limits.change(REF, cgroup, done).ok
-    return limits.settle(REF, cgroup, asked, before, recorded, earlier=NONE, name="Daemon", refused=refused)
+    return settling.settle(REF, cgroup, asked, before, recorded, earlier=NONE, name="Daemon", refused=refused)
 
 
 def test_what_the_daemon_has_done_is_left_as_it_is(kernel: FakeKernel) -> None:
@@ -59,7 +60,7 @@ def test_what_the_daemon_has_done_is_left_as_it_is(kernel: FakeKernel) -> None:
     assert limits.change(REF, cgroup, change).ok
     kernel.writes.clear()
     recorded = Limits(cpus=0.5, memory=UNLIMITED)
-    outcome = limits.settle(REF, cgroup, change, before, recorded, earlier=NONE, name="Daemon")
+    outcome = settling.settle(REF, cgroup, change, before, recorded, earlier=NONE, name="Daemon")
     assert outcome.ok
     assert [entry.survives for entry in outcome.fields] == [True, False]
     assert kernel.writes == []
@@ -84,16 +85,16 @@ def test_what_it_has_not_done_is_written_and_said(
 
 
 def test_what_is_to_be_known_of_our_own_write_is_said_too(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = live.change
+    real = apply.change
 
     def change(*arguments: Any, **more: Any) -> LimitOutcome:
         done = real(*arguments, **more)
         return replace(done, fields=tuple(replace(field, detail="past systemd") for field in done.fields))
 
-    monkeypatch.setattr(live, "change", change)
+    monkeypatch.setattr(apply, "change", change)
     before = limits.read(cgroup := kernel.cgroup())
     asked = LimitChange(pids=44)
-    (entry,) = limits.settle(REF, cgroup, asked, before, NONE, earlier=NONE, name="Daemon").fields
+    (entry,) = settling.settle(REF, cgroup, asked, before, NONE, earlier=NONE, name="Daemon").fields
     assert entry.detail == "written to the kernel: Daemon does not keep it; past systemd"
 
 
@@ -125,7 +126,7 @@ def test_what_another_client_did_meanwhile_is_left(
     before = limits.read(cgroup)
     kernel.uses(cgroup, MB)
     limits.change(REF, cgroup, LimitChange(memory=64 * MB, pids=70, cpuset_cpus="0-2"))
-    outcome = limits.settle(REF, cgroup, change, before, replace(recorded, memory=64 * MB), earlier=earlier, name="D")
+    outcome = settling.settle(REF, cgroup, change, before, replace(recorded, memory=64 * MB), earlier=earlier, name="D")
     assert outcome.ok
     now = limits.read(cgroup)
     assert (now.pids, now.cpuset_cpus) == after
@@ -140,12 +141,12 @@ async def test_room_is_made_before_a_daemon_lowers_a_v2_limit(
     assert cgroup.unified is not None
     kernel.put(cgroup.unified / "memory.high", high)
     kernel.uses(cgroup, 100 * MB, cache=50 * MB)
-    async with limits.room(cgroup, LimitChange(memory=64 * MB, pids=9)):
+    async with settling.room(cgroup, LimitChange(memory=64 * MB, pids=9)):
         files.write(cgroup.unified / "memory.max", str(64 * MB))
     assert not kernel.oom_killed
     assert kernel.get(cgroup.unified / "memory.high") == high
     with pytest.raises(KernelError, match="could not be reclaimed"):
-        async with limits.room(cgroup, LimitChange(memory=10 * MB)):
+        async with settling.room(cgroup, LimitChange(memory=10 * MB)):
             pytest.fail("there is no room")
     assert kernel.get(cgroup.unified / "memory.high") == high
 
@@ -154,9 +155,9 @@ async def test_no_room_is_needed(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     kernel.uses(cgroup, 10 * MB, cache=5 * MB)
     for change in (LimitChange(memory=64 * MB), LimitChange(memory=UNLIMITED), LimitChange(pids=3)):
-        async with limits.room(cgroup, change):
+        async with settling.room(cgroup, change):
             pass
-    async with limits.room(None, LimitChange(memory=1)):
+    async with settling.room(None, LimitChange(memory=1)):
         pass
     assert kernel.writes == []
 
@@ -186,7 +187,7 @@ def test_a_change_that_neither_may_make_has_the_words_of_both(
         raise DeniedError("write", detail="Permission denied", path="/sys/fs/cgroup/x/pids.max")
 
     cgroup = kernel.cgroup()
-    monkeypatch.setattr(live, "change", denied)
+    monkeypatch.setattr(apply, "change", denied)
     outcome = settled(cgroup, LimitChange(pids=44), LimitChange(), refused="the runtime failed")
     assert outcome.error.startswith("the runtime failed; write [/sys/fs/cgroup/x/pids.max]: Permission denied")
     assert not outcome.ok
@@ -200,7 +201,7 @@ def test_a_change_that_failed_in_part_is_taken_back(kernel: FakeKernel) -> None:
     asked = LimitChange(cpus=0.2, memory=64 * MB, pids=44)
     failed = settled(cgroup, asked, LimitChange(cpus=0.2, memory=64 * MB), Limits(cpus=0.2))
     assert limits.read(cgroup) != before
-    outcome = limits.take_back(failed, cgroup, before, Limits(cpus=0.5))
+    outcome = settling.take_back(failed, cgroup, before, Limits(cpus=0.5))
     assert limits.raw(cgroup) == files
     assert {entry.name.value: entry.verdict for entry in outcome.fields} == {
         "cpus": Verdict.ROLLED_BACK,
@@ -217,7 +218,7 @@ def test_what_cannot_be_taken_back_is_said(kernel: FakeKernel) -> None:
     before = limits.read(cgroup)
     failed = settled(cgroup, LimitChange(pids=44), LimitChange(pids=44))
     kernel.fail["pids.max"] = errno.EINVAL
-    outcome = limits.take_back(failed, cgroup, before, Limits(), stuck=["the daemon is away"])
+    outcome = settling.take_back(failed, cgroup, before, Limits(), stuck=["the daemon is away"])
     (entry,) = outcome.fields
     assert (entry.verdict, entry.kernel) == (Verdict.FAILED, 44)
     assert "the daemon is away" in entry.detail
@@ -226,5 +227,5 @@ def test_what_cannot_be_taken_back_is_said(kernel: FakeKernel) -> None:
 
 def test_back_lifts_the_rate_of_a_disk_that_had_none() -> None:
     then, now = ((DeviceRate("8:0", 5),), (DeviceRate("8:0", 7), DeviceRate("8:16", 9)))
-    found = limits.back([LimitName.IO_READ_BPS, LimitName.PIDS], Limits(io_read_bps=then), Limits(io_read_bps=now))
+    found = settling.back([LimitName.IO_READ_BPS, LimitName.PIDS], Limits(io_read_bps=then), Limits(io_read_bps=now))
     assert found == LimitChange(io_read_bps=(DeviceRate("8:0", 5), DeviceRate("8:16", UNLIMITED)))

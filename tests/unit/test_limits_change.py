@@ -10,8 +10,8 @@ import pytest
 from runtime import limits
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, RefusedError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.limits import live
-from runtime.limits.facts import HostFacts
+from runtime.limits import apply as live
+from runtime.limits.review.facts import HostFacts
 from runtime.model import (
     UNLIMITED,
     ContainerRef,

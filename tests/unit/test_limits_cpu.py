@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from runtime import limits
 from runtime.errors import ConflictError, RefusedError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.limits import live
-from runtime.limits.cpu import together
-from runtime.limits.facts import HostFacts
-from runtime.limits.weight import NOTE
+from runtime.limits import apply as live
+from runtime.limits.controllers.cpu import together
+from runtime.limits.controllers.weight import NOTE
+from runtime.limits.review.facts import HostFacts
 from runtime.model import (
     UNLIMITED,
     ContainerRef,

@@ -10,8 +10,9 @@ from runtime import limits
 from runtime.errors import RefusedError
 from runtime.kernel.block import Disks
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
-from runtime.limits import io, live
-from runtime.limits.facts import HostFacts
+from runtime.limits import apply as live
+from runtime.limits.controllers import io
+from runtime.limits.review.facts import HostFacts
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Missing, Unlimited, Verdict
 from tests.unit.fake_kernel import FakeKernel
 

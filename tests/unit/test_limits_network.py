@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from runtime.errors import InvalidError
 from runtime.limits import units
-from runtime.limits.interfaces import ways_out
-from runtime.limits.network import Queue, achieved
+from runtime.limits.controllers.interfaces import ways_out
+from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import UNLIMITED, LimitChange, Unlimited
 from tests.pilot.fakes import container
 from tui.looking import Looking

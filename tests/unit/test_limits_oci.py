@@ -8,8 +8,8 @@ import pytest
 
 from runtime.errors import InvalidError
 from runtime.limits import HostFacts
-from runtime.limits.oci import KERNEL_ONLY, NO_RATE, Held, initial, merged, resources
 from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Limits, Missing
+from runtime.oci.resources import KERNEL_ONLY, NO_RATE, Held, initial, merged, resources
 
 MB = 1 << 20
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0-1", memory_total=8 << 30, swap_total=1 << 30, pid_max=32768)

@@ -12,8 +12,8 @@ from runtime import limits
 from runtime.errors import DeniedError, KernelError, NotFoundError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.limits import memory, weight
-from runtime.limits.plan import number
+from runtime.limits.controllers import memory, weight
+from runtime.limits.step import number
 from runtime.model import UNLIMITED, LimitName, Limits, Missing, Unlimited
 from tests.unit.fake_kernel import FakeKernel
 

@@ -11,7 +11,8 @@ import pytest
 from runtime import limits
 from runtime.errors import KernelError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.limits import Progress, facts, reclaim
+from runtime.limits import Progress, reclaim
+from runtime.limits.review import facts
 from tests.unit.fake_kernel import PAGE, FakeKernel
 
 MB = 1024 * 1024

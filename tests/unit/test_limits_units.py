@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime.errors import InvalidError
 from runtime.limits import units
-from runtime.limits.weight import shares_to_weight, shares_to_weight_linear, weight_to_shares
+from runtime.limits.controllers.weight import shares_to_weight, shares_to_weight_linear, weight_to_shares
 from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Unlimited, Value
 
 

@@ -22,8 +22,8 @@ from runtime.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from runtime.limits.oci import merged
 from runtime.model import ContainerSpec, LimitChange, LimitName, State, Verb, Verdict
+from runtime.oci.resources import merged
 from runtime.podman import PodmanEngine
 from runtime.wire import Endpoint
 

@@ -9,7 +9,6 @@ import pytest
 
 from runtime.errors import InvalidError
 from runtime.kernel.cgroupfs import named
-from runtime.limits.oci import NO_RATE
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -22,6 +21,7 @@ from runtime.model import (
     Port,
     State,
 )
+from runtime.oci.resources import NO_RATE
 from runtime.podman import translate
 
 NS = 1795230847123456789

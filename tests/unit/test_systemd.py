@@ -26,8 +26,8 @@ from runtime.kernel import cgroupfs, manager, systemd
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
 from runtime.kernel.manager import Manager
 from runtime.kernel.systemd import Unit, unit_of
-from runtime.limits import systemd as through
-from runtime.limits.properties import INFINITY, TRANSLATIONS, bandwidth, holds
+from runtime.limits.systemd import route as through
+from runtime.limits.systemd.properties import INFINITY, TRANSLATIONS, bandwidth, holds
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Verdict
 from tests.unit.fake_kernel import FakeKernel
 

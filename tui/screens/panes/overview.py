@@ -11,7 +11,7 @@ from textual.containers import Container as Box
 from textual.containers import Vertical, VerticalScroll
 
 from runtime.errors import PytopError
-from runtime.limits.network import Shaping
+from runtime.limits.controllers.network import Shaping
 from runtime.model import ContainerRef, Missing
 from tui import format as fmt
 from tui.glyphs import Glyphs

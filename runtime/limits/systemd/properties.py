@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.kernel import block, files
-from runtime.limits.judge import PAGE
 from runtime.limits.units import cpuset_numbers
+from runtime.limits.verdict import PAGE
 
 if TYPE_CHECKING:
     from runtime.kernel.manager import Property

@@ -9,7 +9,7 @@ from __future__ import annotations
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.plan import Write
+from runtime.limits.step import Write
 from runtime.limits.units import cpuset_numbers
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 

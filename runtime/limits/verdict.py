@@ -12,7 +12,7 @@ from typing import Final
 
 from runtime.errors import InvalidError
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import cpuset, memory, weight
+from runtime.limits.controllers import cpuset, memory, weight
 from runtime.limits.units import cpuset_numbers, format_value
 from runtime.model import (
     UNLIMITED,

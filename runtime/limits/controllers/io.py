@@ -16,7 +16,7 @@ from typing import Final
 
 from runtime.kernel import block, files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.plan import Step, Write
+from runtime.limits.step import Step, Write
 from runtime.limits.units import BFQ_MOST_WEIGHT
 from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Missing, Unlimited
 

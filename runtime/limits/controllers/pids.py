@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.plan import Write, number, step
+from runtime.limits.step import Write, number, step
 from runtime.model import LimitChange, LimitName, Missing, Unlimited
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from runtime.kernel import block
-from runtime.limits.facts import HostFacts, RecentUse
-from runtime.limits.finding import Finding, Severity
+from runtime.limits.review.facts import HostFacts, RecentUse
+from runtime.limits.review.finding import Finding, Severity
 from runtime.limits.units import OPERATIONS, format_rate, human_bytes
 from runtime.model import DeviceRate, LimitChange, LimitName, Unlimited
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from runtime.limits.cpu import LEAST_QUOTA_US, PERIOD_US
-from runtime.limits.facts import HostFacts, RecentUse
-from runtime.limits.finding import Finding, Severity
+from runtime.limits.controllers.cpu import LEAST_QUOTA_US, PERIOD_US
+from runtime.limits.review.facts import HostFacts, RecentUse
+from runtime.limits.review.finding import Finding, Severity
 from runtime.limits.units import MOST_PERIOD_US, format_cpus, format_microseconds
 from runtime.model import LimitChange, LimitName, Limits, Unlimited
 

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from runtime.errors import ConflictError, DeniedError, NotFoundError, PytopError
 from runtime.kernel import netlink
-from runtime.limits import interfaces
-from runtime.limits.interfaces import End
-from runtime.limits.plan import Step
+from runtime.limits.controllers import interfaces
+from runtime.limits.controllers.interfaces import End
+from runtime.limits.step import Step
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
 NAMES: Final = (LimitName.NET_EGRESS, LimitName.NET_INGRESS)

@@ -20,7 +20,7 @@ from pathlib import Path
 from runtime.errors import InvalidError, KernelError, NotFoundError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.plan import UNLIMITED_V1, Step, Write, number, step
+from runtime.limits.step import UNLIMITED_V1, Step, Write, number, step
 from runtime.limits.units import human_bytes
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 

@@ -11,15 +11,17 @@ changed meanwhile is not put back: it is in the daemon's record, or it is not wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
 from runtime.errors import PytopError
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import live, memory
-from runtime.limits.judge import Held, same, survives
+from runtime.limits import apply
+from runtime.limits.controllers import memory
+from runtime.limits.dependencies import MOVED_BY
+from runtime.limits.verdict import Held, same, survives
 from runtime.model import (
     UNLIMITED,
     ContainerRef,
@@ -36,15 +38,6 @@ from runtime.model import (
 )
 
 HELD: Final = (Verdict.APPLIED, Verdict.ROUNDED)
-_TOGETHER: Final[Mapping[LimitName, frozenset[LimitName]]] = {
-    LimitName.CPU_PERIOD: frozenset({LimitName.CPUS}),
-    LimitName.CPUS: frozenset({LimitName.CPU_PERIOD}),
-    LimitName.CPU_BURST: frozenset({LimitName.CPUS, LimitName.CPU_PERIOD}),
-    LimitName.CPU_SHARES: frozenset({LimitName.CPU_IDLE}),
-    LimitName.SWAP: frozenset({LimitName.MEMORY}),
-    LimitName.MEMORY_RESERVATION: frozenset({LimitName.MEMORY}),
-}
-"""A limit that may rightly move when one of these is changed."""
 _LISTS: Final = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})
 
 
@@ -80,18 +73,18 @@ def settle(
     `before` is the kernel's before the change, `earlier` and `recorded` are the engine's record before and after it,
     `name` is what it is called, and `refused` is what it answered when it did not take the change, or failed half-way.
     """
-    first = live.verify(ref, cgroup, change, before, recorded, pid=pid)
+    first = apply.verify(ref, cgroup, change, before, recorded, pid=pid)
     lacking = {field.name for field in first.fields if field.verdict not in (*HELD, Verdict.UNREADABLE)}
     wanted: dict[str, Any] = {limit.value: value for limit, value in change.items() if limit in lacking}
-    wanted.update(_disturbed(change, before, live.read(cgroup), earlier, recorded))
+    wanted.update(_disturbed(change, before, apply.read(cgroup), earlier, recorded))
     if not wanted:
         return survives(first, recorded)
     try:
-        second = live.change(ref, cgroup, LimitChange(**wanted), force=True, pid=pid)
+        second = apply.change(ref, cgroup, LimitChange(**wanted), force=True, pid=pid)
     except PytopError as error:
         return survives(replace(first, error="; ".join(filter(None, (refused, str(error))))), recorded)
     own = {field.name: field for field in second.fields if field.name in lacking}
-    last = live.verify(ref, cgroup, change, before, recorded, pid=pid)
+    last = apply.verify(ref, cgroup, change, before, recorded, pid=pid)
     fields = tuple(_beside(field, own.get(field.name), name, refused) for field in last.fields)
     return survives(replace(last, fields=fields, error=second.error), recorded)
 
@@ -102,7 +95,7 @@ def _disturbed(change: LimitChange, before: Limits, now: Limits, earlier: Limits
     found: dict[str, Any] = {}
     for name in LimitName:
         held, left = before.get(name), now.get(name)
-        if name in asked or asked & _TOGETHER.get(name, frozenset()):
+        if name in asked or asked & MOVED_BY.get(name, frozenset()):
             continue
         if isinstance(held, Missing) or isinstance(left, Missing) or isinstance(held, tuple):
             continue
@@ -154,12 +147,12 @@ def _with_lifted(then: Value, now: Value | Missing) -> Value:
 
 def restore(ref: ContainerRef, cgroup: Cgroup, before: Limits, pid: int | None = None) -> list[str]:
     """Have the kernel hold again what it held, and nothing else. Blocking. Returns why it does not, in words."""
-    now = live.read(cgroup, pid)
+    now = apply.read(cgroup, pid)
     wanted = back([name for name in LimitName if _moved(before.get(name), now.get(name))], before, now)
     if not wanted:
         return []
     try:
-        outcome = live.change(ref, cgroup, wanted, force=True, pid=pid)
+        outcome = apply.change(ref, cgroup, wanted, force=True, pid=pid)
     except PytopError as error:
         return [str(error)]
     return [outcome.error] if outcome.error else []
@@ -183,7 +176,7 @@ def take_back(
     `recorded` is the engine's record by now, and `stuck` says what the engine could not undo in it.
     """
     words = [*stuck, *restore(outcome.ref, cgroup, before, pid)]
-    now = live.read(cgroup, pid)
+    now = apply.read(cgroup, pid)
     fields: list[FieldOutcome] = []
     for field in outcome.fields:
         held, verdict, detail = now.get(field.name), field.verdict, field.detail
@@ -203,8 +196,3 @@ def take_back(
         )
     error = "; ".join([outcome.error, *(f"not taken back: {text}" for text in words)])
     return replace(outcome, fields=tuple(fields), error=error)
-
-
-def followers(names: Collection[LimitName]) -> frozenset[LimitName]:
-    """Limits that may rightly move when these are changed."""
-    return frozenset(name for name, leaders in _TOGETHER.items() if not leaders.isdisjoint(names)) - frozenset(names)

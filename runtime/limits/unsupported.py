@@ -8,7 +8,7 @@ from typing import Final
 
 from runtime.kernel import files, leaf
 from runtime.kernel.cgroupfs import Hierarchies, Mode
-from runtime.limits.io import RATES, WEIGHTS
+from runtime.limits.controllers.io import RATES, WEIGHTS
 from runtime.model import LimitName
 
 CONTROLLER: Final[Mapping[LimitName, str]] = {

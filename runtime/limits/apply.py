@@ -10,12 +10,14 @@ from typing import Final
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import cgroupfs, files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import controllers, cpu, cpuset, io, memory, network, pids, systemd, units, weight
-from runtime.limits.facts import RecentUse, host_facts
-from runtime.limits.judge import judge
-from runtime.limits.lacking import lacking
-from runtime.limits.plan import Step
-from runtime.limits.review import refuse, unsupported
+from runtime.limits import units
+from runtime.limits.controllers import cpu, cpuset, io, memory, network, pids, weight
+from runtime.limits.review.facts import RecentUse, host_facts
+from runtime.limits.review.review import refuse, unsupported
+from runtime.limits.step import Step
+from runtime.limits.systemd import controllers, route
+from runtime.limits.unsupported import lacking
+from runtime.limits.verdict import judge
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -187,7 +189,7 @@ def change(
         cgroup = controllers.equipped(cgroup, wanted)
         before = read(cgroup, pid)
         check(cgroup, wanted, before, force=force, pid=pid)
-    way = systemd.route(cgroup, plan(cgroup, wanted, pid))
+    way = route.route(cgroup, plan(cgroup, wanted, pid))
     for step in way.steps:
         step.require()
     done: list[tuple[Step, Hashable]] = []
@@ -202,7 +204,7 @@ def change(
             undone = _take_back(done)
             return _rolled_back(ref, wanted, before, read(cgroup, pid), (step, error), undone)
         done.append((step, held))
-    return systemd.tell(verify(ref, cgroup, wanted, before, None, pid=pid), way)
+    return route.tell(verify(ref, cgroup, wanted, before, None, pid=pid), way)
 
 
 @dataclass(frozen=True, slots=True)

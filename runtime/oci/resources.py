@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runtime.errors import InvalidError
-from runtime.limits.facts import HostFacts
+from runtime.limits.review.facts import HostFacts
 from runtime.model import DeviceRate, LimitChange, LimitName, Limits, Missing, Unlimited
 
 HIGH: Final = "memory.high"

@@ -14,11 +14,11 @@ from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, files, systemd
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.systemd import Unit
-from runtime.limits.facts import host_facts
-from runtime.limits.io import RATES
-from runtime.limits.lacking import CONTROLLER, lacking
-from runtime.limits.properties import TRANSLATIONS
-from runtime.limits.systemd import unit_at
+from runtime.limits.controllers.io import RATES
+from runtime.limits.review.facts import host_facts
+from runtime.limits.systemd.properties import TRANSLATIONS
+from runtime.limits.systemd.route import unit_at
+from runtime.limits.unsupported import CONTROLLER, lacking
 from runtime.model import UNLIMITED, LimitChange, LimitName, Limits, Value
 
 if TYPE_CHECKING:

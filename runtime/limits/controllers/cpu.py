@@ -13,7 +13,7 @@ from typing import Final
 
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.plan import Step, Write, number, step
+from runtime.limits.step import Step, Write, number, step
 from runtime.limits.units import MOST_PERIOD_US
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 

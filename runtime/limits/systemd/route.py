@@ -19,8 +19,8 @@ from runtime.errors import KernelError, NotFoundError, PytopError, UnavailableEr
 from runtime.kernel import cgroupfs, files, systemd
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.systemd import Unit
-from runtime.limits.plan import Step, Write
-from runtime.limits.properties import INFINITY, TRANSLATIONS, Translate, holds, plain
+from runtime.limits.step import Step, Write
+from runtime.limits.systemd.properties import INFINITY, TRANSLATIONS, Translate, holds, plain
 from runtime.model import FieldOutcome, LimitName, LimitOutcome, Value, Verdict
 
 if TYPE_CHECKING:

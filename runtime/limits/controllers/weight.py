@@ -16,7 +16,7 @@ from typing import Final
 from runtime.errors import ConflictError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.plan import Step, Write, number, step
+from runtime.limits.step import Step, Write, number, step
 from runtime.limits.units import LEAST_SHARES, MOST_SHARES
 from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
 

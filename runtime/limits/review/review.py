@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from runtime.errors import RefusedError
-from runtime.limits import review_cpu, review_io
-from runtime.limits.facts import HostFacts, RecentUse
-from runtime.limits.finding import Finding, Severity
+from runtime.limits.review import cpu, io
+from runtime.limits.review.facts import HostFacts, RecentUse
+from runtime.limits.review.finding import Finding, Severity
 from runtime.limits.units import cpuset_numbers, human_bytes
 from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
 
@@ -24,11 +24,11 @@ def review(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse
     """Every finding about a change, worst first."""
     seen = use or RecentUse()
     found = [
-        *review_cpu.findings(change, current, host, seen),
+        *cpu.findings(change, current, host, seen),
         *_cpuset(change, host),
         *_memory(change, current, host, seen),
         *_pids(change, host, seen),
-        *review_io.findings(change, host, seen),
+        *io.findings(change, host, seen),
     ]
     order = (Severity.REFUSE, Severity.WARNING, Severity.INFO)
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))

@@ -1,0 +1,23 @@
+"""Which limits the kernel moves when others are changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from runtime.model import LimitName
+
+MOVED_BY: Final[Mapping[LimitName, frozenset[LimitName]]] = {
+    LimitName.CPU_PERIOD: frozenset({LimitName.CPUS}),
+    LimitName.CPUS: frozenset({LimitName.CPU_PERIOD}),
+    LimitName.CPU_BURST: frozenset({LimitName.CPUS, LimitName.CPU_PERIOD}),
+    LimitName.CPU_SHARES: frozenset({LimitName.CPU_IDLE}),
+    LimitName.SWAP: frozenset({LimitName.MEMORY}),
+    LimitName.MEMORY_RESERVATION: frozenset({LimitName.MEMORY}),
+}
+"""By limit: the ones whose change may rightly move it."""
+
+
+def followers(names: Collection[LimitName]) -> frozenset[LimitName]:
+    """Limits that may rightly move when these are changed."""
+    return frozenset(name for name, leaders in MOVED_BY.items() if not leaders.isdisjoint(names)) - frozenset(names)
