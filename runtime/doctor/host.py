@@ -15,7 +15,7 @@ from pathlib import Path
 from runtime.doctor.check import Check, Level
 from runtime.doctor.mode import delegated, mode_check
 from runtime.errors import PytopError
-from runtime.kernel import cgroupfs, files, leaf
+from runtime.kernel import cgroupfs, delegation, files
 
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_WITHIN = 15.0  # seconds
@@ -174,8 +174,8 @@ def _try_controller(hierarchies: cgroupfs.Hierarchies, name: str, top: Path, pro
     enabled = files.look(top / "cgroup.subtree_control")
     if not (top / "cgroup.type").exists() or (isinstance(enabled, str) and name in enabled.split()):
         return None
-    hindrance = leaf.hindrance(hierarchies, proc=proc)
-    if hindrance is not None or leaf.occupied(top):
+    hindrance = delegation.hindrance(hierarchies, proc=proc)
+    if hindrance is not None or delegation.occupied(top):
         return hindrance
     try:
         for sign in "+-":

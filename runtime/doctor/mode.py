@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from runtime.doctor.check import Check, Level
-from runtime.kernel import cgroupfs, files, leaf
+from runtime.kernel import cgroupfs, delegation, files
 
 _WANTED = ("cpu", "memory", "pids", "cpuset", "io")
 _EMPTY_IT = "Have the container's first process move itself into a cgroup below it, as docker:dind does"
@@ -26,13 +26,13 @@ def mode_check(found: cgroupfs.Hierarchies, *, proc: Path = Path("/proc"), uid: 
     if _nested(found, proc):
         lacking = [name for name in _WANTED if name not in offered]
         said = f"{words}; inside a container's own part of the tree"
-        without, why = _not_enabled(found), leaf.hindrance(found, proc=proc)
+        without, why = _not_enabled(found), delegation.hindrance(found, proc=proc)
         if without and why is not None:
             level = Level.LIMITED if without <= {"cpuset", "io"} else Level.BROKEN
             names = " ".join(name for name in offered if name in without)
             return Check("cgroups", "mode", level, f"{said}, where no cgroup can have {names}: {why}", _EMPTY_IT)
-        if without and found.unified is not None and leaf.occupied(found.unified.path):
-            said = f"{said}, whose processes go into its leaf {leaf.LEAF} when a container is started"
+        if without and found.unified is not None and delegation.occupied(found.unified.path):
+            said = f"{said}, whose processes go into its leaf {delegation.LEAF} when a container is started"
         if lacking:
             remedy = "Delegate them to this container: no container in it can be limited by them"
             return Check("cgroups", "mode", Level.LIMITED, f"{said}, without {' '.join(lacking)}", remedy)
@@ -48,7 +48,7 @@ def delegated(found: cgroupfs.Hierarchies, uid: int, *, proc: Path = Path("/proc
     if found.mode is not cgroupfs.Mode.V2 or found.unified is None:
         return None
     service = found.unified.of(f"/user.slice/user-{uid}.slice/user@{uid}.service")
-    for start in (leaf.own(found, proc=proc), service):
+    for start in (delegation.own(found, proc=proc), service):
         above = [start, *start.parents] if start is not None else []
         ours = [path for path in above if path.is_relative_to(found.unified.path) and _given(path)]
         if ours:

@@ -23,7 +23,7 @@ from runtime.errors import (
     PytopError,
     UnsupportedError,
 )
-from runtime.kernel import files, leaf
+from runtime.kernel import delegation, files
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.files import ROOT_HINT
 
@@ -117,11 +117,11 @@ def _to_enable(directory: Path) -> list[str]:
 
 def _may_enable(hierarchies: Hierarchies, base: Path, directory: Path) -> bool:
     """Not beside processes; but at the top of a tree that begins with our own cgroup they are moved away."""
-    if not leaf.occupied(directory):
+    if not delegation.occupied(directory):
         return True
-    if directory != base or leaf.hindrance(hierarchies) is not None:
+    if directory != base or delegation.hindrance(hierarchies) is not None:
         return False
-    leaf.clear(directory)
+    delegation.clear(directory)
     return True
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from runtime.kernel import files, leaf
+from runtime.kernel import delegation, files
 from runtime.kernel.cgroupfs import Hierarchies, Mode
 from runtime.limits.controllers.io import RATES, WEIGHTS
 from runtime.model import LimitName
@@ -43,7 +43,7 @@ _FILES: Final[Mapping[LimitName, tuple[tuple[str, ...], tuple[str, ...], str]]] 
 def lacking(hierarchies: Hierarchies) -> dict[LimitName, str]:
     """The limits that no cgroup of this host can have, with the reason. Network limits are not the cgroups'."""
     found: dict[LimitName, str] = {}
-    hindrance = leaf.hindrance(hierarchies)
+    hindrance = delegation.hindrance(hierarchies)
     for name, controller in CONTROLLER.items():
         where = _where(hierarchies, controller)
         if where is None:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from runtime import limits
 from runtime.errors import PytopError, UnsupportedError
-from runtime.kernel import regular
+from runtime.kernel import regular_file
 from runtime.model import (
     ContainerRef,
     FieldOutcome,
@@ -71,7 +71,7 @@ def whole(
         return dict(body)
     path = str(document.get("OCIConfigPath", ""))
     try:
-        spec = json.loads(regular.read(path, limit=SPEC_MAX, owners=owners))["linux"]["resources"]
+        spec = json.loads(regular_file.read(path, limit=SPEC_MAX, owners=owners))["linux"]["resources"]
     except (PytopError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnsupportedError(
             "change limits",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from runtime.kernel import cgroupfs, cgroups
-from runtime.kernel.leaf import LEAF
+from runtime.kernel.delegation import LEAF
 from tests.conftest import missing, need_root
 from tests.integration import native, nested
 

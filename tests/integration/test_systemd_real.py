@@ -15,8 +15,8 @@ from runtime.discovered import DiscoveredEngine
 from runtime.errors import NotFoundError, RefusedError
 from runtime.kernel import block, cgroupfs, cgroups, files, systemd
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.kernel.manager import Manager
 from runtime.kernel.systemd import Unit
+from runtime.kernel.systemd_dbus import Manager
 from runtime.limits.systemd import route as through
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Verdict
 from tests.conftest import missing, need_root

@@ -10,7 +10,7 @@ import pytest
 
 from runtime import limits
 from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, NotFoundError, UnsupportedError
-from runtime.kernel import cgroups, leaf
+from runtime.kernel import cgroups, delegation
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
 from runtime.model import LimitName, Limits
 from tests.unit.fake_kernel import V1, V2, FakeKernel
@@ -283,7 +283,7 @@ def nested(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, *members: int, o
     top = kernel.root / "unified"
     kernel.put(top / "cgroup.type", "domain")
     kernel.put(top / "cgroup.procs", "\n".join(map(str, members)))
-    monkeypatch.setattr(leaf, "own", lambda hierarchies, **_: hierarchies.unified.of(own))
+    monkeypatch.setattr(delegation, "own", lambda hierarchies, **_: hierarchies.unified.of(own))
     return top
 
 
@@ -295,7 +295,7 @@ def test_nested_our_own_processes_make_room(v2: FakeKernel, monkeypatch: pytest.
     assert cgroup.controllers == frozenset(V2)
     assert v2.writes[:3] == [("cgroup.procs", "1"), ("cgroup.procs", "7"), ("cgroup.subtree_control", "+memory")]
     assert v2.get(top / "cgroup.procs") == ""
-    assert v2.get(top / leaf.LEAF / "cgroup.procs").split() == ["1", "7"]
+    assert v2.get(top / delegation.LEAF / "cgroup.procs").split() == ["1", "7"]
 
 
 def test_nested_who_forks_or_ends_meanwhile_is_no_hindrance(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +310,7 @@ def test_nested_who_forks_or_ends_meanwhile_is_no_hindrance(v2: FakeKernel, monk
 
     monkeypatch.setattr(v2, "_cgroup_procs", procs)
     assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset(V2)
-    assert v2.get(top / leaf.LEAF / "cgroup.procs").split() == ["1", "8"]
+    assert v2.get(top / delegation.LEAF / "cgroup.procs").split() == ["1", "8"]
 
 
 @pytest.mark.parametrize(
@@ -340,18 +340,18 @@ def test_nested_nobody_elses_processes_are_moved_and_the_reason_is_told(
 
 def test_nested_where_they_have_made_room_already(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     nested(v2, monkeypatch)
-    assert leaf.hindrance(v2.hierarchies) is None
+    assert delegation.hindrance(v2.hierarchies) is None
     assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset(V2)
     assert "cgroup.procs" not in dict(v2.writes)
 
 
 def test_nested_a_process_that_stays_is_told(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     nested(v2, monkeypatch, 7)
-    monkeypatch.setattr(leaf, "WITHIN", 0.0)
+    monkeypatch.setattr(delegation, "WITHIN", 0.0)
     v2.ignore = {"cgroup.procs"}
     with pytest.raises(ConflictError, match="1 are left in it"):
         cgroups.create(v2.hierarchies, "engine/one")
-    monkeypatch.setattr(leaf, "WITHIN", 60.0)
+    monkeypatch.setattr(delegation, "WITHIN", 60.0)
     v2.ignore, v2.fail = set(), {"cgroup.procs": errno.EPERM}
     with pytest.raises(DeniedError, match=r"cgroup\.procs"):
         cgroups.create(v2.hierarchies, "engine/one")
@@ -362,13 +362,13 @@ def test_nested_who_comes_in_between_leaves_nothing_half_enabled(
 ) -> None:
     """The kernel would enable cpu and pids beside that process, and take none into what is below any more."""
     top = nested(v2, monkeypatch, 7)
-    real = leaf.clear
+    real = delegation.clear
 
     def clear(directory: Path) -> None:
         real(directory)
         v2.put(top / "cgroup.procs", "8")
 
-    monkeypatch.setattr(leaf, "clear", clear)
+    monkeypatch.setattr(delegation, "clear", clear)
     assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset()
     assert [text for name, text in v2.writes if name == "cgroup.subtree_control"] == ["+memory"]
 
@@ -378,7 +378,7 @@ def test_a_real_root_is_never_emptied(v2: FakeKernel, monkeypatch: pytest.Monkey
     (top / "cgroup.type").unlink()
     assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset(V2)
     assert v2.get(top / "cgroup.procs").split() == ["1", "7"]
-    assert not (top / leaf.LEAF).exists()
+    assert not (top / delegation.LEAF).exists()
 
 
 @pytest.mark.parametrize(
@@ -389,5 +389,5 @@ def test_our_own_cgroup_in_what_is_mounted(tmp_path: Path, root: str, said: str,
     (tmp_path / "self").mkdir()
     (tmp_path / "self/cgroup").write_text(f"0::{said}\n")
     hierarchies = Hierarchies(Mode.V2, {}, Mount(tmp_path / "mounted", root))
-    found = leaf.own(hierarchies, proc=tmp_path)
+    found = delegation.own(hierarchies, proc=tmp_path)
     assert found == (None if own is None else tmp_path / "mounted" / own)

@@ -22,10 +22,10 @@ from runtime.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from runtime.kernel import cgroupfs, manager, systemd
+from runtime.kernel import cgroupfs, systemd, systemd_dbus
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
-from runtime.kernel.manager import Manager
 from runtime.kernel.systemd import Unit, unit_of
+from runtime.kernel.systemd_dbus import Manager
 from runtime.limits.systemd import route as through
 from runtime.limits.systemd.properties import INFINITY, TRANSLATIONS, bandwidth, holds
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Verdict
@@ -147,8 +147,8 @@ def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
     booted = tmp_path / "system"
     booted.mkdir()
     monkeypatch.setattr(systemd, "BOOTED", booted)
-    monkeypatch.setattr(manager, "SYSTEM_SOCKET", tmp_path / "private")
-    monkeypatch.setattr(manager, "SYSTEM_BUS", tmp_path / "none")
+    monkeypatch.setattr(systemd_dbus, "SYSTEM_SOCKET", tmp_path / "private")
+    monkeypatch.setattr(systemd_dbus, "SYSTEM_BUS", tmp_path / "none")
     monkeypatch.setattr(through, "PATIENCE", 0.05)
     served = Bus(tmp_path / "private")
     yield served
@@ -338,7 +338,7 @@ def test_what_a_busy_systemd_may_do_later_is_set_back_and_told(
     bus: Bus, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     """As while it is being reloaded: what it was asked for is in its queue, and nobody can take it out again."""
-    monkeypatch.setattr(manager, "SECONDS", 1.0 if answers else 0.2)
+    monkeypatch.setattr(systemd_dbus, "SECONDS", 1.0 if answers else 0.2)
     over = threading.Event()
 
     def busy() -> None:
@@ -385,7 +385,7 @@ def test_a_cgroup_that_is_only_called_like_a_unit_is_written_to(bus: Bus, kernel
 def test_a_systemd_that_does_not_answer_is_gone_past_and_that_is_told(
     bus: Bus, kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manager, "SYSTEM_SOCKET", tmp_path / "nobody")
+    monkeypatch.setattr(systemd_dbus, "SYSTEM_SOCKET", tmp_path / "nobody")
     outcome = change(kernel, pids=50)
     assert outcome.ok
     assert "written past systemd, which could not be asked" in outcome.fields[0].detail
@@ -497,13 +497,13 @@ def test_a_greeting_that_is_refused_and_a_socket_that_is_not_there(
     bus.greeting = b"REJECTED EXTERNAL\r\n"
     with pytest.raises(DeniedError, match="REJECTED"):
         Manager(UNIT)
-    monkeypatch.setattr(manager, "SYSTEM_SOCKET", tmp_path / "nobody")
+    monkeypatch.setattr(systemd_dbus, "SYSTEM_SOCKET", tmp_path / "nobody")
     with pytest.raises(UnavailableError):
         Manager(UNIT)
 
 
 def test_silence_is_bounded(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manager, "SECONDS", 0.05)
+    monkeypatch.setattr(systemd_dbus, "SECONDS", 0.05)
     bus.greeting = b"OK"  # and no end of the line
     with pytest.raises(UnavailableError):
         Manager(UNIT)

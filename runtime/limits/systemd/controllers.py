@@ -22,7 +22,7 @@ from runtime.limits.unsupported import CONTROLLER, lacking
 from runtime.model import UNLIMITED, LimitChange, LimitName, Limits, Value
 
 if TYPE_CHECKING:
-    from runtime.kernel.manager import Property
+    from runtime.kernel.systemd_dbus import Property
 
 _NORMAL: Final[Mapping[str, Property]] = {
     "cpu": ("CPUWeight", ("t", 100)),
@@ -67,7 +67,7 @@ def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
     unit, missing = _missing(cgroup, change)
     if unit is None or cgroup.unified is None:
         return cgroup
-    from runtime.kernel.manager import Manager
+    from runtime.kernel.systemd_dbus import Manager
 
     normal = {**_NORMAL, "cpuset": TRANSLATIONS["cpuset.cpus"](Path(), host_facts().cpus)[0]}
     try:

@@ -14,7 +14,7 @@ from runtime.limits.units import cpuset_numbers
 from runtime.limits.verdict import PAGE
 
 if TYPE_CHECKING:
-    from runtime.kernel.manager import Property
+    from runtime.kernel.systemd_dbus import Property
 
 INFINITY: Final = 2**64 - 1  # how systemd's numbers say "none", over D-Bus
 _SECOND_US: Final = 1_000_000

@@ -24,7 +24,7 @@ from runtime.limits.systemd.properties import INFINITY, TRANSLATIONS, Translate,
 from runtime.model import FieldOutcome, LimitName, LimitOutcome, Value, Verdict
 
 if TYPE_CHECKING:
-    from runtime.kernel.manager import Manager, Property
+    from runtime.kernel.systemd_dbus import Manager, Property
 
 IDLE_SINCE: Final = 252  # CPUWeight=idle
 PATIENCE: Final = 2.0  # seconds for the kernel's file to hold what systemd has accepted
@@ -63,7 +63,7 @@ def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
     unit, through, beside = _sorted(cgroup, steps)
     if unit is None:
         return untouched
-    from runtime.kernel.manager import Manager
+    from runtime.kernel.systemd_dbus import Manager
 
     version = 0
     try:
@@ -241,7 +241,7 @@ class Through:
 
     def do(self) -> None:
         """As a write to a file does: it is done, or nothing is. systemd would try its note again at a daemon-reload."""
-        from runtime.kernel.manager import Manager
+        from runtime.kernel.systemd_dbus import Manager
 
         with Manager(self.unit) as manager:
             try:
@@ -253,14 +253,14 @@ class Through:
                 raise self._set_back(manager, error) from error
 
     def undo(self) -> None:
-        from runtime.kernel.manager import Manager
+        from runtime.kernel.systemd_dbus import Manager
 
         with Manager(self.unit) as manager:
             self._set(manager, self.write.before)
 
     def _set_back(self, manager: Manager, error: UnavailableError) -> UnavailableError:
         """Ask for what was before, since a systemd that was too busy to answer still does what it was asked for."""
-        from runtime.kernel.manager import Manager
+        from runtime.kernel.systemd_dbus import Manager
 
         said = "it was set back"
         try:
