@@ -31,8 +31,8 @@ from runtime import containerd
 from runtime.discovered import DiscoveredEngine
 from runtime.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
 from runtime.engine import Engine
+from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.errors import InvalidError
-from runtime.native import NativeConfig, NativeEngine
 from runtime.podman import Place, PodmanEngine, places
 from runtime.unusable import UnusableEngine
 from runtime.wire import identity

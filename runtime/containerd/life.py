@@ -35,7 +35,7 @@ from runtime.errors import (
 )
 from runtime.kernel import syscalls
 from runtime.model import ContainerSpec
-from runtime.native import accounts
+from runtime.oci import users
 
 RUNTIME: Final = "io.containerd.runc.v2"
 SPEC: Final = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
@@ -329,12 +329,12 @@ def signal_number(text: str) -> int:
         raise InvalidError(f"use the signal {text!r}", detail="there is none of this name") from error
 
 
-def user_of(text: str, mounts: pb.MountsResponse) -> accounts.User:
+def user_of(text: str, mounts: pb.MountsResponse) -> users.User:
     """The user, by /etc/passwd and /etc/group of a root file system that is not mounted yet. Blocking."""
     if text in ("", "0", "root"):
-        return accounts.User(0, 0, (), "/root")
+        return users.User(0, 0, (), "/root")
     layers = _layers(mounts)
-    return accounts.find(text, _fields(layers, "etc/passwd"), _fields(layers, "etc/group"))
+    return users.find(text, _fields(layers, "etc/passwd"), _fields(layers, "etc/group"))
 
 
 def _layers(mounts: pb.MountsResponse) -> list[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[2])  # where the packages are, not where this file is
 
-from runtime.native import logs
+from runtime.oci import cri_log
 
 STDOUT, STDERR, READY = 3, 4, 5
 CHUNK = 65536
@@ -46,10 +46,10 @@ def main(folder: Path) -> None:
                 if not data:
                     selector.unregister(key.fd)
                     continue
-                _write(target, logs.encode(key.data, data, time.time_ns()))
-                if os.fstat(target).st_size > logs.ROTATE_BYTES:
+                _write(target, cri_log.encode(key.data, data, time.time_ns()))
+                if os.fstat(target).st_size > cri_log.ROTATE_BYTES:
                     os.close(target)
-                    logs.rotate(log)
+                    cri_log.rotate(log)
                     target = _open(log)
             fcntl.flock(lock, fcntl.LOCK_UN)
 

@@ -22,7 +22,7 @@ from runtime.containerd import logger
 from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.errors import InvalidError, PytopError, UnsupportedError
 from runtime.model import LogLine
-from runtime.native import logs as cri
+from runtime.oci import cri_log as cri
 
 TOP: Final = Path("/var/lib/pytop-containers")
 """Each containerd has a folder there, called by its key: an id is unique in a namespace of one containerd."""

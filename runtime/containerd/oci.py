@@ -9,12 +9,12 @@ import errno
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runtime.engines.embedded.sandbox import capabilities
+from runtime.engines.embedded.sandbox.rootfs import MASKED, READ_ONLY
 from runtime.errors import InvalidError
 from runtime.model import Bind, ContainerSpec
-from runtime.native import capabilities
-from runtime.native.accounts import User
-from runtime.native.rootfs import MASKED, READ_ONLY
-from runtime.native.syscall_names import ALLOWED
+from runtime.oci.syscalls_allowed import ALLOWED
+from runtime.oci.users import User
 
 PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEW_NAMESPACES: Final = 0x7E020000  # every CLONE_NEW* flag

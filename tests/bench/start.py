@@ -21,9 +21,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.sandbox.rootfs import MASKED, READ_ONLY
 from runtime.model import ContainerSpec, Verb
-from runtime.native import NativeConfig, NativeEngine
-from runtime.native.rootfs import MASKED, READ_ONLY
 from tests.bench.figure import Figure, Unavailable
 
 TURNS = 25
@@ -32,7 +32,7 @@ _YARDSTICK = """
 import os, sys, time
 if len(sys.argv) > 2:
     sys.path.insert(0, sys.argv[2])
-    import runtime.native.shim, runtime.native.zygote
+    import runtime.engines.embedded.process.shim, runtime.engines.embedded.process.zygote
 for line in sys.stdin:
     r, w = os.pipe()
     begun = time.perf_counter()
@@ -177,11 +177,11 @@ def _bundle(directory: Path, program: str) -> Path | None:
 
 def _seccomp() -> dict[str, object]:
     """An allow-list of the size of Docker's."""
-    from runtime.native import syscall_names
+    from runtime.oci import syscalls_allowed
 
     names = sorted(
         name
-        for group in vars(syscall_names).values()
+        for group in vars(syscalls_allowed).values()
         if isinstance(group, tuple | frozenset | list)
         for name in group
         if isinstance(name, str)

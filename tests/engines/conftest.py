@@ -14,9 +14,9 @@ import pytest
 
 from runtime.docker import DockerEngine, Endpoint
 from runtime.engine import Engine
+from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, LimitName, Verb
-from runtime.native import NativeConfig, NativeEngine
 from runtime.podman import PodmanEngine
 from tests.conftest import missing, need_root
 from tests.containerdd import Containerdd, containerdd

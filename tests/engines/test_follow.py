@@ -20,8 +20,8 @@ from runtime.containerd.address import Address
 from runtime.containerd.engine import ContainerdEngine
 from runtime.docker import DockerEngine, Endpoint
 from runtime.engine import Engine
+from runtime.engines.embedded import NativeEngine
 from runtime.model import State
-from runtime.native import NativeEngine
 from runtime.podman import PodmanEngine
 from tests.containerdd import Containerdd
 from tests.dockerd import Dockerd
@@ -35,7 +35,7 @@ QUIET = 4.0
 EMBEDDED = """
 import asyncio, sys
 from runtime.model import ContainerSpec
-from runtime.native import NativeConfig, NativeEngine
+from runtime.engines.embedded import NativeConfig, NativeEngine
 
 async def main(config, verb, name):
     engine = NativeEngine(NativeConfig.from_json(config))

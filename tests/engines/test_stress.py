@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from runtime.engine import Engine
+from runtime.engines.embedded import NativeEngine
 from runtime.errors import PytopError
 from runtime.model import LimitChange, LimitOutcome, State
-from runtime.native import NativeEngine
 from tests import loops
 from tests.containerdd import Containerdd
 from tests.dockerd import Dockerd

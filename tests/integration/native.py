@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, State, Verb
-from runtime.native import NativeConfig, NativeEngine, cell
 from tests import waiting
 from tests.conftest import missing, need_root
 
@@ -67,7 +68,8 @@ def processes_of(where: NativeConfig) -> list[int]:
                 state = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            if str(where.run).encode() in command and b"runtime.native.zygote" in command and state != "Z":
+            zygote = b"runtime.engines.embedded.process.zygote" in command
+            if zygote and str(where.run).encode() in command and state != "Z":
                 found.append(int(entry))
     return found
 

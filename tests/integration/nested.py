@@ -13,10 +13,10 @@ from typing import Any
 from runtime import limits
 from runtime.doctor.host import cgroup_checks
 from runtime.doctor.mode import mode_check
+from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, files
 from runtime.model import ContainerSpec, LimitChange, Verb
-from runtime.native import NativeConfig, NativeEngine
 
 MB = 1024 * 1024
 NOBODY = 65534

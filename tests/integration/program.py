@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.kernel import cgroupfs
-from runtime.native import NativeConfig, NativeEngine
 from tests.conftest import need_root
 from tests.integration.native import config, leftovers
 from tests.waiting import until

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from runtime.discovered import DiscoveredEngine
+from runtime.engines.embedded import NativeEngine
 from runtime.errors import ConflictError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.model import Container, ContainerRef, ContainerSpec, Kind, LimitChange, LimitName, State, Verb
-from runtime.native import NativeEngine
 from tests.conftest import missing, need_root
 from tests.integration.native import instance
 from tests.integration.place import Place, file, place

@@ -13,9 +13,9 @@ import pytest
 
 from runtime.docker import DockerEngine, Endpoint
 from runtime.engine import Engine
+from runtime.engines.embedded import NativeEngine
 from runtime.kernel import cgroupfs
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, GroupKind, LimitChange, LimitName, State
-from runtime.native import NativeEngine
 from runtime.podman import PodmanEngine
 from tests.conftest import missing
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.doctor import Level, bridge_check
-from runtime.native import network
+from runtime.engines.embedded.networks import bridge
 from tests.conftest import missing
 from tests.integration.test_native_network import BRIDGE, SUBNET, apart, ids, inside, namespaces
 
@@ -36,7 +36,7 @@ def test_docker_s_policy_between_two_containers_and_the_remedy() -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         missing("iptables", str(error))
     with namespaces(2) as (one, other):
-        first, _ = (network.attach(BRIDGE, SUBNET, i, fd) for i, fd in zip(ids(2), (one, other), strict=True))
+        first, _ = (bridge.attach(BRIDGE, SUBNET, i, fd) for i, fd in zip(ids(2), (one, other), strict=True))
         with inside(one):
             server = socket.create_server((first.address.partition("/")[0], 0))
         with server:

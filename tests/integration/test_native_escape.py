@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.embedded import NativeEngine
+from runtime.engines.embedded.sandbox import rootfs
+from runtime.engines.embedded.state.store import Store
 from runtime.errors import InvalidError, KernelError, PytopError
 from runtime.kernel import syscalls
 from runtime.model import Bind, ContainerSpec, State
-from runtime.native import NativeEngine, rootfs
-from runtime.native.store import Store
 from tests.integration.native import instance, named, output, processes_of, run, sh
 from tests.waiting import until
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, LimitChange, State, Verdict
-from runtime.native import NativeConfig, NativeEngine, cell
 from tests.conftest import need_root
 from tests.integration.native import config, instance, named, processes_of, sh, until
 from tests.integration.place import file
@@ -110,7 +111,7 @@ def mend(disks: dict[str, Disk]) -> None:
 
 OBSERVER = """
 import asyncio, json, sys
-from runtime.native import NativeConfig, NativeEngine
+from runtime.engines.embedded import NativeConfig, NativeEngine
 async def main():
     engine = NativeEngine(NativeConfig.from_json(sys.argv[1]))
     print(json.dumps([[c.ref.id, c.state.value, c.pid, c.exit_code] for c in await engine.containers()]))

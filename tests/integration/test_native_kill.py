@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.sandbox import cgroup as cell
+from runtime.engines.embedded.state.record import dumps
+from runtime.engines.embedded.state.store import Store
 from runtime.errors import ConflictError
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, State
-from runtime.native import NativeConfig, NativeEngine, cell
-from runtime.native.record import dumps
-from runtime.native.store import Store
 from tests import loops, waiting
 from tests.integration.native import instance, named, output, run, sh, until
 
@@ -169,7 +170,7 @@ async def test_orphans_are_swept(engine: NativeEngine) -> None:
 
 APP = """
 import asyncio, sys
-from runtime.native import NativeConfig, NativeEngine
+from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.errors import PytopError
 from runtime.model import ContainerSpec
 async def main():

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.embedded import NativeEngine
+from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.errors import ConflictError, InvalidError, NotFoundError, UnsupportedError
 from runtime.model import (
     UNLIMITED,
@@ -26,7 +28,6 @@ from runtime.model import (
     Verb,
     Verdict,
 )
-from runtime.native import NativeEngine, cell
 from tests import waiting
 from tests.integration.native import instance, output, run, sh, until
 
@@ -420,7 +421,7 @@ async def test_images_are_not_imported(engine: NativeEngine) -> None:
 def test_without_root_there_is_a_reason_and_no_traceback(tmp_path: Path) -> None:
     code = (
         "import asyncio, os, sys; os.setgid(65534); os.setuid(65534)\n"
-        "from runtime.native import NativeConfig, NativeEngine\n"
+        "from runtime.engines.embedded import NativeConfig, NativeEngine\n"
         "from runtime.errors import PytopError\n"
         "from runtime.model import ContainerSpec, Verb\n"
         "from pathlib import Path\n"
@@ -436,7 +437,7 @@ def test_without_root_there_is_a_reason_and_no_traceback(tmp_path: Path) -> None
     if os.geteuid() != 0:
         pytest.skip("drops root by itself")
     # The checkout may be readable by root alone: everything is imported before the change of user.
-    warm = "import asyncio, runtime.native.engine\n"
+    warm = "import asyncio, runtime.engines.embedded.engine\n"
     done = subprocess.run([sys.executable, "-c", warm + code], capture_output=True, text=True, timeout=30)
     assert done.stderr == ""
     reason, listed, refused = done.stdout.splitlines()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
+from runtime.engines.embedded import NativeEngine
 from runtime.errors import RefusedError, UnsupportedError
 from runtime.kernel import block, cgroupfs
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Limits, State, Value, Verdict
-from runtime.native import NativeEngine
 from tests.conftest import missing
 from tests.integration.native import instance, sh, until
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
+from runtime.engines.embedded.networks import bridge
 from runtime.errors import ConflictError, DeniedError, PytopError
 from runtime.kernel import syscalls
-from runtime.native import network
 from tests.conftest import need_root
 from tests.waiting import wait_until
 
@@ -84,13 +84,13 @@ def ids(count: int) -> list[str]:
 
 @apart
 def test_the_bridge_has_the_first_address_and_stays_as_it_is() -> None:
-    assert network.ensure_bridge(BRIDGE, SUBNET) == SUBNET
+    assert bridge.ensure_bridge(BRIDGE, SUBNET) == SUBNET
     with socket.create_server(("10.231.0.1", 0)):  # the address is there
         pass
-    assert network.ensure_bridge(BRIDGE, "10.232.0.0/16") == SUBNET
-    network.remove_bridge(BRIDGE)
+    assert bridge.ensure_bridge(BRIDGE, "10.232.0.0/16") == SUBNET
+    bridge.remove_bridge(BRIDGE)
     assert BRIDGE not in links()
-    network.remove_bridge(BRIDGE)
+    bridge.remove_bridge(BRIDGE)
 
 
 @apart
@@ -99,7 +99,7 @@ def test_nothing_of_the_host_is_opened_to_the_containers() -> None:
         return Path(f"/proc/sys/net/ipv4/conf/{where}/forwarding").read_text().strip()
 
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")  # as Docker leaves a host; here in the test's own namespace
-    network.ensure_bridge(BRIDGE, SUBNET)
+    bridge.ensure_bridge(BRIDGE, SUBNET)
     assert (forwarding("all"), forwarding(BRIDGE)) == ("1", "0")
     if Path("/proc/sys/net/ipv6").exists():
         assert Path(f"/proc/sys/net/ipv6/conf/{BRIDGE}/disable_ipv6").read_text().strip() == "1"
@@ -107,11 +107,11 @@ def test_nothing_of_the_host_is_opened_to_the_containers() -> None:
 
 @apart
 def test_a_subnet_that_is_routed_already_is_left_alone() -> None:
-    first, second = network.ensure_bridge(BRIDGE, SUBNET), network.ensure_bridge("pytt1", SUBNET)
+    first, second = bridge.ensure_bridge(BRIDGE, SUBNET), bridge.ensure_bridge("pytt1", SUBNET)
     assert first == SUBNET
     assert second != SUBNET
     with namespaces(1) as (one,):
-        made = network.attach("pytt1", SUBNET, ids(1)[0], one)
+        made = bridge.attach("pytt1", SUBNET, ids(1)[0], one)
         assert made.gateway == second.replace(".0/24", ".1")
 
 
@@ -122,15 +122,15 @@ def test_a_name_that_is_something_else_s_is_refused() -> None:
     with IPRoute() as ip:
         ip.link("add", ifname=BRIDGE, kind="veth", peer={"ifname": "other"})
     with pytest.raises(ConflictError, match=BRIDGE):
-        network.ensure_bridge(BRIDGE, SUBNET)
-    network.remove_bridge(BRIDGE)
+        bridge.ensure_bridge(BRIDGE, SUBNET)
+    bridge.remove_bridge(BRIDGE)
     assert BRIDGE in links()
 
 
 @apart
 def test_containers_reach_each_other_and_the_host_and_it_them() -> None:
     with namespaces(2) as (one, other):
-        first, second = (network.attach(BRIDGE, SUBNET, i, fd) for i, fd in zip(ids(2), (one, other), strict=True))
+        first, second = (bridge.attach(BRIDGE, SUBNET, i, fd) for i, fd in zip(ids(2), (one, other), strict=True))
         assert first.interface == "eth0"
         assert first.address != second.address
         host = first.address.partition("/")[0]
@@ -157,7 +157,7 @@ def test_every_user_inside_may_ping_and_nothing_outside_changes() -> None:
     setting = Path("/proc/sys/net/ipv4/ping_group_range")
     before = setting.read_text()
     with namespaces(1) as (one,):
-        network.attach(BRIDGE, SUBNET, ids(1)[0], one)
+        bridge.attach(BRIDGE, SUBNET, ids(1)[0], one)
         assert setting.read_text() == before
         with inside(one):
             assert setting.read_text().split() == ["0", "2147483647"]
@@ -165,43 +165,43 @@ def test_every_user_inside_may_ping_and_nothing_outside_changes() -> None:
 
 @apart
 def test_the_bridge_comes_back_when_somebody_has_removed_it() -> None:
-    network.ensure_bridge(BRIDGE, SUBNET)
-    network.remove_bridge(BRIDGE)
+    bridge.ensure_bridge(BRIDGE, SUBNET)
+    bridge.remove_bridge(BRIDGE)
     with namespaces(1) as (one,):
-        assert network.attach(BRIDGE, SUBNET, ids(1)[0], one).gateway == "10.231.0.1"
+        assert bridge.attach(BRIDGE, SUBNET, ids(1)[0], one).gateway == "10.231.0.1"
 
 
 @apart
 def test_a_restart_keeps_the_address() -> None:
     with namespaces(2) as (before, after):
-        first = network.attach(BRIDGE, SUBNET, ids(1)[0], before)
-        network.detach(BRIDGE, ids(1)[0])
-        assert network.attach(BRIDGE, SUBNET, ids(1)[0], after) == first
+        first = bridge.attach(BRIDGE, SUBNET, ids(1)[0], before)
+        bridge.detach(BRIDGE, ids(1)[0])
+        assert bridge.attach(BRIDGE, SUBNET, ids(1)[0], after) == first
 
 
 @apart
 def test_a_full_network_says_so_and_leaves_nothing_half_made() -> None:
     with namespaces(6) as fds:
-        made = [network.attach(BRIDGE, "10.231.0.0/29", i, fd) for i, fd in zip(ids(5), fds, strict=False)]
+        made = [bridge.attach(BRIDGE, "10.231.0.0/29", i, fd) for i, fd in zip(ids(5), fds, strict=False)]
         assert len({each.address for each in made}) == 5
         before = links()
         with pytest.raises(ConflictError, match="connect") as refused:
-            network.attach(BRIDGE, "10.231.0.0/29", ids(6)[5], fds[5])
+            bridge.attach(BRIDGE, "10.231.0.0/29", ids(6)[5], fds[5])
         assert refused.value.hint
         assert links() == before
-        network.detach(BRIDGE, ids(1)[0])
-        assert network.attach(BRIDGE, "10.231.0.0/29", ids(6)[5], fds[5]).address == made[0].address
+        bridge.detach(BRIDGE, ids(1)[0])
+        assert bridge.attach(BRIDGE, "10.231.0.0/29", ids(6)[5], fds[5]).address == made[0].address
 
 
 @apart
 def test_concurrent_starts_never_get_one_address() -> None:
-    network.ensure_bridge(BRIDGE, "10.231.0.0/28")
+    bridge.ensure_bridge(BRIDGE, "10.231.0.0/28")
     here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     with namespaces(12) as fds, ThreadPoolExecutor(6) as pool:
 
         def attach(container_id: str, fd: int) -> str:
             with inside(here):
-                return network.attach(BRIDGE, "10.231.0.0/28", container_id, fd).address
+                return bridge.attach(BRIDGE, "10.231.0.0/28", container_id, fd).address
 
         addresses = list(pool.map(attach, ids(12), fds))
     os.close(here)
@@ -214,7 +214,7 @@ def test_concurrent_first_starts_make_one_bridge() -> None:
 
     def ensure(_: int) -> str:
         with inside(here):
-            return network.ensure_bridge(BRIDGE, SUBNET)
+            return bridge.ensure_bridge(BRIDGE, SUBNET)
 
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(ensure, range(12))) == {SUBNET}
@@ -224,8 +224,8 @@ def test_concurrent_first_starts_make_one_bridge() -> None:
 @apart
 def test_an_interface_left_over_from_a_kill_is_replaced() -> None:
     with namespaces(2) as (killed, fresh):
-        first = network.attach(BRIDGE, SUBNET, ids(1)[0], killed)
-        assert network.attach(BRIDGE, SUBNET, ids(1)[0], fresh) == first
+        first = bridge.attach(BRIDGE, SUBNET, ids(1)[0], killed)
+        assert bridge.attach(BRIDGE, SUBNET, ids(1)[0], fresh) == first
         with inside(killed):
             assert links() == {"lo"}
 
@@ -233,12 +233,12 @@ def test_an_interface_left_over_from_a_kill_is_replaced() -> None:
 @apart
 def test_leftovers_are_swept_and_nobody_else_s_interface() -> None:
     with namespaces(4) as fds:
-        mine = [network.attach(BRIDGE, SUBNET, i, fd).peer for i, fd in zip(ids(3), fds, strict=False)]
-        other = network.attach("pytt1", "10.232.0.0/24", ids(4)[3], fds[3]).peer
-        assert set(network.sweep_orphans(BRIDGE, ids(1))) == set(mine[1:])
+        mine = [bridge.attach(BRIDGE, SUBNET, i, fd).peer for i, fd in zip(ids(3), fds, strict=False)]
+        other = bridge.attach("pytt1", "10.232.0.0/24", ids(4)[3], fds[3]).peer
+        assert set(bridge.sweep_orphans(BRIDGE, ids(1))) == set(mine[1:])
         assert links() >= {mine[0], other, BRIDGE, "pytt1"}
-        assert network.sweep_orphans(BRIDGE, ids(1)) == ()
-        network.remove_bridge(BRIDGE)
+        assert bridge.sweep_orphans(BRIDGE, ids(1)) == ()
+        bridge.remove_bridge(BRIDGE)
         assert links() == {"lo", other, "pytt1"}
         with inside(fds[0]):
             assert links() == {"lo"}
@@ -246,11 +246,11 @@ def test_leftovers_are_swept_and_nobody_else_s_interface() -> None:
 
 @apart
 def test_interfaces_of_a_bridge_whose_name_hashes_alike_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "interface_prefix", lambda _: "ptabc")
+    monkeypatch.setattr(bridge, "interface_prefix", lambda _: "ptabc")
     with namespaces(2) as (one, other):
-        mine = network.attach(BRIDGE, SUBNET, ids(1)[0], one).peer
-        network.attach("pytt1", "10.232.0.0/24", ids(2)[1], other)
-        assert network.sweep_orphans(BRIDGE, ()) == (mine,)
+        mine = bridge.attach(BRIDGE, SUBNET, ids(1)[0], one).peer
+        bridge.attach("pytt1", "10.232.0.0/24", ids(2)[1], other)
+        assert bridge.sweep_orphans(BRIDGE, ()) == (mine,)
 
 
 @apart
@@ -263,11 +263,11 @@ def test_hardware_addresses_follow_from_addresses() -> None:
         with IPRoute() as ip:
             return str(ip.link("get", ifname=name)[0].get_attr("IFLA_ADDRESS"))
 
-    network.ensure_bridge(BRIDGE, SUBNET)
+    bridge.ensure_bridge(BRIDGE, SUBNET)
     assert hardware(BRIDGE) == "02:70:0a:e7:00:01"
     with namespaces(3) as fds:
         for container_id, fd in zip(ids(3), fds, strict=True):
-            made = network.attach(BRIDGE, SUBNET, container_id, fd)
+            made = bridge.attach(BRIDGE, SUBNET, container_id, fd)
             with inside(fd):
                 assert hardware("eth0") == made.mac
             last = int(made.address.partition("/")[0].rpartition(".")[2])
@@ -280,24 +280,24 @@ def test_leftovers_are_found_without_their_bridge() -> None:
     from pyroute2 import IPRoute
 
     with namespaces(1) as (one,):
-        peer = network.attach(BRIDGE, SUBNET, ids(1)[0], one).peer
+        peer = bridge.attach(BRIDGE, SUBNET, ids(1)[0], one).peer
         with IPRoute() as ip:
             ip.link("del", ifname=BRIDGE)
-        assert network.sweep_orphans(BRIDGE, ()) == (peer,)
+        assert bridge.sweep_orphans(BRIDGE, ()) == (peer,)
 
 
 @apart
 def test_the_interface_goes_with_its_namespace() -> None:
     with namespaces(1) as (one,):
-        peer = network.attach(BRIDGE, SUBNET, ids(1)[0], one).peer
+        peer = bridge.attach(BRIDGE, SUBNET, ids(1)[0], one).peer
     wait_until(lambda: peer not in links(), 4, "the interface is gone")
-    network.detach(BRIDGE, ids(1)[0])
+    bridge.detach(BRIDGE, ids(1)[0])
 
 
 @apart
 def test_what_is_no_namespace_leaves_nothing() -> None:
     with open(os.devnull) as file, pytest.raises(PytopError):
-        network.attach(BRIDGE, SUBNET, ids(1)[0], file.fileno())
+        bridge.attach(BRIDGE, SUBNET, ids(1)[0], file.fileno())
     assert links() == {"lo", BRIDGE}
 
 
@@ -306,21 +306,21 @@ def test_an_interface_that_cannot_be_configured_is_taken_back(monkeypatch: pytes
     def fail(*_: object) -> None:
         raise ConflictError("configure")
 
-    monkeypatch.setattr(network, "_configure", fail)
+    monkeypatch.setattr(bridge, "_configure", fail)
     with namespaces(1) as (one,), pytest.raises(ConflictError, match="configure"):
-        network.attach(BRIDGE, SUBNET, ids(1)[0], one)
+        bridge.attach(BRIDGE, SUBNET, ids(1)[0], one)
     assert links() == {"lo", BRIDGE}
 
 
 @apart
 def test_it_works_in_a_forked_child() -> None:
     with namespaces(2) as (one, other):
-        network.attach(BRIDGE, SUBNET, ids(1)[0], one)
+        bridge.attach(BRIDGE, SUBNET, ids(1)[0], one)
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                network.attach(BRIDGE, SUBNET, ids(2)[1], other)
+                bridge.attach(BRIDGE, SUBNET, ids(2)[1], other)
                 code = 0
             finally:
                 os._exit(code)
@@ -332,7 +332,7 @@ def test_it_works_in_a_forked_child() -> None:
 def test_without_the_right_to_configure_networks() -> None:
     need_root("embedded")
     code = (
-        "from runtime.native import capabilities, network\nfrom runtime.errors import PytopError\n"
+        "from runtime.engines.embedded.sandbox import capabilities, network\nfrom runtime.errors import PytopError\n"
         "from runtime.kernel import netlink\n"
         "assert netlink.unavailable() is None\ncapabilities.drop_to()\n"
         "print('CAP_NET_ADMIN' in netlink.unavailable())\n"

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.embedded import NativeEngine
+from runtime.engines.embedded.sandbox import capabilities, devices
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Bind
-from runtime.native import NativeEngine, capabilities, devices
 from tests.conftest import missing, need_root
 from tests.integration.native import instance, output, run, sh
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.embedded import NativeEngine
 from runtime.errors import ConflictError, UnsupportedError
 from runtime.kernel import netlink
 from runtime.limits.controllers import network
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, LimitChange, LimitName, Missing, Verdict
-from runtime.native import NativeEngine
 from tests.conftest import missing, need_root
 from tests.integration.native import instance
 from tests.waiting import wait_until

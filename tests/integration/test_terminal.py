@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.kernel import cgroupfs
 from runtime.model import Container, ContainerSpec
-from runtime.native import NativeConfig, NativeEngine
 from tests import unprivileged
 from tests.conftest import need_root
 from tests.sshd import sshd

@@ -137,7 +137,7 @@ def test_where_the_settings_are() -> None:
 
 
 def test_the_dashboard_starts_without_what_it_may_never_need() -> None:
-    late = "('psutil', 'aiohttp', 'pyroute2', 'runtime.native', 'tui.screens.detail', 'tui.screens.limits')"
+    late = "('psutil', 'aiohttp', 'pyroute2', 'runtime.engines.embedded', 'tui.screens.detail', 'tui.screens.limits')"
     code = f"import sys, tui.app; print([m for m in {late} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -39,9 +39,9 @@ from runtime.model import (
     Missing,
     State,
 )
-from runtime.native.accounts import User
 from runtime.oci.resources import Held
 from runtime.oci.resources import resources as as_resources
+from runtime.oci.users import User
 from runtime.wire.peer import Peer
 
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=4194304)

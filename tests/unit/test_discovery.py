@@ -17,8 +17,8 @@ from runtime.containerd import address as containerd_address
 from runtime.containerd.engine import ContainerdEngine
 from runtime.docker import endpoint
 from runtime.doctor import containerd_checks
+from runtime.engines.embedded import NativeConfig
 from runtime.errors import InvalidError, UnsupportedError
-from runtime.native import NativeConfig
 from runtime.podman import endpoint as podman_endpoint
 
 OFF = {"PYTOP_FOUND": "0"}

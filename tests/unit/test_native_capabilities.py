@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
+from runtime.engines.embedded.sandbox import capabilities
 from runtime.errors import InvalidError
 from runtime.kernel.capability import NAMES
-from runtime.native import capabilities
 from tests.conftest import missing
 
 DOCKER = {
@@ -56,13 +56,14 @@ def test_the_default_is_no_more_than_dockers_and_nothing_that_reaches_the_host()
 
 def test_everything_else_is_gone_for_good() -> None:
     wanted = capabilities.bits(capabilities.DEFAULT)
-    held = python("from runtime.native import capabilities\ncapabilities.drop_to()" + REPORT)
+    held = python("from runtime.engines.embedded.sandbox import capabilities\ncapabilities.drop_to()" + REPORT)
     assert held == {"CapInh": 0, "CapPrm": wanted, "CapEff": wanted, "CapBnd": wanted, "CapAmb": 0}
 
 
 def test_a_new_program_gets_no_more_than_the_bounding_set() -> None:
     held = python(
-        "import os, sys\nfrom runtime.native import capabilities\ncapabilities.limit_bounding(['CHOWN', 'SETPCAP'])\n"
+        "import os, sys\nfrom runtime.engines.embedded.sandbox import capabilities\n"
+        "capabilities.limit_bounding(['CHOWN', 'SETPCAP'])\n"
         f"os.execv(sys.executable, [sys.executable, '-c', {REPORT!r}])"
     )
     kept = capabilities.bits(["CHOWN", "SETPCAP"])
@@ -71,7 +72,8 @@ def test_a_new_program_gets_no_more_than_the_bounding_set() -> None:
 
 def test_inherited_and_ambient_capabilities_are_cleared() -> None:
     raise_ambient = (
-        "import ctypes\nfrom runtime.native import capabilities, libc\n"
+        "import ctypes\nfrom runtime.engines.embedded import libc\n"
+        "from runtime.engines.embedded.sandbox import capabilities\n"
         "mask = capabilities.bits(['CHOWN', 'SYS_ADMIN', 'SETPCAP'])\n"
         "data = (capabilities._Data * 2)(capabilities._Data(mask, mask, mask), capabilities._Data(0, 0, 0))\n"
         "header = capabilities._Header(capabilities._VERSION_3, 0)\n"
@@ -86,7 +88,7 @@ def test_inherited_and_ambient_capabilities_are_cleared() -> None:
 
 def test_what_is_not_held_cannot_be_kept() -> None:
     held = python(
-        "from runtime.native import capabilities\ncapabilities.drop_to(['CHOWN', 'SETPCAP'])\n"
+        "from runtime.engines.embedded.sandbox import capabilities\ncapabilities.drop_to(['CHOWN', 'SETPCAP'])\n"
         "capabilities.drop_to(['CHOWN', 'SYS_ADMIN', 'SETPCAP'])" + REPORT
     )
     assert held["CapEff"] == capabilities.bits(["CHOWN", "SETPCAP"])

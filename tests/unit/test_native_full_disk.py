@@ -14,6 +14,15 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
+from runtime.engines.embedded import NativeConfig, reconcile, removal
+from runtime.engines.embedded import limits as limiting
+from runtime.engines.embedded.process import launcher, shim
+from runtime.engines.embedded.process import log_writer as journal_module
+from runtime.engines.embedded.process.log_writer import Journal
+from runtime.engines.embedded.sandbox import cgroup
+from runtime.engines.embedded.state import run_files
+from runtime.engines.embedded.state.record import Record, dumps, loads
+from runtime.engines.embedded.state.store import Store, lock, write_file
 from runtime.errors import KernelError, NotFoundError
 from runtime.kernel import cgroupfs, filesystems, procfs
 from runtime.model import (
@@ -26,11 +35,7 @@ from runtime.model import (
     State,
     Verdict,
 )
-from runtime.native import NativeConfig, cell, launcher, limiting, logs, reconcile, removal, rundir, shim
-from runtime.native import journal as journal_module
-from runtime.native.journal import Journal
-from runtime.native.record import Record, dumps, loads
-from runtime.native.store import Store, lock, write_file
+from runtime.oci import cri_log
 
 NONE = cgroupfs.Hierarchies(cgroupfs.Mode.NONE)
 SPEC = ContainerSpec("host", ("sleep", "1"), name="full", network="none", limits=LimitChange(pids=5))
@@ -165,7 +170,7 @@ def test_a_torn_page_is_not_believed(store: Store, record: Record, full: Full) -
     assert store.read(record.id) == record
     page.write_bytes(data)
     assert store.read(record.id).state is State.PAUSED
-    assert len(data) == rundir.PAGE
+    assert len(data) == run_files.PAGE
 
 
 def test_the_page_has_its_room_from_the_beginning(store: Store, record: Record) -> None:
@@ -273,7 +278,7 @@ def test_an_exit_file_with_room() -> None:
 
 
 def test_removal_needs_no_room(store: Store, record: Record, full: Full, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cell, "release", lambda *_: None)
+    monkeypatch.setattr(cgroup, "release", lambda *_: None)
     full.below = (store.config.state, store.config.run)
     removal.erase(store, NONE, record)
     with pytest.raises(NotFoundError):
@@ -285,7 +290,7 @@ def test_removal_needs_no_room(store: Store, record: Record, full: Full, monkeyp
 def test_a_record_that_cannot_be_unlinked_is_told_after_the_rest_is_gone(
     store: Store, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cell, "release", lambda *_: None)
+    monkeypatch.setattr(cgroup, "release", lambda *_: None)
 
     def read_only(container_id: str) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), container_id)
@@ -335,7 +340,7 @@ def test_output_without_room_is_dropped_and_the_log_says_so(tmp_path: Path, full
     assert writer.pump("stdout")
     writer.close()
     os.close(init)
-    lines = [logs.decode(line) for line in (tmp_path / "log").read_bytes().splitlines()]
+    lines = [cri_log.decode(line) for line in (tmp_path / "log").read_bytes().splitlines()]
     assert [line and (line.stream, line.data) for line in lines] == [
         ("stdout", b"before"),
         ("stderr", b"[pytop-containers: 10 bytes of output are missing here: the disk was full]"),

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.embedded.images import host
+from runtime.engines.embedded.state.record import Record
 from runtime.errors import KernelError, NotFoundError
 from runtime.model import ContainerSpec
-from runtime.native.images import host
-from runtime.native.record import Record
 
 SECRETS = {
     "etc/shadow": "root:$6$secret",

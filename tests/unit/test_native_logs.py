@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.native import journal, logs
-from runtime.native.journal import Journal
+from runtime.engines.embedded.process import log_writer
+from runtime.engines.embedded.process.log_writer import Journal
+from runtime.oci import cri_log
 
 
 def text(lines: bytes) -> bytes:
     """The output that log lines stand for."""
     found = b""
     for line in lines.split(b"\n")[:-1]:
-        parsed = logs.decode(line)
+        parsed = cri_log.decode(line)
         assert parsed is not None
         found += parsed.data + (b"" if parsed.partial else b"\n")
     return found
@@ -26,31 +27,31 @@ def text(lines: bytes) -> bytes:
 
 @given(st.binary(max_size=200), st.integers(0, 4_000_000_000 * 10**9))
 def test_what_was_written_comes_out_again(data: bytes, when: int) -> None:
-    lines = logs.encode(b"stdout", data, when)
+    lines = cri_log.encode(b"stdout", data, when)
     assert text(lines) == data
-    assert all(logs.decode(line).time_ns == when for line in lines.split(b"\n")[:-1])  # type: ignore[union-attr]
+    assert all(cri_log.decode(line).time_ns == when for line in lines.split(b"\n")[:-1])  # type: ignore[union-attr]
 
 
 def test_long_lines_are_cut_into_pieces() -> None:
-    data = b"x" * (logs.PIECE * 2 + 5) + b"\n"
-    lines = logs.encode(b"stderr", data, 0).split(b"\n")[:-1]
+    data = b"x" * (cri_log.PIECE * 2 + 5) + b"\n"
+    lines = cri_log.encode(b"stderr", data, 0).split(b"\n")[:-1]
     assert [line.split(b" ")[2] for line in lines] == [b"P", b"P", b"F"]
     assert text(b"\n".join(lines) + b"\n") == data
 
 
 @given(st.binary(max_size=80).filter(lambda line: b"\n" not in line))
 def test_a_damaged_line_is_no_line_and_no_crash(line: bytes) -> None:
-    logs.decode(line)
+    cri_log.decode(line)
 
 
 def test_the_zone_of_a_kubernetes_host() -> None:
-    found = logs.decode(b"2023-11-15T00:13:20.5+02:00 stderr F hello")
+    found = cri_log.decode(b"2023-11-15T00:13:20.5+02:00 stderr F hello")
     assert found is not None
     assert (found.time_ns, found.stream, found.data) == (1_700_000_000_500_000_000, "stderr", b"hello")
 
 
 def test_the_format_is_the_cri_s() -> None:
-    assert logs.encode(b"stdout", b"hello\n", 1_700_000_000_123_456_789) == (
+    assert cri_log.encode(b"stdout", b"hello\n", 1_700_000_000_123_456_789) == (
         b"2023-11-14T22:13:20.123456789Z stdout F hello\n"
     )
 
@@ -58,10 +59,10 @@ def test_the_format_is_the_cri_s() -> None:
 @pytest.mark.parametrize(("tail", "expected"), [(0, []), (1, [b"e"]), (3, [b"c", b"d", b"e"]), (99, [*b"abcde"])])
 def test_tail_across_rotated_files(tmp_path: Path, tail: int, expected: list[bytes]) -> None:
     log = tmp_path / "log"
-    log.write_bytes(logs.encode(b"stdout", b"a\nb\nc\n", 1))
-    logs.rotate(log)
-    log.write_bytes(logs.encode(b"stdout", b"d\ne\n", 2))
-    reader = logs.Reader(log, tail=tail)
+    log.write_bytes(cri_log.encode(b"stdout", b"a\nb\nc\n", 1))
+    cri_log.rotate(log)
+    log.write_bytes(cri_log.encode(b"stdout", b"d\ne\n", 2))
+    reader = cri_log.Reader(log, tail=tail)
     found = []
     while lines := reader.read():
         found += [line.data for line in lines]
@@ -71,14 +72,14 @@ def test_tail_across_rotated_files(tmp_path: Path, tail: int, expected: list[byt
 
 def test_a_reader_follows_rotation(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_bytes(logs.encode(b"stdout", b"1\n", 1))
-    reader = logs.Reader(log)
+    log.write_bytes(cri_log.encode(b"stdout", b"1\n", 1))
+    reader = cri_log.Reader(log)
     assert [line.data for line in reader.read()] == [b"1"]
     assert reader.read() == []
     with log.open("ab") as file:
-        file.write(logs.encode(b"stdout", b"2\n", 1))
-    logs.rotate(log)
-    log.write_bytes(logs.encode(b"stdout", b"3\n", 1))
+        file.write(cri_log.encode(b"stdout", b"2\n", 1))
+    cri_log.rotate(log)
+    log.write_bytes(cri_log.encode(b"stdout", b"3\n", 1))
     found = []
     for _ in range(4):
         found += [line.data for line in reader.read()]
@@ -90,9 +91,9 @@ def test_rotation_keeps_a_bounded_number(tmp_path: Path) -> None:
     log = tmp_path / "log"
     for number in range(5):
         log.write_bytes(str(number).encode())
-        logs.rotate(log)
+        cri_log.rotate(log)
     log.write_bytes(b"5")
-    assert [path.read_bytes() for path in logs.files(log)] == [b"3", b"4", b"5"]
+    assert [path.read_bytes() for path in cri_log.files(log)] == [b"3", b"4", b"5"]
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def live(tmp_path: Path) -> Path:
 
 def hold(live: Path) -> int:
     """What init does: keep the pipe open both ways."""
-    journal.make_pipes(live)
+    log_writer.make_pipes(live)
     return os.open(live / "stdout", os.O_RDWR | os.O_NONBLOCK)
 
 
@@ -132,7 +133,7 @@ def test_a_writer_killed_between_two_steps(
     os.write(init, b"a\n")
     assert writer.pump("stdout")
     os.write(init, b"b\nc")
-    owner = {"write": journal.os, "_take": journal}.get(place, writer)
+    owner = {"write": log_writer.os, "_take": log_writer}.get(place, writer)
     real = getattr(owner, place)
 
     def killed(*arguments: object) -> object:
@@ -157,7 +158,7 @@ def test_half_a_chunk_in_the_log_is_undone(live: Path) -> None:
     init = hold(live)
     writer = Journal(live, live / "log")
     os.write(init, b"whole\n")
-    lines = logs.encode(b"stdout", b"whole\n", 0)
+    lines = cri_log.encode(b"stdout", b"whole\n", 0)
     writer._remember("stdout", 0, len(lines), 6, zlib.crc32(b"whole\n"))
     (live / "log").write_bytes(lines[:9])
     writer.close()
@@ -180,7 +181,7 @@ def test_what_init_saved_is_logged_once(live: Path) -> None:
 
 
 def test_a_log_that_is_too_long_is_rotated(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "ROTATE_BYTES", 300)
+    monkeypatch.setattr(cri_log, "ROTATE_BYTES", 300)
     init = hold(live)
     writer = Journal(live, live / "log")
     for number in range(12):
@@ -188,6 +189,6 @@ def test_a_log_that_is_too_long_is_rotated(live: Path, monkeypatch: pytest.Monke
         writer.pump("stdout")
     writer.close()
     os.close(init)
-    kept = b"".join(path.read_bytes() for path in logs.files(live / "log"))
+    kept = b"".join(path.read_bytes() for path in cri_log.files(live / "log"))
     assert text(kept).endswith(b"9\n10\n11\n")
-    assert all(path.stat().st_size <= 300 for path in logs.files(live / "log"))
+    assert all(path.stat().st_size <= 300 for path in cri_log.files(live / "log"))

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.engines.embedded.networks import bridge as network
 from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, PytopError, UnsupportedError
 from runtime.kernel import netlink
-from runtime.native import network
 
 IDS = st.text("0123456789abcdef", min_size=64, max_size=64)
 

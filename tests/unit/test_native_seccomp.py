@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from runtime.engines.embedded.sandbox import seccomp
 from runtime.errors import UnsupportedError
-from runtime.native import seccomp
-from runtime.native.syscall_names import ALLOWED
+from runtime.oci.syscalls_allowed import ALLOWED
 from tests.conftest import missing
 
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -24,7 +24,7 @@ ALLOW, KILL = 0x7FFF0000, 0x80000000
 
 PRELUDE = """
 import ctypes, errno, os, platform, socket, subprocess, sys, threading
-from runtime.native import seccomp
+from runtime.engines.embedded.sandbox import seccomp
 library = ctypes.CDLL("libseccomp.so.2") if {which!r} == "libseccomp" else None
 program = seccomp.compile_filter() if library else seccomp.Program(seccomp.fallback(platform.machine()), "built-in")
 libc = ctypes.CDLL(None, use_errno=True)

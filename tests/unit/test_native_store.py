@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.engines.embedded import NativeConfig, lifecycle, limits
+from runtime.engines.embedded.engine import changes
+from runtime.engines.embedded.lifecycle import signal_number
+from runtime.engines.embedded.state.record import Record, RestartPolicy, dumps, loads, parse_policy
+from runtime.engines.embedded.state.store import Store, check_name, lock, write_file
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
 from runtime.model import UNLIMITED, Bind, ContainerSpec, DeviceRate, EventKind, LimitChange, Missing, State
-from runtime.native import NativeConfig, accounts, lifecycle, limiting
-from runtime.native.engine import changes
-from runtime.native.lifecycle import signal_number
-from runtime.native.record import Record, RestartPolicy, dumps, loads, parse_policy
-from runtime.native.store import Store, check_name, lock, write_file
+from runtime.oci import users
 
 SPEC = ContainerSpec(
     "host",
@@ -191,11 +192,11 @@ def test_what_is_on_record_is_what_a_start_sets(tmp_path: Path) -> None:
     everything = Hierarchies(Mode.V1, {name: Mount(tmp_path) for name in ("cpu", "cpuset", "memory", "blkio", "pids")})
     for name in ("cpu.cfs_burst_us", "cpu.idle", "memory.memsw.limit_in_bytes", "blkio.bfq.weight"):
         (tmp_path / name).touch()
-    held = limiting.recorded(Record("a" * 64, replace(SPEC, limits=RATED), 5), everything)
+    held = limits.recorded(Record("a" * 64, replace(SPEC, limits=RATED), 5), everything)
     assert (held.cpu_period, held.cpu_idle, held.net_ingress, held.pids) == (20_000, True, 20_000_000, 512)
     assert held.memory_high is Missing.UNSUPPORTED
     assert (held.memory_reservation, held.cpu_shares, held.io_write_bps) == (UNLIMITED, 1024, ())
-    lone = limiting.recorded(Record("a" * 64, replace(SPEC, network="none"), 5), everything)
+    lone = limits.recorded(Record("a" * 64, replace(SPEC, network="none"), 5), everything)
     assert lone.net_egress is Missing.UNSUPPORTED
 
 
@@ -209,7 +210,7 @@ def test_what_is_on_record_is_what_a_start_sets(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_held_is_not_recorded(change: LimitChange, error: type[PytopError], word: str) -> None:
     with pytest.raises(error, match=word):
-        limiting.check(change, replace(SPEC, network="none"), Hierarchies(Mode.NONE))
+        limits.check(change, replace(SPEC, network="none"), Hierarchies(Mode.NONE))
 
 
 PASSWD = [line.split(":") for line in ("root:x:0:0::/root:/bin/sh", "web:x:33:34::/var/www:/bin/sh")]
@@ -227,7 +228,7 @@ GROUP = [line.split(":") for line in ("root:x:0:", "web:x:34:", "logs:x:50:root,
     ],
 )
 def test_users(text: str, expected: tuple[int, int, tuple[int, ...], str]) -> None:
-    user = accounts.find(text, PASSWD, GROUP)
+    user = users.find(text, PASSWD, GROUP)
     assert (user.uid, user.gid, user.groups, user.home) == expected
 
 
@@ -238,9 +239,9 @@ NO_ID = ["2147483648", "4294967295", "4294967296", "-1", "+4294967295", "9" * 50
 def test_a_number_that_is_no_user_is_refused_at_create_and_at_start(number: str) -> None:
     for text in (number, f"{number}:0", f"root:{number}", f"web:{number}", f"0:{number}"):
         with pytest.raises(InvalidError, match="not the number of a user"):
-            accounts.check(text)
+            users.check(text)
         with pytest.raises(InvalidError, match="not the number of a user"):
-            accounts.find(text, PASSWD, GROUP)
+            users.find(text, PASSWD, GROUP)
         with pytest.raises(InvalidError, match="not the number of a user"):
             lifecycle.check_spec(replace(SPEC, name="web", binds=(), user=text))
 
@@ -252,26 +253,26 @@ def test_an_image_cannot_name_a_number_that_is_no_user(number: str) -> None:
     group = [["bad", "x", number, "m"]]
     for text in ("u", "g", "m", "m:bad"):
         with pytest.raises(InvalidError, match=r"not the number of a user.*/etc/(passwd|group)"):
-            accounts.find(text, passwd, group)
+            users.find(text, passwd, group)
 
 
 def test_the_greatest_user_and_names_are_not_refused() -> None:
     for text in ("", "root", "web:logs", "2147483647:2147483647", "0:0"):
-        accounts.check(text)
-    user = accounts.find("2147483647:2147483647", PASSWD, GROUP)
+        users.check(text)
+    user = users.find("2147483647:2147483647", PASSWD, GROUP)
     assert (user.uid, user.gid) == (2147483647, 2147483647)
 
 
 def test_a_number_is_not_looked_up_as_a_name() -> None:
     """An image with a user called 1000 that is root would else make root of who asked for 1000."""
-    user = accounts.find("1000:7", [["1000", "x", "0", "0", "", "/root", ""]], [["7", "x", "0", ""]])
+    user = users.find("1000:7", [["1000", "x", "0", "0", "", "/root", ""]], [["7", "x", "0", ""]])
     assert (user.uid, user.gid, user.home) == (1000, 7, "/")
 
 
 @pytest.mark.parametrize("text", ["nobody", "web:none", "-1", "99999999999", "a b", ":5"])
 def test_unknown_users(text: str) -> None:
     with pytest.raises(InvalidError):
-        accounts.find(text, [*PASSWD, ["", "", "", "", "", "/"]], GROUP)
+        users.find(text, [*PASSWD, ["", "", "", "", "", "/"]], GROUP)
 
 
 def test_what_happened_between_two_looks() -> None:

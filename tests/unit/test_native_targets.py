@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.embedded import lifecycle
+from runtime.engines.embedded.sandbox import bind_targets
 from runtime.errors import InvalidError
 from runtime.model import Bind, ContainerSpec
-from runtime.native import lifecycle, targets
 
 LINKS = {
     "/link": "/proc",
@@ -31,7 +32,7 @@ SPEC = ContainerSpec("host", ("true",), name="web")
 )
 def test_what_leads_to_the_systems_own_files_is_refused(target: str) -> None:
     with pytest.raises(InvalidError):
-        targets.check(target, LINKS.get)
+        bind_targets.check(target, LINKS.get)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_what_leads_to_the_systems_own_files_is_refused(target: str) -> None:
     ],
 )
 def test_other_targets_are_cleaned(target: str, clean: str) -> None:
-    assert targets.check(target, LINKS.get) == clean
+    assert bind_targets.check(target, LINKS.get) == clean
 
 
 def test_create_follows_the_links_of_the_image_and_of_earlier_binds(tmp_path: Path) -> None:

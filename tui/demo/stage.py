@@ -14,10 +14,10 @@ from typing import Protocol
 
 from runtime.discovery import discover
 from runtime.engine import Engine
+from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.images import host
 from runtime.errors import InvalidError, NotFoundError, UnsupportedError
 from runtime.model import Bind, Verb
-from runtime.native import NativeConfig, NativeEngine
-from runtime.native.images import host
 from tui.demo.scene import LABEL, Setting, remove_all
 
 EMBEDDED = "embedded"

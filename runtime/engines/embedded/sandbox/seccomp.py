@@ -14,9 +14,9 @@ import platform
 import struct
 from dataclasses import dataclass
 
+from runtime.engines.embedded import libc
 from runtime.errors import UnsupportedError
-from runtime.native import libc
-from runtime.native.syscall_names import ALLOWED
+from runtime.oci.syscalls_allowed import ALLOWED
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 _KILL_PROCESS, _ALLOW = 0x80000000, 0x7FFF0000

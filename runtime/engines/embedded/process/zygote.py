@@ -20,12 +20,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.state.store import lock
 from runtime.kernel import cgroupfs, syscalls
-from runtime.native.config import NativeConfig
-from runtime.native.store import lock
 
 if TYPE_CHECKING:
-    from runtime.native import spare
+    from runtime.engines.embedded.process import prefork as spare
 
 _REQUEST = 65536
 _PATIENCE = 0.1
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
 def serve(listener: socket.socket, config: NativeConfig) -> None:
     """Keep one spare shim ready, which accepts the next request, until nobody has asked for anything for a while."""
-    from runtime.native import spare
+    from runtime.engines.embedded.process import prefork as spare
 
     listener.set_inheritable(False)
     listener.setblocking(False)
@@ -105,7 +105,8 @@ def _wait_for_request(
     listener: socket.socket, zygote: socket.socket, config: NativeConfig, warm: spare.Warm
 ) -> NoReturn:
     """Be the spare shim: wait, tell the zygote to make another one, and serve. Without a zygote there is no waiting."""
-    from runtime.native import shim, spare
+    from runtime.engines.embedded.process import prefork as spare
+    from runtime.engines.embedded.process import shim
 
     syscalls.set_name("pytop-spare")
     start = spare.get_ready(config, warm, zygote)
@@ -136,9 +137,9 @@ def _wait_for_request(
 
 def _prepare() -> Callable[[], None]:
     """Work out once what every container needs: the image's layout, the filter that confines it."""
-    from runtime.native import capabilities
-    from runtime.native.images import host
-    from runtime.native.seccomp import apply, compile_filter
+    from runtime.engines.embedded.images import host
+    from runtime.engines.embedded.sandbox import capabilities
+    from runtime.engines.embedded.sandbox.seccomp import apply, compile_filter
 
     host.warm()
     program = compile_filter()

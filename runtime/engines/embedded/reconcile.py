@@ -12,14 +12,17 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+from runtime.engines.embedded import removal
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.networks import bridge
+from runtime.engines.embedded.process import launcher, shim
+from runtime.engines.embedded.sandbox import cgroup as cell
+from runtime.engines.embedded.state.record import Record
+from runtime.engines.embedded.state.store import Store
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel import cgroups, filesystems, netlink, procfs
 from runtime.kernel.cgroupfs import Hierarchies
 from runtime.model import State
-from runtime.native import cell, launcher, network, removal, shim
-from runtime.native.config import NativeConfig
-from runtime.native.record import Record
-from runtime.native.store import Store
 
 REBOOTED = 255
 """Exit status of a container that ran when the host went down."""
@@ -142,7 +145,7 @@ def sweep(store: Store, hierarchies: Hierarchies) -> None:
         store.sweep_temporaries()
     if netlink.unavailable() is None and (procfs.PROC.parent / "sys/class/net" / config.bridge).exists():
         with suppress(PytopError):
-            network.sweep_orphans(config.bridge, sorted(known))
+            bridge.sweep_orphans(config.bridge, sorted(known))
 
 
 def _orphans(config: NativeConfig, hierarchies: Hierarchies, known: set[str]) -> set[str]:

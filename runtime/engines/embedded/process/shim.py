@@ -18,17 +18,20 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, NoReturn
 
+from runtime.engines.embedded import removal
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.networks import bridge
+from runtime.engines.embedded.process import init as sandbox
+from runtime.engines.embedded.process.log_writer import Journal
+from runtime.engines.embedded.process.messages import ProgramError, answer, rebuild
+from runtime.engines.embedded.process.prefork import WAKE, Start, fresh_network_namespace, make_plan
+from runtime.engines.embedded.sandbox import cgroup as cell
+from runtime.engines.embedded.state.record import Record, parse_policy
+from runtime.engines.embedded.state.store import Store
 from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
 from runtime.limits.controllers import memory
 from runtime.model import State
-from runtime.native import cell, network, removal, sandbox
-from runtime.native.config import NativeConfig
-from runtime.native.journal import Journal
-from runtime.native.record import Record, parse_policy
-from runtime.native.spare import WAKE, Start, fresh_network_namespace, make_plan
-from runtime.native.store import Store
-from runtime.native.wire import ProgramError, answer, rebuild
 
 _MESSAGE = 65536
 KILLED = 128 + signal.SIGKILL
@@ -134,7 +137,7 @@ class Shim:
         cell.apply(record, cgroup)
         if record.spec.network != "bridge":
             return ""
-        address = network.attach(self.config.bridge, self.config.subnet, self.id, net).address
+        address = bridge.attach(self.config.bridge, self.config.subnet, self.id, net).address
         cell.shape(record, cgroup, pid)
         return address
 

@@ -11,6 +11,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from runtime.engines.embedded import limits, reconcile, removal
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.images import host
+from runtime.engines.embedded.networks import bridge
+from runtime.engines.embedded.process import launcher, prefork, shim
+from runtime.engines.embedded.sandbox import bind_targets
+from runtime.engines.embedded.sandbox import cgroup as cell
+from runtime.engines.embedded.state import run_files
+from runtime.engines.embedded.state.record import Record, parse_policy
+from runtime.engines.embedded.state.store import Store, check_name, lock
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError
 from runtime.kernel import cgroupfs, cgroups, filesystems, netlink
 from runtime.model import (
@@ -21,11 +31,7 @@ from runtime.model import (
     Limits,
     State,
 )
-from runtime.native import accounts, cell, launcher, limiting, network, reconcile, removal, rundir, shim, spare, targets
-from runtime.native.config import NativeConfig
-from runtime.native.images import host
-from runtime.native.record import Record, parse_policy
-from runtime.native.store import Store, check_name, lock
+from runtime.oci import users
 
 _SHIM_PATIENCE = 10.0
 
@@ -53,8 +59,8 @@ class Lifecycle:
 
     def create(self, spec: ContainerSpec) -> Record:
         checked = check_spec(spec)
-        limiting.check(checked.limits, checked, self.hierarchies)
-        limiting.refuse(checked.limits, LimitChange())
+        limits.check(checked.limits, checked, self.hierarchies)
+        limits.refuse(checked.limits, LimitChange())
         self.store.prepare()
 
         def make(container_id: str) -> Record:
@@ -76,7 +82,7 @@ class Lifecycle:
             raise ConflictError(f"{record.spec.name} is being removed")
         if record.state is State.RESTARTING:
             raise ConflictError(f"{record.spec.name} is about to be restarted by its policy", hint="stop it first")
-        rundir.prepare(self.config.live(record.id))
+        run_files.prepare(self.config.live(record.id))
         fresh = replace(record, starting=True, stop_wanted=False, restarts=0)
         self.store.change(record.id, lambda current: replace(fresh, spec=current.spec))
         for _ in range(2):
@@ -159,7 +165,7 @@ class Lifecycle:
             os.close(free)
             return
         with suppress(ValueError, ProcessLookupError):
-            os.kill(int(path.read_text().split()[0]), spare.WAKE)
+            os.kill(int(path.read_text().split()[0]), prefork.WAKE)
 
     def kill(self, key: str, name: str) -> None:
         number = signal_number(name)
@@ -202,11 +208,11 @@ class Lifecycle:
                 return self.store.change(record.id, lambda current: current.with_limits(held), durable=True)
 
             cgroup = cell.find(self.hierarchies, self.config.cgroup_of(record.id))
-            return limiting.update(record, change, self.hierarchies, cgroup, keep)
+            return limits.update(record, change, self.hierarchies, cgroup, keep)
 
     def recorded(self, key: str) -> Limits:
         """What the next start will set: what was asked for, and the defaults for the rest."""
-        return limiting.recorded(self.store.find(key), self.hierarchies)
+        return limits.recorded(self.store.find(key), self.hierarchies)
 
     # -- the whole instance
 
@@ -220,7 +226,7 @@ class Lifecycle:
         reconcile.sweep(self.store, self.hierarchies)
         launcher.quit_zygote(self.config)
         if netlink.unavailable() is None:
-            network.remove_bridge(self.config.bridge)
+            bridge.remove_bridge(self.config.bridge)
         cgroup = cell.find(self.hierarchies, self.config.cgroup)
         if any(directory.is_dir() for directory in cell.directories(cgroup)):
             cgroups.remove(cgroup)
@@ -245,12 +251,12 @@ def check_spec(spec: ContainerSpec) -> ContainerSpec:
     if "\0" in "".join((*spec.command, *spec.env, *spec.env.values(), spec.workdir, spec.hostname)):
         raise InvalidError("A command, variable or path of the container has a zero byte in it")
     signal_number(spec.stop_signal)
-    accounts.check(spec.user)
+    users.check(spec.user)
     binds: tuple[Bind, ...] = ()
     for bind in spec.binds:
         if not bind.source.startswith("/") or not Path(bind.source).exists():
             raise InvalidError(f"{bind.source!r} cannot be bound", hint="an absolute path that exists on the host")
-        clean = targets.check(bind.target, partial(host.read_link, binds=binds))
+        clean = bind_targets.check(bind.target, partial(host.read_link, binds=binds))
         binds = (*binds, replace(bind, target=clean))
     return replace(spec, binds=binds)
 

@@ -6,8 +6,8 @@ import os
 import re
 from dataclasses import dataclass
 
+from runtime.engines.embedded.sandbox.rootfs import open_inside
 from runtime.errors import InvalidError
-from runtime.native.rootfs import open_inside
 
 GREATEST_ID = (1 << 31) - 1
 """The greatest uid or gid, as in runc. Above it is (uid_t)-1, which tells the kernel to change nothing."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable
 
+from runtime.engines.embedded import libc
 from runtime.errors import InvalidError
 from runtime.kernel.capability import NAMES
-from runtime.native import libc
 
 DEFAULT = frozenset(
     {

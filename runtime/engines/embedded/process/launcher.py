@@ -16,18 +16,20 @@ import sysconfig
 from contextlib import suppress
 from pathlib import Path
 
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.process.messages import rebuild
+from runtime.engines.embedded.state.record import Record
+from runtime.engines.embedded.state.store import lock
 from runtime.errors import KernelError, UnavailableError
-from runtime.native.config import NativeConfig
-from runtime.native.record import Record
-from runtime.native.store import lock
-from runtime.native.wire import rebuild
 
 _BACKLOG = 64
 _ANSWER = 65536
 _PATIENCE = 60.0
 _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
-_BOOT = "import sys; sys.path[:0] = {paths!r}; from runtime.native.zygote import main; main(sys.argv[1:])"
+_BOOT = (
+    "import sys; sys.path[:0] = {paths!r}; from runtime.engines.embedded.process.zygote import main; main(sys.argv[1:])"
+)
 
 
 def ask(config: NativeConfig, operation: str, record: Record) -> bool:
@@ -108,7 +110,7 @@ def _start(config: NativeConfig) -> None:
     try:
         listener.bind(f"/proc/self/fd/{directory}/{config.socket.name}")
         listener.listen(_BACKLOG)
-        root = str(Path(__file__).resolve().parent.parent.parent)
+        root = str(Path(__file__).resolve().parents[4])
         paths = [root, *(path for path in sys.path if path.startswith("/") and path != root)]
         command = [sys.executable, "-I", "-c", _BOOT.format(paths=paths), str(listener.fileno()), config.to_json()]
         libraries = sysconfig.get_config_var("LIBDIR")  # $ORIGIN means nothing in a memory file

@@ -17,16 +17,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from runtime import limits
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.images import host
+from runtime.engines.embedded.process import init
+from runtime.engines.embedded.process.messages import answer
+from runtime.engines.embedded.sandbox import capabilities
+from runtime.engines.embedded.sandbox import cgroup as cell
+from runtime.engines.embedded.sandbox.rootfs import Layout
+from runtime.engines.embedded.state.record import Record, dumps, loads
+from runtime.engines.embedded.state.store import Store
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, procfs, syscalls
 from runtime.model import ContainerSpec, LimitChange, State
-from runtime.native import capabilities, cell, sandbox
-from runtime.native.config import NativeConfig
-from runtime.native.images import host
-from runtime.native.record import Record, dumps, loads
-from runtime.native.rootfs import Layout
-from runtime.native.store import Store
-from runtime.native.wire import answer
 
 WAKE = signal.SIGUSR1
 """Tells a shim that waits before a restart to look at its record."""
@@ -86,11 +88,11 @@ def rehearse(config: NativeConfig, warm: Warm) -> None:
         answer(ours, None)
 
 
-def make_plan(config: NativeConfig, warm: Warm, record: Record, cgroup: cgroupfs.Cgroup) -> sandbox.Plan:
+def make_plan(config: NativeConfig, warm: Warm, record: Record, cgroup: cgroupfs.Cgroup) -> init.Plan:
     """What init is to build. Builds the image when it is not there yet."""
     data = config.data(record.id)
     image = host.prepare(config.state, record)
-    return sandbox.Plan(
+    return init.Plan(
         record=record,
         layout=Layout(
             lower=image.lower,

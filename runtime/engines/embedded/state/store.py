@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.state import run_files
+from runtime.engines.embedded.state.record import Record, dumps, loads, state_from_json, state_to_json
 from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, NotFoundError, PytopError
 from runtime.kernel import filesystems
-from runtime.native import rundir
-from runtime.native.config import NativeConfig
-from runtime.native.record import Record, dumps, loads, state_from_json, state_to_json
 
 LAYER = ("upper", "work", "root")
 """What a container's overlay needs beside its image; `root` is where it is mounted, in its own namespace."""
@@ -142,7 +142,7 @@ class Store:
     def _look(self, container_id: str) -> tuple[Record, bytes, bool]:
         """The record, what its file holds, and whether the record's state is newer than that."""
         path = self.config.record(container_id)
-        noted = rundir.unsaved(self.config.live(container_id))
+        noted = run_files.unsaved(self.config.live(container_id))
         try:
             data = path.read_bytes()
         except FileNotFoundError as error:
@@ -209,7 +209,7 @@ class Store:
         for name in LAYER:
             (data / name).mkdir(mode=0o755)
             (data / name).chmod(0o755)
-        rundir.prepare(self.config.live(record.id))
+        run_files.prepare(self.config.live(record.id))
         self.config.log(record.id).touch(mode=0o600)
         write_file(self.config.record(record.id), dumps(record), durable=True)
 
@@ -225,7 +225,7 @@ class Store:
             if after != before or behind:
                 saved = self._write(before, after, base, durable=durable)
                 if saved and behind:
-                    rundir.drop_unsaved(self.config.live(container_id))
+                    run_files.drop_unsaved(self.config.live(container_id))
             return after
 
     def _write(self, before: Record, after: Record, base: bytes, *, durable: bool) -> bool:
@@ -240,7 +240,7 @@ class Store:
             if after.spec != before.spec:
                 raise said from error
             try:
-                rundir.keep_unsaved(self.config.live(after.id), base, state_to_json(after))
+                run_files.keep_unsaved(self.config.live(after.id), base, state_to_json(after))
             except OSError:
                 raise said from error
             return False
@@ -294,7 +294,7 @@ class Store:
         if not live.is_dir():
             self.read(container_id)
             try:
-                rundir.prepare(live)
+                run_files.prepare(live)
             except OSError as error:
                 raise _refused("lock a container", error, live) from error
 

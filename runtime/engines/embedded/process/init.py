@@ -23,11 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from runtime.engines.embedded.process import messages
+from runtime.engines.embedded.process.log_writer import STREAMS
+from runtime.engines.embedded.sandbox import rootfs
+from runtime.engines.embedded.state.record import Record
 from runtime.errors import InvalidError, KernelError, PytopError
 from runtime.kernel import syscalls
-from runtime.native import accounts, rootfs, wire
-from runtime.native.journal import STREAMS
-from runtime.native.record import Record
+from runtime.oci import users
 
 NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 """What init is born in. It enters its network namespace, which was ready before, and its cgroup namespace by itself."""
@@ -71,11 +73,11 @@ def main(plan: Plan, net: int, channel: socket.socket) -> NoReturn:
     try:
         code = _main(plan, net, channel)
     except PytopError as error:
-        _tell(channel, error=wire.describe(error))
+        _tell(channel, error=messages.describe(error))
     except OSError as error:
         said = KernelError.from_os("set up the container", error)
         said.detail = str(error)
-        _tell(channel, error=wire.describe(said))
+        _tell(channel, error=messages.describe(said))
     os._exit(code & 0xFF)
 
 
@@ -102,7 +104,7 @@ def _main(plan: Plan, net: int, channel: socket.socket) -> int:
     rootfs.enter(root)
     _loopback_up()
     socket.sethostname(spec.hostname or plan.record.id[:12])
-    user = accounts.resolve(spec.user)
+    user = users.resolve(spec.user)
     for fd in ends.write.values():
         os.fchown(fd, user.uid, user.gid)
     syscalls.new_session_keyring()
@@ -163,7 +165,7 @@ def _enter_cgroup(tasks: Path) -> None:
 # -- the program
 
 
-def _become(user: accounts.User) -> None:
+def _become(user: users.User) -> None:
     """Take the program's user and groups, and keep what init needs: its capabilities are cut down after this.
 
     Without the securebit, leaving uid 0 would drop them all. It is taken back, so the program knows nothing of it; an
@@ -178,7 +180,7 @@ def _become(user: accounts.User) -> None:
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # a change of user may have set it
 
 
-def _spawn(plan: Plan, user: accounts.User, ends: _Ends) -> int:
+def _spawn(plan: Plan, user: users.User, ends: _Ends) -> int:
     """Start the program by vfork: a fork would first copy what it does not need. Returns when it has been exec'ed."""
     spec = plan.record.spec
     env = {"PATH": PATH, "HOSTNAME": spec.hostname or plan.record.id[:12], "HOME": user.home, **spec.env}

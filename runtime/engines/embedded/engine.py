@@ -19,8 +19,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runtime import __version__
+from runtime.engines.embedded import reconcile, requirements
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.images import host
+from runtime.engines.embedded.lifecycle import Lifecycle
+from runtime.engines.embedded.process import shim
+from runtime.engines.embedded.process.init import EXIT_SIZE
+from runtime.engines.embedded.state.record import KEY, Record, to_json
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import cgroupfs, filesystems
+from runtime.kernel.inotify import LOGS, RECORDS, Watch
 from runtime.model import (
     Capabilities,
     Container,
@@ -37,13 +45,7 @@ from runtime.model import (
     State,
     Verb,
 )
-from runtime.native import logs, reconcile, shim, support
-from runtime.native.config import NativeConfig
-from runtime.native.images import host
-from runtime.native.lifecycle import Lifecycle
-from runtime.native.record import KEY, Record, to_json
-from runtime.native.sandbox import EXIT_SIZE
-from runtime.native.watch import LOGS, RECORDS, Watch
+from runtime.oci import cri_log as logs
 
 T = TypeVar("T")
 _THREADS = 16
@@ -93,7 +95,7 @@ class NativeEngine:
         await asyncio.shield(self._reconciled)
 
     def _reconcile(self) -> None:
-        if self.config.records.is_dir() and support.why_not(self._verbs.hierarchies) is None:
+        if self.config.records.is_dir() and requirements.why_not(self._verbs.hierarchies) is None:
             reconcile.everything(self._store, self._verbs.hierarchies)
 
     # -- looking
@@ -108,7 +110,7 @@ class NativeEngine:
         )
 
     async def capabilities(self) -> Capabilities:
-        return await self._run(support.capabilities, self._verbs.hierarchies)
+        return await self._run(requirements.capabilities, self._verbs.hierarchies)
 
     async def containers(self) -> list[Container]:
         await self._ready()
@@ -154,10 +156,10 @@ class NativeEngine:
         return [await self._run(host.image)]
 
     async def import_image(self, name: str, rootfs: bytes) -> Image:
-        raise UnsupportedError(f"import {len(rootfs)} bytes as image {name!r}", detail=support.IMPORT)
+        raise UnsupportedError(f"import {len(rootfs)} bytes as image {name!r}", detail=requirements.IMPORT)
 
     async def remove_image(self, name: str) -> None:
-        raise UnsupportedError(f"remove image {name!r}", detail=support.IMPORT)
+        raise UnsupportedError(f"remove image {name!r}", detail=requirements.IMPORT)
 
     # -- changing
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.sandbox import cgroup
+from runtime.engines.embedded.state.record import Record
+from runtime.engines.embedded.state.store import Store
 from runtime.errors import KernelError, NotFoundError
 from runtime.kernel import filesystems
 from runtime.kernel.cgroupfs import Hierarchies
 from runtime.model import State
-from runtime.native import cell
-from runtime.native.config import NativeConfig
-from runtime.native.record import Record
-from runtime.native.store import Store
 
 
 def erase(store: Store, hierarchies: Hierarchies, record: Record) -> None:
@@ -30,7 +30,7 @@ def erase(store: Store, hierarchies: Hierarchies, record: Record) -> None:
         if not filesystems.refuses(error):
             raise
     config = store.config
-    cell.release(config, hierarchies, record)
+    cgroup.release(config, hierarchies, record)
     shutil.rmtree(config.data(record.id), ignore_errors=True)
     try:
         store.forget(record.id)

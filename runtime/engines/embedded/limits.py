@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from runtime import limits
+from runtime.engines.embedded.config import DEFAULT_PIDS
+from runtime.engines.embedded.state.record import KEY, Record
 from runtime.errors import InvalidError, KernelError, UnsupportedError
 from runtime.kernel import filesystems
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
@@ -24,8 +26,6 @@ from runtime.model import (
     Value,
     Verdict,
 )
-from runtime.native.config import DEFAULT_PIDS
-from runtime.native.record import KEY, Record
 
 NETWORK: Final = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
 _HELD: Final = (Verdict.APPLIED, Verdict.ROUNDED)

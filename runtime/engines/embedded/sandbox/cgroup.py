@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from runtime import limits
+from runtime.engines.embedded import limits as limiting
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.networks import bridge
+from runtime.engines.embedded.sandbox import devices
+from runtime.engines.embedded.sandbox.rootfs import CgroupView
+from runtime.engines.embedded.state.record import KEY, Record
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode
 from runtime.model import ContainerRef, LimitChange
-from runtime.native import devices, limiting, network
-from runtime.native.config import NativeConfig
-from runtime.native.record import KEY, Record
-from runtime.native.rootfs import CgroupView
 
 
 def find(hierarchies: Hierarchies, path: str) -> Cgroup:
@@ -88,6 +90,6 @@ def release(config: NativeConfig, hierarchies: Hierarchies, record: Record) -> N
         cgroups.remove(cgroup)
     if (
         record.spec.network == "bridge"
-        and (Path("/sys/class/net") / network.interface_name(config.bridge, record.id)).exists()
+        and (Path("/sys/class/net") / bridge.interface_name(config.bridge, record.id)).exists()
     ):
-        network.detach(config.bridge, record.id)
+        bridge.detach(config.bridge, record.id)

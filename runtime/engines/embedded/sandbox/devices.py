@@ -13,10 +13,10 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from runtime.engines.embedded import libc
 from runtime.errors import KernelError, UnsupportedError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.native import libc
 
 ALLOWED: Final[tuple[tuple[int, int | None], ...]] = (
     (1, 3),  # null

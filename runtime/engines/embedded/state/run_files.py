@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from runtime.native.journal import make_pipes
+from runtime.engines.embedded.process.log_writer import make_pipes
 
 PAGE: Final = 4096
 _SIZES: Final = {"lock": 0, "record.lock": 0, "shim.lock": 64, "position": PAGE, "unsaved": PAGE}  # bytes

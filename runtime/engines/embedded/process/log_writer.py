@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from runtime.kernel import filesystems, syscalls
-from runtime.native import logs
+from runtime.oci import cri_log
 
 STREAMS = ("stdout", "stderr")
 _POSITION = struct.Struct("=QQQQ")  # log size before a chunk, log size after it, chunk length, its CRC
@@ -96,14 +96,14 @@ class Journal:
     def _append(self, stream: str, data: bytes) -> None:
         """All of it or nothing. Raises `OSError`."""
         now = time.time_ns()
-        lines = logs.encode(stream.encode(), data, now)
+        lines = cri_log.encode(stream.encode(), data, now)
         if self._lost:
             gap = b"[pytop-containers: %d bytes of output are missing here: the disk was full]\n" % self._lost
-            lines = logs.encode(b"stderr", gap, now) + lines
+            lines = cri_log.encode(b"stderr", gap, now) + lines
         if self._fd < 0:
             self._open()
-        elif self._size and self._size + len(lines) > logs.ROTATE_BYTES:
-            logs.rotate(self._path)
+        elif self._size and self._size + len(lines) > cri_log.ROTATE_BYTES:
+            cri_log.rotate(self._path)
             self._open()
         before, self._size = self._size, self._size + len(lines)
         self._remember(stream, before, self._size, len(data), zlib.crc32(data))

@@ -16,11 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.engines.embedded.sandbox import bind_targets
 from runtime.errors import InvalidError, KernelError
 from runtime.kernel import syscalls
 from runtime.kernel.syscalls import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 from runtime.model import Bind
-from runtime.native import targets
 
 MASKED = (
     "proc/asound",
@@ -43,7 +43,7 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/se
 _SAFE = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
 _IN_ROOT = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _OWN = _IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
-_SYSTEM = (*targets.SYSTEM, "dev/pts", "dev/shm", "dev/mqueue")
+_SYSTEM = (*bind_targets.SYSTEM, "dev/pts", "dev/shm", "dev/mqueue")
 _NULL = os.makedev(1, 3)
 
 
@@ -134,7 +134,7 @@ def _judge(root: int, target: int, path: str, barred: frozenset[int]) -> None:
     """Refuse a target that is the root or lies in one of the engine's own file systems."""
     status = os.fstat(target)
     if status.st_dev in barred or os.path.samestat(status, os.fstat(root)):
-        raise targets.refusal(path)
+        raise bind_targets.refusal(path)
 
 
 def mount_cgroups(root: int, view: CgroupView) -> None:
@@ -222,7 +222,7 @@ def make_directories(root: int, path: str, barred: frozenset[int] = frozenset())
             following = syscalls.openat2(root, prefix, os.O_PATH | os.O_DIRECTORY, _IN_ROOT)
         except FileNotFoundError:
             if os.fstat(current).st_dev in barred:
-                raise targets.refusal(path) from None
+                raise bind_targets.refusal(path) from None
             fresh = syscalls.openat2(current, ".", os.O_RDONLY | os.O_DIRECTORY, _IN_ROOT)
             os.mkdir(parts[index], 0o755, dir_fd=fresh)
             os.close(fresh)
@@ -277,7 +277,7 @@ def _place(root: int, path: str, barred: frozenset[int], *, directory: bool) -> 
     above, _, name = path.rstrip("/").rpartition("/")
     parent = make_directories(root, above, barred)
     if os.fstat(parent).st_dev in barred:
-        raise targets.refusal(path)
+        raise bind_targets.refusal(path)
     real = syscalls.openat2(parent, ".", os.O_RDONLY | os.O_DIRECTORY, _IN_ROOT)
     os.close(parent)
     with suppress(FileExistsError):

@@ -21,7 +21,7 @@ from runtime.errors import KernelError, NotFoundError
 from runtime.model import Bind, Image
 
 if TYPE_CHECKING:
-    from runtime.native.record import Record
+    from runtime.engines.embedded.state.record import Record
 
 NAME: Final = "host"
 
