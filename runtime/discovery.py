@@ -10,7 +10,7 @@ The embedded engine can be pointed elsewhere, as tests, the demo and packagers n
     PYTOP_BRIDGE      its network bridge     (pytop0)
     PYTOP_SUBNET      the addresses on it    (10.213.0.0/16)
 
-What runs without any engine is found by the one called "found" (`runtime.discovered`):
+What runs without any engine is found by the one called "found" (`runtime.engines.found`):
 
     PYTOP_FOUND=0     switches it off, as tests do that must not see other people's containers
     PYTOP_SERVICES=1  lists systemd's services too
@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from runtime import containerd
-from runtime.discovered import DiscoveredEngine
 from runtime.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
 from runtime.engine import Engine
 from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.found import DiscoveredEngine
 from runtime.errors import InvalidError
 from runtime.podman import Place, PodmanEngine, places
 from runtime.unusable import UnusableEngine

@@ -12,8 +12,8 @@ from dataclasses import replace
 from threading import Event as Stop
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runtime import engineless
 from runtime.engine import Engine
+from runtime.engines.found import unsupported
 from runtime.errors import ConflictError, NotFoundError, RefusedError, UnsupportedError
 from runtime.model import (
     Capabilities,
@@ -99,7 +99,7 @@ class Changing:
         if watch.capabilities is None:
             return watch.problem.title if watch.problem is not None else f"{ref.engine} has not answered yet"
         reason = permission.by_engine(watch.capabilities, what, read_only=self._read_only)
-        reason = reason or engineless.why_not(container, what)
+        reason = reason or unsupported.why_not(container, what)
         if reason is None and watch.problem is not None:
             reason = watch.problem.title
         return reason or permission.by_state(container.state, what, watch.capabilities.at_rest)
@@ -130,7 +130,7 @@ class Changing:
         title = f"{what.value.replace('_', ' ')} {self._name(ref)}"
         self._permit_engine(ref.engine, what, title)
         container = self._find(ref)
-        reason = engineless.why_not(container, what) if container is not None else None
+        reason = unsupported.why_not(container, what) if container is not None else None
         if reason is not None:
             raise UnsupportedError(title, detail=reason)
 

@@ -149,7 +149,7 @@ class Looking:
 
 def _keep_off(title: str, cgroup: cgroupfs.Cgroup) -> None:
     """No engine looks after this cgroup: refuse what would hit this program itself."""
-    from runtime.discovered.guard import keep_off
+    from runtime.engines.found.self_protection import keep_off
 
     keep_off(title, cgroups.pids(cgroup))
 

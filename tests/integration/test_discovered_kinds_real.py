@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.discovered import DiscoveredEngine
 from runtime.docker import DockerEngine, Endpoint
 from runtime.engine import Engine
+from runtime.engines.found import DiscoveredEngine
 from runtime.errors import UnsupportedError
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup
@@ -174,7 +174,7 @@ async def test_a_machine_is_frozen_and_limited_and_not_stopped(here: Place, engi
 
 _TRY = """
 import asyncio, math, os, subprocess, sys
-from runtime.discovered import DiscoveredEngine
+from runtime.engines.found import DiscoveredEngine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.model import LimitChange

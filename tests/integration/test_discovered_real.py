@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.discovered import DiscoveredEngine
 from runtime.engines.embedded import NativeEngine
+from runtime.engines.found import DiscoveredEngine
 from runtime.errors import ConflictError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.model import Container, ContainerRef, ContainerSpec, Kind, LimitChange, LimitName, State, Verb
@@ -200,7 +200,7 @@ async def test_what_holds_this_program_is_never_touched(here: Place, engine: Dis
     identity = secrets.token_hex(32)
     code = (
         "import asyncio, sys; sys.stdin.read(1)\n"
-        "from runtime.discovered import DiscoveredEngine\n"
+        "from runtime.engines.found import DiscoveredEngine\n"
         "print([c.ref.id for c in asyncio.run(DiscoveredEngine().containers())])\n"
     )
     cgroup = here.make(f"docker-{identity}.scope")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
-from runtime.discovered import DiscoveredEngine
+from runtime.engines.found import DiscoveredEngine
 from runtime.errors import NotFoundError, RefusedError
 from runtime.kernel import block, cgroupfs, cgroups, files, systemd
 from runtime.kernel.cgroupfs import Cgroup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.discovered.scan import Scanner
+from runtime.engines.found.scan import Scanner
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
 
 HOME = "pid:[1]"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.discovered.names import recognise, unescape
-from runtime.discovered.scan import Scanner
+from runtime.engines.found.names import recognise, unescape
+from runtime.engines.found.scan import Scanner
 from runtime.kernel.cgroupfs import NO_OWN, Hierarchies, Mode, Mount
 from runtime.model import Container, ContainerRef, GroupKind, Kind, State
 from tests.unit.fake_machine import FakeMachine

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
-from runtime.discovered import DiscoveredEngine, engine
-from runtime.discovered.engine import _differences
-from runtime.engineless import SHARES, why_not
+from runtime.engines.found import DiscoveredEngine, engine
+from runtime.engines.found.engine import _differences
+from runtime.engines.found.unsupported import SHARES, why_not
 from runtime.errors import NotFoundError, RefusedError, UnsupportedError
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import NO_OWN, Cgroup

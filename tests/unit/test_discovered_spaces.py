@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.discovered.scan import Scanner, Seen
+from runtime.engines.found.scan import Scanner, Seen
 from runtime.kernel.cgroupfs import NO_OWN, Mode
 from runtime.model import Kind
 from tests.unit.fake_machine import OLD, FakeMachine

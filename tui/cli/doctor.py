@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.discovered import KEY as FOUND
 from runtime.doctor import Check, Level, bridge_check, containerd_checks, host_checks, podman_checks
 from runtime.engine import Engine
+from runtime.engines.found import KEY as FOUND
 from runtime.errors import PytopError
 from runtime.model import Verb
 from tui.cli import exits, output

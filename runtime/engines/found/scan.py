@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from runtime.discovered import process
-from runtime.discovered.names import Recognised, made_up_id, recognise
-from runtime.discovered.spaces import Spaces, Stray
+from runtime.engines.found import process
+from runtime.engines.found.names import Recognised, made_up_id, recognise
+from runtime.engines.found.pid_namespaces import Spaces, Stray
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs
 from runtime.kernel.cgroupfs import NO_OWN, Cgroup, Hierarchies, Mount

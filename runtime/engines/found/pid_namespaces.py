@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.discovered import process
+from runtime.engines.found import process
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import NO_OWN, Cgroup, Hierarchies
 from runtime.model import Kind

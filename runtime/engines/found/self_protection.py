@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from runtime.discovered import process
+from runtime.engines.found import process
 from runtime.errors import RefusedError
 from runtime.kernel import procfs
 

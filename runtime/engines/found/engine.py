@@ -16,10 +16,10 @@ from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from runtime import limits
-from runtime.discovered.guard import keep_off
-from runtime.discovered.names import KEY
-from runtime.discovered.scan import Scanner, Seen
-from runtime.engineless import why_not
+from runtime.engines.found.names import KEY
+from runtime.engines.found.scan import Scanner, Seen
+from runtime.engines.found.self_protection import keep_off
+from runtime.engines.found.unsupported import why_not
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, procfs
 from runtime.kernel.cgroupfs import Cgroup
