@@ -30,12 +30,12 @@ from typing import Any
 from runtime import containerd
 from runtime.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
 from runtime.engine import Engine
+from runtime.engines.daemon import identity
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.engines.found import DiscoveredEngine
 from runtime.errors import InvalidError
 from runtime.podman import Place, PodmanEngine, places
 from runtime.unusable import UnusableEngine
-from runtime.wire import identity
 
 _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "PYTOP_STATE_DIR": ("state", Path),

@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from runtime.engines.daemon import identity
 from runtime.errors import InvalidError, PytopError, UnsupportedError
-from runtime.wire import identity
 
 KEY: Final = "containerd"
 DEFAULT_NAMESPACE: Final = "default"

@@ -18,6 +18,7 @@ from grpclib.client import Channel, StreamStreamMethod, UnaryStreamMethod, Unary
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
+from runtime.engines.daemon.peer import Peer, uid
 from runtime.errors import (
     ConflictError,
     DeniedError,
@@ -28,7 +29,6 @@ from runtime.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from runtime.wire.peer import Peer, uid
 
 ANSWER_WITHIN: Final = 60.0
 CONNECT_WITHIN: Final = 5.0

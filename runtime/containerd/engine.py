@@ -25,6 +25,7 @@ from runtime.containerd.proto import containerd_pb2 as pb
 from runtime.containerd.store import Found, Store
 from runtime.containerd.update import Before, at_rest, before, forbids, packed, refuse_at_rest, replaced, unrecorded
 from runtime.engines.daemon import settle as settling
+from runtime.engines.daemon.placement import own_cgroup
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -51,7 +52,6 @@ from runtime.model import (
     LogLine,
 )
 from runtime.oci import resources as oci
-from runtime.placing import own_cgroup
 
 NETWORK = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
 

@@ -10,10 +10,10 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runtime.engines.daemon.documents import EVERYTHING
 from runtime.limits import HostFacts
 from runtime.model import UNLIMITED, DeviceRate, Limits, Missing, Unlimited
 from runtime.oci.resources import DEFAULT_PERIOD, HIGH, NO_RATE, RATES
-from runtime.wire.documents import EVERYTHING
 
 UNLIMITED_BY_ABSENCE: Final = (("cpu", "quota"), ("memory", "limit"), ("memory", "swap"), ("memory", "reservation"))
 

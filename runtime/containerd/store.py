@@ -18,11 +18,11 @@ from runtime.containerd import translate
 from runtime.containerd.address import DEFAULT_NAMESPACE, Address
 from runtime.containerd.client import Client
 from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.engines.daemon.peer import Peer
+from runtime.engines.daemon.placement import may_name
 from runtime.errors import ConflictError, InvalidError, NotFoundError
 from runtime.kernel import cgroupfs, procfs
 from runtime.model import Container
-from runtime.placing import may_name
-from runtime.wire.peer import Peer
 
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 

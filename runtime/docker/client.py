@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from runtime.engines.daemon import http
 from runtime.errors import ConflictError, EngineError, PytopError, UnavailableError
-from runtime.wire import http
 
 NEWEST: Final = (1, 52)
 OLDEST: Final = (1, 41)

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from runtime.engines.daemon import Endpoint
 from runtime.errors import InvalidError
-from runtime.wire import Endpoint
 
 SYSTEM_SOCKET = Path("/var/run/docker.sock")
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})

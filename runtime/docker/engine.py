@@ -15,7 +15,11 @@ from runtime import limits
 from runtime.docker import translate, update
 from runtime.docker.client import Client
 from runtime.docker.update import Held
+from runtime.engines.daemon import Endpoint, streams
 from runtime.engines.daemon import settle as settling
+from runtime.engines.daemon.documents import shared_network, time_ns
+from runtime.engines.daemon.http import quoted
+from runtime.engines.daemon.placement import DOCKER, own_cgroup, placed
 from runtime.errors import (
     DeniedError,
     EngineError,
@@ -42,10 +46,6 @@ from runtime.model import (
     Limits,
     LogLine,
 )
-from runtime.placing import DOCKER, own_cgroup, placed
-from runtime.wire import Endpoint, streams
-from runtime.wire.documents import shared_network, time_ns
-from runtime.wire.http import quoted
 
 TOGETHER: Final = 16  # inspects under way at once
 FLAGS: Final = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runtime.engines.daemon.documents import EVERYTHING, ports, time_ns
 from runtime.errors import InvalidError, UnsupportedError
 from runtime.kernel import block
 from runtime.model import (
@@ -26,7 +27,6 @@ from runtime.model import (
     State,
     Unlimited,
 )
-from runtime.wire.documents import EVERYTHING, ports, time_ns
 
 KEY: Final = "docker"
 NORMAL_WEIGHT: Final = 100

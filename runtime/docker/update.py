@@ -23,6 +23,7 @@ from typing import Any, Final
 from runtime import limits
 from runtime.docker import translate
 from runtime.engines.daemon import settle as settling
+from runtime.engines.daemon.documents import EVERYTHING
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.limits import HostFacts
 from runtime.limits.controllers.io import RATES
@@ -37,7 +38,6 @@ from runtime.model import (
     Unlimited,
     Verdict,
 )
-from runtime.wire.documents import EVERYTHING
 
 DEFAULT_PERIOD: Final = 100_000
 

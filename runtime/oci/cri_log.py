@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtime.engines.daemon.documents import time_ns
 from runtime.model import LogLine
-from runtime.wire.documents import time_ns
 
 ROTATE_BYTES = 10 * 1024 * 1024
 ROTATED = 2

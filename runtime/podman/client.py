@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from runtime.engines.daemon import http
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, PytopError, UnavailableError
-from runtime.wire import http
 
 OLDEST: Final = (4, 3)
 API: Final = "4.0.0"

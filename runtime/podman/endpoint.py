@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from runtime.engines.daemon import Endpoint, identity
 from runtime.errors import InvalidError
-from runtime.wire import Endpoint, identity
 
 RUN = Path("/run")
 SYSTEM = (Path("/usr/share/containers"), Path("/etc/containers"))

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime import limits
+from runtime.engines.daemon import Endpoint, streams
 from runtime.engines.daemon import settle as settling
+from runtime.engines.daemon.documents import device_number
+from runtime.engines.daemon.http import ANSWER_WITHIN, quoted
+from runtime.engines.daemon.placement import PODMAN, own_cgroup, placed
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -40,13 +44,9 @@ from runtime.model import (
 )
 from runtime.oci import resources
 from runtime.oci.resources import Held
-from runtime.placing import PODMAN, own_cgroup, placed
 from runtime.podman import support, translate, update
 from runtime.podman.client import Client, numbers
 from runtime.podman.follow import follow
-from runtime.wire import Endpoint, streams
-from runtime.wire.documents import device_number
-from runtime.wire.http import ANSWER_WITHIN, quoted
 
 TOGETHER: Final = 16  # inspects under way at once
 _RUNTIME: Final = re.compile(r"`.* update .*` failed: exit status \d+")

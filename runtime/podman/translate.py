@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from runtime.engines.daemon.documents import EVERYTHING, ports, time_ns
 from runtime.errors import InvalidError
 from runtime.model import (
     UNLIMITED,
@@ -25,7 +26,6 @@ from runtime.model import (
     Unlimited,
 )
 from runtime.oci.resources import HIGH, NO_RATE
-from runtime.wire.documents import EVERYTHING, ports, time_ns
 
 _COMPOSE: Final = ("com.docker.compose.project", "io.podman.compose.project")
 _STATES: Final = {

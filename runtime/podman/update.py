@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from runtime import limits
+from runtime.engines.daemon.documents import shared_network
 from runtime.errors import PytopError, UnsupportedError
 from runtime.kernel import regular_file
 from runtime.model import (
@@ -34,7 +35,6 @@ from runtime.model import (
     Verdict,
 )
 from runtime.oci.resources import KERNEL_ONLY, Held, merged
-from runtime.wire.documents import shared_network
 
 RECORDS: Final = (5, 1)
 MERGES: Final = (5, 4)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from runtime.engines.daemon import Endpoint
 from runtime.model import GroupKind
 from runtime.podman import PodmanEngine
-from runtime.wire import Endpoint
 from tests.engines.conftest import Subject
 from tests.podmand import Podmand
 

@@ -15,12 +15,12 @@ import pytest
 
 from runtime.docker import DockerEngine
 from runtime.engine import Engine
+from runtime.engines.daemon import Endpoint
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Container, ContainerRef, LimitChange, State
 from runtime.podman import PodmanEngine
-from runtime.wire import Endpoint
 from tests.foreign import DOCKER, Foreign, foreign
 from tui.claims import unclaimed
 

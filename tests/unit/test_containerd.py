@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from runtime.containerd import client, images, life, logs, oci, resources, store, translate, update
 from runtime.containerd.address import Address
 from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.engines.daemon.peer import Peer
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, UnsupportedError
 from runtime.limits import HostFacts
 from runtime.model import (
@@ -42,7 +43,6 @@ from runtime.model import (
 from runtime.oci.resources import Held
 from runtime.oci.resources import resources as as_resources
 from runtime.oci.users import User
-from runtime.wire.peer import Peer
 
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=4194304)
 MB = 1024 * 1024

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from runtime.docker import translate
+from runtime.engines.daemon.documents import time_ns
 from runtime.errors import InvalidError, UnsupportedError
 from runtime.model import (
     UNLIMITED,
@@ -19,7 +20,6 @@ from runtime.model import (
     Port,
     State,
 )
-from runtime.wire.documents import time_ns
 
 NS = 1795230847123456789
 ID = "ab" * 32

@@ -9,10 +9,10 @@ import pytest
 
 from runtime.docker import translate, update
 from runtime.docker.update import Held
+from runtime.engines.daemon.documents import EVERYTHING
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.limits import HostFacts
 from runtime.model import UNLIMITED, LimitChange, LimitName
-from runtime.wire.documents import EVERYTHING
 
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0-1", memory_total=8 << 30, swap_total=1 << 30, pid_max=32768)
 MB = 1 << 20

@@ -16,14 +16,14 @@ import pytest
 
 from runtime.docker import DockerEngine
 from runtime.engine import Engine
+from runtime.engines.daemon import Endpoint, http
+from runtime.engines.daemon.peer import Peer
+from runtime.engines.daemon.placement import DOCKER, PODMAN, placed
 from runtime.errors import EngineError, UnavailableError, UnsupportedError
 from runtime.kernel import ownership, procfs
 from runtime.kernel.cgroupfs import NO_OWN, Cgroup, Hierarchies, Mode, Mount, named
 from runtime.model import Container, ContainerRef, LimitChange, State
-from runtime.placing import DOCKER, PODMAN, placed
 from runtime.podman import PodmanEngine
-from runtime.wire import Endpoint, http
-from runtime.wire.peer import Peer
 from tests import foreign as other
 from tests.conftest import need_root
 from tests.foreign import Foreign, foreign

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.daemon import Endpoint
 from runtime.errors import InvalidError
 from runtime.podman import endpoint
 from runtime.podman.endpoint import Place, places
-from runtime.wire import Endpoint
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from runtime.engines.daemon import Endpoint
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -25,7 +26,6 @@ from runtime.errors import (
 from runtime.model import ContainerSpec, LimitChange, LimitName, State, Verb, Verdict
 from runtime.oci.resources import merged
 from runtime.podman import PodmanEngine
-from runtime.wire import Endpoint
 
 ID = "cd" * 32
 MB = 1 << 20

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.engines.daemon import streams
 from runtime.model import LogLine
-from runtime.wire import streams
 
 STAMP = b"2026-11-21T03:14:07.123456789Z"
 NS = 1795230847123456789

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.daemon.peer import Peer
 from runtime.errors import (
     ConflictError,
     DeniedError,
@@ -26,8 +28,6 @@ from runtime.errors import (
     PytopError,
     UnavailableError,
 )
-from runtime.wire.address import Endpoint
-from runtime.wire.peer import Peer
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -193,7 +193,7 @@ class Client(ABC):
         if self._session is None or self._session.closed:
             import aiohttp
 
-            from runtime.wire.connector import PeerConnector  # imports aiohttp
+            from runtime.engines.daemon.connector import PeerConnector  # imports aiohttp
 
             path = self.endpoint.socket
             connector: aiohttp.BaseConnector = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from runtime.wire import peer
+from runtime.engines.daemon import peer
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout

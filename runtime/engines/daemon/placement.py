@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from runtime.engines.daemon.peer import Peer
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel import cgroupfs, ownership, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Container
-from runtime.wire.peer import Peer
 
 DOCKER: Final = ("", "docker")
 PODMAN: Final = ("libpod", "libpod-payload")

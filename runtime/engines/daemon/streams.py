@@ -11,9 +11,9 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Final
 
+from runtime.engines.daemon.documents import time_ns
 from runtime.errors import EngineError
 from runtime.model import LogLine
-from runtime.wire.documents import time_ns
 
 PIECE: Final = 16 * 1024  # moby daemon/logger/copier.go, defaultBufSize
 _STREAMS: Final = {0: "stdout", 1: "stdout", 2: "stderr"}

@@ -1,5 +1,0 @@
-"""What Docker and Podman share: HTTP over a unix socket, their streams, and the shape of their documents."""
-
-from runtime.wire.address import Endpoint, identity
-
-__all__ = ["Endpoint", "identity"]
