@@ -15,7 +15,7 @@ What runs without any engine is found by the one called "found" (`runtime.engine
     PYTOP_FOUND=0     switches it off, as tests do that must not see other people's containers
     PYTOP_SERVICES=1  lists systemd's services too
 
-Where the others are is said in their own words: see `runtime.docker.endpoint`, `runtime.podman.endpoint` and
+Where the others are is said in their own words: see `runtime.engines.docker.endpoint`, `runtime.podman.endpoint` and
 `runtime.containerd.address`.
 """
 
@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from runtime import containerd
-from runtime.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
 from runtime.engine import Engine
 from runtime.engines.daemon import identity
+from runtime.engines.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.engines.found import DiscoveredEngine
 from runtime.errors import InvalidError

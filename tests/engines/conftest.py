@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.docker import DockerEngine, Endpoint
 from runtime.engine import Engine
+from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, LimitName, Verb

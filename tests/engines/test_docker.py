@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from blockbuster import blockbuster_ctx
 
-from runtime.docker import DockerEngine, Endpoint
+from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.errors import PytopError, RefusedError, UnavailableError
 from runtime.kernel import cgroupfs
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, LimitChange, LimitName, State, Verdict

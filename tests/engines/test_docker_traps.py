@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from runtime import discovery
-from runtime.docker import DockerEngine
+from runtime.engines.docker import DockerEngine
 from runtime.errors import PytopError
 from runtime.kernel import block
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, State

@@ -18,8 +18,8 @@ import pytest
 
 from runtime.containerd.address import Address
 from runtime.containerd.engine import ContainerdEngine
-from runtime.docker import DockerEngine, Endpoint
 from runtime.engine import Engine
+from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeEngine
 from runtime.model import State
 from runtime.podman import PodmanEngine

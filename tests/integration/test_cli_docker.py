@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.docker import DockerEngine, Endpoint
+from runtime.engines.docker import DockerEngine, Endpoint
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
 from tests.integration.program import Program, program
 from tests.waiting import wait_until

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.docker import DockerEngine, Endpoint
 from runtime.engine import Engine
+from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.found import DiscoveredEngine
 from runtime.errors import UnsupportedError
 from runtime.kernel import cgroups

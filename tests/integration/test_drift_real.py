@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.docker import DockerEngine, Endpoint
 from runtime.engine import Engine
+from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeEngine
 from runtime.kernel import cgroupfs
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, GroupKind, LimitChange, LimitName, State

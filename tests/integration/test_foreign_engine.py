@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from runtime.docker import DockerEngine
 from runtime.engine import Engine
 from runtime.engines.daemon import Endpoint
+from runtime.engines.docker import DockerEngine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup

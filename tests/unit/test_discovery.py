@@ -15,8 +15,8 @@ import pytest
 from runtime import discovery
 from runtime.containerd import address as containerd_address
 from runtime.containerd.engine import ContainerdEngine
-from runtime.docker import endpoint
 from runtime.doctor import containerd_checks
+from runtime.engines.docker import endpoint
 from runtime.engines.embedded import NativeConfig
 from runtime.errors import InvalidError, UnsupportedError
 from runtime.podman import endpoint as podman_endpoint

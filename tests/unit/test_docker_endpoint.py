@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.docker import endpoints
-from runtime.docker.endpoint import parse
+from runtime.engines.docker import endpoints
+from runtime.engines.docker.endpoint import parse
 from runtime.errors import InvalidError
 
 

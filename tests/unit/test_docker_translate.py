@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from runtime.docker import translate
 from runtime.engines.daemon.documents import time_ns
+from runtime.engines.docker import translate
 from runtime.errors import InvalidError, UnsupportedError
 from runtime.model import (
     UNLIMITED,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from runtime.docker import translate, update
-from runtime.docker.update import Held
 from runtime.engines.daemon.documents import EVERYTHING
+from runtime.engines.docker import translate, update
+from runtime.engines.docker.update import Held
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.limits import HostFacts
 from runtime.model import UNLIMITED, LimitChange, LimitName

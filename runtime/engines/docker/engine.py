@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime import limits
-from runtime.docker import translate, update
-from runtime.docker.client import Client
-from runtime.docker.update import Held
 from runtime.engines.daemon import Endpoint, streams
 from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon.documents import shared_network, time_ns
 from runtime.engines.daemon.http import quoted
 from runtime.engines.daemon.placement import DOCKER, own_cgroup, placed
+from runtime.engines.docker import translate, update
+from runtime.engines.docker.client import Client
+from runtime.engines.docker.update import Held
 from runtime.errors import (
     DeniedError,
     EngineError,

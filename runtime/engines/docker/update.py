@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runtime import limits
-from runtime.docker import translate
 from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon.documents import EVERYTHING
+from runtime.engines.docker import translate
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.limits import HostFacts
 from runtime.limits.controllers.io import RATES
