@@ -15,8 +15,8 @@ What runs without any engine is found by the one called "found" (`runtime.engine
     PYTOP_FOUND=0     switches it off, as tests do that must not see other people's containers
     PYTOP_SERVICES=1  lists systemd's services too
 
-Where the others are is said in their own words: see `runtime.engines.docker.endpoint`, `runtime.podman.endpoint` and
-`runtime.containerd.address`.
+Where the others are is said in their own words: see `runtime.engines.docker.endpoint`,
+`runtime.engines.podman.endpoint` and `runtime.containerd.address`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from runtime.engines.daemon import identity
 from runtime.engines.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.engines.found import DiscoveredEngine
+from runtime.engines.podman import Place, PodmanEngine, places
 from runtime.errors import InvalidError
-from runtime.podman import Place, PodmanEngine, places
 from runtime.unusable import UnusableEngine
 
 _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {

@@ -15,9 +15,9 @@ import pytest
 from runtime.engine import Engine
 from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.podman import PodmanEngine
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, LimitName, Verb
-from runtime.podman import PodmanEngine
 from tests.conftest import missing, need_root
 from tests.containerdd import Containerdd, containerdd
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd

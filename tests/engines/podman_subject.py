@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from runtime.engines.daemon import Endpoint
+from runtime.engines.podman import PodmanEngine
 from runtime.model import GroupKind
-from runtime.podman import PodmanEngine
 from tests.engines.conftest import Subject
 from tests.podmand import Podmand
 

@@ -21,8 +21,8 @@ from runtime.containerd.engine import ContainerdEngine
 from runtime.engine import Engine
 from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeEngine
+from runtime.engines.podman import PodmanEngine
 from runtime.model import State
-from runtime.podman import PodmanEngine
 from tests.containerdd import Containerdd
 from tests.dockerd import Dockerd
 from tests.engines.conftest import Subject, scratch

@@ -14,6 +14,9 @@ from blockbuster import blockbuster_ctx
 from collectors.sampling import shared_cgroups
 from runtime import discovery, limits
 from runtime.engines.daemon import Endpoint
+from runtime.engines.podman import PodmanEngine, endpoint
+from runtime.engines.podman.client import numbers
+from runtime.engines.podman.update import RECORDS
 from runtime.errors import ConflictError, EngineError, RefusedError, UnavailableError, UnsupportedError
 from runtime.kernel import cgroupfs
 from runtime.model import (
@@ -28,9 +31,6 @@ from runtime.model import (
     State,
     Verdict,
 )
-from runtime.podman import PodmanEngine, endpoint
-from runtime.podman.client import numbers
-from runtime.podman.update import RECORDS
 from tests.conftest import missing
 from tests.engines.conftest import Subject, scratch
 from tests.engines.podman_subject import podman

@@ -17,10 +17,10 @@ import pytest
 
 from runtime import discovery, limits
 from runtime.engines.daemon import Endpoint
+from runtime.engines.podman import PodmanEngine
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import ContainerRef, LimitChange, State, Verdict
-from runtime.podman import PodmanEngine
 from tests.conftest import need_root
 from tests.engines.conftest import Subject
 from tests.engines.podman_subject import podman

@@ -14,9 +14,9 @@ import pytest
 from runtime.engine import Engine
 from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeEngine
+from runtime.engines.podman import PodmanEngine
 from runtime.kernel import cgroupfs
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, GroupKind, LimitChange, LimitName, State
-from runtime.podman import PodmanEngine
 from tests.conftest import missing
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
 from tests.engines.conftest import scratch

@@ -16,11 +16,11 @@ import pytest
 from runtime.engine import Engine
 from runtime.engines.daemon import Endpoint
 from runtime.engines.docker import DockerEngine
+from runtime.engines.podman import PodmanEngine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Container, ContainerRef, LimitChange, State
-from runtime.podman import PodmanEngine
 from tests.foreign import DOCKER, Foreign, foreign
 from tui.claims import unclaimed
 

@@ -18,8 +18,8 @@ from runtime.containerd.engine import ContainerdEngine
 from runtime.doctor import containerd_checks
 from runtime.engines.docker import endpoint
 from runtime.engines.embedded import NativeConfig
+from runtime.engines.podman import endpoint as podman_endpoint
 from runtime.errors import InvalidError, UnsupportedError
-from runtime.podman import endpoint as podman_endpoint
 
 OFF = {"PYTOP_FOUND": "0"}
 

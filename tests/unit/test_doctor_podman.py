@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.doctor import Level, podman, podman_checks
-from runtime.podman import endpoint
+from runtime.engines.podman import endpoint
 
 
 @pytest.fixture(autouse=True)

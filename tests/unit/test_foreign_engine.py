@@ -19,11 +19,11 @@ from runtime.engines.daemon import Endpoint, http
 from runtime.engines.daemon.peer import Peer
 from runtime.engines.daemon.placement import DOCKER, PODMAN, placed
 from runtime.engines.docker import DockerEngine
+from runtime.engines.podman import PodmanEngine
 from runtime.errors import EngineError, UnavailableError, UnsupportedError
 from runtime.kernel import ownership, procfs
 from runtime.kernel.cgroupfs import NO_OWN, Cgroup, Hierarchies, Mode, Mount, named
 from runtime.model import Container, ContainerRef, LimitChange, State
-from runtime.podman import PodmanEngine
 from tests import foreign as other
 from tests.conftest import need_root
 from tests.foreign import Foreign, foreign

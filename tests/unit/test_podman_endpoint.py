@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from runtime.engines.daemon import Endpoint
+from runtime.engines.podman import endpoint
+from runtime.engines.podman.endpoint import Place, places
 from runtime.errors import InvalidError
-from runtime.podman import endpoint
-from runtime.podman.endpoint import Place, places
 
 
 @pytest.fixture(autouse=True)

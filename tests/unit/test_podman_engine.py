@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from runtime.engines.daemon import Endpoint
+from runtime.engines.podman import PodmanEngine
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -25,7 +26,6 @@ from runtime.errors import (
 )
 from runtime.model import ContainerSpec, LimitChange, LimitName, State, Verb, Verdict
 from runtime.oci.resources import merged
-from runtime.podman import PodmanEngine
 
 ID = "cd" * 32
 MB = 1 << 20

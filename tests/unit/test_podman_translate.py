@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from runtime.engines.podman import translate
 from runtime.errors import InvalidError
 from runtime.kernel.cgroupfs import named
 from runtime.model import (
@@ -22,7 +23,6 @@ from runtime.model import (
     State,
 )
 from runtime.oci.resources import NO_RATE
-from runtime.podman import translate
 
 NS = 1795230847123456789
 ID = "ab" * 32

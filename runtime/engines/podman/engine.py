@@ -18,6 +18,9 @@ from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon.documents import device_number
 from runtime.engines.daemon.http import ANSWER_WITHIN, quoted
 from runtime.engines.daemon.placement import PODMAN, own_cgroup, placed
+from runtime.engines.podman import support, translate, update
+from runtime.engines.podman.client import Client, numbers
+from runtime.engines.podman.follow import follow
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -44,9 +47,6 @@ from runtime.model import (
 )
 from runtime.oci import resources
 from runtime.oci.resources import Held
-from runtime.podman import support, translate, update
-from runtime.podman.client import Client, numbers
-from runtime.podman.follow import follow
 
 TOGETHER: Final = 16  # inspects under way at once
 _RUNTIME: Final = re.compile(r"`.* update .*` failed: exit status \d+")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runtime.engines.podman import update
+from runtime.engines.podman.client import numbers
 from runtime.model import Capabilities, LimitName, Verb
 from runtime.oci.resources import KERNEL_ONLY
-from runtime.podman import update
-from runtime.podman.client import numbers
 
 _CONTROLLERS: Final[Mapping[str, tuple[LimitName, ...]]] = {
     "cpu": (LimitName.CPUS, LimitName.CPU_PERIOD, LimitName.CPU_BURST, LimitName.CPU_SHARES, LimitName.CPU_IDLE),

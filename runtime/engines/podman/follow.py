@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from runtime.engines.daemon import streams
+from runtime.engines.podman import translate
+from runtime.engines.podman.client import Client
 from runtime.errors import UnavailableError
 from runtime.model import ContainerRef, Event, EventKind
-from runtime.podman import translate
-from runtime.podman.client import Client
 
 EARLIER: Final = 0.001  # seconds; Podman reads the moment from which events are told as a floating number
 CUT: Final = 0.2  # seconds; a stream of events that is over sooner will be so the next time too
