@@ -67,7 +67,7 @@ lock: ## write the lock files anew (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/run.lock --extra containerd --group dev -o requirements/dev.lock pyproject.toml
 
 proto: ## write the code for containerd's messages anew (needs uv)
-	@uv run -q --no-project --with grpcio-tools==1.85.1 python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. runtime/containerd/proto/containerd.proto
+	@uv run -q --no-project --with grpcio-tools==1.85.1 python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. runtime/engines/containerd/proto/containerd.proto
 
 clean: ## remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist

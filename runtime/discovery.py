@@ -16,7 +16,7 @@ What runs without any engine is found by the one called "found" (`runtime.engine
     PYTOP_SERVICES=1  lists systemd's services too
 
 Where the others are is said in their own words: see `runtime.engines.docker.endpoint`,
-`runtime.engines.podman.endpoint` and `runtime.containerd.address`.
+`runtime.engines.podman.endpoint` and `runtime.engines.containerd.address`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime import containerd
 from runtime.engine import Engine
+from runtime.engines import containerd
 from runtime.engines.daemon import identity
 from runtime.engines.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
 from runtime.engines.embedded import NativeConfig, NativeEngine
@@ -97,7 +97,7 @@ def _containerds(environ: Mapping[str, str], docker: Endpoint | None, *, beside_
         if reason is not None:
             yield UnusableEngine(address.key, reason)
             continue
-        from runtime.containerd.engine import ContainerdEngine  # with the extra, and only where it is used
+        from runtime.engines.containerd.engine import ContainerdEngine  # with the extra, and only where it is used
 
         dockers = docker is not None and is_of_this_machine(docker) and address.may_be_dockers
         yield ContainerdEngine(replace(address, hidden=frozenset({containerd.DOCKERS}) if dockers else frozenset()))

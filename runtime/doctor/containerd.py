@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 
-from runtime import containerd
 from runtime.doctor.check import Check, Level
+from runtime.engines import containerd
 from runtime.errors import InvalidError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from runtime.containerd.address import Address
-from runtime.containerd.engine import ContainerdEngine
+from runtime.engines.containerd.address import Address
+from runtime.engines.containerd.engine import ContainerdEngine
 from tests.containerdd import Containerdd
 from tests.dockerd import busybox_rootfs
 from tests.engines.conftest import Subject

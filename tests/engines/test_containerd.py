@@ -13,11 +13,11 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from runtime import limits
-from runtime.containerd import address
-from runtime.containerd.address import Address
-from runtime.containerd.engine import ContainerdEngine
-from runtime.containerd.proto import containerd_pb2 as pb
-from runtime.containerd.update import packed
+from runtime.engines.containerd import address
+from runtime.engines.containerd.address import Address
+from runtime.engines.containerd.engine import ContainerdEngine
+from runtime.engines.containerd.proto import containerd_pb2 as pb
+from runtime.engines.containerd.update import packed
 from runtime.errors import ConflictError, InvalidError, NotFoundError, PytopError, UnavailableError, UnsupportedError
 from runtime.kernel import cgroupfs
 from runtime.model import (

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.containerd.address import Address
-from runtime.containerd.engine import ContainerdEngine
 from runtime.engine import Engine
+from runtime.engines.containerd.address import Address
+from runtime.engines.containerd.engine import ContainerdEngine
 from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeEngine
 from runtime.engines.podman import PodmanEngine

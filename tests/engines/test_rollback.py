@@ -13,9 +13,9 @@ from dataclasses import replace
 import pytest
 
 from runtime import limits
-from runtime.containerd.engine import ContainerdEngine
-from runtime.containerd.proto import containerd_pb2 as pb
-from runtime.containerd.update import packed
+from runtime.engines.containerd.engine import ContainerdEngine
+from runtime.engines.containerd.proto import containerd_pb2 as pb
+from runtime.engines.containerd.update import packed
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import ContainerRef, LimitChange, LimitName, LimitOutcome, Verdict

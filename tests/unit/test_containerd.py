@@ -23,9 +23,9 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.containerd import client, images, life, logs, oci, resources, store, translate, update
-from runtime.containerd.address import Address
-from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.engines.containerd import client, images, life, logs, resources, store, translate, update
+from runtime.engines.containerd.address import Address
+from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.daemon.peer import Peer
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, UnsupportedError
 from runtime.limits import HostFacts
@@ -40,6 +40,7 @@ from runtime.model import (
     Missing,
     State,
 )
+from runtime.oci import spec as oci
 from runtime.oci.resources import Held
 from runtime.oci.resources import resources as as_resources
 from runtime.oci.users import User

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from runtime import discovery
-from runtime.containerd import address as containerd_address
-from runtime.containerd.engine import ContainerdEngine
 from runtime.doctor import containerd_checks
+from runtime.engines.containerd import address as containerd_address
+from runtime.engines.containerd.engine import ContainerdEngine
 from runtime.engines.docker import endpoint
 from runtime.engines.embedded import NativeConfig
 from runtime.engines.podman import endpoint as podman_endpoint

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from runtime.containerd import translate
-from runtime.containerd.client import Client
-from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.engines.containerd import translate
+from runtime.engines.containerd.client import Client
+from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.errors import ConflictError, EngineError, NotFoundError, UnsupportedError
 from runtime.model import Image
 

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).parents[2])  # where the packages are, not where this file is
+    sys.path[0] = str(Path(__file__).parents[3])  # where the packages are, not where this file is
 
 from runtime.oci import cri_log
 

@@ -16,14 +16,23 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import MessageToDict
 
 from runtime import limits
-from runtime.containerd import logs, resources, translate
-from runtime.containerd.address import Address
-from runtime.containerd.client import Client
-from runtime.containerd.images import Images
-from runtime.containerd.life import SPEC, Life, creation
-from runtime.containerd.proto import containerd_pb2 as pb
-from runtime.containerd.store import Found, Store
-from runtime.containerd.update import Before, at_rest, before, forbids, packed, refuse_at_rest, replaced, unrecorded
+from runtime.engines.containerd import logs, resources, translate
+from runtime.engines.containerd.address import Address
+from runtime.engines.containerd.client import Client
+from runtime.engines.containerd.images import Images
+from runtime.engines.containerd.life import SPEC, Life, creation
+from runtime.engines.containerd.proto import containerd_pb2 as pb
+from runtime.engines.containerd.store import Found, Store
+from runtime.engines.containerd.update import (
+    Before,
+    at_rest,
+    before,
+    forbids,
+    packed,
+    refuse_at_rest,
+    replaced,
+    unrecorded,
+)
 from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon.placement import own_cgroup
 from runtime.errors import (

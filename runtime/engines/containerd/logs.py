@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from runtime.containerd import logger
-from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.engines.containerd import logger
+from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.errors import InvalidError, PytopError, UnsupportedError
 from runtime.model import LogLine
 from runtime.oci import cri_log as cri

@@ -20,11 +20,11 @@ from typing import Any, Final
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
 
-from runtime.containerd import logs, oci, translate
-from runtime.containerd.client import Client
-from runtime.containerd.images import Images, Unpacked
-from runtime.containerd.proto import containerd_pb2 as pb
-from runtime.containerd.store import Found, Store
+from runtime.engines.containerd import logs, translate
+from runtime.engines.containerd.client import Client
+from runtime.engines.containerd.images import Images, Unpacked
+from runtime.engines.containerd.proto import containerd_pb2 as pb
+from runtime.engines.containerd.store import Found, Store
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -35,6 +35,7 @@ from runtime.errors import (
 )
 from runtime.kernel import syscalls
 from runtime.model import ContainerSpec
+from runtime.oci import spec as oci
 from runtime.oci import users
 
 RUNTIME: Final = "io.containerd.runc.v2"

@@ -14,10 +14,10 @@ from typing import Final
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
 
-from runtime.containerd import translate
-from runtime.containerd.address import DEFAULT_NAMESPACE, Address
-from runtime.containerd.client import Client
-from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.engines.containerd import translate
+from runtime.engines.containerd.address import DEFAULT_NAMESPACE, Address
+from runtime.engines.containerd.client import Client
+from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.daemon.peer import Peer
 from runtime.engines.daemon.placement import may_name
 from runtime.errors import ConflictError, InvalidError, NotFoundError

@@ -15,9 +15,9 @@ from typing import Any, Final
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from runtime import limits
-from runtime.containerd import translate
-from runtime.containerd.proto import containerd_pb2 as pb
-from runtime.containerd.resources import recorded
+from runtime.engines.containerd import translate
+from runtime.engines.containerd.proto import containerd_pb2 as pb
+from runtime.engines.containerd.resources import recorded
 from runtime.errors import UnsupportedError
 from runtime.limits import HostFacts
 from runtime.model import (

@@ -14,7 +14,7 @@ from typing import Any, Final
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from runtime.containerd.proto import containerd_pb2 as pb
+from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.model import (
     Container,
     ContainerRef,

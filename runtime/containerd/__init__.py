@@ -1,8 +1,0 @@
-"""containerd over gRPC, as an extra: `pip install 'pytop-containers[containerd]'`.
-
-Importing this package needs nothing but the standard library; `runtime.containerd.engine` needs the extra.
-"""
-
-from runtime.containerd.address import DOCKERS, KEY, Address, find, lacking
-
-__all__ = ["DOCKERS", "KEY", "Address", "find", "lacking"]
