@@ -12,8 +12,8 @@ from dataclasses import replace
 from threading import Event as Stop
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runtime.engine import Engine
 from runtime.engines.found import unsupported
+from runtime.engines.protocol import Engine
 from runtime.errors import ConflictError, NotFoundError, RefusedError, UnsupportedError
 from runtime.model import (
     Capabilities,

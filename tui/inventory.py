@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 
-from runtime.engine import Engine
+from runtime.engines.protocol import Engine
 from runtime.errors import EngineError, NotFoundError, PytopError, UnavailableError
 from runtime.model import Capabilities, Container, ContainerRef, EngineInfo, Event, State, Verb
 

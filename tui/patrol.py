@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from collectors.sampling.frame import Frame, Usage
-from runtime.engine import Engine
+from runtime.engines.protocol import Engine
 from runtime.errors import PytopError, UnavailableError
 from runtime.model import Capabilities, Container, ContainerRef, LimitName, Limits
 from tui.drift import SETTLE, Drifts

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame
-from runtime.engine import Engine
+from runtime.engines.protocol import Engine
 from runtime.errors import NotFoundError
 from runtime.model import (
     Capabilities,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engine import Engine
 from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.engines.podman import PodmanEngine
+from runtime.engines.protocol import Engine
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, LimitName, Verb
 from tests.conftest import missing, need_root

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from runtime import discovery
+from runtime.engines import discovery
 from runtime.engines.docker import DockerEngine
 from runtime.errors import PytopError
 from runtime.kernel import block

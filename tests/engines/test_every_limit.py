@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from runtime.engine import Engine
+from runtime.engines.protocol import Engine
 from runtime.errors import UnsupportedError
 from runtime.kernel import block, cgroupfs, syscalls
 from runtime.limits import host_facts

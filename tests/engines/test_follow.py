@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engine import Engine
 from runtime.engines.containerd.address import Address
 from runtime.engines.containerd.engine import ContainerdEngine
 from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeEngine
 from runtime.engines.podman import PodmanEngine
+from runtime.engines.protocol import Engine
 from runtime.model import State
 from tests.containerdd import Containerdd
 from tests.dockerd import Dockerd

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engine import Engine
+from runtime.engines.protocol import Engine
 from runtime.errors import ConflictError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import cgroupfs
 from runtime.model import Bind, ContainerRef, ContainerSpec, Event, EventKind, LogLine, State, Verb

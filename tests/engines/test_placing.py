@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import subprocess
 
-from runtime.engine import Engine
+from runtime.engines.protocol import Engine
 from runtime.model import GroupKind
 from tests.conftest import missing
 from tests.dockerd import Dockerd

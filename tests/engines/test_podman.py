@@ -12,7 +12,8 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from collectors.sampling import shared_cgroups
-from runtime import discovery, limits
+from runtime import limits
+from runtime.engines import discovery
 from runtime.engines.daemon import Endpoint
 from runtime.engines.podman import PodmanEngine, endpoint
 from runtime.engines.podman.client import numbers

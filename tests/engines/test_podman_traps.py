@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime import discovery, limits
+from runtime import limits
+from runtime.engines import discovery
 from runtime.engines.daemon import Endpoint
 from runtime.engines.podman import PodmanEngine
 from runtime.kernel import cgroupfs, cgroups

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runtime.engine import Engine
 from runtime.engines.embedded import NativeEngine
+from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
 from runtime.model import LimitChange, LimitOutcome, State
 from tests import loops

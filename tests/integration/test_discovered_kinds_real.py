@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engine import Engine
 from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.found import DiscoveredEngine
+from runtime.engines.protocol import Engine
 from runtime.errors import UnsupportedError
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engine import Engine
 from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeEngine
 from runtime.engines.podman import PodmanEngine
+from runtime.engines.protocol import Engine
 from runtime.kernel import cgroupfs
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, GroupKind, LimitChange, LimitName, State
 from tests.conftest import missing

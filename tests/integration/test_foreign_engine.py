@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from runtime.engine import Engine
 from runtime.engines.daemon import Endpoint
 from runtime.engines.docker import DockerEngine
 from runtime.engines.podman import PodmanEngine
+from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup

@@ -9,7 +9,7 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from runtime.engine import Engine
+from runtime.engines.protocol import Engine
 from runtime.model import ContainerRef
 from tests import waiting
 from tests.pilot.fakes import HOST, FakeEngine, FakeSweeper, Script, fixed, town

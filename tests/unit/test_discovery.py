@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime import discovery
 from runtime.doctor import containerd_checks
+from runtime.engines import discovery
 from runtime.engines.containerd import address as containerd_address
 from runtime.engines.containerd.engine import ContainerdEngine
 from runtime.engines.docker import endpoint
@@ -228,7 +228,7 @@ def test_a_useless_containerd_beside_docker_is_told_by_the_doctor_alone(
 
 def test_looking_imports_neither_http_nor_netlink() -> None:
     code = (
-        "import sys; from runtime.discovery import discover; discover({'DOCKER_HOST': 'unix:///x'});"
+        "import sys; from runtime.engines.discovery import discover; discover({'DOCKER_HOST': 'unix:///x'});"
         "print([name for name in ('aiohttp', 'pyroute2', 'textual', 'grpclib') if name in sys.modules])"
     )
     done = subprocess.run(

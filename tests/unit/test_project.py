@@ -83,7 +83,9 @@ def test_make_says_plainly_that_python_is_too_old(tmp_path: Path) -> None:
     assert "Python 3.11 or later is needed" in result.stderr
 
 
-@pytest.mark.parametrize("module", ["runtime.engine", "runtime.model", "collectors.sampling.frame", "themes.loader"])
+@pytest.mark.parametrize(
+    "module", ["runtime.engines.protocol", "runtime.model", "collectors.sampling.frame", "themes.loader"]
+)
 def test_contracts_import_without_screen_or_network_libraries(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('textual', 'rich', 'aiohttp', 'pyroute2') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ from runtime.model import Container, ContainerRef
 from tui.cli import exits, output
 
 if TYPE_CHECKING:
-    from runtime.engine import Engine
+    from runtime.engines.protocol import Engine
     from tui.session import Session
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def add_names(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
 
 def engines(args: argparse.Namespace) -> list[Engine]:
     """The engines of this host, or the one that was chosen."""
-    from runtime.discovery import discover
+    from runtime.engines.discovery import discover
 
     found = discover({**os.environ, "PYTOP_SERVICES": "1"} if args.services else os.environ)
     chosen: str | None = args.engine

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from runtime.doctor import Check, Level, bridge_check, containerd_checks, host_checks, podman_checks
-from runtime.engine import Engine
 from runtime.engines.found import KEY as FOUND
+from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
 from runtime.model import Verb
 from tui.cli import exits, output
@@ -36,7 +36,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from runtime.discovery import native_config
+    from runtime.engines.discovery import native_config
 
     config = native_config(os.environ)
     checks = [*host_checks(config.state), bridge_check(config.bridge)]

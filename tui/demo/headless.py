@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from collectors.sampling.frame import Usage
 from collectors.sampling.sweep import Sweeper, Target
-from runtime.engine import Engine
+from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
 from runtime.limits.units import format_cpus
 from runtime.model import UNLIMITED, LimitChange, LimitName, LimitOutcome, Missing

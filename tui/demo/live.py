@@ -7,8 +7,8 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-from runtime.discovery import discover
-from runtime.engine import Engine
+from runtime.engines.discovery import discover
+from runtime.engines.protocol import Engine
 from tui.app import PytopApp
 from tui.demo.panel import GuidePanel
 from tui.demo.scene import Setting, build

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runtime.engine import Engine
+from runtime.engines.protocol import Engine
 from runtime.errors import NotFoundError
 from runtime.model import Bind, ContainerRef, ContainerSpec, LimitChange, LimitName
 from tui.demo.story import Report, Service, parse_report, service

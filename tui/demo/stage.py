@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from runtime.discovery import discover
-from runtime.engine import Engine
+from runtime.engines.discovery import discover
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.engines.embedded.images import host
+from runtime.engines.protocol import Engine
 from runtime.errors import InvalidError, NotFoundError, UnsupportedError
 from runtime.model import Bind, Verb
 from tui.demo.scene import LABEL, Setting, remove_all

@@ -54,7 +54,7 @@ _KILL_PATIENCE = 10.0
 
 
 class NativeEngine:
-    """Containers of this project's own; see `runtime.engine.Engine` for what each method promises."""
+    """Containers of this project's own; see `runtime.engines.protocol.Engine` for what each method promises."""
 
     def __init__(self, config: NativeConfig | None = None) -> None:
         self.config = config or NativeConfig()

@@ -27,15 +27,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime.engine import Engine
 from runtime.engines import containerd
 from runtime.engines.daemon import identity
 from runtime.engines.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.engines.found import DiscoveredEngine
 from runtime.engines.podman import Place, PodmanEngine, places
+from runtime.engines.protocol import Engine
+from runtime.engines.unusable import UnusableEngine
 from runtime.errors import InvalidError
-from runtime.unusable import UnusableEngine
 
 _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "PYTOP_STATE_DIR": ("state", Path),
