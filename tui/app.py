@@ -16,13 +16,14 @@ from runtime.errors import PytopError
 from runtime.model import Container, ContainerRef, Verb
 from themes.loader import load_all
 from tui import format as fmt
-from tui import glyphs, keys, settings, theming
-from tui.actions import ACTIONS, Action, question
+from tui import glyphs, keys, theming
 from tui.ascii import AsciiOnly
+from tui.core import settings
+from tui.core.actions import ACTIONS, Action, question
+from tui.core.session import Changed, Problem, Session
+from tui.core.settings import INTERVALS, Settings
 from tui.palette import Commands
 from tui.screens.list import ListScreen
-from tui.session import Changed, Problem, Session
-from tui.settings import INTERVALS, Settings
 from tui.turns import KeysInTurn
 from tui.typeahead import Dialog
 

@@ -25,8 +25,8 @@ from runtime.model import (
     Verdict,
 )
 from tui import format as fmt
-from tui.drift import Drift
-from tui.likeness import NETWORK
+from tui.core.drift.compare import NETWORK
+from tui.core.drift.detector import Drift
 
 Held = Value | Missing
 

@@ -8,7 +8,7 @@ from typing import Final
 from textual.binding import Binding
 from textual.keys import format_key
 
-from tui.actions import ACTIONS
+from tui.core.actions import ACTIONS
 
 MOVES: Final[Mapping[str, tuple[str, str]]] = {
     "up": ("up,k", "Up"),

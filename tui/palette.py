@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.markup import escape
 from textual.types import IgnoreReturnCallbackType
 
-from tui.actions import ACTIONS
+from tui.core.actions import ACTIONS
 from tui.keys import shown
 
 if TYPE_CHECKING:

@@ -139,8 +139,8 @@ async def run() -> None:
     from runtime.model import ContainerRef
     from tests.pilot.fakes import FakeEngine, FakeSweeper, container, usage
     from tui.app import PytopApp
-    from tui.session import Session
-    from tui.settings import Settings
+    from tui.core.session import Session
+    from tui.core.settings import Settings
 
     containers = [container(f"service-{number}", image="team/service:1.2") for number in range(CONTAINERS)]
     chance = random.Random(1)

@@ -27,7 +27,7 @@ from tests.containerdd import Containerdd
 from tests.dockerd import Dockerd
 from tests.engines.conftest import Subject, scratch
 from tests.podmand import Podmand
-from tui.session import Changed, Session
+from tui.core.session import Changed, Session
 
 NAME = "by-its-own-client"
 SETTLED = 1.5  # seconds after which all has been listed a second time: from here on only events tell anything

@@ -11,7 +11,7 @@ from runtime.model import GroupKind
 from tests.conftest import missing
 from tests.dockerd import Dockerd
 from tests.engines.conftest import IDLE, IMAGE, Subject, docker, embedded
-from tui.session import Session
+from tui.core.session import Session
 
 
 async def groups(engine: Engine) -> dict[str, str]:

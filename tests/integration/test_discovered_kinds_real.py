@@ -27,7 +27,7 @@ from tests.conftest import missing
 from tests.dockerd import busybox_rootfs, dockerd
 from tests.integration.place import Place, file, place
 from tests.waiting import until
-from tui.session import Session
+from tui.core.session import Session
 
 IMAGE = "busybox:latest"
 MIB = 1 << 20

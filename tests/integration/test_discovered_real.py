@@ -23,7 +23,7 @@ from tests.conftest import missing, need_root
 from tests.integration.native import instance
 from tests.integration.place import Place, file, place
 from tests.waiting import until
-from tui.session import Session
+from tui.core.session import Session
 
 CPU_HALF = "50000"
 

@@ -25,9 +25,9 @@ from tests.integration.native import instance, sh
 from tests.podmand import podmand
 from tests.waiting import until
 from tui.app import PytopApp
+from tui.core.session import Session
+from tui.core.settings import Settings
 from tui.screens.limits import LimitEditor
-from tui.session import Session
-from tui.settings import Settings
 
 IDLE = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 IMAGE = "busybox:latest"

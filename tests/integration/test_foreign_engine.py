@@ -22,7 +22,7 @@ from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Container, ContainerRef, LimitChange, State
 from tests.foreign import DOCKER, Foreign, foreign
-from tui.claims import unclaimed
+from tui.core.deduplication import unclaimed
 
 NOBODY = 65534
 ID = "ab" * 32

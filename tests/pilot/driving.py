@@ -14,11 +14,11 @@ from runtime.model import ContainerRef
 from tests import waiting
 from tests.pilot.fakes import HOST, FakeEngine, FakeSweeper, Script, fixed, town
 from tui.app import PytopApp
-from tui.drift import Drift
+from tui.core.drift.detector import Drift
+from tui.core.session import Session
+from tui.core.settings import Settings
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.list import ListScreen
-from tui.session import Session
-from tui.settings import Settings
 from tui.widgets.table import ContainerTable
 
 PATIENCE_S = 5.0

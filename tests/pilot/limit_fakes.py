@@ -22,8 +22,8 @@ from runtime.model import (
 )
 from tests.pilot import fakes
 from tui.app import PytopApp
-from tui.session import Preview, Session
-from tui.settings import Settings
+from tui.core.session import Preview, Session
+from tui.core.settings import Settings
 
 KERNEL = Limits(
     cpus=UNLIMITED,

@@ -25,12 +25,12 @@ from runtime.model import UNLIMITED, ContainerRef, LimitName, Missing, State, Ve
 from tests.pilot import fakes, limit_fakes
 from tests.pilot.driving import question, screen, tamper, until
 from tui.app import PytopApp
-from tui.drift import Drift
+from tui.core.drift.detector import Drift
+from tui.core.session import Changed, Session
+from tui.core.settings import Settings
 from tui.screens.detail import DetailScreen
 from tui.screens.limits import LimitEditor
 from tui.screens.panes.overview import Overview
-from tui.session import Changed, Session
-from tui.settings import Settings
 from tui.widgets.graph import Graph
 from tui.widgets.page import Page
 

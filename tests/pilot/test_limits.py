@@ -20,8 +20,8 @@ from runtime.model import UNLIMITED, Capabilities, DeviceRate, LimitChange, Limi
 from tests.pilot import fakes, limit_fakes
 from tests.pilot.driving import tamper, toasts, until
 from tui.app import PytopApp
-from tui.drift import Drift
-from tui.looking import GONE
+from tui.core.drift.detector import Drift
+from tui.core.inspector import GONE
 from tui.screens.limits import LimitEditor
 from tui.widgets.limitfield import LimitField
 

@@ -9,8 +9,8 @@ import pytest
 from runtime.model import Capabilities, Kind, LimitName, Missing, State, Verb
 from tests.pilot.driving import main, names, running, screen, selected, session_of, table, tamper, town_session, until
 from tests.pilot.fakes import FakeEngine, container, fixed, usage
-from tui.drift import Drift
-from tui.settings import Settings
+from tui.core.drift.detector import Drift
+from tui.core.settings import Settings
 
 
 async def test_the_busiest_is_first_and_those_without_a_value_are_last() -> None:

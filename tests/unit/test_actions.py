@@ -10,8 +10,9 @@ import pytest
 
 from runtime.model import State, Verb
 from tests.pilot.fakes import container
-from tui.actions import ACTIONS, CONTAINER, question
 from tui.app import PytopApp
+from tui.core.actions import ACTIONS, CONTAINER, question
+from tui.core.settings import Settings, home, load
 from tui.keys import (
     IDS,
     LOG,
@@ -28,7 +29,6 @@ from tui.rows import DEFAULT
 from tui.screens.detail import DetailScreen
 from tui.screens.list import ListScreen
 from tui.screens.panes.logs import Logs
-from tui.settings import Settings, home, load
 from tui.widgets.table import ContainerTable
 
 

@@ -43,7 +43,7 @@ from runtime.model import (
 from tests.pilot.fakes import FakeEngine, container
 from tui import __main__ as program
 from tui.cli import common, exits, limits, listing, output, parser, update, values
-from tui.session import Session
+from tui.core.session import Session
 
 WEB = container("web", engine="docker", labels={"tier": "front"}, image="nginx:1")
 

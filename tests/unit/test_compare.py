@@ -11,8 +11,8 @@ from runtime.errors import DeniedError
 from runtime.model import UNLIMITED, Container, LimitName, Limits
 from tests.pilot.fakes import FakeEngine, FakeSweeper, container
 from tui.cli import output
-from tui.looking import Looking
-from tui.session import Session
+from tui.core.inspector import Looking
+from tui.core.session import Session
 
 
 class Recorded(FakeEngine):

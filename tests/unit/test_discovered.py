@@ -12,7 +12,7 @@ from runtime.engines.found.scan import Scanner
 from runtime.kernel.cgroupfs import NO_OWN, Hierarchies, Mode, Mount
 from runtime.model import Container, ContainerRef, GroupKind, Kind, State
 from tests.unit.fake_machine import FakeMachine
-from tui.claims import unclaimed
+from tui.core.deduplication import unclaimed
 
 ID = "0123456789abcdef" * 4
 POD = "11111111-2222-3333-4444-555555555555"

@@ -18,7 +18,7 @@ from runtime.kernel.cgroupfs import NO_OWN, Cgroup
 from runtime.model import ContainerRef, EventKind, Kind, LimitChange, LimitName, LimitOutcome, Verb
 from tests.pilot.fakes import FakeEngine, container
 from tests.unit.fake_machine import NOBODY, FakeMachine
-from tui.session import Session
+from tui.core.session import Session
 
 ID = "0123456789abcdef" * 4
 BOX = "pid:[2]"

@@ -24,7 +24,7 @@ from runtime.model import (
     Value,
     Verdict,
 )
-from tui.drift import SETTLE, TURNS, Drifts
+from tui.core.drift.detector import SETTLE, TURNS, Drifts
 
 REF = ContainerRef("x", "a")
 WEB = Container(REF, "web", "image", State.RUNNING, pid=7)

@@ -27,7 +27,7 @@ from runtime.model import Container, ContainerRef, LimitChange, State
 from tests import foreign as other
 from tests.conftest import need_root
 from tests.foreign import Foreign, foreign
-from tui.claims import unclaimed
+from tui.core.deduplication import unclaimed
 
 NOBODY = 65534
 ID = "ab" * 32

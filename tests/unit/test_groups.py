@@ -15,8 +15,8 @@ from runtime.errors import RefusedError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
 from runtime.model import UNLIMITED, Container, ContainerRef, GroupKind, GroupRef, LimitChange, Missing, State
-from tui.grouping import Groups
-from tui.looking import Looking
+from tui.core.groups import Groups
+from tui.core.inspector import Looking
 
 A, B, C = (ContainerRef("x", name) for name in "abc")
 

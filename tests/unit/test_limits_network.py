@@ -16,7 +16,7 @@ from runtime.limits.controllers.interfaces import ways_out
 from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import UNLIMITED, LimitChange, Unlimited
 from tests.pilot.fakes import container
-from tui.looking import Looking
+from tui.core.inspector import Looking
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,15 @@ from collectors.history.rings import History
 from collectors.sampling.frame import Frame, HostUsage, Usage
 from runtime.errors import UnavailableError
 from runtime.model import UNLIMITED, Capabilities, Container, ContainerRef, LimitName, Limits, State
-from tui.drift import LAST_PAUSE, SETTLE, Drifts
-from tui.patrol import Patrol
+from tui.core.drift.checker import Patrol
+from tui.core.drift.detector import LAST_PAUSE, SETTLE, Drifts
 
 GB, MB = 1 << 30, 1 << 20
 
 
 @pytest.fixture(autouse=True)
 def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.patrol.WRITTEN_WITHIN", 0.0)
+    monkeypatch.setattr("tui.core.drift.checker.WRITTEN_WITHIN", 0.0)
 
 
 class Keeper:
@@ -190,7 +190,7 @@ async def test_records_of_one_engine_are_asked_for_together(monkeypatch: pytest.
     world.drifts.inventory({ref: Container(ref, "web", "image", State.RUNNING, pid=7) for ref in world.refs.values()})
     world.hold(GB)
     world.engines["x"].hangs = True
-    monkeypatch.setattr("tui.patrol.ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr("tui.core.drift.checker.ANSWER_WITHIN", 0.05)
     await world.round()
     assert world.engines["x"].asked == 4
     await world.round(after=0.0)
@@ -206,7 +206,7 @@ async def _turns() -> None:
 async def test_what_an_engine_records_just_after_it_has_written_it_is_no_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World("x")
     await world.round()
-    monkeypatch.setattr("tui.patrol.WRITTEN_WITHIN", 0.05)
+    monkeypatch.setattr("tui.core.drift.checker.WRITTEN_WITHIN", 0.05)
     world.hold(2 * GB)
     comparing = asyncio.create_task(world.round())
     await asyncio.sleep(0.01)
@@ -219,7 +219,7 @@ async def test_what_an_engine_records_just_after_it_has_written_it_is_no_drift(m
 
 
 async def test_a_drift_is_told_while_the_engine_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.patrol.ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr("tui.core.drift.checker.ANSWER_WITHIN", 0.05)
     world = World("x")
     await world.round()
     world.engines["x"].hangs = True

@@ -29,8 +29,8 @@ from runtime.model import (
 )
 from tests.pilot.fakes import FakeEngine, FakeSweeper, container, fixed, usage
 from tests.waiting import until
-from tui import inventory
-from tui.session import Changed, Session
+from tui.core import inventory
+from tui.core.session import Changed, Session
 
 WEB = container("web")
 OLD = container("old", state=State.EXITED)

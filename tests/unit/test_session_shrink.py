@@ -21,8 +21,8 @@ from runtime.limits import Progress
 from runtime.model import Container, LimitChange, LimitOutcome, State
 from tests.pilot.fakes import FakeEngine, container
 from tui.cli.update import Telling
-from tui.looking import Looking
-from tui.session import Session
+from tui.core.inspector import Looking
+from tui.core.session import Session
 
 MB = 1024 * 1024
 WEB, REST = container("web"), container("rest", state=State.EXITED)

@@ -15,7 +15,7 @@ from tui.cli import exits, output
 
 if TYPE_CHECKING:
     from runtime.engines.protocol import Engine
-    from tui.session import Session
+    from tui.core.session import Session
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def engines(args: argparse.Namespace) -> list[Engine]:
 @contextlib.asynccontextmanager
 async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
     """A session that has listed everything once; closed at the end."""
-    from tui.session import Session
+    from tui.core.session import Session
 
     opened = Session(engines(args), read_only=args.read_only)
     try:

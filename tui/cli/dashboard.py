@@ -21,9 +21,9 @@ def main(args: argparse.Namespace) -> int:
         output.complain(f"the dashboard needs a terminal: {reason}. Try `{output.PROGRAM} stats --once`")
         return exits.USAGE
     log_to_file()
-    from tui import settings
     from tui.app import PytopApp
-    from tui.session import Session
+    from tui.core import settings
+    from tui.core.session import Session
 
     chosen = settings.load(settings.home(os.environ))
     session = Session(engines(args), interval=args.interval or chosen.interval or 1.0, read_only=args.read_only)

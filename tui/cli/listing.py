@@ -17,7 +17,7 @@ from tui.cli.common import add_engine, add_names, add_services, each, session, t
 from tui.cli.values import pairs
 
 if TYPE_CHECKING:
-    from tui.session import Group, Session
+    from tui.core.session import Group, Session
 
 _FILTERS: Mapping[str, Callable[[Container, str], bool]] = {
     "name": lambda c, text: text in c.name,

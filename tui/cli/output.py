@@ -21,7 +21,7 @@ from runtime.errors import PytopError
 from runtime.model import DeviceRate, Missing, Unlimited
 
 if TYPE_CHECKING:
-    from tui.session import Drift
+    from tui.core.session import Drift
 
 PROGRAM = "pytop-containers"
 _GAP = "  "

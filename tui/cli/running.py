@@ -20,7 +20,7 @@ from tui.cli.logs import copy
 from tui.cli.values import bind, pairs
 
 if TYPE_CHECKING:
-    from tui.session import Session
+    from tui.core.session import Session
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 LAST_OUTPUT = 5.0  # seconds to wait for the rest of the output after the end

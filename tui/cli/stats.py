@@ -13,12 +13,12 @@ from runtime.model import Container, ContainerRef
 from tui.cli import exits, output
 from tui.cli.common import add_engine, add_services, find, session, tell_problems
 from tui.cli.values import interval
+from tui.core.session import Changed
 from tui.fields import FIELDS
-from tui.session import Changed
 
 if TYPE_CHECKING:
     from collectors.sampling.frame import Frame
-    from tui.session import Drift, Session
+    from tui.core.session import Drift, Session
 
 _HOME = "\x1b[H\x1b[J"
 

@@ -17,7 +17,7 @@ from tui.cli.limits import FLAGS, add_limits, requested, show
 if TYPE_CHECKING:
     from runtime.limits import Progress
     from runtime.model import Limits
-    from tui.session import Session
+    from tui.core.session import Session
 
 _EVERY = 0.5  # seconds between two lines of progress where nobody watches a terminal
 

@@ -9,9 +9,9 @@ from collectors.sampling.frame import Usage
 from runtime.errors import PytopError
 from runtime.limits.units import format_cpus
 from runtime.model import Missing, Unlimited
+from tui.core.session import Changed, Session
 from tui.demo.scene import RATE, REPORT_SECONDS, Reports, Scene
 from tui.demo.story import Service, Step, step
-from tui.session import Changed, Session
 
 RECENT = 4.0  # seconds that "now" covers
 WARM_UP = 2.0  # seconds of reports that do not count

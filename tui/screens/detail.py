@@ -16,16 +16,16 @@ from textual.widgets import ContentSwitcher
 from runtime.model import Container, ContainerRef, Kind, State
 from tui import editing, fields, keys
 from tui import format as fmt
-from tui.actions import ACTIONS
-from tui.drift import Drift
-from tui.grouping import GROUP, NO_CGROUP
+from tui.core.actions import ACTIONS
+from tui.core.drift.detector import Drift
+from tui.core.groups import GROUP, NO_CGROUP
+from tui.core.session import Changed, Session
 from tui.screens.panes.isolation import IsolationPane
 from tui.screens.panes.logs import Logs
 from tui.screens.panes.members import Members
 from tui.screens.panes.overview import Overview
 from tui.screens.panes.pane import Pane
 from tui.screens.panes.processes import Processes
-from tui.session import Changed, Session
 from tui.widgets.lines import Lines
 from tui.widgets.tabbar import TabBar
 

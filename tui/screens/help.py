@@ -16,11 +16,11 @@ from textual.widgets import Static
 
 from runtime.model import ContainerRef
 from tui import format as fmt
-from tui.actions import ACTIONS, APP, CONTAINER, LIST
+from tui.core.actions import ACTIONS, APP, CONTAINER, LIST
+from tui.core.session import Session
 from tui.fields import FIELDS
 from tui.glyphs import Glyphs
 from tui.keys import LOG, MOVES, PAGES, shown
-from tui.session import Session
 from tui.summary import badge, trouble, watching
 
 KEYS_WIDTH = 16

@@ -20,9 +20,9 @@ from runtime.kernel.block import Disks
 from runtime.limits import Finding, Progress, Severity
 from runtime.model import ContainerRef, LimitChange, LimitName, LimitOutcome, Limits, Missing, Verdict
 from tui import editing
+from tui.core.session import Changed, Session
 from tui.editing import ENTRIES
 from tui.format import clean
-from tui.session import Changed, Session
 from tui.widgets.limitfield import LimitField
 from tui.widgets.limitfoot import LimitFoot
 from tui.widgets.plain import Plain

@@ -15,12 +15,12 @@ from textual.widgets import Input
 from collectors.sampling.frame import Usage
 from runtime.model import Container, ContainerRef, Missing
 from tui import fields, keys, rows, summary
-from tui.actions import ACTIONS
+from tui.core.actions import ACTIONS
+from tui.core.groups import GROUP
+from tui.core.session import Changed, Session
 from tui.fields import FIELDS
 from tui.glyphs import Glyphs
-from tui.grouping import GROUP
 from tui.rows import Column, Row
-from tui.session import Changed, Session
 from tui.summary import STOPPED
 from tui.widgets.lines import Lines
 from tui.widgets.table import ColumnHeads, ContainerTable

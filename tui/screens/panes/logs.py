@@ -16,9 +16,9 @@ from runtime.errors import PytopError
 from runtime.model import ContainerRef, Verb
 from tui import format as fmt
 from tui import keys
+from tui.core.session import Session
 from tui.glyphs import Glyphs
 from tui.screens.panes.pane import Pane
-from tui.session import Session
 from tui.widgets.lines import Lines
 from tui.widgets.logbuffer import LINES
 from tui.widgets.logview import LogView

@@ -14,11 +14,11 @@ from runtime.errors import PytopError
 from runtime.limits.controllers.network import Shaping
 from runtime.model import ContainerRef, Missing
 from tui import format as fmt
+from tui.core.groups import GROUP
+from tui.core.session import Session
 from tui.glyphs import Glyphs
-from tui.grouping import GROUP
 from tui.plots import CPU, MEMORY, SMALL, Plots, Shaped, shaped
 from tui.screens.panes.pane import Pane
-from tui.session import Session
 from tui.widgets import braille
 from tui.widgets.cells import Cells
 from tui.widgets.graph import Graph, TimeAxis, body_width, mark_sign

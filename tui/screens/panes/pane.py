@@ -8,8 +8,8 @@ from typing import ClassVar
 from textual.containers import Vertical
 
 from runtime.model import Container, ContainerRef
+from tui.core.session import Session
 from tui.glyphs import Glyphs
-from tui.session import Session
 
 
 class Pane(Vertical):

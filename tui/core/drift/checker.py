@@ -16,10 +16,10 @@ from collectors.sampling.frame import Frame, Usage
 from runtime.engines.protocol import Engine
 from runtime.errors import PytopError, UnavailableError
 from runtime.model import Capabilities, Container, ContainerRef, LimitName, Limits
-from tui.drift import SETTLE, Drifts
-from tui.grouping import GROUP
-from tui.inventory import Problem
-from tui.looking import Looking
+from tui.core.drift.detector import SETTLE, Drifts
+from tui.core.groups import GROUP
+from tui.core.inspector import Looking
+from tui.core.inventory import Problem
 
 log = logging.getLogger(__name__)
 

@@ -32,16 +32,16 @@ from runtime.model import (
     State,
     Verb,
 )
-from tui import looking
-from tui.changing import Changing
-from tui.claims import unclaimed
-from tui.drift import Drift, Drifts
-from tui.grouping import GROUP, Group, Groups
-from tui.inventory import Problem, Watch
-from tui.looking import Looking, Preview
-from tui.marks import Marks
-from tui.patrol import Patrol
-from tui.telling import Changed, Telling
+from tui.core import inspector
+from tui.core.annotations import Marks
+from tui.core.deduplication import unclaimed
+from tui.core.drift.checker import Patrol
+from tui.core.drift.detector import Drift, Drifts
+from tui.core.groups import GROUP, Group, Groups
+from tui.core.inspector import Looking, Preview
+from tui.core.inventory import Problem, Watch
+from tui.core.operations import Changing
+from tui.core.subscription import Changed, Telling
 
 if TYPE_CHECKING:
     from collectors.inspection.isolation import Isolation
@@ -308,11 +308,11 @@ class Session:
 
     async def processes(self, ref: ContainerRef) -> tuple[Process, ...]:
         """Everything that runs inside; raises `ConflictError` while the container is not live."""
-        return await looking.processes(self._container(ref))
+        return await inspector.processes(self._container(ref))
 
     async def isolation(self, ref: ContainerRef) -> Isolation:
         """How it is kept apart; raises `ConflictError` while the container is not live."""
-        return await looking.isolation(self._container(ref))
+        return await inspector.isolation(self._container(ref))
 
     # inside
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.model import Container, ContainerRef, Verb
-from tui.session import Session
+from tui.core.session import Session
 
 
 @dataclass(frozen=True, slots=True)

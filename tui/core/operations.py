@@ -25,12 +25,12 @@ from runtime.model import (
     LimitOutcome,
     Verb,
 )
-from tui import permission
-from tui.drift import Drifts
-from tui.grouping import GROUP, Groups
-from tui.inventory import Watch
-from tui.looking import Looking
-from tui.marks import Marks
+from tui.core import permissions
+from tui.core.annotations import Marks
+from tui.core.drift.detector import Drifts
+from tui.core.groups import GROUP, Groups
+from tui.core.inspector import Looking
+from tui.core.inventory import Watch
 
 if TYPE_CHECKING:
     from runtime.limits import Progress
@@ -98,16 +98,16 @@ class Changing:
             return "it is gone"
         if watch.capabilities is None:
             return watch.problem.title if watch.problem is not None else f"{ref.engine} has not answered yet"
-        reason = permission.by_engine(watch.capabilities, what, read_only=self._read_only)
+        reason = permissions.by_engine(watch.capabilities, what, read_only=self._read_only)
         reason = reason or unsupported.why_not(container, what)
         if reason is None and watch.problem is not None:
             reason = watch.problem.title
-        return reason or permission.by_state(container.state, what, watch.capabilities.at_rest)
+        return reason or permissions.by_state(container.state, what, watch.capabilities.at_rest)
 
     def _why_not_group(self, row: ContainerRef, what: Verb | LimitName) -> str | None:
         reason = self._groups.why_not(row, what)
         if reason is None and self._read_only:
-            return permission.READ_ONLY
+            return permissions.READ_ONLY
         if reason is None and isinstance(what, Verb) and what is not Verb.UPDATE:
             group = self._groups.get(row)
             reasons = [self.why_not(ref, what) for ref in group.members] if group is not None else []
@@ -124,7 +124,7 @@ class Changing:
         if ref.engine == GROUP and not self._closed:
             reason = self._why_not_group(ref, what)
             if reason is not None:
-                error = RefusedError if reason == permission.READ_ONLY else UnsupportedError
+                error = RefusedError if reason == permissions.READ_ONLY else UnsupportedError
                 raise error(f"limit {self._name(ref)}", detail=reason)
             return
         title = f"{what.value.replace('_', ' ')} {self._name(ref)}"
@@ -140,9 +140,9 @@ class Changing:
         watch = self._watches.get(engine)
         if watch is None:
             raise NotFoundError(title, detail=f"there is no engine {engine}")
-        reason = permission.by_engine(watch.capabilities or Capabilities(), what, read_only=self._read_only)
+        reason = permissions.by_engine(watch.capabilities or Capabilities(), what, read_only=self._read_only)
         if reason is not None:
-            raise (RefusedError if reason == permission.READ_ONLY else UnsupportedError)(title, detail=reason)
+            raise (RefusedError if reason == permissions.READ_ONLY else UnsupportedError)(title, detail=reason)
 
     # verbs
 

@@ -16,8 +16,8 @@ from collectors.sampling.frame import Usage
 from runtime.errors import ConflictError, NotFoundError
 from runtime.kernel import block, cgroupfs, cgroups
 from runtime.model import Container, LimitChange, LimitName, LimitOutcome, Limits, Missing
-from tui.grouping import GROUP
-from tui.permission import STATE_WORDS
+from tui.core.groups import GROUP
+from tui.core.permissions import STATE_WORDS
 
 if TYPE_CHECKING:
     from collectors.inspection.isolation import Isolation

@@ -34,8 +34,8 @@ from runtime.model import (
     Value,
     Verdict,
 )
-from tui.grouping import GROUP
-from tui.likeness import CPUSETS, NETWORK, belied, comparable, moved
+from tui.core.drift.compare import CPUSETS, NETWORK, belied, comparable, moved
+from tui.core.groups import GROUP
 
 SETTLE: Final = 2.0  # seconds after a start in which an engine may still be writing limits
 RECORDS: Final = 8  # of the engines' records that are asked for in one round, at most
