@@ -15,14 +15,15 @@ from textual.widget import Widget
 from runtime.errors import PytopError
 from runtime.model import Container, ContainerRef, Verb
 from themes.loader import load_all
-from tui import format as fmt
-from tui import glyphs, keys, theming
+from tui import keys, theming
 from tui.ascii import AsciiOnly
 from tui.core import settings
 from tui.core.actions import ACTIONS, Action, question
 from tui.core.session import Changed, Problem, Session
 from tui.core.settings import INTERVALS, Settings
 from tui.palette import Commands
+from tui.present import format as fmt
+from tui.present import glyphs
 from tui.screens.list import ListScreen
 from tui.turns import KeysInTurn
 from tui.typeahead import Dialog

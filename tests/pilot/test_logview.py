@@ -16,8 +16,8 @@ from runtime.errors import UnavailableError
 from runtime.model import Capabilities, EventKind, LogLine, State, Verb
 from tests.pilot import limit_fakes
 from tests.pilot.driving import screen, until
+from tui.present.log_buffer import LINES
 from tui.screens.panes.logs import Logs
-from tui.widgets.logbuffer import LINES
 from tui.widgets.logview import LogView
 
 NOW = time.time_ns()

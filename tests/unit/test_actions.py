@@ -25,7 +25,7 @@ from tui.keys import (
     page_bindings,
     shown,
 )
-from tui.rows import DEFAULT
+from tui.present.table import DEFAULT
 from tui.screens.detail import DetailScreen
 from tui.screens.list import ListScreen
 from tui.screens.panes.logs import Logs

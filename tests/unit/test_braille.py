@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.widgets.braille import ASCII, BLOCKS, BRAILLE, Charset, Ink, charset, draw, inks
+from tui.present.braille import ASCII, BLOCKS, BRAILLE, Charset, Ink, charset, draw, inks
 
 SETS = pytest.mark.parametrize("glyphs", [BRAILLE, BLOCKS, ASCII], ids=lambda c: c.name)
 fractions = st.lists(st.none() | st.floats(0, 1.5), max_size=40)

@@ -15,8 +15,8 @@ from rich.cells import cell_len
 from collectors.sampling.frame import Pressure
 from runtime.model import UNLIMITED, GroupKind, GroupRef, Missing, State, Unlimited
 from tests.pilot.fakes import container, usage
-from tui import format as fmt
-from tui.fields import FIELDS, arrange, matches, natural, steady
+from tui.present import format as fmt
+from tui.present.fields import FIELDS, arrange, matches, natural, steady
 
 
 def test_every_field_has_what_a_column_and_the_help_need() -> None:
@@ -160,6 +160,6 @@ def test_a_filter_wants_every_word(words: str) -> None:
 
 
 def test_the_registry_needs_no_screen_library() -> None:
-    code = "import sys, tui.fields; print([m for m in sys.modules if m.split('.')[0] == 'textual'])"
+    code = "import sys, tui.present.fields; print([m for m in sys.modules if m.split('.')[0] == 'textual'])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from runtime.model import LogLine
-from tui.widgets.logbuffer import LONGEST, LogBuffer, pieces, readable
+from tui.present.log_buffer import LONGEST, LogBuffer, pieces, readable
 
 
 @pytest.mark.parametrize(

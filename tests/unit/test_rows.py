@@ -10,8 +10,8 @@ from rich.cells import cell_len
 from collectors.history.rings import History
 from runtime.model import UNLIMITED, Missing, State
 from tests.pilot.fakes import container, town, usage
-from tui import glyphs
-from tui.rows import DEFAULT, KNOWN, TREND, Kind, at, columns, head, kind, row
+from tui.present import glyphs
+from tui.present.table import DEFAULT, KNOWN, TREND, Kind, at, columns, head, kind, row
 
 FLEET, USES = town()
 

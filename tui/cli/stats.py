@@ -14,7 +14,7 @@ from tui.cli import exits, output
 from tui.cli.common import add_engine, add_services, find, session, tell_problems
 from tui.cli.values import interval
 from tui.core.session import Changed
-from tui.fields import FIELDS
+from tui.present.fields import FIELDS
 
 if TYPE_CHECKING:
     from collectors.sampling.frame import Frame

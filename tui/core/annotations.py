@@ -41,7 +41,7 @@ class Marks:
         """Mark the limits that the kernel now holds."""
         held = [f for f in outcome.fields if f.verdict in (Verdict.APPLIED, Verdict.ROUNDED)]
         if held:
-            from tui.editing import shown
+            from tui.present.limit_form import shown
 
             text = ", ".join(f"{f.name.value.replace('_', ' ')} {shown(f.name, f.kernel)}" for f in held)
             self._history.mark(outcome.ref, text)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tui.keys import IDS
-from tui.rows import DEFAULT, KNOWN
+from tui.present.table import DEFAULT, KNOWN
 
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds that the keys for it step through."""

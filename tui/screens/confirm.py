@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
-from tui.format import clean
+from tui.present.format import clean
 from tui.typeahead import Dialog
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
 from runtime.model import Container, ContainerRef, Kind, State
-from tui import editing, fields, keys
-from tui import format as fmt
+from tui import keys
 from tui.core.actions import ACTIONS
 from tui.core.drift.detector import Drift
 from tui.core.groups import GROUP, NO_CGROUP
 from tui.core.session import Changed, Session
+from tui.present import fields, limit_form
+from tui.present import format as fmt
 from tui.screens.panes.isolation import IsolationPane
 from tui.screens.panes.logs import Logs
 from tui.screens.panes.members import Members
@@ -146,7 +147,7 @@ class DetailScreen(Screen[None]):
         """What somebody else has changed, and when it was noticed; on two lines at most."""
         width = max(1, self.size.width - 2)
         clock = time.strftime("%H:%M:%S", time.localtime(min(each.since_ns for each in drifts) / 1e9))
-        told = "; ".join(editing.drifted(each) for each in drifts)
+        told = "; ".join(limit_form.drifted(each) for each in drifts)
         key = keys.shown("limits", cast("PytopApp", self.app).keymap)[0]
         text = fmt.clean(f"{clock} changed by somebody else ({key}: set again or accept): {told}")
         lines = textwrap.wrap(text, width)

@@ -15,13 +15,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from runtime.model import ContainerRef
-from tui import format as fmt
 from tui.core.actions import ACTIONS, APP, CONTAINER, LIST
 from tui.core.session import Session
-from tui.fields import FIELDS
-from tui.glyphs import Glyphs
 from tui.keys import LOG, MOVES, PAGES, shown
-from tui.summary import badge, trouble, watching
+from tui.present import format as fmt
+from tui.present.fields import FIELDS
+from tui.present.glyphs import Glyphs
+from tui.present.summary import badge, trouble, watching
 
 KEYS_WIDTH = 16
 WIDTH = 90

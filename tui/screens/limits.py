@@ -19,10 +19,10 @@ from runtime.errors import NotFoundError, PytopError
 from runtime.kernel.block import Disks
 from runtime.limits import Finding, Progress, Severity
 from runtime.model import ContainerRef, LimitChange, LimitName, LimitOutcome, Limits, Missing, Verdict
-from tui import editing
 from tui.core.session import Changed, Session
-from tui.editing import ENTRIES
-from tui.format import clean
+from tui.present import limit_form
+from tui.present.format import clean
+from tui.present.limit_form import ENTRIES
 from tui.widgets.limitfield import LimitField
 from tui.widgets.limitfoot import LimitFoot
 from tui.widgets.plain import Plain
@@ -123,15 +123,15 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         usage = frame.usages.get(self.ref) if frame is not None else None
         used = usage.io_devices if usage is not None else ()
         for name, field in self._fields.items():
-            field.use(editing.in_use(name, usage))
-            if name in editing.BY_DISK:
-                field.suggest(editing.example(name, self._disks, tuple(used)))
+            field.use(limit_form.in_use(name, usage))
+            if name in limit_form.BY_DISK:
+                field.suggest(limit_form.example(name, self._disks, tuple(used)))
         self._show_drift()
 
     def _show_drift(self) -> None:
         """Say which limits somebody else has changed, and what can be done about it."""
         found = self._session.drift.get(self.ref, ())
-        told = "; ".join(editing.drifted(each) for each in found)
+        told = "; ".join(limit_form.drifted(each) for each in found)
         self._foot.drifted(DRIFTED.format(told, "it" if len(found) == 1 else "them") if found else "")
 
     @work(group="load", exclusive=True)
@@ -153,8 +153,8 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._held = limits
         for name, field in self._fields.items():
             field.hold(limits.get(name))
-            field.last(editing.lasting(name, limits.get(name), self._recorded))
-            reason = editing.unavailable(name, limits)
+            field.last(limit_form.lasting(name, limits.get(name), self._recorded))
+            reason = limit_form.unavailable(name, limits)
             if reason is not None and not field.has_class("-closed"):
                 field.close(reason)
         self._fold()
@@ -184,9 +184,9 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     # what is typed
 
-    def _read(self) -> editing.Typed:
+    def _read(self) -> limit_form.Typed:
         texts = {name: field.text for name, field in self._fields.items()}
-        return editing.read(texts, self._held, self._disks)
+        return limit_form.read(texts, self._held, self._disks)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
@@ -204,7 +204,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def _scale(self, field: LimitField, factor: float) -> None:
         frame = self._session.frame
         ncpu = frame.host.ncpu if frame is not None else None
-        text = editing.scaled(field.name_, field.input.value, field.held, factor, ncpu)
+        text = limit_form.scaled(field.name_, field.input.value, field.held, factor, ncpu)
         if text is None:
             field.tell("there is no half or double of that", "warning")
         else:
@@ -273,7 +273,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self.workers.cancel_group(self, "preview")
 
     @work(group="write")
-    async def _write(self, typed: editing.Typed, stay: bool) -> None:
+    async def _write(self, typed: limit_form.Typed, stay: bool) -> None:
         self._say("Writing, then reading back ...")
         try:
             preview = await self._session.preview(self.ref, typed.change)
@@ -325,14 +325,14 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def _progress(self, so_far: Progress) -> None:
         if self._shrinking is not None:
-            self._say(editing.progress(so_far, BAR))
+            self._say(limit_form.progress(so_far, BAR))
 
     def action_set_again(self) -> None:
         """Write again what was expected to hold."""
         found = self._session.drift.get(self.ref, ())
         if found and not self._writing and not self._over:
             self._begin()
-            self._write(editing.Typed(self._session.expected(self.ref), {}), False)
+            self._write(limit_form.Typed(self._session.expected(self.ref), {}), False)
 
     def action_accept(self) -> None:
         """From now on what the kernel holds is what is expected."""
@@ -347,12 +347,12 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         if outcome.ok and not stay:
             container = self._session.find(self.ref)
             name = clean(container.name) if container is not None else self.ref.short
-            text = "\n".join(editing.told(field) for field in outcome.fields)
+            text = "\n".join(limit_form.told(field) for field in outcome.fields)
             long = TO_READ if any(field.detail for field in outcome.fields) else None
             self.app.notify(text or "done", title=f"{name}: the kernel holds", markup=False, timeout=long)
             self.dismiss(outcome)
             return
-        self._result.show("\n".join(editing.report(outcome.fields, wide=self.size.width >= NARROW)))
+        self._result.show("\n".join(limit_form.report(outcome.fields, wide=self.size.width >= NARROW)))
         self._result.display = True
         for field in self._fields.values():
             field.display = False

@@ -14,14 +14,16 @@ from textual.widgets import Input
 
 from collectors.sampling.frame import Usage
 from runtime.model import Container, ContainerRef, Missing
-from tui import fields, keys, rows, summary
+from tui import keys
 from tui.core.actions import ACTIONS
 from tui.core.groups import GROUP
 from tui.core.session import Changed, Session
-from tui.fields import FIELDS
-from tui.glyphs import Glyphs
-from tui.rows import Column, Row
-from tui.summary import STOPPED
+from tui.present import fields, summary
+from tui.present import table as rows
+from tui.present.fields import FIELDS
+from tui.present.glyphs import Glyphs
+from tui.present.summary import STOPPED
+from tui.present.table import Column, Row
 from tui.widgets.lines import Lines
 from tui.widgets.table import ColumnHeads, ContainerTable
 

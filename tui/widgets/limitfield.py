@@ -11,9 +11,9 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
 from runtime.model import LimitName, Missing
-from tui import editing
-from tui.editing import Entry, Held
-from tui.format import clean
+from tui.present import limit_form
+from tui.present.format import clean
+from tui.present.limit_form import Entry, Held
 from tui.widgets.plain import Plain
 
 UNLIMITED_TEXT = "unlimited"
@@ -100,7 +100,7 @@ class LimitField(Vertical):
     def hold(self, held: Held) -> None:
         """Show what the kernel holds."""
         self.held = held
-        self._now.show(editing.shown(self.name_, held))
+        self._now.show(limit_form.shown(self.name_, held))
 
     def last(self, text: str) -> None:
         """Show whether what is held survives a restart."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from tui.format import clean
+from tui.present.format import clean
 from tui.widgets.plain import Plain
 
 

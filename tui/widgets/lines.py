@@ -9,7 +9,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.format import fit
+from tui.present.format import fit
 
 
 class Lines(Widget):

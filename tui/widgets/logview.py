@@ -18,7 +18,7 @@ from textual.strip import Strip
 
 from runtime.model import LogLine
 from tui import keys
-from tui.widgets.logbuffer import Entry, LogBuffer, pieces, readable
+from tui.present.log_buffer import Entry, LogBuffer, pieces, readable
 
 STDERR_SIGN = "!"
 CLOCK = 13  # cells of a time stamp

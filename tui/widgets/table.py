@@ -15,10 +15,11 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from runtime.model import ContainerRef
-from tui import keys, rows
-from tui.format import fit
-from tui.glyphs import UNICODE, Glyphs
-from tui.rows import Column, Kind, Row
+from tui import keys
+from tui.present import table
+from tui.present.format import fit
+from tui.present.glyphs import UNICODE, Glyphs
+from tui.present.table import Column, Kind, Row
 
 
 class ContainerTable(ScrollView, can_focus=True):
@@ -154,7 +155,7 @@ class ColumnHeads(Widget):
     def show(self, layout: Sequence[Column], sort: str, falling: bool, glyphs: Glyphs) -> None:
         """Draw the titles of these columns."""
         self._layout = layout
-        text = rows.head(layout, sort, falling, glyphs)
+        text = table.head(layout, sort, falling, glyphs)
         if text != self._text:
             self._text = text
             self.refresh()
@@ -166,6 +167,6 @@ class ColumnHeads(Widget):
 
     def on_click(self, event: events.Click) -> None:
         """Sort by what was clicked."""
-        column = rows.at(self._layout, event.x)
+        column = table.at(self._layout, event.x)
         if column is not None:
             self.post_message(self.Clicked(column))

@@ -304,7 +304,7 @@ class Drifts:
                 drifts.append(old)
                 continue
             drifts.append(Drift(name, value, now, time.time_ns()))
-            from tui.editing import shown
+            from tui.present.limit_form import shown
 
             words = f"{name.value.replace('_', ' ')} {shown(name, now)}"
             self._history.mark(ref, f"{words} by somebody else (was {shown(name, value)})")

@@ -12,8 +12,8 @@ from collectors.inspection.isolation import IdRange, Isolation
 from runtime.errors import PytopError
 from runtime.limits import RawFile
 from runtime.model import LimitName, Limits, Missing
-from tui import format as fmt
-from tui.editing import ENTRIES, WORDS, lasting, shown
+from tui.present import format as fmt
+from tui.present.limit_form import ENTRIES, WORDS, lasting, shown
 from tui.screens.panes.pane import Pane
 from tui.widgets.page import Page, Paragraph
 

@@ -14,13 +14,13 @@ from textual.widgets import Input
 
 from runtime.errors import PytopError
 from runtime.model import ContainerRef, Verb
-from tui import format as fmt
 from tui import keys
 from tui.core.session import Session
-from tui.glyphs import Glyphs
+from tui.present import format as fmt
+from tui.present.glyphs import Glyphs
+from tui.present.log_buffer import LINES
 from tui.screens.panes.pane import Pane
 from tui.widgets.lines import Lines
-from tui.widgets.logbuffer import LINES
 from tui.widgets.logview import LogView
 
 WORK, REST = 0.008, 0.016  # seconds of taking lines, and of leaving the loop to others, while lines pour in

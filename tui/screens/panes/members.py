@@ -8,9 +8,9 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 
 from runtime.model import Container
-from tui import format as fmt
-from tui.fields import FIELDS, arrange
-from tui.rows import DRIFTED
+from tui.present import format as fmt
+from tui.present.fields import FIELDS, arrange
+from tui.present.table import DRIFTED
 from tui.screens.panes.pane import Pane
 from tui.widgets.page import Page, Paragraph
 

@@ -13,16 +13,16 @@ from textual.containers import Vertical, VerticalScroll
 from runtime.errors import PytopError
 from runtime.limits.controllers.network import Shaping
 from runtime.model import ContainerRef, Missing
-from tui import format as fmt
 from tui.core.groups import GROUP
 from tui.core.session import Session
-from tui.glyphs import Glyphs
-from tui.plots import CPU, MEMORY, SMALL, Plots, Shaped, shaped
+from tui.present import braille
+from tui.present import format as fmt
+from tui.present.glyphs import Glyphs
+from tui.present.plots import CPU, MEMORY, SMALL, Plots, Shaped, shaped
+from tui.present.timeline import window
 from tui.screens.panes.pane import Pane
-from tui.widgets import braille
 from tui.widgets.cells import Cells
 from tui.widgets.graph import Graph, TimeAxis, body_width, mark_sign
-from tui.widgets.timeline import window
 
 TWO_COLUMNS = 140  # from this width on everything stands side by side
 LEAST_CPU, LEAST_MEMORY = 5, 4

@@ -9,7 +9,7 @@ from textual.containers import Vertical
 
 from runtime.model import Container, ContainerRef
 from tui.core.session import Session
-from tui.glyphs import Glyphs
+from tui.present.glyphs import Glyphs
 
 
 class Pane(Vertical):

@@ -12,7 +12,7 @@ from textual.timer import Timer
 
 from collectors.inspection.processes import Process
 from runtime.errors import PytopError
-from tui import format as fmt
+from tui.present import format as fmt
 from tui.screens.panes.pane import Pane
 from tui.widgets.lines import Lines
 from tui.widgets.page import Page, Paragraph

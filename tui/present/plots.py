@@ -10,8 +10,8 @@ from collectors.history.rings import History
 from collectors.sampling.frame import NOTHING, Frame, Usage
 from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import ContainerRef, Missing, Unlimited
-from tui import format as fmt
-from tui.widgets.timeline import Window, place, top
+from tui.present import format as fmt
+from tui.present.timeline import Window, place, top
 
 KIB, MIB = 1024, 1 << 20
 NOT_MEASURED: Final = "not measured now"

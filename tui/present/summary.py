@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from collectors.sampling.frame import HostUsage
 from runtime.model import Missing, State, Verb
-from tui import format as fmt
 from tui.core.permissions import READ_ONLY
 from tui.core.session import Problem, Session
-from tui.glyphs import Glyphs
+from tui.present import format as fmt
+from tui.present.glyphs import Glyphs
 
 STOPPED = frozenset({State.CREATED, State.EXITED, State.DEAD})
 ACTING = (Verb.START, Verb.KILL, Verb.UPDATE)

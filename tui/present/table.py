@@ -17,9 +17,9 @@ from collectors.history.rings import History
 from collectors.sampling.frame import Usage
 from runtime.model import Container, ContainerRef, Missing, State, Unlimited
 from runtime.model import Kind as WhatItIs
-from tui import format as fmt
-from tui.fields import FIELDS, Field
-from tui.glyphs import Glyphs, trend
+from tui.present import format as fmt
+from tui.present.fields import FIELDS, Field
+from tui.present.glyphs import Glyphs, trend
 
 TREND: Final = "trend"
 DEFAULT: Final = (

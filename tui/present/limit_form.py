@@ -24,9 +24,9 @@ from runtime.model import (
     Value,
     Verdict,
 )
-from tui import format as fmt
 from tui.core.drift.compare import NETWORK
 from tui.core.drift.detector import Drift
+from tui.present import format as fmt
 
 Held = Value | Missing
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from collectors.sampling.frame import IoRates, NetRates, Usage
 from runtime.model import Container, ContainerRef, Missing, State, Unlimited
-from tui import format as fmt
+from tui.present import format as fmt
 
 Value: TypeAlias = str | float | Unlimited | Missing
 Extract: TypeAlias = Callable[[Container, Usage | None], Value]
