@@ -24,10 +24,10 @@ from tests.integration import native
 from tests.integration.native import instance, sh
 from tests.podmand import podmand
 from tests.waiting import until
-from tui.app import PytopApp
+from tui.app.app import PytopApp
+from tui.app.screens.limit_editor import LimitEditor
 from tui.core.session import Session
 from tui.core.settings import Settings
-from tui.screens.limits import LimitEditor
 
 IDLE = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 IMAGE = "busybox:latest"

@@ -13,13 +13,13 @@ from runtime.engines.protocol import Engine
 from runtime.model import ContainerRef
 from tests import waiting
 from tests.pilot.fakes import HOST, FakeEngine, FakeSweeper, Script, fixed, town
-from tui.app import PytopApp
+from tui.app.app import PytopApp
+from tui.app.screens.confirm import ConfirmScreen
+from tui.app.screens.list import ListScreen
+from tui.app.widgets.table import ContainerTable
 from tui.core.drift.detector import Drift
 from tui.core.session import Session
 from tui.core.settings import Settings
-from tui.screens.confirm import ConfirmScreen
-from tui.screens.list import ListScreen
-from tui.widgets.table import ContainerTable
 
 PATIENCE_S = 5.0
 

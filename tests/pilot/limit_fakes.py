@@ -21,7 +21,7 @@ from runtime.model import (
     Verdict,
 )
 from tests.pilot import fakes
-from tui.app import PytopApp
+from tui.app.app import PytopApp
 from tui.core.session import Preview, Session
 from tui.core.settings import Settings
 

@@ -14,8 +14,8 @@ from runtime.model import Verb
 from tests.pilot import limit_fakes
 from tests.pilot.driving import question, screen, until
 from tests.pilot.fakes import FakeEngine
-from tui.screens.confirm import ConfirmScreen
-from tui.typeahead import DIALOG_GRACE_S, Dialog
+from tui.app.screens.confirm import ConfirmScreen
+from tui.app.typeahead import DIALOG_GRACE_S, Dialog
 
 
 @asynccontextmanager

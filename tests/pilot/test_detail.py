@@ -24,15 +24,15 @@ from runtime.limits.controllers.network import Queue, Shaping
 from runtime.model import UNLIMITED, ContainerRef, LimitName, Missing, State, Verb
 from tests.pilot import fakes, limit_fakes
 from tests.pilot.driving import question, screen, tamper, until
-from tui.app import PytopApp
+from tui.app.app import PytopApp
+from tui.app.screens.detail import DetailScreen
+from tui.app.screens.limit_editor import LimitEditor
+from tui.app.screens.panes.overview import Overview
+from tui.app.widgets.graph import Graph
+from tui.app.widgets.page import Page
 from tui.core.drift.detector import Drift
 from tui.core.session import Changed, Session
 from tui.core.settings import Settings
-from tui.screens.detail import DetailScreen
-from tui.screens.limits import LimitEditor
-from tui.screens.panes.overview import Overview
-from tui.widgets.graph import Graph
-from tui.widgets.page import Page
 
 S = 10**9
 NOON = 1_767_268_800 * S  # a wall clock that every run has
@@ -191,7 +191,7 @@ async def test_processes_are_measured_while_they_are_shown(monkeypatch: pytest.M
         return _look({100: 1.0, 101: 4000.0 + next(looks)})
 
     monkeypatch.setattr(limit_fakes.ScriptedSession, "processes", processes)
-    monkeypatch.setattr("tui.screens.panes.processes.EVERY", 0.05)
+    monkeypatch.setattr("tui.app.screens.panes.processes.EVERY", 0.05)
     async with detail() as (pilot, _):
         await pilot.press("3")
         page = pilot.app.screen.query_one("#processes-page", Page)

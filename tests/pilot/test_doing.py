@@ -24,10 +24,10 @@ from tests.pilot.driving import (
 )
 from tests.pilot.fakes import FakeEngine, container, usage
 from themes.loader import load_all
+from tui.app.screens.help import HelpScreen
 from tui.core.actions import ACTIONS
 from tui.core.session import Session
 from tui.core.settings import Settings, load
-from tui.screens.help import HelpScreen
 
 THEMES, _ = load_all()
 

@@ -26,11 +26,11 @@ from runtime.model import (
 from tests.pilot import fakes, limit_fakes
 from tests.pilot.driving import main, running, screen, session_of, tamper, toasts, until
 from tests.pilot.test_typing import packet
+from tui.app.screens.detail import DetailScreen
 from tui.core.drift.detector import Drift
 from tui.core.groups import Groups, row_of
 from tui.core.inspector import Looking
 from tui.core.session import Session
-from tui.screens.detail import DetailScreen
 
 SHOP = GroupRef(GroupKind.COMPOSE, "shop", "docker")
 

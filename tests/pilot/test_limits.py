@@ -19,11 +19,11 @@ from runtime.limits import Progress
 from runtime.model import UNLIMITED, Capabilities, DeviceRate, LimitChange, LimitName, Missing, State, Verb, Verdict
 from tests.pilot import fakes, limit_fakes
 from tests.pilot.driving import tamper, toasts, until
-from tui.app import PytopApp
+from tui.app.app import PytopApp
+from tui.app.screens.limit_editor import LimitEditor
+from tui.app.widgets.limit_field import LimitField
 from tui.core.drift.detector import Drift
 from tui.core.inspector import GONE
-from tui.screens.limits import LimitEditor
-from tui.widgets.limitfield import LimitField
 
 
 async def editor(app: PytopApp, pilot: Pilot[None]) -> LimitEditor:
@@ -90,7 +90,7 @@ async def test_a_refusal_outlasts_what_the_typing_was_about_to_say(monkeypatch: 
             return await real(*words)
 
         monkeypatch.setattr(app.session, "preview", preview)
-        monkeypatch.setattr("tui.screens.limits.TYPING", 1.0)  # longer than a refusal takes
+        monkeypatch.setattr("tui.app.screens.limit_editor.TYPING", 1.0)  # longer than a refusal takes
         field(screen, "memory").input.value = "16m"
         await asyncio.sleep(0.1)
         screen.action_apply(False)

@@ -16,9 +16,9 @@ from runtime.errors import UnavailableError
 from runtime.model import Capabilities, EventKind, LogLine, State, Verb
 from tests.pilot import limit_fakes
 from tests.pilot.driving import screen, until
+from tui.app.screens.panes.logs import Logs
+from tui.app.widgets.logview import LogView
 from tui.present.log_buffer import LINES
-from tui.screens.panes.logs import Logs
-from tui.widgets.logview import LogView
 
 NOW = time.time_ns()
 

@@ -13,7 +13,7 @@ from tests.pilot import limit_fakes
 from tests.pilot.driving import until
 from tests.pilot.limit_fakes import KERNEL, ScriptedSession
 from tests.pilot.test_detail import ISOLATION, PROCESSES
-from tui.screens.limits import LimitEditor
+from tui.app.screens.limit_editor import LimitEditor
 
 ANSWERS = {"limits": KERNEL, "processes": PROCESSES, "isolation": ISOLATION}
 

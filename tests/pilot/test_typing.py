@@ -14,10 +14,10 @@ from runtime.model import LimitChange, Verb
 from tests.pilot import limit_fakes
 from tests.pilot.driving import question, running, screen, toasts, town_session, until
 from tests.pilot.test_limits import editor
-from tui.app import PytopApp
-from tui.screens.confirm import ConfirmScreen
-from tui.screens.help import HelpScreen
-from tui.widgets.table import ContainerTable
+from tui.app.app import PytopApp
+from tui.app.screens.confirm import ConfirmScreen
+from tui.app.screens.help import HelpScreen
+from tui.app.widgets.table import ContainerTable
 
 KEYS = {
     "/": "slash",

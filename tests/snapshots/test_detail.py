@@ -11,7 +11,7 @@ from syrupy.assertion import SnapshotAssertion
 from tests.pilot import limit_fakes
 from tests.pilot.driving import screen, until
 from tests.pilot.test_detail import detail, story
-from tui.screens.limits import LimitEditor
+from tui.app.screens.limit_editor import LimitEditor
 
 
 @pytest.fixture(autouse=True)

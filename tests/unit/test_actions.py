@@ -10,10 +10,8 @@ import pytest
 
 from runtime.model import State, Verb
 from tests.pilot.fakes import container
-from tui.app import PytopApp
-from tui.core.actions import ACTIONS, CONTAINER, question
-from tui.core.settings import Settings, home, load
-from tui.keys import (
+from tui.app.app import PytopApp
+from tui.app.keymap import (
     IDS,
     LOG,
     MOVES,
@@ -25,11 +23,13 @@ from tui.keys import (
     page_bindings,
     shown,
 )
+from tui.app.screens.detail import DetailScreen
+from tui.app.screens.list import ListScreen
+from tui.app.screens.panes.logs import Logs
+from tui.app.widgets.table import ContainerTable
+from tui.core.actions import ACTIONS, CONTAINER, question
+from tui.core.settings import Settings, home, load
 from tui.present.table import DEFAULT
-from tui.screens.detail import DetailScreen
-from tui.screens.list import ListScreen
-from tui.screens.panes.logs import Logs
-from tui.widgets.table import ContainerTable
 
 
 def test_every_action_is_bound_by_its_id_and_can_be_called() -> None:
@@ -137,7 +137,8 @@ def test_where_the_settings_are() -> None:
 
 
 def test_the_dashboard_starts_without_what_it_may_never_need() -> None:
-    late = "('psutil', 'aiohttp', 'pyroute2', 'runtime.engines.embedded', 'tui.screens.detail', 'tui.screens.limits')"
-    code = f"import sys, tui.app; print([m for m in {late} if m in sys.modules])"
+    screens = "'tui.app.screens.detail', 'tui.app.screens.limit_editor'"
+    late = f"('psutil', 'aiohttp', 'pyroute2', 'runtime.engines.embedded', {screens})"
+    code = f"import sys, tui.app.app; print([m for m in {late} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.history.rings import Mark
+from tui.app.widgets.cells import changed
+from tui.app.widgets.graph import GUTTER, axis
 from tui.present.braille import BRAILLE
 from tui.present.timeline import Window, nice, place, top, window
-from tui.widgets.cells import changed
-from tui.widgets.graph import GUTTER, axis
 
 S = 10**9
 

@@ -10,8 +10,8 @@ from textual.color import Color
 
 from themes.loader import BUILTIN, load, load_all
 from themes.schema import BASE, ROLES, Theme, ThemeError, parse
+from tui.app.theming import FALLBACK, textual_theme
 from tui.core import settings
-from tui.theming import FALLBACK, textual_theme
 
 THEMES, _ = load_all()
 

@@ -21,7 +21,7 @@ def main(args: argparse.Namespace) -> int:
         output.complain(f"the dashboard needs a terminal: {reason}. Try `{output.PROGRAM} stats --once`")
         return exits.USAGE
     log_to_file()
-    from tui.app import PytopApp
+    from tui.app.app import PytopApp
     from tui.core import settings
     from tui.core.session import Session
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tui.keys import IDS
+from tui.app.keymap import IDS
 from tui.present.table import DEFAULT, KNOWN
 
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)

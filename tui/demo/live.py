@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from runtime.engines.discovery import discover
 from runtime.engines.protocol import Engine
-from tui.app import PytopApp
+from tui.app.app import PytopApp
 from tui.core.session import Session
 from tui.demo.panel import GuidePanel
 from tui.demo.scene import Setting, build

@@ -14,24 +14,24 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
 from runtime.model import Container, ContainerRef, Kind, State
-from tui import keys
+from tui.app import keymap
+from tui.app.screens.panes.isolation import IsolationPane
+from tui.app.screens.panes.logs import Logs
+from tui.app.screens.panes.members import Members
+from tui.app.screens.panes.overview import Overview
+from tui.app.screens.panes.pane import Pane
+from tui.app.screens.panes.processes import Processes
+from tui.app.widgets.lines import Lines
+from tui.app.widgets.tabbar import TabBar
 from tui.core.actions import ACTIONS
 from tui.core.drift.detector import Drift
 from tui.core.groups import GROUP, NO_CGROUP
 from tui.core.session import Changed, Session
 from tui.present import fields, limit_form
 from tui.present import format as fmt
-from tui.screens.panes.isolation import IsolationPane
-from tui.screens.panes.logs import Logs
-from tui.screens.panes.members import Members
-from tui.screens.panes.overview import Overview
-from tui.screens.panes.pane import Pane
-from tui.screens.panes.processes import Processes
-from tui.widgets.lines import Lines
-from tui.widgets.tabbar import TabBar
 
 if TYPE_CHECKING:
-    from tui.app import PytopApp
+    from tui.app.app import PytopApp
 
 PANES: dict[str, type[Pane]] = {
     "overview": Overview,
@@ -49,7 +49,7 @@ class DetailScreen(Screen[None]):
     """One container; number keys and arrows change the page, and what can be done in the list can be done here."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *keys.page_bindings(),
+        *keymap.page_bindings(),
         Binding("o", "tab(1)", "Logs", show=False, id="logs"),
     ]
 
@@ -148,7 +148,7 @@ class DetailScreen(Screen[None]):
         width = max(1, self.size.width - 2)
         clock = time.strftime("%H:%M:%S", time.localtime(min(each.since_ns for each in drifts) / 1e9))
         told = "; ".join(limit_form.drifted(each) for each in drifts)
-        key = keys.shown("limits", cast("PytopApp", self.app).keymap)[0]
+        key = keymap.shown("limits", cast("PytopApp", self.app).keymap)[0]
         text = fmt.clean(f"{clock} changed by somebody else ({key}: set again or accept): {told}")
         lines = textwrap.wrap(text, width)
         more = cast("PytopApp", self.app).glyphs.more
@@ -161,12 +161,12 @@ class DetailScreen(Screen[None]):
     def _foot(self) -> str:
         """The keys that make sense now, as many as fit."""
         app = cast("PytopApp", self.app)
-        parts = [f"{keys.shown('back', app.keymap)[0]} back", f"1-{len(self._kinds)} page"]
-        parts += [f"{keys.shown(id, app.keymap)[0]} {word}" for id, word in self.pane.KEYS.items()]
+        parts = [f"{keymap.shown('back', app.keymap)[0]} back", f"1-{len(self._kinds)} page"]
+        parts += [f"{keymap.shown(id, app.keymap)[0]} {word}" for id, word in self.pane.KEYS.items()]
         for id in FOOT:
             action = ACTIONS[id]
             if action.why_not(self._session, self.ref) is None:
-                parts.append(f"{keys.shown(id, app.keymap)[0]} {action.foot}")
+                parts.append(f"{keymap.shown(id, app.keymap)[0]} {action.foot}")
         text = ""
         for part in parts:
             if len(text) + len(part) + 2 > self.size.width - 2:

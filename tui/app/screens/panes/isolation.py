@@ -12,10 +12,10 @@ from collectors.inspection.isolation import IdRange, Isolation
 from runtime.errors import PytopError
 from runtime.limits import RawFile
 from runtime.model import LimitName, Limits, Missing
+from tui.app.screens.panes.pane import Pane
+from tui.app.widgets.page import Page, Paragraph
 from tui.present import format as fmt
 from tui.present.limit_form import ENTRIES, WORDS, lasting, shown
-from tui.screens.panes.pane import Pane
-from tui.widgets.page import Page, Paragraph
 
 SETS = ("effective", "permitted", "inheritable", "bounding", "ambient")
 

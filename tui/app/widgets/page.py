@@ -14,7 +14,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui import keys
+from tui.app import keymap
 from tui.present.format import fit
 
 Paragraph: TypeAlias = tuple[str, str]  # a kind ("text", "head", "weak", "good", "warn") and one line of clean text
@@ -25,7 +25,7 @@ _COLUMNS = re.compile(r"\s*\S+(?: \S+)*\s{2,}(?:\d+\s{2,})?")
 class Page(ScrollView, can_focus=True):
     """Scrolls; long lines are wrapped, or cut where `wrap` is False."""
 
-    BINDINGS: ClassVar[list[BindingType]] = list(keys.scroll_bindings())
+    BINDINGS: ClassVar[list[BindingType]] = list(keymap.scroll_bindings())
     COMPONENT_CLASSES: ClassVar[set[str]] = {"page--text", "page--head", "page--weak", "page--good", "page--warn"}
 
     def __init__(self, *, wrap: bool, id: str) -> None:

@@ -11,11 +11,11 @@ from textual.content import Content
 from textual.markup import escape
 from textual.types import IgnoreReturnCallbackType
 
+from tui.app.keymap import shown
 from tui.core.actions import ACTIONS
-from tui.keys import shown
 
 if TYPE_CHECKING:
-    from tui.app import PytopApp
+    from tui.app.app import PytopApp
 
 _NOT_LISTED = frozenset({"palette", "clear"})
 

@@ -15,9 +15,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from runtime.model import ContainerRef
+from tui.app.keymap import LOG, MOVES, PAGES, shown
 from tui.core.actions import ACTIONS, APP, CONTAINER, LIST
 from tui.core.session import Session
-from tui.keys import LOG, MOVES, PAGES, shown
 from tui.present import format as fmt
 from tui.present.fields import FIELDS
 from tui.present.glyphs import Glyphs

@@ -17,7 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from runtime.model import LogLine
-from tui import keys
+from tui.app import keymap
 from tui.present.log_buffer import Entry, LogBuffer, pieces, readable
 
 STDERR_SIGN = "!"
@@ -28,7 +28,7 @@ LEAST = 8  # cells that a row has at least
 class LogView(ScrollView, can_focus=True):
     """Shows a `LogBuffer`. `add` is cheap; `catch_up` lays out what has come since, a few times a second."""
 
-    BINDINGS: ClassVar[list[BindingType]] = list(keys.scroll_bindings())
+    BINDINGS: ClassVar[list[BindingType]] = list(keymap.scroll_bindings())
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--stdout", "log--stderr", "log--time", "log--found", "log--here"}
 
     class Moved(Message):

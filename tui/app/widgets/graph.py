@@ -9,12 +9,12 @@ from typing import ClassVar
 from textual.message import Message
 
 from collectors.history.rings import Mark
+from tui.app.widgets.cells import Cells, Line
 from tui.present import braille
 from tui.present.braille import Charset, Ink
 from tui.present.format import fit
 from tui.present.plots import Plot
 from tui.present.timeline import Window
-from tui.widgets.cells import Cells, Line
 
 GUTTER = 9  # cells left of the graph, for its scale or its name
 FIGURE = 7  # cells of one figure

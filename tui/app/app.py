@@ -15,18 +15,19 @@ from textual.widget import Widget
 from runtime.errors import PytopError
 from runtime.model import Container, ContainerRef, Verb
 from themes.loader import load_all
-from tui import keys, theming
-from tui.ascii import AsciiOnly
+from tui.app import keymap as keys
+from tui.app import theming
+from tui.app.ascii_filter import AsciiOnly
+from tui.app.key_queue import KeysInTurn
+from tui.app.palette import Commands
+from tui.app.screens.list import ListScreen
+from tui.app.typeahead import Dialog
 from tui.core import settings
 from tui.core.actions import ACTIONS, Action, question
 from tui.core.session import Changed, Problem, Session
 from tui.core.settings import INTERVALS, Settings
-from tui.palette import Commands
 from tui.present import format as fmt
 from tui.present import glyphs
-from tui.screens.list import ListScreen
-from tui.turns import KeysInTurn
-from tui.typeahead import Dialog
 
 BACKLOG = 3  # screens waiting for a slow terminal
 FIRST_THEME = "dark"
@@ -179,7 +180,7 @@ class PytopApp(KeysInTurn):
         name = fmt.clean(container.name or ref.short)
         asked = question(action, container, name)
         if asked is not None:
-            from tui.screens.confirm import ConfirmScreen
+            from tui.app.screens.confirm import ConfirmScreen
 
             if not await self.push_screen_wait(ConfirmScreen(asked.title, asked.body, asked.label, asked.danger)):
                 return
@@ -197,7 +198,7 @@ class PytopApp(KeysInTurn):
         """Open the editor of limits."""
         ref = self.subject()
         if not self._refused(ACTIONS["limits"], ref) and ref is not None:
-            from tui.screens.limits import LimitEditor
+            from tui.app.screens.limit_editor import LimitEditor
 
             self.push_screen(LimitEditor(self.session, ref))
 
@@ -205,7 +206,7 @@ class PytopApp(KeysInTurn):
         """Open the container at its logs."""
         ref = self.subject()
         if not self._refused(ACTIONS["logs"], ref) and ref is not None:
-            from tui.screens.detail import DetailScreen
+            from tui.app.screens.detail import DetailScreen
 
             self.push_screen(DetailScreen(self.session, ref, tab="logs"))
 
@@ -232,7 +233,7 @@ class PytopApp(KeysInTurn):
 
     def action_help(self) -> None:
         """What everything means, and which key does what."""
-        from tui.screens.help import HelpScreen
+        from tui.app.screens.help import HelpScreen
 
         self.push_screen(HelpScreen(self.session, self.subject(), self.keymap, self.glyphs))
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import events
 from textual.message import Message
 
-from tui.widgets.cells import Cells
+from tui.app.widgets.cells import Cells
 
 
 class TabBar(Cells):

@@ -10,11 +10,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
+from tui.app.typeahead import Dialog
 from tui.present.format import clean
-from tui.typeahead import Dialog
 
 if TYPE_CHECKING:
-    from tui.app import PytopApp
+    from tui.app.app import PytopApp
 
 
 class ConfirmScreen(Dialog[bool], inherit_bindings=False):

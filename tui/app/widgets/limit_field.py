@@ -11,10 +11,10 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
 from runtime.model import LimitName, Missing
+from tui.app.widgets.plain import Plain
 from tui.present import limit_form
 from tui.present.format import clean
 from tui.present.limit_form import Entry, Held
-from tui.widgets.plain import Plain
 
 UNLIMITED_TEXT = "unlimited"
 KINDS = ("info", "warning", "refuse")

@@ -14,14 +14,14 @@ from textual.widgets import Input
 
 from runtime.errors import PytopError
 from runtime.model import ContainerRef, Verb
-from tui import keys
+from tui.app import keymap
+from tui.app.screens.panes.pane import Pane
+from tui.app.widgets.lines import Lines
+from tui.app.widgets.logview import LogView
 from tui.core.session import Session
 from tui.present import format as fmt
 from tui.present.glyphs import Glyphs
 from tui.present.log_buffer import LINES
-from tui.screens.panes.pane import Pane
-from tui.widgets.lines import Lines
-from tui.widgets.logview import LogView
 
 WORK, REST = 0.008, 0.016  # seconds of taking lines, and of leaving the loop to others, while lines pour in
 DRAWN_EVERY = 0.1
@@ -38,7 +38,7 @@ class Logs(Pane):
         "wrap": "wrap",
         "times": "times",
     }
-    BINDINGS: ClassVar[list[BindingType]] = list(keys.log_bindings())
+    BINDINGS: ClassVar[list[BindingType]] = list(keymap.log_bindings())
 
     def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
         super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)

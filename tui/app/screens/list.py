@@ -14,7 +14,9 @@ from textual.widgets import Input
 
 from collectors.sampling.frame import Usage
 from runtime.model import Container, ContainerRef, Missing
-from tui import keys
+from tui.app import keymap
+from tui.app.widgets.lines import Lines
+from tui.app.widgets.table import ColumnHeads, ContainerTable
 from tui.core.actions import ACTIONS
 from tui.core.groups import GROUP
 from tui.core.session import Changed, Session
@@ -24,11 +26,9 @@ from tui.present.fields import FIELDS
 from tui.present.glyphs import Glyphs
 from tui.present.summary import STOPPED
 from tui.present.table import Column, Row
-from tui.widgets.lines import Lines
-from tui.widgets.table import ColumnHeads, ContainerTable
 
 if TYPE_CHECKING:
-    from tui.app import PytopApp
+    from tui.app.app import PytopApp
 
 SCROLLBAR = 1  # its place is kept free, so that columns do not jump when it comes
 LOW = 14  # on fewer lines than this the head is one line
@@ -38,7 +38,7 @@ TROUBLE = 3  # lines at most; the help has all of them
 class ListScreen(Screen[None]):
     """The list with its head, its filter and its foot."""
 
-    BINDINGS: ClassVar[list[BindingType]] = list(keys.list_bindings())
+    BINDINGS: ClassVar[list[BindingType]] = list(keymap.list_bindings())
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class ListScreen(Screen[None]):
         for action in sorted((a for a in ACTIONS.values() if a.foot), key=lambda a: a.place):
             if action.why_not(self._session, self.ref) is not None:
                 continue
-            text = f"{keys.shown(action.id, self._pytop.keymap)[0]} {action.foot}"
+            text = f"{keymap.shown(action.id, self._pytop.keymap)[0]} {action.foot}"
             if len(text) > left:
                 break
             parts.append(text)
@@ -235,7 +235,7 @@ class ListScreen(Screen[None]):
     def action_open(self) -> None:
         """Look at the selected container."""
         if self.ref is not None:
-            from tui.screens.detail import DetailScreen
+            from tui.app.screens.detail import DetailScreen
 
             self.app.push_screen(DetailScreen(self._session, self.ref))
 

@@ -12,10 +12,10 @@ from textual.timer import Timer
 
 from collectors.inspection.processes import Process
 from runtime.errors import PytopError
+from tui.app.screens.panes.pane import Pane
+from tui.app.widgets.lines import Lines
+from tui.app.widgets.page import Page, Paragraph
 from tui.present import format as fmt
-from tui.screens.panes.pane import Pane
-from tui.widgets.lines import Lines
-from tui.widgets.page import Page, Paragraph
 
 EVERY = 2.0
 HEADS = f"{'pid':>8}{'inside':>8} {'user':<9}{'s':<2}{'cpu':>6}{'time':>8}{'rss':>7}{'thr':>5}  command"

@@ -8,11 +8,11 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 
 from runtime.model import Container
+from tui.app.screens.panes.pane import Pane
+from tui.app.widgets.page import Page, Paragraph
 from tui.present import format as fmt
 from tui.present.fields import FIELDS, arrange
 from tui.present.table import DRIFTED
-from tui.screens.panes.pane import Pane
-from tui.widgets.page import Page, Paragraph
 
 COLUMNS = ("state", "cpu", "cpu_limit", "memory", "memory_limit", "pids", "net_rx", "net_tx")
 LEAST, MOST = 12, 60  # cells of the names

@@ -19,13 +19,13 @@ from runtime.errors import NotFoundError, PytopError
 from runtime.kernel.block import Disks
 from runtime.limits import Finding, Progress, Severity
 from runtime.model import ContainerRef, LimitChange, LimitName, LimitOutcome, Limits, Missing, Verdict
+from tui.app.widgets.limit_field import LimitField
+from tui.app.widgets.limit_footer import LimitFoot
+from tui.app.widgets.plain import Plain
 from tui.core.session import Changed, Session
 from tui.present import limit_form
 from tui.present.format import clean
 from tui.present.limit_form import ENTRIES
-from tui.widgets.limitfield import LimitField
-from tui.widgets.limitfoot import LimitFoot
-from tui.widgets.plain import Plain
 
 TYPING = 0.15  # seconds without a key before the kernel is asked what a change would do
 NARROW = 60

@@ -5,8 +5,8 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from tui.app.widgets.plain import Plain
 from tui.present.format import clean
-from tui.widgets.plain import Plain
 
 
 class LimitFoot(Vertical):

@@ -10,7 +10,7 @@ from textual.app import App
 from textual.message_pump import MessagePump
 from textual.timer import Timer
 
-from tui.typeahead import Typeahead
+from tui.app.typeahead import Typeahead
 
 PATIENCE: Final = 0.5  # seconds after which a key is handed on although a widget on the way has not answered
 

@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from runtime.model import ContainerRef
-from tui import keys
+from tui.app import keymap
 from tui.present import table
 from tui.present.format import fit
 from tui.present.glyphs import UNICODE, Glyphs
@@ -26,7 +26,7 @@ class ContainerTable(ScrollView, can_focus=True):
     """Rows of text; the selection belongs to a container, wherever the sorting puts it."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"table--{kind.value}" for kind in Kind} | {"table--cursor"}
-    BINDINGS: ClassVar[list[BindingType]] = list(keys.move_bindings())
+    BINDINGS: ClassVar[list[BindingType]] = list(keymap.move_bindings())
     DEFAULT_CSS = """
     ContainerTable {
         height: 1fr;

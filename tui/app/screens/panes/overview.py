@@ -13,6 +13,9 @@ from textual.containers import Vertical, VerticalScroll
 from runtime.errors import PytopError
 from runtime.limits.controllers.network import Shaping
 from runtime.model import ContainerRef, Missing
+from tui.app.screens.panes.pane import Pane
+from tui.app.widgets.cells import Cells
+from tui.app.widgets.graph import Graph, TimeAxis, body_width, mark_sign
 from tui.core.groups import GROUP
 from tui.core.session import Session
 from tui.present import braille
@@ -20,9 +23,6 @@ from tui.present import format as fmt
 from tui.present.glyphs import Glyphs
 from tui.present.plots import CPU, MEMORY, SMALL, Plots, Shaped, shaped
 from tui.present.timeline import window
-from tui.screens.panes.pane import Pane
-from tui.widgets.cells import Cells
-from tui.widgets.graph import Graph, TimeAxis, body_width, mark_sign
 
 TWO_COLUMNS = 140  # from this width on everything stands side by side
 LEAST_CPU, LEAST_MEMORY = 5, 4
