@@ -1,6 +1,7 @@
 """The known traps of Podman's API against the real service: each is shown as it is, and then what is made of it here.
 
-Those of other versions are shown by the service of tests/unit/test_podman_engine.py, for no other is installed here.
+Those of other versions are shown by the service of tests/unit/runtime/engines/podman/test_engine.py, for no other is
+installed here.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.engines.podman_subject import podman
 from tests.engines.test_podman import keeps, quota
 from tests.engines.test_rollback import anothers_burst
 from tests.podmand import Podmand
-from tests.unit.test_podman_engine import ID, Service
+from tests.unit.runtime.engines.podman.test_engine import ID, Service
 
 MB = 1024 * 1024
 

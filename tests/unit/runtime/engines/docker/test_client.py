@@ -30,7 +30,7 @@ from runtime.errors import (
 from runtime.model import ContainerSpec, LimitChange, LimitName, State, Verdict
 
 ID = "cd" * 32
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[5]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
