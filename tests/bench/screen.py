@@ -137,7 +137,7 @@ async def run() -> None:
     from collectors.sampling.frame import Usage
     from collectors.sampling.target import Target
     from runtime.model import ContainerRef
-    from tests.pilot.fakes import FakeEngine, FakeSweeper, container, usage
+    from tests.app.fakes import FakeEngine, FakeSweeper, container, usage
     from tui.app.app import PytopApp
     from tui.core.session import Session
     from tui.core.settings import Settings

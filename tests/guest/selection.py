@@ -38,7 +38,7 @@ _ENGINE: Final = tuple(
     )
 )
 _LIFE: Final = tuple(
-    f"tests/integration/test_native_life.py::test_{name}"
+    f"tests/integration/test_embedded_life.py::test_{name}"
     for name in (
         "a_life",
         "stop_gives_the_program_time_then_kills",
@@ -62,10 +62,10 @@ GUESTS: Final[Mapping[str, Guest]] = {
             "tests/integration/test_limits_io_real.py",
             "tests/integration/test_limits_reclaim_real.py",
             "tests/integration/test_net_limits_real.py",
-            "tests/integration/test_native_limits.py",
+            "tests/integration/test_embedded_limits.py",
             *_LIFE,
-            "tests/integration/test_native_sandbox.py::test_only_its_own_devices",
-            "tests/integration/test_native_sandbox.py::test_the_device_list_in_the_kernel",
+            "tests/integration/test_embedded_sandbox.py::test_only_its_own_devices",
+            "tests/integration/test_embedded_sandbox.py::test_the_device_list_in_the_kernel",
             "tests/integration/test_nested_real.py",
             "tests/integration/test_sweep_real.py",
         ),

@@ -17,7 +17,7 @@ from typing import Any
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.kernel import cgroupfs
 from tests.conftest import need_root
-from tests.integration.native import config, leftovers
+from tests.integration.embedded import config, leftovers
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]

@@ -20,8 +20,8 @@ from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, GroupKind, Lim
 from tests.conftest import missing
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
 from tests.engines.conftest import scratch
-from tests.integration import native
-from tests.integration.native import instance, sh
+from tests.integration import embedded
+from tests.integration.embedded import instance, sh
 from tests.podmand import podmand
 from tests.waiting import until
 from tui.app.app import PytopApp
@@ -43,7 +43,7 @@ def pids_file(pid: int) -> Path:
 async def test_a_limit_changed_behind_our_back_is_told_and_a_key_sets_it_again(tmp_path: Path) -> None:
     async with instance(tmp_path) as engine:
         ref = await sh(engine, IDLE, name="idle", limits=LimitChange(pids=77))
-        await native.until(engine, ref, State.RUNNING)
+        await embedded.until(engine, ref, State.RUNNING)
         session = Session([NativeEngine(engine.config)], interval=0.5)
         app = PytopApp(session, chosen=Settings())
         async with app.run_test(size=(80, 24), notifications=True) as pilot:

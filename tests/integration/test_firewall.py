@@ -11,7 +11,7 @@ import pytest
 from runtime.doctor import Level, bridge_check
 from runtime.engines.embedded.networks import bridge
 from tests.conftest import missing
-from tests.integration.test_native_network import BRIDGE, SUBNET, apart, ids, inside, namespaces
+from tests.integration.test_embedded_network import BRIDGE, SUBNET, apart, ids, inside, namespaces
 
 pytestmark = pytest.mark.root
 

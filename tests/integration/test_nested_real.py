@@ -16,7 +16,7 @@ import pytest
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.delegation import LEAF
 from tests.conftest import missing, need_root
-from tests.integration import native, nested
+from tests.integration import embedded, nested
 
 MB = nested.MB
 NESTED = (sys.executable, "-m", "tests.integration.nested")
@@ -59,10 +59,10 @@ def told_by(part: Path, *words: str) -> dict[str, Any]:
 
 def inside(part: Path, folder: Path, *namespaces: str) -> dict[str, Any]:
     """Run `nested` as a process of this cgroup, which is the root of its namespace."""
-    config = native.config(folder)
+    config = embedded.config(folder)
     enter = ["unshare", "--cgroup", "--mount", *namespaces, "sh", "-c", MOUNT, "sh"]
     told = told_by(part, *enter, *NESTED, config.to_json())
-    assert native.processes_of(config) == []
+    assert embedded.processes_of(config) == []
     return told
 
 

@@ -21,7 +21,7 @@ from runtime.kernel import netlink
 from runtime.limits.controllers import network
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, LimitChange, LimitName, Missing, Verdict
 from tests.conftest import missing, need_root
-from tests.integration.native import instance
+from tests.integration.embedded import instance
 from tests.waiting import wait_until
 
 MBIT = 1_000_000

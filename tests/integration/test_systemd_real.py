@@ -20,7 +20,7 @@ from runtime.kernel.systemd_dbus import Manager
 from runtime.limits.systemd import route as through
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Verdict
 from tests.conftest import missing, need_root
-from tests.integration import native
+from tests.integration import embedded
 from tests.waiting import wait_until
 
 MB = 1024 * 1024
@@ -298,8 +298,8 @@ def test_an_idle_class_that_was_set_past_systemd_outlives_our_change_of_another_
 
 
 async def test_the_embedded_engines_limits_are_left_alone(scope: Scope, tmp_path: Path) -> None:
-    async with native.instance(tmp_path) as engine:
-        ref = await native.run(engine, "/bin/sleep", "600")
+    async with embedded.instance(tmp_path) as engine:
+        ref = await embedded.run(engine, "/bin/sleep", "600")
         assert (await engine.update(ref.id, LimitChange(memory=64 * MB, cpus=0.5, pids=30))).ok
         reload(scope.unit)
         held = limits.read(cgroupfs.locate(cgroupfs.detect(), (await engine.get(ref.id)).pid or 0))

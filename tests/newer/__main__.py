@@ -20,7 +20,7 @@ PROJECT: Final = Path(__file__).parents[2]
 TESTS: Final = (
     "tests/engines",
     *(f"tests/integration/test_{name}.py" for name in ("cli_docker", "cli_podman", "cli_containerd")),
-    *(f"tests/integration/test_{name}.py" for name in ("discovered_kinds_real", "drift_real", "net_limits_real")),
+    *(f"tests/integration/test_{name}.py" for name in ("found_kinds_real", "drift_real", "net_limits_real")),
 )
 # Podman 5.4 leaves an event out of its own stream when it begins a new file of them.
 LEFT_OUT: Final = "not embedded and not no_event_is_lost and not qemu"

@@ -27,8 +27,8 @@ def test_nothing_falls_out_of_the_guests_unseen() -> None:
         "test_limits_io_real",
         "test_limits_reclaim_real",
         "test_net_limits_real",
-        "test_native_life",
-        "test_native_limits",
+        "test_embedded_life",
+        "test_embedded_limits",
         "test_nested_real",
         "test_sweep_real",
     }

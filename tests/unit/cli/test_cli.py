@@ -40,7 +40,7 @@ from runtime.model import (
     State,
     Verdict,
 )
-from tests.pilot.fakes import FakeEngine, container
+from tests.app.fakes import FakeEngine, container
 from tui import __main__ as program
 from tui.cli import common, exits, limits, listing, output, parser, update, values
 from tui.core.session import Session

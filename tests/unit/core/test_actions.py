@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.model import State, Verb
-from tests.pilot.fakes import container
+from tests.app.fakes import container
 from tui.app.app import PytopApp
 from tui.app.keymap import (
     IDS,

@@ -27,7 +27,7 @@ from runtime.model import (
     Verb,
     Verdict,
 )
-from tests.pilot.fakes import FakeEngine, FakeSweeper, container, fixed, usage
+from tests.app.fakes import FakeEngine, FakeSweeper, container, fixed, usage
 from tests.waiting import until
 from tui.core import inventory
 from tui.core.session import Changed, Session

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 
 from collectors.sampling.frame import Pressure
 from runtime.model import UNLIMITED, GroupKind, GroupRef, Missing, State, Unlimited
-from tests.pilot.fakes import container, usage
+from tests.app.fakes import container, usage
 from tui.present import format as fmt
 from tui.present.fields import FIELDS, arrange, matches, natural, steady
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from collectors.history.rings import History
 from runtime.model import UNLIMITED, Missing, State
-from tests.pilot.fakes import container, town, usage
+from tests.app.fakes import container, town, usage
 from tui.present import glyphs
 from tui.present.table import DEFAULT, KNOWN, TREND, Kind, at, columns, head, kind, row
 

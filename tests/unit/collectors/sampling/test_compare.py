@@ -9,7 +9,7 @@ import pytest
 
 from runtime.errors import DeniedError
 from runtime.model import UNLIMITED, Container, LimitName, Limits
-from tests.pilot.fakes import FakeEngine, FakeSweeper, container
+from tests.app.fakes import FakeEngine, FakeSweeper, container
 from tui.cli import output
 from tui.core.inspector import Looking
 from tui.core.session import Session

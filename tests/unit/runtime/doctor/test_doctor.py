@@ -17,8 +17,8 @@ from runtime.errors import KernelError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
 from runtime.model import Capabilities, LimitName, Verb
+from tests.app.fakes import FakeEngine, container
 from tests.conftest import need_root
-from tests.pilot.fakes import FakeEngine, container
 from tui.cli import doctor
 
 

@@ -15,7 +15,7 @@ from runtime.limits import units
 from runtime.limits.controllers.interfaces import ways_out
 from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import UNLIMITED, LimitChange, Unlimited
-from tests.pilot.fakes import container
+from tests.app.fakes import container
 from tui.core.inspector import Looking
 
 

@@ -16,7 +16,7 @@ from runtime.errors import NotFoundError, RefusedError, UnsupportedError
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import NO_OWN, Cgroup
 from runtime.model import ContainerRef, EventKind, Kind, LimitChange, LimitName, LimitOutcome, Verb
-from tests.pilot.fakes import FakeEngine, container
+from tests.app.fakes import FakeEngine, container
 from tests.unit.fake_machine import NOBODY, FakeMachine
 from tui.core.session import Session
 

@@ -11,9 +11,9 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from runtime.model import Verb
-from tests.pilot import limit_fakes
-from tests.pilot.driving import question, screen, until
-from tests.pilot.fakes import FakeEngine
+from tests.app import limit_fakes
+from tests.app.driving import question, screen, until
+from tests.app.fakes import FakeEngine
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.typeahead import DIALOG_GRACE_S, Dialog
 

@@ -6,9 +6,9 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from textual.widgets._toast import Toast
 
-from tests.pilot.conftest import never_block, nothing_goes_wrong_unseen  # noqa: F401
-from tests.pilot.driving import running, screen, session_of, town_session, until
-from tests.pilot.fakes import FakeEngine
+from tests.app.conftest import never_block, nothing_goes_wrong_unseen  # noqa: F401
+from tests.app.driving import running, screen, session_of, town_session, until
+from tests.app.fakes import FakeEngine
 from themes.loader import load_all
 
 THEMES, _ = load_all()

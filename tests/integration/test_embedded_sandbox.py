@@ -22,7 +22,7 @@ from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Bind
 from tests.conftest import missing, need_root
-from tests.integration.native import instance, output, run, sh
+from tests.integration.embedded import instance, output, run, sh
 
 pytestmark = pytest.mark.root
 

@@ -9,10 +9,10 @@ import pytest
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from tests.pilot import limit_fakes
-from tests.pilot.driving import until
-from tests.pilot.limit_fakes import KERNEL, ScriptedSession
-from tests.pilot.test_detail import ISOLATION, PROCESSES
+from tests.app import limit_fakes
+from tests.app.driving import until
+from tests.app.limit_fakes import KERNEL, ScriptedSession
+from tests.app.test_detail import ISOLATION, PROCESSES
 from tui.app.screens.limit_editor import LimitEditor
 
 ANSWERS = {"limits": KERNEL, "processes": PROCESSES, "isolation": ISOLATION}

@@ -20,7 +20,7 @@ from runtime.model import (
     Verb,
     Verdict,
 )
-from tests.pilot import fakes
+from tests.app import fakes
 from tui.app.app import PytopApp
 from tui.core.session import Preview, Session
 from tui.core.settings import Settings

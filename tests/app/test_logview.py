@@ -14,8 +14,8 @@ from textual.pilot import Pilot
 
 from runtime.errors import UnavailableError
 from runtime.model import Capabilities, EventKind, LogLine, State, Verb
-from tests.pilot import limit_fakes
-from tests.pilot.driving import screen, until
+from tests.app import limit_fakes
+from tests.app.driving import screen, until
 from tui.app.screens.panes.logs import Logs
 from tui.app.widgets.logview import LogView
 from tui.present.log_buffer import LINES

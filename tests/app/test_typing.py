@@ -11,9 +11,9 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from runtime.model import LimitChange, Verb
-from tests.pilot import limit_fakes
-from tests.pilot.driving import question, running, screen, toasts, town_session, until
-from tests.pilot.test_limits import editor
+from tests.app import limit_fakes
+from tests.app.driving import question, running, screen, toasts, town_session, until
+from tests.app.test_limits import editor
 from tui.app.app import PytopApp
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.help import HelpScreen

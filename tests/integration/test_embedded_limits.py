@@ -12,7 +12,7 @@ from runtime.errors import RefusedError, UnsupportedError
 from runtime.kernel import block, cgroupfs
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Limits, State, Value, Verdict
 from tests.conftest import missing
-from tests.integration.native import instance, sh, until
+from tests.integration.embedded import instance, sh, until
 
 MB = 1024 * 1024
 IDLE = "trap 'exit 0' TERM; while :; do sleep 0.1; done"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from tests.pilot import limit_fakes
-from tests.pilot.driving import screen, until
-from tests.pilot.test_detail import detail, story
+from tests.app import limit_fakes
+from tests.app.driving import screen, until
+from tests.app.test_detail import detail, story
 from tui.app.screens.limit_editor import LimitEditor
 
 

@@ -23,9 +23,9 @@ from runtime.model import (
     Verb,
     Verdict,
 )
-from tests.pilot import fakes, limit_fakes
-from tests.pilot.driving import main, running, screen, session_of, tamper, toasts, until
-from tests.pilot.test_typing import packet
+from tests.app import fakes, limit_fakes
+from tests.app.driving import main, running, screen, session_of, tamper, toasts, until
+from tests.app.test_typing import packet
 from tui.app.screens.detail import DetailScreen
 from tui.core.drift.detector import Drift
 from tui.core.groups import Groups, row_of

@@ -19,7 +19,7 @@ from runtime.engines.embedded.state.store import Store
 from runtime.errors import InvalidError, KernelError, PytopError
 from runtime.kernel import syscalls
 from runtime.model import Bind, ContainerSpec, State
-from tests.integration.native import instance, named, output, processes_of, run, sh
+from tests.integration.embedded import instance, named, output, processes_of, run, sh
 from tests.waiting import until
 
 pytestmark = pytest.mark.root

@@ -20,7 +20,7 @@ from runtime.errors import ConflictError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.model import Container, ContainerRef, ContainerSpec, Kind, LimitChange, LimitName, State, Verb
 from tests.conftest import missing, need_root
-from tests.integration.native import instance
+from tests.integration.embedded import instance
 from tests.integration.place import Place, file, place
 from tests.waiting import until
 from tui.core.session import Session

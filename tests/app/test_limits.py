@@ -17,8 +17,8 @@ from runtime.kernel import block
 from runtime.kernel.block import Disks
 from runtime.limits import Progress
 from runtime.model import UNLIMITED, Capabilities, DeviceRate, LimitChange, LimitName, Missing, State, Verb, Verdict
-from tests.pilot import fakes, limit_fakes
-from tests.pilot.driving import tamper, toasts, until
+from tests.app import fakes, limit_fakes
+from tests.app.driving import tamper, toasts, until
 from tui.app.app import PytopApp
 from tui.app.screens.limit_editor import LimitEditor
 from tui.app.widgets.limit_field import LimitField

@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 
 from runtime.errors import EngineError
 from runtime.model import Capabilities, State, Verb
-from tests.pilot.driving import (
+from tests.app.driving import (
     main,
     names,
     question,
@@ -22,7 +22,7 @@ from tests.pilot.driving import (
     town_session,
     until,
 )
-from tests.pilot.fakes import FakeEngine, container, usage
+from tests.app.fakes import FakeEngine, container, usage
 from themes.loader import load_all
 from tui.app.screens.help import HelpScreen
 from tui.core.actions import ACTIONS

@@ -22,8 +22,8 @@ from runtime.errors import ConflictError
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.controllers.network import Queue, Shaping
 from runtime.model import UNLIMITED, ContainerRef, LimitName, Missing, State, Verb
-from tests.pilot import fakes, limit_fakes
-from tests.pilot.driving import question, screen, tamper, until
+from tests.app import fakes, limit_fakes
+from tests.app.driving import question, screen, tamper, until
 from tui.app.app import PytopApp
 from tui.app.screens.detail import DetailScreen
 from tui.app.screens.limit_editor import LimitEditor

@@ -25,7 +25,7 @@ from runtime.errors import ConflictError
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, State
 from tests import loops, waiting
-from tests.integration.native import instance, named, output, run, sh, until
+from tests.integration.embedded import instance, named, output, run, sh, until
 
 pytestmark = pytest.mark.root
 

@@ -23,7 +23,7 @@ from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, LimitChange, State, Verdict
 from tests.conftest import need_root
-from tests.integration.native import config, instance, named, processes_of, sh, until
+from tests.integration.embedded import config, instance, named, processes_of, sh, until
 from tests.integration.place import file
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]

@@ -29,7 +29,7 @@ from runtime.model import (
     Verdict,
 )
 from tests import waiting
-from tests.integration.native import instance, output, run, sh, until
+from tests.integration.embedded import instance, output, run, sh, until
 
 pytestmark = pytest.mark.root
 
