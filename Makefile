@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+COMMAND := $(BIN)/pytop-containers
+PREFIX ?= /usr/local
+INSTALLED = $(DESTDIR)$(PREFIX)/lib/pytop-containers
 DEV_STAMP := $(VENV)/.stamp-dev
 
 # Tests that share the kernel (cgroups, bridges, daemons) run in one process, the others on all cores at once.
@@ -12,16 +15,33 @@ FAST := $(REAL:%=--ignore=%) -n logical
 LIMITS_FLOOR := 92
 COLLECTORS_FLOOR := 87
 
-.PHONY: demo run test test-long test-v2 test-newer coverage check bench format lock proto clean help
+PACKAGES := tui collectors runtime themes
+
+# $(call console_script,FILE,PYTHON,STATEMENT): write the command, as an installer would; Python's own directory stays off sys.path.
+console_script = printf '%s\n' '\#!$(2) -P' 'import sys' '$(3)' 'from tui.__main__ import main' '' 'sys.exit(main())' >'$(1)' && chmod 755 '$(1)'
+
+.PHONY: demo run install uninstall test test-long test-v2 test-newer coverage check bench format lock proto clean help
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## real containers, one starving another, in the live dashboard
+demo: $(STAMP) $(COMMAND) ## real containers, one starving another, in the live dashboard
 	@$(BIN)/python -m tui demo $(ARGS)
 
-run: $(STAMP) ## the dashboard
+run: $(STAMP) $(COMMAND) ## the dashboard
 	@$(BIN)/python -m tui $(ARGS)
+
+install: ## have the command on the PATH: PREFIX/bin/pytop-containers (PREFIX=/usr/local), in an environment of its own
+	@$(MAKE) --no-print-directory VENV='$(INSTALLED)' '$(INSTALLED)/.stamp'
+	@library=$$('$(INSTALLED)/bin/python' -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	  for package in $(PACKAGES); do rm -rf "$$library/$$package" && cp -R "$$package" "$$library/$$package" || exit 1; done && \
+	  find $(PACKAGES:%="$$library/%") -name __pycache__ -prune -exec rm -rf {} +
+	@$(call console_script,$(INSTALLED)/bin/pytop-containers,$(PREFIX)/lib/pytop-containers/bin/python,)
+	@mkdir -p '$(DESTDIR)$(PREFIX)/bin' && ln -sf ../lib/pytop-containers/bin/pytop-containers '$(DESTDIR)$(PREFIX)/bin/pytop-containers'
+	@echo "installed: $(DESTDIR)$(PREFIX)/bin/pytop-containers" >&2
+
+uninstall: ## remove what `make install` has written
+	@rm -rf '$(INSTALLED)' && rm -f '$(DESTDIR)$(PREFIX)/bin/pytop-containers'
 
 test: $(DEV_STAMP) ## every test, from fast to real (ARGS for pytest: those, in one process)
 ifeq ($(strip $(ARGS)),)
@@ -78,6 +98,9 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "The venv module is missing. On Debian or Ubuntu: apt-get install python3-venv; on Fedora it is part of python3." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
+
+$(COMMAND): Makefile | $(VENV)/bin/python
+	@$(call console_script,$@,$(abspath $(BIN)/python),sys.path.insert(0, "$(CURDIR)"))
 
 $(STAMP): requirements/run.lock | $(VENV)/bin/python
 	@echo "installing what the app needs into $(VENV)" >&2

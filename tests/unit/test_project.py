@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def test_make_says_plainly_that_python_is_too_old(tmp_path: Path) -> None:
     result = subprocess.run(["make", "PYTHON=/bin/false", "run"], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode != 0
     assert "Python 3.11 or later is needed" in result.stderr
+
+
+def test_make_writes_the_command_which_runs_from_anywhere(tmp_path: Path) -> None:
+    command = tmp_path / "venv" / "bin" / "pytop-containers"
+    make = ["make", "--no-print-directory", f"PYTHON={sys.executable}", f"VENV={command.parents[1]}", str(command)]
+    subprocess.run(make, cwd=ROOT, check=True, env={**os.environ, "MAKEFLAGS": ""})
+    (tmp_path / "tui.py").write_text("raise SystemExit('a file of the current directory was imported')")
+    (library,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (library / "libraries.pth").write_text(sysconfig.get_path("purelib"))  # nothing is installed
+    said = subprocess.run([command, "--version"], cwd=tmp_path, capture_output=True, text=True)
+    assert said.stdout.startswith("pytop-containers "), said.stderr
+    for target in ("demo", "run"):
+        plan = subprocess.run(["make", "-n", "-B", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "bin/pytop-containers" in plan.stdout
 
 
 @pytest.mark.parametrize(
