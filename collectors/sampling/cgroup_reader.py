@@ -281,7 +281,16 @@ def _memory(values: list[Any], above: Sequence[Ceiling]) -> MemoryGauges:
         working_set = max(0, current - inactive_file)
     elif not isinstance(current, int):
         working_set = current
-    return MemoryGauges(current, working_set, anon, file, swap, values[PEAK], tightest(limit, above), values[OOM])
+    return MemoryGauges(
+        current=current,
+        working_set=working_set,
+        anon=anon,
+        file=file,
+        swap=swap,
+        peak=values[PEAK],
+        limit=tightest(limit, above),
+        oom_kills=values[OOM],
+    )
 
 
 def _pressure(values: list[Any]) -> Mapping[str, PressureTotals]:

@@ -57,7 +57,9 @@ class Usage(NamedTuple):
         io, net: the sum over devices or interfaces; `io_devices` and `net_interfaces` hold them apart.
         net_shared: the network namespace is the host's, so `net` is missing on purpose.
         pressure: by resource, "cpu", "memory", "io".
-        waiting: CPU waiting caused by others, share of the interval: max(0, full - throttled/ncpu); see FACTS on PSI.
+        waiting: CPU waiting caused by others, share of the interval: max(0, full - throttled/ncpu). PSI's `full` of CPU
+            also counts the time in which the own quota stopped every task; that part is taken out.
+        extra: by metric id, the values that have no field here; see `metrics.from_sample`.
     """
 
     at_ns: int
@@ -84,6 +86,7 @@ class Usage(NamedTuple):
     net_shared: bool = False
     pressure: Mapping[str, Pressure] = NOTHING
     waiting: float | Missing = Missing.NOT_SAMPLED
+    extra: Mapping[str, float | Missing] = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collectors.sampling.frame import IoRates, NetRates, Pressure, Usage
+from collectors.sampling.frame import NOTHING, IoRates, NetRates, Pressure, Usage
+from collectors.sampling.metrics import METRICS, MetricType, MetricUnit
 from collectors.sampling.sample import CpuCounters, IoCounters, NetCounters, PressureTotals, Sample
 from runtime.model import Missing
 
@@ -18,6 +19,8 @@ NS = 1_000_000_000
 
 NO_PRESSURE = PressureTotals(NOT_SAMPLED, NOT_SAMPLED)
 NO_STALL = Pressure(0.0, 0.0)
+EXTRA = tuple((metric, metric.read) for metric in METRICS.values() if metric.read is not None)
+NS_PER_NS = frozenset({MetricUnit.CORES, MetricUnit.SHARE_OF_TIME})  # units in which counters of ns are divided by ns
 
 
 def rate(before: int | Missing, after: int | Missing, seconds: float) -> Rate:
@@ -68,7 +71,18 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
         current.net_shared,
         pressure,
         _waiting(pressure, throttled, ncpu),
+        _extra(previous, current, elapsed) if EXTRA else NOTHING,
     )
+
+
+def _extra(previous: Sample, current: Sample, elapsed_ns: float) -> Mapping[str, float | Missing]:
+    """The values of metrics for which `Usage` has no field."""
+    return {
+        metric.id: rate(read(previous), read(current), elapsed_ns if metric.unit in NS_PER_NS else elapsed_ns / NS)
+        if metric.type is MetricType.RATE
+        else read(current)
+        for metric, read in EXTRA
+    }
 
 
 def _gauges_only(current: Sample) -> Usage:
@@ -101,6 +115,10 @@ def _gauges_only(current: Sample) -> Usage:
         net_shared=current.net_shared,
         pressure={name: Pressure(later(t.some_ns), later(t.full_ns)) for name, t in current.pressure.items()},
         waiting=later(current.pressure["cpu"].full_ns) if "cpu" in current.pressure else Missing.UNSUPPORTED,
+        extra={
+            metric.id: later(read(current)) if metric.type is MetricType.RATE else read(current)
+            for metric, read in EXTRA
+        },
     )
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from collectors.sampling.frame import NOTHING, IoRates, NetRates, Usage
+from collectors.sampling.metrics import METRICS, Metric, MetricValue
 from runtime.model import UNLIMITED, ContainerRef, Missing, Unlimited
 
-SUMMED: Final = (
-    *("cpu", "cpu_user", "cpu_system", "throttled", "memory", "working_set", "anon", "file", "swap"),
-    *("oom_kills", "pids"),
-)
-LIMITS: Final = ("cpu_limit", "memory_limit", "pids_limit")
-UNSUMMED: Final = ("throttled_share", "memory_peak", "waiting")  # a sum of them would mean nothing
+# Fields of `Usage` that hold one number; those of devices, interfaces and PSI are put together below.
+_SINGLE = frozenset(Usage._fields) - {
+    "at_ns",
+    "io",
+    "io_devices",
+    "net",
+    "net_interfaces",
+    "net_shared",
+    "pressure",
+    "extra",
+}
 
 
 def total(
@@ -30,19 +36,24 @@ def total(
     if not there:
         return None
     unmeasured = Missing.NOT_SAMPLED if len(there) < len(found) else None
-    sums: dict[str, Any] = {
-        name: unmeasured or _sum([getattr(usage, name) for usage in there]) for name in (*SUMMED, *LIMITS)
-    }
-    sums.update(dict.fromkeys(UNSUMMED, Missing.UNSUPPORTED))
+
+    def of(metric: Metric[Usage]) -> MetricValue:
+        if not metric.summable:
+            return Missing.UNSUPPORTED
+        return unmeasured or _sum([metric.extract(usage) for usage in there])
+
+    fields: dict[str, Any] = {id: of(metric) for id, metric in METRICS.items() if id in _SINGLE}
+    extra: dict[str, Any] = {id: of(metric) for id, metric in METRICS.items() if metric.read is not None}
     net, shared = network(usages, live, networks)
     return Usage(
         at_ns=max(usage.at_ns for usage in there),
-        **sums,
+        **fields,
         io=unmeasured or _io([usage.io for usage in there]),
         io_devices=_devices(there),
         net=net,
         net_shared=shared,
         pressure=NOTHING,
+        extra=extra,
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from collectors.sampling.metrics import HOST_METRICS
 from runtime.model import Container, ContainerRef
 from tui.cli import exits, output
 from tui.cli.common import add_engine, add_services, find, session, tell_problems
@@ -90,16 +90,14 @@ def _show(args: argparse.Namespace, opened: Session, frame: Frame, containers: S
 def as_json(
     frame: Frame, containers: Sequence[Container], drift: Mapping[ContainerRef, Sequence[Drift]]
 ) -> dict[str, Any]:
-    """One sweep: the host's use, and every field of every container by the field's id; units are the registry's.
+    """One sweep: every metric of the host and every field of every container, by id; units are the registry's.
 
     `drift` are the limits that somebody else has changed.
     """
     return {
         "time": output.when(frame.wall_ns),
         "interval": frame.interval_ns / 1e9,
-        "host": {
-            name: output.plain(value) for name, value in dataclasses.asdict(frame.host).items() if name != "pressure"
-        },
+        "host": {id: output.plain(metric.extract(frame.host)) for id, metric in HOST_METRICS.items()},
         "containers": [
             {
                 **{

@@ -1,7 +1,8 @@
 """Everything that is shown about a container, each field once: for the table, the detail screen, `ps` and `stats`.
 
-Free of Textual. `extract` gives the raw value (cores, bytes, bytes per second, shares of one, text), `UNLIMITED`, or a
-`Missing` that says why there is none; `format` makes short text of it.
+Free of Textual. Numbers come from the registry of metrics (`collectors.sampling.metrics`); what is here besides is text
+and the looks of columns. `extract` gives the raw value (cores, bytes, bytes per second, shares of one, text),
+`UNLIMITED`, or a `Missing` that says why there is none; `format` makes short text of it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from math import floor, inf, log10
 from typing import Any, Final, Literal, TypeAlias
 
-from collectors.sampling.frame import IoRates, NetRates, Usage
+from collectors.sampling.frame import Usage
+from collectors.sampling.metrics import METRICS, Metric
 from runtime.model import Container, ContainerRef, Missing, State, Unlimited
 from tui.present import format as fmt
+from tui.present.units import UNITS
 
 Value: TypeAlias = str | float | Unlimited | Missing
 Extract: TypeAlias = Callable[[Container, Usage | None], Value]
@@ -116,55 +119,6 @@ def matches(container: Container, words: str) -> bool:
     return all(word in hay for word in words.casefold().split())
 
 
-def _used(name: str) -> Extract:
-    """A number of `Usage`."""
-    return lambda _, usage: Missing.NOT_SAMPLED if usage is None else getattr(usage, name)
-
-
-def _part(group: Literal["io", "net"], name: str) -> Extract:
-    def extract(_: Container, usage: Usage | None) -> Value:
-        if usage is None:
-            return Missing.NOT_SAMPLED
-        rates: IoRates | NetRates | Missing = getattr(usage, group)
-        if isinstance(rates, Missing):
-            return rates
-        value: float = getattr(rates, name)
-        return value
-
-    return extract
-
-
-def _of_limit(used: str, limit: str) -> Extract:
-    def extract(_: Container, usage: Usage | None) -> Value:
-        if usage is None:
-            return Missing.NOT_SAMPLED
-        value, most = getattr(usage, used), getattr(usage, limit)
-        if isinstance(value, Missing) or isinstance(most, Missing):
-            return value if isinstance(value, Missing) else most
-        return Missing.UNSUPPORTED if isinstance(most, Unlimited) or not most else value / most
-
-    return extract
-
-
-def _pressure(resource: str) -> Extract:
-    def extract(_: Container, usage: Usage | None) -> Value:
-        if usage is None:
-            return Missing.NOT_SAMPLED
-        found = usage.pressure.get(resource)
-        return found.some if found is not None else Missing.UNSUPPORTED
-
-    return extract
-
-
-def _worst_pressure(_: Container, usage: Usage | None) -> Value:
-    if usage is None:
-        return Missing.NOT_SAMPLED
-    known = [p.some for p in usage.pressure.values() if not isinstance(p.some, Missing)]
-    if known:
-        return max(known)
-    return next((p.some for p in usage.pressure.values()), Missing.UNSUPPORTED)
-
-
 def _state(container: Container, _: Usage | None) -> str:
     if container.state is State.EXITED and container.oom_killed:
         return "oom-killed"
@@ -187,64 +141,92 @@ def _text(get: Callable[[Container], str]) -> Extract:
     return extract
 
 
-def _words(
-    id: str, title: str, about: str, width: int, extract: Extract, rank: int, most: int, shown: bool = True
+def _text_field(
+    id: str, title: str, about: str, extract: Extract, *, width: int, most: int, rank: int, shown: bool = True
 ) -> Field:
     return Field(id, title, "", about, width, extract, fmt.clean, rank, "left", most, shown, falling=False)
 
 
-def _number(unit: str, show: Callable[[Any], str], grain: float) -> Callable[..., Field]:
-    """Makes fields of one unit; the number of `Usage` with the field's name is extracted unless said otherwise."""
+_NAME, _IMAGE, _ENGINE = _text(lambda c: c.name or c.ref.short), _text(lambda c: c.image), _text(lambda c: c.ref.engine)
+_GROUP, _ID = _text(lambda c: c.group_name), _text(lambda c: c.ref.short)
+_ADDRESSES = _text(lambda c: " ".join(c.addresses))
 
-    def make(
-        id: str, title: str, about: str, width: int, rank: int, extract: Extract | None = None, *, shown: bool = True
-    ) -> Field:
-        return Field(id, title, unit, about, width, extract or _used(id), show, rank, shown=shown, grain=grain)
-
-    return make
-
-
-_cores = _number("cores", fmt.cores, 0.05)
-_bytes = _number("bytes", fmt.size, 1 << 20)
-_rate = _number("bytes/s", fmt.rate, 1024)
-_share = _number("of time", fmt.share, 0.05)
-_limit_share = _number("of limit", fmt.share, 0.02)
-_tasks = _number("tasks", fmt.count, 1)
-
-_ALL: Final = (
-    _words("state", "state", "Where it is in its life, with its exit status", 12, _state, 1, 12),
-    _words("name", "name", "Its name", 16, _text(lambda c: c.name or c.ref.short), 0, 40),
-    _words("image", "image", "What it was created from", 12, _text(lambda c: c.image), 15, 40),
-    _words("engine", "engine", "Who runs it", 8, _text(lambda c: c.ref.engine), 12, 12),
-    _words("group", "group", "Its compose project or pod", 8, _text(lambda c: c.group_name), 21, 20, shown=False),
-    _words("id", "id", "The beginning of its id", 12, _text(lambda c: c.ref.short), 22, 12, shown=False),
-    _words("addresses", "address", "Its network addresses", 12, _text(lambda c: " ".join(c.addresses)), 19, 32),
-    _cores("cpu", "cpu", "CPU used, in cores", 5, 2),
-    _cores("cpu_limit", "limit", "CPU limit, in cores", 6, 4),
-    _limit_share("cpu_share", "cpu%", "CPU used, of its limit", 5, 16, _of_limit("cpu", "cpu_limit")),
-    _share("throttled_share", "thrtl", "Periods cut short by its own CPU limit", 5, 6),
-    _cores("throttled", "held", "CPU held back by its own limit, in cores", 5, 23, shown=False),
-    _share("waiting", "wait", "Waiting for CPU that others use", 4, 9),
-    _bytes("memory", "mem", "Memory used, with page cache", 5, 3),
-    _bytes("memory_limit", "limit", "Memory limit", 6, 5),
-    _limit_share("memory_share", "mem%", "Memory used, of its limit", 5, 17, _of_limit("memory", "memory_limit")),
-    _bytes("working_set", "wset", "Memory less the file cache that can go", 5, 24, shown=False),
-    _bytes("anon", "anon", "Memory of the programs themselves", 5, 25, shown=False),
-    _bytes("file", "file", "Page cache", 5, 26, shown=False),
-    _bytes("swap", "swap", "Memory swapped out", 5, 20, shown=False),
-    _bytes("memory_peak", "peak", "Most memory since its start", 5, 27, shown=False),
-    _tasks("oom_kills", "oom", "Processes killed for lack of memory", 4, 18),
-    _rate("net_rx", "net in", "Received from the network", 6, 10, _part("net", "rx_bytes")),
-    _rate("net_tx", "out", "Sent to the network", 5, 10, _part("net", "tx_bytes")),
-    _rate("io_read", "read", "Read from block devices", 5, 11, _part("io", "read_bytes")),
-    _rate("io_write", "write", "Written to block devices", 5, 11, _part("io", "write_bytes")),
-    _tasks("pids", "pids", "Processes and threads", 5, 8),
-    _tasks("pids_limit", "limit", "Most processes and threads", 6, 18),
-    _share("pressure", "psi", "The worst of its pressures: some task waited", 4, 7, _worst_pressure),
-    _share("pressure_cpu", "psi cpu", "Some task waited for CPU", 7, 28, _pressure("cpu"), shown=False),
-    _share("pressure_memory", "psi mem", "Some task waited for memory", 7, 28, _pressure("memory"), shown=False),
-    _share("pressure_io", "psi io", "Some task waited for a block device", 6, 28, _pressure("io"), shown=False),
+_BEFORE: Final = (
+    _text_field("state", "state", "Where it is in its life, with its exit status", _state, width=12, most=12, rank=1),
+    _text_field("name", "name", "Its name", _NAME, width=16, most=40, rank=0),
+    _text_field("image", "image", "What it was created from", _IMAGE, width=12, most=40, rank=15),
+    _text_field("engine", "engine", "Who runs it", _ENGINE, width=8, most=12, rank=12),
+    _text_field("group", "group", "Its compose project or pod", _GROUP, width=8, most=20, rank=21, shown=False),
+    _text_field("id", "id", "The beginning of its id", _ID, width=12, most=12, rank=22, shown=False),
+    _text_field("addresses", "address", "Its network addresses", _ADDRESSES, width=12, most=32, rank=19),
+)
+_AFTER: Final = (
     Field("up", "since", "seconds", "For how long it runs, or is stopped", 5, _up, fmt.age, 14, falling=False),
 )
+LAST_RANK: Final = 30  # of columns about which nothing is said below: the first to go
 
-FIELDS: Final[Mapping[str, Field]] = {field.id: field for field in _ALL}
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """How a metric's column differs from what its unit gives; the attributes are those of `Field`."""
+
+    title: str
+    width: int
+    rank: int
+    shown: bool = True
+
+
+_COLUMNS: Final[Mapping[str, _Column]] = {
+    "cpu": _Column("cpu", 5, 2),
+    "cpu_limit": _Column("limit", 6, 4),
+    "cpu_share": _Column("cpu%", 5, 16),
+    "throttled_share": _Column("thrtl", 5, 6),
+    "throttled": _Column("held", 5, 23, shown=False),
+    "waiting": _Column("wait", 4, 9),
+    "memory": _Column("mem", 5, 3),
+    "memory_limit": _Column("limit", 6, 5),
+    "memory_share": _Column("mem%", 5, 17),
+    "working_set": _Column("wset", 5, 24, shown=False),
+    "anon": _Column("anon", 5, 25, shown=False),
+    "file": _Column("file", 5, 26, shown=False),
+    "swap": _Column("swap", 5, 20, shown=False),
+    "memory_peak": _Column("peak", 5, 27, shown=False),
+    "oom_kills": _Column("oom", 4, 18),
+    "net_rx": _Column("net in", 6, 10),
+    "net_tx": _Column("out", 5, 10),
+    "io_read": _Column("read", 5, 11),
+    "io_write": _Column("write", 5, 11),
+    "pids": _Column("pids", 5, 8),
+    "pids_limit": _Column("limit", 6, 18),
+    "pressure": _Column("psi", 4, 7),
+    "pressure_cpu": _Column("psi cpu", 7, 28, shown=False),
+    "pressure_memory": _Column("psi mem", 7, 28, shown=False),
+    "pressure_io": _Column("psi io", 6, 28, shown=False),
+}
+
+
+def of_metric(metric: Metric[Usage]) -> Field:
+    """The field of a metric; one that is not in `_COLUMNS` is named after its id and hidden until it is chosen."""
+    unit, title = UNITS[metric.unit], metric.id.replace("_", " ")
+    column = _COLUMNS.get(metric.id) or _Column(title, max(unit.width, len(title)), LAST_RANK, shown=False)
+
+    def extract(_: Container, usage: Usage | None) -> Value:
+        return Missing.NOT_SAMPLED if usage is None else metric.extract(usage)
+
+    return Field(
+        id=metric.id,
+        title=column.title,
+        unit=metric.unit.value,
+        about=metric.about,
+        width=column.width,
+        extract=extract,
+        show=unit.show,
+        rank=column.rank,
+        shown=column.shown,
+        grain=unit.grain,
+    )
+
+
+FIELDS: Final[Mapping[str, Field]] = {
+    field.id: field for field in (*_BEFORE, *(of_metric(metric) for metric in METRICS.values()), *_AFTER)
+}

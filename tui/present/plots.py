@@ -8,12 +8,13 @@ from typing import Final
 
 from collectors.history.rings import History
 from collectors.sampling.frame import NOTHING, Frame, Usage
+from collectors.sampling.metrics import METRICS, Metric
 from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import ContainerRef, Missing, Unlimited
 from tui.present import format as fmt
 from tui.present.timeline import Window, place, top
+from tui.present.units import KIB, UNITS
 
-KIB, MIB = 1024, 1 << 20
 NOT_MEASURED: Final = "not measured now"
 
 
@@ -95,21 +96,46 @@ def shaped(queue: Queue | None, before: Queue | None, seconds: float) -> Shaped 
     return Shaped(queue.rate, (*words, waiting), brief)
 
 
-CPU: Final = Measure("graph-cpu", "CPU, cores", "cpu", "cpu", fmt.cores, 0.1)
-MEMORY: Final = Measure("graph-memory", "memory, with page cache", "memory", "memory", fmt.size, 16 * MIB, KIB)
-SMALL: Final = (
-    Measure("graph-net-rx", "network in, per second", "net in", "net_rx", fmt.rate, 16 * KIB, KIB, twin="net_tx"),
-    Measure("graph-net-tx", "network out, per second", "net out", "net_tx", fmt.rate, 16 * KIB, KIB, twin="net_rx"),
-    Measure("graph-io-read", "disk read, per second", "read", "io_read", fmt.rate, 64 * KIB, KIB, twin="io_write"),
-    Measure("graph-io-write", "disk write, per second", "write", "io_write", fmt.rate, 64 * KIB, KIB, twin="io_read"),
-    Measure(
-        "graph-cpu-some", "time in which some task waited for CPU", "psi cpu", "cpu_some", fmt.share, 1, fixed=True
-    ),
-    Measure(
-        "graph-mem-some", "time in which some task waited for memory", "psi mem", "mem_some", fmt.share, 1, fixed=True
-    ),
-    Measure("graph-io-some", "time in which some task waited for disk", "psi io", "io_some", fmt.share, 1, fixed=True),
-)
+def of_metric(metric: Metric[Usage]) -> Measure:
+    """The graph of a metric; without an entry in `_GRAPHS` the registry gives its title and the unit its scale."""
+    unit, graph = UNITS[metric.unit], _GRAPHS.get(metric.id, _Graph(metric.about, metric.id.replace("_", " ")))
+    return Measure(
+        id=f"graph-{metric.id.replace('_', '-')}",
+        title=graph.title,
+        name=graph.name,
+        metric=metric.id,
+        show=unit.show,
+        floor=graph.floor or unit.floor,
+        base=unit.base,
+        fixed=unit.fixed,
+        twin=graph.twin,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Graph:
+    """How a metric's graph differs from what its unit gives; the attributes are those of `Measure`, 0 is the unit's."""
+
+    title: str
+    name: str
+    floor: float = 0.0
+    twin: str = ""
+
+
+_GRAPHS: Final[Mapping[str, _Graph]] = {
+    "cpu": _Graph("CPU, cores", "cpu"),
+    "memory": _Graph("memory, with page cache", "memory"),
+    "net_rx": _Graph("network in, per second", "net in", twin="net_tx"),
+    "net_tx": _Graph("network out, per second", "net out", twin="net_rx"),
+    "io_read": _Graph("disk read, per second", "read", 64 * KIB, twin="io_write"),
+    "io_write": _Graph("disk write, per second", "write", 64 * KIB, twin="io_read"),
+    "pressure_cpu": _Graph("time in which some task waited for CPU", "psi cpu"),
+    "pressure_memory": _Graph("time in which some task waited for memory", "psi mem"),
+    "pressure_io": _Graph("time in which some task waited for disk", "psi io"),
+}
+CPU: Final = of_metric(METRICS["cpu"])
+MEMORY: Final = of_metric(METRICS["memory"])
+SMALL: Final = tuple(of_metric(m) for m in METRICS.values() if m.drawn and m.id not in (CPU.metric, MEMORY.metric))
 
 
 class Plots:

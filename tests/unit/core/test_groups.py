@@ -10,6 +10,7 @@ import pytest
 from collectors.sampling import shared_cgroups
 from collectors.sampling import totals as groups
 from collectors.sampling.frame import IoRates, NetRates, Usage
+from collectors.sampling.metrics import METRICS
 from runtime import limits
 from runtime.errors import RefusedError
 from runtime.kernel import cgroupfs
@@ -22,7 +23,7 @@ A, B, C = (ContainerRef("x", name) for name in "abc")
 
 
 def usage(**more: object) -> Usage:
-    known: dict[str, object] = dict.fromkeys((*groups.SUMMED, *groups.LIMITS), 1)
+    known: dict[str, object] = {id: 1 for id, metric in METRICS.items() if metric.summable and id in Usage._fields}
     known |= {"io": IoRates(1.0, 2.0, 3.0, 4.0), "net": NetRates(1.0, 2.0, 0.0, 0.0, 0.0, 0.0)}
     return Usage(at_ns=5, **(known | more))  # type: ignore[arg-type]
 

@@ -19,6 +19,7 @@ from typing import Final
 
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame, Usage
+from collectors.sampling.metrics import METRICS
 from runtime.model import (
     UNLIMITED,
     Container,
@@ -42,11 +43,7 @@ RECORDS: Final = 8  # of the engines' records that are asked for in one round, a
 TURNS: Final = 8  # containers of an engine whose files are read in one round although nothing looks different
 FIRST_PAUSE: Final = 1.0  # seconds after which a record that could not be had is asked for again; doubled each time
 LAST_PAUSE: Final = 60.0
-SWEPT: Final[Mapping[LimitName, str]] = {
-    LimitName.CPUS: "cpu_limit",
-    LimitName.MEMORY: "memory_limit",
-    LimitName.PIDS: "pids_limit",
-}
+SWEPT: Final = {metric.limit: metric.extract for metric in METRICS.values() if metric.limit is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +314,7 @@ class Drifts:
 
     def _differs(self, known: _Known, usage: Usage) -> bool:
         """What the sweep gave is not what is expected, and was not looked into already."""
-        swept = Limits(**{name.value: getattr(usage, word) for name, word in SWEPT.items()})
+        swept = Limits(**{name.value: extract(usage) for name, extract in SWEPT.items()})  # type: ignore[arg-type]
         if known.swept == _swept(usage):
             return False
         return not known.differences(swept, Limits(), self._ncpu).keys().isdisjoint(SWEPT)
@@ -335,7 +332,7 @@ class Drifts:
 
 
 def _swept(usage: Usage) -> object:
-    return tuple(getattr(usage, name) for name in SWEPT.values())
+    return tuple(extract(usage) for extract in SWEPT.values())
 
 
 def _followers(names: Collection[LimitName]) -> set[LimitName]:
