@@ -21,7 +21,7 @@ from runtime.model import Missing
 
 PROC = Path("/proc")
 SECCOMP = {"0": "off", "1": "strict", "2": "filter"}
-SETS = {
+CAPABILITY_SETS = {
     "effective": "CapEff",
     "permitted": "CapPrm",
     "inheritable": "CapInh",
@@ -118,10 +118,10 @@ def _inode(link: Path) -> int | Missing:
         target = os.readlink(link)
         return int(target[target.index("[") + 1 : -1])
     except (OSError, ValueError) as error:
-        return _why(error)
+        return _reason(error)
 
 
-def _why(error: Exception) -> Missing:
+def _reason(error: Exception) -> Missing:
     if isinstance(error, PermissionError):
         return Missing.DENIED
     return Missing.GONE if isinstance(error, ProcessLookupError) else Missing.UNSUPPORTED
@@ -131,7 +131,7 @@ def _read(path: Path, parse: Callable[[str], T]) -> T | Missing:
     try:
         return parse(path.read_text(errors="replace"))
     except OSError as error:
-        return _why(error)
+        return _reason(error)
 
 
 def parse_status(text: str) -> dict[str, str]:
@@ -142,7 +142,7 @@ def parse_status(text: str) -> dict[str, str]:
 
 def _capabilities(status: Mapping[str, str]) -> Mapping[str, tuple[str, ...]] | Missing:
     try:
-        return {name: capability_names(int(status[key], 16)) for name, key in SETS.items() if key in status}
+        return {name: capability_names(int(status[key], 16)) for name, key in CAPABILITY_SETS.items() if key in status}
     except ValueError:
         return Missing.UNSUPPORTED
 

@@ -17,9 +17,9 @@ from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 
 PROC = Path("/proc")
-TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
-MOST_COMMAND = 4096  # bytes of a command line that are shown
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+MAX_COMMAND_BYTES = 4096  # bytes of a command line that are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _read(pid: int, proc: Path, depth: int, uid_map: list[tuple[int, int, int]])
     status = _status(pid, proc)
     try:
         stat = (proc / str(pid) / "stat").read_text(errors="replace")
-        arguments = (proc / str(pid) / "cmdline").read_bytes()[:MOST_COMMAND]
+        arguments = (proc / str(pid) / "cmdline").read_bytes()[:MAX_COMMAND_BYTES]
     except OSError:
         return None
     name = stat[stat.find("(") + 1 : stat.rfind(")")]
@@ -163,8 +163,8 @@ def _read(pid: int, proc: Path, depth: int, uid_map: list[tuple[int, int, int]])
         ppid=int(fields[1]),
         user=_inner_user(next(iter(status.get("Uid", "").split()), ""), uid_map),
         state=fields[0],
-        cpu_time_s=(int(fields[11]) + int(fields[12])) / TICKS,
-        rss=int(fields[21]) * PAGE,
+        cpu_time_s=(int(fields[11]) + int(fields[12])) / TICKS_PER_S,
+        rss=int(fields[21]) * PAGE_BYTES,
         threads=int(fields[17]),
         command=command or f"[{name}]",
     )

@@ -2,7 +2,7 @@
 
 `collectors.sampling.layout` says which file holds which counter; `CgroupReader` opens them once and reads them with
 `os.pread`. A file whose bytes did not change is not parsed again. Absent (ENOENT) and denied (EACCES) files give
-`Missing` with that reason; a cgroup that was removed (ENODEV) raises `Gone`.
+`Missing` with that reason; a cgroup that was removed (ENODEV) raises `CgroupGone`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from collectors.sampling import parse
-from collectors.sampling.inherited_limits import Ceiling, Ceilings, tightest
+from collectors.sampling.inherited_limits import InheritedLimit, InheritedLimits, tightest
 from collectors.sampling.layout import (
     ALL_PARTS,
     CPU_PART,
@@ -26,8 +26,8 @@ from collectors.sampling.layout import (
     IO_OPS,
     IO_PART,
     MAX,
+    MEDIUM_BYTES,
     MEMORY_PART,
-    MIDDLE,
     OOM,
     PEAK,
     PERIOD,
@@ -38,20 +38,20 @@ from collectors.sampling.layout import (
     QUOTA,
     QUOTA_PART,
     RESOURCES,
-    SMALL,
+    SMALL_BYTES,
     SPLIT,
     STAT,
     SWAP,
     USAGE,
-    File,
-    plan,
+    CounterFile,
+    files_to_open,
 )
 from collectors.sampling.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Missing, Unlimited
 
 
-class Gone(Exception):  # noqa: N818  (not an error: containers end)
+class CgroupGone(Exception):  # noqa: N818  (not an error: containers end)
     """The cgroup was removed."""
 
 
@@ -64,32 +64,32 @@ class CgroupReader:
 
     Attributes:
         generation: inode of the cgroup's directory; another one means a cgroup made anew.
-        above: the ceilings that it looks at.
+        above: the inherited that it looks at.
     """
 
-    def __init__(self, cgroup: Cgroup, ceilings: Ceilings, *, keep: bool = True) -> None:
+    def __init__(self, cgroup: Cgroup, inherited: InheritedLimits, *, keep: bool = True) -> None:
         """Open the files. `keep=False` opens and closes each at every read, for when descriptors are scarce.
 
-        Raises `Gone` when there were directories and none of them exists, `OSError` when descriptors ran out.
+        Raises `CgroupGone` when there were directories and none of them exists, `OSError` when descriptors ran out.
         """
         self.generation = 0
-        self._home = ""
-        self._files: list[File] = []
+        self._directory = ""
+        self._files: list[CounterFile] = []
         self._fds: list[int] = []  # -1 where it is not kept open
         self._sizes: list[int] = []  # how much to read
         self._paths: list[str] = []
         self._last: list[bytes] = []
         self._values: list[Any] = list(EMPTY_SLOTS)
-        self._kept = keep
+        self._keep_open = keep
         self._cpu = CpuCounters()
         self._cpu_limit: float | Unlimited | Missing = Missing.UNSUPPORTED
         self._memory = MemoryGauges()
         self._io: Mapping[str, IoCounters] | Missing = Missing.UNSUPPORTED
         self._pressure: Mapping[str, PressureTotals] = {}
         self._dirty = ALL_PARTS
-        self._ceilings = ceilings
-        self._ceilings_version = -1
-        directories = plan(cgroup)
+        self._inherited = inherited
+        self._inherited_version = -1
+        directories = files_to_open(cgroup)
         try:
             for directory, files in directories:
                 self._open(directory, files, keep=keep)
@@ -97,27 +97,27 @@ class CgroupReader:
             self.close()
             raise
         if directories and not self.generation:
-            raise Gone(str(directories[0][0]))
-        self._above_cpu = ceilings.above_cpu(cgroup)
-        self._above_memory = ceilings.above_memory(cgroup)
+            raise CgroupGone(str(directories[0][0]))
+        self._above_cpu = inherited.above_cpu(cgroup)
+        self._above_memory = inherited.above_memory(cgroup)
         self.above = self._above_cpu + self._above_memory
 
-    def _open(self, directory: Path, files: tuple[File, ...], *, keep: bool) -> None:
+    def _open(self, directory: Path, files: tuple[CounterFile, ...], *, keep: bool) -> None:
         """Open a directory and, relative to it, its files; then the directory is not needed any more."""
         try:
             folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            self._refuse(error, files)
+            self._note_unreadable(error, files)
             return
         try:
             if not self.generation:
                 self.generation = os.fstat(folder).st_ino
-                self._home = str(directory)
+                self._directory = str(directory)
             for file in files:
                 try:
                     fd = os.open(file.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
                 except OSError as error:
-                    self._refuse(error, (file,))
+                    self._note_unreadable(error, (file,))
                     continue
                 if not keep:
                     os.close(fd)
@@ -129,12 +129,12 @@ class CgroupReader:
         finally:
             os.close(folder)
 
-    def _refuse(self, error: OSError, files: tuple[File, ...]) -> None:
+    def _note_unreadable(self, error: OSError, files: tuple[CounterFile, ...]) -> None:
         """Note why files cannot be read; scarce descriptors are the caller's matter."""
         if error.errno in {errno.EMFILE, errno.ENFILE}:
             raise error
         for file in files:
-            self._values[file.slot] = file.blank(_reason(error))
+            self._values[file.slot] = file.missing_value(_reason(error))
 
     @property
     def descriptors(self) -> int:
@@ -149,9 +149,9 @@ class CgroupReader:
                 os.close(fd)
 
     def refresh(self) -> None:
-        """Read every file once and parse those that changed. Raises `Gone` when the cgroup was removed."""
-        if not self._kept:
-            self._refresh_unkept()
+        """Read every file once and parse those that changed. Raises `CgroupGone` when the cgroup was removed."""
+        if not self._keep_open:
+            self._refresh_by_opening()
             return
         try:
             texts = list(map(os.pread, self._fds, self._sizes, repeat(0)))
@@ -161,13 +161,13 @@ class CgroupReader:
             return
         for index in compress(count(), map(ne, texts, self._last)):
             data = texts[index]
-            if len(data) < self._sizes[index] <= MIDDLE:
+            if len(data) < self._sizes[index] <= MEDIUM_BYTES:
                 self._last[index] = data
                 file = self._files[index]
                 self._values[file.slot] = file.parse(data)
                 self._dirty |= file.part
             else:
-                self._take(index, self._fds[index], data)
+                self._parse_changed(index, self._fds[index], data)
 
     def _drop_unreadable(self) -> None:
         """Find out which files cannot be read any more."""
@@ -177,36 +177,36 @@ class CgroupReader:
             except OSError as error:
                 self._drop(index, error)
 
-    def _refresh_unkept(self) -> None:
+    def _refresh_by_opening(self) -> None:
         try:
-            inode = os.stat(self._home).st_ino if self._home else 0
+            inode = os.stat(self._directory).st_ino if self._directory else 0
         except OSError as error:
-            raise Gone(self._home) from error
+            raise CgroupGone(self._directory) from error
         if inode != self.generation:
-            raise Gone(self._home)
+            raise CgroupGone(self._directory)
         for index in reversed(range(len(self._paths))):  # from the end: a file that fails leaves the list
             try:
                 fd = os.open(self._paths[index], os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     data = os.pread(fd, self._sizes[index], 0)
                     if data != self._last[index]:
-                        self._take(index, fd, data)
+                        self._parse_changed(index, fd, data)
                 finally:
                     os.close(fd)
             except OSError as error:
                 self._drop(index, error)
 
-    def _take(self, index: int, fd: int, data: bytes) -> None:
+    def _parse_changed(self, index: int, fd: int, data: bytes) -> None:
         """Parse new content of one file, after reading more where it is longer than expected.
 
         The next read asks for a little more than there is now: what is asked for is allocated.
         """
         size = self._sizes[index]
-        if len(data) == size or size > MIDDLE:
+        if len(data) == size or size > MEDIUM_BYTES:
             while len(data) == size:
                 size *= 2
                 data = os.pread(fd, size, 0)
-            self._sizes[index] = min(size, (len(data) * 5 // 4 // SMALL + 1) * SMALL)
+            self._sizes[index] = min(size, (len(data) * 5 // 4 // SMALL_BYTES + 1) * SMALL_BYTES)
         self._last[index] = data
         file = self._files[index]
         self._values[file.slot] = file.parse(data)
@@ -215,7 +215,7 @@ class CgroupReader:
     def _drop(self, index: int, error: OSError) -> None:
         """A file that was there and cannot be read: its cgroup is gone (ENODEV), or it was switched off (PSI)."""
         if error.errno == errno.ENODEV:
-            raise Gone(self._home) from error
+            raise CgroupGone(self._directory) from error
         if error.errno in {errno.EMFILE, errno.ENFILE}:
             raise error
         file = self._files.pop(index)
@@ -223,7 +223,7 @@ class CgroupReader:
         del self._sizes[index], self._paths[index], self._last[index]
         if fd >= 0:
             os.close(fd)
-        self._values[file.slot] = file.blank(_reason(error))
+        self._values[file.slot] = file.missing_value(_reason(error))
         self._dirty |= file.part
 
     def sample(
@@ -241,9 +241,9 @@ class CgroupReader:
             self._pressure = _pressure(values)
         if dirty & IO_PART:
             self._io = _io(values)
-        if self._ceilings_version != self._ceilings.version:
+        if self._inherited_version != self._inherited.version:
             dirty |= QUOTA_PART | MEMORY_PART
-            self._ceilings_version = self._ceilings.version
+            self._inherited_version = self._inherited.version
         if dirty & QUOTA_PART:
             quota = values[QUOTA]
             own = quota if isinstance(quota, float) else parse.cores(quota, values[PERIOD])
@@ -272,7 +272,7 @@ def _cpu(values: list[Any]) -> CpuCounters:
     return CpuCounters(*usage) if len(usage) == 6 else CpuCounters(*usage, *values[PERIODS])
 
 
-def _memory(values: list[Any], above: Sequence[Ceiling]) -> MemoryGauges:
+def _memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
     current, stat = values[CURRENT], values[STAT]
     anon, file, inactive_file = stat[:3]
     swap, limit = stat[3:] if len(stat) == 5 else (values[SWAP], values[MAX])  # v1 has them in memory.stat
@@ -281,15 +281,8 @@ def _memory(values: list[Any], above: Sequence[Ceiling]) -> MemoryGauges:
         working_set = max(0, current - inactive_file)
     elif not isinstance(current, int):
         working_set = current
-    return MemoryGauges(
-        current=current,
-        working_set=working_set,
-        anon=anon,
-        file=file,
-        swap=swap,
-        peak=values[PEAK],
-        limit=tightest(limit, above),
-        oom_kills=values[OOM],
+    return MemoryGauges(  # the first by position: twice as fast, and this is done for every container in every sweep
+        current, working_set, anon, file, swap, values[PEAK], limit=tightest(limit, above), oom_kills=values[OOM]
     )
 
 
@@ -308,4 +301,4 @@ def _io(values: list[Any]) -> Mapping[str, IoCounters] | Missing:
     counts: Mapping[str, Any] | Missing = values[IO_OPS]
     if isinstance(counts, Missing) or isinstance(sizes, Missing):
         return sizes  # v2 has one file, and v1 without operations would be half an answer
-    return parse.merge_blkio(sizes, counts)
+    return parse.merge_io_v1(sizes, counts)

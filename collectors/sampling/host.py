@@ -14,7 +14,7 @@ import psutil
 
 from collectors.sampling import parse
 from collectors.sampling.frame import HostUsage, Pressure
-from collectors.sampling.rates import NS, rate, share
+from collectors.sampling.rates import NS_PER_S, rate, share
 from collectors.sampling.sample import PressureTotals
 from runtime.model import Missing
 
@@ -25,7 +25,7 @@ def busy_ns() -> int:
     """CPU time that the host's processors worked; waiting for disks and time stolen by a hypervisor is not work."""
     times = psutil.cpu_times()
     fields = ("user", "nice", "system", "irq", "softirq")  # guest time is in user and nice
-    return int(sum(getattr(times, name, 0.0) for name in fields) * NS)
+    return int(sum(getattr(times, name, 0.0) for name in fields) * NS_PER_S)
 
 
 class HostReader:
@@ -43,12 +43,13 @@ class HostReader:
         counters = {"cpu": busy_ns(), **self._traffic(), **self._disks()}
         totals = {name: self._stalls(name) for name in RESOURCES}
         rates: dict[str, float | Missing] = dict.fromkeys(counters, Missing.NOT_SAMPLED)
-        pressure = {name: Pressure(_later(now.some_ns), _later(now.full_ns)) for name, now in totals.items()}
+        pressure = {name: Pressure(_not_yet(now.some_ns), _not_yet(now.full_ns)) for name, now in totals.items()}
         if self._previous is not None and at_ns > self._previous[0]:
             then_ns, then, stalls = self._previous
             elapsed = float(at_ns - then_ns)
             rates = {
-                name: rate(then.get(name, Missing.NOT_SAMPLED), now, elapsed / NS) for name, now in counters.items()
+                name: rate(then.get(name, Missing.NOT_SAMPLED), now, elapsed / NS_PER_S)
+                for name, now in counters.items()
             }
             pressure = {name: share(stalls[name], now, elapsed) for name, now in totals.items()}
         self._previous = at_ns, counters, totals
@@ -56,7 +57,7 @@ class HostReader:
         cpu = rates["cpu"]
         return HostUsage(
             ncpu=self.ncpu,
-            cpu=min(float(self.ncpu), cpu / NS) if isinstance(cpu, float) else cpu,
+            cpu=min(float(self.ncpu), cpu / NS_PER_S) if isinstance(cpu, float) else cpu,
             memory_total=memory.total,
             memory_used=memory.total - memory.available,
             swap_total=swap_total,
@@ -119,5 +120,5 @@ def _read(path: str) -> bytes:
         os.close(fd)
 
 
-def _later(value: int | Missing) -> Missing:
+def _not_yet(value: int | Missing) -> Missing:
     return value if isinstance(value, Missing) else Missing.NOT_SAMPLED

@@ -20,7 +20,7 @@ Value = float | int | Unlimited | Missing
 T = TypeVar("T", float | Unlimited | Missing, int | Unlimited | Missing)
 
 
-class Ceiling:
+class InheritedLimit:
     """One limit of one directory; `value` is as of the last `refresh`."""
 
     __slots__ = ("_fds", "_last", "_parse", "value")
@@ -64,7 +64,7 @@ def _quota_v1(quota: bytes, period: bytes) -> Value:
     return parse.cores(parse.quota_v1(quota), parse.number(period))
 
 
-def tightest(own: T, ceilings: Iterable[Ceiling]) -> T:
+def tightest(own: T, ceilings: Iterable[InheritedLimit]) -> T:
     """The smallest of the limits that are numbers; `own` when none above is smaller."""
     best = own
     for ceiling in ceilings:
@@ -74,15 +74,15 @@ def tightest(own: T, ceilings: Iterable[Ceiling]) -> T:
     return best
 
 
-class Ceilings:
+class InheritedLimits:
     """All ceilings in use, by directory and kind. `version` grows whenever one of them changed."""
 
     def __init__(self, hierarchies: Hierarchies) -> None:
         self._hierarchies = hierarchies
-        self._known: dict[tuple[Path, str], Ceiling] = {}
+        self._known: dict[tuple[Path, str], InheritedLimit] = {}
         self.version = 0
 
-    def above_cpu(self, cgroup: Cgroup) -> tuple[Ceiling, ...]:
+    def above_cpu(self, cgroup: Cgroup) -> tuple[InheritedLimit, ...]:
         """The CPU limits above a cgroup, nearest first."""
         where = cgroup.where("cpu")
         if where is None:
@@ -92,7 +92,7 @@ class Ceilings:
         names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
         return tuple(self._get(directory, names, _quota_v1) for directory in self._above(where[0], "cpu"))
 
-    def above_memory(self, cgroup: Cgroup) -> tuple[Ceiling, ...]:
+    def above_memory(self, cgroup: Cgroup) -> tuple[InheritedLimit, ...]:
         """The memory limits above a cgroup in the v2 tree, nearest first."""
         where = cgroup.where("memory")
         if where is None or where[1] == 1:
@@ -105,10 +105,10 @@ class Ceilings:
             directory = directory.parent
             yield directory
 
-    def _get(self, directory: Path, names: tuple[str, ...], parse_all: Callable[..., Value]) -> Ceiling:
+    def _get(self, directory: Path, names: tuple[str, ...], parse_all: Callable[..., Value]) -> InheritedLimit:
         key = (directory, names[0])
         if key not in self._known:
-            self._known[key] = Ceiling(directory, names, parse_all)
+            self._known[key] = InheritedLimit(directory, names, parse_all)
         return self._known[key]
 
     def refresh(self) -> None:
@@ -117,7 +117,7 @@ class Ceilings:
             if ceiling.refresh():
                 self.version += 1
 
-    def keep_only(self, used: Iterable[Ceiling]) -> None:
+    def keep_only(self, used: Iterable[InheritedLimit]) -> None:
         """Close those that no container is below any more."""
         wanted = set(map(id, used))
         for key, ceiling in list(self._known.items()):

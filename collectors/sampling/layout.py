@@ -23,89 +23,93 @@ SLOTS: Final = 18
 CPU_PART, QUOTA_PART, MEMORY_PART, PIDS_PART, IO_PART, PSI_PART = 1, 2, 4, 8, 16, 32
 ALL_PARTS: Final = 63
 
-SMALL, MIDDLE, LARGE = 64, 448, 8192  # read sizes; CPython keeps results of up to 512 bytes off malloc
+SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = (
+    64,
+    448,
+    8192,
+)  # read sizes; CPython keeps results of up to 512 bytes off malloc
 RESOURCES = ((PSI_CPU, "cpu"), (PSI_MEMORY, "memory"), (PSI_IO, "io"))
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class CounterFile:
     """One file that can fill a slot: how much to read, how to parse, and how many values the parser gives (0: one)."""
 
     slot: int
     part: int
     name: str
     parse: Callable[[bytes], Any]
-    size: int = SMALL
+    size: int = SMALL_BYTES
     width: int = 0
 
-    def blank(self, why: Missing) -> Any:
+    def missing_value(self, why: Missing) -> Any:
         """What the slot holds when the file cannot be read."""
         return (why,) * self.width if self.width else why
 
 
-PSI: Final[tuple[File, ...]] = (
-    File(PSI_CPU, PSI_PART, "cpu.pressure", parse.pressure, MIDDLE),
-    File(PSI_MEMORY, PSI_PART, "memory.pressure", parse.pressure, MIDDLE),
-    File(PSI_IO, PSI_PART, "io.pressure", parse.pressure, MIDDLE),
+PSI: Final[tuple[CounterFile, ...]] = (
+    CounterFile(PSI_CPU, PSI_PART, "cpu.pressure", parse.pressure, MEDIUM_BYTES),
+    CounterFile(PSI_MEMORY, PSI_PART, "memory.pressure", parse.pressure, MEDIUM_BYTES),
+    CounterFile(PSI_IO, PSI_PART, "io.pressure", parse.pressure, MEDIUM_BYTES),
 )
-V2: Mapping[str, tuple[File, ...]] = {
+V2: Mapping[str, tuple[CounterFile, ...]] = {
     "cpu": (
-        File(USAGE, CPU_PART, "cpu.stat", parse.cpu_stat_v2, MIDDLE, 6),
-        File(QUOTA, QUOTA_PART, "cpu.max", parse.cpu_max),
+        CounterFile(USAGE, CPU_PART, "cpu.stat", parse.cpu_stat_v2, MEDIUM_BYTES, 6),
+        CounterFile(QUOTA, QUOTA_PART, "cpu.max", parse.cpu_max),
     ),
     "memory": (
-        File(CURRENT, MEMORY_PART, "memory.current", parse.number),
-        File(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v2, LARGE, 3),
-        File(SWAP, MEMORY_PART, "memory.swap.current", parse.number),
-        File(PEAK, MEMORY_PART, "memory.peak", parse.number),
-        File(MAX, MEMORY_PART, "memory.max", parse.limit),
-        File(OOM, MEMORY_PART, "memory.events", parse.oom_kills, MIDDLE),
+        CounterFile(CURRENT, MEMORY_PART, "memory.current", parse.number),
+        CounterFile(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v2, LARGE_BYTES, 3),
+        CounterFile(SWAP, MEMORY_PART, "memory.swap.current", parse.number),
+        CounterFile(PEAK, MEMORY_PART, "memory.peak", parse.number),
+        CounterFile(MAX, MEMORY_PART, "memory.max", parse.limit),
+        CounterFile(OOM, MEMORY_PART, "memory.events", parse.oom_kills, MEDIUM_BYTES),
     ),
     "pids": (
-        File(PIDS, PIDS_PART, "pids.current", parse.number),
-        File(PIDS_MAX, PIDS_PART, "pids.max", parse.limit),
+        CounterFile(PIDS, PIDS_PART, "pids.current", parse.number),
+        CounterFile(PIDS_MAX, PIDS_PART, "pids.max", parse.limit),
     ),
-    "io": (File(IO_BYTES, IO_PART, "io.stat", parse.io_stat_v2, LARGE),),
+    "io": (CounterFile(IO_BYTES, IO_PART, "io.stat", parse.io_stat_v2, LARGE_BYTES),),
 }
-UNIFIED_CPU = File(USAGE, CPU_PART, "cpu.stat", parse.cpu_times, MIDDLE, 3)
-V1: Mapping[str, tuple[File, ...]] = {
+UNIFIED_CPU = CounterFile(USAGE, CPU_PART, "cpu.stat", parse.cpu_times, MEDIUM_BYTES, 3)
+V1: Mapping[str, tuple[CounterFile, ...]] = {
     "cpuacct": (
-        File(USAGE, CPU_PART, "cpuacct.usage", parse.number),
-        File(SPLIT, CPU_PART, "cpuacct.stat", parse.cpuacct_stat, SMALL, 2),
+        CounterFile(USAGE, CPU_PART, "cpuacct.usage", parse.number),
+        CounterFile(SPLIT, CPU_PART, "cpuacct.stat", parse.cpuacct_stat, SMALL_BYTES, 2),
     ),
     "cpu": (
-        File(PERIODS, CPU_PART, "cpu.stat", parse.cpu_stat_v1, MIDDLE, 3),
-        File(QUOTA, QUOTA_PART, "cpu.cfs_quota_us", parse.quota_v1),
-        File(PERIOD, QUOTA_PART, "cpu.cfs_period_us", parse.number),
+        CounterFile(PERIODS, CPU_PART, "cpu.stat", parse.cpu_stat_v1, MEDIUM_BYTES, 3),
+        CounterFile(QUOTA, QUOTA_PART, "cpu.cfs_quota_us", parse.quota_v1),
+        CounterFile(PERIOD, QUOTA_PART, "cpu.cfs_period_us", parse.number),
     ),
     "memory": (
-        File(CURRENT, MEMORY_PART, "memory.usage_in_bytes", parse.number),
-        File(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v1, LARGE, 5),
-        File(PEAK, MEMORY_PART, "memory.max_usage_in_bytes", parse.number),
-        File(OOM, MEMORY_PART, "memory.oom_control", parse.oom_kills, MIDDLE),
+        CounterFile(CURRENT, MEMORY_PART, "memory.usage_in_bytes", parse.number),
+        CounterFile(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v1, LARGE_BYTES, 5),
+        CounterFile(PEAK, MEMORY_PART, "memory.max_usage_in_bytes", parse.number),
+        CounterFile(OOM, MEMORY_PART, "memory.oom_control", parse.oom_kills, MEDIUM_BYTES),
     ),
     "pids": V2["pids"],
     "blkio": (
-        File(IO_BYTES, IO_PART, "blkio.throttle.io_service_bytes_recursive", parse.blkio_v1, LARGE),
-        File(IO_OPS, IO_PART, "blkio.throttle.io_serviced_recursive", parse.blkio_v1, LARGE),
+        CounterFile(IO_BYTES, IO_PART, "blkio.throttle.io_service_bytes_recursive", parse.blkio_v1, LARGE_BYTES),
+        CounterFile(IO_OPS, IO_PART, "blkio.throttle.io_serviced_recursive", parse.blkio_v1, LARGE_BYTES),
     ),
 }
 
 
-WIDTHS: Final = {USAGE: 3, SPLIT: 2, PERIODS: 3, STAT: 3}
+SLOT_WIDTHS: Final = {USAGE: 3, SPLIT: 2, PERIODS: 3, STAT: 3}
 
 # What each slot holds as long as no file fills it.
 EMPTY_SLOTS: Final[tuple[Any, ...]] = tuple(
-    (Missing.UNSUPPORTED,) * WIDTHS[slot] if slot in WIDTHS else Missing.UNSUPPORTED for slot in range(SLOTS)
+    (Missing.UNSUPPORTED,) * SLOT_WIDTHS[slot] if slot in SLOT_WIDTHS else Missing.UNSUPPORTED for slot in range(SLOTS)
 )
 
 
-def plan(cgroup: Cgroup) -> list[tuple[Path, tuple[File, ...]]]:
+def files_to_open(cgroup: Cgroup) -> list[tuple[Path, tuple[CounterFile, ...]]]:
     """The directories to open, and the files in each; no slot is there twice."""
-    found: list[tuple[Path, tuple[File, ...]]] = []
+    found: list[tuple[Path, tuple[CounterFile, ...]]] = []
     unified, v1 = cgroup.unified, dict(cgroup.v1)
     if unified is not None:
-        files: tuple[File, ...] = PSI
+        files: tuple[CounterFile, ...] = PSI
         if "cpu" not in cgroup.controllers and (unified / UNIFIED_CPU.name).exists():
             files += (UNIFIED_CPU,)
             v1.pop("cpuacct", None)  # one file instead of two, and finer than clock ticks

@@ -14,12 +14,12 @@ from collectors.sampling import parse
 from collectors.sampling.sample import NetCounters
 from runtime.model import Missing
 
-READ = 16384
+READ_BYTES = 16384
 
-Counters = Mapping[str, NetCounters] | Missing
+InterfaceCounters = Mapping[str, NetCounters] | Missing
 
 
-def namespace(pid: int | str, proc: Path = Path("/proc")) -> int | Missing:
+def network_namespace(pid: int | str, proc: Path = Path("/proc")) -> int | Missing:
     """Inode of the network namespace of a process."""
     try:
         target = os.readlink(f"{proc}/{pid}/ns/net")
@@ -30,34 +30,34 @@ def namespace(pid: int | str, proc: Path = Path("/proc")) -> int | Missing:
         return Missing.GONE
 
 
-def of_host(proc: Path = Path("/proc")) -> int | Missing:
+def host_namespace(proc: Path = Path("/proc")) -> int | Missing:
     """The host's network namespace: that of process 1 where it can be seen, else our own."""
-    found = namespace(1, proc)
-    return found if isinstance(found, int) else namespace("self", proc)
+    found = network_namespace(1, proc)
+    return found if isinstance(found, int) else network_namespace("self", proc)
 
 
-class Networks:
-    """Counters by network namespace, each read at most once per sweep."""
+class NetworkReader:
+    """InterfaceCounters by network namespace, each read at most once per sweep."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = str(proc)
-        self.host = of_host(proc)
-        self._now: dict[int, Counters] = {}
-        self._last: dict[int, tuple[bytes, Counters]] = {}
+        self.host = host_namespace(proc)
+        self._now: dict[int, InterfaceCounters] = {}
+        self._last: dict[int, tuple[bytes, InterfaceCounters]] = {}
 
     def begin(self) -> None:
         """A new sweep: what was read before is old, and what was not asked for in it is forgotten."""
         self._last = {inode: self._last[inode] for inode in self._now if inode in self._last}
         self._now = {}
 
-    def counters(self, pid: int, inode: int) -> Counters:
+    def counters(self, pid: int, inode: int) -> InterfaceCounters:
         """The counters of the namespace `inode`, in which the process `pid` is."""
         known = self._now.get(inode)
         if known is None:
             known = self._now[inode] = self._read(pid, inode)
         return known
 
-    def _read(self, pid: int, inode: int) -> Counters:
+    def _read(self, pid: int, inode: int) -> InterfaceCounters:
         try:
             fd = os.open(f"{self._proc}/{pid}/net/dev", os.O_RDONLY | os.O_CLOEXEC)
         except PermissionError:
@@ -65,8 +65,8 @@ class Networks:
         except OSError:
             return Missing.GONE
         try:
-            data = os.read(fd, READ)
-            while more := os.read(fd, READ):  # the kernel hands out whole lines, a page at a time
+            data = os.read(fd, READ_BYTES)
+            while more := os.read(fd, READ_BYTES):  # the kernel hands out whole lines, a page at a time
                 data += more
         except OSError:
             return Missing.GONE

@@ -15,13 +15,13 @@ from runtime.model import UNLIMITED, Missing, Unlimited
 
 Number = int | Missing
 Limit = int | Unlimited | Missing
-Three = tuple[Number, Number, Number]
+ThreeNumbers = tuple[Number, Number, Number]
 
 NS_PER_US = 1000
 NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 # v1 writes "no limit" as PAGE_COUNTER_MAX, LONG_MAX rounded down to pages; this bound fits pages of up to 64 KiB.
-HUGE = 0x7FFF_FFFF_FFFF_0000
+UNLIMITED_V1_BYTES = 0x7FFF_FFFF_FFFF_0000
 
 UNSUPPORTED = Missing.UNSUPPORTED
 
@@ -40,7 +40,7 @@ def limit(data: bytes) -> Limit:
     if data == b"max\n":
         return UNLIMITED
     value = number(data)
-    if isinstance(value, int) and value >= HUGE:
+    if isinstance(value, int) and value >= UNLIMITED_V1_BYTES:
         return UNLIMITED
     return UNLIMITED if data.strip() == b"max" else value
 
@@ -66,7 +66,7 @@ def _scaled(value: Number, factor: int) -> Number:
 _TIMES = [b"usage_usec", b"user_usec", b"system_usec"]
 
 
-def cpu_times(data: bytes) -> Three:
+def cpu_times(data: bytes) -> ThreeNumbers:
     """v2 cpu.stat, there without any controller too: usage, user, system in ns."""
     words = data.split(None, 6)
     if len(words) > 5 and [words[0], words[2], words[4]] == _TIMES:  # the order of every kernel so far
@@ -94,7 +94,7 @@ def cpu_stat_v2(data: bytes) -> tuple[Number, Number, Number, Number, Number, Nu
     )
 
 
-def cpu_stat_v1(data: bytes) -> Three:
+def cpu_stat_v1(data: bytes) -> ThreeNumbers:
     """v1 cpu.stat: periods, throttled periods, throttled time in ns."""
     return _keyed(data, b"nr_periods "), _keyed(data, b"\nnr_throttled "), _keyed(data, b"\nthrottled_time ")
 
@@ -132,7 +132,7 @@ def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Limit]:
     if start < 0:
         return UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED
     tightest: Limit = _keyed(data, b"\nhierarchical_memory_limit ", start)
-    if isinstance(tightest, int) and tightest >= HUGE:
+    if isinstance(tightest, int) and tightest >= UNLIMITED_V1_BYTES:
         tightest = UNLIMITED
     return (
         _keyed(data, b"\ntotal_rss ", start),
@@ -143,7 +143,7 @@ def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Limit]:
     )
 
 
-def memory_stat_v2(data: bytes) -> Three:
+def memory_stat_v2(data: bytes) -> ThreeNumbers:
     """v2 memory.stat: anon, file, inactive file."""
     anon = _keyed(data, b"anon ") if data.startswith(b"anon ") else _keyed(data, b"\nanon ")
     return anon, _keyed(data, b"\nfile "), _keyed(data, b"\ninactive_file ")
@@ -198,7 +198,7 @@ def blkio_v1(data: bytes) -> Mapping[str, tuple[int, int]]:
     return found
 
 
-def merge_blkio(
+def merge_io_v1(
     sizes: Mapping[str, tuple[int, int]], counts: Mapping[str, tuple[int, int]]
 ) -> Mapping[str, IoCounters]:
     """Bytes and operations of v1's two files, by device."""

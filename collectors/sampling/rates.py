@@ -15,7 +15,7 @@ from runtime.model import Missing
 
 Rate = float | Missing
 NOT_SAMPLED = Missing.NOT_SAMPLED
-NS = 1_000_000_000
+NS_PER_S = 1_000_000_000
 
 NO_PRESSURE = PressureTotals(NOT_SAMPLED, NOT_SAMPLED)
 NO_STALL = Pressure(0.0, 0.0)
@@ -37,7 +37,7 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
     if previous is None or previous.generation != current.generation or current.at_ns <= previous.at_ns:
         return _gauges_only(current)
     elapsed = float(current.at_ns - previous.at_ns)  # ns per ns: cores and shares come out directly
-    seconds = elapsed / NS
+    seconds = elapsed / NS_PER_S
     old, new = previous.cpu, current.cpu
     cpu = rate(old.usage_ns, new.usage_ns, elapsed)
     user, system = _split(old.user_ns, old.system_ns, new.user_ns, new.system_ns, elapsed, cpu)
@@ -78,7 +78,9 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
 def _extra(previous: Sample, current: Sample, elapsed_ns: float) -> Mapping[str, float | Missing]:
     """The values of metrics for which `Usage` has no field."""
     return {
-        metric.id: rate(read(previous), read(current), elapsed_ns if metric.unit in NS_PER_NS else elapsed_ns / NS)
+        metric.id: rate(
+            read(previous), read(current), elapsed_ns if metric.unit in NS_PER_NS else elapsed_ns / NS_PER_S
+        )
         if metric.type is MetricType.RATE
         else read(current)
         for metric, read in EXTRA
@@ -239,6 +241,8 @@ def _net(
         interfaces[name] = NetRates(*(count / seconds for count in grown))
     if new and not interfaces:
         return NOT_SAMPLED, {}
+    if len(interfaces) == 1:  # nearly every container
+        return next(iter(interfaces.values())), interfaces
     total = (
         sum(r.rx_bytes for r in interfaces.values()),
         sum(r.tx_bytes for r in interfaces.values()),

@@ -14,7 +14,7 @@ from typing import Protocol
 from collectors.sampling.frame import Frame
 from collectors.sampling.target import Target
 
-SHORTEST_S = 0.05
+MIN_INTERVAL_S = 0.05
 
 
 class Sweeps(Protocol):
@@ -53,7 +53,7 @@ class Scheduler:
         self._targets = targets
         self._on_frame = on_frame
         self._on_error = on_error
-        self._interval = max(SHORTEST_S, interval)
+        self._interval = max(MIN_INTERVAL_S, interval)
         self._wake = asyncio.Event()
         self._one = asyncio.Lock()
         self._restart_grid = False
@@ -61,12 +61,12 @@ class Scheduler:
 
     @property
     def interval(self) -> float:
-        """Seconds between sweeps; a new value holds at once and is never shorter than `SHORTEST_S`."""
+        """Seconds between sweeps; a new value holds at once and is never shorter than `MIN_INTERVAL_S`."""
         return self._interval
 
     @interval.setter
     def interval(self, seconds: float) -> None:
-        self._interval = max(SHORTEST_S, seconds)
+        self._interval = max(MIN_INTERVAL_S, seconds)
         self._restart_grid = True
         self._wake.set()
 

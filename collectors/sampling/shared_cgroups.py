@@ -16,8 +16,8 @@ from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import ContainerRef, Missing
 
 PROC: Final = Path("/proc")
-MOST: Final = 4096  # cgroups that are looked through; beyond that nobody knows
-ROOTS: Final = frozenset(
+MAX_CGROUPS: Final = 4096  # cgroups that are looked through; beyond that nobody knows
+ENGINE_PARENTS: Final = frozenset(
     {
         *("docker", "libpod_parent", "libpod", "podman", "machine.slice", "system.slice", "user.slice", "init.scope"),
         *("app.slice", "user-libpod_pod", "kubepods", "kubepods.slice", "lxc", "lxc.payload", "buildkit", "default"),
@@ -38,14 +38,14 @@ _MONITOR: Final = re.compile(r"conmon|(?:libpod|crio)-conmon-[0-9a-f]+(?:\.scope
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class CgroupPaths:
     """Where live containers are: the path of their own cgroup, and their network namespace (only to be compared)."""
 
     paths: Mapping[ContainerRef, str] = field(default_factory=dict)
     networks: Mapping[ContainerRef, Hashable] = field(default_factory=dict)
 
 
-def places(targets: Iterable[Target], hierarchies: Hierarchies, proc: Path = PROC) -> Places:
+def cgroup_paths(targets: Iterable[Target], hierarchies: Hierarchies, proc: Path = PROC) -> CgroupPaths:
     """Look up every one; what has ended meanwhile is left out."""
     paths: dict[ContainerRef, str] = {}
     networks: dict[ContainerRef, Hashable] = {}
@@ -57,10 +57,10 @@ def places(targets: Iterable[Target], hierarchies: Hierarchies, proc: Path = PRO
         path = target.cgroup or _path(text, hierarchies)
         if path:
             paths[target.ref] = path
-        inode = network.namespace(target.pid, proc)
+        inode = network.network_namespace(target.pid, proc)
         if not isinstance(inode, Missing):
             networks[target.ref] = inode
-    return Places(paths, networks)
+    return CgroupPaths(paths, networks)
 
 
 def _path(text: str, hierarchies: Hierarchies) -> str:
@@ -72,7 +72,7 @@ def _path(text: str, hierarchies: Hierarchies) -> str:
     return unified if unified is not None and unified != "/" else ""
 
 
-def parent(path: str, roots: Collection[str] = ROOTS) -> str:
+def chosen_parent(path: str, roots: Collection[str] = ENGINE_PARENTS) -> str:
     """The cgroup above, "" when it is one where an engine puts whatever comes."""
     above = path.rpartition("/")[0]
     return "" if _is_root(above, roots) else above
@@ -83,21 +83,21 @@ def _is_root(path: str, roots: Collection[str]) -> bool:
     return path in roots or name in roots or name.startswith(_INSTANCE)
 
 
-def own_cgroup(paths: Sequence[str], hierarchies: Hierarchies, roots: Collection[str] = ROOTS) -> str:
+def own_cgroup(paths: Sequence[str], hierarchies: Hierarchies, roots: Collection[str] = ENGINE_PARENTS) -> str:
     """The deepest cgroup above all of these that holds no process but theirs; "" when there is none."""
     if not paths:
         return ""
     above = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120  (a cgroup's path)
     if above in ("", "/") or _is_root(above, roots):
         return ""
-    cgroup = at(above, hierarchies)
+    cgroup = cgroup_at(above, hierarchies)
     tops = set(cgroup.v1.values()) | ({cgroup.unified} if cgroup.unified is not None else set())
     below = [os.path.relpath(path, above) for path in paths]
-    alone = bool(tops) and all(_alone(top, {top / name for name in below}) for top in tops)
+    alone = bool(tops) and all(_holds_only(top, {top / name for name in below}) for top in tops)
     return above if alone else ""
 
 
-def at(path: str, hierarchies: Hierarchies) -> Cgroup:
+def cgroup_at(path: str, hierarchies: Hierarchies) -> Cgroup:
     """The cgroup of this path, in every hierarchy that has one."""
     v1 = {
         name: path
@@ -108,7 +108,7 @@ def at(path: str, hierarchies: Hierarchies) -> Cgroup:
     return cgroupfs.at(hierarchies, v1, path if unified is not None and unified.is_dir() else None)
 
 
-def _alone(top: Path, members: Collection[Path]) -> bool:
+def _holds_only(top: Path, members: Collection[Path]) -> bool:
     """Whether no process lives at or below `top`, except in `members` and their monitors, which belong to them."""
     waiting, seen = [top], 0
     while waiting:
@@ -116,7 +116,7 @@ def _alone(top: Path, members: Collection[Path]) -> bool:
         if directory in members or _MONITOR.fullmatch(directory.name):
             continue
         seen += 1
-        if seen > MOST:
+        if seen > MAX_CGROUPS:
             return False
         try:
             if (directory / "cgroup.procs").read_bytes().strip():

@@ -12,14 +12,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from collectors.sampling.cgroup_reader import Gone
+from collectors.sampling.cgroup_reader import CgroupGone
 from collectors.sampling.frame import Frame
 from collectors.sampling.host import HostReader
-from collectors.sampling.inherited_limits import Ceilings
-from collectors.sampling.network import Networks
+from collectors.sampling.inherited_limits import InheritedLimits
+from collectors.sampling.network import NetworkReader
 from collectors.sampling.sample import Sample
 from collectors.sampling.target import Target
-from collectors.sampling.tracked import Tracked, room_for_descriptors
+from collectors.sampling.tracked import Tracked, can_keep_open
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Hierarchies
@@ -28,7 +28,7 @@ from runtime.model import ContainerRef
 __all__ = ["Sweeper", "Target"]
 
 PROC = Path("/proc")
-CHECK_EVERY = 64  # sweeps; a container's place is looked up again that often, a part of them in each sweep
+MOVE_CHECK_SWEEPS = 64  # sweeps; a container's place is looked up again that often, a part of them in each sweep
 
 
 class Sweeper:
@@ -38,8 +38,8 @@ class Sweeper:
         """`hierarchies` is detected when it is None; `proc` is another tree in tests."""
         self._hierarchies = cgroupfs.detect() if hierarchies is None else hierarchies
         self._proc = proc
-        self._ceilings = Ceilings(self._hierarchies)
-        self._networks = Networks(proc)
+        self._inherited = InheritedLimits(self._hierarchies)
+        self._networks = NetworkReader(proc)
         self._host = HostReader(proc)
         self._tracked: dict[ContainerRef, Tracked] = {}
         self._by_pidfd: dict[int, ContainerRef] = {}
@@ -83,7 +83,7 @@ class Sweeper:
         """Let go of every descriptor; may be called twice."""
         for ref in list(self._tracked):
             self._drop(ref)
-        self._ceilings.close()
+        self._inherited.close()
         self._ends.close()
 
     def _refresh_all(self, targets: Sequence[Target]) -> tuple[list[Tracked], dict[ContainerRef, str]]:
@@ -95,13 +95,13 @@ class Sweeper:
         for fd, _ in self._ends.poll(0) if self._by_pidfd else ():
             self._end(self._by_pidfd[fd])
         self._networks.begin()
-        self._ceilings.refresh()
+        self._inherited.refresh()
         fresh: list[Tracked] = []
         problems: dict[ContainerRef, str] = {}
         for index, target in enumerate(wanted):
             try:
-                fresh.append(self._refresh(target, check=(index + self._seq) % CHECK_EVERY == 0))
-            except (NotFoundError, Gone):
+                fresh.append(self._refresh(target, check=(index + self._seq) % MOVE_CHECK_SWEEPS == 0))
+            except (NotFoundError, CgroupGone):
                 self._end(target.ref, target)
                 problems[target.ref] = f"gone: process {target.pid} has ended"
             except (PytopError, OSError) as error:
@@ -110,7 +110,7 @@ class Sweeper:
         return fresh, problems
 
     def _refresh(self, target: Target, *, check: bool) -> Tracked:
-        """Read one container; raises `NotFoundError` or `Gone` when there is nothing left of it."""
+        """Read one container; raises `NotFoundError` or `CgroupGone` when there is nothing left of it."""
         if self._ended and self._ended.get(target.ref) == target:
             raise NotFoundError(f"process {target.pid} has ended")
         tracked = self._tracked.get(target.ref)
@@ -121,20 +121,20 @@ class Sweeper:
             tracked = self._follow(target)
         try:
             tracked.refresh()
-        except Gone:  # the process may have entered another cgroup before this one was removed
+        except CgroupGone:  # the process may have entered another cgroup before this one was removed
             self._drop(target.ref)
             tracked = self._follow(target)
             tracked.refresh()
         return tracked
 
     def _follow(self, target: Target) -> Tracked:
-        keep = room_for_descriptors(self._descriptors)
+        keep = can_keep_open(self._descriptors)
         try:
-            tracked = Tracked(target, self._hierarchies, self._ceilings, self._networks, self._proc, keep=keep)
+            tracked = Tracked(target, self._hierarchies, self._inherited, self._networks, self._proc, keep=keep)
         except OSError as error:
             if error.errno not in {errno.EMFILE, errno.ENFILE}:
                 raise
-            tracked = Tracked(target, self._hierarchies, self._ceilings, self._networks, self._proc, keep=False)
+            tracked = Tracked(target, self._hierarchies, self._inherited, self._networks, self._proc, keep=False)
         self._tracked[target.ref] = tracked
         self._descriptors += tracked.descriptors
         if tracked.pidfd >= 0:
@@ -167,6 +167,6 @@ class Sweeper:
         for ref in stale:
             self._drop(ref)
         if stale:
-            self._ceilings.keep_only(ceiling for t in self._tracked.values() for ceiling in t.reader.above)
+            self._inherited.keep_only(limit for t in self._tracked.values() for limit in t.reader.above)
         if self._ended:
             self._ended = {ref: target for ref, target in self._ended.items() if wanted.get(ref) == target}

@@ -10,8 +10,8 @@ from pathlib import Path
 from collectors.sampling import network
 from collectors.sampling.cgroup_reader import CgroupReader
 from collectors.sampling.frame import Usage
-from collectors.sampling.inherited_limits import Ceilings
-from collectors.sampling.network import Counters, Networks
+from collectors.sampling.inherited_limits import InheritedLimits
+from collectors.sampling.network import InterfaceCounters, NetworkReader
 from collectors.sampling.rates import derive
 from collectors.sampling.sample import Sample
 from collectors.sampling.target import Target
@@ -19,22 +19,22 @@ from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Missing
 
-SPARE = 128  # descriptors left for everything else in this process
-PER_CONTAINER = 32  # more than one reader ever holds
-PLACE = 16384  # bytes of /proc/<pid>/cgroup, which has a line per hierarchy
-ENOUGH = 1 << 16  # never ask for more than this
+RESERVED_FDS = 128  # descriptors left for everything else in this process
+MAX_FDS_PER_CONTAINER = 32  # more than one reader ever holds
+PROC_CGROUP_BYTES = 16384  # bytes of /proc/<pid>/cgroup, which has a line per hierarchy
+MAX_FDS = 1 << 16  # never ask for more than this
 
 
-def room_for_descriptors(used: int) -> bool:
+def can_keep_open(used: int) -> bool:
     """Whether another container's files may stay open; raises the soft limit towards the hard one where it must.
 
     It is raised only as far as needed: children inherit it, and some old programs suffer from a huge one.
     """
-    need = used + PER_CONTAINER + SPARE
+    need = used + MAX_FDS_PER_CONTAINER + RESERVED_FDS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if need <= soft:
         return True
-    wanted = min(hard, max(2 * soft, need), ENOUGH)
+    wanted = min(hard, max(2 * soft, need), MAX_FDS)
     if wanted <= soft:
         return False
     try:
@@ -66,16 +66,16 @@ class Tracked:
         self,
         target: Target,
         hierarchies: Hierarchies,
-        ceilings: Ceilings,
-        networks: Networks,
+        inherited: InheritedLimits,
+        networks: NetworkReader,
         proc: Path,
         *,
         keep: bool,
     ) -> None:
         """Find and open everything.
 
-        Raises `NotFoundError` when the process is gone, `Gone` when its cgroup is, `PytopError` when it may not be
-        looked at, `OSError` when descriptors ran out.
+        Raises `NotFoundError` when the process is gone, `CgroupGone` when its cgroup is, `PytopError` when it may not
+        be read, `OSError` when descriptors ran out.
         """
         self.target = target
         self._previous: Sample | None = None
@@ -86,14 +86,14 @@ class Tracked:
         self.pidfd = -1
         if proc == Path("/proc"):
             self.pidfd = _pidfd(target.pid)
-        self._place = b""
+        self._proc_cgroup = b""
         try:
-            self._where = cgroupfs.around(hierarchies, target.pid, within=target.cgroup, proc=proc)
-            self._netns = network.namespace(target.pid, proc)
-            self._net: Counters = self._netns if isinstance(self._netns, Missing) else Missing.UNSUPPORTED
+            self._cgroup = cgroupfs.around(hierarchies, target.pid, within=target.cgroup, proc=proc)
+            self._netns = network.network_namespace(target.pid, proc)
+            self._net: InterfaceCounters = self._netns if isinstance(self._netns, Missing) else Missing.UNSUPPORTED
             self._net_shared = self._netns == networks.host
             self._own_netns = self._netns if isinstance(self._netns, int) and not self._net_shared else 0
-            self.reader = CgroupReader(cgroupfs.own_part(self._where, hierarchies), ceilings, keep=keep)
+            self.reader = CgroupReader(cgroupfs.own_part(self._cgroup, hierarchies), inherited, keep=keep)
         except BaseException:
             self._close_pidfd()
             raise
@@ -108,32 +108,32 @@ class Tracked:
 
     def moved(self) -> bool:
         """Whether the process has since entered another cgroup (not one below) or another network namespace."""
-        if network.namespace(self.target.pid, self._proc) != self._netns:
+        if network.network_namespace(self.target.pid, self._proc) != self._netns:
             return True
-        place = self._read_place()
-        if place and place == self._place:
+        text = self._read_proc_cgroup()
+        if text and text == self._proc_cgroup:
             return False
         now = cgroupfs.around(self._hierarchies, self.target.pid, within=self.target.cgroup, proc=self._proc)
-        if now != self._where and not _is_below(now, self._where):
+        if now != self._cgroup and not _is_below(now, self._cgroup):
             return True
-        self._place = place
+        self._proc_cgroup = text
         return False
 
-    def _read_place(self) -> bytes:
+    def _read_proc_cgroup(self) -> bytes:
         """The text from which the cgroup is found; empty when it cannot be read."""
         try:
             fd = os.open(f"{self._proc}/{self.target.pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return b""
         try:
-            return os.read(fd, PLACE)
+            return os.read(fd, PROC_CGROUP_BYTES)
         except OSError:
             return b""
         finally:
             os.close(fd)
 
     def refresh(self) -> None:
-        """Read everything once. Raises `Gone` when the cgroup was removed."""
+        """Read everything once. Raises `CgroupGone` when the cgroup was removed."""
         self._read_ns = time.monotonic_ns()
         self.reader.refresh()
         if self._own_netns:

@@ -14,7 +14,7 @@ from typing import Final
 from collectors.sampling import shared_cgroups
 from collectors.sampling import totals as sums
 from collectors.sampling.frame import NOTHING, Frame
-from collectors.sampling.shared_cgroups import Places
+from collectors.sampling.shared_cgroups import CgroupPaths
 from collectors.sampling.target import Target
 from runtime.kernel import cgroupfs
 from runtime.model import Container, ContainerRef, GroupKind, GroupRef, LimitName, State, Verb
@@ -62,7 +62,7 @@ class Groups:
         self._by_row: Mapping[ContainerRef, Group] = {}
         self._changed = changed
         self._containers: Mapping[ContainerRef, Container] = {}
-        self._places = Places()
+        self._places = CgroupPaths()
         self._cgroups: Mapping[GroupRef, str] = {}
         self._hierarchies: cgroupfs.Hierarchies | None = None
         self._news = asyncio.Event()
@@ -137,10 +137,10 @@ class Groups:
 
     # inside
 
-    def _find(self, live: Iterable[Target]) -> Places:
+    def _find(self, live: Iterable[Target]) -> CgroupPaths:
         if self._hierarchies is None:
             self._hierarchies = cgroupfs.detect()
-        return shared_cgroups.places(live, self._hierarchies)
+        return shared_cgroups.cgroup_paths(live, self._hierarchies)
 
     def _owned(self, members: Mapping[GroupRef, list[ContainerRef]]) -> Mapping[GroupRef, str]:
         assert self._hierarchies is not None
@@ -193,13 +193,15 @@ class Groups:
         )
 
 
-def _roots(containers: Mapping[ContainerRef, Container], places: Places) -> frozenset[str]:
+def _roots(containers: Mapping[ContainerRef, Container], places: CgroupPaths) -> frozenset[str]:
     """Where engines put whatever comes, by usual names and by where those live for whom nobody chose a place."""
     unplaced = (path for ref, path in places.paths.items() if ref in containers and not containers[ref].placed)
-    return shared_cgroups.ROOTS.union(path.rpartition("/")[0] for path in unplaced)
+    return shared_cgroups.ENGINE_PARENTS.union(path.rpartition("/")[0] for path in unplaced)
 
 
-def _members(containers: Mapping[ContainerRef, Container], places: Places) -> Mapping[GroupRef, list[ContainerRef]]:
+def _members(
+    containers: Mapping[ContainerRef, Container], places: CgroupPaths
+) -> Mapping[GroupRef, list[ContainerRef]]:
     """The containers of each group: what engines say first, then slices of two and more."""
     found: dict[GroupRef, list[ContainerRef]] = {}
     slices: dict[GroupRef, list[ContainerRef]] = {}
@@ -208,7 +210,7 @@ def _members(containers: Mapping[ContainerRef, Container], places: Places) -> Ma
         if container.group is not None:
             found.setdefault(container.group, []).append(ref)
         path = places.paths.get(ref)
-        above = shared_cgroups.parent(path, roots) if path is not None and container.state.live else ""
+        above = shared_cgroups.chosen_parent(path, roots) if path is not None and container.state.live else ""
         if above:
             slices.setdefault(GroupRef(GroupKind.SLICE, above.lstrip("/")), []).append(ref)
     for slice_ref, members in slices.items():

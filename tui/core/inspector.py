@@ -139,7 +139,7 @@ class Looking:
         if self._hierarchies is None:
             self._hierarchies = cgroupfs.detect()
         if container.ref.engine == GROUP:
-            cgroup = shared_cgroups.at(container.cgroup, self._hierarchies)
+            cgroup = shared_cgroups.cgroup_at(container.cgroup, self._hierarchies)
             return cgroup if cgroup.v1 or cgroup.unified is not None else None
         try:
             return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
@@ -181,12 +181,12 @@ def _pid(container: Container) -> int:
 
 def _sharing(container: Container, others: Collection[Container]) -> tuple[str, ...]:
     """The names of those that are in the same network namespace."""
-    from collectors.sampling.network import namespace
+    from collectors.sampling.network import network_namespace
 
-    own = Missing.GONE if _of_network(container) is None or container.pid is None else namespace(container.pid)
+    own = Missing.GONE if _of_network(container) is None or container.pid is None else network_namespace(container.pid)
     if isinstance(own, Missing):
         return ()
-    return tuple(sorted(each.name for each in others if each.pid is not None and namespace(each.pid) == own))
+    return tuple(sorted(each.name for each in others if each.pid is not None and network_namespace(each.pid) == own))
 
 
 def _recent(usage: Usage, mean: Callable[[str], float | None]) -> RecentUse:

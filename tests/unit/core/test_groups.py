@@ -102,20 +102,20 @@ def test_the_monitors_of_a_pods_containers_do_not_take_it_away(tmp_path: Path, m
 def test_what_an_engine_uses_for_all_is_nobodys_own(tmp_path: Path) -> None:
     found = tree(tmp_path, docker="", docker__a="1\n", docker__b="2\n")
     assert shared_cgroups.own_cgroup(["/docker/a", "/docker/b"], found) == ""
-    assert shared_cgroups.parent("/docker/a") == ""
-    assert shared_cgroups.parent("/batch.slice/docker-a.scope") == "/batch.slice"
+    assert shared_cgroups.chosen_parent("/docker/a") == ""
+    assert shared_cgroups.chosen_parent("/batch.slice/docker-a.scope") == "/batch.slice"
 
 
 def test_a_root_may_be_a_whole_path(tmp_path: Path) -> None:
     found = tree(tmp_path, jobs="", jobs__a="1\n", jobs__b="2\n")
     assert shared_cgroups.own_cgroup(["/jobs/a", "/jobs/b"], found) == "/jobs"
     assert shared_cgroups.own_cgroup(["/jobs/a", "/jobs/b"], found, {"/jobs"}) == ""
-    assert shared_cgroups.parent("/jobs/a", {"/jobs"}) == ""
-    assert shared_cgroups.parent("/x/jobs/a", {"/jobs"}) == "/x/jobs"
+    assert shared_cgroups.chosen_parent("/jobs/a", {"/jobs"}) == ""
+    assert shared_cgroups.chosen_parent("/x/jobs/a", {"/jobs"}) == "/x/jobs"
 
 
 def test_another_instance_of_the_embedded_engine_has_its_own_root() -> None:
-    assert shared_cgroups.parent("/pytop-demo-1a2b/a") == ""
+    assert shared_cgroups.chosen_parent("/pytop-demo-1a2b/a") == ""
 
 
 async def test_where_nobody_chose_to_put_them_they_are_no_group(
@@ -124,7 +124,7 @@ async def test_where_nobody_chose_to_put_them_they_are_no_group(
     machine = tree(tmp_path, jobs="", jobs__a="1\n", jobs__b="2\n", batch="", batch__a="3\n", batch__b="4\n")
     paths = {ContainerRef("x", path): path for path in ("/jobs/a", "/jobs/b", "/batch/a", "/batch/b")}
     monkeypatch.setattr(cgroupfs, "detect", lambda: machine)
-    monkeypatch.setattr(shared_cgroups, "places", lambda *_: shared_cgroups.Places(paths))
+    monkeypatch.setattr(shared_cgroups, "cgroup_paths", lambda *_: shared_cgroups.CgroupPaths(paths))
     shop = GroupRef(GroupKind.COMPOSE, "shop", "x")
     everything = {
         ref: Container(

@@ -12,7 +12,7 @@ from collectors.inspection import processes as processes_module
 from collectors.inspection.isolation import isolation
 from collectors.inspection.processes import processes
 from collectors.sampling.frame import Usage
-from collectors.sampling.network import Networks
+from collectors.sampling.network import NetworkReader
 from collectors.sampling.sweep import Sweeper, Target
 from runtime.errors import NotFoundError
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
@@ -287,7 +287,7 @@ def test_the_hosts_network_is_not_the_containers(tree: Tree) -> None:
 
 
 def test_a_process_that_moves_is_followed(tree: Tree, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collectors.sampling.sweep.CHECK_EVERY", 1)
+    monkeypatch.setattr("collectors.sampling.sweep.MOVE_CHECK_SWEEPS", 1)
     use(sweeper)
     for directory in (*tree.v1.values(), *([tree.unified] if tree.unified else [])):
         other = directory.parent / "other"
@@ -315,7 +315,7 @@ def test_samples_are_the_counters_of_a_sweep(tree: Tree, sweeper: Sweeper) -> No
 
 
 def test_namespaces_are_read_once_a_sweep_whoever_shares_them(tree: Tree) -> None:
-    networks = Networks(tree.proc)
+    networks = NetworkReader(tree.proc)
     networks.begin()
     first = networks.counters(PID, OWN_NET)
     tree.traffic(9999, 9999)
@@ -347,7 +347,7 @@ def test_processes_with_names_that_look_like_fields(tree: Tree) -> None:
     init, shell = processes(PID, proc=tree.proc, hierarchies=tree.hierarchies)
     assert (init.pid, init.inner_pid, init.state, init.ppid, init.user) == (PID, 1, "S", 1, "root")
     assert init.command == "[evil) R 7 (x]"
-    assert (init.threads, init.cpu_time_s) == (4, 200 / processes_module.TICKS)
+    assert (init.threads, init.cpu_time_s) == (4, 200 / processes_module.TICKS_PER_S)
     assert init.rss == 25 * os.sysconf("SC_PAGE_SIZE")
     assert (shell.inner_pid, shell.user, shell.command) == (12, "33", "/bin/sh -c sleep 1")
 
