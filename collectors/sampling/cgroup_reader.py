@@ -274,13 +274,16 @@ def _cpu(values: list[Any]) -> CpuCounters:
 
 def _memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
     current, stat = values[CURRENT], values[STAT]
-    anon, file, inactive_file = stat[:3]
-    swap, limit = stat[3:] if len(stat) == 5 else (values[SWAP], values[MAX])  # v1 has them in memory.stat
+    if len(stat) == 5:  # v1 has swap and limit in memory.stat
+        anon, file, inactive_file, swap, limit = stat
+    else:
+        anon, file, inactive_file = stat
+        swap, limit = values[SWAP], values[MAX]
     working_set = inactive_file
-    if isinstance(current, int) and isinstance(inactive_file, int):
-        working_set = max(0, current - inactive_file)
-    elif not isinstance(current, int):
+    if not isinstance(current, int):
         working_set = current
+    elif isinstance(inactive_file, int):
+        working_set = current - inactive_file if current > inactive_file else 0
     return MemoryGauges(  # the first by position: twice as fast, and this is done for every container in every sweep
         current, working_set, anon, file, swap, values[PEAK], limit=tightest(limit, above), oom_kills=values[OOM]
     )

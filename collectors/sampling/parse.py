@@ -156,6 +156,11 @@ def oom_kills(data: bytes) -> Number:
 
 def pressure(data: bytes) -> PressureTotals:
     """A PSI file; `full` of cpu came with Linux 5.13."""
+    words = data.split(None, 10)  # some avg10= avg60= avg300= total= full avg10= avg60= avg300= total=
+    if len(words) == 10 and words[0] == b"some" and words[5] == b"full":  # both lines, as every kernel writes them
+        some, full = words[4], words[9]
+        if some[:6] == b"total=" == full[:6] and some[6:].isdigit() and full[6:].isdigit():
+            return PressureTotals(int(some[6:]) * NS_PER_US, int(full[6:]) * NS_PER_US)
     return PressureTotals(_stalled(data, b"some "), _stalled(data, b"full "))
 
 

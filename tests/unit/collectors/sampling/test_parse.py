@@ -63,6 +63,12 @@ def test_pressure_takes_totals_and_never_averages() -> None:
     assert parse.pressure(PSI.split(b"\n")[0] + b"\n") == PressureTotals(12_000, UNSUPPORTED)
 
 
+def test_pressure_is_found_also_in_an_order_that_no_kernel_writes_today() -> None:
+    some, full = PSI.splitlines()
+    assert parse.pressure(full + b"\n" + some + b"\n") == PressureTotals(12_000, 5_000)
+    assert parse.pressure(PSI.replace(b"total=5", b"total=-5")) == PressureTotals(12_000, UNSUPPORTED)
+
+
 def test_every_device_counts() -> None:
     text = b"8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n253:1 rbytes=10 wbytes=0 rios=1 wios=0\n9:9\n"
     assert parse.io_stat_v2(text) == {
