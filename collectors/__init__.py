@@ -1,1 +1,1 @@
-"""Reading counters: raw samples, rates, frames, history. Never writes a limit."""
+"""Measurement: raw samples, rates, frames, history, inspection of processes. Never writes a limit."""

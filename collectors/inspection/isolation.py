@@ -1,6 +1,6 @@
-"""How one container is kept apart from the host: namespaces, capabilities, seccomp, mounts, id maps.
+"""How one container is isolated from the host: namespaces, capabilities, seccomp, mounts, id maps.
 
-Read from /proc of its init; what the kernel does not let us see is `Missing.DENIED`, never guessed. Sources:
+Read from /proc of its init; what may not be read is `Missing.DENIED`. Sources:
 namespaces(7), capabilities(7), proc_pid_status(5), proc_pid_mountinfo(5), user_namespaces(7).
 """
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One namespace: its inode, and whether the host's own processes are in it."""
+    """One namespace: its inode, and whether it is the host's."""
 
     name: str
     inode: int | Missing
@@ -62,7 +62,7 @@ class IdRange:
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """Everything that keeps a container apart; `seccomp` is "off", "strict" or "filter (N)".
+    """The isolation of one container; `seccomp` is "off", "strict" or "filter (N)".
 
     `capabilities` has the sets effective, permitted, inheritable, bounding and ambient; names without CAP_.
     `apparmor` is the label and mode of the security module in force, UNSUPPORTED when there is none.
@@ -80,7 +80,7 @@ class Isolation:
 
 
 def isolation(pid: int, *, proc: Path = PROC, hierarchies: Hierarchies | None = None) -> Isolation:
-    """Look at the container whose init is `pid`. Raises `NotFoundError` when that is gone."""
+    """Read the isolation of the container whose init is `pid`. Raises `NotFoundError` when that is gone."""
     home = proc / str(pid)
     if not home.exists():
         raise NotFoundError(f"look at the isolation of process {pid}", detail="it has ended")
@@ -99,7 +99,7 @@ def isolation(pid: int, *, proc: Path = PROC, hierarchies: Hierarchies | None = 
 
 
 def namespaces(pid: int, *, proc: Path = PROC) -> tuple[Namespace, ...]:
-    """Each kind of namespace that this kernel has, and whether process 1 (or, where hidden, we) are in the same one."""
+    """Each kind of namespace of this kernel, compared with that of process 1 (of this program where 1 is hidden)."""
     found: list[Namespace] = []
     for name in NAMESPACES:
         inode = _inode(proc / str(pid) / "ns" / name)
@@ -200,7 +200,7 @@ def parse_id_map(text: str) -> tuple[IdRange, ...]:
 
 
 def _label(home: Path) -> str | Missing:
-    """The security module's label; the kernel answers EINVAL where none is in force."""
+    """The security module's label; reading fails with EINVAL where none is active."""
     for path in (home / "attr/apparmor/current", home / "attr/current"):
         label = _read(path, lambda text: text.strip("\0\n "))
         if label is Missing.DENIED or (isinstance(label, str) and label):

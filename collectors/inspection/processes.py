@@ -1,7 +1,7 @@
-"""Every process of one container, seen from the host: found by its cgroup and by its PID namespace.
+"""Every process of one container, seen from the host: the members of its cgroup and of its PID namespace.
 
-The cgroup finds what runs in deeper namespaces, the namespace finds what left the cgroup. Each is used only where it is
-the container's own: a container with the host's PID namespace is known by its cgroup alone. Sources: proc_pid_stat(5),
+The cgroup has those in nested PID namespaces, the namespace those that left the cgroup. Each is used only where it is
+the container's own: with the host's PID namespace only the cgroup counts. Sources: proc_pid_stat(5),
 proc_pid_status(5), pid_namespaces(7).
 """
 
@@ -19,7 +19,7 @@ from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 PROC = Path("/proc")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-MAX_COMMAND_BYTES = 4096  # bytes of a command line that are shown
+MAX_COMMAND_BYTES = 4096  # of a command line that are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Process:
         user: user id as seen inside; "root" for 0, the number for others, because names differ inside.
         state: the letter of proc_pid_stat(5): R, S, D, Z, T...
         cpu_time_s: user and system time since it started.
-        rss: bytes of memory that are its own or shared, in RAM.
+        rss: resident memory, private and shared, in bytes.
     """
 
     pid: int
@@ -68,7 +68,7 @@ def processes(
 
 
 def _in_cgroup(cgroup: Cgroup, hierarchies: Hierarchies) -> set[int]:
-    """Members of the container's own cgroup and those below. A hierarchy's root is nobody's own."""
+    """Members of the container's own cgroup and its descendants; none when that is a hierarchy's root."""
     directory = cgroup.unified
     if directory is None:
         own = (
@@ -86,7 +86,7 @@ def _in_cgroup(cgroup: Cgroup, hierarchies: Hierarchies) -> set[int]:
 
 
 def _holds(directory: Path, pid: int) -> bool:
-    """Whether a process is in a cgroup. One that holds ourselves is a session's or a service's, not a container's."""
+    """Whether a process is in a cgroup. One with this program in it belongs to a session or service."""
     return pid in _members(directory)
 
 
@@ -98,7 +98,7 @@ def _members(directory: Path) -> set[int]:
 
 
 def _in_namespace(pid: int, proc: Path) -> set[int]:
-    """Processes in the same PID namespace, if it is not ours."""
+    """Processes in the same PID namespace, unless it is this program's."""
     namespace = _pid_namespace(pid, proc)
     if namespace is None or namespace == _pid_namespace("self", proc):
         return set()
@@ -144,7 +144,7 @@ def _inner_user(uid: str, uid_map: Iterable[tuple[int, int, int]]) -> str:
 
 
 def _read(pid: int, proc: Path, depth: int, uid_map: list[tuple[int, int, int]]) -> Process | None:
-    """One process; None when it ended meanwhile."""
+    """One process; None when it has ended."""
     status = _status(pid, proc)
     try:
         stat = (proc / str(pid) / "stat").read_text(errors="replace")

@@ -1,8 +1,8 @@
-"""The counters of one cgroup, read over and over through descriptors that stay open.
+"""The counters of one cgroup, read in every sweep through descriptors that stay open.
 
-`collectors.sampling.layout` says which file holds which counter; `CgroupReader` opens them once and reads them with
-`os.pread`. A file whose bytes did not change is not parsed again. Absent (ENOENT) and denied (EACCES) files give
-`Missing` with that reason; a cgroup that was removed (ENODEV) raises `CgroupGone`.
+Which file holds which counter is in `collectors.sampling.layout`; `CgroupReader` opens them once and reads them with
+`pread`. A file whose bytes did not change is not parsed again. Absent (ENOENT) and denied (EACCES) files give `Missing`
+with that reason; a cgroup that was removed (ENODEV) raises `CgroupGone`.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ def _reason(error: OSError) -> Missing:
 
 
 class CgroupReader:
-    """Reads one cgroup again and again; one thread at a time.
+    """Reads one cgroup; for one thread at a time.
 
     Attributes:
-        generation: inode of the cgroup's directory; another one means a cgroup made anew.
-        above: the inherited that it looks at.
+        generation: inode of the cgroup's directory; another one means a new cgroup.
+        above: the inherited limits that hold for it.
     """
 
     def __init__(self, cgroup: Cgroup, inherited: InheritedLimits, *, keep: bool = True) -> None:
@@ -75,8 +75,8 @@ class CgroupReader:
         self.generation = 0
         self._directory = ""
         self._files: list[CounterFile] = []
-        self._fds: list[int] = []  # -1 where it is not kept open
-        self._sizes: list[int] = []  # how much to read
+        self._fds: list[int] = []  # -1 where the file is not kept open
+        self._sizes: list[int] = []  # bytes to ask for
         self._paths: list[str] = []
         self._last: list[bytes] = []
         self._values: list[Any] = list(EMPTY_SLOTS)
@@ -103,7 +103,7 @@ class CgroupReader:
         self.above = self._above_cpu + self._above_memory
 
     def _open(self, directory: Path, files: tuple[CounterFile, ...], *, keep: bool) -> None:
-        """Open a directory and, relative to it, its files; then the directory is not needed any more."""
+        """Open files relative to their directory, which is closed again."""
         try:
             folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -130,7 +130,7 @@ class CgroupReader:
             os.close(folder)
 
     def _note_unreadable(self, error: OSError, files: tuple[CounterFile, ...]) -> None:
-        """Note why files cannot be read; scarce descriptors are the caller's matter."""
+        """Store why files cannot be read. Raises when descriptors ran out."""
         if error.errno in {errno.EMFILE, errno.ENFILE}:
             raise error
         for file in files:
@@ -138,7 +138,7 @@ class CgroupReader:
 
     @property
     def descriptors(self) -> int:
-        """How many it holds open."""
+        """How many descriptors are open."""
         return sum(1 for fd in self._fds if fd >= 0)
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ class CgroupReader:
                 self._parse_changed(index, self._fds[index], data)
 
     def _drop_unreadable(self) -> None:
-        """Find out which files cannot be read any more."""
+        """Drop the files that cannot be read any more."""
         for index in reversed(range(len(self._fds))):  # from the end: a file that fails leaves the list
             try:
                 os.pread(self._fds[index], self._sizes[index], 0)
@@ -199,7 +199,7 @@ class CgroupReader:
     def _parse_changed(self, index: int, fd: int, data: bytes) -> None:
         """Parse new content of one file, after reading more where it is longer than expected.
 
-        The next read asks for a little more than there is now: what is asked for is allocated.
+        The next read asks for a quarter more than there is now: the buffer of a read has the size asked for.
         """
         size = self._sizes[index]
         if len(data) == size or size > MEDIUM_BYTES:
@@ -213,7 +213,7 @@ class CgroupReader:
         self._dirty |= file.part
 
     def _drop(self, index: int, error: OSError) -> None:
-        """A file that was there and cannot be read: its cgroup is gone (ENODEV), or it was switched off (PSI)."""
+        """Stop reading a file that failed: its cgroup was removed (ENODEV), or PSI was switched off for it."""
         if error.errno == errno.ENODEV:
             raise CgroupGone(self._directory) from error
         if error.errno in {errno.EMFILE, errno.ENFILE}:
@@ -232,7 +232,7 @@ class CgroupReader:
         net: Mapping[str, NetCounters] | Missing = Missing.UNSUPPORTED,
         net_shared: bool = False,
     ) -> Sample:
-        """What the last `refresh` found, with the network's counters beside it; unchanged parts are reused."""
+        """What the last `refresh` read, with the given network counters; unchanged parts are the same objects."""
         dirty, self._dirty = self._dirty, 0
         values = self._values
         if dirty & CPU_PART:
@@ -290,7 +290,7 @@ def _memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
 
 
 def _pressure(values: list[Any]) -> Mapping[str, PressureTotals]:
-    """By resource; one that this kernel has not is left out, one that may not be read says so."""
+    """By resource; one that this kernel does not have is left out, one that may not be read is DENIED."""
     found: dict[str, PressureTotals] = {}
     for slot, name in RESOURCES:
         value = values[slot]
@@ -303,5 +303,5 @@ def _io(values: list[Any]) -> Mapping[str, IoCounters] | Missing:
     sizes: Mapping[str, Any] | Missing = values[IO_BYTES]
     counts: Mapping[str, Any] | Missing = values[IO_OPS]
     if isinstance(counts, Missing) or isinstance(sizes, Missing):
-        return sizes  # v2 has one file, and v1 without operations would be half an answer
+        return sizes  # v2 has all in one file; on v1 both files are needed
     return parse.merge_io_v1(sizes, counts)

@@ -1,7 +1,7 @@
-"""What one sweep came to: the use of every container, immutable.
+"""The result of one sweep: the usage of every container, immutable.
 
-A `Frame` replaces the one before it; a slow screen skips frames and never delays sampling. What is made for every
-container in every sweep is a named tuple: several times cheaper to make than a frozen dataclass.
+A `Frame` replaces the one before; a slow screen skips frames and never delays sampling. What is created for every
+container in every sweep is a named tuple, which costs a fraction of a frozen dataclass.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from runtime.model import ContainerRef, Missing, Unlimited
 
-NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})  # an empty mapping, as a default
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class NetRates:
 
 
 class Pressure(NamedTuple):
-    """Share of the interval (0 to 1) in which some or all tasks waited."""
+    """PSI: share of the interval (0 to 1) in which some task, or every task, was stalled."""
 
     some: float | Missing = Missing.NOT_SAMPLED
     full: float | Missing = Missing.NOT_SAMPLED
@@ -50,15 +50,15 @@ class Usage(NamedTuple):
 
     Attributes:
         at_ns: CLOCK_MONOTONIC at the later sample.
-        throttled: time throttled by the own quota per second of wall time, in core-seconds per second (v1 and v2 sum it
-            over CPUs, so it can exceed 1).
+        throttled: cores; time for which its own quota throttled it, per wall time (summed over CPUs, so it can
+            exceed 1).
         throttled_share: throttled periods of all periods, 0 to 1.
         oom_kills: kills since the container's cgroup was made.
         io, net: the sum over devices or interfaces; `io_devices` and `net_interfaces` hold them apart.
-        net_shared: the network namespace is the host's, so `net` is missing on purpose.
+        net_shared: the network namespace is the host's, so `net` is `Missing.UNSUPPORTED`.
         pressure: by resource, "cpu", "memory", "io".
-        waiting: CPU waiting caused by others, share of the interval: max(0, full - throttled/ncpu). PSI's `full` of CPU
-            also counts the time in which the own quota stopped every task; that part is taken out.
+        waiting: waiting for CPU that others used, share of the interval: max(0, full - throttled / ncpu). PSI's `full`
+            of CPU includes the time in which its own quota stopped every task, which is subtracted.
         extra: by metric id, the values that have no field here; see `metrics.from_sample`.
     """
 
@@ -91,7 +91,7 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HostUsage:
-    """The machine over the same interval: cores in use and there, bytes, load, PSI; network and disk per second."""
+    """The host over the same interval: CPU in cores, memory in bytes, network and disks in bytes per second."""
 
     ncpu: int
     cpu: float | Missing = Missing.NOT_SAMPLED
@@ -109,9 +109,9 @@ class HostUsage:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One sweep. `at_ns` is CLOCK_MONOTONIC, `wall_ns` the wall clock; `cost_ns` what the sweep took.
+    """One sweep. `at_ns` is CLOCK_MONOTONIC, `wall_ns` the wall clock; `cost_ns` is how long the sweep took.
 
-    `usages` holds the live containers that were targets of the sweep; `problems` says why one could not be read.
+    `usages` holds the live containers that were targets of the sweep; `problems` has the reason why one could not be read.
     """
 
     seq: int

@@ -1,7 +1,6 @@
-"""The whole machine: CPU, memory, load, network, disks by psutil, PSI by /proc/pressure.
+"""Usage of the host: CPU, memory, load, network and disks by psutil, PSI by /proc/pressure.
 
-Swap is read here: beside it psutil reads all of /proc/vmstat, for counters that nobody shows, and needs more time
-for that than for the rest.
+Swap is parsed here: psutil also reads all of /proc/vmstat for it, which takes longer than everything else together.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ RESOURCES = ("cpu", "memory", "io")
 
 
 def busy_ns() -> int:
-    """CPU time that the host's processors worked; waiting for disks and time stolen by a hypervisor is not work."""
+    """CPU time in use since boot, over all processors, in ns; neither iowait nor steal is in it."""
     times = psutil.cpu_times()
     fields = ("user", "nice", "system", "irq", "softirq")  # guest time is in user and nice
     return int(sum(getattr(times, name, 0.0) for name in fields) * NS_PER_S)
 
 
 class HostReader:
-    """Reads the host's totals; keeps the previous counters for the rates."""
+    """Reads the host's counters and gauges; keeps the previous counters for the rates."""
 
     def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> None:
         self.ncpu = os.cpu_count() or 1
@@ -39,7 +38,7 @@ class HostReader:
         self._previous: tuple[int, dict[str, int], Mapping[str, PressureTotals]] | None = None
 
     def read(self, at_ns: int) -> HostUsage:
-        """The use since the previous call; rates are `NOT_SAMPLED` in the first one. `at_ns` is CLOCK_MONOTONIC."""
+        """The usage since the previous call; rates are `NOT_SAMPLED` in the first one. `at_ns` is CLOCK_MONOTONIC."""
         counters = {"cpu": busy_ns(), **self._traffic(), **self._disks()}
         totals = {name: self._stalls(name) for name in RESOURCES}
         rates: dict[str, float | Missing] = dict.fromkeys(counters, Missing.NOT_SAMPLED)
@@ -71,7 +70,7 @@ class HostReader:
         )
 
     def _traffic(self) -> dict[str, int]:
-        """Bytes through real network cards; bridges and veths would count containers' traffic again and again."""
+        """Bytes through network cards. Bridges and veths are left out: they would count containers' traffic again."""
         cards = psutil.net_io_counters(pernic=True, nowrap=False)
         real = [name for name in cards if self._has_device("class/net", name)]
         chosen = real or [
@@ -80,20 +79,20 @@ class HostReader:
         return {"rx": sum(cards[n].bytes_recv for n in chosen), "tx": sum(cards[n].bytes_sent for n in chosen)}
 
     def _disks(self) -> dict[str, int]:
-        """Bytes through whole disks; partitions, device-mapper and loop devices would count them again."""
+        """Bytes through whole disks. Partitions, device-mapper and loop devices would count them again."""
         disks = psutil.disk_io_counters(perdisk=True, nowrap=False)
         chosen = [name for name in disks if self._has_device("block", name)]
         return {"read": sum(disks[n].read_bytes for n in chosen), "write": sum(disks[n].write_bytes for n in chosen)}
 
     def _has_device(self, kind: str, name: str) -> bool:
-        """Whether a device stands behind a name below /sys; asked once per name."""
+        """Whether a name below /sys belongs to hardware; looked up once per name."""
         key = f"{kind}/{name}"
         if key not in self._physical:
             self._physical[key] = (self._sys / key / "device").exists()
         return self._physical[key]
 
     def _swap(self) -> tuple[int, int]:
-        """Bytes of swap, all and free."""
+        """Bytes of swap: total and free."""
         try:
             data = _read(f"{self._proc}/meminfo")
         except OSError:
@@ -102,7 +101,7 @@ class HostReader:
         return (total, free) if isinstance(total, int) and isinstance(free, int) else (0, 0)
 
     def _stalls(self, name: str) -> PressureTotals:
-        """PSI of the host; where the kernel has none, or we may not read it, both values say so."""
+        """PSI of the host; both values are missing where the kernel has none or reading is denied."""
         try:
             return parse.pressure(_read(f"{self._proc}/pressure/{name}"))
         except PermissionError:
@@ -112,7 +111,7 @@ class HostReader:
 
 
 def _read(path: str) -> bytes:
-    """A small file of the kernel's."""
+    """A file of /proc of at most 16 KiB."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, 16384)

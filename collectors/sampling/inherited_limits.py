@@ -1,8 +1,8 @@
-"""Limits that a container inherits: the tightest of its ancestors' holds for it too.
+"""Limits that a container inherits: the lowest limit of its ancestor cgroups holds for it too.
 
 Docker's `--cgroup-parent`, pods, systemd slices and the embedded engine's own parent put limits above a container's
-cgroup. Few directories are above many containers, so each is read once per sweep. v1's memory.stat tells the tightest
-memory limit by itself (`hierarchical_memory_limit`).
+cgroup. Many containers share the same few ancestors, so each of those is read once per sweep. For memory on v1 the
+kernel itself gives the lowest limit, in memory.stat (`hierarchical_memory_limit`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ T = TypeVar("T", float | Unlimited | Missing, int | Unlimited | Missing)
 
 
 class InheritedLimit:
-    """One limit of one directory; `value` is as of the last `refresh`."""
+    """One limit of one cgroup directory; `value` is as of the last `refresh`."""
 
     __slots__ = ("_fds", "_last", "_parse", "value")
 
     def __init__(self, directory: Path, names: tuple[str, ...], parse_all: Callable[..., Value]) -> None:
-        """Open the files; one that cannot be opened makes `value` missing for good."""
+        """Open the files; one that cannot be opened makes `value` missing from then on."""
         self.value: Value = Missing.UNSUPPORTED
         self._parse = parse_all
         self._last: list[bytes] = []
@@ -39,7 +39,7 @@ class InheritedLimit:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Read again; whether the value changed."""
+        """Read again. Returns whether the value changed."""
         if not self._fds:
             return False
         try:
@@ -64,18 +64,18 @@ def _quota_v1(quota: bytes, period: bytes) -> Value:
     return parse.cores(parse.quota_v1(quota), parse.number(period))
 
 
-def tightest(own: T, ceilings: Iterable[InheritedLimit]) -> T:
+def tightest(own: T, inherited: Iterable[InheritedLimit]) -> T:
     """The smallest of the limits that are numbers; `own` when none above is smaller."""
     best = own
-    for ceiling in ceilings:
-        value = ceiling.value
+    for limit in inherited:
+        value = limit.value
         if isinstance(value, (int, float)) and (not isinstance(best, (int, float)) or value < best):
-            best = cast(T, value)  # a ceiling has the type of the limit that it is above
+            best = cast(T, value)  # an inherited limit has the type of the own one
     return best
 
 
 class InheritedLimits:
-    """All ceilings in use, by directory and kind. `version` grows whenever one of them changed."""
+    """All inherited limits in use, by directory and file. `version` grows whenever one of them changed."""
 
     def __init__(self, hierarchies: Hierarchies) -> None:
         self._hierarchies = hierarchies
@@ -112,18 +112,18 @@ class InheritedLimits:
         return self._known[key]
 
     def refresh(self) -> None:
-        """Read every ceiling once."""
-        for ceiling in self._known.values():
-            if ceiling.refresh():
+        """Read every limit once."""
+        for limit in self._known.values():
+            if limit.refresh():
                 self.version += 1
 
     def keep_only(self, used: Iterable[InheritedLimit]) -> None:
-        """Close those that no container is below any more."""
+        """Close those above no container any more."""
         wanted = set(map(id, used))
-        for key, ceiling in list(self._known.items()):
-            if id(ceiling) not in wanted:
+        for key, limit in list(self._known.items()):
+            if id(limit) not in wanted:
                 del self._known[key]
-                ceiling.close()
+                limit.close()
 
     def close(self) -> None:
         self.keep_only(())

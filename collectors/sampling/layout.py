@@ -14,7 +14,7 @@ from collectors.sampling import parse
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Missing
 
-# What a reader keeps per file: the slot of its parsed value, and the part of the sample that it belongs to.
+# For each file a reader knows the slot of its parsed value, and the part of the sample that is made of it.
 (USAGE, SPLIT, PERIODS, QUOTA, PERIOD, CURRENT, STAT, SWAP, PEAK, MAX, OOM, PIDS, PIDS_MAX, IO_BYTES, IO_OPS) = range(
     15
 )
@@ -27,13 +27,13 @@ SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = (
     64,
     448,
     8192,
-)  # read sizes; CPython keeps results of up to 512 bytes off malloc
+)  # read sizes; CPython allocates objects of up to 512 bytes without malloc
 RESOURCES = ((PSI_CPU, "cpu"), (PSI_MEMORY, "memory"), (PSI_IO, "io"))
 
 
 @dataclass(frozen=True, slots=True)
 class CounterFile:
-    """One file that can fill a slot: how much to read, how to parse, and how many values the parser gives (0: one)."""
+    """One file that fills a slot: bytes to read, parser, and how many values the parser returns (0: one, no tuple)."""
 
     slot: int
     part: int
@@ -43,7 +43,7 @@ class CounterFile:
     width: int = 0
 
     def missing_value(self, why: Missing) -> Any:
-        """What the slot holds when the file cannot be read."""
+        """The slot's value when the file cannot be read."""
         return (why,) * self.width if self.width else why
 
 
@@ -95,24 +95,23 @@ V1: Mapping[str, tuple[CounterFile, ...]] = {
     ),
 }
 
-
 SLOT_WIDTHS: Final = {USAGE: 3, SPLIT: 2, PERIODS: 3, STAT: 3}
 
-# What each slot holds as long as no file fills it.
+# The value of each slot that no file fills.
 EMPTY_SLOTS: Final[tuple[Any, ...]] = tuple(
     (Missing.UNSUPPORTED,) * SLOT_WIDTHS[slot] if slot in SLOT_WIDTHS else Missing.UNSUPPORTED for slot in range(SLOTS)
 )
 
 
 def files_to_open(cgroup: Cgroup) -> list[tuple[Path, tuple[CounterFile, ...]]]:
-    """The directories to open, and the files in each; no slot is there twice."""
+    """The directories to open and the files in each; every slot is filled by at most one file."""
     found: list[tuple[Path, tuple[CounterFile, ...]]] = []
     unified, v1 = cgroup.unified, dict(cgroup.v1)
     if unified is not None:
         files: tuple[CounterFile, ...] = PSI
         if "cpu" not in cgroup.controllers and (unified / UNIFIED_CPU.name).exists():
             files += (UNIFIED_CPU,)
-            v1.pop("cpuacct", None)  # one file instead of two, and finer than clock ticks
+            v1.pop("cpuacct", None)  # one file instead of two, in us instead of clock ticks
         for controller, its_files in V2.items():
             if controller in cgroup.controllers:
                 files += its_files
@@ -125,5 +124,5 @@ def files_to_open(cgroup: Cgroup) -> list[tuple[Path, tuple[CounterFile, ...]]]:
 
 
 def _is_root(directory: Path) -> bool:
-    """The root of a v1 hierarchy holds the host's counters, not a container's. Only a root has this file."""
+    """Whether it is the root of a v1 hierarchy, which has the host's counters. Only a root has this file."""
     return (directory / "cgroup.sane_behavior").exists()

@@ -1,7 +1,7 @@
-"""Network counters by /proc/<pid>/net/dev, which shows the namespace of that process: nothing has to enter it.
+"""Network counters from /proc/<pid>/net/dev, which shows the namespace of that process without setns.
 
-A namespace that several containers share is read once per sweep. The file is opened for each read on purpose: a
-descriptor that stays open would keep the namespace, and with it a dead container's veth, alive.
+A namespace that several containers share is read once per sweep. The file is opened for each read: an open
+descriptor would keep the namespace, and with it the veth of a container that has ended, alive.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collectors.sampling import parse
 from collectors.sampling.sample import NetCounters
 from runtime.model import Missing
 
-READ_BYTES = 16384
+READ_BYTES = 16384  # at once
 
 InterfaceCounters = Mapping[str, NetCounters] | Missing
 
@@ -46,7 +46,7 @@ class NetworkReader:
         self._last: dict[int, tuple[bytes, InterfaceCounters]] = {}
 
     def begin(self) -> None:
-        """A new sweep: what was read before is old, and what was not asked for in it is forgotten."""
+        """Start a sweep: every namespace is read again, and those not asked for in the last sweep are forgotten."""
         self._last = {inode: self._last[inode] for inode in self._now if inode in self._last}
         self._now = {}
 
@@ -66,7 +66,7 @@ class NetworkReader:
             return Missing.GONE
         try:
             data = os.read(fd, READ_BYTES)
-            while more := os.read(fd, READ_BYTES):  # the kernel hands out whole lines, a page at a time
+            while more := os.read(fd, READ_BYTES):  # a read returns whole lines, at most a page of them
                 data += more
         except OSError:
             return Missing.GONE

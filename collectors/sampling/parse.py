@@ -1,7 +1,7 @@
-"""Bytes of kernel files -> numbers. Pure, lean, and never raising: what cannot be understood is `Missing.UNSUPPORTED`.
+"""Contents of kernel files -> numbers. Pure; never raises: what cannot be parsed is `Missing.UNSUPPORTED`.
 
-These run for every file of every container in every sweep, so they search bytes for the few keys they want and
-build nothing else. Sources: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/{cpuacct,memory,pids,
+These run for every file of every container in every sweep, so they search the bytes for the keys they need and
+create no other objects. Sources: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/{cpuacct,memory,pids,
 blkio-controller}.rst, accounting/psi.rst, proc_pid_net(5).
 """
 
@@ -46,7 +46,7 @@ def limit(data: bytes) -> Limit:
 
 
 def _keyed(data: bytes, key: bytes, start: int = 0) -> Number:
-    """The number after `key` (which ends in a blank and, unless unique, begins with a newline)."""
+    """The number after `key`, which ends in a space, and begins with a newline unless it is unique."""
     at = data.find(key, start)
     if at < 0:
         return UNSUPPORTED
@@ -67,9 +67,9 @@ _TIMES = [b"usage_usec", b"user_usec", b"system_usec"]
 
 
 def cpu_times(data: bytes) -> ThreeNumbers:
-    """v2 cpu.stat, there without any controller too: usage, user, system in ns."""
+    """v2 cpu.stat, which exists without the cpu controller too: usage, user, system in ns."""
     words = data.split(None, 6)
-    if len(words) > 5 and [words[0], words[2], words[4]] == _TIMES:  # the order of every kernel so far
+    if len(words) > 5 and [words[0], words[2], words[4]] == _TIMES:  # the usual order
         try:
             usage, user, system = int(words[1]), int(words[3]), int(words[5])
         except ValueError:
@@ -150,14 +150,14 @@ def memory_stat_v2(data: bytes) -> ThreeNumbers:
 
 
 def oom_kills(data: bytes) -> Number:
-    """v2 memory.events and v1 memory.oom_control (from Linux 4.13): processes killed for lack of memory."""
+    """v2 memory.events and v1 memory.oom_control (since Linux 4.13): processes that the OOM killer ended."""
     return _keyed(data, b"\noom_kill ")
 
 
 def pressure(data: bytes) -> PressureTotals:
-    """A PSI file; `full` of cpu came with Linux 5.13."""
+    """A PSI file: total stall times. cpu has a `full` line since Linux 5.13."""
     words = data.split(None, 10)  # some avg10= avg60= avg300= total= full avg10= avg60= avg300= total=
-    if len(words) == 10 and words[0] == b"some" and words[5] == b"full":  # both lines, as every kernel writes them
+    if len(words) == 10 and words[0] == b"some" and words[5] == b"full":  # the usual layout
         some, full = words[4], words[9]
         if some[:6] == b"total=" == full[:6] and some[6:].isdigit() and full[6:].isdigit():
             return PressureTotals(int(some[6:]) * NS_PER_US, int(full[6:]) * NS_PER_US)
@@ -174,7 +174,7 @@ def _stalled(data: bytes, kind: bytes) -> Number:
 
 
 def io_stat_v2(data: bytes) -> Mapping[str, IoCounters]:
-    """v2 io.stat: one line per device, "8:0 rbytes=1 wbytes=2 rios=3 wios=4 ..."; a device may have no counters yet."""
+    """v2 io.stat: one line per device, "8:0 rbytes=1 wbytes=2 rios=3 wios=4 ..."; counters may be absent."""
     found: dict[str, IoCounters] = {}
     for line in data.split(b"\n"):
         device, *pairs = line.split()[:16] or [b""]
@@ -223,7 +223,7 @@ def meminfo(data: bytes, key: bytes) -> Number:
 
 
 def net_dev(data: bytes) -> Mapping[str, NetCounters]:
-    """/proc/<pid>/net/dev: every interface but lo. The name ends at the last colon, for it may hold colons itself."""
+    """/proc/<pid>/net/dev: every interface but lo. The name ends at the last colon, since it may contain colons."""
     found: dict[str, NetCounters] = {}
     for line in data.split(b"\n"):
         name, colon, rest = line.rpartition(b":")

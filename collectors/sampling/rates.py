@@ -1,7 +1,7 @@
-"""Two samples of one container -> its use in between. Pure.
+"""Two samples of one container -> its usage in between. Pure.
 
-A rate needs two readings of the same counter of the same cgroup: after a new cgroup (`generation`) or a counter that
-fell there is no rate, `Missing.NOT_SAMPLED`, and never a negative one or a spike. Gauges need one sample.
+A rate needs two readings of the same counter of the same cgroup. With a new cgroup (`generation`) or a counter that
+fell, it is `Missing.NOT_SAMPLED` and never negative or a spike. Gauges need one sample.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NS_PER_NS = frozenset({MetricUnit.CORES, MetricUnit.SHARE_OF_TIME})  # units in 
 
 
 def rate(before: int | Missing, after: int | Missing, seconds: float) -> Rate:
-    """Growth per second. The reason why the later reading is missing wins over the earlier one's."""
+    """Growth per second. When both readings are missing, the reason of the later one is given."""
     if not isinstance(after, int):
         return after
     if not isinstance(before, int) or after < before:
@@ -33,7 +33,7 @@ def rate(before: int | Missing, after: int | Missing, seconds: float) -> Rate:
 
 
 def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
-    """Usage between two samples; without a previous one of the same cgroup, gauges alone."""
+    """Usage between two samples. Without a previous one of the same cgroup there are gauges only."""
     if previous is None or previous.generation != current.generation or current.at_ns <= previous.at_ns:
         return _gauges_only(current)
     elapsed = float(current.at_ns - previous.at_ns)  # ns per ns: cores and shares come out directly
@@ -88,7 +88,7 @@ def _extra(previous: Sample, current: Sample, elapsed_ns: float) -> Mapping[str,
 
 
 def _gauges_only(current: Sample) -> Usage:
-    """The first sample: each rate says whether it will come with the next one or never."""
+    """Usage after the first sample: a rate is NOT_SAMPLED, or the reason why its counter cannot be read."""
     memory, cpu = current.memory, current.cpu
 
     def later(value: object) -> Missing:
@@ -132,7 +132,7 @@ def _split(
     elapsed: float,
     cpu: Rate,
 ) -> tuple[Rate, Rate]:
-    """User and system cores. The kernel computes the split, and it may run backwards or past the total: clamp both."""
+    """User and system cores. The kernel estimates the split, so a part may fall or exceed the total: clamp both."""
     if not isinstance(user, int) or not isinstance(system, int):
         return rate(old_user, user, elapsed), rate(old_system, system, elapsed)
     if not isinstance(old_user, int) or not isinstance(old_system, int) or not isinstance(cpu, float):
@@ -146,7 +146,7 @@ def _split(
 
 
 def _throttled_share(old: CpuCounters, new: CpuCounters) -> Rate:
-    """Throttled periods of all periods; a container that ran in no period was not throttled."""
+    """Throttled periods of all periods, 0 to 1; 0.0 without any period, since then nothing was throttled."""
     periods = rate(old.periods, new.periods, 1.0)
     throttled = rate(old.throttled_periods, new.throttled_periods, 1.0)
     if isinstance(periods, Missing):
@@ -157,7 +157,7 @@ def _throttled_share(old: CpuCounters, new: CpuCounters) -> Rate:
 
 
 def _waiting(pressure: Mapping[str, Pressure], throttled: Rate, ncpu: int) -> Rate:
-    """CPU waiting that others caused. `full` counts the time in which the own quota held everything back, too."""
+    """See `Usage.waiting`; `throttled` is in cores."""
     if "cpu" not in pressure:
         return Missing.UNSUPPORTED
     full = pressure["cpu"].full
@@ -176,9 +176,9 @@ def _pressures(
 
 
 def share(old: PressureTotals, new: PressureTotals, elapsed: float) -> Pressure:
-    """Stall time as a share of the interval (`elapsed` in ns), at most 1: totals are updated late now and then."""
+    """Stall time as a share of the interval (`elapsed` in ns), at most 1: the kernel may add to a total late."""
     if old is new and isinstance(new.some_ns, int) and isinstance(new.full_ns, int):
-        return NO_STALL  # the file did not change; most have not from one sweep to the next
+        return NO_STALL  # the file did not change, as most do not between two sweeps
     some = rate(old.some_ns, new.some_ns, elapsed)
     full = rate(old.full_ns, new.full_ns, elapsed)
     return Pressure(
@@ -190,7 +190,7 @@ def share(old: PressureTotals, new: PressureTotals, elapsed: float) -> Pressure:
 def _io(
     old: Mapping[str, IoCounters] | Missing, new: Mapping[str, IoCounters] | Missing, seconds: float
 ) -> tuple[IoRates | Missing, Mapping[str, IoRates]]:
-    """The sum over devices, and each. A device that was not there before starts at zero."""
+    """The sum over devices, and each. A device that appears has started at zero."""
     if isinstance(new, Missing):
         return new, {}
     if isinstance(old, Missing):
@@ -218,7 +218,7 @@ def _io(
 def _net(
     old: Mapping[str, NetCounters] | Missing, new: Mapping[str, NetCounters] | Missing, seconds: float
 ) -> tuple[NetRates | Missing, Mapping[str, NetRates]]:
-    """The sum over interfaces, and each. A new interface counts from the next time; a counter that fell is a gap."""
+    """The sum over interfaces, and each. A new interface counts from the next sample on; a counter that fell gives no rate."""
     if isinstance(new, Missing):
         return new, {}
     if isinstance(old, Missing):
@@ -241,7 +241,7 @@ def _net(
         interfaces[name] = NetRates(*(count / seconds for count in grown))
     if new and not interfaces:
         return NOT_SAMPLED, {}
-    if len(interfaces) == 1:  # nearly every container
+    if len(interfaces) == 1:  # the usual case: no sum is needed
         return next(iter(interfaces.values())), interfaces
     total = (
         sum(r.rx_bytes for r in interfaces.values()),

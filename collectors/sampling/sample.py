@@ -1,7 +1,7 @@
 """Raw counters of one container at one moment, as the kernel gives them.
 
-Counters only ever grow (until their cgroup is made anew); gauges are values of the moment. A field is an int, or a
-`Missing` that says why it is not there. Nothing here is a rate: see `collectors.sampling.rates`.
+A counter only grows while its cgroup exists; a gauge is the value at the time of the read. A field is an int, or a
+`Missing` with the reason why there is none. Rates are made of two samples in `collectors.sampling.rates`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from runtime.model import Missing, Unlimited
 
 
 class CpuCounters(NamedTuple):
-    """CPU time in ns; periods are counted; `throttled_ns` is time spent throttled by the own quota."""
+    """CPU time in ns; periods are counted; `throttled_ns` is time throttled by the own quota, summed over CPUs."""
 
     usage_ns: int | Missing = Missing.UNSUPPORTED
     user_ns: int | Missing = Missing.UNSUPPORTED
@@ -26,7 +26,7 @@ class CpuCounters(NamedTuple):
 
 
 class MemoryGauges(NamedTuple):
-    """Bytes. `working_set` is use less inactive file cache; `oom_kills` is a counter."""
+    """Bytes. `working_set` is `current` less inactive file cache; `oom_kills` is a counter of processes."""
 
     current: int | Missing = Missing.UNSUPPORTED
     working_set: int | Missing = Missing.UNSUPPORTED
@@ -40,7 +40,7 @@ class MemoryGauges(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IoCounters:
-    """One block device, counters."""
+    """Counters of one block device: bytes, and operations."""
 
     read_bytes: int = 0
     write_bytes: int = 0
@@ -50,7 +50,7 @@ class IoCounters:
 
 @dataclass(frozen=True, slots=True)
 class NetCounters:
-    """One network interface, counters; seen from inside the network namespace."""
+    """Counters of one network interface, as seen from inside its network namespace."""
 
     rx_bytes: int = 0
     tx_bytes: int = 0
@@ -72,9 +72,9 @@ class PressureTotals(NamedTuple):
 class Sample(NamedTuple):
     """Everything read about one container in one sweep.
 
-    `at_ns` is CLOCK_MONOTONIC at the read; `generation` changes when the cgroup was made anew (inode).
-    `io` maps "major:minor" and `net` the interface name (without lo). `net_shared` tells that the network namespace is
-    the host's own, so that its traffic is not the container's.
+    `at_ns` is CLOCK_MONOTONIC at the read; `generation` is the inode of the cgroup: another one means a new cgroup.
+    `io` maps "major:minor" and `net` the interface name (without lo). `net_shared`: the network namespace is
+    the host's, so its traffic is not the container's.
     """
 
     at_ns: int

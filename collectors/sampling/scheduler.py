@@ -1,7 +1,7 @@
-"""When to sweep: on monotonic deadlines, one thread hop per sweep, never two sweeps at once.
+"""When to sweep: on monotonic deadlines, one call into a thread per sweep, never two sweeps at once.
 
-A deadline that has passed while a sweep took long is dropped, so a slow machine samples less often and never falls
-behind. The screen gets frames by a callback on the event loop; it keeps the newest one and may skip any.
+Deadlines that pass during a long sweep are dropped, so a slow machine samples less often and never falls behind.
+Frames are delivered by a callback on the event loop.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Scheduler:
     ) -> None:
         """`targets`, `on_frame` and `on_error` are called on the event loop and must be quick.
 
-        Without `on_error` the loop's exception handler hears of a sweep that raised.
+        Without `on_error` an exception of a sweep goes to the loop's exception handler.
         """
         self._sweeper = sweeper
         self._targets = targets
@@ -55,13 +55,13 @@ class Scheduler:
         self._on_error = on_error
         self._interval = max(MIN_INTERVAL_S, interval)
         self._wake = asyncio.Event()
-        self._one = asyncio.Lock()
+        self._sweep_lock = asyncio.Lock()
         self._restart_grid = False
         self.dropped = 0
 
     @property
     def interval(self) -> float:
-        """Seconds between sweeps; a new value holds at once and is never shorter than `MIN_INTERVAL_S`."""
+        """Seconds between sweeps; a new value takes effect at once and is at least `MIN_INTERVAL_S`."""
         return self._interval
 
     @interval.setter
@@ -83,7 +83,7 @@ class Scheduler:
             deadline = await self._sleep_until(following)
 
     async def _sleep_until(self, deadline: float) -> float:
-        """Wait for the deadline, or for the one that a change of the interval meanwhile made of it; returns it."""
+        """Wait for the deadline and return it; a change of the interval meanwhile moves it."""
         started = time.monotonic()
         while (left := deadline - time.monotonic()) > 0:
             self._wake.clear()
@@ -97,19 +97,19 @@ class Scheduler:
         return deadline
 
     async def sweep_now(self) -> Frame | None:
-        """One sweep out of turn (after a change, or on a key); None when it raised.
+        """One extra sweep (after a change, or on a key); None when it raised.
 
-        Waits for a sweep under way first. A cancelled sweep runs to its end in its thread before this returns: its
-        descriptors are in use until then.
+        Waits first for a sweep that is running. A cancelled sweep runs to its end in its thread before this returns,
+        since its descriptors are in use until then.
         """
-        async with self._one:
+        async with self._sweep_lock:
             targets = tuple(self._targets())
             sweep = asyncio.create_task(asyncio.to_thread(self._sweeper.sweep, targets))
             try:
                 await asyncio.wait([sweep])
             except asyncio.CancelledError:
                 await asyncio.wait([sweep])
-                sweep.exception()  # taken, so that nobody is told of an error that was never awaited
+                sweep.exception()  # retrieved, so that asyncio does not log it as never retrieved
                 raise
             error = sweep.exception()
             if error is None:

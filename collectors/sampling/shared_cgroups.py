@@ -1,4 +1,4 @@
-"""Which containers share a parent cgroup, and whether that cgroup is theirs alone. Read from the kernel; blocking."""
+"""Which containers share a parent cgroup, and whether it holds no other processes. Reads the kernel; blocking."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import ContainerRef, Missing
 
 PROC: Final = Path("/proc")
-MAX_CGROUPS: Final = 4096  # cgroups that are looked through; beyond that nobody knows
+MAX_CGROUPS: Final = 4096  # that are searched for other processes; with more below, the answer is no
 ENGINE_PARENTS: Final = frozenset(
     {
         *("docker", "libpod_parent", "libpod", "podman", "machine.slice", "system.slice", "user.slice", "init.scope"),
@@ -25,28 +25,28 @@ ENGINE_PARENTS: Final = frozenset(
         *("kubepods-burstable.slice", "kubepods-besteffort.slice", "user.slice", "session.slice"),
     }
 )
-"""Where engines put whatever comes: that two containers are there does not make them belong together.
+"""Default parents of engines: two containers in one of them do not therefore belong together.
 
-`roots` below are last names such as these, or whole paths.
+The `roots` of the functions below are last path components such as these, or whole paths.
 """
 
 _INSTANCE: Final = "pytop-"
-"""How the embedded engine's own part of the tree is called, whatever comes after it: other instances have theirs."""
+"""Prefix of the parent cgroup of every instance of the embedded engine."""
 
 _MONITOR: Final = re.compile(r"conmon|(?:libpod|crio)-conmon-[0-9a-f]+(?:\.scope)?")
-"""Where Podman and CRI-O put the processes that watch over a pod's containers, in the pod's own cgroup."""
+"""Cgroups of conmon, which Podman and CRI-O put beside the containers in a pod's cgroup."""
 
 
 @dataclass(frozen=True, slots=True)
 class CgroupPaths:
-    """Where live containers are: the path of their own cgroup, and their network namespace (only to be compared)."""
+    """Of live containers: the path of their own cgroup, and their network namespace (an opaque key)."""
 
     paths: Mapping[ContainerRef, str] = field(default_factory=dict)
     networks: Mapping[ContainerRef, Hashable] = field(default_factory=dict)
 
 
 def cgroup_paths(targets: Iterable[Target], hierarchies: Hierarchies, proc: Path = PROC) -> CgroupPaths:
-    """Look up every one; what has ended meanwhile is left out."""
+    """Find the cgroup and network namespace of every target; those that have ended are left out."""
     paths: dict[ContainerRef, str] = {}
     networks: dict[ContainerRef, Hashable] = {}
     for target in targets:
@@ -64,7 +64,7 @@ def cgroup_paths(targets: Iterable[Target], hierarchies: Hierarchies, proc: Path
 
 
 def _path(text: str, hierarchies: Hierarchies) -> str:
-    """The path in the hierarchy that has the limits."""
+    """The path in the hierarchy that has the limits; "" when it is the root."""
     v1, unified = cgroupfs.parse_proc_cgroup(text)
     for name in ("memory", "cpu", "pids"):
         if name in hierarchies.v1 and v1.get(name, "/") != "/":
@@ -73,7 +73,7 @@ def _path(text: str, hierarchies: Hierarchies) -> str:
 
 
 def chosen_parent(path: str, roots: Collection[str] = ENGINE_PARENTS) -> str:
-    """The cgroup above, "" when it is one where an engine puts whatever comes."""
+    """The parent cgroup if somebody chose it for the container; "" when it is a default parent of an engine."""
     above = path.rpartition("/")[0]
     return "" if _is_root(above, roots) else above
 
@@ -84,7 +84,7 @@ def _is_root(path: str, roots: Collection[str]) -> bool:
 
 
 def own_cgroup(paths: Sequence[str], hierarchies: Hierarchies, roots: Collection[str] = ENGINE_PARENTS) -> str:
-    """The deepest cgroup above all of these that holds no process but theirs; "" when there is none."""
+    """The deepest common ancestor of these cgroups if it holds no processes but theirs, else ""."""
     if not paths:
         return ""
     above = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120  (a cgroup's path)
@@ -98,7 +98,7 @@ def own_cgroup(paths: Sequence[str], hierarchies: Hierarchies, roots: Collection
 
 
 def cgroup_at(path: str, hierarchies: Hierarchies) -> Cgroup:
-    """The cgroup of this path, in every hierarchy that has one."""
+    """The cgroup with this path, in every hierarchy where it exists."""
     v1 = {
         name: path
         for name, mount in hierarchies.v1.items()
@@ -109,7 +109,7 @@ def cgroup_at(path: str, hierarchies: Hierarchies) -> Cgroup:
 
 
 def _holds_only(top: Path, members: Collection[Path]) -> bool:
-    """Whether no process lives at or below `top`, except in `members` and their monitors, which belong to them."""
+    """Whether every process at or below `top` is in `members` or is their monitor (conmon)."""
     waiting, seen = [top], 0
     while waiting:
         directory = waiting.pop()
@@ -123,7 +123,7 @@ def _holds_only(top: Path, members: Collection[Path]) -> bool:
                 return False
             waiting += [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
-            continue  # removed meanwhile
+            continue  # removed during the search
         except OSError:
-            return False  # nobody knows who is there
+            return False  # unreadable: it may hold others
     return True

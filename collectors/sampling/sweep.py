@@ -1,7 +1,7 @@
-"""One sweep: read every container once, and the host, and make a `Frame` of it.
+"""One sweep: read every container and the host once, and make a `Frame` of it.
 
-Blocking, and meant for one thread at a time; the scheduler gives it one thread hop per sweep. What stays open from one
-sweep to the next, and why a container could not be read, is decided here.
+Blocking, for one thread at a time. Decides also which files stay open from one sweep to the next, and gives the reason
+for each container that could not be read.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from runtime.model import ContainerRef
 __all__ = ["Sweeper", "Target"]
 
 PROC = Path("/proc")
-MOVE_CHECK_SWEEPS = 64  # sweeps; a container's place is looked up again that often, a part of them in each sweep
+MOVE_CHECK_SWEEPS = 64  # every that many sweeps a container's cgroup is looked up again, a part of them in each sweep
 
 
 class Sweeper:
-    """Keeps the counters of containers open and reads them all at once; `close` when done."""
+    """Keeps the files of containers open and reads all of them in one call; `close` when done."""
 
     def __init__(self, hierarchies: Hierarchies | None = None, proc: Path = PROC) -> None:
         """`hierarchies` is detected when it is None; `proc` is another tree in tests."""
@@ -43,7 +43,7 @@ class Sweeper:
         self._host = HostReader(proc)
         self._tracked: dict[ContainerRef, Tracked] = {}
         self._by_pidfd: dict[int, ContainerRef] = {}
-        self._ended: dict[ContainerRef, Target] = {}  # whose process is gone, until the engine says so too
+        self._ended: dict[ContainerRef, Target] = {}  # their process has ended; kept until they are no targets any more
         self._ends = select.epoll()
         self._descriptors = 0
         self._wanted: tuple[Target, ...] = ()
@@ -51,7 +51,7 @@ class Sweeper:
         self._last_ns: int | None = None
 
     def sweep(self, targets: Sequence[Target]) -> Frame:
-        """Read every target once. A target that cannot be read is in the frame's problems and holds up no other."""
+        """Read every target once. One that cannot be read is in the frame's `problems`; the others are not affected."""
         started = time.monotonic_ns()
         fresh, problems = self._refresh_all(targets)
         samples = [tracked.sample() for tracked in fresh]
@@ -80,14 +80,14 @@ class Sweeper:
         return {tracked.target.ref: tracked.sample() for tracked in fresh}
 
     def close(self) -> None:
-        """Let go of every descriptor; may be called twice."""
+        """Close every descriptor; may be called twice."""
         for ref in list(self._tracked):
             self._drop(ref)
         self._inherited.close()
         self._ends.close()
 
     def _refresh_all(self, targets: Sequence[Target]) -> tuple[list[Tracked], dict[ContainerRef, str]]:
-        """Read the targets; those that could be read, and what is wrong with the others."""
+        """Read the targets. Returns those that could be read, and the reasons for the others."""
         wanted = tuple(targets)
         if wanted != self._wanted:
             self._wanted = wanted
@@ -110,7 +110,7 @@ class Sweeper:
         return fresh, problems
 
     def _refresh(self, target: Target, *, check: bool) -> Tracked:
-        """Read one container; raises `NotFoundError` or `CgroupGone` when there is nothing left of it."""
+        """Read one container; raises `NotFoundError` or `CgroupGone` when it has ended."""
         if self._ended and self._ended.get(target.ref) == target:
             raise NotFoundError(f"process {target.pid} has ended")
         tracked = self._tracked.get(target.ref)
@@ -162,7 +162,7 @@ class Sweeper:
         self._drop(ref)
 
     def _forget(self, wanted: dict[ContainerRef, Target]) -> None:
-        """Let go of containers that are no targets any more, or have another process now."""
+        """Close containers that are no targets any more or have another init process."""
         stale = [ref for ref, tracked in self._tracked.items() if wanted.get(ref) != tracked.target]
         for ref in stale:
             self._drop(ref)

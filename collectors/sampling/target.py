@@ -1,4 +1,4 @@
-"""What a sweep is asked to read."""
+"""The containers that a sweep reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runtime.model import ContainerRef
 class Target(NamedTuple):
     """One live container: its ref and the host's pid of its init, from which cgroup and namespaces are found.
 
-    `cgroup` is as in `Container`: the container's own, when its init may live in one below.
+    `cgroup` is as in `Container`: the path of the container's own cgroup, where its init may be in one below it.
     """
 
     ref: ContainerRef

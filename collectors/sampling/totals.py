@@ -1,4 +1,4 @@
-"""What the containers of a group use together, where the group has no cgroup that is measured as a whole. Pure."""
+"""The usage of a group whose containers share no cgroup of their own: the sum of its members. Pure."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SINGLE = frozenset(Usage._fields) - {
 def total(
     usages: Mapping[ContainerRef, Usage], live: Sequence[ContainerRef], networks: Mapping[ContainerRef, Hashable]
 ) -> Usage | None:
-    """The sum over the live members; None when nothing of them was measured.
+    """The sum over the live members; None when none of them was measured.
 
-    A number that one of them lacks is missing in the sum, with that one's reason: a part of a sum is no sum. Of limits
-    the sum is what they can use at most, and there is none when one of them has none. `networks` names the network
-    namespace of each: what several share is counted once.
+    Which metrics are summed is said in the registry. A value that one member lacks is missing in the sum, with the
+    reason of that member. Limits are summed to what the members can use at most; the sum is unlimited when one of them
+    is. `networks` has the network namespace of each: one that several share is counted once.
     """
     found = [usages.get(ref) for ref in live]
     there = [usage for usage in found if usage is not None]
@@ -60,7 +60,7 @@ def total(
 def network(
     usages: Mapping[ContainerRef, Usage], live: Sequence[ContainerRef], networks: Mapping[ContainerRef, Hashable]
 ) -> tuple[NetRates | Missing, bool]:
-    """What passes through the network namespaces of the members, and whether all of them use the host's."""
+    """The sum over the network namespaces of the members, and whether all of them use the host's."""
     by_space: dict[Hashable, NetRates | Missing] = {}
     shared = 0
     for ref in live:

@@ -1,4 +1,4 @@
-"""One container that is being followed: its process, its cgroup's reader, its network namespace, its last sample."""
+"""One container that is measured: its init process, its cgroup's reader, its network namespace, its last sample."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Missing
 
-RESERVED_FDS = 128  # descriptors left for everything else in this process
-MAX_FDS_PER_CONTAINER = 32  # more than one reader ever holds
-PROC_CGROUP_BYTES = 16384  # bytes of /proc/<pid>/cgroup, which has a line per hierarchy
-MAX_FDS = 1 << 16  # never ask for more than this
+RESERVED_FDS = 128  # left for everything else in this process
+MAX_FDS_PER_CONTAINER = 32  # more than one reader ever opens
+PROC_CGROUP_BYTES = 16384  # of /proc/<pid>/cgroup, which has a line per hierarchy
+MAX_FDS = 1 << 16  # the soft limit is never raised above this
 
 
 def can_keep_open(used: int) -> bool:
-    """Whether another container's files may stay open; raises the soft limit towards the hard one where it must.
+    """Whether another container's files may stay open; raises the soft limit of descriptors where needed.
 
-    It is raised only as far as needed: children inherit it, and some old programs suffer from a huge one.
+    It is raised no further than needed: children inherit it, and some old programs close every possible descriptor.
     """
     need = used + MAX_FDS_PER_CONTAINER + RESERVED_FDS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -45,7 +45,7 @@ def can_keep_open(used: int) -> bool:
 
 
 def _is_below(inner: Cgroup, outer: Cgroup) -> bool:
-    """Whether `inner` is the same cgroup or a descendant: an init such as systemd makes and enters its own."""
+    """Whether `inner` is the same cgroup or a descendant, into which an init such as systemd moves itself."""
     if inner.v1.keys() != outer.v1.keys() or (inner.unified is None) != (outer.unified is None):
         return False
     pairs = [(path, outer.v1[name]) for name, path in inner.v1.items()]
@@ -55,11 +55,11 @@ def _is_below(inner: Cgroup, outer: Cgroup) -> bool:
 
 
 class Tracked:
-    """Holds the descriptors of one container; `close` lets go of all of them.
+    """Owns the descriptors of one container; `close` closes all of them.
 
     Attributes:
         target: which container, and by which process.
-        pidfd: tells the end of that very process, whatever its number is used for later; -1 without pidfds.
+        pidfd: becomes readable when the process ends, also if its pid is used again; -1 without pidfds.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Tracked:
         return self.pidfd < 0 and not os.path.exists(f"{self._proc}/{self.target.pid}")  # noqa: PTH110  (speed)
 
     def moved(self) -> bool:
-        """Whether the process has since entered another cgroup (not one below) or another network namespace."""
+        """Whether the process has moved to another cgroup (not a descendant) or network namespace since the start."""
         if network.network_namespace(self.target.pid, self._proc) != self._netns:
             return True
         text = self._read_proc_cgroup()
@@ -120,7 +120,7 @@ class Tracked:
         return False
 
     def _read_proc_cgroup(self) -> bytes:
-        """The text from which the cgroup is found; empty when it cannot be read."""
+        """/proc/<pid>/cgroup; empty when it cannot be read."""
         try:
             fd = os.open(f"{self._proc}/{self.target.pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -144,7 +144,7 @@ class Tracked:
         return self.reader.sample(self._read_ns, self._net, self._net_shared)
 
     def usage(self, sample: Sample, ncpu: int) -> Usage:
-        """The use since the sample that was given here before this one."""
+        """The usage since the sample of the previous call."""
         previous, self._previous = self._previous, sample
         return derive(previous, sample, ncpu)
 
@@ -159,7 +159,7 @@ class Tracked:
 
 
 def _pidfd(pid: int) -> int:
-    """A descriptor that becomes readable when the process ends; -1 where the kernel or a sandbox has none to give."""
+    """A pidfd; -1 where the kernel or a sandbox refuses it."""
     try:
         return os.pidfd_open(pid)
     except OSError:
