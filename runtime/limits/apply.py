@@ -19,6 +19,7 @@ from runtime.limits.systemd import controllers, route
 from runtime.limits.unsupported import lacking
 from runtime.limits.verdict import judge
 from runtime.model import (
+    NETWORK_LIMITS,
     ContainerRef,
     FieldOutcome,
     LimitChange,
@@ -39,8 +40,8 @@ WHY: Final[Mapping[tuple[str, int | None], str]] = {
     ("cpuset.mems", errno.EBUSY): "a cgroup below it was given these memory nodes",
     ("memory.limit_in_bytes", errno.EBUSY): "more than that is in use and could not be reclaimed",
     ("memory.memsw.limit_in_bytes", errno.EBUSY): "more memory and swap than that is in use",
-    ("blkio.bfq.weight", errno.ERANGE): f"BFQ takes 1 to {units.BFQ_MOST_WEIGHT}",
-    ("io.bfq.weight", errno.ERANGE): f"BFQ takes 1 to {units.BFQ_MOST_WEIGHT}",
+    ("blkio.bfq.weight", errno.ERANGE): f"BFQ takes 1 to {io.MAX_BFQ_WEIGHT}",
+    ("io.bfq.weight", errno.ERANGE): f"BFQ takes 1 to {io.MAX_BFQ_WEIGHT}",
     ("blkio.weight", errno.ERANGE): "CFQ takes 10 to 1000",
     **{(file, errno.ENODEV): _NO_DISK for file in ("io.max", *(where.v1 for where in io.RATES.values()))},
 }
@@ -149,7 +150,7 @@ def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = 
             raise DeniedError(title, detail="the kernel file may not be read", hint=files.ROOT_HINT)
         if why is Missing.GONE:
             raise NotFoundError(title, detail="the container's cgroup is gone")
-        if name in network.NAMES:
+        if name in NETWORK_LIMITS:
             reason = network.why_not(pid, name) if pid is not None else None
             raise UnsupportedError(title, detail=reason or "there is no process whose network could be limited")
         reason = lacking(cgroupfs.detect()).get(name, "the container's cgroup does not offer it")

@@ -5,6 +5,7 @@ Suffixes of bytes are powers of 1024, as Docker has them: b, k, m, g, t, with or
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +14,7 @@ from typing import Final
 
 from runtime.errors import InvalidError
 from runtime.kernel import block
-from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Unlimited, Value
+from runtime.model import LIMITS, UNLIMITED, DeviceRate, LimitChange, LimitName, LimitUnit, Unlimited, Value
 
 _CORES: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}", re.ASCII)
 _BYTES: Final = re.compile(
@@ -21,31 +22,6 @@ _BYTES: Final = re.compile(
 )
 _POWERS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _NO_LIMIT: Final = frozenset({"unlimited", "max", "-1", "none", "∞", "infinity"})
-MOST_BYTES: Final = 2**60  # above it, v1's way of writing "no limit" comes near
-MOST_CPUS: Final = 65536
-MOST_CPU_NUMBER: Final = 8191  # the kernel's NR_CPUS on large machines
-LEAST_PERIOD_US: Final = 1_000
-MOST_PERIOD_US: Final = 1_000_000
-MOST_PIDS: Final = 4_194_304  # PID_MAX_LIMIT; one more is EINVAL
-LEAST_SHARES: Final = 2
-MOST_SHARES: Final = 262_144
-
-MOST_IO_WEIGHT: Final = 10_000
-BFQ_MOST_WEIGHT: Final = 1_000
-MOST_OPERATIONS: Final = 2**32 - 2  # the kernel keeps 32 bits of it, and all of them set is no limit
-LEAST_RATE: Final = 1_000  # bits per second; below some 500 the kernel's clock cannot hold a burst
-MOST_RATE: Final = 34_000_000_000  # bits per second, what a token bucket can hold
-MOST_BURST_US: Final = 10**9
-OPERATIONS: Final = frozenset({LimitName.IO_READ_IOPS, LimitName.IO_WRITE_IOPS})
-NEVER_UNLIMITED: Final = frozenset(
-    {
-        LimitName.CPU_PERIOD,
-        LimitName.CPU_BURST,
-        LimitName.CPU_SHARES,
-        LimitName.CPU_IDLE,
-        LimitName.IO_WEIGHT,
-    }
-)
 _TIME: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?)\s*(us|µs|ms|s|)", re.IGNORECASE | re.ASCII)
 _TIMES: Final = {"": 1, "us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
 _RATE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,12})?)\s*([kmgt]?)(i?)(bit|bps|)", re.IGNORECASE | re.ASCII)
@@ -63,7 +39,7 @@ def parse_cpus(text: str) -> float | Unlimited:
     if _is_unlimited(text):
         return UNLIMITED
     value = float(text) if _CORES.fullmatch(text.strip()) else math.nan
-    if not 0 < value <= MOST_CPUS:
+    if not 0 < value <= LIMITS[LimitName.CPUS].maximum:
         raise InvalidError(f"read '{text}' as a number of CPU cores", hint="Write cores such as 0.5 or 2, or unlimited")
     return value
 
@@ -74,7 +50,7 @@ def parse_bytes(text: str) -> int | Unlimited:
         return UNLIMITED
     match = _BYTES.fullmatch(text.strip())
     value = Fraction(match.group(1)) * 1024 ** _POWERS[match.group(2).lower()] if match else None
-    if value is None or value > MOST_BYTES:
+    if value is None or value > LIMITS[LimitName.MEMORY].maximum:
         raise InvalidError(f"read '{text}' as a number of bytes", hint="Write 512m, 1.5g, 1048576, or unlimited")
     return int(value)
 
@@ -83,26 +59,26 @@ def parse_count(text: str) -> int | Unlimited:
     """A whole number of at least 1, or "unlimited". Raises `InvalidError`."""
     if _is_unlimited(text):
         return UNLIMITED
-    cleaned = text.strip()
-    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not 1 <= int(cleaned) <= MOST_PIDS:
+    cleaned, most = text.strip(), LIMITS[LimitName.PIDS].maximum
+    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not 1 <= int(cleaned) <= most:
         raise InvalidError(
-            f"read '{text}' as a number of tasks", hint=f"Write a whole number from 1 to {MOST_PIDS}, or unlimited"
+            f"read '{text}' as a number of tasks", hint=f"Write a whole number from 1 to {most}, or unlimited"
         )
     return int(cleaned)
 
 
 def parse_shares(text: str) -> int:
     """CPU shares, 2 to 262144. Raises `InvalidError`."""
-    return _parse_within(text, "CPU shares", LEAST_SHARES, MOST_SHARES, normal=1024)
+    return _parse_within(text, "CPU shares", LimitName.CPU_SHARES, normal=1024)
 
 
 def parse_weight(text: str) -> int:
     """The weight of block I/O, 1 to 10000. Raises `InvalidError`."""
-    return _parse_within(text, "an I/O weight", 1, MOST_IO_WEIGHT, normal=100)
+    return _parse_within(text, "an I/O weight", LimitName.IO_WEIGHT, normal=100)
 
 
-def _parse_within(text: str, what: str, least: int, most: int, *, normal: int) -> int:
-    cleaned = text.strip()
+def _parse_within(text: str, what: str, name: LimitName, *, normal: int) -> int:
+    cleaned, least, most = text.strip(), LIMITS[name].minimum, LIMITS[name].maximum
     if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not least <= int(cleaned) <= most:
         raise InvalidError(
             f"read '{text}' as {what}",
@@ -124,7 +100,7 @@ def cpuset_numbers(text: str) -> frozenset[int]:
     for part in text.strip().split(","):
         match = re.fullmatch(r"\s*([0-9]{1,5})(?:-([0-9]{1,5}))?\s*", part, re.ASCII)
         first, last = (int(match.group(1)), int(match.group(2) or match.group(1))) if match else (1, 0)
-        if first > last or last > MOST_CPU_NUMBER:
+        if first > last or last > LIMITS[LimitName.CPUSET_CPUS].maximum:
             raise InvalidError(
                 f"read '{text}' as a list of CPUs", hint="Write numbers and ranges such as 0-2,4, or all"
             )
@@ -173,7 +149,7 @@ def parse_microseconds(text: str) -> int:
     """Microseconds, "100000", as Docker's flags have them, or with a unit: "100ms", "0.1s". Raises `InvalidError`."""
     match = _TIME.fullmatch(text.strip())
     value = Fraction(match.group(1)) * _TIMES[match.group(2).lower()] if match else None
-    if value is None or value > MOST_BURST_US:
+    if value is None or value > LIMITS[LimitName.CPU_BURST].maximum:
         raise InvalidError(f"read '{text}' as a time", hint="Write microseconds such as 100000, or 100ms")
     return round(value)
 
@@ -206,8 +182,9 @@ def parse_rate(text: str) -> int | Unlimited:
         power = _POWERS[match.group(2).lower()]
         factor: int = (1024 if match.group(3) else 1000) ** power * (8 if match.group(4).lower() == "bps" else 1)
         value = Fraction(match.group(1)) * factor
-    if value is None or not LEAST_RATE <= value <= MOST_RATE:
-        what = "less than 1kbit" if value is not None and value < LEAST_RATE else ""
+    least, most = LIMITS[LimitName.NET_EGRESS].minimum, LIMITS[LimitName.NET_EGRESS].maximum
+    if value is None or not least <= value <= most:
+        what = "less than 1kbit" if value is not None and value < least else ""
         hint = "Write 20mbit, 500kbit or 1gbit (2mbps is megabytes), or unlimited"
         raise InvalidError(f"read '{text}' as a network rate", detail=what, hint=hint)
     return round(value)
@@ -252,7 +229,7 @@ def _parse_operations(text: str) -> int | Unlimited:
 
 
 def _format_device_rates(name: LimitName, value: tuple[DeviceRate, ...]) -> str:
-    show = str if name in OPERATIONS else format_bytes
+    show = str if LIMITS[name].unit is LimitUnit.OPERATIONS_PER_SECOND else format_bytes
     return " ".join(f"{block.name(each.device)}:{show(each.rate)}" for each in value) or "none"
 
 
@@ -262,16 +239,16 @@ def format_value(name: LimitName, value: Value) -> str:
         return _format_device_rates(name, value)
     if isinstance(value, (Unlimited, str)):
         return str(value)
-    match name:
-        case LimitName.CPUS:
+    match LIMITS[name].unit:
+        case LimitUnit.CORES:
             return format_cpus(value)
-        case LimitName.CPU_PERIOD | LimitName.CPU_BURST:
+        case LimitUnit.MICROSECONDS:
             return format_microseconds(int(value))
-        case LimitName.CPU_IDLE:
+        case LimitUnit.SWITCH:
             return "on" if value else "off"
-        case LimitName.MEMORY | LimitName.MEMORY_HIGH | LimitName.MEMORY_RESERVATION | LimitName.SWAP:
+        case LimitUnit.BYTES:
             return format_bytes(int(value))
-        case LimitName.NET_EGRESS | LimitName.NET_INGRESS:
+        case LimitUnit.BITS_PER_SECOND:
             return format_rate(int(value))
         case _:
             return str(value)
@@ -279,27 +256,22 @@ def format_value(name: LimitName, value: Value) -> str:
 
 def parse_value(name: LimitName, text: str) -> Value:
     """Any limit from text; looks up disks by their names. Raises `InvalidError`."""
-    match name:
-        case LimitName.CPUS:
-            return parse_cpus(text)
-        case LimitName.CPU_PERIOD | LimitName.CPU_BURST:
-            return parse_microseconds(text)
-        case LimitName.CPU_SHARES:
-            return parse_shares(text)
-        case LimitName.CPU_IDLE:
-            return parse_switch(text)
-        case LimitName.CPUSET_CPUS | LimitName.CPUSET_MEMS:
-            return parse_cpuset(text)
-        case LimitName.PIDS:
-            return parse_count(text)
-        case LimitName.IO_WEIGHT:
-            return parse_weight(text)
-        case LimitName.IO_READ_BPS | LimitName.IO_WRITE_BPS | LimitName.IO_READ_IOPS | LimitName.IO_WRITE_IOPS:
-            return parse_device_rates(text, operations=name in OPERATIONS)
-        case LimitName.NET_EGRESS | LimitName.NET_INGRESS:
-            return parse_rate(text)
-        case _:
-            return parse_bytes(text)
+    return _PARSERS[LIMITS[name].unit](text)
+
+
+_PARSERS: Final[Mapping[LimitUnit, Callable[[str], Value]]] = {
+    LimitUnit.CORES: parse_cpus,
+    LimitUnit.MICROSECONDS: parse_microseconds,
+    LimitUnit.SHARES: parse_shares,
+    LimitUnit.SWITCH: parse_switch,
+    LimitUnit.NUMBERS: parse_cpuset,
+    LimitUnit.BYTES: parse_bytes,
+    LimitUnit.TASKS: parse_count,
+    LimitUnit.WEIGHT: parse_weight,
+    LimitUnit.BYTES_PER_SECOND: parse_device_rates,
+    LimitUnit.OPERATIONS_PER_SECOND: functools.partial(parse_device_rates, operations=True),
+    LimitUnit.BITS_PER_SECOND: parse_rate,
+}
 
 
 def validate(change: LimitChange) -> None:
@@ -316,36 +288,21 @@ def validate(change: LimitChange) -> None:
             _validate_number(name, value)
 
 
-_RANGES: Final[Mapping[LimitName, tuple[int, int]]] = {
-    LimitName.CPUS: (0, MOST_CPUS),
-    LimitName.CPU_PERIOD: (LEAST_PERIOD_US, MOST_PERIOD_US),
-    LimitName.CPU_BURST: (0, MOST_BURST_US),
-    LimitName.CPU_SHARES: (LEAST_SHARES, MOST_SHARES),
-    LimitName.CPU_IDLE: (0, 1),
-    LimitName.PIDS: (1, MOST_PIDS),
-    LimitName.IO_WEIGHT: (1, MOST_IO_WEIGHT),
-    LimitName.NET_EGRESS: (LEAST_RATE, MOST_RATE),
-    LimitName.NET_INGRESS: (LEAST_RATE, MOST_RATE),
-    LimitName.SWAP: (0, MOST_BYTES),
-    LimitName.MEMORY_RESERVATION: (0, MOST_BYTES),
-}
-
-
 def _validate_number(name: LimitName, value: float) -> None:
-    least, most = _RANGES.get(name, (1, MOST_BYTES))
+    least, most = LIMITS[name].minimum, LIMITS[name].maximum
     if not least <= value <= most or (name is LimitName.CPUS and value == 0):  # NaN compares false
         span = f"a number up to {most}" if name is LimitName.CPUS else f"a number from {least} to {most}"
-        words = "" if name in NEVER_UNLIMITED else ", or unlimited"
+        words = "" if LIMITS[name].never_unlimited else ", or unlimited"
         raise InvalidError(f"take {value} as a limit of {name.value.replace('_', ' ')}", hint=f"Give {span}{words}")
 
 
 def _validate_rates(name: LimitName, rates: tuple[DeviceRate, ...]) -> None:
     title = f"take this as a limit of {name.value.replace('_', ' ')}"
-    most = MOST_OPERATIONS if name in OPERATIONS else MOST_BYTES
+    least, most = LIMITS[name].minimum, LIMITS[name].maximum
     if len({each.device for each in rates}) < len(rates):
         raise InvalidError(title, detail="one device has two rates", hint="Name each device once")
     for each in rates:
         if not _DEVICE.fullmatch(each.device):
             raise InvalidError(title, detail=f"'{each.device}' is not a device number", hint="Write it as 8:0")
-        if isinstance(each.rate, int) and not 1 <= each.rate <= most:
-            raise InvalidError(title, detail=f"{each.rate} per second", hint=f"Give a number from 1 to {most}")
+        if isinstance(each.rate, int) and not least <= each.rate <= most:
+            raise InvalidError(title, detail=f"{each.rate} per second", hint=f"Give a number from {least} to {most}")

@@ -8,25 +8,9 @@ from typing import Final
 
 from runtime.kernel import delegation, files
 from runtime.kernel.cgroupfs import Hierarchies, Mode
-from runtime.limits.controllers.io import RATES, WEIGHTS
-from runtime.model import LimitName
+from runtime.limits.controllers.io import WEIGHTS
+from runtime.model import LIMITS, LimitName
 
-CONTROLLER: Final[Mapping[LimitName, str]] = {
-    **dict.fromkeys(
-        (
-            LimitName.CPUS,
-            LimitName.CPU_PERIOD,
-            LimitName.CPU_BURST,
-            LimitName.CPU_SHARES,
-            LimitName.CPU_IDLE,
-        ),
-        "cpu",
-    ),
-    **dict.fromkeys((LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS), "cpuset"),
-    **dict.fromkeys((LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION, LimitName.SWAP), "memory"),
-    LimitName.PIDS: "pids",
-    **dict.fromkeys((LimitName.IO_WEIGHT, *RATES), "io"),
-}
 _FILES: Final[Mapping[LimitName, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
     LimitName.CPU_BURST: (("cpu.cfs_burst_us",), ("cpu.max.burst",), "CPU burst needs Linux 5.14"),
     LimitName.CPU_IDLE: (("cpu.idle",), ("cpu.idle",), "the idle class needs Linux 5.15"),
@@ -44,7 +28,10 @@ def lacking(hierarchies: Hierarchies) -> dict[LimitName, str]:
     """The limits that no cgroup of this host can have, with the reason. Network limits are not the cgroups'."""
     found: dict[LimitName, str] = {}
     hindrance = delegation.hindrance(hierarchies)
-    for name, controller in CONTROLLER.items():
+    for name, limit in LIMITS.items():
+        controller = limit.controller
+        if not controller:
+            continue
         where = _where(hierarchies, controller)
         if where is None:
             found[name] = f"this host's cgroups have no {controller} controller"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from runtime.errors import InvalidError
 from runtime.limits.review.facts import HostFacts
-from runtime.model import DeviceRate, LimitChange, LimitName, Limits, Missing, Unlimited
+from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
 
 HIGH: Final = "memory.high"
 NO_RATE: Final = 2**64 - 1
@@ -61,8 +61,8 @@ def initial(change: LimitChange, held: Held) -> dict[str, Any]:
     """The document for a new container, where what is left out is unlimited. Raises `InvalidError`."""
     if isinstance(change.swap, int) and not isinstance(change.memory, int):
         raise InvalidError("limit swap alone", detail="it is counted on top of memory", hint="Set memory as well")
-    limited = {name.value: value for name, value in change.items() if not isinstance(value, Unlimited)}
-    return resources(LimitChange(**limited), replace(held, before=Limits()))  # type: ignore[arg-type]
+    limited = LimitChange.of({name: value for name, value in change.items() if not isinstance(value, Unlimited)})
+    return resources(limited, replace(held, before=Limits()))
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,8 +127,8 @@ def _block_io(change: LimitChange, held: Held) -> dict[str, Any]:
     """Rates by device. A list replaces the one before it, so devices that stay as they are come along."""
     found: dict[str, Any] = {}
     for name, field in RATES.items():
-        wanted: tuple[DeviceRate, ...] | None = getattr(change, name.value)
-        if wanted is None:
+        wanted = change.get(name)
+        if not isinstance(wanted, tuple):
             continue
         now = held.before.get(name)
         rates = {entry.device: entry.rate for entry in (now if isinstance(now, tuple) else ())}

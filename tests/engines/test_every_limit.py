@@ -17,7 +17,7 @@ from runtime.engines.protocol import Engine
 from runtime.errors import UnsupportedError
 from runtime.kernel import block, cgroupfs, syscalls
 from runtime.limits import host_facts
-from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, LimitOutcome, Value
+from runtime.model import NETWORK_LIMITS, UNLIMITED, DeviceRate, LimitChange, LimitName, LimitOutcome, Value
 from tests.conftest import missing
 from tests.engines.conftest import Subject
 from tests.engines.report import PASS, REFUSED, Cell
@@ -140,11 +140,8 @@ def trial(what: LimitName) -> Trial:
             return by_device(LimitName.IO_WRITE_IOPS, "write_iops", "wiops")
 
 
-NETWORK = (LimitName.NET_EGRESS, LimitName.NET_INGRESS)
-
-
 def change(what: LimitName, value: Value) -> LimitChange:
-    return LimitChange(**{what.value: value})  # type: ignore[arg-type]
+    return LimitChange.of({what: value})
 
 
 async def of_a_cgroup(subject: Subject, what: LimitName) -> None:
@@ -204,9 +201,9 @@ async def test_limit(
     subject: Subject, what: LimitName, cell: Cell, other_client: Callable[[], Awaitable[Engine]]
 ) -> None:
     able = await subject.engine.capabilities()
-    reason = able.why_not(what) or (able.creation.get("network") if what in NETWORK else None)
+    reason = able.why_not(what) or (able.creation.get("network") if what in NETWORK_LIMITS else None)
     if reason is None:
-        if what in NETWORK:
+        if what in NETWORK_LIMITS:
             await of_the_network(subject, what, other_client)
         else:
             await of_a_cgroup(subject, what)
@@ -214,7 +211,7 @@ async def test_limit(
         return
     ref = await subject.run()
     sample: Value = 20_000_000
-    if what not in NETWORK:
+    if what not in NETWORK_LIMITS:
         sample = trial(what).values[0][0]
     with pytest.raises(UnsupportedError) as refused:
         await subject.engine.update(ref.id, change(what, sample))

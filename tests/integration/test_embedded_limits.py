@@ -10,13 +10,23 @@ from runtime import limits
 from runtime.engines.embedded import NativeEngine
 from runtime.errors import RefusedError, UnsupportedError
 from runtime.kernel import block, cgroupfs
-from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Limits, State, Value, Verdict
+from runtime.model import (
+    NETWORK_LIMITS,
+    UNLIMITED,
+    ContainerRef,
+    DeviceRate,
+    LimitChange,
+    LimitName,
+    Limits,
+    State,
+    Value,
+    Verdict,
+)
 from tests.conftest import missing
 from tests.integration.embedded import instance, sh, until
 
 MB = 1024 * 1024
 IDLE = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
-NETWORK = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
 
 
 def disk() -> str:
@@ -56,7 +66,7 @@ def first() -> dict[LimitName, Value]:
 
 async def offered(engine: NativeEngine) -> LimitChange:
     lacking = (await engine.capabilities()).limits
-    return LimitChange(**{name.value: value for name, value in first().items() if name not in lacking})  # type: ignore[arg-type]
+    return first().without(lacking)
 
 
 async def kernel(engine: NativeEngine, ref: ContainerRef) -> Limits:
@@ -70,7 +80,7 @@ def differences(held: Limits, recorded: Limits) -> dict[LimitName, tuple[object,
     return {
         name: (held.get(name), recorded.get(name))
         for name in LimitName
-        if name not in NETWORK
+        if name not in NETWORK_LIMITS
         and limits.same(name, held.get(name), recorded.get(name)) is None
         and (name is not LimitName.CPU_SHARES or cgroupfs.detect().mode is not cgroupfs.Mode.V2)
     }
@@ -113,7 +123,7 @@ async def test_every_limit_alone_survives_a_restart_and_its_lifting_too(tmp_path
             if name is LimitName.SWAP:
                 continue  # bound to the memory limit, above
             for wanted in (value, lifted[name]):
-                outcome = await engine.update(ref.id, LimitChange(**{name.value: wanted}))  # type: ignore[arg-type]
+                outcome = await engine.update(ref.id, LimitChange.of({name: wanted}))
                 assert outcome.ok, outcome
                 assert outcome.fields[0].survives is True, outcome
                 assert differences(await kernel(engine, ref), await engine.recorded(ref.id)) == {}
@@ -168,7 +178,7 @@ async def test_what_cannot_be_held_is_refused_before_it_is_recorded(tmp_path: Pa
         for name, value in first().items():
             if name in lacking:
                 with pytest.raises(UnsupportedError) as caught:
-                    await engine.update(ref.id, LimitChange(**{name.value: value}))  # type: ignore[arg-type]
+                    await engine.update(ref.id, LimitChange.of({name: value}))
                 assert caught.value.detail == lacking[name]
         with pytest.raises(UnsupportedError, match="no network"):
             await engine.update(ref.id, LimitChange(net_egress=20_000_000))

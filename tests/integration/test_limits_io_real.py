@@ -87,12 +87,12 @@ def test_a_rate_really_holds_and_is_let_go(
     cgroup: Cgroup, device: str, name: LimitName, rate: int, words: tuple[str, ...], amount: int
 ) -> None:
     words = tuple(word.format(device) for word in words)
-    outcome = limits.change(REF, cgroup, LimitChange(**{name.value: rates(device, rate)}))  # type: ignore[arg-type]
+    outcome = limits.change(REF, cgroup, LimitChange.of({name: rates(device, rate)}))
     assert outcome.ok, outcome
     assert limits.read(cgroup).get(name) == rates(device, rate)
     took = copy(cgroup, *words)
     assert rate / 3 < amount / took < rate * 1.3, f"{amount / took:.0f} a second"
-    lifted = limits.change(REF, cgroup, LimitChange(**{name.value: rates(device, UNLIMITED)}))  # type: ignore[arg-type]
+    lifted = limits.change(REF, cgroup, LimitChange.of({name: rates(device, UNLIMITED)}))
     assert lifted.ok
     assert limits.read(cgroup).get(name) == ()
     assert copy(cgroup, *words) < took / 2

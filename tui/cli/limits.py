@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from runtime.errors import InvalidError
@@ -101,11 +101,11 @@ class Asked:
         """
         change = self.change
         if self.quota is not None:
-            change = replace(change, cpus=self._cores(held))
+            change = change.merge(LimitChange(cpus=self._cores(held)))
         if self.total is None:
             return change
         memory = change.memory if change.memory is not None else held.memory if held is not None else None
-        return replace(change, swap=swap_of(self.total, memory))
+        return change.merge(LimitChange(swap=swap_of(self.total, memory)))
 
     def _cores(self, held: Limits | None) -> float | Unlimited:
         if not isinstance(self.quota, int):

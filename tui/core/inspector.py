@@ -15,7 +15,7 @@ from collectors.sampling import shared_cgroups
 from collectors.sampling.frame import Usage
 from runtime.errors import ConflictError, NotFoundError
 from runtime.kernel import block, cgroupfs, cgroups
-from runtime.model import Container, LimitChange, LimitName, LimitOutcome, Limits, Missing
+from runtime.model import Container, LimitChange, LimitOutcome, Limits, Missing
 from tui.core.groups import GROUP
 from tui.core.permissions import STATE_WORDS
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GONE = Limits(**dict.fromkeys([name.value for name in LimitName], Missing.GONE))
+GONE = Limits.of({}, absent=Missing.GONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ __all__ = ["Changed", "Drift", "Group", "Preview", "Problem", "Session"]
 
 log = logging.getLogger(__name__)
 
-UNRECORDED = Limits(**dict.fromkeys([name.value for name in LimitName], Missing.NOT_SAMPLED))
+UNRECORDED = Limits.of({}, absent=Missing.NOT_SAMPLED)
 RECENT = 60.0  # seconds of history that a preview judges by
 
 

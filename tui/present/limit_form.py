@@ -13,18 +13,21 @@ from runtime.kernel import block
 from runtime.kernel.block import Disks
 from runtime.limits import Progress, same, units
 from runtime.model import (
+    DEVICE_LIMITS,
+    LIMITS,
+    NETWORK_LIMITS,
     UNLIMITED,
     DeviceRate,
     FieldOutcome,
     LimitChange,
     LimitName,
     Limits,
+    LimitUnit,
     Missing,
     Unlimited,
     Value,
     Verdict,
 )
-from tui.core.drift.compare import NETWORK
 from tui.core.drift.detector import Drift
 from tui.present import format as fmt
 
@@ -63,16 +66,9 @@ ENTRIES: Final = (
 )
 """The most needed first."""
 LABELS: Final = {entry.name: entry.label for entry in ENTRIES}
-BY_DISK: Final = frozenset(
-    {LimitName.IO_READ_BPS, LimitName.IO_WRITE_BPS, LimitName.IO_READ_IOPS, LimitName.IO_WRITE_IOPS}
-)
 SIZES: Final = frozenset({LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION, LimitName.SWAP})
-NOT_SCALED: Final = BY_DISK | {LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS, LimitName.CPU_IDLE}
-RANGES: Final[Mapping[LimitName, tuple[int, int]]] = {
-    LimitName.CPU_SHARES: (units.LEAST_SHARES, units.MOST_SHARES),
-    LimitName.CPU_PERIOD: (units.LEAST_PERIOD_US, units.MOST_PERIOD_US),
-    LimitName.IO_WEIGHT: (1, units.MOST_IO_WEIGHT),
-}
+NOT_SCALED: Final = DEVICE_LIMITS | {LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS, LimitName.CPU_IDLE}
+RANGED: Final = (LimitName.CPU_SHARES, LimitName.CPU_PERIOD, LimitName.IO_WEIGHT)
 _NUMBER = re.compile(r"[0-9]+:[0-9]+")
 NOTHING_HELD: Final = Limits()
 NO_DISKS: Final = Disks()
@@ -104,20 +100,20 @@ class Typed:
 
 def read(texts: Mapping[LimitName, str], held: Limits = NOTHING_HELD, disks: Disks = NO_DISKS) -> Typed:
     """Parse every field that is not empty; rates name one of `disks`, "sda 10m"."""
-    values: dict[str, Value] = {}
+    values: dict[LimitName, Value] = {}
     errors: dict[LimitName, str] = {}
     for name, text in texts.items():
         if not text.strip():
             continue
         try:
-            if name in BY_DISK:
-                values[name.value] = _rates(name, text, held.get(name), disks)
+            if name in DEVICE_LIMITS:
+                values[name] = _rates(name, text, held.get(name), disks)
             else:
-                values[name.value] = units.parse_value(name, text.strip())
+                values[name] = units.parse_value(name, text.strip())
         except InvalidError as error:
             words = f"{error.title}: {error.detail}" if error.detail else error.title
             errors[name] = f"{words}. {error.hint}" if error.hint else words
-    return Typed(LimitChange(**values), errors)  # type: ignore[arg-type]
+    return Typed(LimitChange.of(values), errors)
 
 
 def _rates(name: LimitName, text: str, held: Held, disks: Disks) -> Value:
@@ -138,7 +134,7 @@ def _rates(name: LimitName, text: str, held: Held, disks: Disks) -> Value:
         elif words:
             rate = words.pop(0)
         parts.append(f"{disk}:{rate}")
-    operations = name in units.OPERATIONS
+    operations = LIMITS[name].unit is LimitUnit.OPERATIONS_PER_SECOND
     return units.parse_device_rates(" ".join(parts), operations=operations, number=lambda text: _disk(text, disks))
 
 
@@ -163,7 +159,7 @@ def short(device: str) -> str:
 def example(name: LimitName, disks: Disks, used: Collection[str]) -> str:
     """What an empty field suggests; for a rate, with a disk that the container uses, or one that is there."""
     entry = next(entry for entry in ENTRIES if entry.name is name)
-    if name not in BY_DISK:
+    if name not in DEVICE_LIMITS:
         return entry.example
     there = [disks.names[number] for number in used if number in disks.names]
     there += [path for path in disks.names.values() if not path.startswith(("/dev/loop", "/dev/ram"))]
@@ -175,7 +171,7 @@ def shown(name: LimitName, value: Held) -> str:
     if isinstance(value, Missing):
         return fmt.GAP
     if isinstance(value, tuple):
-        show = str if name in units.OPERATIONS else units.format_bytes
+        show = str if LIMITS[name].unit is LimitUnit.OPERATIONS_PER_SECOND else units.format_bytes
         return ", ".join(f"{short(block.name(each.device))} {show(each.rate)}" for each in value) or str(UNLIMITED)
     text = units.format_value(name, value)
     if isinstance(value, int) and len(text) > 6 and name in SIZES:
@@ -200,8 +196,8 @@ def scaled(name: LimitName, text: str, held: Held, factor: float, ncpu: int | No
         return None
     if name is LimitName.CPUS:
         return units.format_cpus(max(0.01, value * factor))
-    if name in RANGES:
-        least, most = RANGES[name]
+    if name in RANGED:
+        least, most = LIMITS[name].minimum, LIMITS[name].maximum
         return units.format_value(name, min(most, max(least, round(value * factor))))
     return units.format_value(name, max(1, int(value * factor)))
 
@@ -234,7 +230,7 @@ def in_use(name: LimitName, usage: Usage | None) -> str:
             value, show = getattr(usage.net, way, Missing.NOT_SAMPLED), fmt.bits
         case _ if name in _IO:
             value = getattr(usage.io, _IO[name], Missing.NOT_SAMPLED)
-            show = fmt.count if name in units.OPERATIONS else fmt.rate
+            show = fmt.count if LIMITS[name].unit is LimitUnit.OPERATIONS_PER_SECOND else fmt.rate
         case _:
             return ""
     return "" if isinstance(value, Missing) else show(value)
@@ -243,7 +239,7 @@ def in_use(name: LimitName, usage: Usage | None) -> str:
 def unavailable(name: LimitName, limits: Limits) -> str | None:
     """Why the kernel does not let this limit be set, as far as reading shows."""
     held = limits.get(name)
-    if held is Missing.UNSUPPORTED and name in NETWORK:
+    if held is Missing.UNSUPPORTED and name in NETWORK_LIMITS:
         return "it has no network interface of its own"
     return WORDS[held] if held in (Missing.UNSUPPORTED, Missing.DENIED) else None
 

@@ -62,8 +62,6 @@ from runtime.model import (
 )
 from runtime.oci import resources as oci
 
-NETWORK = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
-
 
 class ContainerdEngine:
     """One containerd. Works on through the daemon's death and return."""

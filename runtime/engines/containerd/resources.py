@@ -26,7 +26,7 @@ def recorded(spec: Mapping[str, Any], facts: HostFacts, *, cgroup_v2: bool) -> L
     limit, both = _size(memory.get("limit")), _size(memory.get("swap"))
     pids = _number((held.get("pids") or {}).get("limit"))
     high = str((held.get("unified") or {}).get(HIGH, "max"))
-    return Limits(
+    held_limits = Limits(
         cpus=quota / period if quota > 0 else UNLIMITED,
         cpu_period=period,
         cpu_shares=_number(cpu.get("shares")) or 1024,
@@ -38,8 +38,8 @@ def recorded(spec: Mapping[str, Any], facts: HostFacts, *, cgroup_v2: bool) -> L
         swap=max(0, both - limit) if isinstance(both, int) and isinstance(limit, int) else UNLIMITED,
         pids=pids if pids > 0 else UNLIMITED,
         io_weight=_number(block.get("weight")) or Missing.UNSUPPORTED,
-        **{name.value: _rates(block.get(field) or ()) for name, field in RATES.items()},  # type: ignore[arg-type]
     )
+    return held_limits.merge({name: _rates(block.get(field) or ()) for name, field in RATES.items()})
 
 
 def amended(spec: Mapping[str, Any], resources: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from runtime.errors import PytopError
 from runtime.kernel.cgroupfs import Cgroup
@@ -75,12 +75,11 @@ def settle(
     """
     first = apply.verify(ref, cgroup, change, before, recorded, pid=pid)
     lacking = {field.name for field in first.fields if field.verdict not in (*HELD, Verdict.UNREADABLE)}
-    wanted: dict[str, Any] = {limit.value: value for limit, value in change.items() if limit in lacking}
-    wanted.update(_disturbed(change, before, apply.read(cgroup), earlier, recorded))
+    wanted = change.only(lacking).merge(_disturbed(change, before, apply.read(cgroup), earlier, recorded))
     if not wanted:
         return survives(first, recorded)
     try:
-        second = apply.change(ref, cgroup, LimitChange(**wanted), force=True, pid=pid)
+        second = apply.change(ref, cgroup, wanted, force=True, pid=pid)
     except PytopError as error:
         return survives(replace(first, error="; ".join(filter(None, (refused, str(error))))), recorded)
     own = {field.name: field for field in second.fields if field.name in lacking}
@@ -89,10 +88,10 @@ def settle(
     return survives(replace(last, fields=fields, error=second.error), recorded)
 
 
-def _disturbed(change: LimitChange, before: Limits, now: Limits, earlier: Limits, recorded: Limits) -> dict[str, Any]:
+def _disturbed(change: LimitChange, before: Limits, now: Limits, earlier: Limits, recorded: Limits) -> LimitChange:
     """Limits that the daemon has changed unasked, with the values to put back."""
-    asked = {name for name, _ in change.items()}
-    found: dict[str, Any] = {}
+    asked = change.names()
+    found: dict[LimitName, Value] = {}
     for name in LimitName:
         held, left = before.get(name), now.get(name)
         if name in asked or asked & MOVED_BY.get(name, frozenset()):
@@ -100,8 +99,8 @@ def _disturbed(change: LimitChange, before: Limits, now: Limits, earlier: Limits
         if isinstance(held, Missing) or isinstance(left, Missing) or isinstance(held, tuple):
             continue
         if same(name, left, held) is None and _by_the_daemon(name, left, earlier.get(name), recorded.get(name)):
-            found[name.value] = held
-    return found
+            found[name] = held
+    return LimitChange.of(found)
 
 
 def _by_the_daemon(name: LimitName, now: Held, earlier: Held, recorded: Held) -> bool:
@@ -129,12 +128,12 @@ def _beside(field: FieldOutcome, own: FieldOutcome | None, name: str, refused: s
 
 def back(names: Iterable[LimitName], then: Limits, now: Limits) -> LimitChange:
     """The change that makes these limits again what they were; without those that were not known."""
-    found: dict[str, Any] = {}
+    found: dict[LimitName, Value] = {}
     for name in names:
         value = then.get(name)
         if not isinstance(value, Missing):
-            found[name.value] = _with_lifted(value, now.get(name))
-    return LimitChange(**found)
+            found[name] = _with_lifted(value, now.get(name))
+    return LimitChange.of(found)
 
 
 def _with_lifted(then: Value, now: Value | Missing) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from runtime import limits
 from runtime.engines.embedded.config import DEFAULT_PIDS
@@ -14,6 +14,7 @@ from runtime.kernel import filesystems
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.limits.controllers.cpu import PERIOD_US
 from runtime.model import (
+    NETWORK_LIMITS,
     UNLIMITED,
     ContainerRef,
     ContainerSpec,
@@ -27,7 +28,6 @@ from runtime.model import (
     Verdict,
 )
 
-NETWORK: Final = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
 _HELD: Final = (Verdict.APPLIED, Verdict.ROUNDED)
 
 
@@ -41,12 +41,12 @@ def recorded(record: Record, hierarchies: Hierarchies) -> Limits:
     """What the container has after its next start, in the kernel's own words for what is not limited."""
     host = limits.host_facts()
     nothing_reserved = UNLIMITED if "memory" in hierarchies.v1 else 0
-    asked: dict[str, Any] = {name.value: value for name, value in wanted(record).items()}
-    for name, everything in (("cpuset_cpus", host.cpus), ("cpuset_mems", host.mems)):
+    asked: dict[LimitName, Value | Missing] = dict(wanted(record).items())
+    for name, everything in ((LimitName.CPUSET_CPUS, host.cpus), (LimitName.CPUSET_MEMS, host.mems)):
         if asked.get(name) is UNLIMITED:
             asked[name] = everything
-    if asked.get("memory_reservation") in (0, UNLIMITED):
-        asked["memory_reservation"] = nothing_reserved
+    if asked.get(LimitName.MEMORY_RESERVATION) in (0, UNLIMITED):
+        asked[LimitName.MEMORY_RESERVATION] = nothing_reserved
     fresh = Limits(
         cpus=UNLIMITED,
         cpu_period=PERIOD_US,
@@ -68,14 +68,13 @@ def recorded(record: Record, hierarchies: Hierarchies) -> Limits:
         net_egress=UNLIMITED,
         net_ingress=UNLIMITED,
     )
-    absent = dict.fromkeys((name.value for name in _lacking(record.spec, hierarchies)), Missing.UNSUPPORTED)
-    return replace(fresh, **{**asked, **absent})
+    return fresh.merge(asked | dict.fromkeys(_lacking(record.spec, hierarchies), Missing.UNSUPPORTED))
 
 
 def _lacking(spec: ContainerSpec, hierarchies: Hierarchies) -> dict[LimitName, str]:
     found = limits.lacking(hierarchies)
     if spec.network != "bridge":
-        found.update(dict.fromkeys(NETWORK, "the container has no network (it was made with --network none)"))
+        found.update(dict.fromkeys(NETWORK_LIMITS, "the container has no network (it was made with --network none)"))
     return found
 
 
@@ -90,8 +89,8 @@ def check(change: LimitChange, spec: ContainerSpec, hierarchies: Hierarchies) ->
 
 def refuse(change: LimitChange, held: LimitChange) -> None:
     """Raise `RefusedError` for what can be said about harm at the next start; `held` is on record beside the change."""
-    known: dict[str, Any] = {name.value: value for name, value in held.items() if name is not LimitName.CPU_IDLE}
-    limits.refuse(change, Limits(**known), limits.host_facts(), None)
+    known = Limits.of(dict(held.without({LimitName.CPU_IDLE}).items()))
+    limits.refuse(change, known, limits.host_facts(), None)
 
 
 def update(
@@ -108,11 +107,11 @@ def update(
     if not record.state.live:
         return _at_rest(record, change, hierarchies, keep)
     outcome = limits.change(ContainerRef(KEY, record.id), cgroup, change, pid=record.pid)
-    kept: dict[str, Any] = {f.name.value: f.requested for f in outcome.fields if f.verdict in _HELD}
+    kept = change.only({f.name for f in outcome.fields if f.verdict in _HELD})
     why = ""
     if kept:
         try:
-            record = keep(LimitChange(**kept))
+            record = keep(kept)
         except KernelError as error:
             if not filesystems.refuses(error):
                 raise

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from runtime.kernel.cgroupfs import NO_OWN
-from runtime.model import Container, Kind, LimitName, Verb
+from runtime.model import NETWORK_LIMITS, Container, Kind, LimitName, Verb
 
 SHARES: Final = "it has no cgroup of its own: what is done to that is done to the others in it too"
-_NETWORK: Final = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
 _OF_CGROUP: Final = frozenset({Verb.PAUSE, Verb.UNPAUSE})
 _NO_STOP: Final = {
     Kind.VM: "ending its emulator is a power cut: shut it down from inside or with its manager (virsh shutdown)",
@@ -22,5 +21,5 @@ def why_not(container: Container, what: Verb | LimitName) -> str | None:
         return None
     if what is Verb.STOP:
         return _NO_STOP.get(container.kind)
-    of_cgroup = what in _OF_CGROUP or (isinstance(what, LimitName) and what not in _NETWORK)
+    of_cgroup = what in _OF_CGROUP or (isinstance(what, LimitName) and what not in NETWORK_LIMITS)
     return SHARES if container.cgroup == NO_OWN and of_cgroup else None

@@ -14,11 +14,11 @@ from typing import Final
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.step import Step, Write, number, step
-from runtime.limits.units import MOST_PERIOD_US
-from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
+from runtime.model import LIMITS, UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
 PERIOD_US: Final = 100_000
-LEAST_QUOTA_US: Final = 1_000
+MAX_PERIOD_US: Final = LIMITS[LimitName.CPU_PERIOD].maximum
+MIN_QUOTA_US: Final = 1_000
 
 
 def read_bandwidth(cgroup: Cgroup) -> tuple[float | Unlimited | Missing, int | Missing]:
@@ -110,9 +110,9 @@ def _wanted(change: LimitChange, held: _Bandwidth) -> _Bandwidth:
         quota = None
     else:
         cores = change.cpus if change.cpus is not None else (held.quota or 0) / held.period
-        if change.cpu_period is None and round(cores * period) < LEAST_QUOTA_US:
-            period = min(MOST_PERIOD_US, math.ceil(LEAST_QUOTA_US / cores))
-        quota = max(LEAST_QUOTA_US, round(cores * period))
+        if change.cpu_period is None and round(cores * period) < MIN_QUOTA_US:
+            period = min(MAX_PERIOD_US, math.ceil(MIN_QUOTA_US / cores))
+        quota = max(MIN_QUOTA_US, round(cores * period))
     burst = change.cpu_burst if change.cpu_burst is not None else held.burst
     if change.cpu_burst is None and burst is not None and quota is not None:
         burst = min(burst, quota)

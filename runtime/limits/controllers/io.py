@@ -17,7 +17,6 @@ from typing import Final
 from runtime.kernel import block, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.step import Step, Write
-from runtime.limits.units import BFQ_MOST_WEIGHT
 from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Missing, Unlimited
 
 
@@ -36,6 +35,7 @@ RATES: Final[Mapping[LimitName, _Where]] = {
     LimitName.IO_WRITE_IOPS: _Where("blkio.throttle.write_iops_device", "wiops"),
 }
 WEIGHTS: Final = (("blkio.weight", "blkio.bfq.weight"), ("io.weight", "io.bfq.weight"))
+MAX_BFQ_WEIGHT: Final = 1_000
 Rates = tuple[DeviceRate, ...]
 
 
@@ -132,6 +132,6 @@ def _weights(directory: Path, version: int, weight: int) -> list[Step]:
         if isinstance(text, str):
             before = (text.splitlines() or [""])[0].removeprefix("default").strip()
             only = not steps and file.endswith("bfq.weight")
-            value = weight if only or not file.endswith("bfq.weight") else min(weight, BFQ_MOST_WEIGHT)
+            value = weight if only or not file.endswith("bfq.weight") else min(weight, MAX_BFQ_WEIGHT)
             steps.append(Write(LimitName.IO_WEIGHT, directory / file, str(value), before))
     return steps

@@ -17,26 +17,27 @@ from runtime.errors import ConflictError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.step import Step, Write, number, step
-from runtime.limits.units import LEAST_SHARES, MOST_SHARES
-from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
+from runtime.model import LIMITS, LimitChange, LimitName, Limits, Missing, Unlimited
 
 NOTE: Final = "user.pytop.cpu_weight"
+MIN_SHARES: Final = LIMITS[LimitName.CPU_SHARES].minimum
+MAX_SHARES: Final = LIMITS[LimitName.CPU_SHARES].maximum
 
 
 def shares_to_weight(shares: int) -> int:
     """What runc >= 1.3.2 and crun >= 1.23 write to cpu.weight: a curve through 2->1, 1024->100, 262144->10000."""
-    exponent = math.log2(min(MOST_SHARES, max(LEAST_SHARES, shares)))
+    exponent = math.log2(min(MAX_SHARES, max(MIN_SHARES, shares)))
     return min(10_000, max(1, math.ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))))
 
 
 def shares_to_weight_linear(shares: int) -> int:
     """What older runtimes write: 1024 -> 39."""
-    return 1 + ((min(MOST_SHARES, max(LEAST_SHARES, shares)) - 2) * 9999) // 262142
+    return 1 + ((min(MAX_SHARES, max(MIN_SHARES, shares)) - 2) * 9999) // 262142
 
 
 def weight_to_shares(weight: int) -> int:
     """The largest number of shares that `shares_to_weight` turns into this weight."""
-    low, high = LEAST_SHARES, MOST_SHARES
+    low, high = MIN_SHARES, MAX_SHARES
     while low < high:
         middle = (low + high + 1) // 2
         if shares_to_weight(middle) <= weight:

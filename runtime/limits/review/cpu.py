@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from runtime.limits.controllers.cpu import LEAST_QUOTA_US, PERIOD_US
+from runtime.limits.controllers.cpu import MAX_PERIOD_US, MIN_QUOTA_US, PERIOD_US
 from runtime.limits.review.facts import HostFacts, RecentUse
 from runtime.limits.review.finding import Finding, Severity
-from runtime.limits.units import MOST_PERIOD_US, format_cpus, format_microseconds
+from runtime.limits.units import format_cpus, format_microseconds
 from runtime.model import LimitChange, LimitName, Limits, Unlimited
 
 LEAST_CPUS: Final = 0.01
@@ -62,8 +62,8 @@ def _period(change: LimitChange, current: Limits) -> Iterator[Finding]:
     shown = format_microseconds(period)
     if cores is None:
         yield Finding(name, Severity.INFO, f"{shown}: without a CPU limit it changes nothing now")
-    elif round(cores * period) < LEAST_QUOTA_US:
-        least = min(MOST_PERIOD_US, math.ceil(LEAST_QUOTA_US / cores / 1000) * 1000)
+    elif round(cores * period) < MIN_QUOTA_US:
+        least = min(MAX_PERIOD_US, math.ceil(MIN_QUOTA_US / cores / 1000) * 1000)
         text = f"{shown}: {format_cpus(cores)} cores of it are less than the kernel's least portion of 1ms"
         yield Finding(name, Severity.REFUSE, f"{text}; at least {format_microseconds(least)}")
     else:
@@ -76,7 +76,7 @@ def _period(change: LimitChange, current: Limits) -> Iterator[Finding]:
 
 def _burst(change: LimitChange, current: Limits) -> Iterator[Finding]:
     cores, period = _held(change, current)
-    quota = None if cores is None else max(LEAST_QUOTA_US, round(cores * period))
+    quota = None if cores is None else max(MIN_QUOTA_US, round(cores * period))
     burst, held = change.cpu_burst, current.cpu_burst
     if burst is None:
         if quota is not None and isinstance(held, int) and held > quota:

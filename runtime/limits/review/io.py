@@ -8,8 +8,8 @@ from typing import Final
 from runtime.kernel import block
 from runtime.limits.review.facts import HostFacts, RecentUse
 from runtime.limits.review.finding import Finding, Severity
-from runtime.limits.units import OPERATIONS, format_rate, human_bytes
-from runtime.model import DeviceRate, LimitChange, LimitName, Unlimited
+from runtime.limits.units import format_rate, human_bytes
+from runtime.model import LIMITS, DeviceRate, LimitChange, LimitName, LimitUnit, Unlimited
 
 LEAST_BYTES: Final = 4096
 """One page a second: below it a process waits for minutes, and cannot be killed while it does."""
@@ -56,7 +56,7 @@ def _device(name: LimitName, each: DeviceRate, host: HostFacts) -> Iterator[Find
         there = ", ".join(host.disks.names.values())
         yield Finding(name, Severity.REFUSE, f"this machine has no block device {shown} (it has {there})")
         return
-    operations = name in OPERATIONS
+    operations = LIMITS[name].unit is LimitUnit.OPERATIONS_PER_SECOND
     rate = f"{each.rate} a second" if operations else f"{human_bytes(each.rate)} a second"
     if not operations and each.rate < LEAST_BYTES:
         text = f"{shown}: {what} {rate}, and less than {human_bytes(LEAST_BYTES)} a second would hang it"

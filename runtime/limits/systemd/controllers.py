@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, files, systemd
@@ -18,8 +18,8 @@ from runtime.limits.controllers.io import RATES
 from runtime.limits.review.facts import host_facts
 from runtime.limits.systemd.properties import TRANSLATIONS
 from runtime.limits.systemd.route import unit_at
-from runtime.limits.unsupported import CONTROLLER, lacking
-from runtime.model import UNLIMITED, LimitChange, LimitName, Limits, Value
+from runtime.limits.unsupported import lacking
+from runtime.model import LIMITS, NETWORK_LIMITS, UNLIMITED, LimitChange, LimitName, Limits, Missing, Value
 
 if TYPE_CHECKING:
     from runtime.kernel.systemd_dbus import Property
@@ -50,11 +50,14 @@ def promised(cgroup: Cgroup, change: LimitChange, before: Limits) -> Limits:
     if unit is None:
         return before
     facts, never = host_facts(), lacking(cgroupfs.detect())
-    first = {**_FIRST, LimitName.CPUSET_CPUS: facts.cpus, LimitName.CPUSET_MEMS: facts.mems}
-    given: dict[str, Any] = {
-        name.value: value for name, value in first.items() if CONTROLLER[name] in missing and name not in never
+    first: dict[LimitName, Value | Missing] = {
+        **_FIRST,
+        LimitName.CPUSET_CPUS: facts.cpus,
+        LimitName.CPUSET_MEMS: facts.mems,
     }
-    return replace(before, **given)
+    return before.merge(
+        {name: value for name, value in first.items() if LIMITS[name].controller in missing and name not in never}
+    )
 
 
 def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
@@ -82,7 +85,7 @@ def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
 
 def _missing(cgroup: Cgroup, change: LimitChange) -> tuple[Unit | None, list[str]]:
     """The controllers that a change needs and the cgroup has not, and the unit that can get them; None for none."""
-    needed = {CONTROLLER[name] for name, _ in change.items() if name in CONTROLLER}
+    needed = {LIMITS[name].controller for name in change.names() - NETWORK_LIMITS}
     missing = sorted(name for name in needed if cgroup.where(name) is None)
     if not missing or cgroup.unified is None or not systemd.booted():
         return None, []

@@ -18,7 +18,7 @@ from textual.worker import Worker
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel.block import Disks
 from runtime.limits import Finding, Progress, Severity
-from runtime.model import ContainerRef, LimitChange, LimitName, LimitOutcome, Limits, Missing, Verdict
+from runtime.model import DEVICE_LIMITS, ContainerRef, LimitChange, LimitName, LimitOutcome, Limits, Missing, Verdict
 from tui.app.widgets.limit_field import LimitField
 from tui.app.widgets.limit_footer import LimitFoot
 from tui.app.widgets.plain import Plain
@@ -124,7 +124,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         used = usage.io_devices if usage is not None else ()
         for name, field in self._fields.items():
             field.use(limit_form.in_use(name, usage))
-            if name in limit_form.BY_DISK:
+            if name in DEVICE_LIMITS:
                 field.suggest(limit_form.example(name, self._disks, tuple(used)))
         self._show_drift()
 

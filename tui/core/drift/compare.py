@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from runtime.model import LimitName, Limits, Missing, Unlimited, Value
+from runtime.model import NETWORK_LIMITS, LimitName, Limits, Missing, Unlimited, Value
 
 PERIOD_US: Final = 100_000
 CPUSETS: Final = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})
-NETWORK: Final = frozenset({LimitName.NET_EGRESS, LimitName.NET_INGRESS})
 NORMAL_IO_WEIGHT: Final = 100
 
 
@@ -35,7 +34,7 @@ def comparable(record: Limits, unrecorded: Collection[LimitName]) -> dict[LimitN
         del found[LimitName.CPU_PERIOD]
     if found.get(LimitName.IO_WEIGHT) == NORMAL_IO_WEIGHT:
         del found[LimitName.IO_WEIGHT]
-    for name in NETWORK:
+    for name in NETWORK_LIMITS:
         if isinstance(found.get(name), Unlimited):
             del found[name]
     memory, reserved = record.memory, record.memory_reservation

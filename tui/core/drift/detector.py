@@ -21,6 +21,7 @@ from collectors.history.rings import History
 from collectors.sampling.frame import Frame, Usage
 from collectors.sampling.metrics import METRICS
 from runtime.model import (
+    NETWORK_LIMITS,
     UNLIMITED,
     Container,
     ContainerRef,
@@ -35,7 +36,7 @@ from runtime.model import (
     Value,
     Verdict,
 )
-from tui.core.drift.compare import CPUSETS, NETWORK, belied, comparable, moved
+from tui.core.drift.compare import CPUSETS, belied, comparable, moved
 from tui.core.groups import GROUP
 
 SETTLE: Final = 2.0  # seconds after a start in which an engine may still be writing limits
@@ -189,7 +190,7 @@ class Drifts:
 
     def expected(self, ref: ContainerRef) -> LimitChange:
         """The change that would undo what somebody else did."""
-        return LimitChange(**{d.name.value: _back(d) for d in self.found.get(ref, ())})  # type: ignore[arg-type]
+        return LimitChange.of({drift.name: _back(drift) for drift in self.found.get(ref, ())})
 
     # what is asked for
 
@@ -257,7 +258,7 @@ class Drifts:
     def wants_network(self, ref: ContainerRef) -> bool:
         """Whether a rate of its network was set here or is on record: reading those costs more."""
         known = self._known.get(ref)
-        return known is not None and not NETWORK.isdisjoint(known.own | known.record.keys())
+        return known is not None and not NETWORK_LIMITS.isdisjoint(known.own | known.record.keys())
 
     def wants_parent(self, ref: ContainerRef, held: Limits) -> bool:
         """Whether a difference may come from what the parent cgroup has."""
@@ -314,7 +315,7 @@ class Drifts:
 
     def _differs(self, known: _Known, usage: Usage) -> bool:
         """What the sweep gave is not what is expected, and was not looked into already."""
-        swept = Limits(**{name.value: extract(usage) for name, extract in SWEPT.items()})  # type: ignore[arg-type]
+        swept = Limits.of({name: extract(usage) for name, extract in SWEPT.items()})
         if known.swept == _swept(usage):
             return False
         return not known.differences(swept, Limits(), self._ncpu).keys().isdisjoint(SWEPT)

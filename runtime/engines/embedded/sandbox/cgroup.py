@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from runtime import limits
 from runtime.engines.embedded import limits as limiting
@@ -17,7 +15,7 @@ from runtime.engines.embedded.state.record import KEY, Record
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode
-from runtime.model import ContainerRef, LimitChange
+from runtime.model import NETWORK_LIMITS, ContainerRef, LimitChange
 
 
 def find(hierarchies: Hierarchies, path: str) -> Cgroup:
@@ -64,15 +62,14 @@ def view(hierarchies: Hierarchies) -> CgroupView:
 def apply(record: Record, cgroup: Cgroup) -> None:
     """Devices and the cgroup's limits, before the program runs. Raises the first limit's refusal as a `PytopError`."""
     devices.apply(cgroup)
-    unshaped: dict[str, Any] = dict.fromkeys(name.value for name in limiting.NETWORK)
-    _hold(record, cgroup, replace(limiting.wanted(record), **unshaped), None)
+    _hold(record, cgroup, limiting.wanted(record).without(NETWORK_LIMITS), None)
 
 
 def shape(record: Record, cgroup: Cgroup, pid: int) -> None:
     """The network's limits, once it has its interface. Raises as `apply` does."""
-    asked: dict[str, Any] = {n.value: value for n, value in record.spec.limits.items() if n in limiting.NETWORK}
+    asked = record.spec.limits.only(NETWORK_LIMITS)
     if asked:
-        _hold(record, cgroup, LimitChange(**asked), pid)
+        _hold(record, cgroup, asked, pid)
 
 
 def _hold(record: Record, cgroup: Cgroup, wanted: LimitChange, pid: int | None) -> None:

@@ -22,6 +22,7 @@ from runtime.model import (
     GroupKind,
     GroupRef,
     LimitChange,
+    LimitName,
     State,
     Value,
 )
@@ -101,11 +102,11 @@ class Record:
         Rates of disks that the change does not name stay, and a disk whose limit is lifted has none. What no longer
         goes with what was changed is changed with it, as it is on a live container.
         """
-        asked: dict[str, Any] = {}
+        asked: dict[LimitName, Value] = {}
         for name, value in change.items():
-            held = getattr(self.spec.limits, name.value)
-            asked[name.value] = _merged(held or (), value) if isinstance(value, tuple) else value
-        return replace(self, spec=replace(self.spec, limits=together(replace(self.spec.limits, **asked))))
+            held = self.spec.limits.get(name)
+            asked[name] = _merged(held if isinstance(held, tuple) else (), value) if isinstance(value, tuple) else value
+        return replace(self, spec=replace(self.spec, limits=together(self.spec.limits.merge(LimitChange.of(asked)))))
 
 
 def _merged(held: tuple[DeviceRate, ...], asked: tuple[DeviceRate, ...]) -> tuple[DeviceRate, ...]:
@@ -133,7 +134,7 @@ def limits_from_json(document: Mapping[str, Any]) -> LimitChange:
             return tuple(DeviceRate(device, value(rate)) for device, rate in plain.items())
         return UNLIMITED if plain == "unlimited" else plain
 
-    return LimitChange(**{name: value(plain) for name, plain in document.items()})
+    return LimitChange.of({LimitName(name): value(plain) for name, plain in document.items()})
 
 
 def to_json(record: Record) -> dict[str, Any]:

@@ -390,7 +390,7 @@ def test_bytes_are_rounded_to_pages_and_no_further(kernel: FakeKernel) -> None:
 def test_a_silent_no_op_is_a_failure(kernel: FakeKernel, name: LimitName, value: object, file: set[str]) -> None:
     cgroup = kernel.cgroup()
     kernel.ignore = file
-    outcome = limits.change(REF, cgroup, LimitChange(**{name.value: value}))  # type: ignore[arg-type]
+    outcome = limits.change(REF, cgroup, LimitChange.of({name: value}))
     assert not outcome.ok
     assert outcome.fields[0].verdict is Verdict.IGNORED
     assert "still holds the old value" in outcome.fields[0].detail

@@ -38,7 +38,7 @@ def rates(**by_device: int | Unlimited) -> tuple[DeviceRate, ...]:
 
 
 def apply(cgroup: Cgroup, name: LimitName, value: object) -> Verdict:
-    outcome = limits.change(REF, cgroup, LimitChange(**{name.value: value}))  # type: ignore[arg-type]
+    outcome = limits.change(REF, cgroup, LimitChange.of({name: value}))
     return outcome.fields[0].verdict
 
 

@@ -14,7 +14,7 @@ from runtime.errors import InvalidError
 from runtime.limits import units
 from runtime.limits.controllers.interfaces import ways_out
 from runtime.limits.controllers.network import Queue, achieved
-from runtime.model import UNLIMITED, LimitChange, Unlimited
+from runtime.model import LIMITS, UNLIMITED, LimitChange, LimitName, Unlimited
 from tests.app.fakes import container
 from tui.core.inspector import Looking
 
@@ -52,7 +52,11 @@ def test_a_rate_whose_unit_was_forgotten_is_told_so() -> None:
     assert "20mbit" in caught.value.hint
 
 
-@given(st.one_of(st.just(UNLIMITED), st.integers(units.LEAST_RATE, units.MOST_RATE)))
+@given(
+    st.one_of(
+        st.just(UNLIMITED), st.integers(LIMITS[LimitName.NET_EGRESS].minimum, LIMITS[LimitName.NET_EGRESS].maximum)
+    )
+)
 def test_rates_round_trip(rate: int | Unlimited) -> None:
     assert units.parse_rate(units.format_rate(rate)) == rate
 
@@ -63,7 +67,7 @@ def test_no_text_crashes_the_parser(text: str) -> None:
         rate = units.parse_rate(text)
     except InvalidError:
         return
-    assert rate is UNLIMITED or units.LEAST_RATE <= rate <= units.MOST_RATE
+    assert rate is UNLIMITED or LIMITS[LimitName.NET_EGRESS].minimum <= rate <= LIMITS[LimitName.NET_EGRESS].maximum
 
 
 def test_what_passed_between_two_looks() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runtime.errors import InvalidError
 from runtime.limits import units
 from runtime.limits.controllers.weight import shares_to_weight, shares_to_weight_linear, weight_to_shares
-from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Unlimited, Value
+from runtime.model import LIMITS, UNLIMITED, DeviceRate, LimitChange, LimitName, Unlimited, Value
 
 
 @pytest.mark.parametrize("text", ["unlimited", "Unlimited", " max ", "-1", "none", "∞"])
@@ -125,7 +125,7 @@ def test_no_text_crashes_a_parser(text: str) -> None:
         assert value is UNLIMITED or isinstance(value, float | int | str)
 
 
-@given(st.one_of(st.just(UNLIMITED), st.integers(0, units.MOST_BYTES)))
+@given(st.one_of(st.just(UNLIMITED), st.integers(0, LIMITS[LimitName.MEMORY].maximum)))
 def test_bytes_round_trip(value: int | Unlimited) -> None:
     assert units.parse_bytes(units.format_bytes(value)) == value
 
@@ -135,7 +135,7 @@ def test_cores_round_trip(value: float | Unlimited) -> None:
     assert units.parse_cpus(units.format_cpus(value)) == value
 
 
-@given(st.frozensets(st.integers(0, units.MOST_CPU_NUMBER), min_size=1, max_size=200))
+@given(st.frozensets(st.integers(0, LIMITS[LimitName.CPUSET_CPUS].maximum), min_size=1, max_size=200))
 def test_lists_round_trip(numbers: frozenset[int]) -> None:
     text = units.format_cpuset(numbers)
     assert units.cpuset_numbers(text) == numbers
@@ -155,28 +155,30 @@ def rates(most: int) -> st.SearchStrategy[tuple[DeviceRate, ...]]:
             LimitName.CPU_SHARES: st.integers(2, 262_144),
             LimitName.CPUSET_CPUS: st.frozensets(st.integers(0, 300), min_size=1).map(units.format_cpuset),
             LimitName.CPU_PERIOD: st.integers(1_000, 1_000_000),
-            LimitName.CPU_BURST: st.integers(0, units.MOST_BURST_US),
+            LimitName.CPU_BURST: st.integers(0, LIMITS[LimitName.CPU_BURST].maximum),
             LimitName.CPU_IDLE: st.booleans(),
             LimitName.IO_WEIGHT: st.integers(1, 10_000),
-            LimitName.IO_READ_BPS: rates(units.MOST_BYTES),
-            LimitName.IO_WRITE_IOPS: rates(units.MOST_OPERATIONS),
-            LimitName.NET_EGRESS: st.integers(units.LEAST_RATE, units.MOST_RATE),
-            LimitName.MEMORY: st.integers(1, units.MOST_BYTES),
-            LimitName.MEMORY_RESERVATION: st.integers(0, units.MOST_BYTES),
-            LimitName.SWAP: st.integers(0, units.MOST_BYTES),
-            LimitName.PIDS: st.integers(1, units.MOST_PIDS),
+            LimitName.IO_READ_BPS: rates(LIMITS[LimitName.MEMORY].maximum),
+            LimitName.IO_WRITE_IOPS: rates(LIMITS[LimitName.IO_READ_IOPS].maximum),
+            LimitName.NET_EGRESS: st.integers(
+                LIMITS[LimitName.NET_EGRESS].minimum, LIMITS[LimitName.NET_EGRESS].maximum
+            ),
+            LimitName.MEMORY: st.integers(1, LIMITS[LimitName.MEMORY].maximum),
+            LimitName.MEMORY_RESERVATION: st.integers(0, LIMITS[LimitName.MEMORY].maximum),
+            LimitName.SWAP: st.integers(0, LIMITS[LimitName.MEMORY].maximum),
+            LimitName.PIDS: st.integers(1, LIMITS[LimitName.PIDS].maximum),
         }
     )
 )
 def test_what_the_editor_shows_it_reads_back_and_it_is_valid(values: dict[LimitName, Value]) -> None:
     read_back = {name: units.parse_value(name, units.format_value(name, value)) for name, value in values.items()}
     assert read_back == values
-    units.validate(LimitChange(**{name.value: value for name, value in values.items()}))  # type: ignore[arg-type]
+    units.validate(LimitChange.of(values))
 
 
 @given(st.floats())
 def test_no_number_of_cores_crashes_the_check(value: float) -> None:
-    valid = math.isfinite(value) and 0 < value <= units.MOST_CPUS
+    valid = math.isfinite(value) and 0 < value <= LIMITS[LimitName.CPUS].maximum
     with nullcontext() if valid else pytest.raises(InvalidError):
         units.validate(LimitChange(cpus=value))
 

@@ -1,0 +1,44 @@
+"""What an engine reports while a container runs: lines of output and changes of its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from runtime.model.container import ContainerRef
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of output without its newline; `partial` when the newline did not come (yet)."""
+
+    stream: str  # "stdout" or "stderr"
+    time_ns: int  # wall clock
+    data: bytes
+    partial: bool = False
+
+
+class EventKind(StrEnum):
+    """What happened to a container."""
+
+    CREATED = "created"
+    STARTED = "started"
+    DIED = "died"
+    PAUSED = "paused"
+    UNPAUSED = "unpaused"
+    UPDATED = "updated"
+    REMOVED = "removed"
+    RENAMED = "renamed"
+    OOM = "oom"
+    HEALTH = "health"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change that an engine reports; `time_ns` is wall clock."""
+
+    kind: EventKind
+    ref: ContainerRef
+    time_ns: int
+    detail: Mapping[str, str] = field(default_factory=dict)
