@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 from collections.abc import Iterable
 
+from runtime.errors import InvalidError
+from runtime.kernel import signals
 from runtime.model import Bind
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
@@ -30,16 +31,11 @@ def interval(text: str) -> float:
 
 
 def signal_name(text: str) -> str:
-    """A signal as its full name: "SIGTERM" from "TERM", "sigterm" or "15"."""
-    word = text.strip().upper()
-    if word.isdecimal():
-        if 1 <= int(word) <= signal.SIGRTMAX:
-            return signal.Signals(int(word)).name if int(word) in set(signal.Signals) else word
-    else:
-        name = word if word.startswith("SIG") else f"SIG{word}"
-        if name in signal.Signals.__members__:
-            return name
-    raise argparse.ArgumentTypeError(f"{text!r} is not a signal; say TERM, SIGTERM or 15")
+    """A signal as its full name: "SIGTERM" from "TERM", "sigterm" or "15"; a real-time signal as its number."""
+    try:
+        return signals.signal_name(signals.parse_signal(text))
+    except InvalidError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a signal; say TERM, SIGTERM or 15") from error
 
 
 def tail(text: str) -> int | None:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import secrets
 import shutil
 import signal as signals
@@ -28,12 +27,12 @@ from runtime.engines.containerd.store import Found, Store
 from runtime.errors import (
     ConflictError,
     EngineError,
-    InvalidError,
     NotFoundError,
     PytopError,
     UnsupportedError,
 )
 from runtime.kernel import syscalls
+from runtime.kernel.signals import parse_signal
 from runtime.model import ContainerSpec
 from runtime.oci import spec as oci
 from runtime.oci import users
@@ -172,7 +171,7 @@ class Life:
             return
         notes = translate.notes(found.record)
         grace = timeout if timeout is not None else float(notes.get("stop timeout", STOP_TIMEOUT))
-        wanted = signal_number(found.record.labels.get(translate.STOP_SIGNAL, "SIGTERM"))
+        wanted = parse_signal(found.record.labels.get(translate.STOP_SIGNAL, "SIGTERM"))
         with contextlib.suppress(NotFoundError):
             await self._signal(found, title, wanted)
             if found.process.status in (pb.PAUSED, pb.PAUSING):
@@ -185,7 +184,7 @@ class Life:
                 await self.wait(found, title)
 
     async def kill(self, found: Found, signal: str) -> None:
-        title, number = f"kill container {found.container.name}", signal_number(signal)
+        title, number = f"kill container {found.container.name}", parse_signal(signal)
         self._live(found, title)
         await self._signal(found, title, number)
         if number == signals.SIGKILL and found.process is not None and found.process.status == pb.PAUSED:
@@ -304,7 +303,7 @@ def _notes(spec: ContainerSpec) -> dict[str, object]:
 def _labels(spec: ContainerSpec, version: tuple[int, int], title: str) -> dict[str, str]:
     """The labels of the record. Raises `UnsupportedError` for what nobody would see to."""
     labels = dict(spec.labels)
-    signal_number(spec.stop_signal)
+    parse_signal(spec.stop_signal)
     if spec.stop_signal != "SIGTERM":
         labels[translate.STOP_SIGNAL] = spec.stop_signal
     if spec.auto_remove:
@@ -315,19 +314,6 @@ def _labels(spec: ContainerSpec, version: tuple[int, int], title: str) -> dict[s
     if policy != "no":
         labels[translate.RESTART_POLICY] = spec.restart_policy
     return labels
-
-
-def signal_number(text: str) -> int:
-    """A signal by name, with or without SIG, or by number. Raises `InvalidError`."""
-    if text.isdecimal() and 0 < int(text) < signals.NSIG:
-        return int(text)
-    match = re.fullmatch(r"(?:SIG)?RTMIN\+(\d{1,2})", text.upper())  # systemd's stop signal
-    if match is not None and int(match.group(1)) <= signals.SIGRTMAX - signals.SIGRTMIN:
-        return signals.SIGRTMIN + int(match.group(1))
-    try:
-        return signals.Signals[f"SIG{text.upper().removeprefix('SIG')}"]
-    except KeyError as error:
-        raise InvalidError(f"use the signal {text!r}", detail="there is none of this name") from error
 
 
 def user_of(text: str, mounts: pb.MountsResponse) -> users.User:

@@ -23,6 +23,7 @@ from runtime.engines.embedded.state.record import Record, parse_policy
 from runtime.engines.embedded.state.store import Store, check_name, lock
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError
 from runtime.kernel import cgroupfs, cgroups, filesystems, netlink
+from runtime.kernel.signals import parse_signal
 from runtime.model import (
     Bind,
     ContainerSpec,
@@ -121,7 +122,7 @@ class Lifecycle:
     def begin_stop(self, record: Record) -> None:
         """Note that the end is wanted, and send the stop signal. A paused container gets it when it is thawed, now."""
         self._want_stop(record)
-        self.signal(record, signal_number(record.spec.stop_signal))
+        self.signal(record, parse_signal(record.spec.stop_signal))
 
     def _want_stop(self, record: Record) -> None:
         """Note that the end is wanted. On a disk that takes no note the end comes all the same."""
@@ -168,7 +169,7 @@ class Lifecycle:
             os.kill(int(path.read_text().split()[0]), prefork.WAKE)
 
     def kill(self, key: str, name: str) -> None:
-        number = signal_number(name)
+        number = parse_signal(name)
         record = self.store.find(key)
         record = reconcile.settled(self.store, self.hierarchies, record)
         if not record.state.live:
@@ -250,7 +251,7 @@ def check_spec(spec: ContainerSpec) -> ContainerSpec:
         raise InvalidError("A container cannot be removed at its end and restarted", hint="choose one of the two")
     if "\0" in "".join((*spec.command, *spec.env, *spec.env.values(), spec.workdir, spec.hostname)):
         raise InvalidError("A command, variable or path of the container has a zero byte in it")
-    signal_number(spec.stop_signal)
+    parse_signal(spec.stop_signal)
     users.check(spec.user)
     binds: tuple[Bind, ...] = ()
     for bind in spec.binds:
@@ -259,14 +260,3 @@ def check_spec(spec: ContainerSpec) -> ContainerSpec:
         clean = bind_targets.check(bind.target, partial(host.read_link, binds=binds))
         binds = (*binds, replace(bind, target=clean))
     return replace(spec, binds=binds)
-
-
-def signal_number(name: str) -> int:
-    """SIGTERM, TERM or 15. Raises `InvalidError`."""
-    text = name.strip().upper()
-    if text.isdecimal() and int(text) in set(signal.valid_signals()):
-        return int(text)
-    try:
-        return int(signal.Signals[text if text.startswith("SIG") else f"SIG{text}"])
-    except KeyError as error:
-        raise InvalidError(f"{name!r} is not a signal", hint="for example SIGTERM, HUP or 9") from error

@@ -23,6 +23,7 @@ from runtime.engines.found.unsupported import why_not
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, procfs
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.signals import parse_signal
 from runtime.model import (
     Capabilities,
     Container,
@@ -196,12 +197,7 @@ class DiscoveredEngine:
     async def kill(self, key: str, signal: str = "SIGKILL") -> None:
         """SIGKILL goes to every process, any other signal to the first one."""
         one = await self._one(key)
-        name = signal.upper() if signal.upper().startswith("SIG") else f"SIG{signal.upper()}"
-        try:
-            number = signals.Signals(int(signal)) if signal.isdecimal() else signals.Signals[name]
-        except (KeyError, ValueError) as error:
-            raise InvalidError(f"{signal!r} is not a signal", hint="for example SIGTERM, HUP or 9") from error
-        await asyncio.to_thread(self._kill, one, number)
+        await asyncio.to_thread(self._kill, one, parse_signal(signal))
         self._looked = -FRESH
 
     def _kill(self, one: Seen, number: int) -> None:

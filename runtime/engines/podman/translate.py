@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from runtime.engines.daemon.documents import EVERYTHING, ports, time_ns
-from runtime.errors import InvalidError
+from runtime.kernel.signals import parse_signal
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -180,7 +179,7 @@ def create_body(spec: ContainerSpec, limits: Mapping[str, Any]) -> dict[str, Any
         "netns": {"nsmode": spec.network},
         "mounts": [_mount(bind) for bind in spec.binds],
         "restart_policy": policy,
-        "stop_signal": signal_number(spec.stop_signal),
+        "stop_signal": parse_signal(spec.stop_signal),
         "stop_timeout": max(0, round(spec.stop_timeout)),
         "read_only_filesystem": spec.read_only,
         "remove": spec.auto_remove,
@@ -204,17 +203,3 @@ def create_body(spec: ContainerSpec, limits: Mapping[str, Any]) -> dict[str, Any
 def _mount(bind: Bind) -> dict[str, Any]:
     options = ["rbind", "ro"] if bind.read_only else ["rbind"]
     return {"type": "bind", "source": bind.source, "destination": bind.target, "options": options}
-
-
-def signal_number(name: str) -> int:
-    """The number of "SIGTERM", "TERM", "15" or "SIGRTMIN+3". Raises `InvalidError`."""
-    text = name.upper().removeprefix("SIG")
-    base, _, more = text.partition("+")
-    try:
-        number = int(base) if base.isdecimal() else signal.Signals[f"SIG{base}"].value
-        number += int(more or 0)
-    except (KeyError, ValueError):
-        number = 0
-    if number not in signal.valid_signals():
-        raise InvalidError(f"send the signal '{name}'", detail="there is no such signal")
-    return number

@@ -69,7 +69,7 @@ def test_interval_has_bounds(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "name"), [("TERM", "SIGTERM"), ("sigkill", "SIGKILL"), ("15", "SIGTERM"), ("40", "40")]
+    ("text", "name"), [("TERM", "SIGTERM"), ("sigkill", "SIGKILL"), ("15", "SIGTERM"), ("40", "40"), ("rtmin+6", "40")]
 )
 def test_signal_name(text: str, name: str) -> None:
     assert values.signal_name(text) == name

@@ -282,19 +282,6 @@ def test_what_nobody_would_see_to_is_refused() -> None:
         life._labels(ContainerSpec("x", auto_remove=True), (2, 0), "create")
 
 
-@pytest.mark.parametrize(
-    ("text", "number"), [("SIGTERM", 15), ("term", 15), ("9", 9), ("SIGRTMIN+3", signal.SIGRTMIN + 3), ("USR1", 10)]
-)
-def test_signals(text: str, number: int) -> None:
-    assert life.signal_number(text) == number
-
-
-@pytest.mark.parametrize("text", ["SIGNONSENSE", "", "0", "900", "RTMIN+99", "¹"])
-def test_signals_that_are_none(text: str) -> None:
-    with pytest.raises(InvalidError):
-        life.signal_number(text)
-
-
 def test_users_are_looked_up_in_the_uppermost_layer_without_leaving_it(tmp_path: Path) -> None:
     for name, line in (("upper", "svc:x:7:8::/svc:/bin/sh"), ("lower", "svc:x:1:1::/old:/bin/sh")):
         (tmp_path / name / "etc").mkdir(parents=True)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from runtime.engines.embedded import NativeConfig, lifecycle, limits
 from runtime.engines.embedded.engine import changes
-from runtime.engines.embedded.lifecycle import signal_number
 from runtime.engines.embedded.state.record import Record, RestartPolicy, dumps, loads, parse_policy
 from runtime.engines.embedded.state.store import Store, check_name, lock, write_file
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, PytopError, UnsupportedError
@@ -147,17 +146,6 @@ def test_restart_policies(text: str, code: int, restarts: int, wants: bool) -> N
 @pytest.mark.parametrize("text", ["sometimes", "on-failure:", "on-failure:x", "always:3", "no:", "on-failure:-1"])
 def test_what_is_no_policy(text: str) -> None:
     assert parse_policy(text) is None
-
-
-@pytest.mark.parametrize(("text", "number"), [("SIGTERM", 15), ("hup", 1), ("9", 9), (" kill ", 9)])
-def test_signals(text: str, number: int) -> None:
-    assert signal_number(text) == number
-
-
-@pytest.mark.parametrize("text", ["", "SIGNOPE", "0", "99", "-1", "SIG_DFL"])
-def test_what_is_no_signal(text: str) -> None:
-    with pytest.raises(InvalidError):
-        signal_number(text)
 
 
 RATED = LimitChange(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from runtime.engines.podman import translate
-from runtime.errors import InvalidError
 from runtime.kernel.cgroupfs import named
 from runtime.model import (
     UNLIMITED,
@@ -195,17 +194,6 @@ def test_a_container_to_make() -> None:
     assert [entry["options"] for entry in body["mounts"]] == [["rbind", "ro"], ["rbind"]]
     assert (body["netns"], body["remove"], body["command"]) == ({"nsmode": "none"}, True, ["sleep", "9"])
     assert "hostname" not in body
-
-
-@pytest.mark.parametrize(("name", "number"), [("SIGTERM", 15), ("term", 15), ("9", 9), ("SIGRTMIN+1", 35)])
-def test_signals(name: str, number: int) -> None:
-    assert translate.signal_number(name) == number
-
-
-@pytest.mark.parametrize("name", ["", "SIGNONSENSE", "TERM+x", "999", "SIGRTMIN+99"])
-def test_no_signals(name: str) -> None:
-    with pytest.raises(InvalidError):
-        translate.signal_number(name)
 
 
 @pytest.mark.parametrize(
