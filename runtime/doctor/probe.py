@@ -5,33 +5,26 @@ Namespaces and mounts made here vanish with the process. Prints one JSON object,
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # an isolated interpreter does not find its own packages
+
+from runtime.kernel import libseccomp, syscalls
+
 CLONE = {
-    "mount": 0x00020000,
-    "cgroup": 0x02000000,
-    "uts": 0x04000000,
-    "ipc": 0x08000000,
-    "pid": 0x20000000,
-    "network": 0x40000000,
+    "mount": syscalls.CLONE_NEWNS,
+    "cgroup": syscalls.CLONE_NEWCGROUP,
+    "uts": syscalls.CLONE_NEWUTS,
+    "ipc": syscalls.CLONE_NEWIPC,
+    "pid": syscalls.CLONE_NEWPID,
+    "network": syscalls.CLONE_NEWNET,
 }
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
-PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
-BPF_RET_K, SECCOMP_RET_ALLOW = 0x06, 0x7FFF0000
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def call(name: str, *arguments: object) -> None:
-    """A libc function whose -1 is an OSError."""
-    if getattr(libc, name)(*arguments) == -1:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), name)
+ALLOW_EVERYTHING = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)  # BPF_RET|BPF_K of SECCOMP_RET_ALLOW
 
 
 def namespaces() -> str:
@@ -39,9 +32,9 @@ def namespaces() -> str:
     failed = []
     for name, flag in CLONE.items():
         try:
-            call("unshare", flag)
+            syscalls.unshare(flag)
         except OSError as error:
-            failed.append(f"{name} ({error.strerror})")
+            failed.append(f"{name} ({os.strerror(error.errno or 0)})")
     if failed:
         raise OSError(0, f"cannot make: {', '.join(failed)}")
     return ", ".join(CLONE)
@@ -49,13 +42,15 @@ def namespaces() -> str:
 
 def overlay(directory: str) -> str:
     """Mount an overlay of /usr whose upper layer is in `directory`, write to it, see the write in the upper layer."""
-    call("unshare", CLONE["mount"])
-    call("mount", None, b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None)
+    syscalls.unshare(CLONE["mount"])
+    syscalls.mount_flags("/", syscalls.MS_REC | syscalls.MS_PRIVATE)
     for name in ("upper", "work", "merged"):
         Path(directory, name).mkdir()
-    options = f"lowerdir=/usr,upperdir={directory}/upper,workdir={directory}/work"
     merged = f"{directory}/merged"
-    call("mount", b"overlay", os.fsencode(merged), b"overlay", ctypes.c_ulong(0), os.fsencode(options))
+    options = {"lowerdir": "/usr", "upperdir": f"{directory}/upper", "workdir": f"{directory}/work"}
+    mount = syscalls.new_mount("overlay", options)
+    point = os.open(merged, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    syscalls.move_mount(mount, point)
     with open(f"{merged}/probe", "w") as file:
         file.write("written")
     with open(f"{directory}/upper/probe") as file:
@@ -66,33 +61,18 @@ def overlay(directory: str) -> str:
     return "mounted, written and read back"
 
 
-class Instruction(ctypes.Structure):
-    """struct sock_filter."""
-
-    _fields_ = (("code", ctypes.c_ushort), ("jt", ctypes.c_ubyte), ("jf", ctypes.c_ubyte), ("k", ctypes.c_uint))
-
-
-class Program(ctypes.Structure):
-    """struct sock_fprog."""
-
-    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.POINTER(Instruction)))
-
-
 def seccomp() -> str:
     """Install a filter that allows everything, and look for libseccomp."""
-    program = Program(1, ctypes.pointer(Instruction(BPF_RET_K, 0, 0, SECCOMP_RET_ALLOW)))
-    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
-    try:
-        ctypes.CDLL("libseccomp.so.2")
-    except OSError:
-        return "filters work; libseccomp.so.2 is not here, so the smaller built-in filter is used"
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.set_seccomp_filter(ALLOW_EVERYTHING)
+    if libseccomp.load() is None:
+        return f"filters work; {libseccomp.FILE} is not here, so the smaller built-in filter is used"
     return "filters work, libseccomp is here"
 
 
 def network() -> str:
     """Make a bridge with one end of a veth pair on it, in a network namespace of our own."""
-    call("unshare", CLONE["network"])
+    syscalls.unshare(CLONE["network"])
     from pyroute2 import IPRoute
 
     with IPRoute() as route:
@@ -117,7 +97,9 @@ def main(arguments: list[str]) -> None:
     try:
         result = {"ok": True, "found": PROBES[arguments[0]](*arguments[1:])}
     except (OSError, ValueError, LookupError, AttributeError) as error:
-        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        words = str(error)
+        if isinstance(error, OSError):
+            words = os.strerror(error.errno) if error.errno else str(error.strerror)
         result = {"ok": False, "found": words or type(error).__name__}
     sys.stdout.write(json.dumps(result))
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import struct
 from contextlib import suppress
 from pathlib import Path
 
-from runtime.kernel.syscalls import LIBC
+from runtime.kernel import syscalls
 
 _IN_MODIFY, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
 RECORDS = _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
@@ -23,9 +22,9 @@ class Watch:
 
     def __init__(self, directory: Path, mask: int) -> None:
         """Raises `OSError` when the directory is not there, or the user's inotify instances are used up."""
-        self._fd = _checked(LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        self._fd = syscalls.inotify_init()
         try:
-            _checked(LIBC.inotify_add_watch(self._fd, os.fsencode(directory), mask))
+            syscalls.inotify_add_watch(self._fd, os.fsencode(directory), mask)
         except OSError:
             os.close(self._fd)
             raise
@@ -59,10 +58,3 @@ class Watch:
                 self._names.add(os.fsdecode(data[offset : offset + length].rstrip(b"\0")))
                 offset += length
             self._changed.set()
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"inotify: {os.strerror(number)}")
-    return result

@@ -1,7 +1,8 @@
-"""System calls that Python 3.11 has no function for, by ctypes: namespaces, mounts by descriptor, clone3, tee.
+"""System calls that Python 3.11 has no function for, by ctypes: namespaces, mounts by descriptor, clone3, capabilities.
 
-All of them raise `OSError` with the call's name. Numbers are those of asm-generic (the same on every machine since
-Linux 5.1) but for the few older ones in `_BY_MACHINE`. Oldest kernel that has everything here: 5.12 (mount_setattr).
+This is the one module that calls the C library by ctypes (`libseccomp` calls that library). Every function raises
+`OSError` with the call's name. Numbers are those of asm-generic (the same on every machine since Linux 5.1) but for the
+few older ones in `_BY_MACHINE`. Oldest kernel that has everything here: 5.12 (mount_setattr).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import platform
 import signal
 import struct
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-LIBC.syscall.restype = ctypes.c_long
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.syscall.restype = ctypes.c_long
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -44,21 +45,34 @@ ATTR_NOEXEC = 0x08
 
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
+PR_SET_SECCOMP = 22
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
 PR_SET_SECUREBITS = 28
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 SECBIT_NO_SETUID_FIXUP = 1 << 2
 CLOSE_RANGE_CLOEXEC = 1 << 2
 
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
 _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 435, 436, 437, 442
-_BY_MACHINE = {"x86_64": (155, 250), "aarch64": (41, 219), "riscv64": (41, 219)}  # pivot_root, keyctl
-_PIVOT_ROOT, _KEYCTL = _BY_MACHINE.get(platform.machine(), (-1, -1))
+_BY_MACHINE = {"x86_64": (155, 250, 321), "aarch64": (41, 219, 280), "riscv64": (41, 219, 280)}
+_PIVOT_ROOT, _KEYCTL, _BPF = _BY_MACHINE.get(platform.machine(), (-1, -1, -1))  # -1 gives ENOSYS
 
 _MOVE_MOUNT_EMPTY_PATHS = 0x04 | 0x40
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _CLONE_ARGS_SIZE = 88
+_CAPABILITY_VERSION_3 = 0x20080522
+_SECCOMP_MODE_FILTER = 2
+_SOCK_FILTER_SIZE = 8  # bytes of one instruction of classic BPF
+_BPF_INSTRUCTION_SIZE = 8
+_BPF_PROG_LOAD, _BPF_PROG_ATTACH = 5, 8
+_BPF_ATTRIBUTES_SIZE = 128
 
 
 def _checked(result: int, call: str, path: str | None = None) -> int:
@@ -72,28 +86,28 @@ def _checked(result: int, call: str, path: str | None = None) -> int:
 
 def _call(name: str, number: int, *arguments: object, path: str | None = None) -> int:
     numbered = (ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)
-    return _checked(LIBC.syscall(ctypes.c_long(number), *numbered), name, path)
+    return _checked(_LIBC.syscall(ctypes.c_long(number), *numbered), name, path)
 
 
 def unshare(flags: int) -> None:
     """Move this process into fresh namespaces."""
-    _checked(LIBC.unshare(flags), "unshare")
+    _checked(_LIBC.unshare(flags), "unshare")
 
 
 def setns(fd: int, kind: int) -> None:
     """Move this thread into a namespace."""
-    _checked(LIBC.setns(fd, kind), "setns")
+    _checked(_LIBC.setns(fd, kind), "setns")
 
 
-def prctl(option: int, value: int) -> None:
-    """Set an attribute of this process that is a number."""
+def prctl(option: int, second: int = 0, third: int = 0) -> int:
+    """Get or set an attribute of this process by plain numbers; the unused ones are 0, as the kernel demands."""
     number = ctypes.c_ulong
-    _checked(LIBC.prctl(option, number(value), number(0), number(0), number(0)), "prctl")
+    return _checked(_LIBC.prctl(option, number(second), number(third), number(0), number(0)), "prctl")
 
 
 def set_name(name: str) -> None:
     """Name this process for ps and top (15 bytes)."""
-    _checked(LIBC.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0), "prctl")
+    _checked(_LIBC.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0), "prctl")
 
 
 def clone(flags: int, cgroup_fd: int | None = None) -> int:
@@ -107,7 +121,7 @@ def clone(flags: int, cgroup_fd: int | None = None) -> int:
     buffer = ctypes.create_string_buffer(arguments, _CLONE_ARGS_SIZE)
     api = ctypes.pythonapi
     api.PyOS_BeforeFork()
-    pid: int = LIBC_LOCKED.syscall(ctypes.c_long(_CLONE3), buffer, ctypes.c_size_t(_CLONE_ARGS_SIZE))
+    pid: int = _LIBC_LOCKED.syscall(ctypes.c_long(_CLONE3), buffer, ctypes.c_size_t(_CLONE_ARGS_SIZE))
     if pid == 0:
         api.PyOS_AfterFork_Child()
         return 0
@@ -116,18 +130,18 @@ def clone(flags: int, cgroup_fd: int | None = None) -> int:
 
 
 # PyDLL keeps the interpreter's lock during the call, as os.fork() does.
-LIBC_LOCKED = ctypes.PyDLL(None, use_errno=True)
-LIBC_LOCKED.syscall.restype = ctypes.c_long
+_LIBC_LOCKED = ctypes.PyDLL(None, use_errno=True)
+_LIBC_LOCKED.syscall.restype = ctypes.c_long
 
 
 def mount_flags(target: str, flags: int) -> None:
     """Change the propagation of a mount (MS_PRIVATE and so on)."""
-    _checked(LIBC.mount(None, target.encode(), None, ctypes.c_ulong(flags), None), "mount", target)
+    _checked(_LIBC.mount(None, target.encode(), None, ctypes.c_ulong(flags), None), "mount", target)
 
 
 def unmount(target: str, flags: int = 0) -> None:
     """Take a mount away."""
-    _checked(LIBC.umount2(os.fsencode(target), flags), "umount2", target)
+    _checked(_LIBC.umount2(os.fsencode(target), flags), "umount2", target)
 
 
 def pivot_root(new: str, old: str) -> None:
@@ -181,12 +195,83 @@ def close_range(first: int, last: int = 0xFFFFFFFF, *, flags: int = 0) -> None:
 
 def new_session_keyring() -> None:
     """Leave the keyring of whoever started us; a kernel without keyrings is fine."""
-    result = LIBC.syscall(ctypes.c_long(_KEYCTL), ctypes.c_long(_KEYCTL_JOIN_SESSION_KEYRING), None)
+    result = _LIBC.syscall(ctypes.c_long(_KEYCTL), ctypes.c_long(_KEYCTL_JOIN_SESSION_KEYRING), None)
     if result < 0 and ctypes.get_errno() not in (1, 38):  # EPERM under a foreign seccomp filter, ENOSYS
         _checked(-1, "keyctl")
 
 
 def tee(source: int, target: int, size: int) -> int:
     """Copy what is in one pipe into another and leave it in the first (tee(2)); 0 at its end."""
-    result: int = _checked(LIBC.tee(source, target, ctypes.c_size_t(size), 2), "tee")  # 2: SPLICE_F_NONBLOCK
+    result: int = _checked(_LIBC.tee(source, target, ctypes.c_size_t(size), 2), "tee")  # 2: SPLICE_F_NONBLOCK
     return result
+
+
+class _CapabilityHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapabilityData(ctypes.Structure):
+    """32 of the 64 bits of each set."""
+
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def capget() -> tuple[int, int, int]:
+    """This thread's effective, permitted and inheritable capabilities as masks."""
+    header, data = _CapabilityHeader(_CAPABILITY_VERSION_3, 0), (_CapabilityData * 2)()
+    _checked(_LIBC.capget(ctypes.byref(header), data), "capget")
+    low, high = data
+    return (
+        low.effective | high.effective << 32,
+        low.permitted | high.permitted << 32,
+        low.inheritable | high.inheritable << 32,
+    )
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """Set this thread's capabilities; what is not permitted now cannot be."""
+    masks = (effective, permitted, inheritable)
+    low = _CapabilityData(*(mask & 0xFFFFFFFF for mask in masks))
+    high = _CapabilityData(*(mask >> 32 for mask in masks))
+    header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
+    _checked(_LIBC.capset(ctypes.byref(header), (_CapabilityData * 2)(low, high)), "capset")
+
+
+class _SocketFilterProgram(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_void_p))
+
+
+def set_seccomp_filter(code: bytes) -> None:
+    """Confine this thread for good by an array of struct sock_filter. Needs no_new_privs or CAP_SYS_ADMIN."""
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = _SocketFilterProgram(len(code) // _SOCK_FILTER_SIZE, ctypes.addressof(buffer))
+    prctl(PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program))
+
+
+def bpf_load(program_type: int, code: bytes) -> int:
+    """The descriptor of a BPF program under the GPL that the kernel has accepted."""
+    buffer, license_text = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
+    length, start = len(code) // _BPF_INSTRUCTION_SIZE, ctypes.addressof(buffer)
+    return _bpf(_BPF_PROG_LOAD, struct.pack("=IIQQ", program_type, length, start, ctypes.addressof(license_text)))
+
+
+def bpf_attach(target: int, program: int, attach_type: int, flags: int) -> None:
+    """Attach a loaded program to what `target` is open on, such as a cgroup's directory."""
+    _bpf(_BPF_PROG_ATTACH, struct.pack("=IIII", target, program, attach_type, flags))
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    buffer = ctypes.create_string_buffer(attributes.ljust(_BPF_ATTRIBUTES_SIZE, b"\0"), _BPF_ATTRIBUTES_SIZE)
+    return _call("bpf", _BPF, command, buffer, _BPF_ATTRIBUTES_SIZE)
+
+
+def inotify_init() -> int:
+    """A fresh inotify instance: non-blocking, close-on-exec."""
+    return _checked(_LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify")
+
+
+def inotify_add_watch(fd: int, path: bytes, mask: int) -> int:
+    """Watch a path for the events of `mask`; the number by which events name it."""
+    return _checked(_LIBC.inotify_add_watch(fd, path, mask), "inotify")

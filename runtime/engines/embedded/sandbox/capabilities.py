@@ -6,11 +6,10 @@ in a container has no use for: MKNOD, NET_RAW (spoofs its neighbours on the brid
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable
 
-from runtime.engines.embedded import libc
 from runtime.errors import InvalidError
+from runtime.kernel import syscalls
 from runtime.kernel.capability import NAMES
 
 DEFAULT = frozenset(
@@ -28,20 +27,6 @@ DEFAULT = frozenset(
         "SYS_CHROOT",
     }
 )
-
-_PR_CAPBSET_READ = 23
-_PR_CAPBSET_DROP = 24
-_PR_CAP_AMBIENT = 47
-_PR_CAP_AMBIENT_CLEAR_ALL = 4
-_VERSION_3 = 0x20080522
-
-
-class _Header(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
-
-
-class _Data(ctypes.Structure):
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
 def bits(names: Iterable[str]) -> int:
@@ -65,11 +50,11 @@ def limit_bounding(keep: Iterable[str] = DEFAULT) -> None:
         if mask >> bit & 1:
             continue
         try:
-            held = libc.prctl(_PR_CAPBSET_READ, bit)
+            held = syscalls.prctl(syscalls.PR_CAPBSET_READ, bit)
         except OSError:
             return  # past the last one this kernel knows
         if held:
-            libc.prctl(_PR_CAPBSET_DROP, bit)
+            syscalls.prctl(syscalls.PR_CAPBSET_DROP, bit)
 
 
 def drop_to(keep: Iterable[str] = DEFAULT) -> None:
@@ -80,26 +65,7 @@ def drop_to(keep: Iterable[str] = DEFAULT) -> None:
     """
     kept = frozenset(keep)
     limit_bounding(kept)
-    libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    _, permitted, _ = current()
-    _set(permitted & bits(kept))
-
-
-def current() -> tuple[int, int, int]:
-    """This thread's effective, permitted and inheritable masks (capget(2))."""
-    data = (_Data * 2)()
-    header = _Header(_VERSION_3, 0)
-    libc.checked(libc.LIBC.capget(ctypes.byref(header), data), "capget")
-    low, high = data
-    return (
-        low.effective | high.effective << 32,
-        low.permitted | high.permitted << 32,
-        low.inheritable | high.inheritable << 32,
-    )
-
-
-def _set(mask: int) -> None:
-    low, high = mask & 0xFFFFFFFF, mask >> 32
-    data = (_Data * 2)(_Data(low, low, 0), _Data(high, high, 0))
-    header = _Header(_VERSION_3, 0)
-    libc.checked(libc.LIBC.capset(ctypes.byref(header), data), "capset")
+    syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
+    _, permitted, _ = syscalls.capget()
+    mask = permitted & bits(kept)
+    syscalls.capset(mask, mask, 0)

@@ -6,16 +6,14 @@ assembled here and attached by bpf(2). Source: cgroup-v1/devices.rst, cgroup-v2.
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
-import platform
 import struct
 from pathlib import Path
 from typing import Final
 
-from runtime.engines.embedded import libc
 from runtime.errors import KernelError, UnsupportedError
-from runtime.kernel import files
+from runtime.kernel import files, syscalls
 from runtime.kernel.cgroupfs import Cgroup
 
 ALLOWED: Final[tuple[tuple[int, int | None], ...]] = (
@@ -30,8 +28,6 @@ ALLOWED: Final[tuple[tuple[int, int | None], ...]] = (
 )
 """Character devices as (major, minor); None is every minor."""
 
-_BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
-_PROG_LOAD, _PROG_ATTACH = 5, 8
 _PROG_TYPE_CGROUP_DEVICE, _ATTACH_CGROUP_DEVICE, _ALLOW_MULTI = 15, 6, 2
 _TYPE_CHAR, _ACCESS_MKNOD = 2, 1
 _LOAD_WORD, _AND, _SHIFT_RIGHT, _MOVE, _IF_NOT, _EXIT = 0x61, 0x57, 0x77, 0xB7, 0x55, 0x95
@@ -92,35 +88,18 @@ def program(allowed: tuple[tuple[int, int | None], ...] = ALLOWED) -> bytes:
 
 def attach(directory: Path) -> None:
     """Load the program and attach it to a v2 cgroup; it lives as long as the cgroup."""
-    code = ctypes.create_string_buffer(program())
-    license_text = ctypes.create_string_buffer(b"GPL")
-    load = struct.pack(
-        "=IIQQ",
-        _PROG_TYPE_CGROUP_DEVICE,
-        (len(code) - 1) // 8,
-        ctypes.addressof(code),
-        ctypes.addressof(license_text),
-    )
-    loaded = _bpf(_PROG_LOAD, load, directory)
-    target = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    title = "keep the host's devices from a container"
     try:
-        _bpf(_PROG_ATTACH, struct.pack("=IIII", target, loaded, _ATTACH_CGROUP_DEVICE, _ALLOW_MULTI), directory)
-    finally:
-        os.close(target)
-        os.close(loaded)
-
-
-def _bpf(command: int, attributes: bytes, directory: Path) -> int:
-    number = _BPF_SYSCALL.get(platform.machine())
-    if number is None:
-        raise UnsupportedError("keep the host's devices from a container", detail=f"no bpf(2) for {platform.machine()}")
-    buffer = ctypes.create_string_buffer(attributes.ljust(128, b"\0"), 128)
-    try:
-        return libc.syscall(number, ctypes.c_int(command), buffer, ctypes.c_uint(128))
+        loaded = syscalls.bpf_load(_PROG_TYPE_CGROUP_DEVICE, program())
+        try:
+            target = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                syscalls.bpf_attach(target, loaded, _ATTACH_CGROUP_DEVICE, _ALLOW_MULTI)
+            finally:
+                os.close(target)
+        finally:
+            os.close(loaded)
     except OSError as error:
-        raise KernelError.from_os(
-            "keep the host's devices from a container",
-            error,
-            path=str(directory),
-            hint="The kernel needs CONFIG_CGROUP_BPF, and the caller CAP_SYS_ADMIN",
-        ) from error
+        kind = UnsupportedError if error.errno == errno.ENOSYS else KernelError
+        hint = "The kernel needs CONFIG_CGROUP_BPF, and the caller CAP_SYS_ADMIN"
+        raise kind.from_os(title, error, path=str(directory), hint=hint) from error

@@ -1,27 +1,23 @@
 """Which system calls a container may make: an allow-list with the meaning of Docker's default profile.
 
-Compiled once by libseccomp (through ctypes) into a BPF program, which each container loads after it has given up its
+Compiled once by libseccomp into a BPF program, which each container loads after it has given up its
 capabilities. Other machine modes of the processor (32-bit, x32) are refused as a whole. Where libseccomp is not there,
 a small deny-list of our own takes its place. Source: seccomp(2), seccomp_rule_add_array(3), linux/seccomp.h.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
 import platform
 import struct
 from dataclasses import dataclass
 
-from runtime.engines.embedded import libc
 from runtime.errors import UnsupportedError
+from runtime.kernel import libseccomp, syscalls
+from runtime.kernel.libseccomp import Comparison, Operator
 from runtime.oci.syscalls_allowed import ALLOWED
 
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 _KILL_PROCESS, _ALLOW = 0x80000000, 0x7FFF0000
-_FILTER_BAD_ARCH = 2  # SCMP_FLTATR_ACT_BADARCH
-_LT, _EQ, _GT, _MASKED_EQ = 2, 4, 6, 7
 
 _NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag
 _PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
@@ -36,84 +32,41 @@ class Program:
     source: str
 
 
-class _Comparison(ctypes.Structure):
-    _fields_ = (("arg", ctypes.c_uint), ("op", ctypes.c_int), ("first", ctypes.c_uint64), ("second", ctypes.c_uint64))
-
-
 def _error(number: int) -> int:
     return 0x00050000 | number
 
 
 def compile_filter() -> Program:
     """The filter for this machine; some milliseconds, so once per zygote."""
-    try:
-        library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
-    except OSError:
+    library = libseccomp.load()
+    if library is None:
         return Program(fallback(platform.machine()), "built-in deny-list, since libseccomp.so.2 is not installed")
     return Program(_by_library(library), "libseccomp")
 
 
 def apply(program: Program) -> None:
     """Confine this process, for good, with everything that it will start. Sets no_new_privs first."""
-
-    class Filter(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_void_p))
-
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    buffer = ctypes.create_string_buffer(program.code, len(program.code))
-    described = Filter(len(program.code) // 8, ctypes.addressof(buffer))
-    libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(described))
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.set_seccomp_filter(program.code)
 
 
-def _by_library(library: ctypes.CDLL) -> bytes:
-    library.seccomp_init.restype = ctypes.c_void_p
-    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_error(errno.EPERM))))
-    if not context:
-        raise UnsupportedError("make the system call filter", detail="libseccomp could not start")
-    try:
-        library.seccomp_attr_set(context, _FILTER_BAD_ARCH, ctypes.c_uint32(_KILL_PROCESS))
+def _by_library(library: libseccomp.Library) -> bytes:
+    flags = 1 if platform.machine().startswith("s390") else 0  # the argument of clone(2): the stack comes first there
+    comparisons = [("personality", Comparison(0, Operator.EQ, value)) for value in _PERSONALITIES]
+    comparisons.append(("clone", Comparison(flags, Operator.MASKED_EQ, _NEW_NAMESPACES)))
+    comparisons += [
+        ("socket", Comparison(0, Operator.LT, _AF_ALG)),
+        ("socket", Comparison(0, Operator.EQ, _AF_ALG + 1)),
+        ("socket", Comparison(0, Operator.GT, _AF_VSOCK)),
+    ]
+    with library.filter(_error(errno.EPERM), bad_architecture=_KILL_PROCESS) as rules:
         for name in ALLOWED:
-            _rule(library, context, name)
-        for value in _PERSONALITIES:
-            _rule(library, context, "personality", (0, _EQ, value, 0))
-        flags = 1 if platform.machine().startswith("s390") else 0  # where the stack comes first
-        _rule(library, context, "clone", (flags, _MASKED_EQ, _NEW_NAMESPACES, 0))
-        for comparison in ((0, _LT, _AF_ALG, 0), (0, _EQ, _AF_ALG + 1, 0), (0, _GT, _AF_VSOCK, 0)):
-            _rule(library, context, "socket", comparison)
+            rules.add(_ALLOW, name)
+        for name, comparison in comparisons:
+            rules.add(_ALLOW, name, comparison)
         # clone3 hides its flags in memory, where no filter can look: ENOSYS makes libc fall back to clone.
-        _rule(library, context, "clone3", action=_error(errno.ENOSYS))
-        return _export(library, context)
-    finally:
-        library.seccomp_release(context)
-
-
-def _rule(
-    library: ctypes.CDLL,
-    context: ctypes.c_void_p,
-    name: str,
-    comparison: tuple[int, int, int, int] | None = None,
-    *,
-    action: int = _ALLOW,
-) -> None:
-    number = library.seccomp_syscall_resolve_name(name.encode())
-    if number < 0:
-        return  # this machine, or this libseccomp, does not have it
-    compared = (_Comparison * 1)(_Comparison(*comparison)) if comparison else None
-    count = ctypes.c_uint(1 if comparison else 0)
-    result = library.seccomp_rule_add_array(context, ctypes.c_uint32(action), number, count, compared)
-    if result < 0:
-        raise UnsupportedError("make the system call filter", detail=f"{name}: {os.strerror(-result)}")
-
-
-def _export(library: ctypes.CDLL, context: ctypes.c_void_p) -> bytes:
-    descriptor = os.memfd_create("seccomp", os.MFD_CLOEXEC)
-    try:
-        result = library.seccomp_export_bpf(context, descriptor)
-        if result < 0:
-            raise UnsupportedError("make the system call filter", detail=os.strerror(-result))
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-    finally:
-        os.close(descriptor)
+        rules.add(_error(errno.ENOSYS), "clone3")
+        return rules.export()
 
 
 # -- without libseccomp

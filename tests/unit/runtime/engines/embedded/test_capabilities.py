@@ -72,13 +72,11 @@ def test_a_new_program_gets_no_more_than_the_bounding_set() -> None:
 
 def test_inherited_and_ambient_capabilities_are_cleared() -> None:
     raise_ambient = (
-        "import ctypes\nfrom runtime.engines.embedded import libc\n"
+        "from runtime.kernel import syscalls\n"
         "from runtime.engines.embedded.sandbox import capabilities\n"
         "mask = capabilities.bits(['CHOWN', 'SYS_ADMIN', 'SETPCAP'])\n"
-        "data = (capabilities._Data * 2)(capabilities._Data(mask, mask, mask), capabilities._Data(0, 0, 0))\n"
-        "header = capabilities._Header(capabilities._VERSION_3, 0)\n"
-        "libc.checked(libc.LIBC.capset(ctypes.byref(header), data), 'capset')\n"
-        "libc.prctl(47, 2, 0)\n"  # PR_CAP_AMBIENT_RAISE, CHOWN
+        "syscalls.capset(mask, mask, mask)\n"
+        "syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, 0)\n"  # 0: CHOWN
     )
     assert python(raise_ambient + REPORT)["CapAmb"] == 1
     held = python(raise_ambient + "capabilities.drop_to(['CHOWN', 'SETPCAP'])" + REPORT)
