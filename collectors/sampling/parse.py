@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 
 from collectors.sampling.sample import IoCounters, NetCounters, PressureTotals
+from runtime.kernel import cpu_bandwidth
 from runtime.model import UNLIMITED, Missing, Unlimited
 
 Number = int | Missing
@@ -123,7 +124,7 @@ def cores(quota: Limit, period: Number) -> float | Unlimited | Missing:
         return quota
     if not isinstance(period, int):
         return period
-    return quota / period if period else UNSUPPORTED
+    return cpu_bandwidth.cores(quota, period) if period else UNSUPPORTED
 
 
 def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Limit]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runtime.errors import InvalidError
+from runtime.kernel.cpu_bandwidth import period_or_default, quota_us
 from runtime.limits.review.facts import HostFacts
 from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
 
 HIGH: Final = "memory.high"
 NO_RATE: Final = 2**64 - 1
 """The kernel's own number for "no limit" of a block device, which both cgroup versions take."""
-DEFAULT_PERIOD: Final = 100_000
 KERNEL_ONLY: Final = frozenset(
     {LimitName.CPU_BURST, LimitName.CPU_IDLE, LimitName.IO_WEIGHT, LimitName.NET_EGRESS, LimitName.NET_INGRESS}
 )
@@ -82,9 +82,8 @@ def _cpu(change: LimitChange, held: Held) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if change.cpus is not None or change.cpu_period is not None:
         cores = change.cpus if change.cpus is not None else held.before.cpus
-        period = change.cpu_period if change.cpu_period is not None else held.before.cpu_period
-        period = period if isinstance(period, int) and period > 0 else DEFAULT_PERIOD
-        quota = -1 if isinstance(cores, (Unlimited, Missing)) else max(1000, round(cores * period))
+        period = period_or_default(change.cpu_period if change.cpu_period is not None else held.before.cpu_period)
+        quota = -1 if isinstance(cores, (Unlimited, Missing)) else quota_us(cores, period)
         found.update(quota=quota, period=period)
     if change.cpu_shares is not None:
         found["shares"] = change.cpu_shares

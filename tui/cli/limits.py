@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from runtime.errors import InvalidError
+from runtime.kernel import cpu_bandwidth
+from runtime.kernel.cpu_bandwidth import period_or_default
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited, Value
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ class Asked:
         if not isinstance(self.quota, int):
             return UNLIMITED
         period = self.change.cpu_period or (held.cpu_period if held is not None else None)
-        return self.quota / (period if isinstance(period, int) and period > 0 else 100_000)
+        return cpu_bandwidth.cores(self.quota, period_or_default(period))
 
 
 def requested(args: argparse.Namespace) -> Asked:

@@ -11,6 +11,7 @@ from collectors.sampling.frame import Usage
 from runtime.errors import InvalidError
 from runtime.kernel import block
 from runtime.kernel.block import Disks
+from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
 from runtime.limits import Progress, same, units
 from runtime.model import (
     DEVICE_LIMITS,
@@ -76,7 +77,7 @@ KEPT: Final = "kept"
 UNTIL_RESTART: Final = "until restart"
 NORMAL: Final[Mapping[LimitName, Value]] = {
     LimitName.CPU_SHARES: 1024,
-    LimitName.CPU_PERIOD: 100_000,
+    LimitName.CPU_PERIOD: DEFAULT_PERIOD_US,
     LimitName.CPU_BURST: 0,
     LimitName.IO_WEIGHT: 100,
     LimitName.MEMORY_RESERVATION: 0,

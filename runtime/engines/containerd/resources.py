@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runtime.engines.daemon.documents import EVERYTHING
+from runtime.kernel.cpu_bandwidth import cores, period_or_default
 from runtime.limits import HostFacts
 from runtime.model import UNLIMITED, DeviceRate, Limits, Missing, Unlimited
-from runtime.oci.resources import DEFAULT_PERIOD, HIGH, NO_RATE, RATES
+from runtime.oci.resources import HIGH, NO_RATE, RATES
 
 UNLIMITED_BY_ABSENCE: Final = (("cpu", "quota"), ("memory", "limit"), ("memory", "swap"), ("memory", "reservation"))
 
@@ -22,12 +23,12 @@ def recorded(spec: Mapping[str, Any], facts: HostFacts, *, cgroup_v2: bool) -> L
     """The limits that a task gets when it is started now; what the spec cannot hold is UNSUPPORTED."""
     held = (spec.get("linux") or {}).get("resources") or {}
     cpu, memory, block = held.get("cpu") or {}, held.get("memory") or {}, held.get("blockIO") or {}
-    quota, period = _number(cpu.get("quota")), _number(cpu.get("period")) or DEFAULT_PERIOD
+    quota, period = _number(cpu.get("quota")), period_or_default(_number(cpu.get("period")))
     limit, both = _size(memory.get("limit")), _size(memory.get("swap"))
     pids = _number((held.get("pids") or {}).get("limit"))
     high = str((held.get("unified") or {}).get(HIGH, "max"))
     held_limits = Limits(
-        cpus=quota / period if quota > 0 else UNLIMITED,
+        cpus=cores(quota, period),
         cpu_period=period,
         cpu_shares=_number(cpu.get("shares")) or 1024,
         cpuset_cpus=str(cpu.get("cpus") or facts.cpus),

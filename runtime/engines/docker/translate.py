@@ -8,6 +8,7 @@ from typing import Any, Final
 from runtime.engines.daemon.documents import EVERYTHING, ports, time_ns
 from runtime.errors import InvalidError, UnsupportedError
 from runtime.kernel import block
+from runtime.kernel.cpu_bandwidth import cores, period_or_default
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -132,11 +133,11 @@ def image(document: Mapping[str, Any]) -> Image:
 
 def record(host: Mapping[str, Any], ncpu: int) -> Limits:
     """Docker's own record of limits (HostConfig). Zero means "not set", which for most is unlimited."""
-    period = int(host.get("CpuPeriod") or 0) or 100_000
+    period = period_or_default(int(host.get("CpuPeriod") or 0))
     quota, nano = int(host.get("CpuQuota") or 0), int(host.get("NanoCpus") or 0)
     cpus: float | Unlimited = UNLIMITED
     if quota:  # also beside NanoCpus it is the one that counts at the next start
-        cpus = quota / period if quota > 0 else UNLIMITED
+        cpus = cores(quota, period)
     elif nano:
         cpus = nano / 1e9
     memory, both = _size(host, "Memory"), _size(host, "MemorySwap")

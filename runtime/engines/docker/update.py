@@ -18,13 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from runtime import limits
 from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon.documents import EVERYTHING
 from runtime.engines.docker import translate
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
+from runtime.kernel import cpu_bandwidth
+from runtime.kernel.cpu_bandwidth import exact_quota_us, period_or_default, quota_us
 from runtime.limits import HostFacts
 from runtime.limits.controllers.io import RATES
 from runtime.model import (
@@ -38,8 +40,6 @@ from runtime.model import (
     Unlimited,
     Verdict,
 )
-
-DEFAULT_PERIOD: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +105,17 @@ def for_good(sent: Mapping[str, Any], held: Held, change: LimitChange) -> bool:
 def _cpus(change: LimitChange, held: Held) -> dict[str, Any]:
     """Bandwidth. A period needs the form with quota and period, which Docker refuses beside NanoCpus."""
     nano, quota = held.number("NanoCpus"), held.number("CpuQuota")
-    period = change.cpu_period or held.number("CpuPeriod") or DEFAULT_PERIOD
+    period = period_or_default(change.cpu_period or held.number("CpuPeriod"))
     if change.cpus is None:
-        cores = quota / (held.number("CpuPeriod") or DEFAULT_PERIOD)
-        return {} if nano else {"CpuPeriod": period, **({"CpuQuota": round(cores * period)} if quota > 0 else {})}
+        cores = cpu_bandwidth.cores(quota, period_or_default(held.number("CpuPeriod")))
+        kept = {} if isinstance(cores, Unlimited) else {"CpuQuota": exact_quota_us(cores, period)}
+        return {} if nano else {"CpuPeriod": period, **kept}
     if isinstance(change.cpus, Unlimited):
         if nano:
             return {"NanoCpus": held.facts.ncpu * 1_000_000_000}
         return {"CpuQuota": -1, **({"CpuPeriod": period} if change.cpu_period else {})}
     if (quota or change.cpu_period) and not nano:
-        return {"CpuQuota": max(1000, round(change.cpus * period)), "CpuPeriod": period}
+        return {"CpuQuota": quota_us(change.cpus, period), "CpuPeriod": period}
     return {"NanoCpus": round(change.cpus * 1e9)}
 
 

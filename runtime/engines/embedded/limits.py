@@ -12,7 +12,7 @@ from runtime.engines.embedded.state.record import KEY, Record
 from runtime.errors import InvalidError, KernelError, UnsupportedError
 from runtime.kernel import filesystems
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
-from runtime.limits.controllers.cpu import PERIOD_US
+from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
 from runtime.model import (
     NETWORK_LIMITS,
     UNLIMITED,
@@ -49,7 +49,7 @@ def recorded(record: Record, hierarchies: Hierarchies) -> Limits:
         asked[LimitName.MEMORY_RESERVATION] = nothing_reserved
     fresh = Limits(
         cpus=UNLIMITED,
-        cpu_period=PERIOD_US,
+        cpu_period=DEFAULT_PERIOD_US,
         cpu_burst=0,
         cpu_shares=1024,
         cpu_idle=False,

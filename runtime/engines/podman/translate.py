@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from runtime.engines.daemon.documents import EVERYTHING, ports, time_ns
+from runtime.kernel.cpu_bandwidth import cores, period_or_default
 from runtime.kernel.signals import parse_signal
 from runtime.model import (
     UNLIMITED,
@@ -136,7 +137,7 @@ def image(document: Mapping[str, Any]) -> Image:
 
 def record(host: Mapping[str, Any], ncpu: int, device: Device) -> Limits:
     """Podman's own record of limits (HostConfig). Zero and less mean "not set", which for most is unlimited."""
-    period, quota = int(host.get("CpuPeriod") or 0) or 100_000, int(host.get("CpuQuota") or 0)
+    period, quota = period_or_default(int(host.get("CpuPeriod") or 0)), int(host.get("CpuQuota") or 0)
     memory, both = _size(host.get("Memory")), _size(host.get("MemorySwap"))
     pids = int(host.get("PidsLimit") or 0)
     everything = f"0-{ncpu - 1}" if ncpu > 1 else "0"
@@ -147,7 +148,7 @@ def record(host: Mapping[str, Any], ncpu: int, device: Device) -> Limits:
         return tuple(sorted(DeviceRate(path, rate) for path, rate in found if path and 0 < rate < NO_RATE))
 
     return Limits(
-        cpus=quota / period if quota > 0 else UNLIMITED,
+        cpus=cores(quota, period),
         cpu_period=period,
         cpu_shares=int(host.get("CpuShares") or 0) or 1024,
         cpuset_cpus=str(host.get("CpusetCpus") or everything),

@@ -11,14 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from runtime.kernel import files
+from runtime.kernel import cpu_bandwidth, files
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.cpu_bandwidth import (
+    DEFAULT_PERIOD_US,
+    MIN_QUOTA_US,
+    exact_quota_us,
+    period_or_default,
+    quota_us,
+)
 from runtime.limits.step import Step, Write, number, step
 from runtime.model import LIMITS, UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
-PERIOD_US: Final = 100_000
 MAX_PERIOD_US: Final = LIMITS[LimitName.CPU_PERIOD].maximum
-MIN_QUOTA_US: Final = 1_000
 
 
 def read_bandwidth(cgroup: Cgroup) -> tuple[float | Unlimited | Missing, int | Missing]:
@@ -39,12 +44,10 @@ def read_bandwidth(cgroup: Cgroup) -> tuple[float | Unlimited | Missing, int | M
             return missing, missing
         quota_text, period_text = quota, period
     try:
-        period_us = int(period_text or PERIOD_US)
+        period_us = int(period_text or DEFAULT_PERIOD_US)
         if period_us <= 0:
             return Missing.UNSUPPORTED, Missing.UNSUPPORTED
-        if quota_text == "max" or int(quota_text) < 0:
-            return UNLIMITED, period_us
-        return int(quota_text) / period_us, period_us
+        return UNLIMITED if quota_text == "max" else cpu_bandwidth.cores(int(quota_text), period_us), period_us
     except (ValueError, OverflowError):
         return Missing.UNSUPPORTED, Missing.UNSUPPORTED
 
@@ -80,8 +83,8 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
     cores, period = read_bandwidth(cgroup)
     burst = read_burst(cgroup)
     held = _Bandwidth(
-        quota=round(cores * period) if isinstance(cores, float) and isinstance(period, int) else None,
-        period=period if isinstance(period, int) else PERIOD_US,
+        quota=exact_quota_us(cores, period) if isinstance(cores, float) and isinstance(period, int) else None,
+        period=period_or_default(period),
         burst=burst if isinstance(burst, int) else None,
     )
     wanted = _wanted(change, held)
@@ -110,9 +113,9 @@ def _wanted(change: LimitChange, held: _Bandwidth) -> _Bandwidth:
         quota = None
     else:
         cores = change.cpus if change.cpus is not None else (held.quota or 0) / held.period
-        if change.cpu_period is None and round(cores * period) < MIN_QUOTA_US:
+        if change.cpu_period is None and exact_quota_us(cores, period) < MIN_QUOTA_US:
             period = min(MAX_PERIOD_US, math.ceil(MIN_QUOTA_US / cores))
-        quota = max(MIN_QUOTA_US, round(cores * period))
+        quota = quota_us(cores, period)
     burst = change.cpu_burst if change.cpu_burst is not None else held.burst
     if change.cpu_burst is None and burst is not None and quota is not None:
         burst = min(burst, quota)
@@ -123,9 +126,9 @@ def together(limits: LimitChange) -> LimitChange:
     """Limits that are to hold at once, as the kernel will: the period is long enough, the burst within the quota."""
     if not isinstance(limits.cpus, float | int):
         return limits
-    held = _Bandwidth(None, limits.cpu_period or PERIOD_US, limits.cpu_burst)
+    held = _Bandwidth(None, period_or_default(limits.cpu_period), limits.cpu_burst)
     wanted = _wanted(LimitChange(cpus=limits.cpus), held)
-    period = wanted.period if limits.cpu_period is not None or wanted.period != PERIOD_US else None
+    period = wanted.period if limits.cpu_period is not None or wanted.period != DEFAULT_PERIOD_US else None
     return replace(limits, cpu_period=period, cpu_burst=wanted.burst)
 
 

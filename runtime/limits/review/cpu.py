@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from runtime.limits.controllers.cpu import MAX_PERIOD_US, MIN_QUOTA_US, PERIOD_US
+from runtime.kernel.cpu_bandwidth import MIN_QUOTA_US, exact_quota_us, period_or_default, quota_us
+from runtime.limits.controllers.cpu import MAX_PERIOD_US
 from runtime.limits.review.facts import HostFacts, RecentUse
 from runtime.limits.review.finding import Finding, Severity
 from runtime.limits.units import format_cpus, format_microseconds
@@ -51,7 +52,7 @@ def _held(change: LimitChange, current: Limits) -> tuple[float | None, int]:
     period = change.cpu_period if change.cpu_period is not None else current.cpu_period
     return (
         cores if isinstance(cores, float | int) else None,
-        period if isinstance(period, int) and period > 0 else PERIOD_US,
+        period_or_default(period),
     )
 
 
@@ -62,12 +63,12 @@ def _period(change: LimitChange, current: Limits) -> Iterator[Finding]:
     shown = format_microseconds(period)
     if cores is None:
         yield Finding(name, Severity.INFO, f"{shown}: without a CPU limit it changes nothing now")
-    elif round(cores * period) < MIN_QUOTA_US:
+    elif exact_quota_us(cores, period) < MIN_QUOTA_US:
         least = min(MAX_PERIOD_US, math.ceil(MIN_QUOTA_US / cores / 1000) * 1000)
         text = f"{shown}: {format_cpus(cores)} cores of it are less than the kernel's least portion of 1ms"
         yield Finding(name, Severity.REFUSE, f"{text}; at least {format_microseconds(least)}")
     else:
-        portion = format_microseconds(round(cores * period))
+        portion = format_microseconds(exact_quota_us(cores, period))
         text = (
             f"{shown}: its {format_cpus(cores)} cores come in portions of {portion}, and it waits when one is used up"
         )
@@ -76,7 +77,7 @@ def _period(change: LimitChange, current: Limits) -> Iterator[Finding]:
 
 def _burst(change: LimitChange, current: Limits) -> Iterator[Finding]:
     cores, period = _held(change, current)
-    quota = None if cores is None else max(MIN_QUOTA_US, round(cores * period))
+    quota = None if cores is None else quota_us(cores, period)
     burst, held = change.cpu_burst, current.cpu_burst
     if burst is None:
         if quota is not None and isinstance(held, int) and held > quota:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, files, systemd
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
 from runtime.kernel.systemd import Unit
 from runtime.limits.controllers.io import RATES
 from runtime.limits.review.facts import host_facts
@@ -34,7 +35,7 @@ _FIRST: Final[Mapping[LimitName, Value]] = {
     **dict.fromkeys((LimitName.CPUS, LimitName.PIDS), UNLIMITED),
     **dict.fromkeys((LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.SWAP), UNLIMITED),
     **dict.fromkeys(RATES, ()),
-    LimitName.CPU_PERIOD: 100_000,
+    LimitName.CPU_PERIOD: DEFAULT_PERIOD_US,
     LimitName.CPU_BURST: 0,
     LimitName.CPU_SHARES: 1024,
     LimitName.CPU_IDLE: False,

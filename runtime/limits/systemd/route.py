@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from runtime.errors import KernelError, NotFoundError, PytopError, UnavailableError
 from runtime.kernel import cgroupfs, files, systemd
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
 from runtime.kernel.systemd import Unit
 from runtime.limits.step import Step, Write
 from runtime.limits.systemd.properties import INFINITY, TRANSLATIONS, Translate, holds, plain
@@ -42,7 +43,7 @@ _KEPT_ON_V1: Final = frozenset(
     }
 )
 """The files of v1 that systemd writes for its units there. cpuset, the idle class and burst are not among them."""
-_UNSET: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": 100_000}
+_UNSET: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": DEFAULT_PERIOD_US}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US, period_or_default
 from runtime.model import NETWORK_LIMITS, LimitName, Limits, Missing, Unlimited, Value
 
-PERIOD_US: Final = 100_000
 CPUSETS: Final = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})
 NORMAL_IO_WEIGHT: Final = 100
 
@@ -30,7 +30,7 @@ def comparable(record: Limits, unrecorded: Collection[LimitName]) -> dict[LimitN
             found[name] = value
     if isinstance(found.get(LimitName.PIDS), Unlimited):
         del found[LimitName.PIDS]
-    if found.get(LimitName.CPU_PERIOD) == PERIOD_US:
+    if found.get(LimitName.CPU_PERIOD) == DEFAULT_PERIOD_US:
         del found[LimitName.CPU_PERIOD]
     if found.get(LimitName.IO_WEIGHT) == NORMAL_IO_WEIGHT:
         del found[LimitName.IO_WEIGHT]
@@ -63,7 +63,7 @@ def belied(name: LimitName, held: Limits, recorded: Value, above: Limits, ncpu: 
     if name in CPUSETS:
         return not _same_list(str(value), str(recorded), above.get(name))
     if name is LimitName.CPUS:
-        period = held.cpu_period if isinstance(held.cpu_period, int) else PERIOD_US
+        period = period_or_default(held.cpu_period)
         return not _same_cores(value, recorded, period, ncpu)
     if name is LimitName.CPU_SHARES:
         return not _same_shares(value, recorded)
