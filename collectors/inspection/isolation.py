@@ -7,19 +7,17 @@ namespaces(7), capabilities(7), proc_pid_status(5), proc_pid_mountinfo(5), user_
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from runtime.errors import NotFoundError
-from runtime.kernel import capability, cgroupfs
+from runtime.kernel import capability, cgroupfs, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
-from runtime.kernel.procfs import NAMESPACES
+from runtime.kernel.procfs import NAMESPACES, PROC, IdRange
 from runtime.model import Missing
 
-PROC = Path("/proc")
 SECCOMP = {"0": "off", "1": "strict", "2": "filter"}
 CAPABILITY_SETS = {
     "effective": "CapEff",
@@ -52,15 +50,6 @@ class MountPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class IdRange:
-    """`count` ids from `inside` are ids from `outside` on the host."""
-
-    inside: int
-    outside: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Isolation:
     """The isolation of one container; `seccomp` is "off", "strict" or "filter (N)".
 
@@ -84,7 +73,7 @@ def isolation(pid: int, *, proc: Path = PROC, hierarchies: Hierarchies | None = 
     home = proc / str(pid)
     if not home.exists():
         raise NotFoundError(f"look at the isolation of process {pid}", detail="it has ended")
-    status = _read(home / "status", parse_status)
+    status = _read(home / "status", procfs.parse_status)
     return Isolation(
         namespaces=namespaces(pid, proc=proc),
         cgroup=cgroupfs.locate(cgroupfs.detect() if hierarchies is None else hierarchies, pid, proc=proc),
@@ -92,8 +81,8 @@ def isolation(pid: int, *, proc: Path = PROC, hierarchies: Hierarchies | None = 
         no_new_privs=status if isinstance(status, Missing) else _no_new_privs(status),
         seccomp=status if isinstance(status, Missing) else _seccomp(status),
         mounts=_read(home / "mountinfo", parse_mounts),
-        uid_map=_read(home / "uid_map", parse_id_map),
-        gid_map=_read(home / "gid_map", parse_id_map),
+        uid_map=_read(home / "uid_map", procfs.parse_id_map),
+        gid_map=_read(home / "gid_map", procfs.parse_id_map),
         apparmor=_label(home),
     )
 
@@ -134,12 +123,6 @@ def _read(path: Path, parse: Callable[[str], T]) -> T | Missing:
         return _reason(error)
 
 
-def parse_status(text: str) -> dict[str, str]:
-    """/proc/<pid>/status, by name."""
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {name: value.strip() for name, _, value in pairs}
-
-
 def _capabilities(status: Mapping[str, str]) -> Mapping[str, tuple[str, ...]] | Missing:
     try:
         return {name: capability_names(int(status[key], 16)) for name, key in CAPABILITY_SETS.items() if key in status}
@@ -167,36 +150,16 @@ def _seccomp(status: Mapping[str, str]) -> str | Missing:
     return f"{word} ({filters})" if word == "filter" and filters else word
 
 
-_ESCAPE = re.compile(r"\\([0-7]{3})")
-
-
-def _plain(text: str) -> str:
-    return _ESCAPE.sub(lambda match: chr(int(match.group(1), 8)), text)
-
-
 def parse_mounts(text: str) -> tuple[MountPoint, ...]:
     """/proc/<pid>/mountinfo. A bind mount's source is followed by the part of the file system that it shows."""
     found: list[MountPoint] = []
-    for line in text.splitlines():
-        left, dash, right = line.partition(" - ")
-        ours, theirs = left.split(" "), right.split(" ")
-        if not dash or len(ours) < 6 or len(theirs) < 3:
-            continue
-        root = _plain(ours[3])
-        source = _plain(theirs[1]) + ("" if root == "/" else f"[{root}]")
-        options = dict.fromkeys((ours[5] + "," + theirs[2]).split(","))
-        if "ro" in options and ours[5].split(",")[0] == "ro":
+    for mount in procfs.parse_mountinfo(text):
+        source = mount.source + ("" if mount.root == "/" else f"[{mount.root}]")
+        options = dict.fromkeys(f"{mount.options},{mount.super_options}".split(","))
+        if "ro" in options and mount.options.split(",")[0] == "ro":
             options.pop("rw", None)  # the file system is writable, this mount of it is not
-        found.append(MountPoint(_plain(ours[4]), source, theirs[0], tuple(options)))
+        found.append(MountPoint(mount.target, source, mount.fstype, tuple(options)))
     return tuple(found)
-
-
-def parse_id_map(text: str) -> tuple[IdRange, ...]:
-    """/proc/<pid>/uid_map or gid_map; lines that are not three numbers are left out."""
-    rows = (line.split() for line in text.splitlines())
-    return tuple(
-        IdRange(*(int(word) for word in row)) for row in rows if len(row) == 3 and all(map(str.isdecimal, row))
-    )
 
 
 def _label(home: Path) -> str | Missing:

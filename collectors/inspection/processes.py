@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import NotFoundError
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.kernel.procfs import PROC, IdRange
 
-PROC = Path("/proc")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MAX_COMMAND_BYTES = 4096  # of a command line that are read
@@ -56,7 +56,7 @@ def processes(
     if hierarchies is None:
         hierarchies = cgroupfs.detect()
     own = cgroupfs.own_part(cgroupfs.locate(hierarchies, pid, within=cgroup, proc=proc), hierarchies)
-    init = _status(pid, proc)
+    init = procfs.status(pid, proc=proc)
     depth = len(init.get("NSpid", "0").split()) - 1
     uid_map = _uid_map(pid, proc)
     pids = _in_cgroup(own, hierarchies) | _in_namespace(pid, proc) | {pid}
@@ -99,53 +99,35 @@ def _members(directory: Path) -> set[int]:
 
 def _in_namespace(pid: int, proc: Path) -> set[int]:
     """Processes in the same PID namespace, unless it is this program's."""
-    namespace = _pid_namespace(pid, proc)
-    if namespace is None or namespace == _pid_namespace("self", proc):
+    namespace = procfs.pid_namespace(pid, proc=proc)
+    if namespace is None or namespace == procfs.pid_namespace("self", proc=proc):
         return set()
     numbers = (int(entry) for entry in os.listdir(proc) if entry.isdecimal())
-    return {number for number in numbers if _pid_namespace(number, proc) == namespace}
+    return {number for number in numbers if procfs.pid_namespace(number, proc=proc) == namespace}
 
 
-def _pid_namespace(pid: int | str, proc: Path) -> str | None:
+def _uid_map(pid: int, proc: Path) -> tuple[IdRange, ...]:
+    """The map of its user namespace; empty when it cannot be read."""
     try:
-        return os.readlink(proc / str(pid) / "ns" / "pid")
-    except OSError:
-        return None
-
-
-def _status(pid: int, proc: Path) -> dict[str, str]:
-    """/proc/<pid>/status; empty when the process is gone."""
-    try:
-        text = (proc / str(pid) / "status").read_text(errors="replace")
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {name: value.strip() for name, _, value in pairs}
-
-
-def _uid_map(pid: int, proc: Path) -> list[tuple[int, int, int]]:
-    """(inside, outside, count) of a process's user namespace; empty when it cannot be read."""
-    try:
-        lines = (proc / str(pid) / "uid_map").read_text().splitlines()
-        return [(int(a), int(b), int(c)) for a, b, c in (line.split() for line in lines)]
+        return procfs.parse_id_map((proc / str(pid) / "uid_map").read_text())
     except (OSError, ValueError):
-        return []
+        return ()
 
 
-def _inner_user(uid: str, uid_map: Iterable[tuple[int, int, int]]) -> str:
+def _inner_user(uid: str, uid_map: Iterable[IdRange]) -> str:
     if not uid.isdecimal():
         return "?"
     number = int(uid)
-    for inside, outside, count in uid_map:
-        if outside <= number < outside + count:
-            number = number - outside + inside
+    for ids in uid_map:
+        if ids.outside <= number < ids.outside + ids.count:
+            number = number - ids.outside + ids.inside
             break
     return "root" if number == 0 else str(number)
 
 
-def _read(pid: int, proc: Path, depth: int, uid_map: list[tuple[int, int, int]]) -> Process | None:
-    """One process; None when it has ended."""
-    status = _status(pid, proc)
+def _read(pid: int, proc: Path, depth: int, uid_map: tuple[IdRange, ...]) -> Process | None:
+    """One process; None when it ended meanwhile."""
+    status = procfs.status(pid, proc=proc)
     try:
         stat = (proc / str(pid) / "stat").read_text(errors="replace")
         arguments = (proc / str(pid) / "cmdline").read_bytes()[:MAX_COMMAND_BYTES]

@@ -15,7 +15,7 @@ from pathlib import Path
 from runtime.doctor.check import Check, Level
 from runtime.doctor.mode import delegated, mode_check
 from runtime.errors import PytopError
-from runtime.kernel import cgroupfs, delegation, files
+from runtime.kernel import cgroupfs, delegation, files, procfs
 
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_WITHIN = 15.0  # seconds
@@ -77,10 +77,7 @@ def _open_files() -> Check:
 
 
 def _capabilities(proc: Path) -> Iterator[Check]:
-    effective = 0
-    for line in (proc / "self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            effective = int(line.split()[1], 16)
+    effective = procfs.effective_capabilities(proc=proc)
     missing = [name for name, (bit, _) in _CAPABILITIES.items() if not effective >> bit & 1]
     if not missing:
         yield Check("rights", "capabilities", Level.GOOD, "all that are used")

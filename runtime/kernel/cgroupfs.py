@@ -7,7 +7,6 @@ but no controllers). Source: cgroups(7), Documentation/admin-guide/cgroup-v2.rst
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from runtime.errors import NotFoundError, PytopError
+from runtime.kernel.procfs import parse_mountinfo
 
 CONTROLLERS = (
     "cpu",
@@ -95,14 +95,6 @@ class Cgroup:
         return (path, 1) if path is not None else None
 
 
-_ESCAPE = re.compile(r"\\([0-7]{3})")
-
-
-def unescape(text: str) -> str:
-    """A path as mountinfo writes it: a space, tab, newline or backslash is a backslash with three octal digits."""
-    return _ESCAPE.sub(lambda m: chr(int(m.group(1), 8)), text)
-
-
 def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchies:
     """Find the cgroup mounts; a host without any gives `Mode.NONE`, never an error."""
     v1: dict[str, Mount] = {}
@@ -111,16 +103,12 @@ def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchies:
         text = mountinfo.read_text(errors="surrogateescape")
     except OSError:
         return Hierarchies(Mode.NONE)
-    for line in text.splitlines():
-        left, dash, right = line.partition(" - ")
-        ours, theirs = left.split(" "), right.split(" ")
-        if not dash or len(ours) < 5 or len(theirs) < 3:
-            continue
-        mount = Mount(Path(unescape(ours[4])), unescape(ours[3]))
-        if theirs[0] == "cgroup2" and unified is None:
+    for entry in parse_mountinfo(text):
+        mount = Mount(Path(entry.target), entry.root)
+        if entry.fstype == "cgroup2" and unified is None:
             unified = mount
-        elif theirs[0] == "cgroup":
-            for option in theirs[2].split(","):
+        elif entry.fstype == "cgroup":
+            for option in entry.super_options.split(","):
                 if option in CONTROLLERS:
                     v1.setdefault(option, mount)
     if v1:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.errors import KernelError, PytopError
-from runtime.kernel.cgroupfs import unescape
+from runtime.kernel.procfs import parse_mountinfo
 
 REFUSALS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """Errors of a file system that takes no more writes, whoever asks: full, over quota, read-only, failing."""
@@ -22,12 +22,11 @@ def mount_point(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> P
     wanted = Path(os.path.realpath(path))
     found = Path("/")
     try:
-        lines = mountinfo.read_text(errors="surrogateescape").splitlines()
+        text = mountinfo.read_text(errors="surrogateescape")
     except OSError:
         return found
-    for line in lines:
-        fields = line.split(" ")
-        mount = Path(unescape(fields[4])) if len(fields) > 4 else found
+    for entry in parse_mountinfo(text):
+        mount = Path(entry.target)
         if wanted.is_relative_to(mount) and len(mount.parts) >= len(found.parts):
             found = mount
     return found

@@ -13,21 +13,18 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 from runtime.errors import DeniedError, KernelError, PytopError, UnsupportedError
-from runtime.kernel import syscalls
+from runtime.kernel import procfs, syscalls
 
 _CAP_NET_ADMIN = 12
 
 
 def unavailable() -> str | None:
     """Why this process cannot configure networks, or None. Cheap; says nothing about missing kernel modules."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:") and not int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1:
-            return "needs the right to configure networks (CAP_NET_ADMIN)"
-    return None
+    held = procfs.effective_capabilities() >> _CAP_NET_ADMIN & 1
+    return None if held else "needs the right to configure networks (CAP_NET_ADMIN)"
 
 
 @contextmanager

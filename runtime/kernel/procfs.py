@@ -1,9 +1,16 @@
-"""Facts about a process from /proc: when it started, its namespaces, its command."""
+"""Facts about processes from /proc: start time, status, namespaces, mounts, maps of ids.
+
+Source: proc_pid_stat(5), proc_pid_status(5), proc_pid_mountinfo(5), user_namespaces(7).
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 PROC = Path("/proc")
 NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user", "time")
@@ -43,6 +50,47 @@ def _stat(pid: int, proc: Path) -> list[str] | None:
     return text[text.rfind(")") + 1 :].split()
 
 
+def parse_status(text: str) -> dict[str, str]:
+    """The text of /proc/<pid>/status as values by name."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def status(pid: int | str, *, proc: Path = PROC) -> dict[str, str]:
+    """The values of /proc/<pid>/status by name; empty when the process is gone or may not be looked at."""
+    try:
+        return parse_status((proc / str(pid) / "status").read_text(errors="replace"))
+    except OSError:
+        return {}
+
+
+def parent(pid: int, *, proc: Path = PROC) -> int:
+    """The pid of its parent; 0 for none, also when it is gone."""
+    word = status(pid, proc=proc).get("PPid", "")
+    return int(word) if word.isdecimal() else 0
+
+
+def namespace_pids(status: Mapping[str, str]) -> tuple[int, ...]:
+    """Its pid in our PID namespace, and in each one further in (NSpid of its status)."""
+    return tuple(int(word) for word in status.get("NSpid", "").split() if word.isdecimal())
+
+
+def effective_capabilities(pid: int | str = "self", *, proc: Path = PROC) -> int:
+    """The mask of its effective capabilities; 0 when it cannot be read."""
+    try:
+        return int(status(pid, proc=proc).get("CapEff", "0"), 16)
+    except ValueError:
+        return 0
+
+
+def pid_namespace(pid: int | str, *, proc: Path = PROC) -> str | None:
+    """Names its PID namespace ("pid:[4026531836]"); None when it is gone or may not be looked at."""
+    try:
+        return os.readlink(f"{proc}/{pid}/ns/pid")
+    except OSError:
+        return None
+
+
 def namespaces(pid: int | str, *, proc: Path = PROC) -> dict[str, int]:
     """Inode of each namespace that can be read, by name."""
     found: dict[str, int] = {}
@@ -58,3 +106,49 @@ def namespaces(pid: int | str, *, proc: Path = PROC) -> dict[str, int]:
 def boot_id(*, proc: Path = PROC) -> str:
     """The kernel's id of this boot: state written under another one is from before a restart."""
     return (proc / "sys/kernel/random/boot_id").read_text().strip()
+
+
+class MountInfo(NamedTuple):
+    """One line of mountinfo: `root` is the part of the file system that is mounted at `target`."""
+
+    root: str
+    target: str
+    options: str
+    fstype: str
+    source: str
+    super_options: str
+
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+def unescape(text: str) -> str:
+    """A path of mountinfo, where a space, tab, newline or backslash is a backslash with three octal digits."""
+    return _ESCAPE.sub(lambda match: chr(int(match.group(1), 8)), text)
+
+
+def parse_mountinfo(text: str) -> Iterator[MountInfo]:
+    """The mounts of /proc/<pid>/mountinfo in their order; lines that are cut are left out."""
+    for line in text.splitlines():
+        left, dash, right = line.partition(" - ")
+        ours, theirs = left.split(" "), right.split(" ")
+        if dash and len(ours) >= 6 and len(theirs) >= 3:
+            source = unescape(theirs[1])
+            yield MountInfo(unescape(ours[3]), unescape(ours[4]), ours[5], theirs[0], source, theirs[2])
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """`count` ids from `inside` a user namespace are ids from `outside` in the reader's."""
+
+    inside: int
+    outside: int
+    count: int
+
+
+def parse_id_map(text: str) -> tuple[IdRange, ...]:
+    """/proc/<pid>/uid_map or gid_map; lines that are not three numbers are left out."""
+    rows = (line.split() for line in text.splitlines())
+    return tuple(
+        IdRange(*(int(word) for word in row)) for row in rows if len(row) == 3 and all(map(str.isdecimal, row))
+    )

@@ -15,11 +15,12 @@ import pytest
 from textual.geometry import Region
 from textual.pilot import Pilot
 
-from collectors.inspection.isolation import IdRange, Isolation, MountPoint, Namespace
+from collectors.inspection.isolation import Isolation, MountPoint, Namespace
 from collectors.inspection.processes import Process
 from collectors.sampling.frame import Frame, Usage
 from runtime.errors import ConflictError
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.procfs import IdRange
 from runtime.limits.controllers.network import Queue, Shaping
 from runtime.model import UNLIMITED, ContainerRef, LimitName, Missing, State, Verb
 from tests.app import fakes, limit_fakes

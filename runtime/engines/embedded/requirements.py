@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 import re
-from pathlib import Path
 
+from runtime.kernel import procfs
 from runtime.kernel.cgroupfs import Hierarchies, Mode
 from runtime.limits import lacking
 from runtime.model import Capabilities, LimitName, Verb
@@ -31,7 +31,7 @@ def why_not(hierarchies: Hierarchies) -> str | None:
     found = re.match(r"(\d+)\.(\d+)", platform.release())
     if platform.system() != "Linux" or found is None or (int(found[1]), int(found[2])) < OLDEST:
         return f"needs Linux {OLDEST[0]}.{OLDEST[1]} or later, this is {platform.system()} {platform.release()}"
-    held = _effective()
+    held = procfs.effective_capabilities()
     missing = [name for bit, name in _NEEDED.items() if not held >> bit & 1]
     if missing:
         return f"needs root (missing here: {', '.join(missing)}); run it with sudo"
@@ -48,10 +48,3 @@ def capabilities(hierarchies: Hierarchies) -> Capabilities:
     if reason is not None:
         verbs.update({verb: reason for verb in Verb if verb not in _LOOKING and verb is not Verb.IMPORT})
     return Capabilities(verbs, lacking(hierarchies))
-
-
-def _effective() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.engines.found import process
-from runtime.kernel import cgroups
+from runtime.kernel import cgroups, procfs
 from runtime.kernel.cgroupfs import NO_OWN, Cgroup, Hierarchies
 from runtime.model import Kind
 
@@ -50,7 +50,7 @@ class Spaces:
         self._hierarchies = hierarchies
         self._proc = proc
         self._covered = covered
-        self._home = process.namespace("self", proc)
+        self._home = procfs.pid_namespace("self", proc=proc)
         self._places: dict[int, _Place] = {}
         self._strays: list[Stray] = []
         self._next = 0.0
@@ -80,7 +80,7 @@ class Spaces:
         return any(self._covered(path) for path in process.places(pid, self._proc))
 
     def _place(self, pid: int) -> _Place:
-        space = process.namespace(pid, self._proc)
+        space = procfs.pid_namespace(pid, proc=self._proc)
         if space is None:  # another user's: its numbers tell, and its first process stands for the namespace
             space = self._first_above(pid)
         elif space == self._home:
@@ -91,19 +91,19 @@ class Spaces:
     def _first_above(self, pid: int) -> str:
         """The process numbered 1 from which it descends, for one in another namespace; "" for one in ours."""
         for _ in range(DEEPEST):
-            numbers = process.numbers(pid, self._proc)
+            numbers = procfs.namespace_pids(procfs.status(pid, proc=self._proc))
             if len(numbers) < 2:
                 return ""
             if numbers[-1] == 1:
                 return f"of {pid}"
-            pid = process.parent(pid, self._proc)
+            pid = procfs.parent(pid, proc=self._proc)
         return ""
 
     def _find(self) -> Iterator[Stray]:
         spaces = {pid: place.space for pid, place in self._places.items() if place.space}
         lines = {pid: self._line(pid, spaces) for pid in spaces}
         for init in sorted(spaces):
-            if process.numbers(init, self._proc)[1:][-1:] != (1,) or len(lines[init]) > 1:
+            if procfs.namespace_pids(procfs.status(init, proc=self._proc))[1:][-1:] != (1,) or len(lines[init]) > 1:
                 continue  # number 1 whose parent is in another container is a part of that one
             inside = {pid for pid, line in lines.items() if any(spaces[above] == spaces[init] for above in line)}
             born = {pid for pid in inside if init in lines[pid]}
@@ -114,7 +114,7 @@ class Spaces:
     def _line(self, pid: int, among: Collection[int]) -> list[int]:
         """A process and those above it, as far as they are `among` these."""
         line = [pid]
-        while len(line) < DEEPEST and (above := process.parent(line[-1], self._proc)) in among:
+        while len(line) < DEEPEST and (above := procfs.parent(line[-1], proc=self._proc)) in among:
             line.append(above)
         return line
 
@@ -153,11 +153,11 @@ class Spaces:
 
     def _belongs(self, other: int, init: int, inside: Collection[int]) -> bool:
         """It was forked since, has ended, or is the program that made the container and waits for its end."""
-        if other == process.parent(init, self._proc):
+        if other == procfs.parent(init, proc=self._proc):
             return process.is_monitor(process.command(other, self._proc))
         above = other
         for _ in range(DEEPEST):
-            above = process.parent(above, self._proc)
+            above = procfs.parent(above, proc=self._proc)
             if above in inside:
                 return True
             if not above:

@@ -20,33 +20,6 @@ V1: Final = ("pids", "memory", "cpu", "freezer")
 """Hierarchies of v1 that tell where a process lives, the surest first."""
 
 
-def namespace(pid: int | str, proc: Path) -> str | None:
-    """What its PID namespace is called; None when it may not be seen."""
-    try:
-        return os.readlink(f"{proc}/{pid}/ns/pid")
-    except OSError:
-        return None
-
-
-def numbers(pid: int, proc: Path) -> tuple[int, ...]:
-    """Its number in our PID namespace, and in each one further in."""
-    return tuple(int(word) for word in _status(pid, proc, "NSpid").split() if word.isdecimal())
-
-
-def parent(pid: int, proc: Path) -> int:
-    """Its parent's number, 0 for none."""
-    word = _status(pid, proc, "PPid")
-    return int(word) if word.isdecimal() else 0
-
-
-def _status(pid: int, proc: Path, name: str) -> str:
-    try:
-        text = (proc / str(pid) / "status").read_text(errors="replace")
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith(f"{name}:")), "")
-
-
 def command(pid: int, proc: Path) -> tuple[str, ...]:
     """Its command line; empty for the kernel's own threads."""
     with suppress(OSError):

@@ -169,7 +169,11 @@ class Scanner:
         """The oldest process; number 1 of an inner PID namespace comes first where `inside` asks for it."""
         born = {pid: procfs.start_time(pid, proc=self.proc) for pid in pids}
         alive = sorted((ticks, pid) for pid, ticks in born.items() if ticks is not None)
-        inits = (pid for _, pid in alive if inside and process.numbers(pid, self.proc)[1:][-1:] == (1,))
+        inits = (
+            pid
+            for _, pid in alive
+            if inside and procfs.namespace_pids(procfs.status(pid, proc=self.proc))[1:][-1:] == (1,)
+        )
         return next(inits, alive[0][1] if alive else None)
 
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from runtime.engines.found import process
 from runtime.errors import RefusedError
 from runtime.kernel import procfs
 
@@ -24,4 +23,4 @@ def _ancestry(proc: Path) -> Iterator[int]:
     pid = os.getpid()
     while pid > 0:
         yield pid
-        pid = process.parent(pid, proc)
+        pid = procfs.parent(pid, proc=proc)

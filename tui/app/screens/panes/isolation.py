@@ -8,8 +8,9 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 
-from collectors.inspection.isolation import IdRange, Isolation
+from collectors.inspection.isolation import Isolation
 from runtime.errors import PytopError
+from runtime.kernel.procfs import IdRange
 from runtime.limits import RawFile
 from runtime.model import LimitName, Limits, Missing
 from tui.app.screens.panes.pane import Pane
