@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from runtime.errors import NotFoundError
-from runtime.kernel import capability, cgroupfs, procfs
+from runtime.kernel import capability, cgroupfs, own_cgroup, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.procfs import NAMESPACES, PROC, IdRange
 from runtime.model import Missing
@@ -76,7 +76,7 @@ def isolation(pid: int, *, proc: Path = PROC, hierarchies: Hierarchies | None = 
     status = _read(home / "status", procfs.parse_status)
     return Isolation(
         namespaces=namespaces(pid, proc=proc),
-        cgroup=cgroupfs.locate(cgroupfs.detect() if hierarchies is None else hierarchies, pid, proc=proc),
+        cgroup=own_cgroup.locate(cgroupfs.detect() if hierarchies is None else hierarchies, pid, proc=proc),
         capabilities=status if isinstance(status, Missing) else _capabilities(status),
         no_new_privs=status if isinstance(status, Missing) else _no_new_privs(status),
         seccomp=status if isinstance(status, Missing) else _seccomp(status),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import NotFoundError
-from runtime.kernel import cgroupfs, procfs
+from runtime.kernel import cgroupfs, own_cgroup, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.procfs import PROC, IdRange
 
@@ -55,7 +55,7 @@ def processes(
     """
     if hierarchies is None:
         hierarchies = cgroupfs.detect()
-    own = cgroupfs.own_part(cgroupfs.locate(hierarchies, pid, within=cgroup, proc=proc), hierarchies)
+    own = own_cgroup.own_part(own_cgroup.locate(hierarchies, pid, within=cgroup, proc=proc), hierarchies)
     init = procfs.status(pid, proc=proc)
     depth = len(init.get("NSpid", "0").split()) - 1
     uid_map = _uid_map(pid, proc)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +10,11 @@ from typing import Final
 
 from collectors.sampling import network
 from collectors.sampling.target import Target
-from runtime.kernel import cgroupfs
-from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.kernel import cgroupfs, own_cgroup
+from runtime.kernel.cgroupfs import Hierarchies
 from runtime.model import ContainerRef, Missing
 
 PROC: Final = Path("/proc")
-MAX_CGROUPS: Final = 4096  # that are searched for other processes; with more below, the answer is no
 ENGINE_PARENTS: Final = frozenset(
     {
         *("docker", "libpod_parent", "libpod", "podman", "machine.slice", "system.slice", "user.slice", "init.scope"),
@@ -83,47 +81,11 @@ def _is_root(path: str, roots: Collection[str]) -> bool:
     return path in roots or name in roots or name.startswith(_INSTANCE)
 
 
-def own_cgroup(paths: Sequence[str], hierarchies: Hierarchies, roots: Collection[str] = ENGINE_PARENTS) -> str:
-    """The deepest common ancestor of these cgroups if it holds no processes but theirs, else ""."""
-    if not paths:
-        return ""
-    above = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120  (a cgroup's path)
-    if above in ("", "/") or _is_root(above, roots):
-        return ""
-    cgroup = cgroup_at(above, hierarchies)
-    tops = set(cgroup.v1.values()) | ({cgroup.unified} if cgroup.unified is not None else set())
-    below = [os.path.relpath(path, above) for path in paths]
-    alone = bool(tops) and all(_holds_only(top, {top / name for name in below}) for top in tops)
-    return above if alone else ""
-
-
-def cgroup_at(path: str, hierarchies: Hierarchies) -> Cgroup:
-    """The cgroup with this path, in every hierarchy where it exists."""
-    v1 = {
-        name: path
-        for name, mount in hierarchies.v1.items()
-        if (directory := mount.of(path)) is not None and directory.is_dir()
-    }
-    unified = hierarchies.unified.of(path) if hierarchies.unified is not None else None
-    return cgroupfs.at(hierarchies, v1, path if unified is not None and unified.is_dir() else None)
-
-
-def _holds_only(top: Path, members: Collection[Path]) -> bool:
-    """Whether every process at or below `top` is in `members` or is their monitor (conmon)."""
-    waiting, seen = [top], 0
-    while waiting:
-        directory = waiting.pop()
-        if directory in members or _MONITOR.fullmatch(directory.name):
-            continue
-        seen += 1
-        if seen > MAX_CGROUPS:
-            return False
-        try:
-            if (directory / "cgroup.procs").read_bytes().strip():
-                return False
-            waiting += [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
-        except FileNotFoundError:
-            continue  # removed during the search
-        except OSError:
-            return False  # unreadable: it may hold others
-    return True
+def cgroup_of_group(paths: Sequence[str], hierarchies: Hierarchies, roots: Collection[str] = ENGINE_PARENTS) -> str:
+    """The deepest cgroup above all of these that holds no process but theirs; "" when there is none."""
+    return own_cgroup.of_group(
+        paths,
+        hierarchies,
+        is_common=lambda path: _is_root(path, roots),
+        is_monitor=lambda name: _MONITOR.fullmatch(name) is not None,
+    )

@@ -15,7 +15,7 @@ from collectors.sampling.network import InterfaceCounters, NetworkReader
 from collectors.sampling.rates import derive
 from collectors.sampling.sample import Sample
 from collectors.sampling.target import Target
-from runtime.kernel import cgroupfs
+from runtime.kernel import own_cgroup
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Missing
 
@@ -88,12 +88,12 @@ class Tracked:
             self.pidfd = _pidfd(target.pid)
         self._proc_cgroup = b""
         try:
-            self._cgroup = cgroupfs.around(hierarchies, target.pid, within=target.cgroup, proc=proc)
+            self._cgroup = own_cgroup.cgroup_of_process(hierarchies, target.pid, within=target.cgroup, proc=proc)
             self._netns = network.network_namespace(target.pid, proc)
             self._net: InterfaceCounters = self._netns if isinstance(self._netns, Missing) else Missing.UNSUPPORTED
             self._net_shared = self._netns == networks.host
             self._own_netns = self._netns if isinstance(self._netns, int) and not self._net_shared else 0
-            self.reader = CgroupReader(cgroupfs.own_part(self._cgroup, hierarchies), inherited, keep=keep)
+            self.reader = CgroupReader(own_cgroup.own_part(self._cgroup, hierarchies), inherited, keep=keep)
         except BaseException:
             self._close_pidfd()
             raise
@@ -113,7 +113,8 @@ class Tracked:
         text = self._read_proc_cgroup()
         if text and text == self._proc_cgroup:
             return False
-        now = cgroupfs.around(self._hierarchies, self.target.pid, within=self.target.cgroup, proc=self._proc)
+        target = self.target
+        now = own_cgroup.cgroup_of_process(self._hierarchies, target.pid, within=target.cgroup, proc=self._proc)
         if now != self._cgroup and not _is_below(now, self._cgroup):
             return True
         self._proc_cgroup = text

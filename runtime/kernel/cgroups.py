@@ -127,16 +127,8 @@ def _may_enable(hierarchies: Hierarchies, base: Path, directory: Path) -> bool:
 
 def attach(cgroup: Cgroup, pid: int) -> None:
     """Move a process (all its threads) into the cgroup in every hierarchy."""
-    for directory in _directories(cgroup):
+    for directory in cgroup.directories:
         files.write(directory / "cgroup.procs", str(pid))
-
-
-def _directories(cgroup: Cgroup) -> tuple[Path, ...]:
-    """Each directory once: v1 controllers that are mounted together share one."""
-    found = dict.fromkeys(cgroup.v1.values())
-    if cgroup.unified is not None:
-        found[cgroup.unified] = None
-    return tuple(found)
 
 
 def _tree(directory: Path) -> Iterator[Path]:
@@ -155,7 +147,7 @@ def _main(cgroup: Cgroup) -> Path | None:
 def pids(cgroup: Cgroup) -> list[int]:
     """Every process in the cgroup and below it, in any hierarchy; empty when it is gone."""
     found: set[int] = set()
-    for top in _directories(cgroup):
+    for top in cgroup.directories:
         for directory in _tree(top):
             text = files.look(directory / "cgroup.procs")
             if isinstance(text, str):
@@ -290,7 +282,7 @@ def remove(cgroup: Cgroup) -> None:
 
     Raises `ConflictError` when processes are left in it: they are not killed here.
     """
-    for top in _directories(cgroup):
+    for top in cgroup.directories:
         deadline = time.monotonic() + 1.0
         pause = 0.001
         while top.is_dir():
@@ -318,7 +310,7 @@ def _rmdir(directory: Path) -> None:
 
 def exists(cgroup: Cgroup) -> bool:
     """Whether any of its directories is there."""
-    return any(directory.is_dir() for directory in _directories(cgroup))
+    return any(directory.is_dir() for directory in cgroup.directories)
 
 
 def require(cgroup: Cgroup) -> None:

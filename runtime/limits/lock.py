@@ -47,8 +47,7 @@ async def turn(what: Cgroup | Path | None, title: str, *, patience: float = PATI
 
 def _own(cgroup: Cgroup) -> Path | None:
     """The deepest of its directories: where a hierarchy has none for the container, others are in it too."""
-    directories = [*cgroup.v1.values(), *([cgroup.unified] if cgroup.unified is not None else [])]
-    return max(directories, key=lambda path: (len(path.parts), str(path)), default=None)
+    return max(cgroup.directories, key=lambda path: (len(path.parts), str(path)), default=None)
 
 
 def _open(directory: Path) -> int | None:

@@ -16,7 +16,7 @@ from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.engines.podman import PodmanEngine
 from runtime.engines.protocol import Engine
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import ContainerRef, ContainerSpec, LimitName, Verb
 from tests.conftest import missing, need_root
 from tests.containerdd import Containerdd, containerdd
@@ -55,7 +55,7 @@ class Subject:
 
     async def file(self, ref: ContainerRef, controller: str, v1: str, v2: str) -> str:
         """A cgroup file of the container, read here and not by the code under test."""
-        cgroup = cgroupfs.locate(cgroupfs.detect(), await self.pid(ref))
+        cgroup = own_cgroup.locate(cgroupfs.detect(), await self.pid(ref))
         where = cgroup.where(controller)
         assert where is not None, f"no {controller} controller"
         directory, version = where

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import LimitChange
 from tests.engines.conftest import Subject
 from tests.waiting import wait_until
@@ -48,7 +48,7 @@ def _move(here: Path, there: Path) -> None:
 
 async def test_the_whole_container_is_limited_and_measured(subject: Subject) -> None:
     ref = await subject.run()
-    before = cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref))
+    before = own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref))
     where = [before.where(name) for name in ("pids", "memory")]
     (pids, version), (memory, _) = (found for found in where if found is not None)
     with moved_below({pids, memory}):
@@ -61,6 +61,6 @@ async def test_the_whole_container_is_limited_and_measured(subject: Subject) -> 
             assert (pids / "below/pids.max").read_text().strip() == "max"
         for container in (await subject.engine.get(ref.id), *await subject.engine.containers()):
             assert container.pid is not None
-            measured = cgroupfs.locate(cgroupfs.detect(), container.pid, within=container.cgroup)
+            measured = own_cgroup.locate(cgroupfs.detect(), container.pid, within=container.cgroup)
             assert measured.where("pids") == (pids, version)
             assert measured.where("memory") == (memory, version)

@@ -19,7 +19,7 @@ from runtime.engines.containerd.engine import ContainerdEngine
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.containerd.update import packed
 from runtime.errors import ConflictError, InvalidError, NotFoundError, PytopError, UnavailableError, UnsupportedError
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import (
     UNLIMITED,
     ContainerRef,
@@ -89,7 +89,7 @@ def bring_image(daemon: Containerdd, namespace: str) -> None:
 
 
 def cpu_quota(pid: int) -> float | None:
-    where = cgroupfs.locate(cgroupfs.detect(), pid).where("cpu")
+    where = own_cgroup.locate(cgroupfs.detect(), pid).where("cpu")
     assert where is not None
     directory, version = where
     if version == 2:
@@ -170,12 +170,12 @@ async def test_each_limit_that_is_said_to_last_lasts_and_no_other(subject: Subje
     lacking = (await subject.engine.capabilities()).limits
     offered = change.without(lacking)
     ref = await subject.run("sleep 60")
-    before = limits.read(cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref)))
+    before = limits.read(own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref)))
     outcome = await subject.engine.update(ref.id, offered)
     assert outcome.ok, outcome
     assert sum(field.survives is True for field in outcome.fields) >= 5
     await subject.engine.restart(ref.id, timeout=0)
-    after = limits.read(cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref)))
+    after = limits.read(own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref)))
     for field in outcome.fields:
         wanted = field.kernel if field.survives else before.get(field.name)
         assert after.get(field.name) == wanted, field
@@ -183,7 +183,7 @@ async def test_each_limit_that_is_said_to_last_lasts_and_no_other(subject: Subje
 
 async def test_what_the_kernel_refuses_is_not_recorded(subject: Subject, daemon: Containerdd) -> None:
     ref = await subject.run("sleep 60", limits=LimitChange(cpus=0.3))
-    where = cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref)).where("cpu")
+    where = own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref)).where("cpu")
     assert where is not None
     if where[1] == 2:  # it takes any quota, whatever the one above is
         return
@@ -328,7 +328,7 @@ async def test_a_program_that_makes_cgroups_of_its_own_is_measured_and_limited_a
 ) -> None:
     ref = await subject.run("sleep 60", name="nested")
     pid = await subject.pid(ref)
-    found = cgroupfs.locate(cgroupfs.detect(), pid)
+    found = own_cgroup.locate(cgroupfs.detect(), pid)
     directories = {*found.v1.values(), *([found.unified] if found.unified is not None else [])}
     inner = [directory / "init.scope" for directory in directories if directory.name == "nested"]
     for directory in inner:

@@ -15,7 +15,7 @@ import pytest
 
 from runtime.engines.protocol import Engine
 from runtime.errors import ConflictError, InvalidError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import Bind, ContainerRef, ContainerSpec, Event, EventKind, LogLine, State, Verb
 from tests.dockerd import busybox_rootfs
 from tests.engines.conftest import Subject
@@ -115,7 +115,7 @@ async def test_pause_really_stops_it_and_unpause_lets_it_go_on(subject: Subject)
     ref = await subject.run("while :; do :; done")
 
     async def used() -> int:
-        cgroup = cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref))
+        cgroup = own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref))
         if "cpuacct" in cgroup.v1:
             return int((cgroup.v1["cpuacct"] / "cpuacct.usage").read_text())
         assert cgroup.unified is not None

@@ -19,7 +19,7 @@ from runtime.engines.podman import PodmanEngine, endpoint
 from runtime.engines.podman.client import numbers
 from runtime.engines.podman.update import RECORDS
 from runtime.errors import ConflictError, EngineError, RefusedError, UnavailableError, UnsupportedError
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import (
     UNLIMITED,
     ContainerRef,
@@ -130,7 +130,7 @@ async def test_another_clients_change_of_a_limit_is_seen_though_no_event_tells_i
     await asyncio.sleep(0.3)
     await cli(service, "update", "--cpus", "0.4", ref.id)
     await subject.engine.kill(ref.id, "SIGCONT")
-    cgroup = cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref))
+    cgroup = own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref))
     assert (await asyncio.to_thread(limits.read, cgroup)).cpus == pytest.approx(0.4)
     outcome = await subject.engine.update(ref.id, LimitChange(pids=50))
     assert outcome.ok
@@ -192,7 +192,7 @@ async def test_no_event_is_lost_or_told_twice_when_podmans_file_of_them_is_full(
 async def test_a_change_of_one_limit_leaves_what_was_set_past_podman(subject: Subject) -> None:
     """Trap: the OCI runtime is handed more than what changes, and undoes what others set."""
     ref = await subject.run("sleep 60", limits=LimitChange(cpus=1.5, memory=64 * MB))
-    cgroup = cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref))
+    cgroup = own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref))
     await asyncio.to_thread(limits.change, ref, cgroup, LimitChange(cpus=0.2, cpu_burst=5000))
     outcome = await subject.engine.update(ref.id, LimitChange(pids=44))
     assert outcome.ok, outcome
@@ -235,7 +235,7 @@ async def test_a_pod_is_a_group_with_a_cgroup_of_its_own(subject: Subject, servi
         assert there[extra].name.endswith("-infra")
         assert all(found.cgroup.endswith(f"/{pod}/libpod-{identity}") for identity, found in there.items())
         paths = [found.cgroup for found in there.values()]
-        own = await asyncio.to_thread(shared_cgroups.own_cgroup, paths, cgroupfs.detect())
+        own = await asyncio.to_thread(shared_cgroups.cgroup_of_group, paths, cgroupfs.detect())
         assert own.endswith(f"/{pod}"), "the pod's cgroup is its containers' and their monitors'"
         with pytest.raises(ConflictError, match="infra container"):
             await subject.engine.remove(extra, force=True)

@@ -16,7 +16,7 @@ from runtime import limits
 from runtime.engines.containerd.engine import ContainerdEngine
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.containerd.update import packed
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, own_cgroup
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import ContainerRef, LimitChange, LimitName, LimitOutcome, Verdict
 from tests.containerdd import Containerdd
@@ -117,7 +117,7 @@ async def another_clients_change(subject: Subject, ref: ContainerRef) -> None:
 async def test_what_was_taken_is_taken_back(subject: Subject, case: str, made_with: LimitChange) -> None:
     obstacle, change, refused = CASES[case]
     ref = await subject.run("sleep 60", limits=made_with)
-    cgroup = cgroupfs.locate(cgroupfs.detect(), await subject.pid(ref))
+    cgroup = own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref))
     before, recorded = files(cgroup), await subject.engine.recorded(ref.id)
     async with obstacle(cgroup):
         outcome = await subject.engine.update(ref.id, change)

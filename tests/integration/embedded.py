@@ -50,7 +50,7 @@ async def instance(tmp_path: Path, where: NativeConfig | None = None) -> AsyncIt
 def leftovers(where: NativeConfig) -> list[str]:
     """Everything that an instance may have left on the host."""
     cgroup = cell.find(cgroupfs.detect(), where.cgroup)
-    found = [str(path) for path in (*cell.directories(cgroup), where.state, where.run) if path.exists()]
+    found = [str(path) for path in (*cgroup.directories, where.state, where.run) if path.exists()]
     found += [name for name in os.listdir("/sys/class/net") if name == where.bridge]
     mounts = Path("/proc/self/mountinfo").read_text()
     if str(where.state) in mounts or str(where.run) in mounts:

@@ -15,7 +15,7 @@ from runtime.doctor.host import cgroup_checks
 from runtime.doctor.mode import mode_check
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.errors import PytopError
-from runtime.kernel import cgroupfs, files
+from runtime.kernel import cgroupfs, files, own_cgroup
 from runtime.model import ContainerSpec, LimitChange, Verb
 
 MB = 1024 * 1024
@@ -78,7 +78,7 @@ async def life(config: NativeConfig) -> dict[str, Any]:
         await engine.start(ref.id)
         pid = (await engine.get(ref.id)).pid or 0
         told["container"] = files.read(Path(f"/proc/{pid}/cgroup"))
-        held = limits.read(cgroupfs.locate(cgroupfs.detect(), pid))
+        held = limits.read(own_cgroup.locate(cgroupfs.detect(), pid))
         told["held"] = [held.memory, held.pids, held.cpus]
         outcome = await engine.update(ref.id, LimitChange(memory=96 * MB, pids=44))
         told["update"] = [outcome.ok, *(field.kernel for field in outcome.fields)]

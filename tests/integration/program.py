@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.engines.embedded import NativeConfig, NativeEngine
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, own_cgroup
 from tests.conftest import need_root
 from tests.integration.embedded import config, leftovers
 from tests.waiting import until
@@ -60,7 +60,7 @@ class Program:
 
     def file(self, name: str, v1: tuple[str, str], v2: str) -> str:
         """The text of a container's limit file, read past the program."""
-        cgroup = cgroupfs.locate(cgroupfs.detect(), self.container(name)["pid"])
+        cgroup = own_cgroup.locate(cgroupfs.detect(), self.container(name)["pid"])
         place = cgroup.where(v1[0])
         assert place is not None
         return (place[0] / (v1[1] if place[1] == 1 else v2)).read_text().strip()

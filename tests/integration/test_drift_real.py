@@ -15,7 +15,7 @@ from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeEngine
 from runtime.engines.podman import PodmanEngine
 from runtime.engines.protocol import Engine
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, GroupKind, LimitChange, LimitName, State
 from tests.conftest import missing
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
@@ -35,7 +35,7 @@ MB = 1024 * 1024
 
 
 def pids_file(pid: int) -> Path:
-    where = cgroupfs.locate(cgroupfs.detect(), pid).where("pids")
+    where = own_cgroup.locate(cgroupfs.detect(), pid).where("pids")
     assert where is not None
     return where[0] / "pids.max"
 
@@ -109,7 +109,7 @@ def pid_of(session: Session, ref: ContainerRef) -> int:
 
 
 def file_of(session: Session, ref: ContainerRef, controller: str, v1: str, v2: str) -> Path:
-    where = cgroupfs.locate(cgroupfs.detect(), pid_of(session, ref)).where(controller)
+    where = own_cgroup.locate(cgroupfs.detect(), pid_of(session, ref)).where(controller)
     assert where is not None
     return where[0] / (v1, v2)[where[1] - 1]
 

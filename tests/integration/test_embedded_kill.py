@@ -164,7 +164,7 @@ async def test_orphans_are_swept(engine: NativeEngine) -> None:
     await (await fresh(engine)).close()
     assert not config.data(stranger).exists()
     assert not config.live(stranger).exists()
-    assert not any(path.exists() for path in cell.directories(cgroup))
+    assert not any(path.exists() for path in cgroup.directories)
     assert config.data(ref.id).exists()
 
 
@@ -253,7 +253,7 @@ async def settled(engine: NativeEngine) -> None:
     other = await fresh(engine)
     await other.close()
     hierarchies = cgroupfs.detect()
-    for directory in cell.directories(cell.find(hierarchies, engine.config.cgroup)):
+    for directory in cell.find(hierarchies, engine.config.cgroup).directories:
         if directory.exists():
             assert [entry.name for entry in directory.iterdir() if entry.is_dir()] == []
     assert os.listdir(engine.config.state / "data") == []

@@ -111,7 +111,7 @@ async def test_bad_users_and_targets_are_told_and_leave_nothing(engine: NativeEn
             await engine.start(ref.id)
         assert (await engine.get(ref.id)).state is State.CREATED
         cgroup = cell.find(engine._verbs.hierarchies, engine.config.cgroup_of(ref.id))
-        assert not any(path.exists() for path in cell.directories(cgroup))
+        assert not any(path.exists() for path in cgroup.directories)
 
 
 async def test_stop_gives_the_program_time_then_kills(engine: NativeEngine) -> None:

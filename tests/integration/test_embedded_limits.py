@@ -9,7 +9,7 @@ import pytest
 from runtime import limits
 from runtime.engines.embedded import NativeEngine
 from runtime.errors import RefusedError, UnsupportedError
-from runtime.kernel import block, cgroupfs
+from runtime.kernel import block, cgroupfs, own_cgroup
 from runtime.model import (
     NETWORK_LIMITS,
     UNLIMITED,
@@ -72,7 +72,7 @@ async def offered(engine: NativeEngine) -> LimitChange:
 async def kernel(engine: NativeEngine, ref: ContainerRef) -> Limits:
     container = await engine.get(ref.id)
     assert container.pid is not None
-    return limits.read(cgroupfs.locate(cgroupfs.detect(), container.pid))
+    return limits.read(own_cgroup.locate(cgroupfs.detect(), container.pid))
 
 
 def differences(held: Limits, recorded: Limits) -> dict[LimitName, tuple[object, object]]:

@@ -18,7 +18,7 @@ from runtime.engines.docker import DockerEngine
 from runtime.engines.podman import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
-from runtime.kernel import cgroupfs, cgroups, files
+from runtime.kernel import cgroupfs, cgroups, files, own_cgroup
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Container, ContainerRef, LimitChange, State
 from tests.foreign import DOCKER, Foreign, foreign
@@ -164,13 +164,19 @@ async def test_nothing_of_anybody_elses_is_hidden(
 ) -> None:
     theirs, roots = place(f"libpod-{ID}", NOBODY), place(f"roots/docker-{ID}.scope", 0)
     with process(NOBODY, theirs) as own, process(0, roots) as pid:
-        path = cgroupfs.own_path(pid, ID)
+        path = own_cgroup.own_path(pid, ID)
         victim = Container(ContainerRef("found", ID), "x", "", State.RUNNING, pid=pid, cgroup=path, found="its cgroup")
         for lie in (document(0, status="exited"), document(pid), document(own)):
             service.lists(lie)
             (listed,) = await podman.containers()
             assert victim.ref in unclaimed({listed.ref: listed, victim.ref: victim})
         itself = Container(
-            ContainerRef("found", ID), "x", "", State.RUNNING, pid=1, cgroup=cgroupfs.own_path(own, ID), found="cgroup"
+            ContainerRef("found", ID),
+            "x",
+            "",
+            State.RUNNING,
+            pid=1,
+            cgroup=own_cgroup.own_path(own, ID),
+            found="cgroup",
         )
         assert list(unclaimed({listed.ref: listed, itself.ref: itself})) == [listed.ref], "its own is not shown twice"

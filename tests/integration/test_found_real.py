@@ -17,7 +17,7 @@ import pytest
 from runtime.engines.embedded import NativeEngine
 from runtime.engines.found import DiscoveredEngine
 from runtime.errors import ConflictError, NotFoundError, UnsupportedError
-from runtime.kernel import cgroupfs, cgroups
+from runtime.kernel import cgroupfs, cgroups, own_cgroup
 from runtime.model import Container, ContainerRef, ContainerSpec, Kind, LimitChange, LimitName, State, Verb
 from tests.conftest import missing, need_root
 from tests.integration.embedded import instance
@@ -113,7 +113,7 @@ async def test_a_pid_namespace_alone_is_a_container_that_shares_its_cgroup(engin
         await until(there)
         (container,) = found
         assert container.found.startswith("its PID namespace; it shares its cgroup")
-        assert container.cgroup == cgroupfs.NO_OWN
+        assert container.cgroup == own_cgroup.NO_OWN
         for refused in (engine.pause(container.ref.id), engine.update(container.ref.id, LimitChange(pids=44))):
             with pytest.raises(UnsupportedError) as said:
                 await refused

@@ -13,7 +13,7 @@ import pytest
 from runtime import limits
 from runtime.engines.found import DiscoveredEngine
 from runtime.errors import NotFoundError, RefusedError
-from runtime.kernel import block, cgroupfs, cgroups, files, systemd
+from runtime.kernel import block, cgroupfs, cgroups, files, own_cgroup, systemd
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.systemd import Unit
 from runtime.kernel.systemd_dbus import Manager
@@ -55,7 +55,7 @@ def scope() -> Iterator[Scope]:
     try:
         start(unit, f"{tag}.slice", process.pid)
         wait_until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text(), 20)
-        own = cgroupfs.locate(hierarchies, process.pid)
+        own = own_cgroup.locate(hierarchies, process.pid)
         yield Scope(unit, own, cgroupfs.at(hierarchies, {}, f"/{tag}.slice"), process.pid)
     finally:
         process.kill()
@@ -246,7 +246,7 @@ def test_a_unit_without_a_controller_gets_it_with_the_limit(scope: Scope) -> Non
     try:
         start(unit, f"{Path(unit.cgroup).parent.name}", process.pid, delegate=False)
         wait_until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text(), 20)
-        cgroup = cgroupfs.locate(cgroupfs.detect(), process.pid)
+        cgroup = own_cgroup.locate(cgroupfs.detect(), process.pid)
         assert cgroup.where("cpu") is None
         assert cgroup.where("cpuset") is None
         with pytest.raises(RefusedError):
@@ -302,7 +302,7 @@ async def test_the_embedded_engines_limits_are_left_alone(scope: Scope, tmp_path
         ref = await embedded.run(engine, "/bin/sleep", "600")
         assert (await engine.update(ref.id, LimitChange(memory=64 * MB, cpus=0.5, pids=30))).ok
         reload(scope.unit)
-        held = limits.read(cgroupfs.locate(cgroupfs.detect(), (await engine.get(ref.id)).pid or 0))
+        held = limits.read(own_cgroup.locate(cgroupfs.detect(), (await engine.get(ref.id)).pid or 0))
         assert (held.memory, held.cpus, held.pids) == (64 * MB, 0.5, 30)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from runtime.engines.embedded import NativeConfig, NativeEngine
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import Container, ContainerSpec
 from tests import unprivileged
 from tests.conftest import need_root
@@ -38,7 +38,7 @@ class Running:
     def quota(self) -> str:
         """The CPU quota in the kernel's file."""
         assert self.container.pid is not None
-        cgroup = cgroupfs.locate(cgroupfs.detect(), self.container.pid)
+        cgroup = own_cgroup.locate(cgroupfs.detect(), self.container.pid)
         where = cgroup.where("cpu")
         assert where is not None
         directory, version = where

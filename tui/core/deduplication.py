@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime.kernel.cgroupfs import NO_OWN
+from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import Container, ContainerRef
 
 

@@ -150,7 +150,7 @@ class Groups:
         for ref, refs in members.items():
             paths = [places.paths[each] for each in refs if each in places.paths]
             live = sum(containers[each].state.live for each in refs if each in containers)
-            found[ref] = shared_cgroups.own_cgroup(paths, self._hierarchies, roots) if len(paths) == live else ""
+            found[ref] = shared_cgroups.cgroup_of_group(paths, self._hierarchies, roots) if len(paths) == live else ""
         return found
 
     def _build(self) -> None:

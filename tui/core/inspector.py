@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
-from collectors.sampling import shared_cgroups
 from collectors.sampling.frame import Usage
-from runtime.errors import ConflictError, NotFoundError
-from runtime.kernel import block, cgroupfs, cgroups
+from runtime.errors import ConflictError
+from runtime.kernel import block, cgroupfs, cgroups, own_cgroup
 from runtime.model import Container, LimitChange, LimitOutcome, Limits, Missing
 from tui.core.groups import GROUP
 from tui.core.permissions import STATE_WORDS
@@ -139,12 +138,8 @@ class Looking:
         if self._hierarchies is None:
             self._hierarchies = cgroupfs.detect()
         if container.ref.engine == GROUP:
-            cgroup = shared_cgroups.cgroup_at(container.cgroup, self._hierarchies)
-            return cgroup if cgroup.v1 or cgroup.unified is not None else None
-        try:
-            return cgroupfs.locate(self._hierarchies, container.pid, within=container.cgroup)
-        except NotFoundError:
-            return None
+            return own_cgroup.at_path(container.cgroup, self._hierarchies)
+        return own_cgroup.own_cgroup(self._hierarchies, container.pid, container.cgroup)
 
 
 def _keep_off(title: str, cgroup: cgroupfs.Cgroup) -> None:

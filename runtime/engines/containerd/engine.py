@@ -34,7 +34,7 @@ from runtime.engines.containerd.update import (
     unrecorded,
 )
 from runtime.engines.daemon import settle as settling
-from runtime.engines.daemon.placement import own_cgroup
+from runtime.engines.daemon.placement import cgroup_of
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -349,7 +349,7 @@ class ContainerdEngine:
         return (await asyncio.to_thread(self._store.here, [found]))[0]
 
     async def _own_cgroup(self, container: Container) -> Cgroup | None:
-        return await asyncio.to_thread(own_cgroup, container, self._client.peer, self._hierarchies)
+        return await asyncio.to_thread(cgroup_of, container, self._client.peer, self._hierarchies)
 
 
 def _numbers(version: str) -> tuple[int, int]:

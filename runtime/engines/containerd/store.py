@@ -21,7 +21,7 @@ from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.daemon.peer import Peer
 from runtime.engines.daemon.placement import may_name
 from runtime.errors import ConflictError, InvalidError, NotFoundError
-from runtime.kernel import cgroupfs, procfs
+from runtime.kernel import cgroupfs, own_cgroup, procfs
 from runtime.model import Container
 
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -194,7 +194,7 @@ class Store:
         except OSError:
             return replace(container, pid=None)
         path = translate.cgroup_path(translate.document(found.record.spec))
-        own = (path and _up_to(text, path)) or cgroupfs.named(text, found.record.id)
+        own = (path and _up_to(text, path)) or own_cgroup.named(text, found.record.id)
         if not own or not may_name(peer, container.pid, own, self._hierarchies, self._proc):
             return replace(container, pid=None)
         ticks = procfs.start_time(container.pid, proc=self._proc)

@@ -10,13 +10,13 @@ from typing import Final
 
 from runtime.engines.daemon.peer import Peer
 from runtime.errors import NotFoundError, PytopError
-from runtime.kernel import cgroupfs, ownership, procfs
+from runtime.kernel import own_cgroup, ownership, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Container
 
 DOCKER: Final = ("", "docker")
 PODMAN: Final = ("libpod", "libpod-payload")
-"""What stands before the id in the name of a container's cgroup (see `cgroupfs.named`)."""
+"""What stands before the id in the name of a container's cgroup (see `own_cgroup.named`)."""
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -34,7 +34,7 @@ def placed(
     """
     pid, own = container.pid, ""
     if pid is not None and _ID.fullmatch(container.ref.id):
-        own = cgroupfs.own_path(pid, container.ref.id, proc, prefixes)
+        own = own_cgroup.own_path(pid, container.ref.id, proc, prefixes)
     if pid is not None and own and not may_name(peer, pid, own, hierarchies, proc):
         own = ""
     found = replace(container, trusted=peer.trusted)
@@ -48,17 +48,17 @@ def may_name(peer: Peer, pid: int, own: str, hierarchies: Hierarchies, proc: Pat
     if not own:
         return False
     try:
-        return _is_the_peers(peer, pid, cgroupfs.locate(hierarchies, pid, within=own, proc=proc), hierarchies, proc)
+        return _is_the_peers(peer, pid, own_cgroup.locate(hierarchies, pid, within=own, proc=proc), hierarchies, proc)
     except PytopError:  # it is gone, or may not be looked at
         return False
 
 
-def own_cgroup(container: Container, peer: Peer, hierarchies: Hierarchies) -> Cgroup | None:
+def cgroup_of(container: Container, peer: Peer, hierarchies: Hierarchies) -> Cgroup | None:
     """The cgroup of a live, placed container; None when it has none on this machine. Blocking."""
     if container.pid is None or not container.state.live:
         return None
     try:
-        found = cgroupfs.locate(hierarchies, container.pid, within=container.cgroup)
+        found = own_cgroup.locate(hierarchies, container.pid, within=container.cgroup)
     except NotFoundError:
         return None
     # Again: its process may have ended since, and another one have its pid.

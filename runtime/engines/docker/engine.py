@@ -16,7 +16,7 @@ from runtime.engines.daemon import Endpoint, streams
 from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon.documents import shared_network, time_ns
 from runtime.engines.daemon.http import quoted
-from runtime.engines.daemon.placement import DOCKER, own_cgroup, placed
+from runtime.engines.daemon.placement import DOCKER, cgroup_of, placed
 from runtime.engines.docker import translate, update
 from runtime.engines.docker.client import Client
 from runtime.engines.docker.update import Held
@@ -358,7 +358,7 @@ class DockerEngine:
         return await asyncio.to_thread(place)
 
     async def _own_cgroup(self, container: Container) -> Cgroup | None:
-        return await asyncio.to_thread(own_cgroup, container, self._client.peer, self._hierarchies)
+        return await asyncio.to_thread(cgroup_of, container, self._client.peer, self._hierarchies)
 
     async def _post(
         self,

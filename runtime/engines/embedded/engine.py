@@ -27,7 +27,7 @@ from runtime.engines.embedded.process import shim
 from runtime.engines.embedded.process.init import EXIT_SIZE
 from runtime.engines.embedded.state.record import KEY, Record, to_json
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import cgroupfs, filesystems
+from runtime.kernel import filesystems, own_cgroup
 from runtime.kernel.inotify import LOGS, RECORDS, Watch
 from runtime.model import (
     Capabilities,
@@ -388,4 +388,4 @@ def changes(before: Record | None, after: Record | None) -> list[EventKind]:
 def _placed(record: Record) -> Container:
     """With the path of its cgroup: its processes may live below it."""
     found = record.container()
-    return found if found.pid is None else replace(found, cgroup=cgroupfs.own_path(found.pid, record.id))
+    return found if found.pid is None else replace(found, cgroup=own_cgroup.own_path(found.pid, record.id))

@@ -229,7 +229,7 @@ class Lifecycle:
         if netlink.unavailable() is None:
             bridge.remove_bridge(self.config.bridge)
         cgroup = cell.find(self.hierarchies, self.config.cgroup)
-        if any(directory.is_dir() for directory in cell.directories(cgroup)):
+        if any(directory.is_dir() for directory in cgroup.directories):
             cgroups.remove(cgroup)
         removal.erase_instance(self.config)
 

@@ -150,7 +150,7 @@ def sweep(store: Store, hierarchies: Hierarchies) -> None:
 
 def _orphans(config: NativeConfig, hierarchies: Hierarchies, known: set[str]) -> set[str]:
     found: set[str] = set()
-    for directory in cell.directories(cell.find(hierarchies, config.cgroup)):
+    for directory in cell.find(hierarchies, config.cgroup).directories:
         with suppress(FileNotFoundError, NotADirectoryError):
             found |= {entry.name for entry in os.scandir(directory) if entry.is_dir() and len(entry.name) == 64}
     return found - known

@@ -21,7 +21,7 @@ from runtime.engines.found.scan import Scanner, Seen
 from runtime.engines.found.self_protection import keep_off
 from runtime.engines.found.unsupported import why_not
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, UnsupportedError
-from runtime.kernel import cgroupfs, cgroups, procfs
+from runtime.kernel import cgroups, own_cgroup, procfs
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.signals import parse_signal
 from runtime.model import (
@@ -247,7 +247,7 @@ class DiscoveredEngine:
         """The container's own cgroup, if `keep_off` allows it; one without directories when it shares its cgroup."""
         title = f"{verb.value} {one.what.name}"
         hierarchies, proc = self._scan_with().hierarchies, self._scan_with().proc
-        cgroup = cgroupfs.locate(hierarchies, one.pid, within=one.what.cgroup, proc=proc)
+        cgroup = own_cgroup.locate(hierarchies, one.pid, within=one.what.cgroup, proc=proc)
         if procfs.start_time(one.pid, proc=proc) != one.born:
             raise NotFoundError(title, detail="it has ended")
         keep_off(title, {one.pid, *cgroups.pids(cgroup)}, proc=proc)

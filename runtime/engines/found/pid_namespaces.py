@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from runtime.engines.found import process
-from runtime.kernel import cgroups, procfs
-from runtime.kernel.cgroupfs import NO_OWN, Cgroup, Hierarchies
+from runtime.kernel import own_cgroup, procfs
+from runtime.kernel.cgroupfs import Hierarchies
+from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import Kind
 
 EVERYTHING_EVERY: Final = 5.0  # seconds; between, only processes that are new are looked at
@@ -134,22 +135,13 @@ class Spaces:
 
         Whoever was sent in from outside (nsenter) is inside too, but may be in a cgroup anywhere.
         """
-        paths: dict[str, list[str]] = {}  # by hierarchy
-        for pid in born:
-            v1, unified = process.cgroup_paths(pid, self._proc)
-            for name, path in {**({} if unified is None else {"": unified}), **v1}.items():
-                paths.setdefault(name, []).append(path)
-        common = {name: os.path.commonpath(them) for name, them in paths.items()}
-        for name in ("", *process.V1, *common):
-            path = common.get(name, "/")
-            mount = self._hierarchies.v1.get(name) if name else self._hierarchies.unified
-            directory = mount.of(path) if mount is not None and path != "/" else None
-            if directory is None:
-                continue
-            others = set(cgroups.pids(Cgroup({"": directory}))) - set(inside)
-            if all(self._belongs(other, init, inside) for other in others):
-                return path
-        return NO_OWN
+        its = frozenset(inside)
+        return own_cgroup.of_processes(
+            (process.cgroup_paths(pid, self._proc) for pid in born),
+            self._hierarchies,
+            lambda pid: pid in its or self._belongs(pid, init, its),
+            first=process.V1,
+        )
 
     def _belongs(self, other: int, init: int, inside: Collection[int]) -> bool:
         """It was forked since, has ended, or is the program that made the container and waits for its end."""

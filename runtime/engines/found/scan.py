@@ -18,8 +18,9 @@ from runtime.engines.found import process
 from runtime.engines.found.names import Recognised, made_up_id, recognise
 from runtime.engines.found.pid_namespaces import Spaces, Stray
 from runtime.errors import PytopError
-from runtime.kernel import cgroupfs, cgroups, procfs
-from runtime.kernel.cgroupfs import NO_OWN, Cgroup, Hierarchies, Mount
+from runtime.kernel import cgroupfs, cgroups, own_cgroup, procfs
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mount
+from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import Kind
 
 _KEPT: Final = 5.0  # seconds for which what is known of a container is only checked, not looked up again
@@ -159,7 +160,7 @@ class Scanner:
             return None
         cgroup = Cgroup()
         with suppress(PytopError):
-            cgroup = cgroupfs.locate(self.hierarchies, pid, within=what.cgroup, proc=self.proc)
+            cgroup = own_cgroup.locate(self.hierarchies, pid, within=what.cgroup, proc=self.proc)
         words, started = process.command(pid, self.proc), process.started_ns(pid, self.proc)
         seen = Seen(what, pid, born, cgroups.is_frozen(cgroup), started, words)
         self._known[what.id] = _Held(seen, cgroup, time.monotonic() + (0 if process.is_young(born) else _KEPT))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from runtime.kernel.cgroupfs import NO_OWN
+from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import NETWORK_LIMITS, Container, Kind, LimitName, Verb
 
 SHARES: Final = "it has no cgroup of its own: what is done to that is done to the others in it too"

@@ -17,7 +17,7 @@ from runtime.engines.daemon import Endpoint, streams
 from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon.documents import device_number
 from runtime.engines.daemon.http import ANSWER_WITHIN, quoted
-from runtime.engines.daemon.placement import PODMAN, own_cgroup, placed
+from runtime.engines.daemon.placement import PODMAN, cgroup_of, placed
 from runtime.engines.podman import support, translate, update
 from runtime.engines.podman.client import Client, numbers
 from runtime.engines.podman.follow import follow
@@ -364,7 +364,7 @@ class PodmanEngine:
         return await asyncio.to_thread(place)
 
     async def _own_cgroup(self, container: Container) -> Cgroup | None:
-        return await asyncio.to_thread(own_cgroup, container, self._client.peer, self._hierarchies)
+        return await asyncio.to_thread(cgroup_of, container, self._client.peer, self._hierarchies)
 
     async def _post(
         self,

@@ -81,14 +81,14 @@ def tree(top: Path, **processes: str) -> Hierarchies:
 
 def test_a_parent_that_holds_only_members_is_the_groups_own(tmp_path: Path) -> None:
     found = tree(tmp_path, shop="", shop__a="1\n", shop__b="2\n", shop__b__inner="3\n")
-    assert shared_cgroups.own_cgroup(["/shop/a", "/shop/b"], found) == "/shop"
-    assert shared_cgroups.own_cgroup(["/shop/b"], found) == ""  # a runs there too
+    assert shared_cgroups.cgroup_of_group(["/shop/a", "/shop/b"], found) == "/shop"
+    assert shared_cgroups.cgroup_of_group(["/shop/b"], found) == ""  # a runs there too
 
 
 def test_a_process_beside_the_members_takes_it_away(tmp_path: Path) -> None:
     found = tree(tmp_path, shop="", shop__a="1\n", shop__b="2\n")
     (tmp_path / "shop/cgroup.procs").write_text("99\n")
-    assert shared_cgroups.own_cgroup(["/shop/a", "/shop/b"], found) == ""
+    assert shared_cgroups.cgroup_of_group(["/shop/a", "/shop/b"], found) == ""
 
 
 @pytest.mark.parametrize("monitor", ["conmon", "libpod-conmon-0a1b.scope", "crio-conmon-0a1b"])
@@ -96,20 +96,20 @@ def test_the_monitors_of_a_pods_containers_do_not_take_it_away(tmp_path: Path, m
     found = tree(tmp_path, pod="", pod__a="1\n")
     (tmp_path / "pod" / monitor).mkdir()
     (tmp_path / "pod" / monitor / "cgroup.procs").write_text("99\n")
-    assert shared_cgroups.own_cgroup(["/pod/a"], found) == "/pod"
+    assert shared_cgroups.cgroup_of_group(["/pod/a"], found) == "/pod"
 
 
 def test_what_an_engine_uses_for_all_is_nobodys_own(tmp_path: Path) -> None:
     found = tree(tmp_path, docker="", docker__a="1\n", docker__b="2\n")
-    assert shared_cgroups.own_cgroup(["/docker/a", "/docker/b"], found) == ""
+    assert shared_cgroups.cgroup_of_group(["/docker/a", "/docker/b"], found) == ""
     assert shared_cgroups.chosen_parent("/docker/a") == ""
     assert shared_cgroups.chosen_parent("/batch.slice/docker-a.scope") == "/batch.slice"
 
 
 def test_a_root_may_be_a_whole_path(tmp_path: Path) -> None:
     found = tree(tmp_path, jobs="", jobs__a="1\n", jobs__b="2\n")
-    assert shared_cgroups.own_cgroup(["/jobs/a", "/jobs/b"], found) == "/jobs"
-    assert shared_cgroups.own_cgroup(["/jobs/a", "/jobs/b"], found, {"/jobs"}) == ""
+    assert shared_cgroups.cgroup_of_group(["/jobs/a", "/jobs/b"], found) == "/jobs"
+    assert shared_cgroups.cgroup_of_group(["/jobs/a", "/jobs/b"], found, {"/jobs"}) == ""
     assert shared_cgroups.chosen_parent("/jobs/a", {"/jobs"}) == ""
     assert shared_cgroups.chosen_parent("/x/jobs/a", {"/jobs"}) == "/x/jobs"
 
@@ -143,7 +143,7 @@ async def test_where_nobody_chose_to_put_them_they_are_no_group(
 
 def test_members_far_apart_have_nothing_in_common(tmp_path: Path) -> None:
     found = tree(tmp_path, one="", one__a="1\n", two="", two__b="2\n")
-    assert shared_cgroups.own_cgroup(["/one/a", "/two/b"], found) == ""
+    assert shared_cgroups.cgroup_of_group(["/one/a", "/two/b"], found) == ""
 
 
 async def test_a_group_in_which_this_program_was_started_is_not_limited(

@@ -26,11 +26,6 @@ def find(hierarchies: Hierarchies, path: str) -> Cgroup:
     return cgroupfs.at(hierarchies, bases, unified.root.rstrip("/") + inside if unified else None)
 
 
-def directories(cgroup: Cgroup) -> set[Path]:
-    """Each once; controllers may be mounted together."""
-    return {*cgroup.v1.values(), *({cgroup.unified} if cgroup.unified else set())}
-
-
 def birthplace(hierarchies: Hierarchies, path: str) -> int | None:
     """The v2 cgroup, open to be born in; made in full on a pure v2 host, and alone beside v1. None without v2."""
     unified = hierarchies.unified
@@ -82,7 +77,7 @@ def _hold(record: Record, cgroup: Cgroup, wanted: LimitChange, pid: int | None) 
 def release(config: NativeConfig, hierarchies: Hierarchies, record: Record) -> None:
     """Kill what is left in the cgroup, remove it and the network interface. Idempotent."""
     cgroup = find(hierarchies, config.cgroup_of(record.id))
-    if any(directory.is_dir() for directory in directories(cgroup)):
+    if any(directory.is_dir() for directory in cgroup.directories):
         cgroups.kill_all(cgroup)
         cgroups.remove(cgroup)
     if (

@@ -37,15 +37,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "EMPTY_WITHIN", 0.05)
 
 
-def directories(cgroup: Cgroup) -> set[Path]:
-    return {*cgroup.v1.values(), *([cgroup.unified] if cgroup.unified else [])}
-
-
 def test_it_is_made_everywhere_and_every_limit_is_there(kernel: FakeKernel) -> None:
     cgroup = cgroups.create(kernel.hierarchies, "top/one")
     assert set(cgroup.v1) == (set() if kernel.mode is Mode.V2 else set(V1))
     assert (cgroup.unified is None) == (kernel.mode is Mode.V1)
-    assert all(directory.is_dir() and directory.name == "one" for directory in directories(cgroup))
+    assert all(directory.is_dir() and directory.name == "one" for directory in cgroup.directories)
     assert cgroup.controllers == (frozenset(V2) if kernel.mode is Mode.V2 else frozenset())
     held = limits.read(cgroup)
     assert held.cpuset_cpus == "0-3"
@@ -166,7 +162,7 @@ def killing(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, cgroup: Cgroup)
 
     def kill(pid: int, number: int) -> None:
         sent.append((pid, number))
-        for directory in directories(cgroup):
+        for directory in cgroup.directories:
             left = [word for word in kernel.get(directory / "cgroup.procs").split() if word != str(pid)]
             kernel.put(directory / "cgroup.procs", "\n".join(left))
 
@@ -238,7 +234,7 @@ def test_members_below_count_and_foreign_ones_do_not(kernel: FakeKernel) -> None
     top = cgroups.create(kernel.hierarchies, "top")
     inner = cgroups.create(kernel.hierarchies, "top/inner")
     cgroups.attach(inner, 7)
-    for directory in directories(top):
+    for directory in top.directories:
         kernel.put(directory / "cgroup.procs", "0\n3")  # 0: a process of another pid namespace
     assert cgroups.pids(top) == [3, 7]
     assert cgroups.pids(inner) == [7]

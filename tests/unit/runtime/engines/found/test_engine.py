@@ -14,7 +14,8 @@ from runtime.engines.found.engine import _differences
 from runtime.engines.found.unsupported import SHARES, why_not
 from runtime.errors import NotFoundError, RefusedError, UnsupportedError
 from runtime.kernel import cgroups
-from runtime.kernel.cgroupfs import NO_OWN, Cgroup
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import ContainerRef, EventKind, Kind, LimitChange, LimitName, LimitOutcome, Verb
 from tests.app.fakes import FakeEngine, container
 from tests.unit.fake_machine import NOBODY, FakeMachine

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from runtime.engines.found.scan import Scanner, Seen
-from runtime.kernel.cgroupfs import NO_OWN, Mode
+from runtime.kernel.cgroupfs import Mode
+from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import Kind
 from tests.unit.fake_machine import OLD, FakeMachine
 

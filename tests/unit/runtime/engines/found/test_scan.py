@@ -9,7 +9,8 @@ import pytest
 
 from runtime.engines.found.names import recognise, unescape
 from runtime.engines.found.scan import Scanner
-from runtime.kernel.cgroupfs import NO_OWN, Hierarchies, Mode, Mount
+from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
+from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import Container, ContainerRef, GroupKind, Kind, State
 from tests.unit.fake_machine import FakeMachine
 from tui.core.deduplication import unclaimed

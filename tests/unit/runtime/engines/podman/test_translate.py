@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from runtime.engines.podman import translate
-from runtime.kernel.cgroupfs import named
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -194,17 +193,3 @@ def test_a_container_to_make() -> None:
     assert [entry["options"] for entry in body["mounts"]] == [["rbind", "ro"], ["rbind"]]
     assert (body["netns"], body["remove"], body["command"]) == ({"nsmode": "none"}, True, ["sleep", "9"])
     assert "hostname" not in body
-
-
-@pytest.mark.parametrize(
-    ("path", "own"),
-    [
-        (f"/libpod_parent/libpod-{ID}", f"/libpod_parent/libpod-{ID}"),
-        (f"/machine.slice/libpod-{ID}.scope/container", f"/machine.slice/libpod-{ID}.scope"),
-        (f"/user.slice/u.scope/libpod-payload-{ID}/init.scope", f"/user.slice/u.scope/libpod-payload-{ID}"),
-        ("/user.slice/user-1000.slice/session-1.scope", ""),
-    ],
-)
-def test_its_own_cgroup_whatever_lives_below_it(path: str, own: str) -> None:
-    assert named(f"0::{path}\n", ID) == own
-    assert named(f"9:name=systemd:/x\n4:memory:{path}\n0::/\n", ID) == own

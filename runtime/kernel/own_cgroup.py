@@ -1,0 +1,212 @@
+"""Which cgroup is a container's own, or a group's: the one place where that is decided.
+
+A container's own cgroup holds its processes and nobody else's: what is measured or written there is for it alone. An
+engine says which one it is by the container's id or by a path; the kernel says where the process lives. A group's own
+cgroup holds its containers and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from runtime.errors import NotFoundError, PytopError
+from runtime.kernel import cgroupfs, cgroups
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.kernel.procfs import PROC
+
+NO_OWN: Final = "/"
+"""The path of a container's own cgroup when it has none: it shares one with others, and the root is nobody's own."""
+MAX_CGROUPS: Final = 4096  # cgroups of a group that are looked through; with more nobody knows who lives there
+PREFIXES: Final = ("", "docker", "libpod", "libpod-payload", "crio", "cri-containerd", "nerdctl")
+"""What engines put before a container's id in the name of its cgroup; "" for nothing."""
+
+
+def named(text: str, identity: str, prefixes: Collection[str] = PREFIXES) -> str:
+    """The path in /proc/<pid>/cgroup that ends in the cgroup called after a container's id; "" for none.
+
+    A whole name must fit: ID, PREFIX-ID, PREFIX:ID (systemd's form, made by a cgroup driver that knows no systemd),
+    each with ".scope" or without. Its processes may live below it: crun puts them into "container" on cgroup v2, and
+    an init system makes cgroups of its own.
+    """
+    if not identity:
+        return ""
+    v1_paths, unified = cgroupfs.parse_proc_cgroup(text)
+    for path in (unified or "", *v1_paths.values()):
+        parts = path.split("/")
+        for number, part in enumerate(parts):
+            if _is_called_after(part, identity, prefixes):
+                return "/".join(parts[: number + 1])
+    return ""
+
+
+def _is_called_after(part: str, identity: str, prefixes: Collection[str]) -> bool:
+    name = part if part == identity else part.removesuffix(".scope")
+    if not name.endswith(identity):
+        return False
+    before = name[: len(name) - len(identity)]
+    if before.endswith(":"):
+        return before[:-1].rpartition(":")[2] in prefixes
+    return before in {f"{prefix}-" if prefix else "" for prefix in prefixes}
+
+
+def own_path(pid: int, identity: str, proc: Path = PROC, prefixes: Collection[str] = PREFIXES) -> str:
+    """The path of the cgroup called after a container's id in which its process lives; "" when it lives elsewhere."""
+    try:
+        return named((proc / str(pid) / "cgroup").read_text(errors="surrogateescape"), identity, prefixes)
+    except OSError:
+        return ""
+
+
+def locate(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = PROC) -> Cgroup:
+    """The cgroup of a container, found by a process of it: what is written there is for the container alone.
+
+    As `cgroup_of_process`, and without `within` what `own_part` leaves.
+    """
+    found = cgroup_of_process(hierarchies, pid, within=within, proc=proc)
+    return found if within else own_part(found, hierarchies)
+
+
+def own_part(cgroup: Cgroup, hierarchies: Hierarchies) -> Cgroup:
+    """Leave out a directory of the unified tree that is not this container's alone.
+
+    On a hybrid host an engine may make v1 cgroups only; then the processes stay in the unified cgroup of their
+    daemon, together with every other container. It is the container's when a v1 controller has the same path.
+    """
+    if cgroup.unified is None or hierarchies.unified is None or not cgroup.v1:
+        return cgroup
+    path = os.path.relpath(cgroup.unified, hierarchies.unified.path)
+    below = [
+        os.path.relpath(directory, mount.path)
+        for name, directory in cgroup.v1.items()
+        if (mount := hierarchies.v1.get(name)) is not None and directory != mount.path
+    ]
+    return cgroup if not below or path in below else replace(cgroup, unified=None, controllers=frozenset())
+
+
+def cgroup_of_process(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = PROC) -> Cgroup:
+    """The cgroup in which a process lives now, whoever lives there with it, or the one above it called `within`.
+
+    `within` is a path as /proc/<pid>/cgroup names it. A hierarchy in which the process lives elsewhere counts when a
+    cgroup there has the same last name (runc run by hand makes them below its own, which differ); else it is left out:
+    what is there belongs to others. `NO_OWN` says that nothing is the container's own: the result is empty.
+
+    Raises `NotFoundError` when the process is gone, `PytopError` when it may not be looked at.
+    """
+    try:
+        text = (proc / str(pid) / "cgroup").read_text(errors="surrogateescape")
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise NotFoundError.from_os(f"find the cgroup of process {pid}", error) from error
+    except OSError as error:
+        raise PytopError.from_os(f"find the cgroup of process {pid}", error) from error
+    v1_paths, unified_path = cgroupfs.parse_proc_cgroup(text)
+    if within:
+        own = {name: up_to(path, within) for name, path in v1_paths.items()}
+        v1_paths = {name: path for name, path in own.items() if path is not None}
+        unified_path = up_to(unified_path, within) if unified_path is not None else None
+    return cgroupfs.at(hierarchies, v1_paths, unified_path)
+
+
+def up_to(path: str, within: str) -> str | None:
+    """`path` as far as the cgroup `within`, or as far as one of that name; None when it does not lead there."""
+    if within == NO_OWN:
+        return None
+    if path == within or path.startswith(within + "/"):
+        return within
+    parts = path.split("/")
+    name = within.rpartition("/")[2]
+    return "/".join(parts[: parts.index(name) + 1]) if name in parts else None
+
+
+def own_cgroup(hierarchies: Hierarchies, pid: int, path: str, *, proc: Path = PROC) -> Cgroup | None:
+    """As `locate` with the path of the container's own cgroup; None when the process has ended."""
+    try:
+        return locate(hierarchies, pid, within=path, proc=proc)
+    except NotFoundError:
+        return None
+
+
+def at_path(path: str, hierarchies: Hierarchies) -> Cgroup | None:
+    """The cgroup of this path, in every hierarchy that has one; None when none has."""
+    v1 = {
+        name: path
+        for name, mount in hierarchies.v1.items()
+        if (directory := mount.of(path)) is not None and directory.is_dir()
+    }
+    unified = hierarchies.unified.of(path) if hierarchies.unified is not None else None
+    found = cgroupfs.at(hierarchies, v1, path if unified is not None and unified.is_dir() else None)
+    return found if found.directories else None
+
+
+def of_group(
+    paths: Sequence[str],
+    hierarchies: Hierarchies,
+    *,
+    is_common: Callable[[str], bool],
+    is_monitor: Callable[[str], bool],
+) -> str:
+    """The deepest cgroup above all of these that holds no process but theirs; "" when there is none.
+
+    `is_common` says of a path that an engine puts whatever comes there; `is_monitor` says of a directory's name that
+    the processes which watch over a member live there, and belong to it.
+    """
+    if not paths:
+        return ""
+    above = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120  (a cgroup's path)
+    if above in ("", "/") or is_common(above):
+        return ""
+    cgroup = at_path(above, hierarchies)
+    below = [os.path.relpath(path, above) for path in paths]
+    alone = cgroup is not None and all(
+        _is_exclusive(top, {top / name for name in below}, is_monitor) for top in cgroup.directories
+    )
+    return above if alone else ""
+
+
+def _is_exclusive(top: Path, members: Collection[Path], is_monitor: Callable[[str], bool]) -> bool:
+    """Whether no process lives at or below `top`, except in `members` and their monitors."""
+    waiting, seen = [top], 0
+    while waiting:
+        directory = waiting.pop()
+        if directory in members or is_monitor(directory.name):
+            continue
+        seen += 1
+        if seen > MAX_CGROUPS:
+            return False
+        try:
+            if (directory / "cgroup.procs").read_bytes().strip():
+                return False
+            waiting += [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        except OSError:
+            return False  # nobody knows who is there
+    return True
+
+
+def of_processes(
+    places: Iterable[tuple[Mapping[str, str], str | None]],
+    hierarchies: Hierarchies,
+    belongs: Callable[[int], bool],
+    *,
+    first: Sequence[str] = (),
+) -> str:
+    """The deepest cgroup in which all of some processes live, with none that does not belong to them; else `NO_OWN`.
+
+    `places` are their paths in v1 by controller and in the unified tree; `first` are the v1 controllers that tell best.
+    """
+    paths: dict[str, list[str]] = {}  # by controller, "" for the unified tree
+    for v1, unified in places:
+        for name, path in {**({} if unified is None else {"": unified}), **v1}.items():
+            paths.setdefault(name, []).append(path)
+    common = {name: os.path.commonpath(them) for name, them in paths.items()}
+    for name in ("", *first, *common):
+        path = common.get(name, "/")
+        mount = hierarchies.v1.get(name) if name else hierarchies.unified
+        directory = mount.of(path) if mount is not None and path != "/" else None
+        if directory is not None and all(belongs(pid) for pid in cgroups.pids(Cgroup({"": directory}))):
+            return path
+    return NO_OWN
