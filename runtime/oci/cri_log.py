@@ -11,12 +11,11 @@ Source: kubernetes design-proposals, kubelet-cri-logging.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.engines.daemon.documents import time_ns
 from runtime.model import LogLine
+from runtime.oci.timestamps import format_time_ns, parse_time_ns
 
 ROTATE_BYTES = 10 * 1024 * 1024
 ROTATED = 2
@@ -24,15 +23,9 @@ PIECE = 16 * 1024
 _CHUNK = 256 * 1024
 
 
-def stamp(time_ns: int) -> bytes:
-    """RFC 3339, UTC, with nanoseconds."""
-    seconds, rest = divmod(time_ns, 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode() + b".%09dZ" % rest
-
-
 def encode(stream: bytes, data: bytes, time_ns: int) -> bytes:
     """What a program has written, as log lines; pieces longer than `PIECE` are cut into several."""
-    head = stamp(time_ns) + b" " + stream
+    head = format_time_ns(time_ns).encode() + b" " + stream
     lines = []
     for line in _split(data):
         whole = line.endswith(b"\n")
@@ -55,7 +48,7 @@ def decode(line: bytes) -> LogLine | None:
     """One line of a log file, without its newline; None for what is not one (a line cut by a power loss)."""
     try:
         when, stream, flag, text = line.split(b" ", 3)
-        moment = time_ns(when.decode("ascii"))
+        moment = parse_time_ns(when.decode("ascii"))
         return None if moment is None else LogLine(stream.decode("ascii"), moment, text, flag == b"P")
     except ValueError:
         return None

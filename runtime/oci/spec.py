@@ -9,10 +9,9 @@ import errno
 from collections.abc import Mapping
 from typing import Any, Final
 
-from runtime.engines.embedded.sandbox import capabilities
-from runtime.engines.embedded.sandbox.rootfs import MASKED, READ_ONLY
 from runtime.errors import InvalidError
 from runtime.model import Bind, ContainerSpec
+from runtime.oci.defaults import DEFAULT_CAPABILITIES, MASKED_PATHS, READ_ONLY_PATHS
 from runtime.oci.syscalls_allowed import ALLOWED
 from runtime.oci.users import User
 
@@ -36,7 +35,7 @@ def document(
     arguments = [*(image.get("Entrypoint") or ()), *command]
     if not arguments:
         raise InvalidError(f"create a container of {request.image}", detail="neither it nor you say what to run")
-    kept = sorted(f"CAP_{name}" for name in capabilities.DEFAULT)
+    kept = sorted(f"CAP_{name}" for name in DEFAULT_CAPABILITIES)
     spaces = ["pid", "ipc", "uts", "mount", "network", "cgroup"]
     return {
         "ociVersion": "1.0.2",
@@ -55,8 +54,8 @@ def document(
         "linux": {
             "cgroupsPath": cgroup,
             "namespaces": [{"type": name} for name in spaces],
-            "maskedPaths": [f"/{path}" for path in MASKED],
-            "readonlyPaths": [f"/{path}" for path in READ_ONLY],
+            "maskedPaths": [f"/{path}" for path in MASKED_PATHS],
+            "readonlyPaths": [f"/{path}" for path in READ_ONLY_PATHS],
             "resources": {"devices": [{"allow": False, "access": "rwm"}], **resources},
             "seccomp": _seccomp(),
         },

@@ -6,8 +6,8 @@ import os
 import re
 from dataclasses import dataclass
 
-from runtime.engines.embedded.sandbox.rootfs import open_inside
 from runtime.errors import InvalidError
+from runtime.kernel.safe_open import open_in_root
 
 GREATEST_ID = (1 << 31) - 1
 """The greatest uid or gid, as in runc. Above it is (uid_t)-1, which tells the kernel to change nothing."""
@@ -109,7 +109,7 @@ def _id(text: str) -> int | None:
 
 def _lines(path: str) -> list[list[str]]:
     try:
-        fd = open_inside(path, os.O_RDONLY)
+        fd = open_in_root(path, os.O_RDONLY)
     except OSError:
         return []
     try:

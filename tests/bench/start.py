@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 
 from runtime.engines.embedded import NativeConfig, NativeEngine
-from runtime.engines.embedded.sandbox.rootfs import MASKED, READ_ONLY
 from runtime.model import ContainerSpec, Verb
+from runtime.oci.defaults import MASKED_PATHS, READ_ONLY_PATHS
 from tests.bench.figure import Figure, Unavailable
 
 TURNS = 25
@@ -166,8 +166,8 @@ def _bundle(directory: Path, program: str) -> Path | None:
         rlimits=[],
     )
     spec["linux"].update(
-        maskedPaths=[f"/{path}" for path in MASKED],
-        readonlyPaths=[f"/{path}" for path in READ_ONLY],
+        maskedPaths=[f"/{path}" for path in MASKED_PATHS],
+        readonlyPaths=[f"/{path}" for path in READ_ONLY_PATHS],
         seccomp=_seccomp(),
         cgroupsPath=f"/pytop-bench-runc-{secrets.token_hex(3)}",
     )

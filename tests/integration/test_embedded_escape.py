@@ -17,7 +17,7 @@ from runtime.engines.embedded import NativeEngine
 from runtime.engines.embedded.sandbox import rootfs
 from runtime.engines.embedded.state.store import Store
 from runtime.errors import InvalidError, KernelError, PytopError
-from runtime.kernel import syscalls
+from runtime.kernel import safe_open, syscalls
 from runtime.model import Bind, ContainerSpec, State
 from tests.integration.embedded import instance, named, output, processes_of, run, sh
 from tests.waiting import until
@@ -253,14 +253,14 @@ def test_open_inside_knows_no_magic_links(tmp_path: Path) -> None:
     fd = os.open("/", os.O_PATH)
     try:
         with pytest.raises(OSError) as refused:
-            rootfs.open_inside(f"/proc/self/fd/{fd}", os.O_PATH)
+            safe_open.open_in_root(f"/proc/self/fd/{fd}", os.O_PATH)
         assert refused.value.errno == errno.ELOOP
     finally:
         os.close(fd)
     (tmp_path / "up").symlink_to("../../../../../../etc")
     (tmp_path / "etc").mkdir()
     root = os.open(tmp_path, os.O_PATH)
-    inside = rootfs.open_inside("up", os.O_PATH, root=root)
+    inside = safe_open.open_inside(root, "up", os.O_PATH)
     assert os.path.samestat(os.fstat(inside), (tmp_path / "etc").stat())
     assert stat.S_ISDIR(os.fstat(inside).st_mode)
     os.close(inside)

@@ -21,6 +21,7 @@ from runtime.engines.embedded.sandbox import capabilities, devices
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Bind
+from runtime.oci.defaults import DEFAULT_CAPABILITIES
 from tests.conftest import missing, need_root
 from tests.integration.embedded import instance, output, run, sh
 
@@ -48,7 +49,7 @@ async def test_rights_are_the_default_ones_for_good(engine: NativeEngine) -> Non
     status = dict(
         line.split(":\t") for line in await output(engine, await sh(engine, "cat /proc/self/status")) if ":\t" in line
     )
-    wanted = f"{capabilities.bits(capabilities.DEFAULT):016x}"
+    wanted = f"{capabilities.bits(DEFAULT_CAPABILITIES):016x}"
     assert {name: status[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb")} == {
         **dict.fromkeys(("CapEff", "CapPrm", "CapBnd"), wanted),
         **dict.fromkeys(("CapInh", "CapAmb"), "0" * 16),

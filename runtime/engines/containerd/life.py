@@ -31,7 +31,7 @@ from runtime.errors import (
     PytopError,
     UnsupportedError,
 )
-from runtime.kernel import syscalls
+from runtime.kernel.safe_open import open_inside
 from runtime.kernel.signals import parse_signal
 from runtime.model import ContainerSpec
 from runtime.oci import spec as oci
@@ -344,9 +344,7 @@ def _fields(layers: list[str], path: str) -> list[list[str]]:
         except OSError:
             continue
         try:
-            file = syscalls.openat2(
-                directory, path, os.O_RDONLY | os.O_CLOEXEC, syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
-            )
+            file = open_inside(directory, path, os.O_RDONLY)
         except OSError:
             continue
         finally:

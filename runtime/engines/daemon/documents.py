@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import os
-import re
 import stat
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,17 +11,6 @@ from runtime.model import Port
 
 EVERYTHING: Final = 2**63 - 4096
 """The kernel's largest size in whole pages (PAGE_COUNTER_MAX), which it reads back as unlimited."""
-_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
-
-
-def time_ns(text: str) -> int | None:
-    """RFC 3339 with up to nine decimals, exactly; None for "never" (the year 1) and for nonsense."""
-    match = _TIME.match(text)
-    if match is None or text.startswith("0001-"):
-        return None
-    zone = "+00:00" if match.group(3) == "Z" else match.group(3)
-    seconds = int(datetime.datetime.fromisoformat(match.group(1) + zone).timestamp())
-    return seconds * 1_000_000_000 + int((match.group(2) or "0").ljust(9, "0"))
 
 
 def ports(document: Mapping[str, Any]) -> tuple[Port, ...]:

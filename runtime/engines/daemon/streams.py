@@ -11,9 +11,9 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Final
 
-from runtime.engines.daemon.documents import time_ns
 from runtime.errors import EngineError
 from runtime.model import LogLine
+from runtime.oci.timestamps import parse_time_ns
 
 PIECE: Final = 16 * 1024  # moby daemon/logger/copier.go, defaultBufSize
 _STREAMS: Final = {0: "stdout", 1: "stdout", 2: "stderr"}
@@ -90,5 +90,5 @@ def _line(stream: str, message: bytes, *, tty: bool) -> LogLine:
     if tty:
         text = text.removesuffix(b"\r")  # the terminal's own: it ends lines with both
     stamp, blank, rest = text.partition(b" ")
-    moment = time_ns(stamp.decode("ascii", "replace")) if blank else None
+    moment = parse_time_ns(stamp.decode("ascii", "replace")) if blank else None
     return LogLine(stream, 0, text, partial) if moment is None else LogLine(stream, moment, rest, partial)

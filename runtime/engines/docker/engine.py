@@ -14,7 +14,7 @@ from typing import Any, Final
 from runtime import limits
 from runtime.engines.daemon import Endpoint, streams
 from runtime.engines.daemon import settle as settling
-from runtime.engines.daemon.documents import shared_network, time_ns
+from runtime.engines.daemon.documents import shared_network
 from runtime.engines.daemon.http import quoted
 from runtime.engines.daemon.placement import DOCKER, cgroup_of, placed
 from runtime.engines.docker import translate, update
@@ -46,6 +46,7 @@ from runtime.model import (
     Limits,
     LogLine,
 )
+from runtime.oci.timestamps import parse_time_ns
 
 TOGETHER: Final = 16  # inspects under way at once
 FLAGS: Final = (
@@ -162,7 +163,7 @@ class DockerEngine:
 
     async def _image(self, name: str, title: str) -> dict[str, Any]:
         document = await self._client.json("GET", f"/images/{quoted(name)}/json", title)
-        created = time_ns(str(document.get("Created", ""))) or 0
+        created = parse_time_ns(str(document.get("Created", ""))) or 0
         return {**document, "Created": created // 1_000_000_000}
 
     async def remove_image(self, name: str) -> None:

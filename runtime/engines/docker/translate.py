@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from runtime.engines.daemon.documents import EVERYTHING, ports, time_ns
+from runtime.engines.daemon.documents import EVERYTHING, ports
 from runtime.errors import InvalidError, UnsupportedError
 from runtime.kernel import block
 from runtime.kernel.cpu_bandwidth import cores, period_or_default
@@ -28,6 +28,7 @@ from runtime.model import (
     State,
     Unlimited,
 )
+from runtime.oci.timestamps import parse_time_ns
 
 KEY: Final = "docker"
 NORMAL_WEIGHT: Final = 100
@@ -87,9 +88,9 @@ def container(document: Mapping[str, Any]) -> Container:
         state=status,
         pid=int(state.get("Pid") or 0) or None,
         command=tuple(str(word) for word in (document.get("Path"), *(document.get("Args") or ())) if word is not None),
-        created_ns=time_ns(str(document.get("Created", ""))) or 0,
-        started_ns=time_ns(str(state.get("StartedAt", ""))),
-        finished_ns=time_ns(str(state.get("FinishedAt", ""))) if ended else None,
+        created_ns=parse_time_ns(str(document.get("Created", ""))) or 0,
+        started_ns=parse_time_ns(str(state.get("StartedAt", ""))),
+        finished_ns=parse_time_ns(str(state.get("FinishedAt", ""))) if ended else None,
         exit_code=int(state.get("ExitCode", 0)) if ended else None,
         oom_killed=bool(state.get("OOMKilled")),
         health=str((state.get("Health") or {}).get("Status", "")),

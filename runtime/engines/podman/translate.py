@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from runtime.engines.daemon.documents import EVERYTHING, ports, time_ns
+from runtime.engines.daemon.documents import EVERYTHING, ports
 from runtime.kernel.cpu_bandwidth import cores, period_or_default
 from runtime.kernel.signals import parse_signal
 from runtime.model import (
@@ -26,6 +26,7 @@ from runtime.model import (
     Unlimited,
 )
 from runtime.oci.resources import HIGH, NO_RATE
+from runtime.oci.timestamps import parse_time_ns
 
 _COMPOSE: Final = ("com.docker.compose.project", "io.podman.compose.project")
 _STATES: Final = {
@@ -71,9 +72,9 @@ def container(document: Mapping[str, Any], key: str, pod: str = "") -> Container
         state=status,
         pid=int(state.get("Pid") or 0) or None if status.live else None,
         command=_command(document),
-        created_ns=time_ns(str(document.get("Created", ""))) or 0,
-        started_ns=time_ns(str(state.get("StartedAt", ""))),
-        finished_ns=time_ns(str(state.get("FinishedAt", ""))) if ended else None,
+        created_ns=parse_time_ns(str(document.get("Created", ""))) or 0,
+        started_ns=parse_time_ns(str(state.get("StartedAt", ""))),
+        finished_ns=parse_time_ns(str(state.get("FinishedAt", ""))) if ended else None,
         exit_code=int(state.get("ExitCode", 0)) if ended else None,
         oom_killed=bool(state.get("OOMKilled")),
         health=str(health.get("Status", "")),
@@ -131,7 +132,7 @@ def image(document: Mapping[str, Any]) -> Image:
         id=str(document["Id"]),
         names=tuple(str(name) for name in document.get("RepoTags") or () if name != "<none>:<none>"),
         size=int(document.get("Size") or 0),
-        created_ns=created * 1_000_000_000 if isinstance(created, int) else time_ns(str(created)),
+        created_ns=created * 1_000_000_000 if isinstance(created, int) else parse_time_ns(str(created)),
     )
 
 

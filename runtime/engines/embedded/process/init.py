@@ -28,7 +28,7 @@ from runtime.engines.embedded.process.log_writer import STREAMS
 from runtime.engines.embedded.sandbox import rootfs
 from runtime.engines.embedded.state.record import Record
 from runtime.errors import InvalidError, KernelError, PytopError
-from runtime.kernel import syscalls
+from runtime.kernel import safe_open, syscalls
 from runtime.oci import users
 
 NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
@@ -100,7 +100,7 @@ def _main(plan: Plan, net: int, channel: socket.socket) -> int:
     rootfs.mask(root)
     spec = plan.record.spec
     if spec.workdir:
-        os.close(rootfs.make_directories(root, spec.workdir))
+        os.close(safe_open.make_directories(root, spec.workdir))
     rootfs.enter(root)
     _loopback_up()
     socket.sethostname(spec.hostname or plan.record.id[:12])
@@ -185,7 +185,7 @@ def _spawn(plan: Plan, user: users.User, ends: _Ends) -> int:
     spec = plan.record.spec
     env = {"PATH": PATH, "HOSTNAME": spec.hostname or plan.record.id[:12], "HOME": user.home, **spec.env}
     os.environ["PATH"] = env["PATH"]  # where posix_spawnp looks
-    null = rootfs.open_inside("/dev/null", os.O_RDONLY)
+    null = safe_open.open_in_root("/dev/null", os.O_RDONLY)
     syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
     try:
         return os.posix_spawnp(
@@ -210,7 +210,7 @@ def _spawn(plan: Plan, user: users.User, ends: _Ends) -> int:
 
 def _change_directory(path: str) -> None:
     """Into the working directory, by descriptor, and checked to be inside (CVE-2024-21626)."""
-    fd = rootfs.open_inside(path, os.O_PATH | os.O_DIRECTORY)
+    fd = safe_open.open_in_root(path, os.O_PATH | os.O_DIRECTORY)
     os.fchdir(fd)
     os.close(fd)
     if not os.getcwd().startswith("/"):

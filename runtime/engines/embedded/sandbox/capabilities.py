@@ -1,7 +1,6 @@
-"""What a container's root may still do: a small set of capabilities, given up for good before the program runs.
+"""What a container's root may still do: a set of capabilities, given up for good before the program runs.
 
-Sources: capabilities(7), linux/capability.h. The default set is Docker's 14 without the three that an ordinary program
-in a container has no use for: MKNOD, NET_RAW (spoofs its neighbours on the bridge) and AUDIT_WRITE.
+Sources: capabilities(7), linux/capability.h.
 """
 
 from __future__ import annotations
@@ -11,22 +10,7 @@ from collections.abc import Iterable
 from runtime.errors import InvalidError
 from runtime.kernel import syscalls
 from runtime.kernel.capability import NAMES
-
-DEFAULT = frozenset(
-    {
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "NET_BIND_SERVICE",
-        "SETFCAP",
-        "SETGID",
-        "SETPCAP",
-        "SETUID",
-        "SYS_CHROOT",
-    }
-)
+from runtime.oci.defaults import DEFAULT_CAPABILITIES
 
 
 def bits(names: Iterable[str]) -> int:
@@ -40,7 +24,7 @@ def bits(names: Iterable[str]) -> int:
     return mask
 
 
-def limit_bounding(keep: Iterable[str] = DEFAULT) -> None:
+def limit_bounding(keep: Iterable[str] = DEFAULT_CAPABILITIES) -> None:
     """Drop every other capability from the bounding set, so that no set-uid program can give it back.
 
     Needs CAP_SETPCAP. Probes for the last capability itself, since /proc may be gone by now.
@@ -57,7 +41,7 @@ def limit_bounding(keep: Iterable[str] = DEFAULT) -> None:
             syscalls.prctl(syscalls.PR_CAPBSET_DROP, bit)
 
 
-def drop_to(keep: Iterable[str] = DEFAULT) -> None:
+def drop_to(keep: Iterable[str] = DEFAULT_CAPABILITIES) -> None:
     """Give up everything but `keep`: ambient and inheritable become empty, bounding, permitted and effective `keep`.
 
     Only what is held already can be kept. A change of user must come before the call with the

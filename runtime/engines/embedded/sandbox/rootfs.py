@@ -19,30 +19,14 @@ from pathlib import Path
 from runtime.engines.embedded.sandbox import bind_targets
 from runtime.errors import InvalidError, KernelError
 from runtime.kernel import syscalls
+from runtime.kernel.safe_open import BarredDeviceError, make_directories, open_inside, open_without_symlinks
 from runtime.kernel.syscalls import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 from runtime.model import Bind
-
-MASKED = (
-    "proc/asound",
-    "proc/acpi",
-    "proc/interrupts",
-    "proc/kcore",
-    "proc/keys",
-    "proc/latency_stats",
-    "proc/timer_list",
-    "proc/timer_stats",
-    "proc/sched_debug",
-    "proc/scsi",
-    "sys/firmware",
-    "sys/devices/virtual/powercap",
-)
-READ_ONLY = ("proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger")
+from runtime.oci.defaults import MASKED_PATHS, READ_ONLY_PATHS
 
 _NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 _SAFE = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
-_IN_ROOT = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
-_OWN = _IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
 _SYSTEM = (*bind_targets.SYSTEM, "dev/pts", "dev/shm", "dev/mqueue")
 _NULL = os.makedev(1, 3)
 
@@ -158,9 +142,9 @@ def mount_cgroups(root: int, view: CgroupView) -> None:
     os.close(base)
 
 
-def mask(root: int, *, masked: Sequence[str] = MASKED, read_only: Sequence[str] = READ_ONLY) -> None:
+def mask(root: int, *, masked: Sequence[str] = MASKED_PATHS, read_only: Sequence[str] = READ_ONLY_PATHS) -> None:
     """Hide what tells of or reaches the host; what this kernel does not have needs no hiding."""
-    null = syscalls.openat2(root, "dev/null", os.O_PATH, _OWN)
+    null = open_without_symlinks(root, "dev/null", os.O_PATH)
     check_null(null)
     for path in masked:
         target = _existing(root, path)
@@ -200,42 +184,10 @@ def enter(root: int) -> None:
     os.close(root)
 
 
-def open_inside(path: str, flags: int, *, root: int | None = None) -> int:
-    """Open a path of the container, following its symlinks but no magic ones (/proc/self/fd/7)."""
-    base = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if root is None else root
-    try:
-        return syscalls.openat2(base, path, flags, _IN_ROOT)
-    finally:
-        if root is None:
-            os.close(base)
-
-
-def make_directories(root: int, path: str, barred: frozenset[int] = frozenset()) -> int:
-    """Open a directory of the container (O_PATH), making those that are missing, but none on a device of `barred`."""
-    current = os.dup(root)
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise InvalidError(f"{path!r} has a '..' in it", hint="give the path without it")
-    for index in range(len(parts)):
-        prefix = "/".join(parts[: index + 1])
-        try:
-            following = syscalls.openat2(root, prefix, os.O_PATH | os.O_DIRECTORY, _IN_ROOT)
-        except FileNotFoundError:
-            if os.fstat(current).st_dev in barred:
-                raise bind_targets.refusal(path) from None
-            fresh = syscalls.openat2(current, ".", os.O_RDONLY | os.O_DIRECTORY, _IN_ROOT)
-            os.mkdir(parts[index], 0o755, dir_fd=fresh)
-            os.close(fresh)
-            following = syscalls.openat2(root, prefix, os.O_PATH | os.O_DIRECTORY, _IN_ROOT)
-        os.close(current)
-        current = following
-    return current
-
-
 def _attach(root: int, path: str, mount: int, *, keep: bool = False) -> None:
     """Attach one of the engine's own mounts; its mount point may not be a symlink of the image's."""
     try:
-        target = syscalls.openat2(root, path, os.O_PATH | os.O_DIRECTORY, _OWN)
+        target = open_without_symlinks(root, path, os.O_PATH | os.O_DIRECTORY)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise InvalidError(
@@ -261,7 +213,7 @@ def _bind(root: int, bind: Bind, barred: frozenset[int]) -> None:
     attributes = ATTR_NOSUID | (ATTR_RDONLY if bind.read_only else 0)
     syscalls.set_mount_attributes(mount, attributes, recursive=True)
     try:
-        target = syscalls.openat2(root, bind.target, os.O_PATH, _IN_ROOT)
+        target = open_inside(root, bind.target, os.O_PATH)
     except FileNotFoundError:
         target = _place(root, bind.target, barred, directory=stat.S_ISDIR(os.fstat(mount).st_mode))
     _judge(root, target, bind.target, barred)
@@ -270,24 +222,31 @@ def _bind(root: int, bind: Bind, barred: frozenset[int]) -> None:
     os.close(mount)
 
 
+def _made(root: int, path: str, barred: frozenset[int]) -> int:
+    try:
+        return make_directories(root, path, barred)
+    except BarredDeviceError as error:
+        raise bind_targets.refusal(path) from error
+
+
 def _place(root: int, path: str, barred: frozenset[int], *, directory: bool) -> int:
     """Make what something can be bound to, and open it. Nothing is made in the engine's own file systems."""
     if directory:
-        return make_directories(root, path, barred)
+        return _made(root, path, barred)
     above, _, name = path.rstrip("/").rpartition("/")
-    parent = make_directories(root, above, barred)
+    parent = _made(root, above, barred)
     if os.fstat(parent).st_dev in barred:
         raise bind_targets.refusal(path)
-    real = syscalls.openat2(parent, ".", os.O_RDONLY | os.O_DIRECTORY, _IN_ROOT)
+    real = open_inside(parent, ".", os.O_RDONLY | os.O_DIRECTORY)
     os.close(parent)
     with suppress(FileExistsError):
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=real))
     os.close(real)
-    return syscalls.openat2(root, path, os.O_PATH, _IN_ROOT)
+    return open_inside(root, path, os.O_PATH)
 
 
 def _existing(root: int, path: str) -> int | None:
     try:
-        return syscalls.openat2(root, path, os.O_PATH, _OWN)
+        return open_without_symlinks(root, path, os.O_PATH)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from runtime.engines.daemon.documents import time_ns
 from runtime.engines.docker import translate
 from runtime.errors import InvalidError, UnsupportedError
 from runtime.model import (
@@ -20,6 +19,7 @@ from runtime.model import (
     Port,
     State,
 )
+from runtime.oci.timestamps import parse_time_ns
 
 NS = 1795230847123456789
 ID = "ab" * 32
@@ -89,7 +89,7 @@ def test_as_little_as_possible() -> None:
 
 @pytest.mark.parametrize("text", ["", "0001-01-01T00:00:00Z", "yesterday"])
 def test_never_is_no_time(text: str) -> None:
-    assert time_ns(text) is None
+    assert parse_time_ns(text) is None
 
 
 def event(action: str, **more: Any) -> dict[str, Any]:

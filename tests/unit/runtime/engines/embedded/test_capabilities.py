@@ -12,6 +12,7 @@ import pytest
 from runtime.engines.embedded.sandbox import capabilities
 from runtime.errors import InvalidError
 from runtime.kernel.capability import NAMES
+from runtime.oci.defaults import DEFAULT_CAPABILITIES
 from tests.conftest import missing
 
 DOCKER = {
@@ -50,12 +51,12 @@ def test_an_unknown_name_is_refused() -> None:
 
 
 def test_the_default_is_no_more_than_dockers_and_nothing_that_reaches_the_host() -> None:
-    assert capabilities.DEFAULT < DOCKER
-    assert not capabilities.DEFAULT & {"SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "NET_ADMIN", "DAC_READ_SEARCH", "BPF"}
+    assert DEFAULT_CAPABILITIES < DOCKER
+    assert not DEFAULT_CAPABILITIES & {"SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "NET_ADMIN", "DAC_READ_SEARCH", "BPF"}
 
 
 def test_everything_else_is_gone_for_good() -> None:
-    wanted = capabilities.bits(capabilities.DEFAULT)
+    wanted = capabilities.bits(DEFAULT_CAPABILITIES)
     held = python("from runtime.engines.embedded.sandbox import capabilities\ncapabilities.drop_to()" + REPORT)
     assert held == {"CapInh": 0, "CapPrm": wanted, "CapEff": wanted, "CapBnd": wanted, "CapAmb": 0}
 
