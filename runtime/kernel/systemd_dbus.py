@@ -1,7 +1,8 @@
 """A connection to systemd's manager: properties of a unit read and changed over D-Bus.
 
 The manager's private socket is spoken to where we may (root, or one's own user manager), since it needs no bus daemon,
-else the system bus. Source: org.freedesktop.systemd1(5), the D-Bus specification.
+else the system bus. jeepney is imported when systemd is first spoken to, since most commands never do.
+Source: org.freedesktop.systemd1(5), the D-Bus specification.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
-
-from jeepney import DBusAddress, HeaderFields, Message, MessageType, Parser, message_bus, new_method_call
-from jeepney.auth import BEGIN, make_auth_external
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from runtime.errors import DeniedError, EngineError, InvalidError, NotFoundError, PytopError, UnavailableError
 from runtime.kernel.systemd import NAME, PATH, Unit
+
+if TYPE_CHECKING:
+    from jeepney import Message
 
 SYSTEM_SOCKET: Final = Path("/run/systemd/private")
 SYSTEM_BUS: Final = Path("/run/dbus/system_bus_socket")
@@ -41,8 +42,10 @@ class Manager:
     """
 
     def __init__(self, unit: Unit) -> None:
+        import jeepney
+
         self._numbers = count(1)
-        self._parser = Parser()
+        self._parser = jeepney.Parser()
         private = SYSTEM_SOCKET if unit.uid is None else Path(f"/run/user/{unit.uid}/systemd/private")
         try:
             self._socket = _connect(private)
@@ -50,7 +53,7 @@ class Manager:
             if unit.uid is not None or not SYSTEM_BUS.exists():
                 raise
             self._socket = _connect(SYSTEM_BUS)
-            self._call(message_bus.Hello(), "greet the system bus")
+            self._call(jeepney.message_bus.Hello(), "greet the system bus")
 
     def __enter__(self) -> Self:
         return self
@@ -85,15 +88,21 @@ class Manager:
         self, method: str, signature: str, body: tuple[Any, ...], *, title: str, seconds: float | None = None
     ) -> tuple[Any, ...]:
         """Call a method of the manager, and wait at most so long for its answer."""
-        address = DBusAddress(PATH, bus_name=NAME, interface=f"{NAME}.Manager")
-        return self._call(new_method_call(address, method, signature, body), title, seconds)
+        import jeepney
+
+        address = jeepney.DBusAddress(PATH, bus_name=NAME, interface=f"{NAME}.Manager")
+        return self._call(jeepney.new_method_call(address, method, signature, body), title, seconds)
 
     def _property(self, path: str, interface: str, name: str) -> Any:
-        address = DBusAddress(path, bus_name=NAME, interface="org.freedesktop.DBus.Properties")
-        answer = self._call(new_method_call(address, "Get", "ss", (interface, name)), f"ask systemd for {name}")
+        import jeepney
+
+        address = jeepney.DBusAddress(path, bus_name=NAME, interface="org.freedesktop.DBus.Properties")
+        answer = self._call(jeepney.new_method_call(address, "Get", "ss", (interface, name)), f"ask systemd for {name}")
         return answer[0][1]
 
     def _call(self, message: Message, title: str, seconds: float | None = None) -> tuple[Any, ...]:
+        import jeepney
+
         seconds = SECONDS if seconds is None else seconds
         number = next(self._numbers)
         deadline = time.monotonic() + seconds
@@ -102,13 +111,13 @@ class Manager:
             self._socket.sendall(message.serialise(serial=number))
             while True:
                 answer = self._receive(deadline)
-                if answer.header.fields.get(HeaderFields.reply_serial) == number:
+                if answer.header.fields.get(jeepney.HeaderFields.reply_serial) == number:
                     break
         except TimeoutError as error:
             raise UnavailableError(title, detail=f"systemd did not answer within {seconds:.0f} s") from error
         except OSError as error:
             raise UnavailableError.from_os(title, error) from error
-        if answer.header.message_type is MessageType.error:
+        if answer.header.message_type is jeepney.MessageType.error:
             raise _refusal(title, answer)
         body: tuple[Any, ...] = answer.body
         return body
@@ -133,6 +142,8 @@ def _connect(path: Path) -> socket.socket:
     All of our side of the greeting goes at once, as systemd's own clients do it: what comes in one piece with the word
     BEGIN is left lying there by systemd until more comes, so nothing may follow before its answer.
     """
+    from jeepney.auth import BEGIN, make_auth_external
+
     title = "speak to systemd"
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -156,7 +167,9 @@ def _connect(path: Path) -> socket.socket:
 
 def _refusal(title: str, answer: Message) -> PytopError:
     """What systemd answered, as one of our errors."""
-    name = str(answer.header.fields.get(HeaderFields.error_name, ""))
+    import jeepney
+
+    name = str(answer.header.fields.get(jeepney.HeaderFields.error_name, ""))
     words = ""
     with suppress(IndexError, TypeError):
         words = str(answer.body[0])

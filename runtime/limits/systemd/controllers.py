@@ -8,22 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, files, systemd
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
 from runtime.kernel.systemd import Unit
+from runtime.kernel.systemd_dbus import Manager, Property
 from runtime.limits.controllers.io import RATES
 from runtime.limits.review.facts import host_facts
 from runtime.limits.systemd.properties import TRANSLATIONS
 from runtime.limits.systemd.route import unit_at
 from runtime.limits.unsupported import lacking
 from runtime.model import LIMITS, NETWORK_LIMITS, UNLIMITED, LimitChange, LimitName, Limits, Missing, Value
-
-if TYPE_CHECKING:
-    from runtime.kernel.systemd_dbus import Property
 
 _NORMAL: Final[Mapping[str, Property]] = {
     "cpu": ("CPUWeight", ("t", 100)),
@@ -71,7 +69,6 @@ def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
     unit, missing = _missing(cgroup, change)
     if unit is None or cgroup.unified is None:
         return cgroup
-    from runtime.kernel.systemd_dbus import Manager
 
     normal = {**_NORMAL, "cpuset": TRANSLATIONS["cpuset.cpus"](Path(), host_facts().cpus)[0]}
     try:

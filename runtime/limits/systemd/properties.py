@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from runtime.kernel import block, files
+from runtime.kernel.systemd_dbus import Property
 from runtime.limits.units import cpuset_numbers
 from runtime.limits.verdict import PAGE
-
-if TYPE_CHECKING:
-    from runtime.kernel.systemd_dbus import Property
 
 INFINITY: Final = 2**64 - 1  # how systemd's numbers say "none", over D-Bus
 _SECOND_US: Final = 1_000_000

@@ -13,19 +13,17 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from runtime.errors import KernelError, NotFoundError, PytopError, UnavailableError
 from runtime.kernel import cgroupfs, files, systemd
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
 from runtime.kernel.systemd import Unit
+from runtime.kernel.systemd_dbus import Manager, Property
 from runtime.limits.step import Step, Write
 from runtime.limits.systemd.properties import INFINITY, TRANSLATIONS, Translate, holds, plain
 from runtime.model import FieldOutcome, LimitName, LimitOutcome, Value, Verdict
-
-if TYPE_CHECKING:
-    from runtime.kernel.systemd_dbus import Manager, Property
 
 IDLE_SINCE: Final = 252  # CPUWeight=idle
 PATIENCE: Final = 2.0  # seconds for the kernel's file to hold what systemd has accepted
@@ -64,8 +62,6 @@ def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
     unit, through, beside = _sorted(cgroup, steps)
     if unit is None:
         return untouched
-    from runtime.kernel.systemd_dbus import Manager
-
     version = 0
     try:
         with Manager(unit) as manager:
@@ -242,8 +238,6 @@ class Through:
 
     def do(self) -> None:
         """As a write to a file does: it is done, or nothing is. systemd would try its note again at a daemon-reload."""
-        from runtime.kernel.systemd_dbus import Manager
-
         with Manager(self.unit) as manager:
             try:
                 self._set(manager, self.write.text)
@@ -254,15 +248,11 @@ class Through:
                 raise self._set_back(manager, error) from error
 
     def undo(self) -> None:
-        from runtime.kernel.systemd_dbus import Manager
-
         with Manager(self.unit) as manager:
             self._set(manager, self.write.before)
 
     def _set_back(self, manager: Manager, error: UnavailableError) -> UnavailableError:
         """Ask for what was before, since a systemd that was too busy to answer still does what it was asked for."""
-        from runtime.kernel.systemd_dbus import Manager
-
         said = "it was set back"
         try:
             if error.errno is None:
