@@ -1,4 +1,4 @@
-"""What is imported, and where: heavy libraries on demand, and nothing of our own inside functions of the lower floors."""
+"""What is imported where: heavy libraries on demand, nothing of our own inside functions of the lower floors."""
 
 from __future__ import annotations
 
