@@ -22,7 +22,8 @@ from runtime.engines.podman import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.errors import EngineError, UnavailableError, UnsupportedError
 from runtime.kernel import ownership, procfs
-from runtime.kernel.cgroupfs import NO_OWN, Cgroup, Hierarchies, Mode, Mount, named
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
+from runtime.kernel.own_cgroup import NO_OWN, named
 from runtime.model import Container, ContainerRef, LimitChange, State
 from tests import foreign as other
 from tests.conftest import need_root
