@@ -111,8 +111,7 @@ class HostUsage:
 class Frame:
     """One sweep. `at_ns` is CLOCK_MONOTONIC, `wall_ns` the wall clock; `cost_ns` is how long the sweep took.
 
-    `usages` holds the live containers that were targets of the sweep; `problems` has the reason why one could not be
-    read.
+    `usages` holds the live containers that were targets of the sweep; `problems`: why one could not be read.
     """
 
     seq: int

@@ -216,9 +216,9 @@ METRICS: Final[Mapping[str, Metric[Usage]]] = {metric.id: metric for metric in _
 _HOST: Final[tuple[Metric[HostUsage], ...]] = (
     Metric("ncpu", _CORES, _GAUGE, "Processors", _field("ncpu"), history=False),
     Metric("cpu", _CORES, _RATE, "CPU used, in cores", _field("cpu")),
-    Metric("memory_total", _BYTES, _GAUGE, "Memory there is", _field("memory_total"), history=False),
+    Metric("memory_total", _BYTES, _GAUGE, "Memory of the host", _field("memory_total"), history=False),
     Metric("memory_used", _BYTES, _GAUGE, "Memory that no program could have", _field("memory_used")),
-    Metric("swap_total", _BYTES, _GAUGE, "Swap space there is", _field("swap_total"), history=False),
+    Metric("swap_total", _BYTES, _GAUGE, "Swap space of the host", _field("swap_total"), history=False),
     Metric("swap_used", _BYTES, _GAUGE, "Memory swapped out", _field("swap_used")),
     Metric("load1", _TASKS, _GAUGE, "Load average of one minute", _field("load1")),
     Metric("net_rx", _BYTES_PER_S, _RATE, "Received by network cards", _field("net_rx")),

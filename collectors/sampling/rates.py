@@ -218,10 +218,7 @@ def _io(
 def _net(
     old: Mapping[str, NetCounters] | Missing, new: Mapping[str, NetCounters] | Missing, seconds: float
 ) -> tuple[NetRates | Missing, Mapping[str, NetRates]]:
-    """The sum over interfaces, and each.
-
-    A new interface counts from the next sample on; a counter that fell gives no rate.
-    """
+    """The sum over interfaces, and each. A new one counts from the next sample on; one that fell gives no rate."""
     if isinstance(new, Missing):
         return new, {}
     if isinstance(old, Missing):

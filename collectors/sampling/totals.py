@@ -32,24 +32,24 @@ def total(
     is. `networks` has the network namespace of each: one that several share is counted once.
     """
     found = [usages.get(ref) for ref in live]
-    there = [usage for usage in found if usage is not None]
-    if not there:
+    measured = [usage for usage in found if usage is not None]
+    if not measured:
         return None
-    unmeasured = Missing.NOT_SAMPLED if len(there) < len(found) else None
+    unmeasured = Missing.NOT_SAMPLED if len(measured) < len(found) else None
 
     def of(metric: Metric[Usage]) -> MetricValue:
         if not metric.summable:
             return Missing.UNSUPPORTED
-        return unmeasured or _sum([metric.extract(usage) for usage in there])
+        return unmeasured or _sum([metric.extract(usage) for usage in measured])
 
     fields: dict[str, Any] = {id: of(metric) for id, metric in METRICS.items() if id in _SINGLE}
     extra: dict[str, Any] = {id: of(metric) for id, metric in METRICS.items() if metric.read is not None}
     net, shared = network(usages, live, networks)
     return Usage(
-        at_ns=max(usage.at_ns for usage in there),
+        at_ns=max(usage.at_ns for usage in measured),
         **fields,
-        io=unmeasured or _io([usage.io for usage in there]),
-        io_devices=_devices(there),
+        io=unmeasured or _io([usage.io for usage in measured]),
+        io_devices=_devices(measured),
         net=net,
         net_shared=shared,
         pressure=NOTHING,

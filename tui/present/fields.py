@@ -35,9 +35,9 @@ class Field:
         title: the head of its column.
         unit: of the raw value; empty for text.
         about: one line of help.
-        width, most: cells that a column needs at least and can use at most.
+        width, max_width: cells that a column needs at least and can use at most.
         extract: the raw value from what the engine says and what was measured (None while it is not live).
-        show: text of a value that is there.
+        show: a value as text.
         rank: which columns stay when the screen is narrow, the lowest first.
         shown: part of the table unless the settings choose otherwise.
         grain: differences below this do not change the order of rows.
@@ -53,7 +53,7 @@ class Field:
     show: Callable[[Any], str]
     rank: int
     align: Literal["left", "right"] = "right"
-    most: int = 0
+    max_width: int = 0
     shown: bool = True
     grain: float = 0.0
     falling: bool = True
@@ -74,7 +74,7 @@ class Field:
 
 
 def natural(text: str) -> tuple[tuple[float, str], ...]:
-    """A key that sorts "web-9" before "web-10" and does not mind case."""
+    """A key that sorts "web-9" before "web-10" , whatever the case."""
     return tuple(
         (float(part), "") if part.isdecimal() else (-1.0, part) for part in _DIGITS.split(text.casefold()) if part
     )
@@ -142,9 +142,9 @@ def _text(get: Callable[[Container], str]) -> Extract:
 
 
 def _text_field(
-    id: str, title: str, about: str, extract: Extract, *, width: int, most: int, rank: int, shown: bool = True
+    id: str, title: str, about: str, extract: Extract, *, width: int, max_width: int, rank: int, shown: bool = True
 ) -> Field:
-    return Field(id, title, "", about, width, extract, fmt.clean, rank, "left", most, shown, falling=False)
+    return Field(id, title, "", about, width, extract, fmt.clean, rank, "left", max_width, shown, falling=False)
 
 
 _NAME, _IMAGE, _ENGINE = _text(lambda c: c.name or c.ref.short), _text(lambda c: c.image), _text(lambda c: c.ref.engine)
@@ -152,13 +152,15 @@ _GROUP, _ID = _text(lambda c: c.group_name), _text(lambda c: c.ref.short)
 _ADDRESSES = _text(lambda c: " ".join(c.addresses))
 
 _BEFORE: Final = (
-    _text_field("state", "state", "Where it is in its life, with its exit status", _state, width=12, most=12, rank=1),
-    _text_field("name", "name", "Its name", _NAME, width=16, most=40, rank=0),
-    _text_field("image", "image", "What it was created from", _IMAGE, width=12, most=40, rank=15),
-    _text_field("engine", "engine", "Who runs it", _ENGINE, width=8, most=12, rank=12),
-    _text_field("group", "group", "Its compose project or pod", _GROUP, width=8, most=20, rank=21, shown=False),
-    _text_field("id", "id", "The beginning of its id", _ID, width=12, most=12, rank=22, shown=False),
-    _text_field("addresses", "address", "Its network addresses", _ADDRESSES, width=12, most=32, rank=19),
+    _text_field(
+        "state", "state", "Where it is in its life, with its exit status", _state, width=12, max_width=12, rank=1
+    ),
+    _text_field("name", "name", "Its name", _NAME, width=16, max_width=40, rank=0),
+    _text_field("image", "image", "What it was created from", _IMAGE, width=12, max_width=40, rank=15),
+    _text_field("engine", "engine", "Who runs it", _ENGINE, width=8, max_width=12, rank=12),
+    _text_field("group", "group", "Its compose project or pod", _GROUP, width=8, max_width=20, rank=21, shown=False),
+    _text_field("id", "id", "The beginning of its id", _ID, width=12, max_width=12, rank=22, shown=False),
+    _text_field("addresses", "address", "Its network addresses", _ADDRESSES, width=12, max_width=32, rank=19),
 )
 _AFTER: Final = (
     Field("up", "since", "seconds", "For how long it runs, or is stopped", 5, _up, fmt.age, 14, falling=False),

@@ -221,4 +221,4 @@ def _most(id: str, containers: Collection[Container]) -> int:
     field = FIELDS[id]
     sign = 2 if id == "state" else 0
     longest = max((cell_len(field.format(field.extract(c, None))) for c in containers), default=0)
-    return min(field.most, longest + sign)
+    return min(field.max_width, longest + sign)
