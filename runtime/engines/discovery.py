@@ -31,7 +31,7 @@ from runtime.engines import containerd
 from runtime.engines.daemon import identity
 from runtime.engines.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
 from runtime.engines.embedded import NativeConfig, NativeEngine
-from runtime.engines.found import DiscoveredEngine
+from runtime.engines.found import FoundEngine
 from runtime.engines.podman import Place, PodmanEngine, places
 from runtime.engines.protocol import Engine
 from runtime.engines.unusable import UnusableEngine
@@ -74,7 +74,7 @@ def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = Non
             found.append(PodmanEngine(place.endpoint, key=place.key))
     found += _containerds(environ, shown, beside_docker=any(engine.key == "docker" for engine in found))
     if environ.get("PYTOP_FOUND") != "0":
-        found.append(DiscoveredEngine(services=environ.get("PYTOP_SERVICES") == "1"))
+        found.append(FoundEngine(services=environ.get("PYTOP_SERVICES") == "1"))
     return found
 
 

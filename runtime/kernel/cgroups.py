@@ -155,6 +155,25 @@ def pids(cgroup: Cgroup) -> list[int]:
     return sorted(found - {0})
 
 
+def known_pids(cgroup: Cgroup) -> frozenset[int] | None:
+    """Every process in the cgroup and below it; None when a cgroup.procs cannot be read, so that nobody knows.
+
+    A threaded cgroup (v2) has none to read: its processes are listed by the first cgroup above it that is not
+    threaded. That is no gap where that one is among those that are read. One that is gone holds no process.
+    """
+    found: set[int] = set()
+    for top in cgroup.directories:
+        for directory in _tree(top):
+            try:
+                found.update(int(word) for word in files.read(directory / "cgroup.procs").split())
+            except NotFoundError:
+                continue
+            except (DeniedError, KernelError) as error:
+                if error.errno != errno.EOPNOTSUPP or directory == top:
+                    return None
+    return frozenset(found - {0})
+
+
 def is_empty(cgroup: Cgroup) -> bool:
     """No process is left in it (zombies that nobody has waited for do not count on v2)."""
     return not pids(cgroup)

@@ -207,6 +207,7 @@ def of_processes(
         path = common.get(name, "/")
         mount = hierarchies.v1.get(name) if name else hierarchies.unified
         directory = mount.of(path) if mount is not None and path != "/" else None
-        if directory is not None and all(belongs(pid) for pid in cgroups.pids(Cgroup({"": directory}))):
+        pids = cgroups.known_pids(Cgroup({"": directory})) if directory is not None else None
+        if pids is not None and all(belongs(pid) for pid in pids):
             return path
     return NO_OWN

@@ -10,6 +10,7 @@ from typing import Any
 
 from collectors.sampling.frame import Frame, HostUsage, IoRates, NetRates, Pressure, Usage
 from collectors.sampling.target import Target
+from runtime.engines.protocol import Facets
 from runtime.errors import ConflictError, NotFoundError, PytopError, UnavailableError
 from runtime.model import (
     UNLIMITED,
@@ -136,6 +137,10 @@ class FakeEngine:
             queue.put_nowait(Event(kind, ref, time.time_ns()))
 
     # the Engine protocol
+
+    @property
+    def facets(self) -> Facets:
+        return Facets(images=self)
 
     async def info(self) -> EngineInfo:
         self._reachable()

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from runtime.engines.docker import DockerEngine, Endpoint
-from runtime.engines.found import DiscoveredEngine
+from runtime.engines.found import FoundEngine
 from runtime.engines.protocol import Engine
 from runtime.errors import UnsupportedError
 from runtime.kernel import cgroups
@@ -40,13 +40,13 @@ def here() -> Iterator[Place]:
 
 
 @pytest.fixture
-async def engine() -> AsyncIterator[DiscoveredEngine]:
-    made = DiscoveredEngine()
+async def engine() -> AsyncIterator[FoundEngine]:
+    made = FoundEngine()
     yield made
     await made.close()
 
 
-async def appeared(engine: DiscoveredEngine, place: Place) -> Container:
+async def appeared(engine: FoundEngine, place: Place) -> Container:
     """The one container below the test's own cgroup."""
     found: list[Container] = []
 
@@ -59,7 +59,7 @@ async def appeared(engine: DiscoveredEngine, place: Place) -> Container:
     return container
 
 
-async def frozen_limited_and_let_go(engine: DiscoveredEngine, container: Container, cgroup: Cgroup) -> None:
+async def frozen_limited_and_let_go(engine: FoundEngine, container: Container, cgroup: Cgroup) -> None:
     """All that the kernel can do short of an end, each time read back from its files."""
     await engine.pause(container.ref.id)
     assert cgroups.is_frozen(cgroup)
@@ -91,7 +91,7 @@ def bundle(tmp_path: Path, here: Place) -> Path:
     return tmp_path
 
 
-async def test_a_container_of_runcs(here: Place, engine: DiscoveredEngine, bundle: Path) -> None:
+async def test_a_container_of_runcs(here: Place, engine: FoundEngine, bundle: Path) -> None:
     name = here.name
     runc = here.run("runc", "--root", str(bundle / "runc"), "run", "--bundle", str(bundle), name)
 
@@ -116,12 +116,12 @@ async def test_a_container_of_runcs(here: Place, engine: DiscoveredEngine, bundl
 
 
 async def listed(*engines: Engine) -> list[Container]:
-    session = Session([*engines, DiscoveredEngine()], read_only=True)
+    session = Session([*engines, FoundEngine()], read_only=True)
     await session.refresh()
     return list(session.containers.values())
 
 
-async def test_dockers_container_is_found_until_docker_lists_it(engine: DiscoveredEngine) -> None:
+async def test_dockers_container_is_found_until_docker_lists_it(engine: FoundEngine) -> None:
     with tempfile.TemporaryDirectory(prefix="ptd-", ignore_cleanup_errors=True) as folder, dockerd(Path(folder)) as own:
         docker = DockerEngine(Endpoint(own.url, "the test"))
         try:
@@ -148,7 +148,7 @@ async def test_dockers_container_is_found_until_docker_lists_it(engine: Discover
 # a virtual machine
 
 
-async def test_a_machine_is_frozen_and_limited_and_not_stopped(here: Place, engine: DiscoveredEngine) -> None:
+async def test_a_machine_is_frozen_and_limited_and_not_stopped(here: Place, engine: FoundEngine) -> None:
     if shutil.which("qemu-system-x86_64") is None:
         missing("qemu", "qemu-system-x86_64 is not installed")
     options = ("-S", "-display", "none", "-machine", "none", "-nodefaults")
@@ -174,7 +174,7 @@ async def test_a_machine_is_frozen_and_limited_and_not_stopped(here: Place, engi
 
 _TRY = """
 import asyncio, math, os, subprocess, sys
-from runtime.engines.found import DiscoveredEngine
+from runtime.engines.found import FoundEngine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.model import LimitChange
@@ -185,7 +185,7 @@ def move(name):
     cgroups.attach(cgroups.create(cgroupfs.detect(), name), os.getpid())
 
 async def attempt():
-    engine = DiscoveredEngine()
+    engine = FoundEngine()
     await engine.get(identity)
     if generation == "itself":
         move(own)  # after the look, which would have left it out
@@ -218,7 +218,7 @@ print("alive")
 
 @pytest.mark.parametrize("generation", ["itself", "parent"])
 async def test_where_this_program_lives_nothing_is_done(
-    here: Place, engine: DiscoveredEngine, tmp_path: Path, generation: str
+    here: Place, engine: FoundEngine, tmp_path: Path, generation: str
 ) -> None:
     """A program that moves into a container's cgroup, or was started from there, tries each verb on it."""
     identity = secrets.token_hex(32)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from runtime.engines.embedded import NativeEngine
-from runtime.engines.found import DiscoveredEngine
+from runtime.engines.found import FoundEngine
 from runtime.errors import ConflictError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, own_cgroup
 from runtime.model import Container, ContainerRef, ContainerSpec, Kind, LimitChange, LimitName, State, Verb
@@ -35,20 +35,20 @@ def here() -> Iterator[Place]:
 
 
 @pytest.fixture
-async def engine() -> AsyncIterator[DiscoveredEngine]:
-    made = DiscoveredEngine()
+async def engine() -> AsyncIterator[FoundEngine]:
+    made = FoundEngine()
     yield made
     await made.close()
 
 
-async def one(engine: DiscoveredEngine, identity: str) -> Container | None:
+async def one(engine: FoundEngine, identity: str) -> Container | None:
     try:
         return await engine.get(identity)
     except NotFoundError:
         return None
 
 
-async def test_found_frozen_limited_and_killed(here: Place, engine: DiscoveredEngine) -> None:
+async def test_found_frozen_limited_and_killed(here: Place, engine: FoundEngine) -> None:
     identity = secrets.token_hex(32)
     cgroup, process = here.enter(f"docker-{identity}.scope", "sleep", "1000")
     found = await engine.get(identity[:12])
@@ -73,11 +73,11 @@ async def test_found_frozen_limited_and_killed(here: Place, engine: DiscoveredEn
     await until(lambda: gone(engine, identity))
 
 
-async def gone(engine: DiscoveredEngine, identity: str) -> bool:
+async def gone(engine: FoundEngine, identity: str) -> bool:
     return await one(engine, identity) is None
 
 
-async def test_a_stop_asks_first(here: Place, engine: DiscoveredEngine) -> None:
+async def test_a_stop_asks_first(here: Place, engine: FoundEngine) -> None:
     identity = secrets.token_hex(32)
     _, process = here.enter(f"libpod-{identity}", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done")
     await asyncio.sleep(0.3)
@@ -86,7 +86,7 @@ async def test_a_stop_asks_first(here: Place, engine: DiscoveredEngine) -> None:
 
 
 async def test_an_init_that_moved_below_is_measured_and_limited_by_its_own_cgroup(
-    here: Place, engine: DiscoveredEngine
+    here: Place, engine: FoundEngine
 ) -> None:
     if cgroupfs.detect().mode is cgroupfs.Mode.V2:
         missing("cgroup v1", "on pure v2 only a delegated cgroup has others below it")
@@ -100,7 +100,7 @@ async def test_an_init_that_moved_below_is_measured_and_limited_by_its_own_cgrou
     assert (inner[0] / "pids.max").read_text().strip() == "max"
 
 
-async def test_a_pid_namespace_alone_is_a_container_that_shares_its_cgroup(engine: DiscoveredEngine) -> None:
+async def test_a_pid_namespace_alone_is_a_container_that_shares_its_cgroup(engine: FoundEngine) -> None:
     need_root("embedded")
     outer = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "1003"], stdin=subprocess.DEVNULL)
     try:
@@ -125,7 +125,7 @@ async def test_a_pid_namespace_alone_is_a_container_that_shares_its_cgroup(engin
         outer.wait()
 
 
-async def test_a_virtual_machine(here: Place, engine: DiscoveredEngine) -> None:
+async def test_a_virtual_machine(here: Place, engine: FoundEngine) -> None:
     if shutil.which("qemu-system-x86_64") is None:
         missing("qemu", "qemu-system-x86_64 is not installed")
     options = ("-S", "-display", "none", "-machine", "none", "-nodefaults")
@@ -141,7 +141,7 @@ async def test_a_virtual_machine(here: Place, engine: DiscoveredEngine) -> None:
     assert {kind for name, kind in kinds.items() if name == "db" or name.startswith("qemu-system")} == {Kind.VM}
 
 
-async def test_what_only_an_engine_can_is_refused_with_the_reason(here: Place, engine: DiscoveredEngine) -> None:
+async def test_what_only_an_engine_can_is_refused_with_the_reason(here: Place, engine: FoundEngine) -> None:
     identity = secrets.token_hex(32)
     here.enter(f"crio-{identity}.scope", "sleep", "1000")
     able = await engine.capabilities()
@@ -158,7 +158,7 @@ async def test_what_only_an_engine_can_is_refused_with_the_reason(here: Place, e
     assert (await engine.recorded(identity)).get(LimitName.CPUS) is not None
 
 
-async def test_events_follow_within_a_second_or_so(here: Place, engine: DiscoveredEngine) -> None:
+async def test_events_follow_within_a_second_or_so(here: Place, engine: FoundEngine) -> None:
     identity = secrets.token_hex(32)
     stream = engine.events()
     following = asyncio.ensure_future(anext(stream))
@@ -185,7 +185,7 @@ async def test_an_engines_container_is_not_shown_twice(tmp_path: Path) -> None:
 
 
 async def listed(*engines: NativeEngine) -> list[Container]:
-    session = Session([*engines, DiscoveredEngine()], read_only=True)
+    session = Session([*engines, FoundEngine()], read_only=True)
     await session.refresh()
     try:
         return list(session.containers.values())
@@ -195,13 +195,13 @@ async def listed(*engines: NativeEngine) -> list[Container]:
         await session.close()
 
 
-async def test_what_holds_this_program_is_never_touched(here: Place, engine: DiscoveredEngine) -> None:
+async def test_what_holds_this_program_is_never_touched(here: Place, engine: FoundEngine) -> None:
     """A child that lists what is found, in a cgroup that looks like a container's."""
     identity = secrets.token_hex(32)
     code = (
         "import asyncio, sys; sys.stdin.read(1)\n"
-        "from runtime.engines.found import DiscoveredEngine\n"
-        "print([c.ref.id for c in asyncio.run(DiscoveredEngine().containers())])\n"
+        "from runtime.engines.found import FoundEngine\n"
+        "print([c.ref.id for c in asyncio.run(FoundEngine().containers())])\n"
     )
     cgroup = here.make(f"docker-{identity}.scope")
     child = subprocess.Popen(
@@ -217,7 +217,7 @@ async def test_what_holds_this_program_is_never_touched(here: Place, engine: Dis
     assert ContainerRef("found", identity) not in {c.ref for c in await engine.containers()}
 
 
-async def test_a_scan_costs_little(engine: DiscoveredEngine) -> None:
+async def test_a_scan_costs_little(engine: FoundEngine) -> None:
     await engine.containers()
     begun = os.times()
     for _ in range(5):

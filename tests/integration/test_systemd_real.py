@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
-from runtime.engines.found import DiscoveredEngine
+from runtime.engines.found import FoundEngine
 from runtime.errors import NotFoundError, RefusedError
 from runtime.kernel import block, cgroupfs, cgroups, files, own_cgroup, systemd
 from runtime.kernel.cgroupfs import Cgroup
@@ -314,7 +314,7 @@ async def test_a_container_that_only_its_scope_tells_of_is_limited_through_syste
     process = child(
         "sh", "-c", "read _; exec unshare --pid --fork --kill-child --mount sleep 600", stdin=subprocess.PIPE
     )
-    engine = DiscoveredEngine()
+    engine = FoundEngine()
     try:
         start(unit, slice_name, process.pid)
         wait_until(lambda: unit.cgroup in Path(f"/proc/{process.pid}/cgroup").read_text(), 20)

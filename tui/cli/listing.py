@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from runtime.engines.protocol import required
 from runtime.errors import InvalidError, PytopError
 from runtime.model import Container, Image, State
 from tui.cli import exits, output
@@ -195,8 +196,11 @@ async def _images(args: argparse.Namespace) -> int:
         for key, engine in opened.engines.items():
             if any(problem.engine == key for problem in opened.problems):
                 continue
+            if engine.facets.images is None and len(opened.engines) > 1:
+                continue  # among several it has nothing to add
             try:
-                found += [(key, image) for image in await engine.images()]
+                images = required(engine.facets.images, engine, "list images", "images")
+                found += [(key, image) for image in await images.images()]
             except PytopError as error:
                 output.complain(error)
                 code = exits.code_of(error)

@@ -81,10 +81,12 @@ def _spec(args: argparse.Namespace) -> ContainerSpec:
 
 
 async def _engine_for(session: Session, image: str) -> str:
-    """The first engine that has the image, else the first one: its error says what is missing."""
+    """The key of the first engine that has the image, else of the first one: its error says what is missing."""
     for key, engine in session.engines.items():
+        if engine.facets.images is None:
+            continue
         try:
-            if any(image in (found.id, *found.names) for found in await engine.images()):
+            if any(image in (found.id, *found.names) for found in await engine.facets.images.images()):
                 return key
         except PytopError:
             continue

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from collectors.sampling.frame import Usage
 from runtime.errors import ConflictError
-from runtime.kernel import block, cgroupfs, cgroups, own_cgroup
+from runtime.kernel import block, cgroupfs, own_cgroup
 from runtime.model import Container, LimitChange, LimitOutcome, Limits, Missing
 from tui.core.groups import GROUP
 from tui.core.permissions import STATE_WORDS
@@ -144,9 +144,9 @@ class Looking:
 
 def _keep_off(title: str, cgroup: cgroupfs.Cgroup) -> None:
     """No engine looks after this cgroup: refuse what would hit this program itself."""
-    from runtime.engines.found.self_protection import keep_off
+    from runtime.engines.found.self_protection import protect_self
 
-    keep_off(title, cgroups.pids(cgroup))
+    protect_self(title, cgroup)
 
 
 def _of_network(container: Container) -> int | None:

@@ -15,7 +15,7 @@ from typing import Protocol
 from runtime.engines.discovery import discover
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.engines.embedded.images import host
-from runtime.engines.protocol import Engine
+from runtime.engines.protocol import Engine, required
 from runtime.errors import InvalidError, NotFoundError, UnsupportedError
 from runtime.model import Bind, Verb
 from tui.demo.scene import LABEL, Setting, remove_all
@@ -91,16 +91,19 @@ class ImageStage:
             reason = capabilities.why_not(verb)
             if reason is not None:
                 raise UnsupportedError(f"run the demo on {self._engine.key}", detail=reason)
+        images = required(self._engine.facets.images, self._engine, f"run the demo on {self._engine.key}", "images")
         layout = host.layout()
-        await self._engine.import_image(self._image, _archive(layout))
+        await images.import_image(self._image, _archive(layout))
         binds = tuple(Bind(bind.source, bind.target, read_only=True) for bind in layout.binds)
         return Setting(self._image, binds, prefix="pytop-demo-", instance=self._instance)
 
     async def clear(self) -> None:
         ours = [c.ref for c in await self._engine.containers() if c.labels.get(LABEL) == self._instance]
         await remove_all(self._engine, ours)
-        with contextlib.suppress(NotFoundError):
-            await self._engine.remove_image(self._image)
+        images = self._engine.facets.images
+        if images is not None:
+            with contextlib.suppress(NotFoundError):
+                await images.remove_image(self._image)
 
 
 def open_stage(key: str, instance: str) -> Stage:

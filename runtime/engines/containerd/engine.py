@@ -19,7 +19,7 @@ from runtime import limits
 from runtime.engines.containerd import logs, resources, translate
 from runtime.engines.containerd.address import Address
 from runtime.engines.containerd.client import Client
-from runtime.engines.containerd.images import Images
+from runtime.engines.containerd.images import ContainerdImages
 from runtime.engines.containerd.life import SPEC, Life, creation
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.containerd.store import Found, Store
@@ -35,6 +35,7 @@ from runtime.engines.containerd.update import (
 )
 from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon.placement import cgroup_of
+from runtime.engines.protocol import Facets
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -73,13 +74,17 @@ class ContainerdEngine:
         self._client = Client(address.socket)
         self._store = Store(self._client, address)
         self._life = Life(self._client, self._store, address.snapshotter, self._top)
-        self._images = Images(self._client, self._store.home, address.snapshotter)
+        self._images = ContainerdImages(self._client, self._store.home, address.snapshotter)
         self._hierarchies = cgroupfs.detect()
         self._changes: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     @property
     def key(self) -> str:
         return self.address.key
+
+    @property
+    def facets(self) -> Facets:
+        return Facets(images=self)
 
     async def close(self) -> None:
         self._client.close()

@@ -43,7 +43,7 @@ class Unpacked:
     snapshot: str
 
 
-class Images:
+class ContainerdImages:
     """The images of one namespace."""
 
     def __init__(self, client: Client, namespace: str, snapshotter: str) -> None:

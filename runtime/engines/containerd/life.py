@@ -21,7 +21,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from runtime.engines.containerd import logs, translate
 from runtime.engines.containerd.client import Client
-from runtime.engines.containerd.images import Images, Unpacked
+from runtime.engines.containerd.images import ContainerdImages, Unpacked
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.containerd.store import Found, Store
 from runtime.errors import (
@@ -64,7 +64,7 @@ class Life:
         """A record and its snapshot; the id. `version` is the daemon's."""
         namespace, title = self._store.home, f"create a container of {spec.image}"
         labels, notes = _labels(spec, version, title), _notes(spec)
-        images = Images(self._client, namespace, self._snapshotter)
+        images = ContainerdImages(self._client, namespace, self._snapshotter)
         unpacked = await images.unpack(spec.image)
         if spec.network != "none":
             raise UnsupportedError(

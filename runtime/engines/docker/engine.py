@@ -20,6 +20,7 @@ from runtime.engines.daemon.placement import DOCKER, cgroup_of, placed
 from runtime.engines.docker import translate, update
 from runtime.engines.docker.client import Client
 from runtime.engines.docker.update import Held
+from runtime.engines.protocol import Facets
 from runtime.errors import (
     DeniedError,
     EngineError,
@@ -73,6 +74,10 @@ class DockerEngine:
     @property
     def key(self) -> str:
         return translate.KEY
+
+    @property
+    def facets(self) -> Facets:
+        return Facets(images=self)
 
     async def close(self) -> None:
         await self._client.close()

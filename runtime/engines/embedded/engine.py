@@ -26,6 +26,7 @@ from runtime.engines.embedded.lifecycle import Lifecycle
 from runtime.engines.embedded.process import shim
 from runtime.engines.embedded.process.init import EXIT_SIZE
 from runtime.engines.embedded.state.record import KEY, Record, to_json
+from runtime.engines.protocol import Facets
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import filesystems, own_cgroup
 from runtime.kernel.inotify import LOGS, RECORDS, Watch
@@ -67,6 +68,10 @@ class NativeEngine:
     @property
     def key(self) -> str:
         return KEY
+
+    @property
+    def facets(self) -> Facets:
+        return Facets(images=self)
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Blocking work in a thread. What the kernel denies on the way comes out as an error of ours."""

@@ -1,6 +1,7 @@
-"""An engine for containers that no engine answers for: watched, frozen, killed and limited through the kernel alone.
+"""An engine for containers that no engine lists: followed, frozen, killed and limited through the kernel alone.
 
-Whoever lists several engines leaves out of this one's containers those that another engine lists too.
+Whoever lists several engines removes from this one's containers those that another engine lists too
+(`tui.core.deduplication`).
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from runtime import limits
 from runtime.engines.found.names import KEY
-from runtime.engines.found.scan import Scanner, Seen
-from runtime.engines.found.self_protection import keep_off
+from runtime.engines.found.scan import FoundContainer, Scanner
+from runtime.engines.found.self_protection import protect_self
 from runtime.engines.found.unsupported import why_not
-from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, UnsupportedError
+from runtime.engines.protocol import Engine, Facets
+from runtime.engines.refusal import refused
+from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import cgroups, own_cgroup, procfs
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.signals import parse_signal
@@ -28,41 +31,43 @@ from runtime.model import (
     Capabilities,
     Container,
     ContainerRef,
-    ContainerSpec,
     EngineInfo,
     Event,
     EventKind,
-    Image,
     LimitChange,
     LimitName,
     LimitOutcome,
     Limits,
-    LogLine,
     State,
     Verb,
 )
 
-EVERY: Final = 1.0  # seconds between two scans
-FRESH: Final = 0.5  # seconds for which a scan answers questions
-GRACE: Final = 10.0
+SCAN_INTERVAL_S: Final = 1.0
+SCAN_MAX_AGE_S: Final = 0.5  # an older scan answers no questions
+STOP_TIMEOUT_S: Final = 10.0  # between SIGTERM and SIGKILL where none is given
 _NO_ENGINE: Final = "no engine answers for it, and only its engine knows how"
-UNABLE: Final[Mapping[Verb, str]] = {
+UNSUPPORTED: Final[Mapping[Verb, str]] = {
     **dict.fromkeys((Verb.CREATE, Verb.START, Verb.RESTART, Verb.REMOVE, Verb.IMPORT), _NO_ENGINE),
     Verb.LOGS: "its output goes to whoever started it",
     Verb.WAIT: "only the parent of a process learns its exit status",
 }
 
 
-class DiscoveredEngine:
-    """What runs here without an engine that could be asked."""
+class FoundEngine:
+    """Containers, virtual machines and services known only from the cgroup tree and /proc.
+
+    It has no facets: images, networks and volumes are known to engines only.
+    """
+
+    facets = Facets()
 
     def __init__(self, *, services: bool = False, scanner: Scanner | None = None) -> None:
         """`services` lists systemd's services too."""
         self._services = services
         self._scanner = scanner
         self._lock = asyncio.Lock()
-        self._last: dict[str, Seen] = {}
-        self._looked = -FRESH
+        self._containers: dict[str, FoundContainer] = {}
+        self._scanned_at = -SCAN_MAX_AGE_S
 
     @property
     def key(self) -> str:
@@ -72,54 +77,54 @@ class DiscoveredEngine:
         return EngineInfo(KEY, "found without an engine", "by cgroup", "the cgroup tree and /proc")
 
     async def capabilities(self) -> Capabilities:
-        lacking = await asyncio.to_thread(lambda: limits.lacking(self._scan_with().hierarchies))
-        return Capabilities(verbs=UNABLE, limits=lacking, at_rest="it is gone when its last process ends")
+        unsupported = await asyncio.to_thread(lambda: limits.lacking(self._get_scanner().hierarchies))
+        return Capabilities(verbs=UNSUPPORTED, limits=unsupported, at_rest="it is gone when its last process ends")
 
-    def _scan_with(self) -> Scanner:
+    def _get_scanner(self) -> Scanner:
         if self._scanner is None:
             self._scanner = Scanner(services=self._services)
         return self._scanner
 
-    async def _scan(self, *, older_than: float = FRESH) -> dict[str, Seen]:
-        """Everything, by id; a scan that is not older than `older_than` seconds is used again."""
+    async def _scan(self, *, older_than: float = SCAN_MAX_AGE_S) -> dict[str, FoundContainer]:
+        """Every container by id; the last scan is used again while it is younger than `older_than` seconds."""
         async with self._lock:
-            if time.monotonic() - self._looked >= older_than:
-                found = await asyncio.to_thread(lambda: self._scan_with().scan())
-                self._last = {one.what.id: one for one in found}
-                self._looked = time.monotonic()
-            return self._last
+            if time.monotonic() - self._scanned_at >= older_than:
+                found = await asyncio.to_thread(lambda: self._get_scanner().scan())
+                self._containers = {one.identity.id: one for one in found}
+                self._scanned_at = time.monotonic()
+            return self._containers
 
     async def containers(self) -> list[Container]:
         return [_container(one) for one in (await self._scan()).values()]
 
     async def get(self, key: str) -> Container:
-        return _container(await self._one(key))
+        return _container(await self._find(key))
 
-    async def _one(self, key: str) -> Seen:
+    async def _find(self, key: str) -> FoundContainer:
         seen = await self._scan()
         if key in seen:
             return seen[key]
-        near = [one for one in seen.values() if one.what.name == key or (key and one.what.id.startswith(key))]
+        near = [one for one in seen.values() if one.identity.name == key or (key and one.identity.id.startswith(key))]
         if not near:
             raise NotFoundError(f"find the container '{key}'", detail="nothing that runs here is called that")
-        if len({one.what.id for one in near}) > 1:
+        if len({one.identity.id for one in near}) > 1:
             raise ConflictError(f"find the container '{key}'", detail="several begin like that", hint="Give more of it")
         return near[0]
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
-        one = await self._one(key)
+        one = await self._find(key)
         return {
-            "id": one.what.id,
-            "name": one.what.name,
-            "kind": one.what.kind.value,
-            "cgroup": None if one.shares else one.what.cgroup,
-            "found by": one.what.found,
+            "id": one.identity.id,
+            "name": one.identity.name,
+            "kind": one.identity.kind.value,
+            "cgroup": None if one.shares else one.identity.cgroup,
+            "found by": one.identity.found,
             "pid": one.pid,
             "command": list(one.command),
         }
 
     async def recorded(self, key: str) -> Limits:
-        await self._one(key)
+        await self._find(key)
         return Limits()
 
     def events(self) -> AsyncIterator[Event]:
@@ -128,55 +133,37 @@ class DiscoveredEngine:
     async def _events(self) -> AsyncIterator[Event]:
         before = dict(await self._scan(older_than=0))
         while True:
-            await asyncio.sleep(EVERY)
-            now = dict(await self._scan(older_than=FRESH))
+            await asyncio.sleep(SCAN_INTERVAL_S)
+            now = dict(await self._scan(older_than=SCAN_MAX_AGE_S))
             for event in _differences(before, now):
                 yield event
             before = now
 
-    # what only an engine could do
+    # what only an engine can do
 
-    def _unable(self, verb: Verb) -> NoReturn:
-        raise UnsupportedError(f"{verb.value} a container that was found", detail=UNABLE[verb])
+    def refusal(self, method: str) -> PytopError:
+        """Why a verb is not here; the methods of the verbs have the verbs' names."""
+        verb = Verb(method)
+        return UnsupportedError(f"{verb.value} a container that was found", detail=UNSUPPORTED[verb])
 
-    async def images(self) -> list[Image]:
-        return []
+    create = refused(Engine.create)
+    start = refused(Engine.start)
+    restart = refused(Engine.restart)
+    remove = refused(Engine.remove)
+    logs = refused(Engine.logs)
+    wait = refused(Engine.wait)
 
-    async def import_image(self, name: str, rootfs: bytes) -> Image:
-        self._unable(Verb.IMPORT)
-
-    async def remove_image(self, name: str) -> None:
-        raise NotFoundError(f"there is no image {name}")
-
-    async def create(self, spec: ContainerSpec) -> ContainerRef:
-        self._unable(Verb.CREATE)
-
-    async def start(self, key: str) -> None:
-        self._unable(Verb.START)
-
-    async def restart(self, key: str, *, timeout: float | None = None) -> None:
-        self._unable(Verb.RESTART)
-
-    async def remove(self, key: str, *, force: bool = False) -> None:
-        self._unable(Verb.REMOVE)
-
-    def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
-        self._unable(Verb.LOGS)
-
-    async def wait(self, key: str) -> int:
-        self._unable(Verb.WAIT)
-
-    # what the kernel can do
+    # what is done through the kernel
 
     async def stop(self, key: str, *, timeout: float | None = None) -> None:
         """SIGTERM to its first process, then SIGKILL to all."""
-        one = await self._one(key)
+        one = await self._find(key)
         self._permit(one, Verb.STOP)
-        await asyncio.to_thread(self._stop, one, GRACE if timeout is None else timeout)
-        self._looked = -FRESH
+        await asyncio.to_thread(self._stop, one, STOP_TIMEOUT_S if timeout is None else timeout)
+        self._scanned_at = -SCAN_MAX_AGE_S
 
-    def _stop(self, one: Seen, timeout: float) -> None:
-        cgroup = None if one.shares else self._cgroup(one, Verb.STOP)  # found by a process that will be gone
+    def _stop(self, one: FoundContainer, timeout: float) -> None:
+        cgroup = None if one.shares else self._cgroup(one, Verb.STOP)  # before its first process ends
         try:
             pidfd = os.pidfd_open(one.pid)
         except ProcessLookupError:
@@ -196,87 +183,87 @@ class DiscoveredEngine:
 
     async def kill(self, key: str, signal: str = "SIGKILL") -> None:
         """SIGKILL goes to every process, any other signal to the first one."""
-        one = await self._one(key)
+        one = await self._find(key)
         await asyncio.to_thread(self._kill, one, parse_signal(signal))
-        self._looked = -FRESH
+        self._scanned_at = -SCAN_MAX_AGE_S
 
-    def _kill(self, one: Seen, number: int) -> None:
+    def _kill(self, one: FoundContainer, number: int) -> None:
         with suppress(NotFoundError):
             cgroup = self._cgroup(one, Verb.KILL)
             if number == signals.SIGKILL and not one.shares:
                 cgroups.kill_all(cgroup)
-            else:  # one that shares its cgroup: number 1 of a PID namespace takes all in it with it
+            else:  # shares its cgroup: the kernel kills a PID namespace with its process 1
                 _signal(one, number)
 
     async def pause(self, key: str) -> None:
-        one = await self._one(key)
+        one = await self._find(key)
         self._permit(one, Verb.PAUSE)
         if one.frozen:
-            raise ConflictError(f"{one.what.name} is paused already")
+            raise ConflictError(f"{one.identity.name} is paused already")
         await asyncio.to_thread(lambda: cgroups.freeze(self._cgroup(one, Verb.PAUSE)))
-        self._looked = -FRESH
+        self._scanned_at = -SCAN_MAX_AGE_S
 
     async def unpause(self, key: str) -> None:
-        one = await self._one(key)
+        one = await self._find(key)
         self._permit(one, Verb.UNPAUSE)
         if not one.frozen:
-            raise ConflictError(f"{one.what.name} is not paused")
+            raise ConflictError(f"{one.identity.name} is not paused")
         await asyncio.to_thread(lambda: cgroups.thaw(self._cgroup(one, Verb.UNPAUSE)))
-        self._looked = -FRESH
+        self._scanned_at = -SCAN_MAX_AGE_S
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
         if not change:
             raise InvalidError("The change of limits asks for nothing", hint="name at least one limit")
-        one = await self._one(key)
+        one = await self._find(key)
         for name, _ in change.items():
             self._permit(one, name)
         cgroup = await asyncio.to_thread(self._cgroup, one, Verb.UPDATE)
-        ref = ContainerRef(KEY, one.what.id)
-        async with limits.turn(cgroup, f"change limits of {one.what.name}"):
+        ref = ContainerRef(KEY, one.identity.id)
+        async with limits.turn(cgroup, f"change limits of {one.identity.name}"):
             outcome = await asyncio.to_thread(lambda: limits.change(ref, cgroup, change, pid=one.pid))
         return limits.survives(outcome, Limits())
 
-    def _permit(self, one: Seen, what: Verb | LimitName) -> None:
+    def _permit(self, one: FoundContainer, what: Verb | LimitName) -> None:
         reason = why_not(_container(one), what)
         if reason is not None:
             words = what.value.replace("_", " ")
-            title = f"{words} {one.what.name}" if isinstance(what, Verb) else f"set {words} of {one.what.name}"
+            title = f"{words} {one.identity.name}" if isinstance(what, Verb) else f"set {words} of {one.identity.name}"
             raise UnsupportedError(title, detail=reason)
 
-    def _cgroup(self, one: Seen, verb: Verb) -> Cgroup:
-        """The container's own cgroup, if `keep_off` allows it; one without directories when it shares its cgroup."""
-        title = f"{verb.value} {one.what.name}"
-        hierarchies, proc = self._scan_with().hierarchies, self._scan_with().proc
-        cgroup = own_cgroup.locate(hierarchies, one.pid, within=one.what.cgroup, proc=proc)
-        if procfs.start_time(one.pid, proc=proc) != one.born:
+    def _cgroup(self, one: FoundContainer, verb: Verb) -> Cgroup:
+        """The container's own cgroup, after `protect_self`; one without directories when it has none of its own."""
+        title = f"{verb.value} {one.identity.name}"
+        hierarchies, proc = self._get_scanner().hierarchies, self._get_scanner().proc
+        cgroup = own_cgroup.locate(hierarchies, one.pid, within=one.identity.cgroup, proc=proc)
+        if procfs.start_time(one.pid, proc=proc) != one.start_ticks:
             raise NotFoundError(title, detail="it has ended")
-        keep_off(title, {one.pid, *cgroups.pids(cgroup)}, proc=proc)
+        protect_self(title, cgroup, one.pid, proc=proc)
         if not one.shares:
             cgroups.require(cgroup)
         return cgroup
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Nothing was opened."""
 
 
-def _container(one: Seen) -> Container:
+def _container(one: FoundContainer) -> Container:
     return Container(
-        ref=ContainerRef(KEY, one.what.id),
-        name=one.what.name,
+        ref=ContainerRef(KEY, one.identity.id),
+        name=one.identity.name,
         image="",
         state=State.PAUSED if one.frozen else State.RUNNING,
         pid=one.pid,
         command=one.command,
         created_ns=one.started_ns or 0,
         started_ns=one.started_ns,
-        group=one.what.group,
-        kind=one.what.kind,
-        cgroup=one.what.cgroup,
-        found=one.what.found,
+        group=one.identity.group,
+        kind=one.identity.kind,
+        cgroup=one.identity.cgroup,
+        found=one.identity.found,
     )
 
 
-def _differences(before: Mapping[str, Seen], now: Mapping[str, Seen]) -> list[Event]:
+def _differences(before: Mapping[str, FoundContainer], now: Mapping[str, FoundContainer]) -> list[Event]:
     at = time.time_ns()
     kinds: list[tuple[EventKind, str]] = []
     for identity, one in now.items():
@@ -291,18 +278,18 @@ def _differences(before: Mapping[str, Seen], now: Mapping[str, Seen]) -> list[Ev
     return [Event(kind, ContainerRef(KEY, identity), at) for kind, identity in kinds]
 
 
-def _signal(one: Seen, number: int) -> None:
-    """Signal its first process, and no other that has got the same number since."""
+def _signal(one: FoundContainer, number: int) -> None:
+    """Signal its first process, unless that pid belongs to another process by now."""
     try:
         pidfd = os.pidfd_open(one.pid)
     except ProcessLookupError:
         return
     try:
-        if procfs.start_time(one.pid) == one.born:
+        if procfs.start_time(one.pid) == one.start_ticks:
             signals.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         return
     except PermissionError as error:
-        raise DeniedError.from_os(f"signal {one.what.name}", error, hint="Run it with sudo") from error
+        raise DeniedError.from_os(f"signal {one.identity.name}", error, hint="Run it with sudo") from error
     finally:
         os.close(pidfd)

@@ -1,4 +1,4 @@
-r"""What the path of a cgroup says about whose container it is. Pure.
+r"""The container that a cgroup's path names. Pure.
 
 The names are those that the engines, systemd and libvirt give: docker/<id> or docker-<id>.scope, libpod-<id>,
 crio-<id>.scope, cri-containerd-<id>.scope, kubepods/.../pod<uid>/<id>, libpod_parent/<pod>/libpod-<id>, lxc/NAME,
@@ -35,14 +35,14 @@ _ABOVE: Final = {"docker": "docker", "default": "containerd", "k8s.io": "contain
 
 
 @dataclass(frozen=True, slots=True)
-class Recognised:
-    """A container by its cgroup.
+class Identity:
+    """A container by the path of its cgroup.
 
     Attributes:
-        id: the engine's own id where the name holds one, else made of the path.
-        name: as it can be shown.
-        cgroup: its own cgroup, below which everything is its.
-        found: how it was recognised, in words.
+        id: the engine's own id where the path holds one, else a hash of the path.
+        name: for the list.
+        cgroup: the path of its own cgroup; all cgroups below are its too.
+        found: how it was recognised, for `Container.found`.
     """
 
     id: str
@@ -62,11 +62,11 @@ def unescape(unit: str) -> str:
 
 
 def made_up_id(path: str) -> str:
-    """64 hexadecimal digits for a container whose cgroup names none."""
+    """64 hexadecimal digits as the id of a container whose cgroup's path holds none."""
     return hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()
 
 
-def recognise(path: str, *, services: bool = False) -> Recognised | None:
+def recognise(path: str, *, services: bool = False) -> Identity | None:
     """The outermost container in a cgroup path; what runs in a container belongs to it.
 
     With `services` a path without a container gives the outermost service of systemd. A user's service manager
@@ -79,15 +79,15 @@ def recognise(path: str, *, services: bool = False) -> Recognised | None:
         if pod:
             group = GroupRef(GroupKind.POD, pod, KEY)
         cgroup = "/" + "/".join(parts[: index + 1])
-        for look in (_by_id, _virtual, _by_name) if pod else (_by_id, _virtual, _by_name, _bare):
-            found = look(parts, index, cgroup)
+        for parse in (_by_id, _virtual, _by_name) if pod else (_by_id, _virtual, _by_name, _bare):
+            found = parse(parts, index, cgroup)
             if found is not None:
                 return replace(found, group=group)
     for index, part in enumerate(parts if services else ()):
         if part.endswith(".service") and not _MANAGER.fullmatch(part):
             cgroup = "/" + "/".join(parts[: index + 1])
             name = unescape(part.removesuffix(".service"))
-            return Recognised(made_up_id(cgroup), name, cgroup, f"systemd's unit {part}", Kind.SERVICE)
+            return Identity(made_up_id(cgroup), name, cgroup, f"systemd's unit {part}", Kind.SERVICE)
     return None
 
 
@@ -103,16 +103,16 @@ def _pod(parts: list[str], index: int) -> str:
     return part if index and parts[index - 1] == "libpod_parent" and _HEX.fullmatch(part) else ""
 
 
-def _by_id(parts: list[str], index: int, cgroup: str) -> Recognised | None:
+def _by_id(parts: list[str], index: int, cgroup: str) -> Identity | None:
     match = _BY_ID.fullmatch(parts[index])
     if match is None:
         return None
     prefix, identity = match.group(1) or match.group(2), match.group(3)
     word = _WORDS.get(prefix, prefix)
-    return Recognised(identity, f"{word}-{identity[:12]}", cgroup, f"its cgroup {prefix}-{identity[:12]}…")
+    return Identity(identity, f"{word}-{identity[:12]}", cgroup, f"its cgroup {prefix}-{identity[:12]}…")
 
 
-def _virtual(parts: list[str], index: int, cgroup: str) -> Recognised | None:
+def _virtual(parts: list[str], index: int, cgroup: str) -> Identity | None:
     part = parts[index]
     machine, libvirt = _MACHINE.fullmatch(part), _LIBVIRT.fullmatch(part)
     name = unescape(machine.group(1)) if machine is not None else libvirt.group(1) if libvirt is not None else ""
@@ -120,22 +120,22 @@ def _virtual(parts: list[str], index: int, cgroup: str) -> Recognised | None:
     if virtual is None and libvirt is None:
         return None
     shown = virtual.group(1) if virtual is not None else name
-    return Recognised(made_up_id(cgroup), shown, cgroup, f"its cgroup {part}", Kind.VM)
+    return Identity(made_up_id(cgroup), shown, cgroup, f"its cgroup {part}", Kind.VM)
 
 
-def _by_name(parts: list[str], index: int, cgroup: str) -> Recognised | None:
+def _by_name(parts: list[str], index: int, cgroup: str) -> Identity | None:
     part = parts[index]
     for pattern in (_MACHINE, _NSPAWN, _LXC):
         match = pattern.fullmatch(part)
         if match is not None:
-            return Recognised(made_up_id(cgroup), unescape(match.group(1)), cgroup, f"its cgroup {part}")
+            return Identity(made_up_id(cgroup), unescape(match.group(1)), cgroup, f"its cgroup {part}")
     if index == 1 and parts[0] in ("lxc", "lxc.payload"):
-        return Recognised(made_up_id(cgroup), part, cgroup, f"its cgroup {parts[0]}/{part}")
+        return Identity(made_up_id(cgroup), part, cgroup, f"its cgroup {parts[0]}/{part}")
     return None
 
 
-def _bare(parts: list[str], index: int, cgroup: str) -> Recognised | None:
-    """An id alone: the directory above it tells whose it is."""
+def _bare(parts: list[str], index: int, cgroup: str) -> Identity | None:
+    """An id alone: the directory above it shows the engine."""
     if _HEX.fullmatch(parts[index]) is None:
         return None
     above = parts[index - 1] if index else ""
@@ -146,4 +146,4 @@ def _bare(parts: list[str], index: int, cgroup: str) -> Recognised | None:
         word, shown = "pytop", f"{shown}: another pytop-containers instance"
     else:
         word = _ABOVE.get(above, "container")
-    return Recognised(parts[index], f"{word}-{parts[index][:12]}", cgroup, shown)
+    return Identity(parts[index], f"{word}-{parts[index][:12]}", cgroup, shown)

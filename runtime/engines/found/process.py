@@ -1,4 +1,4 @@
-"""What /proc says about one process. A process that ended meanwhile gives empty answers, never an error."""
+"""What /proc says about one process. A process that has ended gives empty values, never an error."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Final
 from runtime.kernel import cgroupfs, procfs
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_YOUNG: Final = 2.0  # seconds
+_YOUNG_S: Final = 2.0
 _EMULATOR: Final = re.compile(r"qemu-system-.+|qemu-kvm|kvm|firecracker|cloud-hypervisor")
 _MONITOR: Final = re.compile(r"unshare|bwrap|nsjail|firejail|minijail0|runc|crun|youki")
-V1: Final = ("pids", "memory", "cpu", "freezer")
-"""Hierarchies of v1 that tell where a process lives, the surest first."""
+V1_CONTROLLERS: Final = ("pids", "memory", "cpu", "freezer")
+"""The v1 hierarchies that show where a process lives, the most reliable first."""
 
 
 def command(pid: int, proc: Path) -> tuple[str, ...]:
-    """Its command line; empty for the kernel's own threads."""
+    """Its command line; empty for kernel threads."""
     with suppress(OSError):
         words = (proc / str(pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         return tuple(word.decode(errors="replace") for word in words if word)
@@ -29,22 +29,22 @@ def command(pid: int, proc: Path) -> tuple[str, ...]:
 
 
 def program(words: tuple[str, ...]) -> str:
-    """The name of the program in a command line, fit to be a container's name."""
+    """The program's file name in a command line, with only characters that a container's name may have."""
     return re.sub(r"[^\w.+-]", "_", words[0].rpartition("/")[2].strip()) if words else ""
 
 
 def is_emulator(words: tuple[str, ...]) -> bool:
-    """Whether it runs a virtual machine."""
+    """Whether the program is an emulator that runs a virtual machine."""
     return _EMULATOR.fullmatch(program(words)) is not None
 
 
 def is_monitor(words: tuple[str, ...]) -> bool:
-    """Whether it has made a container by hand and waits for its end, so that it belongs to it."""
+    """Whether the program makes a container without an engine and waits for its end: it is counted as part of it."""
     return _MONITOR.fullmatch(program(words)) is not None
 
 
 def machine_name(words: tuple[str, ...]) -> str:
-    """What an emulator was told to call its machine (qemu's -name), "" when it was not told."""
+    """The machine's name in an emulator's command line (qemu: -name), "" when there is none."""
     for option, value in pairwise(words):
         if option in ("-name", "--name"):
             parts = value.split(",")
@@ -53,14 +53,14 @@ def machine_name(words: tuple[str, ...]) -> str:
     return ""
 
 
-def alive(pid: int, proc: Path) -> int | None:
-    """When it started, in clock ticks since boot; None when it has ended, also when nobody has waited for it yet."""
+def start_if_alive(pid: int, proc: Path) -> int | None:
+    """When it started, in clock ticks since boot; None when it has ended, zombies included."""
     return None if procfs.state(pid, proc=proc) in ("Z", "X", None) else procfs.start_time(pid, proc=proc)
 
 
-def is_young(born: int) -> bool:
-    """Whether it may still have to become the program that it shall run; `born` is as `alive` gives it."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - born / _TICKS < _YOUNG
+def is_young(start_ticks: int) -> bool:
+    """Whether it may not have called execve yet; `start_ticks` is as `start_if_alive` gives it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / _TICKS < _YOUNG_S
 
 
 def cgroup_paths(pid: int | str, proc: Path) -> tuple[dict[str, str], str | None]:
@@ -72,15 +72,15 @@ def cgroup_paths(pid: int | str, proc: Path) -> tuple[dict[str, str], str | None
     return cgroupfs.parse_proc_cgroup(text)
 
 
-def places(pid: int | str, proc: Path) -> tuple[str, ...]:
-    """The cgroups in which it lives, the unified tree first; roots are left out."""
+def cgroups_of(pid: int | str, proc: Path) -> tuple[str, ...]:
+    """The paths of its cgroups without the roots, the unified tree's first."""
     v1, unified = cgroup_paths(pid, proc)
-    paths = [unified, *(v1.get(name) for name in V1), *v1.values()]
+    paths = [unified, *(v1.get(name) for name in V1_CONTROLLERS), *v1.values()]
     return tuple(dict.fromkeys(path for path in paths if path and path != "/"))
 
 
 def started_ns(pid: int, proc: Path) -> int | None:
-    """Wall clock ns of its start, by the boot time and the clock ticks since."""
+    """Its start, wall clock nanoseconds since the epoch; None when it is gone."""
     ticks = procfs.start_time(pid, proc=proc)
     with suppress(OSError, ValueError, IndexError):
         text = (proc / "stat").read_text()

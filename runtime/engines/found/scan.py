@@ -1,7 +1,7 @@
-"""One look at the cgroup tree and at /proc: which containers are there, and by which process.
+"""A scan of the cgroup tree and of /proc: the containers that are there, each with its first process.
 
-It is made again every second, so a container that is known costs two small reads, and a cgroup that belongs to a
-container is not looked into. What is new, or has lost its first process, is looked at in full.
+A scan is made every second, so a container of the scan before costs two small reads, and the cgroups below a
+container's are not visited. A container that is new, or whose first process has ended, is read in full.
 """
 
 from __future__ import annotations
@@ -15,48 +15,49 @@ from pathlib import Path
 from typing import Final
 
 from runtime.engines.found import process
-from runtime.engines.found.names import Recognised, made_up_id, recognise
-from runtime.engines.found.pid_namespaces import Spaces, Stray
+from runtime.engines.found.names import Identity, made_up_id, recognise
+from runtime.engines.found.pid_namespaces import PidNamespaces, UnnamedContainer
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups, own_cgroup, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mount
 from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import Kind
 
-_KEPT: Final = 5.0  # seconds for which what is known of a container is only checked, not looked up again
+_CACHE_TTL_S: Final = 5.0  # a cached container is read in full again after this time
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A container and the process by which it is known, at one moment.
+class FoundContainer:
+    """A container and its first process, at one moment.
 
-    `born` is that process's start in clock ticks since boot: with the pid it names the process for good.
+    `start_ticks` is when that process started, in clock ticks since boot. Pid and start together identify a process,
+    also after its pid was given to another one.
     """
 
-    what: Recognised
+    identity: Identity
     pid: int
-    born: int
+    start_ticks: int
     frozen: bool
     started_ns: int | None
     command: tuple[str, ...]
 
     @property
     def shares(self) -> bool:
-        """It has no cgroup of its own."""
-        return self.what.cgroup == NO_OWN
+        """It has no cgroup of its own, but is in one with other processes."""
+        return self.identity.cgroup == NO_OWN
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """What is kept from look to look, until `until` (monotonic seconds)."""
+class _CachedContainer:
+    """A container of an earlier scan; it is read in full again after `until` (monotonic seconds)."""
 
-    seen: Seen
+    container: FoundContainer
     cgroup: Cgroup
     until: float
 
 
 class Scanner:
-    """Looks again and again; one thread at a time. What a path says is remembered."""
+    """Scans for containers; not thread-safe. The identity that a path gives is kept from scan to scan."""
 
     def __init__(
         self, *, services: bool = False, hierarchies: Hierarchies | None = None, proc: Path = procfs.PROC
@@ -64,28 +65,32 @@ class Scanner:
         self.hierarchies = cgroupfs.detect() if hierarchies is None else hierarchies
         self._services = services
         self.proc = proc
-        self._names: dict[str, Recognised | None] = {}
-        self._known: dict[str, _Held] = {}  # by id
-        self._spaces = Spaces(self.hierarchies, proc, self._covered)
+        self._names: dict[str, Identity | None] = {}
+        self._cache: dict[str, _CachedContainer] = {}  # by id
+        self._pid_namespaces = PidNamespaces(self.hierarchies, proc, self._covered)
 
-    def scan(self) -> list[Seen]:
-        """Every container with a live process. What holds this program itself or process 1 is none."""
+    def scan(self) -> list[FoundContainer]:
+        """Every container with a live process, without those that hold this program or process 1."""
         ours = self._own_paths()
-        named: dict[str, tuple[Recognised, list[Path]]] = {}  # by path
+        named: dict[str, tuple[Identity, list[Path]]] = {}  # by path
         paths: set[str] = set()
         for mount in self._mounts():
             for path, directory in self._walk(mount, paths):
                 what = self._names[path]
-                if what is not None and what.cgroup == path and not any(_holds(path, own) for own in ours):
+                if what is not None and what.cgroup == path and not any(_is_within(own, path) for own in ours):
                     named.setdefault(path, (what, []))[1].append(directory)
         self._names = {path: what for path, what in self._names.items() if path in paths}
-        found = [self._named(what, directories) for what, directories in named.values()]
-        found += [self._stray(one) for one in self._spaces.look() if not any(_holds(one.cgroup, own) for own in ours)]
-        result: dict[str, Seen] = {}
+        found = [self._of_cgroup(identity, directories) for identity, directories in named.values()]
+        found += [
+            self._of_process(one)
+            for one in self._pid_namespaces.scan()
+            if not any(_is_within(own, one.cgroup) for own in ours)
+        ]
+        result: dict[str, FoundContainer] = {}
         for one in found:
             if one is not None:
-                result.setdefault(one.what.id, one)
-        self._known = {identity: held for identity, held in self._known.items() if identity in result}
+                result.setdefault(one.identity.id, one)
+        self._cache = {identity: cached for identity, cached in self._cache.items() if identity in result}
         return list(result.values())
 
     def _covered(self, path: str) -> bool:
@@ -95,13 +100,13 @@ class Scanner:
         """The unified tree, and one v1 hierarchy: engines on hybrid hosts use either."""
         if self.hierarchies.unified is not None:
             yield self.hierarchies.unified
-        for name in process.V1:
+        for name in process.V1_CONTROLLERS:
             if name in self.hierarchies.v1:
                 yield self.hierarchies.v1[name]
                 return
 
     def _walk(self, mount: Mount, paths: set[str]) -> Iterator[tuple[str, Path]]:
-        """The cgroups below a mount as /proc/<pid>/cgroup would name them, not further than to a container's."""
+        """The cgroups below a mount as /proc/PID/cgroup names them, down to a container's own; fills `paths`."""
         waiting = [("" if mount.root == "/" else mount.root, mount.path)]
         while waiting:
             above, directory = waiting.pop()
@@ -121,62 +126,65 @@ class Scanner:
                     waiting.append((path, directory / name))
 
     def _own_paths(self) -> set[str]:
-        return {path for pid in ("self", "1") for path in process.places(pid, self.proc)}
+        return {path for pid in ("self", "1") for path in process.cgroups_of(pid, self.proc)}
 
-    def _named(self, what: Recognised, directories: list[Path]) -> Seen | None:
-        held = self._again(what)
-        if held is not None:
-            return held
+    def _of_cgroup(self, identity: Identity, directories: list[Path]) -> FoundContainer | None:
+        cached = self._from_cache(identity)
+        if cached is not None:
+            return cached
         pids: set[int] = set()
         for directory in directories:
             pids.update(cgroups.pids(Cgroup({"": directory})))
-        if what.kind is Kind.SERVICE:  # without the containers in it
-            pids = {pid for pid in pids if not any(self._covered(path) for path in process.places(pid, self.proc))}
-        pid = self._first(pids, inside=what.kind is Kind.CONTAINER)
-        return self._new(what, pid) if pid is not None else None
+        if identity.kind is Kind.SERVICE:  # the processes of containers in it are not its own
+            pids = {pid for pid in pids if not any(self._covered(path) for path in process.cgroups_of(pid, self.proc))}
+        pid = self._first_process(pids, inside=identity.kind is Kind.CONTAINER)
+        return self._read(identity, pid) if pid is not None else None
 
-    def _stray(self, one: Stray) -> Seen | None:
-        what = Recognised(made_up_id(f"{one.pid}:{one.born}"), one.name, one.cgroup, one.found, one.kind)
+    def _of_process(self, one: UnnamedContainer) -> FoundContainer | None:
+        identity = Identity(made_up_id(f"{one.pid}:{one.start_ticks}"), one.name, one.cgroup, one.found, one.kind)
         if self._services and one.cgroup != NO_OWN:
             service = recognise(one.cgroup, services=True)
             if service is not None and service.cgroup == one.cgroup:
                 return None
-        return self._again(what) or self._new(what, one.pid)
+        return self._from_cache(identity) or self._read(identity, one.pid)
 
-    def _again(self, what: Recognised) -> Seen | None:
-        """A container that is known, by its first process that still lives; None when it must be looked at anew."""
-        held = self._known.get(what.id)
-        if held is None or held.seen.what != what or time.monotonic() >= held.until:
+    def _from_cache(self, identity: Identity) -> FoundContainer | None:
+        """The container from the cache while its first process lives; None when it must be read in full."""
+        cached = self._cache.get(identity.id)
+        if cached is None or cached.container.identity != identity or time.monotonic() >= cached.until:
             return None
-        if process.alive(held.seen.pid, self.proc) != held.seen.born:
+        if process.start_if_alive(cached.container.pid, self.proc) != cached.container.start_ticks:
             return None
-        seen = replace(held.seen, frozen=cgroups.is_frozen(held.cgroup))
-        self._known[what.id] = replace(held, seen=seen)
-        return seen
+        container = replace(cached.container, frozen=cgroups.is_frozen(cached.cgroup))
+        self._cache[identity.id] = replace(cached, container=container)
+        return container
 
-    def _new(self, what: Recognised, pid: int) -> Seen | None:
-        born = procfs.start_time(pid, proc=self.proc)
-        if born is None:
+    def _read(self, identity: Identity, pid: int) -> FoundContainer | None:
+        start_ticks = procfs.start_time(pid, proc=self.proc)
+        if start_ticks is None:
             return None
         cgroup = Cgroup()
         with suppress(PytopError):
-            cgroup = own_cgroup.locate(self.hierarchies, pid, within=what.cgroup, proc=self.proc)
+            cgroup = own_cgroup.locate(self.hierarchies, pid, within=identity.cgroup, proc=self.proc)
         words, started = process.command(pid, self.proc), process.started_ns(pid, self.proc)
-        seen = Seen(what, pid, born, cgroups.is_frozen(cgroup), started, words)
-        self._known[what.id] = _Held(seen, cgroup, time.monotonic() + (0 if process.is_young(born) else _KEPT))
-        return seen
-
-    def _first(self, pids: set[int], *, inside: bool) -> int | None:
-        """The oldest process; number 1 of an inner PID namespace comes first where `inside` asks for it."""
-        born = {pid: procfs.start_time(pid, proc=self.proc) for pid in pids}
-        alive = sorted((ticks, pid) for pid, ticks in born.items() if ticks is not None)
-        inits = (
-            pid
-            for _, pid in alive
-            if inside and procfs.namespace_pids(procfs.status(pid, proc=self.proc))[1:][-1:] == (1,)
+        container = FoundContainer(identity, pid, start_ticks, cgroups.is_frozen(cgroup), started, words)
+        self._cache[identity.id] = _CachedContainer(
+            container, cgroup, time.monotonic() + (0 if process.is_young(start_ticks) else _CACHE_TTL_S)
         )
+        return container
+
+    def _first_process(self, pids: set[int], *, inside: bool) -> int | None:
+        """The oldest process; with `inside`, process 1 of an inner PID namespace if there is one."""
+        started = {pid: procfs.start_time(pid, proc=self.proc) for pid in pids}
+        alive = sorted((ticks, pid) for pid, ticks in started.items() if ticks is not None)
+        inits = (pid for _, pid in alive if inside and self._is_inner_init(pid))
         return next(inits, alive[0][1] if alive else None)
 
+    def _is_inner_init(self, pid: int) -> bool:
+        """It is process 1 of a PID namespace below ours."""
+        return procfs.namespace_pids(procfs.status(pid, proc=self.proc))[1:][-1:] == (1,)
 
-def _holds(cgroup: str, path: str) -> bool:
+
+def _is_within(path: str, cgroup: str) -> bool:
+    """Whether a cgroup's path is this cgroup's or lies below it."""
     return cgroup != NO_OWN and (path == cgroup or path.startswith(cgroup + "/"))

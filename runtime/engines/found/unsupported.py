@@ -1,4 +1,4 @@
-"""What cannot be done to what no engine answers for, and why: the words for screens and errors. Pure."""
+"""What cannot be done to a container without an engine, and the reason for screens and errors. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NO_STOP: Final = {
 
 
 def why_not(container: Container, what: Verb | LimitName) -> str | None:
-    """The reason that lies in the container itself; None when there is none."""
+    """The reason why it cannot be done to this container; None for any container that an engine lists."""
     if not container.found:
         return None
     if what is Verb.STOP:

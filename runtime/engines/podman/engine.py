@@ -21,6 +21,7 @@ from runtime.engines.daemon.placement import PODMAN, cgroup_of, placed
 from runtime.engines.podman import support, translate, update
 from runtime.engines.podman.client import Client, numbers
 from runtime.engines.podman.follow import follow
+from runtime.engines.protocol import Facets
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -69,6 +70,10 @@ class PodmanEngine:
     @property
     def key(self) -> str:
         return self._key
+
+    @property
+    def facets(self) -> Facets:
+        return Facets(images=self)
 
     async def close(self) -> None:
         await self._client.close()

@@ -145,7 +145,7 @@ async def test_no_memory_is_taken_from_what_this_program_was_started_from(
     monkeypatch: pytest.MonkeyPatch, done: list[str]
 ) -> None:
     scripted(monkeypatch, done, lambda _progress, _stop: Progress(64 * MB, 64 * MB, 0, done=True))
-    monkeypatch.setattr(cgroups, "pids", lambda _cgroup: [os.getppid()])
+    monkeypatch.setattr(cgroups, "known_pids", lambda _cgroup: frozenset({os.getppid()}))
     opened = await session(replace(WEB, found="its cgroup"), done=done)
     with pytest.raises(RefusedError, match="this program runs in there"):
         await opened.shrink(WEB.ref, 64 * MB, lambda _: None)

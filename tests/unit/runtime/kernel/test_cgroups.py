@@ -10,7 +10,7 @@ import pytest
 
 from runtime import limits
 from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, NotFoundError, UnsupportedError
-from runtime.kernel import cgroups, delegation
+from runtime.kernel import cgroups, delegation, files
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
 from runtime.model import LimitName, Limits
 from tests.unit.fake_kernel import V1, V2, FakeKernel
@@ -387,3 +387,37 @@ def test_our_own_cgroup_in_what_is_mounted(tmp_path: Path, root: str, said: str,
     hierarchies = Hierarchies(Mode.V2, {}, Mount(tmp_path / "mounted", root))
     found = delegation.own(hierarchies, proc=tmp_path)
     assert found == (None if own is None else tmp_path / "mounted" / own)
+
+
+@pytest.mark.parametrize(
+    ("errors", "known"),
+    [
+        ({}, {7, 8}),
+        ({"threaded": errno.EOPNOTSUPP}, {7}),  # listed above, in the domain that it belongs to
+        ({"": errno.EOPNOTSUPP}, None),
+        ({"threaded": errno.EACCES}, None),
+        ({"threaded": errno.ENOENT}, {7}),
+    ],
+)
+def test_processes_that_cannot_be_read_are_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: dict[str, int], known: set[int] | None
+) -> None:
+    for name, pid in (("", 7), ("threaded", 8)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "cgroup.procs").write_text(f"{pid}\n")
+    wanted = {tmp_path / name / "cgroup.procs": number for name, number in errors.items()}
+    real = files.read
+
+    def read(path: Path) -> str:
+        number = wanted.get(path, 0)
+        kinds = {errno.EACCES: DeniedError, errno.ENOENT: NotFoundError}
+        if number:
+            raise kinds.get(number, KernelError)("read cgroup.procs", errno=number)
+        return real(path)
+
+    monkeypatch.setattr(files, "read", read)
+    assert cgroups.known_pids(Cgroup({}, tmp_path)) == known
+
+
+def test_a_cgroup_that_is_gone_holds_no_process(tmp_path: Path) -> None:
+    assert cgroups.known_pids(Cgroup({}, tmp_path / "gone")) == frozenset()

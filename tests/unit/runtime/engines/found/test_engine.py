@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
-from runtime.engines.found import DiscoveredEngine, engine
+from runtime.engines.found import FoundEngine, engine
 from runtime.engines.found.engine import _differences
 from runtime.engines.found.unsupported import SHARES, why_not
+from runtime.engines.protocol import Facets
 from runtime.errors import NotFoundError, RefusedError, UnsupportedError
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup
@@ -23,7 +25,7 @@ from tui.core.session import Session
 
 ID = "0123456789abcdef" * 4
 BOX = "pid:[2]"
-Act = Callable[[DiscoveredEngine, str], Awaitable[object]]
+Act = Callable[[FoundEngine, str], Awaitable[object]]
 OF_CGROUP: dict[str, Act] = {
     "pause": lambda found, key: found.pause(key),
     "update": lambda found, key: found.update(key, LimitChange(pids=9)),
@@ -59,8 +61,8 @@ def acted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-def found(machine: FakeMachine, *, services: bool = False) -> DiscoveredEngine:
-    return DiscoveredEngine(scanner=machine.scanner(services=services))
+def found(machine: FakeMachine, *, services: bool = False) -> FoundEngine:
+    return FoundEngine(scanner=machine.scanner(services=services))
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
@@ -98,6 +100,34 @@ async def test_this_program_and_those_above_it_are_never_hit(
     with pytest.raises(RefusedError, match="this program runs in there"):
         await act(found(machine), ID)
     assert not acted
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+async def test_nothing_is_hit_where_nobody_knows_who_is_in_there(
+    machine: FakeMachine, acted: list[str], act: Act
+) -> None:
+    machine.live(NOBODY, f"/docker/{ID}")
+    look = found(machine)
+    await look.containers()
+    machine.hide_processes(f"/docker/{ID}")
+    with pytest.raises(RefusedError, match="cannot be read"):
+        await act(look, ID)
+    assert not acted
+
+
+@pytest.mark.parametrize("verb", [verb for verb in Verb if verb in engine.UNSUPPORTED and verb is not Verb.IMPORT])
+async def test_what_only_an_engine_can_is_refused_as_declared(machine: FakeMachine, verb: Verb) -> None:
+    look = found(machine)
+
+    async def ask() -> None:
+        answer = getattr(look, verb.value)(ID)
+        assert inspect.isawaitable(answer), "what is no awaitable is refused at once"
+        await answer
+
+    with pytest.raises(UnsupportedError) as refused:
+        await ask()
+    assert refused.value.detail == (await look.capabilities()).why_not(verb)
+    assert look.facets == Facets()
 
 
 async def test_a_cgroup_that_this_program_lives_in_is_not_even_listed(machine: FakeMachine, acted: list[str]) -> None:
@@ -211,9 +241,9 @@ async def test_the_session_says_the_same_before_anything_is_asked() -> None:
 
 async def test_another_first_process_is_told_without_a_mark(machine: FakeMachine) -> None:
     machine.live(NOBODY, f"/docker/{ID}")
-    before = {one.what.id: one for one in machine.scanner().scan()}
+    before = {one.identity.id: one for one in machine.scanner().scan()}
     machine.live(NOBODY + 1, f"/docker/{ID}", 1, space=BOX)
-    now = {one.what.id: one for one in machine.scanner().scan()}
+    now = {one.identity.id: one for one in machine.scanner().scan()}
     (event,) = _differences(before, now)
     assert (event.kind, event.ref.id) == (EventKind.RENAMED, ID)
     assert not _differences(now, now)

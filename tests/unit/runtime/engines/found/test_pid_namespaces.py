@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.found.scan import Scanner, Seen
+from runtime.engines.found.scan import FoundContainer, Scanner
 from runtime.kernel.cgroupfs import Mode
 from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import Kind
@@ -23,7 +23,7 @@ def machine(tmp_path: Path, request: pytest.FixtureRequest) -> FakeMachine:
     return FakeMachine(tmp_path, request.param)
 
 
-def only(scanner: Scanner) -> Seen:
+def only(scanner: Scanner) -> FoundContainer:
     (one,) = scanner.scan()
     return one
 
@@ -32,27 +32,27 @@ def test_a_cgroup_in_which_only_they_are_is_their_own(machine: FakeMachine) -> N
     machine.live(10, "/job/a", 1, space=BOX)
     machine.live(11, "/job/b", 2, space=BOX, parent=10)
     one = only(machine.scanner())
-    assert (one.pid, one.what.kind, one.what.cgroup, one.shares) == (10, Kind.CONTAINER, "/job", False)
-    assert (one.what.name, one.what.found) == ("web-10", "its PID namespace")
+    assert (one.pid, one.identity.kind, one.identity.cgroup, one.shares) == (10, Kind.CONTAINER, "/job", False)
+    assert (one.identity.name, one.identity.found) == ("web-10", "its PID namespace")
 
 
 def test_who_shares_a_cgroup_has_none_of_its_own(machine: FakeMachine) -> None:
     machine.live(9, "/job")
     machine.live(10, "/job", 1, space=BOX)
     one = only(machine.scanner())
-    assert (one.what.cgroup, one.shares, one.frozen) == (NO_OWN, True, False)
-    assert one.what.found == "its PID namespace; it shares its cgroup with other processes"
+    assert (one.identity.cgroup, one.shares, one.frozen) == (NO_OWN, True, False)
+    assert one.identity.found == "its PID namespace; it shares its cgroup with other processes"
 
 
 def test_in_the_root_there_is_no_cgroup_of_its_own(machine: FakeMachine) -> None:
     machine.live(10, "/", 1, space=BOX)
-    assert only(machine.scanner()).what.cgroup == NO_OWN
+    assert only(machine.scanner()).identity.cgroup == NO_OWN
 
 
 def test_two_below_one_cgroup_do_not_own_it(machine: FakeMachine) -> None:
     machine.live(10, "/job/a", 1, space=BOX)
     machine.live(20, "/job", 1, space="pid:[4]")
-    found = {one.pid: one.what.cgroup for one in machine.scanner().scan()}
+    found = {one.pid: one.identity.cgroup for one in machine.scanner().scan()}
     assert found == {10: "/job/a", 20: NO_OWN}
 
 
@@ -62,7 +62,7 @@ def test_two_below_one_cgroup_do_not_own_it(machine: FakeMachine) -> None:
 def test_who_made_it_and_waits_for_it_belongs_to_it(machine: FakeMachine, command: str, cgroup: str) -> None:
     machine.live(9, "/job", command=command)
     machine.live(10, "/job", 1, space=BOX, parent=9)
-    assert only(machine.scanner()).what.cgroup == cgroup
+    assert only(machine.scanner()).identity.cgroup == cgroup
 
 
 def test_who_was_sent_in_takes_nothing_away(machine: FakeMachine) -> None:
@@ -71,14 +71,14 @@ def test_who_was_sent_in_takes_nothing_away(machine: FakeMachine) -> None:
     machine.live(10, "/job", 1, space=BOX)
     machine.live(11, "/user.slice/session-2.scope", 5, space=BOX, parent=9)
     machine.live(12, "/job", 6, space=BOX, parent=9)
-    assert only(machine.scanner()).what.cgroup == "/job"
+    assert only(machine.scanner()).identity.cgroup == "/job"
 
 
 def test_a_namespace_inside_is_a_part_of_it(machine: FakeMachine) -> None:
     machine.live(10, "/job", 1, space=BOX)
     machine.live(11, "/job/inner", 2, 1, space=INNER, parent=10)
     one = only(machine.scanner())
-    assert (one.pid, one.what.cgroup) == (10, "/job")
+    assert (one.pid, one.identity.cgroup) == (10, "/job")
 
 
 def test_another_users_namespace_is_known_by_its_numbers(machine: FakeMachine) -> None:
@@ -86,12 +86,12 @@ def test_another_users_namespace_is_known_by_its_numbers(machine: FakeMachine) -
     machine.live(11, "/job", 2, space=None, parent=10)
     machine.live(12, "/other", space=None)  # in ours
     one = only(machine.scanner())
-    assert (one.pid, one.what.cgroup) == (10, "/job")
+    assert (one.pid, one.identity.cgroup) == (10, "/job")
 
 
 def test_a_name_tells_before_a_namespace_does(machine: FakeMachine) -> None:
     machine.live(10, f"/docker/{ID}", 1, space=BOX)
-    assert only(machine.scanner()).what.id == ID
+    assert only(machine.scanner()).identity.id == ID
 
 
 def test_an_ended_one_is_gone_at_once_and_a_new_one_seen(machine: FakeMachine) -> None:
@@ -102,23 +102,23 @@ def test_an_ended_one_is_gone_at_once_and_a_new_one_seen(machine: FakeMachine) -
     machine.live(20, "/new", 1, space=INNER)
     after = only(scanner)
     assert (before.pid, after.pid) == (10, 20)
-    assert before.what.id != after.what.id
+    assert before.identity.id != after.identity.id
 
 
 def test_a_number_that_is_used_again_is_another_container(machine: FakeMachine) -> None:
     machine.live(10, "/job", 1, space=BOX)
     before = only(machine.scanner())
     (machine.proc / "10" / "stat").write_text("10 (x) S " + "1 " * 18 + f"{OLD + 1} 0\n")
-    assert only(machine.scanner()).what.id != before.what.id
+    assert only(machine.scanner()).identity.id != before.identity.id
 
 
 def test_a_young_one_takes_the_name_of_the_program_that_it_becomes(machine: FakeMachine) -> None:
     scanner = machine.scanner()
     now = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
     machine.live(10, "/job", 1, space=BOX, command="unshare --pid sleep 9", born=now)
-    assert only(scanner).what.name == "unshare-10"
+    assert only(scanner).identity.name == "unshare-10"
     (machine.proc / "10" / "cmdline").write_bytes(b"sleep\x009\0")
-    assert only(scanner).what.name == "sleep-10"
+    assert only(scanner).identity.name == "sleep-10"
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_a_young_one_takes_the_name_of_the_program_that_it_becomes(machine: Fake
 def test_an_emulator_is_a_virtual_machine(machine: FakeMachine, command: str, name: str) -> None:
     machine.live(10, "/vm", command=command)
     one = only(machine.scanner())
-    assert (one.what.name, one.what.kind, one.what.cgroup) == (name, Kind.VM, "/vm")
-    assert one.what.found == "its emulator's process"
+    assert (one.identity.name, one.identity.kind, one.identity.cgroup) == (name, Kind.VM, "/vm")
+    assert one.identity.found == "its emulator's process"
 
 
 def test_an_emulator_in_a_shells_cgroup_has_none_of_its_own(machine: FakeMachine) -> None:
@@ -148,7 +148,7 @@ def test_services_leave_out_the_containers_in_them(machine: FakeMachine) -> None
     machine.live(9, f"/system.slice/box.service/docker-{ID}.scope", 1, space=BOX, born=OLD - 1)
     machine.live(20, "/user.slice/user-5.slice/user@5.service/init.scope", command="systemd --user")
     machine.live(21, f"/user.slice/user-5.slice/user@5.service/user.slice/libpod-{ID[::-1]}.scope", 1, space=INNER)
-    found = {(one.what.name, one.what.kind): one.pid for one in machine.scanner(services=True).scan()}
+    found = {(one.identity.name, one.identity.kind): one.pid for one in machine.scanner(services=True).scan()}
     assert found == {
         ("box", Kind.SERVICE): 10,
         (f"docker-{ID[:12]}", Kind.CONTAINER): 9,
@@ -158,5 +158,11 @@ def test_services_leave_out_the_containers_in_them(machine: FakeMachine) -> None
 
 def test_a_service_in_a_namespace_of_its_own_is_one_row(machine: FakeMachine) -> None:
     machine.live(10, "/system.slice/private.service", 1, space=BOX)
-    assert [one.what.kind for one in machine.scanner(services=True).scan()] == [Kind.SERVICE]
-    assert [one.what.kind for one in machine.scanner().scan()] == [Kind.CONTAINER]
+    assert [one.identity.kind for one in machine.scanner(services=True).scan()] == [Kind.SERVICE]
+    assert [one.identity.kind for one in machine.scanner().scan()] == [Kind.CONTAINER]
+
+
+def test_a_cgroup_whose_processes_cannot_be_read_is_nobodys_own(machine: FakeMachine) -> None:
+    machine.live(10, "/job", 1, space=BOX)
+    machine.hide_processes("/job")
+    assert only(machine.scanner()).identity.cgroup == NO_OWN

@@ -201,7 +201,7 @@ def test_a_tree(tmp_path: Path, mode: Mode) -> None:
     machine.live(12, "/mine/" + ID)
     machine.live(13, "/plain")
     (one,) = machine.scanner().scan()  # and never what holds ourselves
-    assert (one.what.id, one.pid, one.what.cgroup) == (ID[::-1], 11, f"/docker/{ID[::-1]}")
+    assert (one.identity.id, one.pid, one.identity.cgroup) == (ID[::-1], 11, f"/docker/{ID[::-1]}")
     assert one.command == ("/bin/web", "--port", "1")
 
 
@@ -221,7 +221,7 @@ def test_a_found_namespace_has_the_v1_cgroup_that_is_its_own_and_not_that_of_its
     (proc / "10" / "stat").write_text("10 (x) S " + "1 " * 18 + "100 0\n")
     hierarchies = Hierarchies(Mode.HYBRID, {"pids": Mount(tmp_path / "pids")}, Mount(tmp_path / "v2"))
     (one,) = Scanner(hierarchies=hierarchies, proc=proc).scan()
-    assert (one.pid, one.what.cgroup, one.shares) == (10, "/box", False)
+    assert (one.pid, one.identity.cgroup, one.shares) == (10, "/box", False)
 
 
 def container(engine: str, identity: str, pid: int | None, found: str = "") -> Container:

@@ -1,14 +1,11 @@
-"""The contract between the dashboard and whatever runs containers.
-
-An engine is reached through `Engine` alone. Callers ask its `Capabilities` before they offer a verb, and never
-its name. Every engine passes the one conformance suite in tests/engines.
-"""
+"""What every engine does: list containers, follow them, and carry out verbs and changes of limits."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
+from runtime.engines.protocol.facets import Facets
 from runtime.model import (
     Capabilities,
     Container,
@@ -16,7 +13,6 @@ from runtime.model import (
     ContainerSpec,
     EngineInfo,
     Event,
-    Image,
     LimitChange,
     LimitOutcome,
     Limits,
@@ -37,11 +33,18 @@ class Engine(Protocol):
         """The short name that goes into `ContainerRef.engine`: "embedded", "docker"."""
         ...
 
+    @property
+    def facets(self) -> Facets:
+        """Which optional parts of the contract it implements."""
+        ...
+
     async def info(self) -> EngineInfo:
         """Who answers; raises `UnavailableError` when nobody does. Cheap enough for a health check."""
         ...
 
-    async def capabilities(self) -> Capabilities: ...
+    async def capabilities(self) -> Capabilities:
+        """What can be done here and now; whatever is declared impossible is refused with that same reason."""
+        ...
 
     async def containers(self) -> list[Container]:
         """Every container, running or not."""
@@ -66,14 +69,6 @@ class Engine(Protocol):
         Subscribed before the first `__anext__` returns; raises `UnavailableError` when the engine goes away.
         """
         ...
-
-    async def images(self) -> list[Image]: ...
-
-    async def import_image(self, name: str, rootfs: bytes) -> Image:
-        """Make an image of one layer from a tar archive of a root file system (Docker's `import`)."""
-        ...
-
-    async def remove_image(self, name: str) -> None: ...
 
     async def create(self, spec: ContainerSpec) -> ContainerRef: ...
 
