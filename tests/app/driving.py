@@ -12,7 +12,8 @@ from textual.pilot import Pilot
 from runtime.engines.protocol import Engine
 from runtime.model import ContainerRef
 from tests import waiting
-from tests.app.fakes import HOST, FakeEngine, FakeSweeper, Script, fixed, town
+from tests.app.fakes import HOST, FakeSweeper, Script, fixed, town
+from tests.fake_engine import FakeEngine
 from tui.app.app import PytopApp
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.list import ListScreen

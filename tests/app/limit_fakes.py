@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from runtime.errors import NotFoundError
-from runtime.limits import HostFacts, RawFile, RecentUse, review
+from runtime.limits import RawFile, RecentUse, review
 from runtime.model import (
     UNLIMITED,
     Capabilities,
     ContainerRef,
-    FieldOutcome,
     LimitChange,
-    LimitName,
-    LimitOutcome,
     Limits,
     Missing,
-    Verb,
-    Verdict,
 )
 from tests.app import fakes
+from tests.fake_engine import MACHINE, FakeEngine
 from tui.app.app import PytopApp
 from tui.core.session import Preview, Session
 from tui.core.settings import Settings
@@ -37,29 +32,7 @@ KERNEL = Limits(
     swap=0,
     pids=1024,
 )
-MACHINE = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=32768)
 USE = RecentUse(cpu=1.9, memory=120 << 20, anon=80 << 20, file=40 << 20, pids=7)
-
-
-class ScriptedEngine(fakes.FakeEngine):
-    """Keeps the changes it was asked for; `verdicts` says what comes of a field that is not simply applied."""
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self.changes: list[LimitChange] = []
-        self.verdicts: dict[LimitName, tuple[Verdict, Any, str]] = {}
-        self.hold = asyncio.Event()
-        self.hold.set()
-
-    async def update(self, key: str, change: LimitChange) -> LimitOutcome:
-        known = await self._ask(Verb.UPDATE, key)
-        self.changes.append(change)
-        await self.hold.wait()
-        outcomes = []
-        for name, value in change.items():
-            verdict, kernel, detail = self.verdicts.get(name, (Verdict.APPLIED, value, ""))
-            outcomes.append(FieldOutcome(name, value, KERNEL.get(name), value, kernel, verdict, detail))
-        return LimitOutcome(known.ref, tuple(outcomes))
 
 
 class ScriptedSession(Session):
@@ -96,9 +69,9 @@ def app(
     usage: Any = None,
     script: fakes.Script | None = None,
     **more: Any,
-) -> tuple[PytopApp, ScriptedEngine]:
+) -> tuple[PytopApp, FakeEngine]:
     """The app on one container, the hog, which uses the same in every sweep if no script says otherwise."""
-    engine = ScriptedEngine([hog], capabilities=capabilities)
+    engine = FakeEngine([hog], capabilities=capabilities)
     uses = {hog.name: usage or fakes.usage(1.92, cpu_limit=UNLIMITED)} if hog.state.live else {}
     sweeper = fakes.FakeSweeper(script or fakes.fixed(uses, [hog]))
     session = ScriptedSession([engine], sweeper=sweeper, interval=0.05, read_only=read_only)  # type: ignore[arg-type]

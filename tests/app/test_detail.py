@@ -25,6 +25,7 @@ from runtime.limits.controllers.network import Queue, Shaping
 from runtime.model import UNLIMITED, ContainerRef, LimitName, Missing, State, Verb
 from tests.app import fakes, limit_fakes
 from tests.app.driving import question, screen, tamper, until
+from tests.fake_engine import FakeEngine
 from tui.app.app import PytopApp
 from tui.app.screens.detail import DetailScreen
 from tui.app.screens.limit_editor import LimitEditor
@@ -60,7 +61,7 @@ async def detail(
     usages: Sequence[Usage | None] = (), size: tuple[int, int] = (80, 24), **options: Any
 ) -> AsyncIterator[tuple[Pilot[None], Session]]:
     """The screen on frames that are handed in; nothing is measured besides."""
-    engine = limit_fakes.ScriptedEngine([HOG])
+    engine = FakeEngine([HOG])
     session = limit_fakes.ScriptedSession([engine], sweeper=fakes.FakeSweeper(lambda *_: {}), interval=1.0)  # type: ignore[arg-type]
     session._measure = _nothing  # type: ignore[method-assign]
     app = PytopApp(session, chosen=Settings(), **options)

@@ -22,7 +22,8 @@ from tests.app.driving import (
     town_session,
     until,
 )
-from tests.app.fakes import FakeEngine, container, usage
+from tests.app.fakes import container, usage
+from tests.fake_engine import FakeEngine
 from themes.loader import load_all
 from tui.app.screens.help import HelpScreen
 from tui.core.actions import ACTIONS

@@ -26,6 +26,7 @@ from runtime.model import (
 from tests.app import fakes, limit_fakes
 from tests.app.driving import main, running, screen, session_of, tamper, toasts, until
 from tests.app.test_typing import packet
+from tests.fake_engine import FakeEngine
 from tui.app.screens.detail import DetailScreen
 from tui.core.drift.detector import Drift
 from tui.core.groups import Groups, row_of
@@ -35,14 +36,14 @@ from tui.core.session import Session
 SHOP = GroupRef(GroupKind.COMPOSE, "shop", "docker")
 
 
-def shop() -> tuple[Session, fakes.FakeEngine]:
+def shop() -> tuple[Session, FakeEngine]:
     """Two members of a project and one container beside it."""
     members = [
         fakes.container("shop-web", engine="docker", group=SHOP),
         fakes.container("shop-db", engine="docker", group=SHOP),
     ]
     alone = fakes.container("alone", engine="docker")
-    engine = fakes.FakeEngine([*members, alone], key="docker")
+    engine = FakeEngine([*members, alone], key="docker")
     uses = {"shop-web": fakes.usage(0.25), "shop-db": fakes.usage(0.5), "alone": fakes.usage(0.6)}
     return session_of([engine], fakes.fixed(uses, [*members, alone])), engine
 

@@ -12,7 +12,7 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from runtime.errors import RefusedError
+from runtime.errors import ConflictError, RefusedError
 from runtime.kernel import block
 from runtime.kernel.block import Disks
 from runtime.limits import Progress
@@ -247,7 +247,7 @@ async def test_escape_does_not_leave_a_write_half_seen() -> None:
 
 async def test_an_engine_that_refuses_is_quoted_and_the_form_stays() -> None:
     app, engine = limit_fakes.app()
-    engine.failures[Verb.UPDATE] = fakes.ConflictError("update hog", detail="it is being removed")
+    engine.failures[Verb.UPDATE] = ConflictError("update hog", detail="it is being removed")
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await editor(app, pilot)
         await pilot.press("1", "enter")

@@ -8,7 +8,8 @@ import pytest
 
 from runtime.model import Capabilities, Kind, LimitName, Missing, State, Verb
 from tests.app.driving import main, names, running, screen, selected, session_of, table, tamper, town_session, until
-from tests.app.fakes import FakeEngine, container, fixed, usage
+from tests.app.fakes import container, fixed, usage
+from tests.fake_engine import FakeEngine
 from tui.core.drift.detector import Drift
 from tui.core.settings import Settings
 

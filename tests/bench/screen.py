@@ -137,7 +137,8 @@ async def run() -> None:
     from collectors.sampling.frame import Usage
     from collectors.sampling.target import Target
     from runtime.model import ContainerRef
-    from tests.app.fakes import FakeEngine, FakeSweeper, container, usage
+    from tests.app.fakes import FakeSweeper, container, usage
+    from tests.fake_engine import FakeEngine
     from tui.app.app import PytopApp
     from tui.core.session import Session
     from tui.core.settings import Settings

@@ -1,4 +1,6 @@
-"""Every engine that passes the conformance suite, against the real thing. Another engine is one more factory here."""
+"""Every engine that passes the conformance suite, against the real thing, and the tests' fake. Another engine is one
+more factory here.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,50 +17,19 @@ from runtime.engines.docker import DockerEngine, Endpoint
 from runtime.engines.embedded import NativeConfig, NativeEngine
 from runtime.engines.podman import PodmanEngine
 from runtime.engines.protocol import Engine
-from runtime.kernel import cgroupfs, own_cgroup
-from runtime.model import ContainerRef, ContainerSpec, LimitName, Verb
+from runtime.model import LimitName, Verb
 from tests.conftest import missing, need_root
 from tests.containerdd import Containerdd, containerdd
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
 from tests.engines import report
+from tests.engines.containerd_subject import containerd, engine_of
+from tests.engines.fake_subject import fake
+from tests.engines.podman_subject import podman
+from tests.engines.subject import Subject
+from tests.fake_engine import FakeEngine
 from tests.podmand import Podmand, podmand
 
 IMAGE = "busybox:latest"
-IDLE = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
-
-
-@dataclass(slots=True)
-class Subject:
-    """An engine under test, the image to use, and the containers that a test has made."""
-
-    engine: Engine
-    image: str
-    daemon: Dockerd | Podmand | Containerdd | None = None
-
-    async def create(self, script: str, **more: object) -> ContainerRef:
-        """A container that runs a shell script; other fields of the spec by keyword. No network unless it is named."""
-        fields = {"network": "none", **more}
-        spec = ContainerSpec(image=self.image, command=("sh", "-c", script), **fields)  # type: ignore[arg-type]
-        return await self.engine.create(spec)
-
-    async def run(self, script: str = IDLE, **more: object) -> ContainerRef:
-        """Create and start."""
-        ref = await self.create(script, **more)
-        await self.engine.start(ref.id)
-        return ref
-
-    async def pid(self, ref: ContainerRef) -> int:
-        container = await self.engine.get(ref.id)
-        assert container.pid is not None
-        return container.pid
-
-    async def file(self, ref: ContainerRef, controller: str, v1: str, v2: str) -> str:
-        """A cgroup file of the container, read here and not by the code under test."""
-        cgroup = own_cgroup.locate(cgroupfs.detect(), await self.pid(ref))
-        where = cgroup.where(controller)
-        assert where is not None, f"no {controller} controller"
-        directory, version = where
-        return (directory / (v1 if version == 1 else v2)).read_text().strip()
 
 
 def scratch(word: str) -> Path:
@@ -126,23 +96,22 @@ def containerd_daemon() -> Iterator[Containerdd]:
         yield started
 
 
-@pytest.fixture(params=["embedded", "docker", "podman", "containerd"])
+@pytest.fixture(params=["fake", "embedded", "docker", "podman", "containerd"])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    """Each engine in turn."""
-    if request.param == "embedded":
+    """Each engine in turn, the tests' own fake first."""
+    if request.param == "fake":
+        async with fake() as made:
+            yield made
+    elif request.param == "embedded":
         async with embedded() as made:
             yield made
     elif request.param == "docker":
         async with docker(request.getfixturevalue("daemon")) as made:
             yield made
     elif request.param == "podman":
-        from tests.engines.podman_subject import podman  # which needs this module
-
         async with podman(request.getfixturevalue("podman_service")) as made:
             yield made
     else:
-        from tests.engines.containerd_subject import containerd  # likewise
-
         async with containerd(request.getfixturevalue("containerd_daemon")) as made:
             yield made
 
@@ -152,12 +121,12 @@ def other_client(subject: Subject) -> Callable[[], Awaitable[Engine]]:
     """A second client of the same engine, as another terminal would be."""
 
     async def make() -> Engine:
+        if isinstance(subject.engine, FakeEngine):
+            return subject.engine.client()
         if isinstance(subject.engine, NativeEngine):
             return NativeEngine(subject.engine.config)
-        assert subject.daemon is not None
+        assert isinstance(subject.daemon, Dockerd | Podmand | Containerdd)
         if isinstance(subject.daemon, Containerdd):
-            from tests.engines.containerd_subject import engine_of
-
             return engine_of(subject.daemon)
         where = Endpoint(subject.daemon.url, "another terminal")
         return PodmanEngine(where) if isinstance(subject.engine, PodmanEngine) else DockerEngine(where)
@@ -174,6 +143,15 @@ def cell(request: pytest.FixtureRequest, record_property: Callable[[str, object]
         record_property("cell", state)
 
     return fill
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks a real engine or daemon; the rest is fast and needs no rights."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            parameters = getattr(getattr(item, "callspec", None), "params", {})
+            if parameters.get("subject") != "fake":
+                item.add_marker(pytest.mark.real)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -9,7 +9,7 @@ from runtime.engines.containerd.address import Address
 from runtime.engines.containerd.engine import ContainerdEngine
 from tests.containerdd import Containerdd
 from tests.dockerd import busybox_rootfs
-from tests.engines.conftest import Subject
+from tests.engines.subject import Subject
 
 IMAGE = "docker.io/library/busybox:latest"
 

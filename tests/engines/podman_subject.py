@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from runtime.engines.daemon import Endpoint
 from runtime.engines.podman import PodmanEngine
 from runtime.model import GroupKind
-from tests.engines.conftest import Subject
+from tests.engines.subject import Subject
 from tests.podmand import Podmand
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from runtime.model import LimitName, Verb
 
-ENGINES: Final = ("embedded", "docker", "podman", "containerd")
+ENGINES: Final = ("fake", "embedded", "docker", "podman", "containerd")
 PASS, REFUSED, FAIL, AWAY = "pass", "refused as declared", "FAIL", "not here"
 What = Verb | LimitName
 Cell = Callable[[What, str], None]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import LimitChange
-from tests.engines.conftest import Subject
+from tests.engines.subject import Needs, Subject
 from tests.waiting import wait_until
 
 MB = 1024 * 1024
@@ -47,6 +47,7 @@ def _move(here: Path, there: Path) -> None:
 
 
 async def test_the_whole_container_is_limited_and_measured(subject: Subject) -> None:
+    subject.need(Needs.CGROUPS)
     ref = await subject.run()
     before = own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref))
     where = [before.where(name) for name in ("pids", "memory")]

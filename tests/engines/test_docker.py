@@ -15,7 +15,8 @@ from runtime.errors import PytopError, RefusedError, UnavailableError
 from runtime.kernel import cgroupfs
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, LimitChange, LimitName, State, Verdict
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
-from tests.engines.conftest import IDLE, IMAGE, Subject, docker, scratch
+from tests.engines.conftest import IMAGE, Subject, docker, scratch
+from tests.engines.subject import IDLE
 
 MB = 1024 * 1024
 

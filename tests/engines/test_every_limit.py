@@ -19,8 +19,8 @@ from runtime.kernel import block, cgroupfs, syscalls
 from runtime.limits import host_facts
 from runtime.model import NETWORK_LIMITS, UNLIMITED, DeviceRate, LimitChange, LimitName, LimitOutcome, Value
 from tests.conftest import missing
-from tests.engines.conftest import Subject
 from tests.engines.report import PASS, REFUSED, Cell
+from tests.engines.subject import Subject
 
 MB = 1024 * 1024
 NONE_V1 = 2**62

@@ -10,8 +10,8 @@ import pytest
 from runtime.errors import UnsupportedError
 from runtime.model import EventKind, LimitChange, State, Verb
 from tests.dockerd import busybox_rootfs
-from tests.engines.conftest import Subject
 from tests.engines.report import PASS, REFUSED, Cell
+from tests.engines.subject import Subject
 
 
 async def state(subject: Subject, key: str) -> State:
@@ -98,9 +98,11 @@ async def events(subject: Subject) -> None:
 
 
 async def import_image(subject: Subject) -> None:
-    image = await subject.engine.import_image("pytop-verb:one", await asyncio.to_thread(busybox_rootfs))
+    images = subject.engine.facets.images
+    assert images is not None
+    image = await images.import_image("pytop-verb:one", await asyncio.to_thread(busybox_rootfs))
     assert any("pytop-verb:one" in name for name in image.names)
-    await subject.engine.remove_image(image.names[0])
+    await images.remove_image(image.names[0])
 
 
 DONE: dict[Verb, Callable[[Subject], Awaitable[None]]] = {

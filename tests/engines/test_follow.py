@@ -25,7 +25,9 @@ from runtime.engines.protocol import Engine
 from runtime.model import State
 from tests.containerdd import Containerdd
 from tests.dockerd import Dockerd
-from tests.engines.conftest import Subject, scratch
+from tests.engines.conftest import scratch
+from tests.engines.fake_subject import FakeDaemon
+from tests.engines.subject import Needs, Subject
 from tests.podmand import Podmand
 from tui.core.session import Changed, Session
 
@@ -135,8 +137,8 @@ class Told:
             await self._changed.wait()
 
 
-async def done(words: tuple[str, ...], daemon: Dockerd | Podmand | Containerdd | None) -> None:
-    environ = daemon.environ if daemon is not None else {**os.environ}
+async def done(words: tuple[str, ...], daemon: object) -> None:
+    environ = daemon.environ if isinstance(daemon, Podmand) else {**os.environ}
     process = await asyncio.create_subprocess_exec(
         *words, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -148,6 +150,7 @@ async def done(words: tuple[str, ...], daemon: Dockerd | Podmand | Containerdd |
 async def test_what_the_engines_own_client_does_is_listed_within_a_second(
     subject: Subject, other_client: Callable[[], Awaitable[Engine]]
 ) -> None:
+    subject.need(Needs.OWN_CLIENT)
     async with session_of(await other_client()) as session:
         told = Told(session)
         await asyncio.sleep(SETTLED)
@@ -236,7 +239,7 @@ async def test_nothing_is_asked_while_nothing_happens(
     refs = [await subject.run("sleep 60"), await subject.create("true")]
     async with contextlib.AsyncExitStack() as stack:
         between: Between | None = None
-        if subject.daemon is None:
+        if isinstance(subject.daemon, FakeDaemon | None):  # no socket to look at
             engine = await other_client()
         else:
             between = await stack.enter_async_context(Between(subject.daemon.socket))

@@ -15,10 +15,9 @@ import pytest
 
 from runtime.engines.protocol import Engine
 from runtime.errors import ConflictError, InvalidError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import Bind, ContainerRef, ContainerSpec, Event, EventKind, LogLine, State, Verb
 from tests.dockerd import busybox_rootfs
-from tests.engines.conftest import Subject
+from tests.engines.subject import Needs, Subject
 from tests.waiting import until
 
 
@@ -114,22 +113,15 @@ async def test_kill_sends_the_signal_that_is_named(subject: Subject) -> None:
 async def test_pause_really_stops_it_and_unpause_lets_it_go_on(subject: Subject) -> None:
     ref = await subject.run("while :; do :; done")
 
-    async def used() -> int:
-        cgroup = own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref))
-        if "cpuacct" in cgroup.v1:
-            return int((cgroup.v1["cpuacct"] / "cpuacct.usage").read_text())
-        assert cgroup.unified is not None
-        return int((cgroup.unified / "cpu.stat").read_text().split()[1])
-
     await subject.engine.pause(ref.id)
     assert await state(subject, ref.id) is State.PAUSED
-    before = await used()
+    before = await subject.cpu_time(ref)
     await asyncio.sleep(0.3)
-    assert await used() == before
+    assert await subject.cpu_time(ref) == before
     await subject.engine.unpause(ref.id)
     assert await state(subject, ref.id) is State.RUNNING
     await asyncio.sleep(0.3)
-    assert await used() > before
+    assert await subject.cpu_time(ref) > before
 
 
 async def test_restart_gives_a_new_process(subject: Subject) -> None:
@@ -204,6 +196,7 @@ async def test_a_program_that_is_not_there_is_said_at_the_start(subject: Subject
 
 
 async def test_environment_directory_and_user(subject: Subject) -> None:
+    subject.need(Needs.NAMESPACES)
     ref = await subject.run("echo $WORD; pwd; id -u", env={"WORD": "two words"}, workdir="/tmp", user="65534")
     await asyncio.wait_for(subject.engine.wait(ref.id), 10)
     assert [line.data async for line in subject.engine.logs(ref.id)] == [b"two words", b"/tmp", b"65534"]
@@ -376,26 +369,29 @@ async def test_inspect_is_json(subject: Subject) -> None:
 
 
 async def test_an_image_is_made_of_a_tar_archive_and_removed(subject: Subject) -> None:
+    images = subject.engine.facets.images
+    assert images is not None
     reason = (await subject.engine.capabilities()).why_not(Verb.IMPORT)
     if reason is not None:
         with pytest.raises(UnsupportedError) as caught:
-            await subject.engine.import_image("own:1", busybox_rootfs())
+            await images.import_image("own:1", busybox_rootfs())
         assert caught.value.detail == reason
         return
-    image = await subject.engine.import_image("own:1", busybox_rootfs())
+    image = await images.import_image("own:1", busybox_rootfs())
     assert {"own:1", "localhost/own:1"} & set(image.names)  # Podman gives names without a registry one
-    assert image.id in {other.id for other in await subject.engine.images()}
+    assert image.id in {other.id for other in await images.images()}
     ref = await subject.engine.create(ContainerSpec("own:1", ("true",), network="none"))
     await subject.engine.start(ref.id)
     assert await asyncio.wait_for(subject.engine.wait(ref.id), 10) == 0
     await subject.engine.remove(ref.id)
-    await subject.engine.remove_image("own:1")
-    assert image.id not in {other.id for other in await subject.engine.images()}
+    await images.remove_image("own:1")
+    assert image.id not in {other.id for other in await images.images()}
     with pytest.raises(NotFoundError):
-        await subject.engine.remove_image("own:1")
+        await images.remove_image("own:1")
 
 
 async def test_a_bind_can_be_read_and_only_a_writable_one_written(subject: Subject, tmp_path: Path) -> None:
+    subject.need(Needs.NAMESPACES)
     (tmp_path / "word").write_text("hello")
     binds = (Bind(str(tmp_path), "/mnt/fixed", read_only=True), Bind(str(tmp_path), "/mnt/open"))
     ref = await subject.run(

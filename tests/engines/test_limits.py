@@ -10,7 +10,7 @@ from runtime.errors import InvalidError, NotFoundError, RefusedError, Unsupporte
 from runtime.limits import host_facts
 from runtime.model import UNLIMITED, LimitChange, LimitName, LimitOutcome, Verdict
 from tests.conftest import missing
-from tests.engines.conftest import Subject
+from tests.engines.subject import Needs, Subject
 from tests.waiting import until
 
 MB = 1024 * 1024
@@ -192,6 +192,7 @@ async def test_nonsense_is_refused_running_or_not(subject: Subject, live: bool) 
 
 
 async def test_memory_below_use_is_refused_with_the_figures(subject: Subject) -> None:
+    subject.need(Needs.CGROUPS)
     # dd holds its one block of 40 MiB in anonymous memory while it waits for a reader of its output.
     ref = await subject.run("mkfifo /tmp/p; sleep 60 < /tmp/p & dd if=/dev/zero of=/tmp/p bs=40M count=2; sleep 60")
 
@@ -278,6 +279,7 @@ async def test_two_changes_at_once_leave_one_of_both(subject: Subject) -> None:
 
 
 async def test_a_cap_really_holds_the_container_back(subject: Subject) -> None:
+    subject.need(Needs.CGROUPS)
     ref = await subject.run("while :; do :; done", limits=LimitChange(cpuset_cpus="0"))
     await subject.engine.update(ref.id, LimitChange(cpus=0.2))
 

@@ -10,7 +10,8 @@ from runtime.engines.protocol import Engine
 from runtime.model import GroupKind
 from tests.conftest import missing
 from tests.dockerd import Dockerd
-from tests.engines.conftest import IDLE, IMAGE, Subject, docker, embedded
+from tests.engines.conftest import IMAGE, docker, embedded
+from tests.engines.subject import IDLE, Needs, Subject
 from tui.core.session import Session
 
 
@@ -24,6 +25,7 @@ async def groups(engine: Engine) -> dict[str, str]:
 
 
 async def test_an_engines_own_place_is_no_group(subject: Subject) -> None:
+    subject.need(Needs.CGROUPS)
     await subject.run()
     await subject.run()
     assert await groups(subject.engine) == {}

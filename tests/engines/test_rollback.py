@@ -21,7 +21,7 @@ from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import ContainerRef, LimitChange, LimitName, LimitOutcome, Verdict
 from tests.containerdd import Containerdd
 from tests.dockerd import Dockerd
-from tests.engines.conftest import Subject
+from tests.engines.subject import Needs, Subject
 from tests.podmand import Podmand
 
 MB = 1024 * 1024
@@ -115,6 +115,7 @@ async def another_clients_change(subject: Subject, ref: ContainerRef) -> None:
 @pytest.mark.parametrize("case", list(CASES))
 @pytest.mark.parametrize("made_with", [MADE_WITH, LimitChange()], ids=["limited", "unlimited"])
 async def test_what_was_taken_is_taken_back(subject: Subject, case: str, made_with: LimitChange) -> None:
+    subject.need(Needs.CGROUPS)
     obstacle, change, refused = CASES[case]
     ref = await subject.run("sleep 60", limits=made_with)
     cgroup = own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref))

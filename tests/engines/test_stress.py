@@ -22,9 +22,10 @@ from runtime.model import LimitChange, LimitOutcome, State
 from tests import loops
 from tests.containerdd import Containerdd
 from tests.dockerd import Dockerd
-from tests.engines.conftest import Subject
+from tests.engines.subject import Subject
 from tests.engines.test_follow import session_of
 from tests.engines.test_limits import quota, size
+from tests.fake_engine import FakeEngine
 from tests.podmand import PARENT, Podmand
 from tests.waiting import until
 from tui.cli import listing, output
@@ -111,22 +112,27 @@ class Left:
     def __init__(self, subject: Subject) -> None:
         self._daemon = subject.daemon
         self._folders: tuple[Path, ...] = ()
+        self._mark: str | None = None
+        self._us = psutil.Process()
+        if isinstance(subject.engine, FakeEngine):
+            return
         if isinstance(subject.engine, NativeEngine):
             config = subject.engine.config
             self._folders, self._mark = (config.state, config.run), str(config.state.parent)
             self._cgroups = config.cgroup
             self._links = ["ip", "-o", "link", "show", "master", config.bridge]
         else:
-            assert subject.daemon is not None
+            assert isinstance(subject.daemon, Dockerd | Podmand | Containerdd)
             self._mark = str(subject.daemon.folder)
             self._cgroups = PARENT if isinstance(subject.daemon, Podmand) else subject.daemon.name
             self._links = ["ip", "-n", subject.daemon.name, "-o", "link", "show", "type", "veth"]
             if isinstance(subject.daemon, Containerdd):
                 self._folders = (subject.daemon.folder / "logs",)
-        self._us = psutil.Process()
 
     def on_the_host(self) -> dict[str, Counter[str]]:
-        """Each kind of thing by name, and how many there are of it."""
+        """Each kind of thing by name, and how many there are of it; the fake has nothing but child processes."""
+        if self._mark is None:
+            return {"processes": Counter(child.name() for child in self._us.children())}
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
         tops = Path("/sys/fs/cgroup").glob(f"*/{self._cgroups}")
         links = subprocess.run(self._links, capture_output=True, text=True, check=False, timeout=10)

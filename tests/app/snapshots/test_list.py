@@ -8,7 +8,7 @@ from textual.widgets._toast import Toast
 
 from tests.app.conftest import never_block, nothing_goes_wrong_unseen  # noqa: F401
 from tests.app.driving import running, screen, session_of, town_session, until
-from tests.app.fakes import FakeEngine
+from tests.fake_engine import FakeEngine
 from themes.loader import load_all
 
 THEMES, _ = load_all()

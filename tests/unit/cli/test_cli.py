@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.engines.protocol import Facets
 from runtime.errors import (
     ConflictError,
     DeniedError,
@@ -40,9 +41,10 @@ from runtime.model import (
     State,
     Verdict,
 )
-from tests.app.fakes import FakeEngine, container
+from tests.app.fakes import container
+from tests.fake_engine import FakeEngine
 from tui import __main__ as program
-from tui.cli import common, exits, limits, listing, output, parser, update, values
+from tui.cli import common, exits, limits, listing, output, parser, running, update, values
 from tui.core.session import Session
 
 WEB = container("web", engine="docker", labels={"tier": "front"}, image="nginx:1")
@@ -470,3 +472,41 @@ def test_what_is_to_be_known_of_a_limit_is_printed_also_when_it_holds(
     entry = FieldOutcome(LimitName.CPUS, 0.2, UNLIMITED, 0.2, 0.2, verdict, detail)
     update._print([(web, LimitOutcome(web.ref, (entry,)))])
     assert words in capsys.readouterr().out
+
+
+# images
+
+
+class WithoutImages(FakeEngine):
+    """An engine with no facets, as `found` is."""
+
+    facets = Facets()  # type: ignore[assignment]
+
+
+async def images(monkeypatch: pytest.MonkeyPatch, *engines: FakeEngine) -> int:
+    monkeypatch.setattr(common, "engines", lambda _: list(engines))
+    return await listing._images(parser.build().parse_args(["images"]))
+
+
+async def test_images_of_every_engine_that_has_any(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await images(monkeypatch, WithoutImages(key="found"), FakeEngine(key="docker")) == exits.OK
+    said = capsys.readouterr()
+    assert "busybox:latest" in said.out
+    assert "docker" in said.out
+    assert "found" not in said.out + said.err
+
+
+async def test_an_engine_without_images_says_so_when_it_is_the_one_that_was_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await images(monkeypatch, WithoutImages(key="found")) != exits.OK
+    assert "found has no images" in capsys.readouterr().err
+
+
+async def test_a_new_container_goes_to_an_engine_that_has_the_image() -> None:
+    session = Session([WithoutImages(key="found"), FakeEngine(key="docker")])
+    assert await running._engine_for(session, "busybox:latest") == "docker"
+    assert await running._engine_for(session, "nowhere") == "found"
+    await session.close()

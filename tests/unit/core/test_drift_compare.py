@@ -9,7 +9,8 @@ import pytest
 
 from runtime.errors import DeniedError
 from runtime.model import UNLIMITED, Container, LimitName, Limits
-from tests.app.fakes import FakeEngine, FakeSweeper, container
+from tests.app.fakes import FakeSweeper, container
+from tests.fake_engine import FakeEngine
 from tui.cli import output
 from tui.core.inspector import Looking
 from tui.core.session import Session

@@ -27,7 +27,8 @@ from runtime.model import (
     Verb,
     Verdict,
 )
-from tests.app.fakes import FakeEngine, FakeSweeper, container, fixed, usage
+from tests.app.fakes import FakeSweeper, container, fixed, usage
+from tests.fake_engine import FakeEngine
 from tests.waiting import until
 from tui.core import inventory
 from tui.core.session import Changed, Session
@@ -46,7 +47,7 @@ async def opened(*engines: FakeEngine, start: bool = True, **options: Any) -> As
             await session.start()
             await session.ready()
             # Every watch has its subscription now: what happens from here on is told by events.
-            await until(lambda: all(engine._queues or engine.away for engine in engines), 3)
+            await until(lambda: all(engine.followers or engine.away for engine in engines), 3)
         yield session
     finally:
         await session.close()
@@ -122,7 +123,7 @@ async def test_dead_engine_keeps_its_containers_until_it_is_back(monkeypatch: py
         await until(lambda: not session.problems, 3)
         assert session.containers[WEB.ref].state is State.RUNNING
         assert OLD.ref in session.containers, "what happened meanwhile is seen"
-        await until(lambda: bool(engine._queues), 3)
+        await until(lambda: engine.followers > 0, 3)
         engine.put(container("later"), EventKind.STARTED)
         await until(lambda: container("later").ref in session.containers, 3)
 
@@ -175,7 +176,7 @@ async def test_one_change_at_a_time_per_container() -> None:
     engine._ask = counted  # type: ignore[method-assign]
     async with opened(engine, start=False) as session:
         db = container("db").ref
-        await asyncio.gather(*(session.perform(ref, Verb.PAUSE) for ref in (WEB.ref, WEB.ref, WEB.ref, db)))
+        await asyncio.gather(*(session.perform(ref, Verb.RESTART) for ref in (WEB.ref, WEB.ref, WEB.ref, db)))
     assert most[WEB.ref.id] == 1
     assert most["all"] == 2, "different containers do not wait for each other"
 
@@ -408,7 +409,7 @@ async def test_close_leaves_nothing_and_refuses_more(caplog: pytest.LogCaptureFi
         pass
     gc.collect()
     assert asyncio.all_tasks() == before
-    assert engine._queues == []
+    assert engine.followers == 0
     assert not caplog.records
     with pytest.raises(ConflictError, match="closed"):
         await session.perform(WEB.ref, Verb.STOP)

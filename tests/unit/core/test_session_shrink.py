@@ -19,7 +19,8 @@ from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import Progress
 from runtime.model import Container, LimitChange, LimitOutcome, State
-from tests.app.fakes import FakeEngine, container
+from tests.app.fakes import container
+from tests.fake_engine import FakeEngine
 from tui.cli.update import Telling
 from tui.core.inspector import Looking
 from tui.core.session import Session

@@ -17,8 +17,9 @@ from runtime.errors import KernelError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
 from runtime.model import Capabilities, LimitName, Verb
-from tests.app.fakes import FakeEngine, container
+from tests.app.fakes import container
 from tests.conftest import need_root
+from tests.fake_engine import FakeEngine
 from tui.cli import doctor
 
 

@@ -19,7 +19,8 @@ from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import ContainerRef, EventKind, Kind, LimitChange, LimitName, LimitOutcome, Verb
-from tests.app.fakes import FakeEngine, container
+from tests.app.fakes import container
+from tests.fake_engine import FakeEngine
 from tests.unit.fake_machine import NOBODY, FakeMachine
 from tui.core.session import Session
 
