@@ -9,17 +9,14 @@ import asyncio
 import hashlib
 import itertools
 import re
-import signal as signals
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from runtime import limits
 from runtime.engines.protocol import Facets
 from runtime.errors import (
     ConflictError,
-    EngineError,
     InvalidError,
     NotFoundError,
     PytopError,
@@ -41,51 +38,17 @@ from runtime.model import (
     LimitOutcome,
     Limits,
     LogLine,
-    Missing,
     State,
     Verb,
     Verdict,
 )
 from tests import fake_limits
-from tests.fake_program import IdleProgram, Launcher, Program, idle
+from tests.fake_program import Launcher, idle
+from tests.fake_store import FakeStore, image, signal_number
 
-RESTART_DELAY_S: Final = 0.05
 MACHINE: Final = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=32768)
-IMAGES: Final = ("host", "busybox:latest")
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _numbers = itertools.count(1)
-
-
-@dataclass(slots=True)
-class Life:
-    """What an engine keeps of one container beside what it lists."""
-
-    spec: ContainerSpec
-    lines: list[LogLine]
-    recorded: Limits
-    kernel: Limits
-    program: Program | None = None
-    stopped: bool = False  # somebody has asked for the end: no restart policy counts
-    restarts: int = 0  # by its policy, since somebody has started it
-    restarting: asyncio.Task[None] | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)  # replaced whenever something has changed
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def tell(self) -> None:
-        """Wake whoever waits for a line, a state or the end."""
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-
-@dataclass(slots=True)
-class Store:
-    """What several clients of one engine share."""
-
-    containers: dict[ContainerRef, Container]
-    lives: dict[ContainerRef, Life] = field(default_factory=dict)
-    images: dict[str, Image] = field(default_factory=lambda: {name: _image(name, b"") for name in IMAGES})
-    queues: list[asyncio.Queue[Event]] = field(default_factory=list)
-    away: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class FakeEngine:
@@ -99,7 +62,6 @@ class FakeEngine:
         verdicts: what comes of a limit that is not simply applied.
         hold: a change of limits waits until this is set.
         delay: seconds that every verb takes.
-        output: the lines of a container that was put here.
     """
 
     def __init__(
@@ -110,7 +72,7 @@ class FakeEngine:
         capabilities: Capabilities | None = None,
         machine: HostFacts = MACHINE,
         launcher: Launcher = idle,
-        store: Store | None = None,
+        store: FakeStore | None = None,
     ) -> None:
         self.key = key
         self.failures: dict[Verb, PytopError] = {}
@@ -121,11 +83,8 @@ class FakeEngine:
         self.hold.set()
         self.delay = 0.0
         self.closed = False
-        self.output: tuple[bytes, ...] = (b"first line", b"second line")
         self._capabilities = capabilities or Capabilities()
-        self._machine = machine
-        self._launcher = launcher
-        self._store = store or Store({c.ref: c for c in containers})
+        self._store = store or FakeStore(containers, machine, launcher)
 
     # what tests do to it
 
@@ -148,42 +107,23 @@ class FakeEngine:
 
     def client(self) -> FakeEngine:
         """Another client of the same engine."""
-        return FakeEngine(
-            key=self.key,
-            capabilities=self._capabilities,
-            machine=self._machine,
-            launcher=self._launcher,
-            store=self._store,
-        )
+        return FakeEngine(key=self.key, capabilities=self._capabilities, store=self._store)
 
     def kernel(self, ref: ContainerRef) -> Limits:
         """What a kernel would hold of a live container's limits."""
-        return self._life(ref).kernel
+        return self._store.life(ref).kernel
 
     def put(self, changed: Container, kind: EventKind = EventKind.UPDATED) -> None:
         """Add or replace a container, and tell the followers."""
-        self.all[changed.ref] = changed
-        self._tell(kind, changed.ref)
+        self._store.put(changed, kind)
 
     def drop(self, ref: ContainerRef) -> None:
         """The container vanishes."""
-        self.all.pop(ref, None)
-        self._tell(EventKind.REMOVED, ref)
-        self._store.lives.pop(ref, None)
+        self._store.drop(ref)
 
-    def _tell(self, kind: EventKind, ref: ContainerRef) -> None:
-        for queue in self._store.queues:
-            queue.put_nowait(Event(kind, ref, time.time_ns()))
-        if ref in self._store.lives:
-            self._store.lives[ref].tell()
-
-    def _life(self, ref: ContainerRef) -> Life:
-        """What is kept of a container; one that was put here has printed `output`."""
-        if ref not in self._store.lives:
-            lines = [LogLine("stdout", time.time_ns(), data) for data in self.output]
-            spec = ContainerSpec(self.all[ref].image)
-            self._store.lives[ref] = Life(spec, lines, Limits(), fake_limits.fresh(self._machine))
-        return self._store.lives[ref]
+    def tell(self, kind: EventKind, ref: ContainerRef) -> None:
+        """Tell the followers of an event."""
+        self._store.tell(kind, ref)
 
     # looking
 
@@ -218,7 +158,7 @@ class FakeEngine:
         return {"Id": known.ref.id, "Name": known.name, "Image": known.image, "State": known.state.value}
 
     async def recorded(self, key: str) -> Limits:
-        return self._life((await self.get(key)).ref).recorded
+        return self._store.life((await self.get(key)).ref).recorded
 
     async def events(self) -> AsyncIterator[Event]:
         queue: asyncio.Queue[Event] = asyncio.Queue()
@@ -240,7 +180,7 @@ class FakeEngine:
 
     async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
         ref = (await self._ask(Verb.LOGS, key)).ref
-        life = self._life(ref)
+        life = self._store.life(ref)
         at = len(life.lines) - (len(life.lines) if tail is None else min(tail, len(life.lines)))
         while True:
             changed, live = life.changed, ref in self.all and self.all[ref].state.live
@@ -254,7 +194,7 @@ class FakeEngine:
 
     async def wait(self, key: str) -> int:
         known = await self._ask(Verb.WAIT, key)
-        life = self._life(known.ref)
+        life = self._store.life(known.ref)
         while known.state.live or known.state is State.CREATED:
             await life.changed.wait()
             if known.ref not in self.all:
@@ -273,7 +213,7 @@ class FakeEngine:
 
     async def import_image(self, name: str, rootfs: bytes) -> Image:
         self._permit(Verb.IMPORT, f"import the image {name}")
-        self._store.images[name] = _image(name, rootfs)
+        self._store.images[name] = image(name, rootfs)
         return self._store.images[name]
 
     async def remove_image(self, name: str) -> None:
@@ -297,12 +237,11 @@ class FakeEngine:
             raise InvalidError(f"{name!r} is no container's name")
         if any(known.name == name for known in self.all.values()):
             raise ConflictError(f"create {name}", detail="another container has this name")
-        fresh = fake_limits.fresh(self._machine)
+        fresh = fake_limits.fresh(self._store.machine)
         self._check(spec.limits, fresh)
         now = time.time_ns()
         ref = ContainerRef(self.key, hashlib.sha256(f"{name} {next(_numbers)}".encode()).hexdigest())
-        recorded = fake_limits.changed(fresh, spec.limits, self._machine)
-        self._store.lives[ref] = Life(spec, [], recorded, recorded)
+        recorded = fake_limits.changed(fresh, spec.limits, self._store.machine)
         made = Container(
             ref,
             name,
@@ -313,146 +252,34 @@ class FakeEngine:
             restart_policy=spec.restart_policy,
             labels=dict(spec.labels),
         )
-        self.put(made, EventKind.CREATED)
+        self._store.add(made, spec, recorded)
         return ref
 
     async def start(self, key: str) -> None:
-        ref = (await self._ask(Verb.START, key)).ref
-        async with self._life(ref).lock:
-            self._life(ref).restarts = 0
-            await self._start(ref)
-
-    async def _start(self, ref: ContainerRef) -> None:
-        known, life = self._known(ref), self._life(ref)
-        if known.state is State.PAUSED:
-            raise ConflictError(f"start {known.name}", detail="it is paused")
-        if known.state.live:
-            return
-
-        def say(stream: str, data: bytes, partial: bool) -> None:
-            life.lines.append(LogLine(stream, time.time_ns(), data, partial))
-            life.tell()
-
-        try:
-            life.program = await self._launcher(life.spec, say, lambda status: self._ended(ref, status))
-        except OSError as error:
-            words = f"{life.spec.command[0]}: {error.strerror}"
-            self.put(replace(known, error=words))
-            raise EngineError(f"start {known.name}", detail=words) from error
-        life.stopped, life.kernel = False, self._kernel_at_start(life)
-        running = replace(
-            known,
-            state=State.RUNNING,
-            pid=life.program.pid,
-            started_ns=time.time_ns(),
-            finished_ns=None,
-            exit_code=None,
-            oom_killed=False,
-            error="",
-        )
-        self.put(running, EventKind.STARTED)
-
-    def _kernel_at_start(self, life: Life) -> Limits:
-        """The record's limits; one that is not recorded is not limited."""
-        fresh = fake_limits.fresh(self._machine)
-        held: dict[str, Any] = {name.value: life.recorded.get(name) for name in LimitName}
-        return replace(fresh, **{name: value for name, value in held.items() if not isinstance(value, Missing)})
-
-    def _ended(self, ref: ContainerRef, status: int) -> None:
-        """The container's first process has ended."""
-        if ref not in self.all:
-            return
-        life = self._life(ref)
-        life.program = None
-        policy, _, most = self.all[ref].restart_policy.partition(":")
-        again = policy in ("always", "unless-stopped") or (
-            policy == "on-failure" and status != 0 and (not most or life.restarts < int(most))
-        )
-        again = again and not life.stopped
-        state = State.RESTARTING if again else State.EXITED
-        ended = replace(self.all[ref], state=state, pid=None, exit_code=status, finished_ns=time.time_ns())
-        self.put(ended, EventKind.DIED)
-        if again:
-            life.restarts += 1
-            life.restarting = asyncio.create_task(self._start_again(ref))
-        elif life.spec.auto_remove:
-            self.drop(ref)
-
-    async def _start_again(self, ref: ContainerRef) -> None:
-        await asyncio.sleep(RESTART_DELAY_S)
-        async with self._life(ref).lock:
-            if ref in self.all and self.all[ref].state is State.RESTARTING:
-                await self._start(ref)
+        await self._store.start((await self._ask(Verb.START, key)).ref)
 
     async def stop(self, key: str, *, timeout: float | None = None) -> None:
-        ref = (await self._ask(Verb.STOP, key)).ref
-        async with self._life(ref).lock:
-            await self._stop(ref, timeout)
-
-    async def _stop(self, ref: ContainerRef, timeout: float | None) -> None:
-        known, life = self._known(ref), self._life(ref)
-        life.stopped = True
-        if known.state is State.RESTARTING:
-            self.put(replace(known, state=State.EXITED))
-        if not known.state.live:
-            return
-        program = self._program(ref)
-        program.signal(_signal_number(life.spec.stop_signal))
-        program.signal(signals.SIGCONT)
-        try:
-            await asyncio.wait_for(self._end_of(ref, life), life.spec.stop_timeout if timeout is None else timeout)
-        except TimeoutError:
-            program.signal(signals.SIGKILL)
-            await self._end_of(ref, life)
-
-    async def _end_of(self, ref: ContainerRef, life: Life) -> None:
-        while ref in self.all and self.all[ref].state.live:
-            await life.changed.wait()
+        await self._store.stop((await self._ask(Verb.STOP, key)).ref, timeout)
 
     async def restart(self, key: str, *, timeout: float | None = None) -> None:
-        ref = (await self._ask(Verb.RESTART, key)).ref
-        async with self._life(ref).lock:
-            await self._stop(ref, timeout)
-            await self._start(ref)
+        await self._store.restart((await self._ask(Verb.RESTART, key)).ref, timeout)
 
     async def kill(self, key: str, signal: str = "SIGKILL") -> None:
-        number = _signal_number(signal)
-        known = await self._ask(Verb.KILL, key)
-        if not known.state.live:
-            raise ConflictError(f"kill {known.name}", detail=f"it is {known.state.value}")
-        self._life(known.ref).stopped |= number == signals.SIGKILL
-        self._program(known.ref).signal(number)
+        number = signal_number(signal)
+        self._store.kill((await self._ask(Verb.KILL, key)).ref, number)
 
     async def pause(self, key: str) -> None:
-        await self._freeze(Verb.PAUSE, key, State.RUNNING, State.PAUSED, EventKind.PAUSED)
+        await self._store.pause((await self._ask(Verb.PAUSE, key)).ref)
 
     async def unpause(self, key: str) -> None:
-        await self._freeze(Verb.UNPAUSE, key, State.PAUSED, State.RUNNING, EventKind.UNPAUSED)
-
-    async def _freeze(self, verb: Verb, key: str, before: State, after: State, kind: EventKind) -> None:
-        ref = (await self._ask(verb, key)).ref
-        async with self._life(ref).lock:
-            known = self._known(ref)
-            if known.state is not before:
-                raise ConflictError(f"{verb.value} {known.name}", detail=f"it is {known.state.value}")
-            self._program(ref).signal(signals.SIGSTOP if verb is Verb.PAUSE else signals.SIGCONT)
-            self.put(replace(known, state=after), kind)
+        await self._store.unpause((await self._ask(Verb.UNPAUSE, key)).ref)
 
     async def remove(self, key: str, *, force: bool = False) -> None:
-        known = await self._ask(Verb.REMOVE, key)
-        if known.state.live and not force:
-            raise ConflictError(f"remove {known.name}", detail="it is running")
-        life = self._life(known.ref)
-        life.stopped = True
-        if known.state.live:
-            self._program(known.ref).signal(signals.SIGKILL)
-            await self._end_of(known.ref, life)
-        if known.ref in self.all:
-            self.drop(known.ref)
+        await self._store.remove((await self._ask(Verb.REMOVE, key)).ref, force=force)
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
         known = await self._ask(Verb.UPDATE, key)
-        life, title = self._life(known.ref), f"change limits of {known.name}"
+        life, title = self._store.life(known.ref), f"change limits of {known.name}"
         if not change:
             raise InvalidError(title, detail="it asks for nothing")
         if not known.state.live and self._capabilities.at_rest:
@@ -460,7 +287,7 @@ class FakeEngine:
         self._check(change, life.kernel if known.state.live else life.recorded)
         self.changes.append(change)
         await self.hold.wait()
-        before, machine = (life.kernel, life.recorded), self._machine
+        before, machine = (life.kernel, life.recorded), self._store.machine
         life.recorded = fake_limits.changed(life.recorded, change, machine)
         if known.state.live:
             life.kernel = fake_limits.changed(life.kernel, change, machine)
@@ -469,7 +296,7 @@ class FakeEngine:
             )
         else:
             fields = fake_limits.outcomes_at_rest(before[1], life.recorded, change)
-        self._tell(EventKind.UPDATED, known.ref)
+        self.tell(EventKind.UPDATED, known.ref)
         return limits.survives(LimitOutcome(known.ref, fields), life.recorded)
 
     def _check(self, change: LimitChange, current: Limits) -> None:
@@ -478,7 +305,7 @@ class FakeEngine:
             reason = self._capabilities.why_not(name)
             if reason is not None:
                 raise UnsupportedError(f"set {name.value.replace('_', ' ')}", detail=reason)
-        limits.refuse(change, current, self._machine, None)
+        limits.refuse(change, current, self._store.machine, None)
 
     # inside
 
@@ -488,7 +315,7 @@ class FakeEngine:
         if self.delay:
             await asyncio.sleep(self.delay)
         self._permit(verb, f"{verb.value} {known.name}")
-        return self._known(known.ref)
+        return self._store.known(known.ref)
 
     def _permit(self, verb: Verb, title: str) -> None:
         self._reachable()
@@ -498,32 +325,6 @@ class FakeEngine:
         if reason is not None:
             raise UnsupportedError(title, detail=reason)
 
-    def _known(self, ref: ContainerRef) -> Container:
-        """As it is now, which is not as it was before something was waited for."""
-        if ref not in self.all:
-            raise NotFoundError(f"there is no container {ref.short}")
-        return self.all[ref]
-
-    def _program(self, ref: ContainerRef) -> Program:
-        """What runs in a live container; in one that was put here nothing does, under its pid."""
-        life = self._life(ref)
-        if life.program is None:
-            life.program = IdleProgram(lambda status: self._ended(ref, status), self.all[ref].pid)
-        return life.program
-
     def _reachable(self) -> None:
         if self.away:
             raise UnavailableError(f"{self.key} cannot be reached", detail="connection refused", hint="Start it")
-
-
-def _image(name: str, rootfs: bytes) -> Image:
-    digest = hashlib.sha256(name.encode() + rootfs).hexdigest()
-    return Image(f"sha256:{digest}", (name,), size=len(rootfs), created_ns=time.time_ns())
-
-
-def _signal_number(name: str) -> int:
-    try:
-        upper = name.upper()
-        return signals.Signals(int(name)) if name.isdecimal() else signals.Signals[f"SIG{upper.removeprefix('SIG')}"]
-    except (KeyError, ValueError) as error:
-        raise InvalidError(f"{name!r} is not a signal") from error

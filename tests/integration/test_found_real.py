@@ -18,6 +18,7 @@ from runtime.engines.embedded import NativeEngine
 from runtime.engines.found import FoundEngine
 from runtime.errors import ConflictError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, own_cgroup
+from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Container, ContainerRef, ContainerSpec, Kind, LimitChange, LimitName, State, Verb
 from tests.conftest import missing, need_root
 from tests.integration.embedded import instance
@@ -224,3 +225,26 @@ async def test_a_scan_costs_little(engine: FoundEngine) -> None:
         await engine._scan(older_than=0)
     spent = os.times()
     assert (spent.user + spent.system - begun.user - begun.system) / 5 < 0.1
+
+
+def test_a_threaded_cgroup_is_not_taken_for_empty(tmp_path: Path) -> None:
+    """The kernel refuses to list the processes of one: their domain above lists them, and it itself says nothing."""
+    need_root("embedded")
+    subprocess.run(["mount", "-t", "cgroup2", "none", str(tmp_path)], check=True)
+    domain = tmp_path / f"pytopf{secrets.token_hex(3)}"
+    threaded = domain / "threaded"
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        threaded.mkdir(parents=True)
+        (domain / "cgroup.procs").write_text(str(process.pid))
+        (threaded / "cgroup.type").write_text("threaded")
+        (threaded / "cgroup.threads").write_text(str(process.pid))
+        assert cgroups.known_pids(Cgroup({}, threaded)) is None
+        assert cgroups.known_pids(Cgroup({}, domain)) == {process.pid}
+    finally:
+        process.kill()
+        process.wait()
+        for directory in (threaded, domain):
+            if directory.is_dir():
+                directory.rmdir()
+        subprocess.run(["umount", str(tmp_path)], check=True)

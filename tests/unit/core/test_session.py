@@ -96,7 +96,7 @@ async def test_container_that_vanishes_between_list_and_look_is_gone() -> None:
     engine = FakeEngine([WEB])
     async with opened(engine) as session:
         del engine.all[WEB.ref]
-        engine._tell(EventKind.DIED, WEB.ref)
+        engine.tell(EventKind.DIED, WEB.ref)
         await until(lambda: not session.containers, 3)
         assert not session.problems
         assert session.why_not(WEB.ref, Verb.STOP) == "it is gone"
@@ -313,8 +313,8 @@ async def test_marks_of_life_limits_and_oom_each_once() -> None:
         assert texts(session, WEB) == ["cpus 0.5"]
         session._took(_frame(1, oom_kills=0))
         session._took(_frame(2, oom_kills=1))
-        engine._tell(EventKind.OOM, WEB.ref)
-        engine._tell(EventKind.DIED, WEB.ref)
+        engine.tell(EventKind.OOM, WEB.ref)
+        engine.tell(EventKind.DIED, WEB.ref)
         await until(lambda: "ended" in texts(session, WEB), 3)
         assert texts(session, WEB) == ["cpus 0.5", "OOM kill", "ended"]
 
