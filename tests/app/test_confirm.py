@@ -13,7 +13,7 @@ from textual.widgets import Static
 from runtime.model import Verb
 from tests.app import limit_fakes
 from tests.app.driving import question, screen, until
-from tests.app.fakes import FakeEngine
+from tests.fake_engine import FakeEngine
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.typeahead import DIALOG_GRACE_S, Dialog
 
