@@ -1,4 +1,4 @@
-"""The last minutes of every container in preallocated rings, and marks on the time axis.
+"""The last minutes of every container in preallocated rings, and annotations on the time axis.
 
 All rings share one ring of times, so a container costs 4 bytes per metric and sample; single precision is finer than
 any screen. A missing value is a gap (NaN inside, None outside), never zero. Which metrics are kept is said in
@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from math import isnan, nan
 from typing import Any, Final
 
+from collectors.history.annotation import AnnotatedLimit, Annotation, AnnotationKind
 from collectors.sampling.frame import Frame
 from collectors.sampling.metrics import HOST_METRICS, METRICS
-from runtime.model import ContainerRef
+from runtime.model import Ref
 
 NS_PER_S: Final = 1_000_000_000
 HISTORY_S: Final = 300.0
-MAX_MARKS: Final = 64  # per container
+MAX_ANNOTATIONS: Final = 64  # per container
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,6 @@ class Series:
 
     times_ns: list[int]
     values: list[float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Something that happened to a container: a limit change, an OOM kill, a probe."""
-
-    at_ns: int
-    text: str
 
 
 # The metrics that are kept, by id, each with the function that gets its value.
@@ -87,9 +80,9 @@ class History:
         self._size = max(2, round(seconds / interval))
         self._times = array("q", [0]) * self._size
         self._count = 0  # frames pushed so far; frame n is in slot n % size
-        self._rings: dict[ContainerRef, _Rings] = {}
+        self._rings: dict[Ref, _Rings] = {}
         self._host = _Rings(_KEPT_OF_HOST, self._size, 0)
-        self._marks: dict[ContainerRef, deque[Mark]] = {}
+        self._annotations: dict[Ref, deque[Annotation]] = {}
         self.latest: Frame | None = None
 
     def push(self, frame: Frame) -> None:
@@ -111,7 +104,7 @@ class History:
         self._count += 1
         self.latest = frame
 
-    def series(self, ref: ContainerRef, metric: str) -> Series:
+    def series(self, ref: Ref, metric: str) -> Series:
         """One metric of a container, from its first sample on; empty when it has none. `KeyError` if it is not kept."""
         rings = self._rings.get(ref)
         if rings is None:
@@ -135,7 +128,7 @@ class History:
             chosen, at = values[start:] + values[:end], times[start:] + times[:end]
         return Series(at.tolist(), [None if isnan(value) else value for value in chosen])
 
-    def mean(self, ref: ContainerRef, metric: str, seconds: float) -> float | None:
+    def mean(self, ref: Ref, metric: str, seconds: float) -> float | None:
         """The mean of the last `seconds`, gaps left out; None when nothing was measured in them."""
         series = self.series(ref, metric)
         if not series.times_ns or self.latest is None:
@@ -144,16 +137,16 @@ class History:
         known = [value for value in series.values[start:] if value is not None]
         return sum(known) / len(known) if known else None
 
-    def mark(self, ref: ContainerRef, text: str, *, at_ns: int | None = None) -> None:
+    def annotate(self, ref: Ref, kind: AnnotationKind, *limits: AnnotatedLimit, at_ns: int | None = None) -> None:
         """Note that something happened to a container, now or at a CLOCK_MONOTONIC time."""
-        marks = self._marks.setdefault(ref, deque(maxlen=MAX_MARKS))
-        marks.append(Mark(time.monotonic_ns() if at_ns is None else at_ns, text))
+        known = self._annotations.setdefault(ref, deque(maxlen=MAX_ANNOTATIONS))
+        known.append(Annotation(time.monotonic_ns() if at_ns is None else at_ns, kind, limits))
 
-    def marks(self, ref: ContainerRef) -> tuple[Mark, ...]:
-        """What happened to a container, oldest first; the last `MAX_MARKS` of them."""
-        return tuple(self._marks.get(ref, ()))
+    def annotations(self, ref: Ref) -> tuple[Annotation, ...]:
+        """What happened to a container, oldest first; the last `MAX_ANNOTATIONS` of them."""
+        return tuple(self._annotations.get(ref, ()))
 
-    def forget(self, ref: ContainerRef) -> None:
+    def forget(self, ref: Ref) -> None:
         """Drop everything about a container, for one that was removed."""
         self._rings.pop(ref, None)
-        self._marks.pop(ref, None)
+        self._annotations.pop(ref, None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from runtime.model import ContainerRef, Missing, Unlimited
+from runtime.model import Missing, Ref, Unlimited
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})  # an empty mapping, as a default
 
@@ -120,5 +120,5 @@ class Frame:
     interval_ns: int
     cost_ns: int
     host: HostUsage
-    usages: Mapping[ContainerRef, Usage]
-    problems: Mapping[ContainerRef, str] = field(default_factory=dict)
+    usages: Mapping[Ref, Usage]
+    problems: Mapping[Ref, str] = field(default_factory=dict)

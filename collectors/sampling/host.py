@@ -1,6 +1,7 @@
 """Usage of the host: CPU, memory, load, network and disks by psutil, PSI by /proc/pressure.
 
 Swap is parsed here: psutil also reads all of /proc/vmstat for it, which takes longer than everything else together.
+psutil is imported where it is used: a command that only lists does without it.
 """
 
 from __future__ import annotations
@@ -8,8 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-
-import psutil
 
 from collectors.sampling import parse
 from collectors.sampling.frame import HostUsage, Pressure
@@ -22,6 +21,8 @@ RESOURCES = ("cpu", "memory", "io")
 
 def busy_ns() -> int:
     """CPU time in use since boot, over all processors, in ns; neither iowait nor steal is in it."""
+    import psutil
+
     times = psutil.cpu_times()
     fields = ("user", "nice", "system", "irq", "softirq")  # guest time is in user and nice
     return int(sum(getattr(times, name, 0.0) for name in fields) * NS_PER_S)
@@ -39,6 +40,8 @@ class HostReader:
 
     def read(self, at_ns: int) -> HostUsage:
         """The usage since the previous call; rates are `NOT_SAMPLED` in the first one. `at_ns` is CLOCK_MONOTONIC."""
+        import psutil
+
         counters = {"cpu": busy_ns(), **self._traffic(), **self._disks()}
         totals = {name: self._stalls(name) for name in RESOURCES}
         rates: dict[str, float | Missing] = dict.fromkeys(counters, Missing.NOT_SAMPLED)
@@ -71,6 +74,8 @@ class HostReader:
 
     def _traffic(self) -> dict[str, int]:
         """Bytes through network cards. Bridges and veths are left out: they would count containers' traffic again."""
+        import psutil
+
         cards = psutil.net_io_counters(pernic=True, nowrap=False)
         real = [name for name in cards if self._has_device("class/net", name)]
         chosen = real or [
@@ -80,6 +85,8 @@ class HostReader:
 
     def _disks(self) -> dict[str, int]:
         """Bytes through whole disks. Partitions, device-mapper and loop devices would count them again."""
+        import psutil
+
         disks = psutil.disk_io_counters(perdisk=True, nowrap=False)
         chosen = [name for name in disks if self._has_device("block", name)]
         return {"read": sum(disks[n].read_bytes for n in chosen), "write": sum(disks[n].write_bytes for n in chosen)}

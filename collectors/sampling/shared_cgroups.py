@@ -12,7 +12,7 @@ from collectors.sampling import network
 from collectors.sampling.target import Target
 from runtime.kernel import cgroupfs, own_cgroup
 from runtime.kernel.cgroupfs import Hierarchies
-from runtime.model import ContainerRef, Missing
+from runtime.model import Missing, Ref
 
 PROC: Final = Path("/proc")
 ENGINE_PARENTS: Final = frozenset(
@@ -39,14 +39,14 @@ _MONITOR: Final = re.compile(r"conmon|(?:libpod|crio)-conmon-[0-9a-f]+(?:\.scope
 class CgroupPaths:
     """Of live containers: the path of their own cgroup, and their network namespace (an opaque key)."""
 
-    paths: Mapping[ContainerRef, str] = field(default_factory=dict)
-    networks: Mapping[ContainerRef, Hashable] = field(default_factory=dict)
+    paths: Mapping[Ref, str] = field(default_factory=dict)
+    networks: Mapping[Ref, Hashable] = field(default_factory=dict)
 
 
 def cgroup_paths(targets: Iterable[Target], hierarchies: Hierarchies, proc: Path = PROC) -> CgroupPaths:
     """Find the cgroup and network namespace of every target; those that have ended are left out."""
-    paths: dict[ContainerRef, str] = {}
-    networks: dict[ContainerRef, Hashable] = {}
+    paths: dict[Ref, str] = {}
+    networks: dict[Ref, Hashable] = {}
     for target in targets:
         try:
             text = (proc / str(target.pid) / "cgroup").read_text(errors="surrogateescape")

@@ -23,7 +23,7 @@ from collectors.sampling.tracked import Tracked, can_keep_open
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Hierarchies
-from runtime.model import ContainerRef
+from runtime.model import Ref
 
 __all__ = ["Sweeper", "Target"]
 
@@ -41,9 +41,9 @@ class Sweeper:
         self._inherited = InheritedLimits(self._hierarchies)
         self._networks = NetworkReader(proc)
         self._host = HostReader(proc)
-        self._tracked: dict[ContainerRef, Tracked] = {}
-        self._by_pidfd: dict[int, ContainerRef] = {}
-        self._ended: dict[ContainerRef, Target] = {}  # their process has ended; kept until they are no targets any more
+        self._tracked: dict[Ref, Tracked] = {}
+        self._by_pidfd: dict[int, Ref] = {}
+        self._ended: dict[Ref, Target] = {}  # their process has ended; kept until they are no targets any more
         self._ends = select.epoll()
         self._descriptors = 0
         self._wanted: tuple[Target, ...] = ()
@@ -73,7 +73,7 @@ class Sweeper:
             problems=problems,
         )
 
-    def samples(self, targets: Sequence[Target]) -> dict[ContainerRef, Sample]:
+    def samples(self, targets: Sequence[Target]) -> dict[Ref, Sample]:
         """Every counter of every target that can be read, parsed; the first half of a sweep."""
         fresh, _ = self._refresh_all(targets)
         self._seq += 1
@@ -86,7 +86,7 @@ class Sweeper:
         self._inherited.close()
         self._ends.close()
 
-    def _refresh_all(self, targets: Sequence[Target]) -> tuple[list[Tracked], dict[ContainerRef, str]]:
+    def _refresh_all(self, targets: Sequence[Target]) -> tuple[list[Tracked], dict[Ref, str]]:
         """Read the targets. Returns those that could be read, and the reasons for the others."""
         wanted = tuple(targets)
         if wanted != self._wanted:
@@ -97,7 +97,7 @@ class Sweeper:
         self._networks.begin()
         self._inherited.refresh()
         fresh: list[Tracked] = []
-        problems: dict[ContainerRef, str] = {}
+        problems: dict[Ref, str] = {}
         for index, target in enumerate(wanted):
             try:
                 fresh.append(self._refresh(target, check=(index + self._seq) % MOVE_CHECK_SWEEPS == 0))
@@ -142,7 +142,7 @@ class Sweeper:
             self._ends.register(tracked.pidfd, select.EPOLLIN)
         return tracked
 
-    def _drop(self, ref: ContainerRef) -> None:
+    def _drop(self, ref: Ref) -> None:
         """Close what is open for a container."""
         tracked = self._tracked.pop(ref, None)
         if tracked is None:
@@ -153,7 +153,7 @@ class Sweeper:
             del self._by_pidfd[tracked.pidfd]
         tracked.close()
 
-    def _end(self, ref: ContainerRef, target: Target | None = None) -> None:
+    def _end(self, ref: Ref, target: Target | None = None) -> None:
         tracked = self._tracked.get(ref)
         if target is None and tracked is not None:
             target = tracked.target
@@ -161,7 +161,7 @@ class Sweeper:
             self._ended[ref] = target
         self._drop(ref)
 
-    def _forget(self, wanted: dict[ContainerRef, Target]) -> None:
+    def _forget(self, wanted: dict[Ref, Target]) -> None:
         """Close containers that are no targets any more or have another init process."""
         stale = [ref for ref, tracked in self._tracked.items() if wanted.get(ref) != tracked.target]
         for ref in stale:

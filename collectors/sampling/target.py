@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from runtime.model import ContainerRef
+from runtime.model import Ref
 
 
 class Target(NamedTuple):
@@ -13,6 +13,6 @@ class Target(NamedTuple):
     `cgroup` is as in `Container`: the path of the container's own cgroup, where its init may be in one below it.
     """
 
-    ref: ContainerRef
+    ref: Ref
     pid: int
     cgroup: str = ""

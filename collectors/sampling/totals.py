@@ -7,7 +7,7 @@ from typing import Any
 
 from collectors.sampling.frame import NOTHING, IoRates, NetRates, Usage
 from collectors.sampling.metrics import METRICS, Metric, MetricValue
-from runtime.model import UNLIMITED, ContainerRef, Missing, Unlimited
+from runtime.model import UNLIMITED, Missing, Ref, Unlimited
 
 # Fields of `Usage` that hold one number; those of devices, interfaces and PSI are put together below.
 _SINGLE = frozenset(Usage._fields) - {
@@ -22,9 +22,7 @@ _SINGLE = frozenset(Usage._fields) - {
 }
 
 
-def total(
-    usages: Mapping[ContainerRef, Usage], live: Sequence[ContainerRef], networks: Mapping[ContainerRef, Hashable]
-) -> Usage | None:
+def total(usages: Mapping[Ref, Usage], live: Sequence[Ref], networks: Mapping[Ref, Hashable]) -> Usage | None:
     """The sum over the live members; None when none of them was measured.
 
     Which metrics are summed is said in the registry. A value that one member lacks is missing in the sum, with the
@@ -58,7 +56,7 @@ def total(
 
 
 def network(
-    usages: Mapping[ContainerRef, Usage], live: Sequence[ContainerRef], networks: Mapping[ContainerRef, Hashable]
+    usages: Mapping[Ref, Usage], live: Sequence[Ref], networks: Mapping[Ref, Hashable]
 ) -> tuple[NetRates | Missing, bool]:
     """The sum over the network namespaces of the members, and whether all of them use the host's."""
     by_space: dict[Hashable, NetRates | Missing] = {}

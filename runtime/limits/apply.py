@@ -20,13 +20,13 @@ from runtime.limits.unsupported import lacking
 from runtime.limits.verdict import judge
 from runtime.model import (
     NETWORK_LIMITS,
-    ContainerRef,
     FieldOutcome,
     LimitChange,
     LimitName,
     LimitOutcome,
     Limits,
     Missing,
+    Ref,
     Unlimited,
     Verdict,
 )
@@ -174,7 +174,7 @@ def plan(cgroup: Cgroup, change: LimitChange, pid: int | None = None) -> list[St
 
 
 def change(
-    ref: ContainerRef, cgroup: Cgroup, wanted: LimitChange, *, force: bool = False, pid: int | None = None
+    ref: Ref, cgroup: Cgroup, wanted: LimitChange, *, force: bool = False, pid: int | None = None
 ) -> LimitOutcome:
     """Change limits of a container. Blocking, some milliseconds. `force` does what would be refused as harmful.
 
@@ -232,7 +232,7 @@ def _take_back(done: list[tuple[Step, Hashable]]) -> _Undone:
 
 
 def _rolled_back(
-    ref: ContainerRef,
+    ref: Ref,
     wanted: LimitChange,
     before: Limits,
     now: Limits,
@@ -259,7 +259,7 @@ def _rolled_back(
 
 
 def verify(
-    ref: ContainerRef,
+    ref: Ref,
     cgroup: Cgroup,
     wanted: LimitChange,
     before: Limits,

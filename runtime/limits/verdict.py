@@ -16,7 +16,6 @@ from runtime.limits.controllers import cpuset, memory, weight
 from runtime.limits.units import cpuset_numbers, format_value
 from runtime.model import (
     UNLIMITED,
-    ContainerRef,
     DeviceRate,
     FieldOutcome,
     LimitChange,
@@ -24,6 +23,7 @@ from runtime.model import (
     LimitOutcome,
     Limits,
     Missing,
+    Ref,
     Unlimited,
     Value,
     Verdict,
@@ -35,7 +35,7 @@ Held = Value | Missing
 
 
 def judge(
-    ref: ContainerRef, cgroup: Cgroup, wanted: LimitChange, before: Limits, now: Limits, engine: Limits | None
+    ref: Ref, cgroup: Cgroup, wanted: LimitChange, before: Limits, now: Limits, engine: Limits | None
 ) -> LimitOutcome:
     """One verdict for each limit of a change; `now` is what the kernel holds."""
     outcomes: list[FieldOutcome] = []

@@ -4,7 +4,7 @@ Everything here is frozen and says its unit. CPU is in cores (1.5), memory in by
 a value of its own (`UNLIMITED`), and a value that is not there says why (`Missing`).
 """
 
-from runtime.model.container import Container, ContainerRef, GroupKind, GroupRef, Kind, Port, State
+from runtime.model.container import Container, ContainerRef, GroupKind, GroupRef, Kind, Port, Ref, State
 from runtime.model.engine import Capabilities, EngineInfo, Verb
 from runtime.model.events import Event, EventKind, LogLine
 from runtime.model.limits import (
@@ -51,6 +51,7 @@ __all__ = [
     "LogLine",
     "Missing",
     "Port",
+    "Ref",
     "State",
     "Unlimited",
     "Value",

@@ -28,13 +28,14 @@ class State(StrEnum):
 
 
 class ContainerRef(NamedTuple):
-    """Names one container on this host: the engine's key and the engine's full id.
+    """Names one container: the engine's key, the engine's full id, and the host, "" being this one.
 
     A named tuple, because it is the key of every mapping of every sweep: it hashes and compares in C.
     """
 
     engine: str
     id: str
+    host: str = ""
 
     @property
     def short(self) -> str:
@@ -58,13 +59,29 @@ class GroupKind(StrEnum):
     SLICE = "slice"  # they share a parent cgroup
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class GroupRef:
-    """Names one group on this host; `engine` is empty for a slice, in which several engines may have containers."""
+class GroupRef(NamedTuple):
+    """Names one group on a host, "" being this one; `engine` is empty for a slice, in which several may have theirs.
+
+    Never equal to a `ContainerRef`: the two are tuples of different lengths.
+    """
 
     kind: GroupKind
     name: str
     engine: str = ""
+    host: str = ""
+
+    @property
+    def id(self) -> str:
+        """One word for it, unique on its host."""
+        return f"{self.kind.name.lower()}:{self.engine}:{self.name}"
+
+    @property
+    def short(self) -> str:
+        """Its name, without the path of a slice."""
+        return self.name.rpartition("/")[2] if self.kind is GroupKind.SLICE else self.name
+
+
+Ref = ContainerRef | GroupRef  # names what is shown, measured and limited as one
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from runtime.model.container import ContainerRef
+from runtime.model.container import Ref
 from runtime.model.limits import LimitName, Value
 from runtime.model.values import Missing
 
@@ -42,7 +42,7 @@ class FieldOutcome:
 class LimitOutcome:
     """The result of one change; `ok` only if the kernel holds every value that was asked for."""
 
-    ref: ContainerRef
+    ref: Ref
     fields: tuple[FieldOutcome, ...]
     error: str = ""
 

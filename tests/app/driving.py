@@ -50,9 +50,9 @@ async def running(
 
 def tamper(session: Session, ref: ContainerRef, *found: Drift) -> None:
     """Somebody else has changed these limits, and no look into a kernel says anything else."""
-    session._drifts.judge = lambda *_: False  # type: ignore[method-assign]
-    session._drifts.found = {ref: found}
-    session._drifted()
+    session._detector.judge = lambda *_: False  # type: ignore[method-assign]
+    session._detector.found = {ref: found}
+    session._drift_changed()
 
 
 async def until(pilot: Pilot[Any], true: Callable[[], object]) -> None:

@@ -13,6 +13,7 @@ from runtime.model import (
     Container,
     ContainerRef,
     Missing,
+    Ref,
     State,
 )
 
@@ -73,7 +74,7 @@ HOST = HostUsage(
 )
 
 
-Script = Callable[[int, Sequence[Target]], Mapping[ContainerRef, Usage]]
+Script = Callable[[int, Sequence[Target]], Mapping[Ref, Usage]]
 
 
 class FakeSweeper:

@@ -15,6 +15,7 @@ import pytest
 from textual.geometry import Region
 from textual.pilot import Pilot
 
+from collectors.history.annotation import AnnotationKind
 from collectors.inspection.isolation import Isolation, MountPoint, Namespace
 from collectors.inspection.processes import Process
 from collectors.sampling.frame import Frame, Usage
@@ -75,7 +76,7 @@ async def detail(
         yield pilot, session
 
 
-async def _nothing() -> None:
+async def _nothing(_: object) -> None:
     return
 
 
@@ -83,7 +84,7 @@ def feed(session: Session, more: Sequence[Frame]) -> None:
     for frame in more:
         session.history.push(frame)
         session.frame = frame
-    session._telling.tell(Changed.FRAME)
+    session._notifier.tell(Changed.FRAME)
 
 
 def graph(pilot: Pilot[None], id: str) -> list[str]:
@@ -124,10 +125,10 @@ async def test_no_limit_and_an_unknown_one_are_told_apart(limit: Any, words: str
         assert graph(pilot, "memory")[2].endswith(words)
 
 
-async def test_marks_stand_on_the_axis_and_are_told() -> None:
+async def test_annotations_stand_on_the_axis_and_are_told() -> None:
     async with detail(story()) as (pilot, session):
-        session.history.mark(HOG.ref, "cpus 0.2", at_ns=34 * S)
-        session.history.mark(HOG.ref, "OOM kill", at_ns=40 * S)
+        session.history.annotate(HOG.ref, AnnotationKind.LIMITS_SET, at_ns=34 * S)
+        session.history.annotate(HOG.ref, AnnotationKind.OOM_KILL, at_ns=40 * S)
         feed(session, frames([*story(), story()[-1]])[-1:])
         await pilot.pause(0.1)
         axis = pilot.app.screen.query_one("#axis-left").text  # type: ignore[attr-defined]

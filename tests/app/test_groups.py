@@ -10,7 +10,6 @@ from textual.pilot import Pilot
 from runtime.errors import UnsupportedError
 from runtime.model import (
     UNLIMITED,
-    Container,
     FieldOutcome,
     GroupKind,
     GroupRef,
@@ -29,9 +28,10 @@ from tests.app.test_typing import packet
 from tests.fake_engine import FakeEngine
 from tui.app.screens.detail import DetailScreen
 from tui.core.drift.detector import Drift
-from tui.core.groups import Groups, row_of
-from tui.core.inspector import Looking
-from tui.core.session import Session
+from tui.core.groups import Groups
+from tui.core.hosts.local import LocalHost
+from tui.core.inspector import Inspector
+from tui.core.session import Group, Session
 
 SHOP = GroupRef(GroupKind.COMPOSE, "shop", "docker")
 
@@ -98,18 +98,18 @@ async def test_the_screen_of_a_group_has_its_members_and_no_logs() -> None:
 async def test_a_group_without_a_cgroup_of_its_own_is_refused_a_limit_in_words() -> None:
     session, _ = shop()
     async with running(session):
-        reason = session.why_not(row_of(SHOP), LimitName.MEMORY)
+        reason = session.why_not(SHOP, LimitName.MEMORY)
         assert reason is not None
         assert "one by one" in reason
         with pytest.raises(UnsupportedError, match="one by one"):
-            await session.update(row_of(SHOP), LimitChange(pids=10))
+            await session.update(SHOP, LimitChange(pids=10))
 
 
 async def test_pausing_a_group_pauses_each_member_through_its_engine() -> None:
     session, engine = shop()
     async with running(session) as pilot:
         await pilot.press("v", "home", "p")
-        await until(pilot, lambda: session.rows[row_of(SHOP)].state is State.PAUSED)
+        await until(pilot, lambda: session.groups[SHOP].state is State.PAUSED)
         assert sorted(engine.asked) == [(Verb.PAUSE, "shop-db"), (Verb.PAUSE, "shop-web")]
 
 
@@ -147,18 +147,18 @@ async def test_limits_of_a_group_with_a_cgroup_of_its_own_are_set_on_the_screen(
 ) -> None:
     asked: list[tuple[str, LimitChange]] = []
 
-    async def change(_: Looking, row: Container, what: LimitChange) -> LimitOutcome:
-        asked.append((row.name, what))
+    async def change(_: LocalHost, group: Group, what: LimitChange) -> LimitOutcome:
+        asked.append((group.name, what))
         fields = [FieldOutcome(n, v, UNLIMITED, Missing.UNSUPPORTED, v, Verdict.APPLIED) for n, v in what.items()]
-        return LimitOutcome(row.ref, tuple(fields))
+        return LimitOutcome(group.ref, tuple(fields))
 
     async def read(*_: object, **__: object) -> Limits:
         return limit_fakes.KERNEL
 
     session, _ = shop()
     monkeypatch.setattr(Groups, "_owned", lambda _, members: dict.fromkeys(members, "/shop"))
-    monkeypatch.setattr(Looking, "change", change)
-    monkeypatch.setattr(Looking, "limits", read)
+    monkeypatch.setattr(LocalHost, "change_group_limits", change)
+    monkeypatch.setattr(Inspector, "limits", read)
     async with running(session) as pilot:
         await pilot.press("v", "home")
         await until(pilot, lambda: session.groups[SHOP].cgroup)

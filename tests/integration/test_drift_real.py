@@ -28,6 +28,7 @@ from tui.app.app import PytopApp
 from tui.app.screens.limit_editor import LimitEditor
 from tui.core.session import Session
 from tui.core.settings import Settings
+from tui.present.annotation_text import annotation_text
 
 IDLE = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 IMAGE = "busybox:latest"
@@ -60,7 +61,7 @@ async def test_a_limit_changed_behind_our_back_is_told_and_a_key_sets_it_again(t
             assert session.frame.seq - sweeps <= 3
             (drift,) = session.drift[ref]
             assert (drift.name, drift.expected, drift.kernel) == (LimitName.PIDS, 77, 55)
-            assert "by somebody else" in session.history.marks(ref)[-1].text
+            assert "by somebody else" in annotation_text(session.history.annotations(ref)[-1])
             await pilot.press("l")
             await until(lambda: isinstance(app.screen, LimitEditor), 20)
             await pilot.pause()
@@ -150,7 +151,7 @@ async def test_an_update_by_dockers_client_is_a_mark_and_no_drift(daemon: Docker
         held = await session.limits(ref)
         assert held.cpus == 0.25
         assert not session.drift
-        assert [mark.text for mark in session.history.marks(ref)][-1] == "limits changed"
+        assert annotation_text(session.history.annotations(ref)[-1]) == "limits changed"
 
         assert (await session.update(ref, LimitChange(pids=50))).ok
         await by_client(daemon, ref, "--memory", "96m", "--memory-swap", "96m")

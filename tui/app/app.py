@@ -13,7 +13,7 @@ from textual.command import Provider
 from textual.widget import Widget
 
 from runtime.errors import PytopError
-from runtime.model import Container, ContainerRef, Verb
+from runtime.model import Ref, Verb
 from themes.loader import load_all
 from tui.app import keymap as keys
 from tui.app import theming
@@ -24,7 +24,7 @@ from tui.app.screens.list import ListScreen
 from tui.app.typeahead import Dialog
 from tui.core import settings
 from tui.core.actions import ACTIONS, Action, question
-from tui.core.session import Changed, Problem, Session
+from tui.core.session import Changed, Problem, Session, Subject
 from tui.core.settings import INTERVALS, Settings
 from tui.present import format as fmt
 from tui.present import glyphs
@@ -146,12 +146,12 @@ class PytopApp(KeysInTurn):
             text or "It did not work.", title=fmt.clean(error.title), severity="error", timeout=10, markup=False
         )
 
-    def subject(self) -> ContainerRef | None:
+    def subject(self) -> Ref | None:
         """The container that the screen on top is about."""
-        ref: ContainerRef | None = getattr(self.screen, "ref", None)
+        ref: Ref | None = getattr(self.screen, "ref", None)
         return ref
 
-    def _refused(self, action: Action, ref: ContainerRef | None) -> bool:
+    def _refused(self, action: Action, ref: Ref | None) -> bool:
         """Say why it cannot be done now, if so."""
         reason = action.why_not(self.session, ref)
         if reason is not None:
@@ -174,11 +174,11 @@ class PytopApp(KeysInTurn):
             self._change(action, found, action.verb(self.session, found.ref))
 
     @work(group="changes")
-    async def _change(self, action: Action, container: Container, verb: Verb) -> None:
+    async def _change(self, action: Action, subject: Subject, verb: Verb) -> None:
         """Ask where it destroys, then do it, and tell what came of it."""
-        ref = container.ref
-        name = fmt.clean(container.name or ref.short)
-        asked = question(action, container, name)
+        ref = subject.ref
+        name = fmt.clean(subject.name or ref.short)
+        asked = question(action, subject, name)
         if asked is not None:
             from tui.app.screens.confirm import ConfirmScreen
 
@@ -186,7 +186,7 @@ class PytopApp(KeysInTurn):
                 return
             if self._refused(action, ref):
                 return
-        options = {"force": True} if verb is Verb.REMOVE and container.state.live else {}
+        options = {"force": True} if verb is Verb.REMOVE and subject.state.live else {}
         try:
             await self.session.perform(ref, verb, **options)
         except PytopError as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from collectors.sampling.metrics import HOST_METRICS
-from runtime.model import Container, ContainerRef
+from runtime.model import Ref
 from tui.cli import exits, output
 from tui.cli.common import add_engine, add_services, find, session, tell_problems
 from tui.cli.values import interval
@@ -18,7 +18,7 @@ from tui.present.fields import FIELDS
 
 if TYPE_CHECKING:
     from collectors.sampling.frame import Frame
-    from tui.core.session import Drift, Session
+    from tui.core.session import Drift, Session, Subject
 
 _HOME = "\x1b[H\x1b[J"
 
@@ -48,7 +48,7 @@ async def _stats(args: argparse.Namespace) -> int:
         code = tell_problems(opened)
         if code != exits.OK:
             return code
-        wanted = frozenset(find(opened, name).ref for name in args.containers)
+        wanted: frozenset[Ref] = frozenset(find(opened, name).ref for name in args.containers)
         opened.interval = args.interval or 1.0
         fresh = asyncio.Event()
         opened.subscribe(lambda what: fresh.set() if Changed.FRAME in what else None)
@@ -58,27 +58,27 @@ async def _stats(args: argparse.Namespace) -> int:
             await fresh.wait()
             fresh.clear()
             if not first and opened.frame is not None:  # rates need two sweeps
-                rows = opened.rows.values() if args.groups else opened.containers.values()
-                _show(args, opened, opened.frame, _chosen(rows, wanted))
+                subjects: Iterable[Subject] = opened.groups.values() if args.groups else opened.containers.values()
+                _show(args, opened, opened.frame, _chosen(subjects, wanted))
                 if args.once:
                     return exits.OK
             first = False
 
 
-def _chosen(containers: Iterable[Container], wanted: frozenset[ContainerRef]) -> list[Container]:
+def _chosen(subjects: Iterable[Subject], wanted: frozenset[Ref]) -> list[Subject]:
     """Those that were named, or all that run; by name."""
-    chosen = [c for c in containers if (c.ref in wanted if wanted else c.state.live)]
+    chosen = [c for c in subjects if (c.ref in wanted if wanted else c.state.live)]
     return sorted(chosen, key=lambda c: (c.name, c.ref))
 
 
-def _show(args: argparse.Namespace, opened: Session, frame: Frame, containers: Sequence[Container]) -> None:
+def _show(args: argparse.Namespace, opened: Session, frame: Frame, subjects: Sequence[Subject]) -> None:
     if args.json:
-        (output.document if args.once else output.line)(as_json(frame, containers, opened.drift))
+        (output.document if args.once else output.line)(as_json(frame, subjects, opened.drift))
         return
     fields = [field for field in FIELDS.values() if field.shown]
     rows = [
-        [field.format(field.extract(container, frame.usages.get(container.ref))) for field in fields]
-        for container in containers
+        [field.format(field.extract(subject, frame.usages.get(subject.ref))) for field in fields]
+        for subject in subjects
     ]
     if sys.stdout.isatty() and not args.once:
         sys.stdout.write(_HOME)
@@ -87,9 +87,7 @@ def _show(args: argparse.Namespace, opened: Session, frame: Frame, containers: S
     sys.stdout.flush()
 
 
-def as_json(
-    frame: Frame, containers: Sequence[Container], drift: Mapping[ContainerRef, Sequence[Drift]]
-) -> dict[str, Any]:
+def as_json(frame: Frame, subjects: Sequence[Subject], drift: Mapping[Ref, Sequence[Drift]]) -> dict[str, Any]:
     """One sweep: every metric of the host and every field of every container, by id; units are the registry's.
 
     `drift` are the limits that somebody else has changed.
@@ -101,12 +99,12 @@ def as_json(
         "containers": [
             {
                 **{
-                    field.id: output.plain(field.extract(container, frame.usages.get(container.ref)))
+                    field.id: output.plain(field.extract(subject, frame.usages.get(subject.ref)))
                     for field in FIELDS.values()
                 },
-                "id": container.ref.id,
-                "drift": output.drift(drift.get(container.ref, ())),
+                "id": subject.ref.id,
+                "drift": output.drift(drift.get(subject.ref, ())),
             }
-            for container in containers
+            for subject in subjects
         ],
     }

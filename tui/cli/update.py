@@ -77,14 +77,14 @@ async def _before(session: Session, container: Container) -> Limits:
 async def _shrink(session: Session, container: Container, change: LimitChange) -> LimitOutcome:
     """`update` with progress on stderr while memory is given back."""
     assert isinstance(change.memory, int)
-    told = Telling(container.name)
+    told = ReclaimProgress(container.name)
     try:
         return await session.shrink(container.ref, change.memory, told, beside=change)
     finally:
         told.end()
 
 
-class Telling:
+class ReclaimProgress:
     """Progress of a reclaim on stderr: one line that changes on a terminal, else a line now and then."""
 
     def __init__(self, name: str) -> None:

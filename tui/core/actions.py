@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from runtime.model import Container, ContainerRef, Verb
+from runtime.model import Ref, Verb
 from tui.core.session import Session
+from tui.core.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Action:
         """It is about the selected container."""
         return self.group == CONTAINER
 
-    def why_not(self, session: Session, ref: ContainerRef | None) -> str | None:
+    def why_not(self, session: Session, ref: Ref | None) -> str | None:
         """Why it cannot be done now, in words for the user; None when it can."""
         if not self.of_container:
             return None
@@ -68,7 +69,7 @@ class Action:
         reasons = [session.why_not(ref, verb) for verb in self.verbs]
         return None if not reasons or None in reasons else reasons[0]
 
-    def verb(self, session: Session, ref: ContainerRef) -> Verb:
+    def verb(self, session: Session, ref: Ref) -> Verb:
         """The verb that is possible now, the first one when none is."""
         return next((verb for verb in self.verbs if session.why_not(ref, verb) is None), self.verbs[0])
 
@@ -136,12 +137,12 @@ _ALL: Final = (
 ACTIONS: Final[Mapping[str, Action]] = {action.id: action for action in _ALL}
 
 
-def question(action: Action, container: Container, name: str) -> Question | None:
-    """The question for this container, with its name in it."""
+def question(action: Action, subject: Subject, name: str) -> Question | None:
+    """The question for this container or group, with its name in it."""
     asked = action.question
     if asked is None:
         return None
     body = asked.body
-    if action.id == "remove" and container.state.live:
+    if action.id == "remove" and subject.state.live:
         body += RUNNING_TOO
     return Question(asked.title.replace("{name}", name), body, asked.label, asked.danger)

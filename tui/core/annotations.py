@@ -1,71 +1,75 @@
-"""Marks on the time axis of the graphs: what was done to a container, and what happened to it."""
+"""Annotations on the time axis of the graphs: what was done to a container, and what happened to it."""
 
 from __future__ import annotations
 
 import time
+from typing import Final
 
+from collectors.history.annotation import AnnotatedLimit, AnnotationKind
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame
-from runtime.model import ContainerRef, Event, EventKind, LimitOutcome, Verdict
+from runtime.model import Event, EventKind, LimitOutcome, Missing, Ref, Verdict
 
-SAME = 3.0  # seconds in which an engine's event and a counter that tell of the same thing make one mark
+SAME_S: Final = 3.0  # seconds in which an engine's event and a counter that tell of the same thing make one annotation
 
-_TEXTS = {
-    EventKind.STARTED: "started",
-    EventKind.DIED: "ended",
-    EventKind.PAUSED: "paused",
-    EventKind.UNPAUSED: "resumed",
-    EventKind.UPDATED: "limits changed",
-    EventKind.OOM: "OOM kill",
+_KINDS: Final = {
+    EventKind.STARTED: AnnotationKind.STARTED,
+    EventKind.DIED: AnnotationKind.ENDED,
+    EventKind.PAUSED: AnnotationKind.PAUSED,
+    EventKind.UNPAUSED: AnnotationKind.RESUMED,
+    EventKind.UPDATED: AnnotationKind.LIMITS_CHANGED,
+    EventKind.OOM: AnnotationKind.OOM_KILL,
 }
 
 
-class Marks:
-    """Writes marks into the history, each once although it may be told of twice."""
+class Annotations:
+    """Writes annotations into the history, each once although it may be told of twice."""
+
+    name = "annotations"
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._last: dict[tuple[ContainerRef, str], float] = {}
+        self._last: dict[tuple[Ref, AnnotationKind], float] = {}
 
     def event(self, event: Event) -> None:
-        """Mark what an engine tells, if it belongs on a graph."""
-        text = _TEXTS.get(event.kind)
-        if text is not None:
-            self._mark(event.ref, text, text)
+        """Note what an engine tells, if it belongs on a graph."""
+        kind = _KINDS.get(event.kind)
+        if kind is not None:
+            self._once(event.ref, kind)
 
-    def expect(self, ref: ContainerRef) -> None:
+    def expect(self, ref: Ref) -> None:
         """We are about to change limits: the engine's own event about it is no news, `outcome` will say more."""
-        self._last[ref, _TEXTS[EventKind.UPDATED]] = time.monotonic()
+        self._last[ref, AnnotationKind.LIMITS_CHANGED] = time.monotonic()
 
     def outcome(self, outcome: LimitOutcome) -> None:
-        """Mark the limits that the kernel now holds."""
-        held = [f for f in outcome.fields if f.verdict in (Verdict.APPLIED, Verdict.ROUNDED)]
+        """Note the limits that the kernel now holds."""
+        held = [
+            AnnotatedLimit(field.name, field.kernel)
+            for field in outcome.fields
+            if field.verdict in (Verdict.APPLIED, Verdict.ROUNDED) and not isinstance(field.kernel, Missing)
+        ]
         if held:
-            from tui.present.limit_form import shown
-
-            text = ", ".join(f"{f.name.value.replace('_', ' ')} {shown(f.name, f.kernel)}" for f in held)
-            self._history.mark(outcome.ref, text)
+            self._history.annotate(outcome.ref, AnnotationKind.LIMITS_SET, *held)
             self.expect(outcome.ref)
 
-    def frames(self, before: Frame | None, now: Frame) -> None:
-        """Mark the OOM kills that the kernel has counted between two sweeps."""
-        if before is None:
+    def observe(self, previous: Frame | None, frame: Frame) -> None:
+        """Note the OOM kills that the kernel has counted between two sweeps."""
+        if previous is None:
             return
-        for ref, usage in now.usages.items():
-            last = before.usages.get(ref)
+        for ref, usage in frame.usages.items():
+            last = previous.usages.get(ref)
             if last is None or not isinstance(last.oom_kills, int) or not isinstance(usage.oom_kills, int):
                 continue
             if usage.oom_kills > last.oom_kills:
-                text = _TEXTS[EventKind.OOM]
-                self._mark(ref, text, text)
+                self._once(ref, AnnotationKind.OOM_KILL)
 
-    def forget(self, ref: ContainerRef) -> None:
+    def forget(self, ref: Ref) -> None:
         """The container is gone."""
         self._history.forget(ref)
         self._last = {key: at for key, at in self._last.items() if key[0] != ref}
 
-    def _mark(self, ref: ContainerRef, text: str, kind: str) -> None:
+    def _once(self, ref: Ref, kind: AnnotationKind) -> None:
         now = time.monotonic()
-        if now - self._last.get((ref, kind), now - SAME) >= SAME:
-            self._history.mark(ref, text)
+        if now - self._last.get((ref, kind), now - SAME_S) >= SAME_S:
+            self._history.annotate(ref, kind)
         self._last[ref, kind] = now

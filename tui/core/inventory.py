@@ -1,4 +1,4 @@
-"""Keeps what one engine says about its containers true, for as long as the dashboard runs.
+"""Keeps what engines say about their containers true, for as long as the dashboard runs.
 
 Subscribe to the engine's events, list, then apply each event by asking again about that one container: an event only
 says where to look, so a lost or doubled one does no harm. A slow re-list is the net below. When the engine goes
@@ -16,33 +16,36 @@ from dataclasses import dataclass, replace
 from runtime.engines.protocol import Engine
 from runtime.errors import EngineError, NotFoundError, PytopError, UnavailableError
 from runtime.model import Capabilities, Container, ContainerRef, EngineInfo, Event, State, Verb
+from tui.core.deduplication import unclaimed
+from tui.core.subject import EngineRef, engine_of
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY = 0.5  # seconds, doubled up to LAST_RETRY
-LAST_RETRY = 10.0
-SETTLED = 5.0  # a connection that lived this long starts the next series of retries anew
-ANSWER_WITHIN = 10.0
-COALESCE = 0.03  # a burst of events costs one look
-MANY = 8  # from here on one list is cheaper than asking about each
-SECOND_LIST = 1.0  # catches what happened while the subscription was being made
-RELIST = 15.0
-POLL = 2.0  # for an engine without events
+FIRST_RETRY_S = 0.5  # seconds, doubled up to LAST_RETRY_S
+LAST_RETRY_S = 10.0
+SETTLED_S = 5.0  # a connection that lived this long starts the next series of retries anew
+ANSWER_TIMEOUT_S = 10.0
+COALESCE_S = 0.03  # a burst of events costs one look
+LIST_FROM = 8  # from here on one list is cheaper than asking about each
+SECOND_LIST_S = 1.0  # catches what happened while the subscription was being made
+RELIST_S = 15.0
+POLL_S = 2.0  # for an engine without events
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something that does not work and that the user should know of, with what to do about it."""
 
-    engine: str
+    engine: str  # its key, "" when it is none's
     title: str
     hint: str = ""
+    host: str = ""
 
     def __str__(self) -> str:
         return f"{self.title}. {self.hint}" if self.hint else self.title
 
 
-class Watch:
+class EngineInventory:
     """The inventory of one engine.
 
     Attributes:
@@ -51,9 +54,12 @@ class Watch:
         problem: why the engine cannot be asked now, or None.
     """
 
-    def __init__(self, engine: Engine, changed: Callable[[], None], happened: Callable[[Event], None]) -> None:
+    def __init__(
+        self, engine: Engine, changed: Callable[[], None], happened: Callable[[Event], None], *, host: str = ""
+    ) -> None:
         """`changed` is called after any attribute changed, `happened` once per event; both on the loop."""
         self.engine = engine
+        self.host = host
         self.info: EngineInfo | None = None
         self.capabilities: Capabilities | None = None
         self.containers: Mapping[ContainerRef, Container] = {}
@@ -68,7 +74,7 @@ class Watch:
     async def run(self) -> None:
         """Follow the engine until cancelled, through its deaths and returns."""
         loop = asyncio.get_running_loop()
-        pause = FIRST_RETRY
+        pause = FIRST_RETRY_S
         while True:
             begun = loop.time()
             try:
@@ -78,10 +84,10 @@ class Watch:
             except Exception as error:
                 log.exception("engine %s", self.engine.key)
                 self._lost(EngineError(f"{self.engine.key} failed in an unexpected way", detail=repr(error)))
-            if loop.time() - begun > SETTLED:
-                pause = FIRST_RETRY
+            if loop.time() - begun > SETTLED_S:
+                pause = FIRST_RETRY_S
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LAST_RETRY)
+            pause = min(2 * pause, LAST_RETRY_S)
 
     async def load(self) -> None:
         """Ask once for everything; a failure becomes the `problem`, it is not raised."""
@@ -109,17 +115,17 @@ class Watch:
             pump.add_done_callback(lambda _: self._wake.set())
         try:
             await self._list()
-            pause = SECOND_LIST
+            pause = SECOND_LIST_S
             while True:
                 if await self._woken(pause):
                     if pump is not None and pump.done():
                         pump.result()
                         raise UnavailableError(f"{self.engine.key} ended its stream of events")
-                    await asyncio.sleep(COALESCE)
+                    await asyncio.sleep(COALESCE_S)
                     await self._apply()
                 else:
                     await self._list()
-                    pause = RELIST if live else POLL
+                    pause = RELIST_S if live else POLL_S
         finally:
             if pump is not None:
                 pump.cancel()
@@ -164,7 +170,7 @@ class Watch:
             self._changed()
 
     async def _apply(self) -> None:
-        if len(self._dirty) >= MANY:
+        if len(self._dirty) >= LIST_FROM:
             await self._list()
             return
         async with self._asking, _answer(self.engine.key):
@@ -191,13 +197,71 @@ class Watch:
             self._changed()
 
     def _lost(self, error: PytopError) -> None:
-        problem = Problem(self.engine.key, _without_hint(error), error.hint)
+        problem = Problem(self.engine.key, _without_hint(error), error.hint, self.host)
         unknown = {ref: replace(container, state=State.UNKNOWN) for ref, container in self.containers.items()}
         self.answered.set()
         if problem != self.problem or unknown != self.containers:
             self.problem = problem
             self.containers = unknown
             self._changed()
+
+
+class Inventory:
+    """What all engines of all hosts say together.
+
+    Attributes:
+        engines: the inventory of each.
+        containers: by ref; replaced, never mutated. None is listed twice.
+    """
+
+    def __init__(
+        self, engines: Mapping[EngineRef, Engine], changed: Callable[[], None], happened: Callable[[Event], None]
+    ) -> None:
+        """`changed` is called after `containers` or a problem changed, `happened` once per event; both on the loop."""
+        self.engines: Mapping[EngineRef, EngineInventory] = {
+            ref: EngineInventory(engine, self._merge, happened, host=ref.host) for ref, engine in engines.items()
+        }
+        self.containers: Mapping[ContainerRef, Container] = {}
+        self._changed = changed
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why engines cannot be asked now."""
+        return tuple(each.problem for each in self.engines.values() if each.problem is not None)
+
+    def capabilities(self, engine: EngineRef) -> Capabilities | None:
+        """What this engine can do, None before its first answer."""
+        known = self.engines.get(engine)
+        return known.capabilities if known is not None else None
+
+    async def run(self) -> None:
+        """Follow every engine until cancelled."""
+        await asyncio.gather(*(each.run() for each in self.engines.values()))
+
+    async def load(self) -> None:
+        """Ask every engine once for everything; a failure becomes a problem, it is not raised."""
+        await asyncio.gather(*(each.load() for each in self.engines.values()))
+
+    async def answered(self, timeout: float) -> None:
+        """Wait until every engine has answered or failed once, at most `timeout` seconds."""
+        waits = [asyncio.ensure_future(each.answered.wait()) for each in self.engines.values()]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=timeout)
+            for wait in late:
+                wait.cancel()
+
+    async def look(self, ref: ContainerRef) -> None:
+        """Ask about one container again."""
+        await self.engines[engine_of(ref)].look(ref)
+
+    def _merge(self) -> None:
+        containers: dict[ContainerRef, Container] = {}
+        for host in dict.fromkeys(ref.host for ref in self.engines):
+            of_host = [each for ref, each in self.engines.items() if ref.host == host]
+            everything = {ref: container for each in of_host for ref, container in each.containers.items()}
+            containers.update(unclaimed(everything, wait=not all(each.answered.is_set() for each in of_host)))
+        self.containers = containers
+        self._changed()
 
 
 def _without_hint(error: PytopError) -> str:
@@ -207,9 +271,9 @@ def _without_hint(error: PytopError) -> str:
 
 @contextlib.asynccontextmanager
 async def _answer(key: str) -> AsyncIterator[None]:
-    """Give the engine `ANSWER_WITHIN` seconds; silence is its fault and told in its name."""
+    """Give the engine `ANSWER_TIMEOUT_S` seconds; silence is its fault and told in its name."""
     try:
-        async with asyncio.timeout(ANSWER_WITHIN):
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
             yield
     except TimeoutError as error:
-        raise UnavailableError(f"{key} did not answer within {ANSWER_WITHIN:.0f} s") from error
+        raise UnavailableError(f"{key} did not answer within {ANSWER_TIMEOUT_S:.0f} s") from error

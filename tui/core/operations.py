@@ -1,262 +1,227 @@
-"""Changes containers: what may be done now, one change at a time for each, none cancelled half-way.
+"""Changes containers and groups: one change at a time for each, none cancelled half-way, each result told to somebody.
 
-Verbs go to the engines, limits to the engines or to a group's own cgroup. A group is paused and resumed member by
-member.
+Who is asked, and what may be asked, is in `subject_operations`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import replace
+import logging
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass, field, replace
 from threading import Event as Stop
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from runtime.engines.found import unsupported
-from runtime.engines.protocol import Engine
 from runtime.errors import ConflictError, NotFoundError, RefusedError, UnsupportedError
-from runtime.model import (
-    Capabilities,
-    Container,
-    ContainerRef,
-    ContainerSpec,
-    LimitChange,
-    LimitName,
-    LimitOutcome,
-    Verb,
+from runtime.limits import Progress
+from runtime.model import ContainerRef, ContainerSpec, GroupRef, LimitChange, LimitName, LimitOutcome, Limits, Ref, Verb
+from tui.core.annotations import Annotations
+from tui.core.drift.detector import DriftDetector
+from tui.core.subject import EngineRef
+from tui.core.subject_operations import (
+    ContainerOperations,
+    GroupOperations,
+    Known,
+    SubjectOperations,
+    permit_change,
+    permit_engine,
 )
-from tui.core import permissions
-from tui.core.annotations import Marks
-from tui.core.drift.detector import Drifts
-from tui.core.groups import GROUP, Groups
-from tui.core.inspector import Looking
-from tui.core.inventory import Watch
 
-if TYPE_CHECKING:
-    from runtime.limits import Progress
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LAST_WRITES = 30.0  # how long closing waits for changes that are under way
+CLOSE_TIMEOUT_S: Final = 30.0  # how long closing waits for changes that are under way
 
 
-class Changing:
-    """The half of the session that writes; the other half is `Looking`."""
+@dataclass(slots=True)
+class _Lock:
+    """A lock and how many hold it or wait for it: with the last of them it is forgotten."""
 
-    def __init__(
-        self,
-        engines: Mapping[str, Engine],
-        watches: Mapping[str, Watch],
-        groups: Groups,
-        looking: Looking,
-        marks: Marks,
-        drifts: Drifts,
-        find: Callable[[ContainerRef], Container | None],
-        *,
-        read_only: bool,
-    ) -> None:
-        self._engines = engines
-        self._watches = watches
-        self._groups = groups
-        self._looking = looking
-        self._marks = marks
-        self._drifts = drifts
-        self._find = find
-        self._read_only = read_only
-        self._writes: set[asyncio.Task[Any]] = set()
-        self._locks: dict[ContainerRef, asyncio.Lock] = {}
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+class Operations:
+    """The half of the session that writes."""
+
+    def __init__(self, known: Known, *, annotations: Annotations, detector: DriftDetector) -> None:
+        self._known = known
+        self._annotations = annotations
+        self._detector = detector
+        self._work: set[asyncio.Task[Any]] = set()
+        self._locks: dict[Hashable, _Lock] = {}
         self._closed = False
 
     @property
     def busy(self) -> bool:
         """A change is under way, which closing would wait for."""
-        return bool(self._writes)
-
-    def forget(self, ref: ContainerRef) -> None:
-        """The container is gone."""
-        if ref in self._locks and not self._locks[ref].locked():
-            del self._locks[ref]
+        return bool(self._work)
 
     async def close(self) -> None:
         """Begin nothing more, and let what is under way come to its end."""
         self._closed = True
-        if self._writes:
-            _, late = await asyncio.wait(self._writes, timeout=LAST_WRITES)
+        if self._work:
+            _, late = await asyncio.wait(self._work, timeout=CLOSE_TIMEOUT_S)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    # what may be done
-
-    def why_not(self, ref: ContainerRef, what: Verb | LimitName) -> str | None:
+    def why_not(self, ref: Ref, what: Verb | LimitName) -> str | None:
         """Why this cannot be done to this container or group now, in words for the user; None when it can."""
-        if ref.engine == GROUP:
-            return self._why_not_group(ref, what)
-        container = self._find(ref)
-        watch = self._watches.get(ref.engine)
-        if container is None or watch is None:
-            return "it is gone"
-        if watch.capabilities is None:
-            return watch.problem.title if watch.problem is not None else f"{ref.engine} has not answered yet"
-        reason = permissions.by_engine(watch.capabilities, what, read_only=self._read_only)
-        reason = reason or unsupported.why_not(container, what)
-        if reason is None and watch.problem is not None:
-            reason = watch.problem.title
-        return reason or permissions.by_state(container.state, what, watch.capabilities.at_rest)
+        return self._of(ref).why_not(what)
 
-    def _why_not_group(self, row: ContainerRef, what: Verb | LimitName) -> str | None:
-        reason = self._groups.why_not(row, what)
-        if reason is None and self._read_only:
-            return permissions.READ_ONLY
-        if reason is None and isinstance(what, Verb) and what is not Verb.UPDATE:
-            group = self._groups.get(row)
-            reasons = [self.why_not(ref, what) for ref in group.members] if group is not None else []
-            reason = None if None in reasons else next(iter(reasons), "it is gone")
-        return reason
-
-    def _permit_change(self, ref: ContainerRef, change: LimitChange) -> None:
-        self._permit(ref, Verb.UPDATE)
-        for name, _ in change.items():
-            self._permit(ref, name)
-
-    def _permit(self, ref: ContainerRef, what: Verb | LimitName) -> None:
-        """Raise what `why_not` says, except for the state: that the engine judges, by what is true when it is done."""
-        if ref.engine == GROUP and not self._closed:
-            reason = self._why_not_group(ref, what)
-            if reason is not None:
-                error = RefusedError if reason == permissions.READ_ONLY else UnsupportedError
-                raise error(f"limit {self._name(ref)}", detail=reason)
-            return
-        title = f"{what.value.replace('_', ' ')} {self._name(ref)}"
-        self._permit_engine(ref.engine, what, title)
-        container = self._find(ref)
-        reason = unsupported.why_not(container, what) if container is not None else None
-        if reason is not None:
-            raise UnsupportedError(title, detail=reason)
-
-    def _permit_engine(self, engine: str, what: Verb | LimitName, title: str) -> None:
-        if self._closed:
-            raise ConflictError(title, detail="the session is closed")
-        watch = self._watches.get(engine)
-        if watch is None:
-            raise NotFoundError(title, detail=f"there is no engine {engine}")
-        reason = permissions.by_engine(watch.capabilities or Capabilities(), what, read_only=self._read_only)
-        if reason is not None:
-            raise (RefusedError if reason == permissions.READ_ONLY else UnsupportedError)(title, detail=reason)
+    async def recorded(self, ref: Ref) -> Limits:
+        """The limits by the engine's record; nobody keeps one of a group's."""
+        return await self._of(ref).recorded()
 
     # verbs
 
-    async def create(self, engine: str, spec: ContainerSpec) -> ContainerRef:
+    async def create(self, engine: EngineRef, spec: ContainerSpec) -> ContainerRef:
         """Make a container with this engine; it is listed when this returns."""
-        self._permit_engine(engine, Verb.CREATE, f"create {spec.name or 'a container'}")
-        ref = await self._engines[engine].create(spec)
-        await self._watches[engine].look(ref)
-        return ref
+        title = f"create {spec.name or 'a container'}"
+        self._still_open(title)
+        permit_engine(self._known, engine, Verb.CREATE, title)
 
-    async def perform(self, ref: ContainerRef, verb: Verb, **options: Any) -> None:
+        async def work() -> ContainerRef:
+            ref = await self._known.hosts.engines[engine].create(spec)
+            await self._known.inventory.look(ref)
+            return ref
+
+        return await self._shielded(title, work())
+
+    async def perform(self, ref: Ref, verb: Verb, **options: Any) -> None:
         """Do it, with the options of the engine's method. A kill does not wait for its turn."""
-        if ref.engine == GROUP:
-            await self._perform_on_group(ref, verb)
+        if isinstance(ref, GroupRef):
+            await self._perform_on_members(GroupOperations(ref, self._known), verb)
             return
-        self._permit(ref, verb)
-        engine = self._engines[ref.engine]
-        methods: Mapping[Verb, Callable[..., Awaitable[None]]] = {
-            Verb.START: engine.start,
-            Verb.STOP: engine.stop,
-            Verb.RESTART: engine.restart,
-            Verb.KILL: engine.kill,
-            Verb.PAUSE: engine.pause,
-            Verb.UNPAUSE: engine.unpause,
-            Verb.REMOVE: engine.remove,
-        }
+        target = ContainerOperations(ref, self._known)
+        self._still_open(f"{verb.value} {target.name}")
+        target.permit(verb)
+        title = f"{verb.value} {target.name}"
+        if verb is Verb.KILL:
+            await self._shielded(title, target.perform(verb, options))
+        else:
+            await self._in_turn(ref, title, lambda: target.perform(verb, options))
 
-        async def work() -> None:
-            try:
-                await methods[verb](ref.id, **options)
-            finally:
-                await self._watches[ref.engine].look(ref)
-
-        await self._write(ref, work, in_turn=verb is not Verb.KILL)
-
-    async def _perform_on_group(self, row: ContainerRef, verb: Verb) -> None:
-        reason = self._why_not_group(row, verb)
+    async def _perform_on_members(self, target: GroupOperations, verb: Verb) -> None:
+        reason = target.why_not(verb)
         if reason is not None:
-            raise UnsupportedError(f"{verb.value} {self._name(row)}", detail=reason)
-        members = self._groups.get(row)
-        able = [ref for ref in members.members if self.why_not(ref, verb) is None] if members is not None else []
-        results = await asyncio.gather(*(self.perform(ref, verb) for ref in able), return_exceptions=True)
+            raise UnsupportedError(f"{verb.value} {target.name}", detail=reason)
+        results = await asyncio.gather(*(self.perform(ref, verb) for ref in target.able(verb)), return_exceptions=True)
         for failure in results:
             if failure is not None:
                 raise failure
 
     # limits
 
-    async def update(self, ref: ContainerRef, change: LimitChange) -> LimitOutcome:
+    async def update(self, ref: Ref, change: LimitChange) -> LimitOutcome:
         """Change limits; what came of it is judged by the kernel. Raises when nothing was written."""
-        self._permit_change(ref, change)
-        return await self._write(ref, lambda: self._update(ref, change))
+        target = self._of(ref)
+        self._permit_change(target, change)
+        return await self._in_turn(ref, f"change limits of {target.name}", lambda: self._update(ref, target, change))
 
     async def shrink(
-        self, ref: ContainerRef, memory: int, progress: Callable[[Progress], None], beside: LimitChange
+        self, ref: Ref, memory: int, progress: Callable[[Progress], None], beside: LimitChange
     ) -> LimitOutcome:
-        """Take memory away until a limit of `memory` bytes fits, then set it, and `beside` with it."""
+        """Take memory away until a limit of `memory` bytes fits, then set it, and `beside` with it.
+
+        A caller that is cancelled stops it after the step under way.
+        """
         change = replace(beside, memory=memory)
-        self._permit_change(ref, change)
+        target = self._of(ref)
+        self._permit_change(target, change)
+        title = f"make room for a lower memory limit of {target.name}"
         stop = Stop()
 
         async def work() -> LimitOutcome:
-            container = self._container(ref)
-            if container.state.live:
-                reached = await self._looking.shrink(container, memory, progress, stop)
+            subject = target.subject
+            if subject is None:
+                raise NotFoundError(title, detail="it is gone")
+            if subject.state.live:
+                reached = await self._known.hosts[ref.host].reclaim(subject, memory, progress, stop)
                 if not reached.done:
-                    title = f"make room for a lower memory limit of {container.name}"
                     raise RefusedError(title, detail=reached.reason, hint="The limits are as they were")
-            return await self._update(ref, change)
+            return await self._update(ref, target, change)
 
         try:
-            return await self._write(ref, work)
+            return await self._in_turn(ref, title, work)
         finally:
             stop.set()
 
-    async def _update(self, ref: ContainerRef, change: LimitChange) -> LimitOutcome:
-        self._marks.expect(ref)
-        self._drifts.begin(ref)
+    async def _update(self, ref: Ref, target: SubjectOperations, change: LimitChange) -> LimitOutcome:
+        self._annotations.expect(ref)
+        self._detector.begin(ref)
         outcome: LimitOutcome | None = None
         try:
-            if ref.engine == GROUP:
-                await self._groups.look()  # somebody else may have come to live there
-                self._permit_change(ref, change)
-                outcome = await self._looking.change(self._container(ref), change)
-            else:
-                outcome = await self._engines[ref.engine].update(ref.id, change)
+            outcome = await target.update(change)
         finally:
-            self._drifts.end(ref, outcome)
-        self._marks.outcome(outcome)
-        if ref.engine != GROUP:
-            await self._watches[ref.engine].look(ref)
+            self._detector.end(ref, outcome)
+        self._annotations.outcome(outcome)
+        await target.look()
         return outcome
 
-    # inside
+    def _permit_change(self, target: SubjectOperations, change: LimitChange) -> None:
+        self._still_open(f"update {target.name}")
+        permit_change(target, change)
 
-    def _name(self, ref: ContainerRef) -> str:
-        container = self._find(ref)
-        return container.name if container is not None else ref.short
+    # order
 
-    def _container(self, ref: ContainerRef) -> Container:
-        container = self._find(ref)
-        if container is None:
-            raise NotFoundError(f"look at {ref.short}", detail="it is gone")
-        return container
+    def _of(self, ref: Ref) -> SubjectOperations:
+        if isinstance(ref, GroupRef):
+            return GroupOperations(ref, self._known)
+        return ContainerOperations(ref, self._known)
 
-    async def _write(self, ref: ContainerRef, work: Callable[[], Coroutine[Any, Any, T]], *, in_turn: bool = True) -> T:
-        """Run `work` when its turn has come. Waiting for the turn can be cancelled, the work itself cannot."""
-        lock = self._locks.setdefault(ref, asyncio.Lock()) if in_turn else asyncio.Lock()
-        await lock.acquire()
+    def _still_open(self, title: str) -> None:
         if self._closed:
-            lock.release()
-            raise ConflictError(f"change {self._name(ref)}", detail="the session is closed")
-        task = asyncio.create_task(work(), name=f"change of {ref.engine}:{ref.short}")
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-        task.add_done_callback(lambda _: lock.release())
-        return await asyncio.shield(task)
+            raise ConflictError(title, detail="the session is closed")
+
+    async def _in_turn(self, ref: Ref, title: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run `work` when nothing else is done to `ref`. Waiting for that can be cancelled, the work itself cannot.
+
+        The lock is held until the work ends, whether its caller still waits for it or not.
+        """
+        await self._acquire(ref)
+        if self._closed:
+            self._release(ref)
+            self._still_open(title)
+        return await self._shielded(title, work(), lambda: self._release(ref))
+
+    async def _acquire(self, ref: Ref) -> None:
+        entry = self._locks.setdefault(ref, _Lock())
+        entry.users += 1
+        try:
+            await entry.lock.acquire()
+        except BaseException:
+            self._leave(ref, entry)
+            raise
+
+    def _release(self, ref: Ref) -> None:
+        entry = self._locks[ref]
+        entry.lock.release()
+        self._leave(ref, entry)
+
+    def _leave(self, ref: Ref, entry: _Lock) -> None:
+        entry.users -= 1
+        if not entry.users:
+            del self._locks[ref]
+
+    async def _shielded(self, title: str, work: Coroutine[Any, Any, T], ended: Callable[[], None] = lambda: None) -> T:
+        """Run it to its end even if the caller is cancelled; a failure that nobody waits for any more is logged.
+
+        `ended` is called in any case, also when closing cancels the work before it has begun.
+        """
+        task = asyncio.create_task(work, name=title)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        task.add_done_callback(lambda _: ended())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s, for a caller that has left", task.get_name(), exc_info=error)

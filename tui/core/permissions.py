@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from runtime.model import Capabilities, LimitName, State, Verb
+from tui.core.subject import Group
 
-READ_ONLY = "started with --read-only"
+READ_ONLY: Final = "started with --read-only"
+NO_CGROUP: Final = "its containers have no cgroup that is theirs alone: limit them one by one"
+ONE_BY_ONE: Final = "it is a group: choose one of its containers"
+NO_NETWORK: Final = "rates of the network hold for one container, not for a group"
 
-_LOOKING = frozenset({Verb.LOGS, Verb.WAIT, Verb.EVENTS})
-STATE_WORDS = {
+_READING: Final = frozenset({Verb.LOGS, Verb.WAIT, Verb.EVENTS})
+STATE_WORDS: Final = {
     State.CREATED: "it was never started",
     State.RUNNING: "it is running",
     State.PAUSED: "it is paused",
@@ -35,7 +40,7 @@ _ALLOWED: Mapping[Verb, frozenset[State]] = {
 
 def by_engine(capabilities: Capabilities, what: Verb | LimitName, *, read_only: bool) -> str | None:
     """The reason that holds whatever the container's state is, or None."""
-    if read_only and what not in _LOOKING:
+    if read_only and what not in _READING:
         return READ_ONLY
     reason = capabilities.why_not(what)
     if reason is None and isinstance(what, LimitName):
@@ -50,3 +55,12 @@ def by_state(state: State, what: Verb | LimitName, at_rest: str = "") -> str | N
     if allowed is not None and state not in allowed:
         return STATE_WORDS[state]
     return at_rest or None if verb is Verb.UPDATE and not state.live else None
+
+
+def by_group(group: Group, what: Verb | LimitName) -> str | None:
+    """The reason that lies in being a group, or None when its members decide."""
+    if what in (LimitName.NET_EGRESS, LimitName.NET_INGRESS):
+        return NO_NETWORK
+    if isinstance(what, LimitName) or what is Verb.UPDATE:
+        return None if group.cgroup else NO_CGROUP
+    return None if what in (Verb.PAUSE, Verb.UNPAUSE) else ONE_BY_ONE

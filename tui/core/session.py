@@ -1,4 +1,4 @@
-"""The composition root: engines, sampling and history as one thing that a screen or a command can ask.
+"""The composition root: hosts, engines, sampling and history as one thing that a screen or a command can ask.
 
 Free of Textual, so the dashboard, the command line and the tests use the same `Session`. Everything public is called
 on the event loop; what blocks goes to a thread.
@@ -9,12 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any, Final
 
 from collectors.history.rings import History
+from collectors.inspection.isolation import Isolation
+from collectors.inspection.processes import Process
 from collectors.sampling.frame import Frame
+from collectors.sampling.sweep import Sweeper
+from collectors.sampling.target import Target
 from runtime.engines.protocol import Engine
-from runtime.errors import NotFoundError
+from runtime.errors import NotFoundError, UnsupportedError
+from runtime.kernel.block import Disks
+from runtime.limits import Progress, RawFile
+from runtime.limits.controllers.network import Shaping
 from runtime.model import (
     Capabilities,
     Container,
@@ -29,46 +37,40 @@ from runtime.model import (
     Limits,
     LogLine,
     Missing,
+    Ref,
     State,
     Verb,
 )
-from tui.core import inspector
-from tui.core.annotations import Marks
-from tui.core.deduplication import unclaimed
-from tui.core.drift.checker import Patrol
-from tui.core.drift.detector import Drift, Drifts
-from tui.core.groups import GROUP, Group, Groups
-from tui.core.inspector import Looking, Preview
-from tui.core.inventory import Problem, Watch
-from tui.core.operations import Changing
-from tui.core.subscription import Changed, Telling
+from tui.core.annotations import Annotations
+from tui.core.drift.checker import DriftChecker
+from tui.core.drift.detector import Drift, DriftDetector
+from tui.core.groups import Groups
+from tui.core.hosts.frames import LOCAL, FrameMerger
+from tui.core.hosts.host import Host, Hosts, Inspection, Preview, RecentUsage
+from tui.core.hosts.local import LocalHost
+from tui.core.inventory import Inventory, Problem
+from tui.core.observers import FrameObservers, FramePublisher, HistoryObserver
+from tui.core.operations import Operations
+from tui.core.permissions import ONE_BY_ONE
+from tui.core.subject import EngineRef, Group, Subject
+from tui.core.subject_operations import Known
+from tui.core.subscription import Changed, Notifier
 
-if TYPE_CHECKING:
-    from collectors.inspection.isolation import Isolation
-    from collectors.inspection.processes import Process
-    from collectors.sampling.scheduler import Scheduler
-    from collectors.sampling.sweep import Sweeper
-    from collectors.sampling.target import Target
-    from runtime.kernel.block import Disks
-    from runtime.limits import Progress, RawFile
-    from runtime.limits.controllers.network import Shaping
-
-__all__ = ["Changed", "Drift", "Group", "Preview", "Problem", "Session"]
+__all__ = ["Changed", "Drift", "Group", "Preview", "Problem", "Session", "Subject"]
 
 log = logging.getLogger(__name__)
 
-UNRECORDED = Limits.of({}, absent=Missing.NOT_SAMPLED)
-RECENT = 60.0  # seconds of history that a preview judges by
+RECENT_S: Final = 60.0  # of history that a preview judges by
 
 
 class Session:
     """Everything that can be seen and asked, of all engines together.
 
     Attributes:
-        engines: by key.
-        containers: by ref, of all engines; replaced, never mutated.
+        engines: those of this machine, by key.
+        containers: by ref, of all engines of all hosts; replaced, never mutated.
         frame: the last sweep, None before the first.
-        history: what the last minutes' sweeps gave, and marks on their time axis.
+        history: what the last minutes' sweeps gave, and annotations on their time axis.
         read_only: refuse every change.
     """
 
@@ -76,56 +78,70 @@ class Session:
         self,
         engines: Sequence[Engine],
         *,
+        hosts: Sequence[Host] = (),
         sweeper: Sweeper | None = None,
         interval: float = 1.0,
         read_only: bool = False,
     ) -> None:
-        self.engines: Mapping[str, Engine] = {engine.key: engine for engine in engines}
+        """`engines` are this machine's and `hosts` the other machines; `interval` is seconds between two sweeps."""
+        local = LocalHost(engines, sweeper=sweeper, interval=interval)
+        self.engines: Mapping[str, Engine] = local.engines
         self.containers: Mapping[ContainerRef, Container] = {}
         self.frame: Frame | None = None
         self.history = History()
-        self._marks = Marks(self.history)
         self.read_only = read_only
         self._interval = interval
-        self._sweeper = sweeper
-        self._scheduler: Scheduler | None = None
-        self._watches = {
-            engine.key: Watch(engine, self._inventory_changed, self._happened) for engine in self.engines.values()
-        }
-        self._looking = Looking()
+        self._hosts = Hosts((local, *hosts))
+        self._notifier = Notifier()
+        self._annotations = Annotations(self.history)
+        self._inventory = Inventory(self._hosts.engines, self._inventory_changed, self._happened)
         self._groups = Groups(self._groups_changed)
-        self._drifts = Drifts(self.history)
-        self._patrol = Patrol(
-            *(self._drifts, self.engines, self._looking, self.find, self._drifted),
-            capabilities=lambda key: self._watches[key].capabilities,
+        self._detector = DriftDetector(self.history)
+        self._checker = DriftChecker(
+            self._detector,
+            engines=self._hosts.engines,
+            reader=self._inspection,
+            find=self.find,
+            capabilities=self._inventory.capabilities,
+            changed=self._drift_changed,
         )
-        self._changing = Changing(
-            *(self.engines, self._watches, self._groups, self._looking, self._marks, self._drifts, self.find),
-            read_only=read_only,
+        self._operations = Operations(
+            Known(self._hosts, self._inventory, self._groups, read_only),
+            annotations=self._annotations,
+            detector=self._detector,
         )
-        self._measuring: Problem | None = None
-        self._telling = Telling()
+        self._merger = FrameMerger()
+        self._observers = FrameObservers(
+            (
+                self._groups,
+                self._checker,
+                self._annotations,
+                HistoryObserver(self.history),
+                FramePublisher(self._publish),
+            )
+        )
+        self._sweep_problems: dict[str, Problem] = {}  # by host
         self._tasks: list[asyncio.Task[None]] = []
 
     # what is there
 
     @property
     def capabilities(self) -> Mapping[str, Capabilities]:
-        """By engine, of those that have answered."""
-        return {key: watch.capabilities for key, watch in self._watches.items() if watch.capabilities is not None}
+        """By engine of this machine, of those that have answered."""
+        known = {ref.engine: each.capabilities for ref, each in self._inventory.engines.items() if ref.host == LOCAL}
+        return {key: found for key, found in known.items() if found is not None}
 
     @property
     def infos(self) -> Mapping[str, EngineInfo]:
-        """By engine, of those that have answered."""
-        return {key: watch.info for key, watch in self._watches.items() if watch.info is not None}
+        """By engine of this machine, of those that have answered."""
+        known = {ref.engine: each.info for ref, each in self._inventory.engines.items() if ref.host == LOCAL}
+        return {key: found for key, found in known.items() if found is not None}
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What does not work now, engines first."""
-        problems = [watch.problem for watch in self._watches.values() if watch.problem is not None]
-        if self._measuring is not None:
-            problems.append(self._measuring)
-        return (*problems, *self._patrol.problems)
+        sweeps = self._sweep_problems.values()
+        return (*self._inventory.problems, *sweeps, *self._observers.problems, *self._checker.problems)
 
     @property
     def groups(self) -> Mapping[GroupRef, Group]:
@@ -133,28 +149,23 @@ class Session:
         return self._groups.groups
 
     @property
-    def rows(self) -> Mapping[ContainerRef, Container]:
-        """The groups as rows beside the containers; a row's ref goes wherever a container's does."""
-        return self._groups.rows
+    def drift(self) -> Mapping[Ref, tuple[Drift, ...]]:
+        """Limits that somebody else has changed."""
+        return self._detector.found
 
-    @property
-    def drift(self) -> Mapping[ContainerRef, tuple[Drift, ...]]:
-        """Limits that somebody else has changed, by container or row of a group."""
-        return self._drifts.found
+    def find(self, ref: Ref) -> Subject | None:
+        """A container or a group."""
+        return self.containers.get(ref) if isinstance(ref, ContainerRef) else self._groups.groups.get(ref)
 
-    def find(self, ref: ContainerRef) -> Container | None:
-        """A container, or a group's row."""
-        return self.containers.get(ref) or self._groups.rows.get(ref)
-
-    def group_of(self, ref: ContainerRef) -> Group | None:
-        """The group that a row stands for, or under which a container is listed."""
-        group = self._groups.of.get(ref)
-        return self._groups.groups.get(group) if group is not None else self._groups.get(ref)
+    def group_of(self, ref: Ref) -> Group | None:
+        """The group itself, or the one under which a container is listed."""
+        group = self._groups.of.get(ref) if isinstance(ref, ContainerRef) else ref
+        return self._groups.groups.get(group) if group is not None else None
 
     @property
     def busy(self) -> bool:
         """A change is under way, which closing would wait for."""
-        return self._changing.busy
+        return self._operations.busy
 
     @property
     def interval(self) -> float:
@@ -164,34 +175,30 @@ class Session:
     @interval.setter
     def interval(self, seconds: float) -> None:
         self._interval = seconds
-        if self._scheduler is not None:
-            self._scheduler.interval = seconds
+        for host in self._hosts.values():
+            host.set_interval(seconds)
 
     def subscribe(self, callback: Callable[[Changed], None]) -> Callable[[], None]:
         """Call `callback` on the event loop after changes, several of them at once; the result ends it."""
-        return self._telling.subscribe(callback)
+        return self._notifier.subscribe(callback)
 
     # life
 
     async def start(self) -> None:
         """Begin to follow the engines and to measure; returns at once, the first changes are told when they come."""
-        for key, watch in self._watches.items():
-            self._spawn(watch.run(), f"inventory of {key}")
+        self._spawn(self._inventory.run(), "inventory")
         self._spawn(self._groups.follow(), "groups")
-        self._spawn(self._patrol.run(), "drift")
-        self._spawn(self._measure(), "sweeps")
+        self._spawn(self._checker.run(), "drift")
+        for host in self._hosts.values():
+            self._spawn(self._measure(host), f"sweeps of {host.name or 'this machine'}")
 
     async def ready(self, timeout: float = 5.0) -> None:
         """Wait until every engine has answered or failed once, at most `timeout` seconds."""
-        waits = [asyncio.ensure_future(watch.answered.wait()) for watch in self._watches.values()]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=timeout)
-            for wait in late:
-                wait.cancel()
+        await self._inventory.answered(timeout)
 
     async def refresh(self) -> None:
         """Ask every engine for everything now; works without `start` too. Failures become `problems`."""
-        await asyncio.gather(*(watch.load() for watch in self._watches.values()))
+        await self._inventory.load()
 
     async def regroup(self) -> None:
         """Look into the kernel for slices and the groups' cgroups now; works without `start` too."""
@@ -199,191 +206,195 @@ class Session:
 
     async def compare(self, containers: Iterable[Container]) -> None:
         """Look now for limits that somebody else has changed, into `drift`; works without `start` too."""
-        await self._patrol.compare(containers)
+        await self._checker.compare(containers)
 
     async def close(self) -> None:
         """Let changes that are under way come to their end, then stop everything and let go of every descriptor."""
-        self._telling.close()
-        await self._changing.close()
+        self._notifier.close()
+        await self._operations.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        for key, result in zip(
-            self.engines,
-            await asyncio.gather(*(engine.close() for engine in self.engines.values()), return_exceptions=True),
-            strict=True,
-        ):
+        results = await asyncio.gather(*(host.close() for host in self._hosts.values()), return_exceptions=True)
+        for name, result in zip(self._hosts, results, strict=True):
             if isinstance(result, Exception):
-                log.error("closing %s", key, exc_info=result)
-        if self._sweeper is not None:
-            await asyncio.to_thread(self._sweeper.close)
+                log.error("closing host %r", name, exc_info=result)
 
-    # asking
+    # changing
 
-    def why_not(self, ref: ContainerRef, what: Verb | LimitName) -> str | None:
-        """Why this cannot be done to this container now, in words for the user; None when it can."""
-        return self._changing.why_not(ref, what)
+    def why_not(self, ref: Ref, what: Verb | LimitName) -> str | None:
+        """Why this cannot be done to this container or group now, in words for the user; None when it can."""
+        return self._operations.why_not(ref, what)
 
-    async def perform(self, ref: ContainerRef, verb: Verb, **options: Any) -> None:
+    async def perform(self, ref: Ref, verb: Verb, **options: Any) -> None:
         """Do it, after whatever is being done to this container; it is done even if the caller is cancelled.
 
         Options are those of the engine's method: `timeout` for stop and restart, `signal` for kill, `force` for
         remove. A kill does not wait its turn: it is what one does when a stop takes too long. A group is paused and
         resumed member by member, so that each engine knows of it.
         """
-        await self._changing.perform(ref, verb, **options)
+        await self._operations.perform(ref, verb, **options)
 
-    async def create(self, engine: str, spec: ContainerSpec) -> ContainerRef:
+    async def create(self, engine: str, spec: ContainerSpec, *, host: str = LOCAL) -> ContainerRef:
         """Make a container with this engine; it is listed when this returns."""
-        return await self._changing.create(engine, spec)
+        return await self._operations.create(EngineRef(host, engine), spec)
 
-    async def update(self, ref: ContainerRef, change: LimitChange) -> LimitOutcome:
+    async def update(self, ref: Ref, change: LimitChange) -> LimitOutcome:
         """Change limits; what came of it is judged by the kernel. Raises when nothing was written."""
-        return await self._changing.update(ref, change)
+        return await self._operations.update(ref, change)
 
     async def shrink(
         self,
-        ref: ContainerRef,
+        ref: Ref,
         memory: int,
         progress: Callable[[Progress], None],
         *,
         beside: LimitChange = LimitChange(),  # noqa: B008  (frozen)
     ) -> LimitOutcome:
-        """Take memory away from a container until a limit of `memory` bytes fits, then set it, and `beside` with it.
+        """Take memory away until a limit of `memory` bytes fits, then set it, and `beside` with it.
 
         `progress` is called on the event loop. Raises `RefusedError` with what holds the memory when it does not
         fit; the limits are as before then. A caller that is cancelled stops it after the step under way.
         """
-        return await self._changing.shrink(ref, memory, progress, beside)
+        return await self._operations.shrink(ref, memory, progress, beside)
 
-    def expected(self, ref: ContainerRef) -> LimitChange:
+    def expected(self, ref: Ref) -> LimitChange:
         """The change that sets again what somebody else has changed."""
-        return self._drifts.expected(ref)
+        return self._detector.expected(ref)
 
-    def accept(self, ref: ContainerRef) -> None:
+    def accept(self, ref: Ref) -> None:
         """From now on what the kernel holds is what is expected."""
-        self._drifts.accept(ref)
-        self._drifted()
+        self._detector.accept(ref)
+        self._drift_changed()
 
-    async def recorded(self, ref: ContainerRef) -> Limits:
+    # asking
+
+    async def recorded(self, ref: Ref) -> Limits:
         """The limits by the engine's record; nobody keeps one of a group's."""
-        if ref.engine == GROUP:
-            return UNRECORDED
-        return await self.engines[ref.engine].recorded(ref.id)
+        return await self._operations.recorded(ref)
 
-    async def shaping(self, ref: ContainerRef) -> Shaping | Missing:
+    async def limits(self, ref: Ref) -> Limits:
+        """What the kernel holds; every field is `Missing.GONE` while it is not live."""
+        return await self._inspection(ref).limits(self._subject(ref))
+
+    async def raw_limits(self, ref: Ref) -> tuple[RawFile, ...]:
+        """Every limit file as the kernel holds it; none while it is not live."""
+        return await self._inspection(ref).raw_limits(self._subject(ref))
+
+    async def shaping(self, ref: Ref) -> Shaping | Missing:
         """The queues that limit a container's network, with their counters; missing with the reason."""
-        return await self._looking.shaping(self._container(ref))
+        return await self._inspection(ref).shaping(self._subject(ref))
 
-    async def disks(self) -> Disks:
-        """The machine's block devices, by number and name."""
-        return await self._looking.disks()
+    async def disks(self, host: str = LOCAL) -> Disks:
+        """A machine's block devices, by number and name."""
+        return await self._hosts[host].inspection.disks()
 
-    async def limits(self, ref: ContainerRef) -> Limits:
-        """What the kernel holds; every field is `Missing.GONE` while the container is not live."""
-        return await self._looking.limits(self._container(ref))
-
-    async def preview(self, ref: ContainerRef, change: LimitChange) -> Preview:
+    async def preview(self, ref: Ref, change: LimitChange) -> Preview:
         """Judge a change before it is made, by the host and by the last minute's use."""
         usage = self.frame.usages.get(ref) if self.frame is not None else None
+        recent = RecentUsage(usage, partial(self.history.mean, ref, seconds=RECENT_S))
+        others = [
+            each
+            for each in self.containers.values()
+            if each.ref != ref and each.ref.host == ref.host and each.state.live
+        ]
+        return await self._inspection(ref).preview(self._subject(ref), change, recent, others)
 
-        def mean(metric: str) -> float | None:
-            return self.history.mean(ref, metric, RECENT)
-
-        others = [each for each in self.containers.values() if each.ref != ref and each.state.live]
-        return await self._looking.preview(self._container(ref), change, usage, mean, others)
-
-    async def raw_limits(self, ref: ContainerRef) -> tuple[RawFile, ...]:
-        """Every limit file as the kernel holds it; none while the container is not live."""
-        return await self._looking.raw(self._container(ref))
-
-    def logs(self, ref: ContainerRef, *, follow: bool = True, tail: int | None = None) -> AsyncIterator[LogLine]:
-        """The engine's log of this container; close the iterator when done."""
-        return self.engines[ref.engine].logs(ref.id, follow=follow, tail=tail)
-
-    async def inspect(self, ref: ContainerRef) -> Mapping[str, Any]:
-        """The engine's own document about this container."""
-        return await self.engines[ref.engine].inspect(ref.id)
-
-    async def processes(self, ref: ContainerRef) -> tuple[Process, ...]:
+    async def processes(self, ref: Ref) -> tuple[Process, ...]:
         """Everything that runs inside; raises `ConflictError` while the container is not live."""
-        return await inspector.processes(self._container(ref))
+        return await self._inspection(ref).processes(self._container(ref, "list processes of"))
 
-    async def isolation(self, ref: ContainerRef) -> Isolation:
+    async def isolation(self, ref: Ref) -> Isolation:
         """How it is kept apart; raises `ConflictError` while the container is not live."""
-        return await inspector.isolation(self._container(ref))
+        return await self._inspection(ref).isolation(self._container(ref, "look into"))
+
+    def logs(self, ref: Ref, *, follow: bool = True, tail: int | None = None) -> AsyncIterator[LogLine]:
+        """The engine's log of this container; close the iterator when done."""
+        return self._engine(ref, "show the log of").logs(ref.id, follow=follow, tail=tail)
+
+    async def inspect(self, ref: Ref) -> Mapping[str, Any]:
+        """The engine's own document about this container."""
+        return await self._engine(ref, "inspect").inspect(ref.id)
 
     # inside
 
-    def _container(self, ref: ContainerRef) -> Container:
-        container = self.find(ref)
-        if container is None:
+    def _inspection(self, ref: Ref) -> Inspection:
+        return self._hosts[ref.host].inspection
+
+    def _subject(self, ref: Ref) -> Subject:
+        subject = self.find(ref)
+        if subject is None:
             raise NotFoundError(f"look at {ref.short}", detail="it is gone")
-        return container
+        return subject
+
+    def _container(self, ref: Ref, doing: str) -> Container:
+        subject = self._subject(ref)
+        if not isinstance(subject, Container):
+            raise UnsupportedError(f"{doing} {subject.name}", detail=ONE_BY_ONE)
+        return subject
+
+    def _engine(self, ref: Ref, doing: str) -> Engine:
+        if not isinstance(ref, ContainerRef):
+            raise UnsupportedError(f"{doing} {ref.short}", detail=ONE_BY_ONE)
+        return self._hosts.engine(ref)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
 
-    async def _measure(self) -> None:
+    async def _measure(self, host: Host) -> None:
         """Sweep until cancelled; a sweep that breaks is a problem on the screen, not a silent gap."""
-        from collectors.sampling.scheduler import Scheduler
-        from collectors.sampling.sweep import Sweeper
+        name = host.name
+        await host.measure(lambda: self.targets(name), partial(self._took, name), partial(self._sweep_failed, name))
 
-        if self._sweeper is None:
-            self._sweeper = await asyncio.to_thread(Sweeper)
-        scheduler = Scheduler(self._sweeper, self.targets, self._took, self._interval, on_error=self._sweep_failed)
-        self._scheduler = scheduler
-        await scheduler.run()
-
-    def _sweep_failed(self, error: Exception) -> None:
-        log.error("a sweep failed", exc_info=error)
-        problem = Problem("", f"measuring failed: {error}")
-        if problem != self._measuring:
-            self._measuring = problem
-            self._telling.tell(Changed.PROBLEMS)
-
-    def targets(self) -> Sequence[Target]:
-        """The live containers, for a sweep. One whose engine is away is measured on: its processes may well live."""
-        from collectors.sampling.target import Target
-
+    def targets(self, host: str = LOCAL) -> Sequence[Target]:
+        """What lives on a host, for a sweep. One whose engine is away is measured on: its processes may well live."""
         return [
             *(
                 Target(container.ref, container.pid, container.cgroup)
                 for container in self.containers.values()
-                if container.pid is not None and (container.state.live or container.state is State.UNKNOWN)
+                if container.pid is not None
+                and (container.state.live or container.state is State.UNKNOWN)
+                and container.ref.host == host
             ),
-            *self._groups.targets(),
+            *(target for target in self._groups.targets() if target.ref.host == host),
         ]
 
-    def _took(self, frame: Frame) -> None:
-        frame = self._groups.complete(frame)
-        self._patrol.frame(frame)
-        self._marks.frames(self.frame, frame)
+    def _sweep_failed(self, host: str, error: Exception) -> None:
+        log.error("a sweep failed", exc_info=error)
+        problem = Problem("", f"measuring failed: {error}", host=host)
+        if problem != self._sweep_problems.get(host):
+            self._sweep_problems[host] = problem
+            self._notifier.tell(Changed.PROBLEMS)
+
+    def _took(self, host: str, frame: Frame) -> None:
+        before = self.problems
+        self._sweep_problems.pop(host, None)
+        whole = self._merger.take(host, frame)
+        if whole is not None:
+            self._observers.take(whole)
+        if self.problems != before:
+            self._notifier.tell(Changed.PROBLEMS)
+
+    def _publish(self, frame: Frame) -> None:
         self.frame = frame
-        self.history.push(frame)
-        healed, self._measuring = self._measuring is not None, None
-        self._telling.tell(Changed.FRAME | Changed.PROBLEMS if healed else Changed.FRAME)
+        self._notifier.tell(Changed.FRAME)
 
     def _inventory_changed(self) -> None:
-        before = self.containers
-        everything = {ref: c for watch in self._watches.values() for ref, c in watch.containers.items()}
-        waiting = not all(watch.answered.is_set() for watch in self._watches.values())
-        self.containers = unclaimed(everything, wait=waiting)
+        before, self.containers = self.containers, self._inventory.containers
         for ref in before.keys() - self.containers.keys():
-            self._marks.forget(ref)
-            self._changing.forget(ref)
+            self._annotations.forget(ref)
         self._groups.inventory(self.containers)
-        self._drifts.inventory({**self.containers, **self.rows})
-        self._telling.tell(Changed.INVENTORY | Changed.PROBLEMS)
+        self._detector.inventory((*self.containers.values(), *self.groups.values()))
+        self._notifier.tell(Changed.INVENTORY | Changed.PROBLEMS)
 
     def _groups_changed(self) -> None:
-        self._drifts.inventory({**self.containers, **self.rows})
-        self._telling.tell(Changed.INVENTORY)
+        self._detector.inventory((*self.containers.values(), *self.groups.values()))
+        self._notifier.tell(Changed.INVENTORY)
 
-    def _drifted(self) -> None:
-        self._telling.tell(Changed.FRAME | Changed.PROBLEMS)
+    def _drift_changed(self) -> None:
+        self._notifier.tell(Changed.FRAME | Changed.PROBLEMS)
 
     def _happened(self, event: Event) -> None:
-        self._marks.event(event)
-        self._drifts.event(event)
+        self._annotations.event(event)
+        self._detector.event(event)

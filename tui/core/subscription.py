@@ -18,7 +18,7 @@ class Changed(Flag):
     PROBLEMS = auto()
 
 
-class Telling:
+class Notifier:
     """The subscribers, who are told once per turn of the loop, however much has changed in it."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from runtime.limits.units import format_cpus
 from runtime.model import Missing, Unlimited
 from tui.core.session import Changed, Session
 from tui.demo.scene import RATE, REPORT_SECONDS, Reports, Scene
-from tui.demo.story import Service, Step, step
+from tui.demo.story import Service, StoryStep, step
 
 RECENT = 4.0  # seconds that "now" covers
 WARM_UP = 2.0  # seconds of reports that do not count
@@ -91,34 +91,34 @@ class GuidePanel(Static):
         answered = f"answers {min(now.answered, RATE):.0f} of {RATE} requests/s"
         return f"victim: p50 {now.p50:.0f} ms, p99 {now.p99:.0f} ms{alone}, {answered}"
 
-    def _guide(self, stands: Step, now: Service | None, use: Usage | None) -> tuple[str, str]:
+    def _guide(self, stands: StoryStep, now: Service | None, use: Usage | None) -> tuple[str, str]:
         if self._trouble:
             return self._trouble, "Press q to quit: everything is removed."
         where = "one core" if self._scene.cpu is None else f"core {self._scene.cpu}"
         hog = self._session.containers.get(self._scene.hog)
         name = hog.name if hog is not None else "hog"
         match stands:
-            case Step.STARTING | Step.ALONE:
+            case StoryStep.STARTING | StoryStep.ALONE:
                 return (
                     f"Three containers share {where}. First the victim alone, then {name} starts.",
                     "Wait a few seconds.",
                 )
-            case Step.HURT:
+            case StoryStep.HURT:
                 return (
                     f"{name} burns CPU on the victim's core: see its cpu, psi, and the victim's p99.",
                     f"Next: move to {name} (arrow keys), press l, type 0.2, press Enter.",
                 )
-            case Step.LIMITED:
+            case StoryStep.LIMITED:
                 return (
                     f"{name} may use {_cores(use)}, {_throttled(use)}. The queue is worked off.",
                     "Watch the p99 fall.",
                 )
-            case Step.RECOVERED:
+            case StoryStep.RECOVERED:
                 return (
                     f"Recovered: {name} may use {_cores(use)}, {_throttled(use)}.",
                     f"Next: Enter for {name}'s graphs; l, u, Enter lifts the limit; q ends it all.",
                 )
-            case Step.ENDED:
+            case StoryStep.ENDED:
                 return f"{name} does not run any more.", "Press q to quit: everything is removed."
 
 

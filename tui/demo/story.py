@@ -91,7 +91,7 @@ def recovery(hurt: Service, contained: Service, alone: Service) -> float:
     return max(0.0, min(1.0, (hurt.p99 - contained.p99) / damage))
 
 
-class Step(StrEnum):
+class StoryStep(StrEnum):
     """Where the story stands."""
 
     STARTING = "starting"
@@ -108,19 +108,19 @@ def step(
     hog_live: bool,
     hog_started: bool,
     hog_limit: float | Unlimited | Missing,
-) -> Step:
+) -> StoryStep:
     """Judge the story by what is measured, not by which keys were pressed.
 
     `hog_limit` is the hog's CPU limit in cores as the kernel holds it. Recovered means a p99 of less than four times
     the one alone: a capped hog still runs in short bursts.
     """
     if now is None:
-        return Step.STARTING
+        return StoryStep.STARTING
     if alone is None or not hog_started:
-        return Step.ALONE
+        return StoryStep.ALONE
     recovered = now.p99 < 4 * alone.p99
     if not hog_live:
-        return Step.ENDED
+        return StoryStep.ENDED
     if isinstance(hog_limit, (Unlimited, Missing)):
-        return Step.HURT
-    return Step.RECOVERED if recovered else Step.LIMITED
+        return StoryStep.HURT
+    return StoryStep.RECOVERED if recovered else StoryStep.LIMITED

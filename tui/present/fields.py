@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import floor, inf, log10
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from collectors.sampling.frame import Usage
 from collectors.sampling.metrics import METRICS, Metric
-from runtime.model import Container, ContainerRef, Missing, State, Unlimited
+from runtime.model import Container, GroupRef, Missing, Ref, State, Unlimited
+from tui.core.subject import Group, Subject
 from tui.present import format as fmt
 from tui.present.units import UNITS
 
 Value: TypeAlias = str | float | Unlimited | Missing
-Extract: TypeAlias = Callable[[Container, Usage | None], Value]
+S = TypeVar("S", bound=Subject)
+Extract: TypeAlias = Callable[[Subject, Usage | None], Value]
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -88,20 +90,18 @@ def steady(value: float, grain: float) -> float:
     return round(value / step) * step
 
 
-def arrange(
-    containers: Iterable[Container], usages: Mapping[ContainerRef, Usage], field: Field, *, falling: bool
-) -> list[Container]:
+def arrange(subjects: Iterable[S], usages: Mapping[Ref, Usage], field: Field, *, falling: bool) -> list[S]:
     """Sort by a field; equal ones by name, those without a value last in both directions."""
-    there: list[tuple[Any, Container]] = []
-    missing: list[Container] = []
-    for container in sorted(containers, key=lambda c: (natural(c.name), c.ref)):
-        value = field.extract(container, usages.get(container.ref))
+    there: list[tuple[Any, S]] = []
+    missing: list[S] = []
+    for subject in sorted(subjects, key=lambda each: (natural(each.name), each.ref)):
+        value = field.extract(subject, usages.get(subject.ref))
         if isinstance(value, Missing):
-            missing.append(container)
+            missing.append(subject)
         else:
-            there.append((field.sort_key(value), container))
+            there.append((field.sort_key(value), subject))
     there.sort(key=lambda pair: pair[0], reverse=falling)  # stable in reverse too
-    return [container for _, container in there] + missing
+    return [subject for _, subject in there] + missing
 
 
 def matches(container: Container, words: str) -> bool:
@@ -119,26 +119,51 @@ def matches(container: Container, words: str) -> bool:
     return all(word in hay for word in words.casefold().split())
 
 
-def _state(container: Container, _: Usage | None) -> str:
-    if container.state is State.EXITED and container.oom_killed:
-        return "oom-killed"
-    if container.state is State.EXITED and container.exit_code is not None:
-        return f"exited {container.exit_code}"
-    if container.state is State.RUNNING and container.health in ("unhealthy", "starting"):
-        return container.health
-    return container.state.value
+def description(subject: Subject) -> str:
+    """What it was created from; of a group how many live, and what makes it one."""
+    if isinstance(subject, Group):
+        members = len(subject.members)
+        count = f"{subject.live} live" if subject.live == members else f"{subject.live} of {members} live"
+        return f"{count}, {subject.ref.kind}"
+    return subject.image if isinstance(subject, Container) else ""
 
 
-def _up(container: Container, _: Usage | None) -> Value:
-    since = container.started_ns if container.state.live else container.finished_ns
+def runner(subject: Subject) -> str:
+    """Who runs it: an engine's key, or "group"."""
+    return "group" if isinstance(subject.ref, GroupRef) else subject.ref.engine
+
+
+def _group_name(subject: Subject) -> str:
+    if isinstance(subject, Container):
+        return subject.group_name
+    return subject.ref.name if isinstance(subject.ref, GroupRef) else ""
+
+
+def _state(subject: Subject, _: Usage | None) -> str:
+    if isinstance(subject, Container):
+        if subject.state is State.EXITED and subject.oom_killed:
+            return "oom-killed"
+        if subject.state is State.EXITED and subject.exit_code is not None:
+            return f"exited {subject.exit_code}"
+        if subject.state is State.RUNNING and subject.health in ("unhealthy", "starting"):
+            return subject.health
+    return subject.state.value
+
+
+def _up(subject: Subject, _: Usage | None) -> Value:
+    since = subject.started_ns if subject.state.live else subject.finished_ns
     return Missing.UNSUPPORTED if not since else max(0.0, (time.time_ns() - since) / 1e9)
 
 
-def _text(get: Callable[[Container], str]) -> Extract:
-    def extract(container: Container, _: Usage | None) -> Value:
-        return get(container) or Missing.UNSUPPORTED
+def _text(get: Callable[[Subject], str]) -> Extract:
+    def extract(subject: Subject, _: Usage | None) -> Value:
+        return get(subject) or Missing.UNSUPPORTED
 
     return extract
+
+
+def _addresses(subject: Subject) -> str:
+    return " ".join(subject.addresses) if isinstance(subject, Container) else ""
 
 
 def _text_field(
@@ -147,9 +172,8 @@ def _text_field(
     return Field(id, title, "", about, width, extract, fmt.clean, rank, "left", max_width, shown, falling=False)
 
 
-_NAME, _IMAGE, _ENGINE = _text(lambda c: c.name or c.ref.short), _text(lambda c: c.image), _text(lambda c: c.ref.engine)
-_GROUP, _ID = _text(lambda c: c.group_name), _text(lambda c: c.ref.short)
-_ADDRESSES = _text(lambda c: " ".join(c.addresses))
+_NAME, _IMAGE, _ENGINE = _text(lambda c: c.name or c.ref.short), _text(description), _text(runner)
+_GROUP, _ID, _ADDRESSES = _text(_group_name), _text(lambda c: c.ref.short), _text(_addresses)
 
 _BEFORE: Final = (
     _text_field(
@@ -212,7 +236,7 @@ def of_metric(metric: Metric[Usage]) -> Field:
     unit, title = UNITS[metric.unit], metric.id.replace("_", " ")
     column = _COLUMNS.get(metric.id) or _Column(title, max(unit.width, len(title)), LAST_RANK, shown=False)
 
-    def extract(_: Container, usage: Usage | None) -> Value:
+    def extract(_: Subject, usage: Usage | None) -> Value:
         return Missing.NOT_SAMPLED if usage is None else metric.extract(usage)
 
     return Field(

@@ -36,7 +36,7 @@ Held = Value | Missing
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LimitEntry:
     """One limit in the form; `example` is what an empty field suggests."""
 
     name: LimitName
@@ -45,25 +45,25 @@ class Entry:
 
 
 ENTRIES: Final = (
-    Entry(LimitName.CPUS, "CPU cores", "0.5"),
-    Entry(LimitName.MEMORY, "memory", "512m"),
-    Entry(LimitName.SWAP, "swap", "0"),
-    Entry(LimitName.PIDS, "processes", "200"),
-    Entry(LimitName.NET_EGRESS, "net out", "20mbit"),
-    Entry(LimitName.NET_INGRESS, "net in", "20mbit"),
-    Entry(LimitName.CPU_SHARES, "CPU shares", "1024"),
-    Entry(LimitName.CPU_IDLE, "CPU idle", "on"),
-    Entry(LimitName.CPUSET_CPUS, "CPU set", "0-1"),
-    Entry(LimitName.CPU_PERIOD, "CPU period", "100ms"),
-    Entry(LimitName.CPU_BURST, "CPU burst", "20ms"),
-    Entry(LimitName.CPUSET_MEMS, "mem nodes", "0"),
-    Entry(LimitName.MEMORY_HIGH, "mem high", "400m"),
-    Entry(LimitName.MEMORY_RESERVATION, "mem reserve", "256m"),
-    Entry(LimitName.IO_READ_BPS, "disk read", "sda 10m"),
-    Entry(LimitName.IO_WRITE_BPS, "disk write", "sda 10m"),
-    Entry(LimitName.IO_READ_IOPS, "read ops", "sda 500"),
-    Entry(LimitName.IO_WRITE_IOPS, "write ops", "sda 500"),
-    Entry(LimitName.IO_WEIGHT, "disk weight", "100"),
+    LimitEntry(LimitName.CPUS, "CPU cores", "0.5"),
+    LimitEntry(LimitName.MEMORY, "memory", "512m"),
+    LimitEntry(LimitName.SWAP, "swap", "0"),
+    LimitEntry(LimitName.PIDS, "processes", "200"),
+    LimitEntry(LimitName.NET_EGRESS, "net out", "20mbit"),
+    LimitEntry(LimitName.NET_INGRESS, "net in", "20mbit"),
+    LimitEntry(LimitName.CPU_SHARES, "CPU shares", "1024"),
+    LimitEntry(LimitName.CPU_IDLE, "CPU idle", "on"),
+    LimitEntry(LimitName.CPUSET_CPUS, "CPU set", "0-1"),
+    LimitEntry(LimitName.CPU_PERIOD, "CPU period", "100ms"),
+    LimitEntry(LimitName.CPU_BURST, "CPU burst", "20ms"),
+    LimitEntry(LimitName.CPUSET_MEMS, "mem nodes", "0"),
+    LimitEntry(LimitName.MEMORY_HIGH, "mem high", "400m"),
+    LimitEntry(LimitName.MEMORY_RESERVATION, "mem reserve", "256m"),
+    LimitEntry(LimitName.IO_READ_BPS, "disk read", "sda 10m"),
+    LimitEntry(LimitName.IO_WRITE_BPS, "disk write", "sda 10m"),
+    LimitEntry(LimitName.IO_READ_IOPS, "read ops", "sda 500"),
+    LimitEntry(LimitName.IO_WRITE_IOPS, "write ops", "sda 500"),
+    LimitEntry(LimitName.IO_WEIGHT, "disk weight", "100"),
 )
 """The most needed first."""
 LABELS: Final = {entry.name: entry.label for entry in ENTRIES}

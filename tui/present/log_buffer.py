@@ -23,7 +23,7 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 @dataclass(slots=True)
-class Entry:
+class LogEntry:
     """One line. `open` as long as its newline has not come; `cut` counts bytes that were too many."""
 
     stream: str
@@ -48,8 +48,8 @@ class LogBuffer:
 
     def __init__(self, lines: int = LINES, size: int = BYTES) -> None:
         self._lines, self._bytes = lines, size
-        self._entries: deque[Entry] = deque()
-        self._open: dict[str, tuple[int, Entry]] = {}
+        self._entries: deque[LogEntry] = deque()
+        self._open: dict[str, tuple[int, LogEntry]] = {}
         self.first = 0
         self.size = 0
 
@@ -66,10 +66,10 @@ class LogBuffer:
         """More would push old ones out, now or soon."""
         return len(self._entries) >= self._lines or self.size >= self._bytes * 0.9
 
-    def __getitem__(self, number: int) -> Entry:
+    def __getitem__(self, number: int) -> LogEntry:
         return self._entries[number - self.first]
 
-    def since(self, number: int) -> list[Entry]:
+    def since(self, number: int) -> list[LogEntry]:
         """The entries from this number on, as far as they are still there."""
         back = min(self.end - number, len(self._entries))
         newest = list(islice(reversed(self._entries), back))
@@ -80,7 +80,7 @@ class LogBuffer:
         """Take a line, or the rest of one; the number of the entry that it is in."""
         number, entry = self._open.pop(line.stream, (-1, None))
         if entry is None or number < self.first:
-            number, entry = self.end, Entry(line.stream, line.time_ns, b"")
+            number, entry = self.end, LogEntry(line.stream, line.time_ns, b"")
             self._entries.append(entry)
         room = LONGEST - len(entry.data)
         entry.data += line.data[:room]

@@ -10,7 +10,7 @@ from collectors.history.rings import History
 from collectors.sampling.frame import NOTHING, Frame, Usage
 from collectors.sampling.metrics import METRICS, Metric
 from runtime.limits.controllers.network import Queue, achieved
-from runtime.model import ContainerRef, Missing, Unlimited
+from runtime.model import Missing, Ref, Unlimited
 from tui.present import format as fmt
 from tui.present.timeline import Window, place, top
 from tui.present.units import KIB, UNITS
@@ -144,7 +144,7 @@ class Plots:
     def __init__(
         self,
         history: History,
-        ref: ContainerRef,
+        ref: Ref,
         frame: Frame,
         window: Window,
         interval: float,

@@ -1,4 +1,4 @@
-"""From containers and their use to the lines of the table: which columns fit, what each row says. Pure.
+"""From containers, groups and their use to the lines of the table: which columns fit, what each row says. Pure.
 
 A row is one text in one colour: the terminal gets few bytes, and a row whose text has not changed costs nothing.
 """
@@ -15,8 +15,8 @@ from rich.cells import cell_len
 
 from collectors.history.rings import History
 from collectors.sampling.frame import Usage
-from runtime.model import Container, ContainerRef, Missing, State, Unlimited
-from runtime.model import Kind as WhatItIs
+from runtime.model import Container, Kind, Missing, Ref, State, Unlimited
+from tui.core.subject import Subject
 from tui.present import format as fmt
 from tui.present.fields import FIELDS, Field
 from tui.present.glyphs import Glyphs, trend
@@ -33,13 +33,13 @@ _NARROW = 72  # below this many cells the least widths hold
 _LEAST = {"state": 1, "name": 10}
 _TREND_WIDTH, _TREND_MOST, _TREND_RANK = 8, 20, 5.5
 _MARK = 1  # the cell before each row that shows which one is selected
-KINDS: Final = {WhatItIs.VM: "vm:", WhatItIs.SERVICE: "svc:"}  # before the names of what is no container
+KINDS: Final = {Kind.VM: "vm:", Kind.SERVICE: "svc:"}  # before the names of what is no container
 DRIFTED: Final = "!"  # before the name of one whose limits somebody else has changed
 MUCH_THROTTLED = 0.25  # of its periods
 NEARLY_FULL = 0.95  # of its memory limit, without the cache that can go
 
 
-class Kind(Enum):
+class RowStyle(Enum):
     """Which colour a row has; the value names the table's component class."""
 
     NORMAL = "row"
@@ -77,14 +77,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One container as it is drawn."""
+    """One container or group as it is drawn."""
 
-    ref: ContainerRef
+    ref: Ref
     text: str
-    kind: Kind
+    style: RowStyle
 
 
-def columns(width: int, wanted: Sequence[str], containers: Collection[Container]) -> tuple[Column, ...]:
+def columns(width: int, wanted: Sequence[str], subjects: Collection[Subject]) -> tuple[Column, ...]:
     """The wanted columns that fit in `width` cells, the most important ones first, and what is left over given out."""
     narrow = width < _NARROW
     least = {id: (_LEAST.get(id) if narrow else None) or _width(id) for id in wanted}
@@ -97,7 +97,7 @@ def columns(width: int, wanted: Sequence[str], containers: Collection[Container]
             widths, left = tried, max(0, rest)
     for id in ("state", "name", "image", "addresses", "group", "engine", TREND):
         if id in widths and not (id == "state" and narrow):  # there its sign alone leaves room for what is measured
-            more = min(left, max(0, _most(id, containers) - widths[id]))
+            more = min(left, max(0, _most(id, subjects) - widths[id]))
             widths[id] += more
             left -= more
     first = next(iter(widths), "")
@@ -122,27 +122,27 @@ def head(layout: Sequence[Column], sort: str, falling: bool, glyphs: Glyphs) -> 
 
 
 def row(
-    container: Container,
+    subject: Subject,
     usage: Usage | None,
     layout: Sequence[Column],
     history: History,
     glyphs: Glyphs,
     lead: str = "",
 ) -> Row:
-    """What one container says in these columns; without the mark of selection. `lead` goes before its name."""
+    """What one container or group says in these columns; without the mark of selection. `lead` goes before its name."""
     parts = []
     for column in layout:
         parts.append(" " * column.gap)
         if column.field is None:
-            parts.append(_trend(container.ref, usage, column.width, history, glyphs))
+            parts.append(_trend(subject.ref, usage, column.width, history, glyphs))
         else:
-            parts.append(_cell(column, column.field, container, usage, glyphs, lead))
-    return Row(container.ref, "".join(parts), kind(container, usage))
+            parts.append(_cell(column, column.field, subject, usage, glyphs, lead))
+    return Row(subject.ref, "".join(parts), row_style(subject, usage))
 
 
 def tree(
-    groups: Mapping[ContainerRef, Sequence[Container]], tops: Sequence[Container], folded: Collection[ContainerRef]
-) -> Iterator[tuple[Container, bool]]:
+    groups: Mapping[Ref, Sequence[Subject]], tops: Sequence[Subject], folded: Collection[Ref]
+) -> Iterator[tuple[Subject, bool]]:
     """Every row with whether it is inside a group; `groups` has the members by the group's row, in their order."""
     for top in tops:
         yield top, False
@@ -151,22 +151,22 @@ def tree(
                 yield member, True
 
 
-def kind(container: Container, usage: Usage | None) -> Kind:
+def row_style(subject: Subject, usage: Usage | None) -> RowStyle:
     """How a row stands out."""
-    if container.state is State.UNKNOWN:
-        return Kind.UNKNOWN
-    if not container.state.live:
-        return Kind.STOPPED
-    if container.state is State.PAUSED:
-        return Kind.PAUSED
+    if subject.state is State.UNKNOWN:
+        return RowStyle.UNKNOWN
+    if not subject.state.live:
+        return RowStyle.STOPPED
+    if subject.state is State.PAUSED:
+        return RowStyle.PAUSED
     if usage is None:
-        return Kind.NORMAL
+        return RowStyle.NORMAL
     full, limit = usage.working_set, usage.memory_limit
     if isinstance(full, int) and isinstance(limit, int) and full >= NEARLY_FULL * limit:
-        return Kind.CRITICAL
+        return RowStyle.CRITICAL
     if not isinstance(usage.throttled_share, Missing) and usage.throttled_share >= MUCH_THROTTLED:
-        return Kind.THROTTLED
-    return Kind.NORMAL
+        return RowStyle.THROTTLED
+    return RowStyle.NORMAL
 
 
 def at(layout: Sequence[Column], x: int) -> str | None:
@@ -179,20 +179,24 @@ def at(layout: Sequence[Column], x: int) -> str | None:
     return None
 
 
-def _cell(column: Column, field: Field, container: Container, usage: Usage | None, glyphs: Glyphs, lead: str) -> str:
-    value = field.extract(container, usage)
+def _cell(column: Column, field: Field, subject: Subject, usage: Usage | None, glyphs: Glyphs, lead: str) -> str:
+    value = field.extract(subject, usage)
     text = glyphs.gap if isinstance(value, Missing) else field.format(value)
     if field.id == "state":
-        sign = glyphs.states[container.state]
+        sign = glyphs.states[subject.state]
         text = sign if column.width < _width("state") else f"{sign} {text}"
     elif field.id == "name":
-        text = lead + KINDS.get(container.kind, "") + text
+        text = lead + _kind(subject) + text
     elif column.joined:
         text = f"/{text}"
     return fmt.fit(text, column.width, right=column.right, more=glyphs.more)
 
 
-def _trend(ref: ContainerRef, usage: Usage | None, width: int, history: History, glyphs: Glyphs) -> str:
+def _kind(subject: Subject) -> str:
+    return KINDS.get(subject.kind, "") if isinstance(subject, Container) else ""
+
+
+def _trend(ref: Ref, usage: Usage | None, width: int, history: History, glyphs: Glyphs) -> str:
     """CPU of the last sweeps against the limit, or against the whole machine where there is none."""
     if usage is None:
         return " " * width
@@ -214,11 +218,11 @@ def _gap(id: str) -> int:
     return 0 if id in _JOINED else 1
 
 
-def _most(id: str, containers: Collection[Container]) -> int:
+def _most(id: str, subjects: Collection[Subject]) -> int:
     """The cells that a column can use: as many as its longest text, up to its most."""
     if id == TREND:
         return _TREND_MOST
     field = FIELDS[id]
     sign = 2 if id == "state" else 0
-    longest = max((cell_len(field.format(field.extract(c, None))) for c in containers), default=0)
+    longest = max((cell_len(field.format(field.extract(c, None))) for c in subjects), default=0)
     return min(field.max_width, longest + sign)

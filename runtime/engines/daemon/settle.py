@@ -32,6 +32,7 @@ from runtime.model import (
     LimitOutcome,
     Limits,
     Missing,
+    Ref,
     Unlimited,
     Value,
     Verdict,
@@ -144,7 +145,7 @@ def _with_lifted(then: Value, now: Value | Missing) -> Value:
     return (*then, *(DeviceRate(each.device, UNLIMITED) for each in now if each.device not in known))
 
 
-def restore(ref: ContainerRef, cgroup: Cgroup, before: Limits, pid: int | None = None) -> list[str]:
+def restore(ref: Ref, cgroup: Cgroup, before: Limits, pid: int | None = None) -> list[str]:
     """Have the kernel hold again what it held, and nothing else. Blocking. Returns why it does not, in words."""
     now = apply.read(cgroup, pid)
     wanted = back([name for name in LimitName if _moved(before.get(name), now.get(name))], before, now)

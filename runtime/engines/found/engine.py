@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from runtime import limits
+from runtime.engines.found.kernel_limits import NOT_RECORDED, change_limits
 from runtime.engines.found.names import KEY
 from runtime.engines.found.scan import FoundContainer, Scanner
 from runtime.engines.found.self_protection import protect_self
@@ -219,9 +220,7 @@ class FoundEngine:
             self._permit(one, name)
         cgroup = await asyncio.to_thread(self._cgroup, one, Verb.UPDATE)
         ref = ContainerRef(KEY, one.identity.id)
-        async with limits.turn(cgroup, f"change limits of {one.identity.name}"):
-            outcome = await asyncio.to_thread(lambda: limits.change(ref, cgroup, change, pid=one.pid))
-        return limits.survives(outcome, Limits())
+        return await change_limits(ref, cgroup, change, name=one.identity.name, record=NOT_RECORDED, pid=one.pid)
 
     def _permit(self, one: FoundContainer, what: Verb | LimitName) -> None:
         reason = why_not(_container(one), what)

@@ -20,13 +20,17 @@ from runtime.model import (
     LimitOutcome,
     Limits,
     Missing,
+    Ref,
     State,
     Value,
     Verdict,
 )
-from tui.core.drift.detector import SETTLE, TURNS, Drifts
+from tui.core.drift.detector import MAX_READ_IN_TURN, SETTLE_S, DriftDetector
+from tui.core.subject import EngineRef
+from tui.present.annotation_text import annotation_text
 
 REF = ContainerRef("x", "a")
+X = EngineRef("", "x")
 WEB = Container(REF, "web", "image", State.RUNNING, pid=7)
 
 
@@ -40,10 +44,10 @@ class World:
     ) -> None:
         self.now = 0.0
         self.history = History()
-        self.drifts = Drifts(self.history, lambda: self.now)
-        self.drifts.inventory({REF: WEB})
-        self.drifts.recorded(REF, record, unrecorded)
-        self.now += SETTLE
+        self.detector = DriftDetector(self.history, lambda: self.now)
+        self.detector.inventory([WEB])
+        self.detector.recorded(REF, record, unrecorded)
+        self.now += SETTLE_S
 
     def frame(self, **swept: object) -> Frame:
         usage = Usage(0, **{"cpu_limit": UNLIMITED, "memory_limit": UNLIMITED, "pids_limit": UNLIMITED, **swept})  # type: ignore[arg-type]
@@ -53,34 +57,35 @@ class World:
         """One round; `above` is what the parent has."""
         self.now += 1
         frame = self.frame(**swept)
-        for ref, generation in self.drifts.suspects("x", frame).items():
-            self.drifts.judge(ref, held, generation, frame.usages[ref], above)
+        for ref, generation in self.detector.suspects(X, frame).items():
+            self.detector.judge(ref, held, generation, frame.usages[ref], above)
 
     def set(self, name: LimitName, value: Value, *, held: Value | None = None) -> None:
         """A change from here; `held` is what the kernel has kept where it did not take it."""
-        self.drifts.begin(REF)
+        self.detector.begin(REF)
         if held is None:
             field = FieldOutcome(name, value, Missing.NOT_SAMPLED, value, value, Verdict.APPLIED)
         else:
             field = FieldOutcome(name, value, held, held, held, Verdict.FAILED)
-        self.drifts.end(REF, LimitOutcome(REF, (field,)))
+        self.detector.end(REF, LimitOutcome(REF, (field,)))
 
     @property
     def told(self) -> dict[LimitName, tuple[Value, Value]]:
-        return {d.name: (d.expected, d.kernel) for d in self.drifts.found.get(REF, ())}
+        return {d.name: (d.expected, d.kernel) for d in self.detector.found.get(REF, ())}
 
 
-def test_a_limit_that_was_set_here_and_changed_elsewhere_is_told_with_a_mark() -> None:
+def test_a_limit_that_was_set_here_and_changed_elsewhere_is_told_with_an_annotation() -> None:
     world = World()
     world.set(LimitName.CPU_SHARES, 512)
     world.see(Limits(cpu_shares=512))
     assert not world.told
     world.see(Limits(cpu_shares=1024))
     assert world.told == {LimitName.CPU_SHARES: (512, 1024)}
-    assert [mark.text for mark in world.history.marks(REF)] == ["cpu shares 1024 by somebody else (was 512)"]
+    texts = [annotation_text(each) for each in world.history.annotations(REF)]
+    assert texts == ["cpu shares 1024 by somebody else (was 512)"]
     world.see(Limits(cpu_shares=1024))
-    assert len(world.history.marks(REF)) == 1
-    assert world.drifts.expected(REF) == LimitChange(cpu_shares=512)
+    assert len(world.history.annotations(REF)) == 1
+    assert world.detector.expected(REF) == LimitChange(cpu_shares=512)
 
 
 def test_the_engines_record_is_compared_with_what_the_sweep_gives() -> None:
@@ -98,7 +103,7 @@ def test_a_tighter_limit_above_is_no_drift_and_hides_none() -> None:
     for _ in range(2):
         world.see(Limits(cpus=1.5, memory=1 << 30), cpu_limit=0.5, memory_limit=1 << 20)
         assert world.told == {LimitName.CPUS: (2.0, 1.5)}
-    world.drifts.accept(REF)
+    world.detector.accept(REF)
     for _ in range(2):
         world.see(Limits(cpus=1.5, memory=1 << 30), cpu_limit=0.5, memory_limit=1 << 20)
         assert not world.told
@@ -167,7 +172,7 @@ def test_every_limit_on_record_is_compared() -> None:
     late = World(record)
     late.see(held, memory_limit=1 << 30)
     assert late.told == world.told
-    assert late.drifts.expected(REF).io_read_bps == (DeviceRate("8:0", 1000), DeviceRate("8:16", UNLIMITED))
+    assert late.detector.expected(REF).io_read_bps == (DeviceRate("8:0", 1000), DeviceRate("8:16", UNLIMITED))
 
 
 def test_what_a_record_does_not_ask_for_may_have_any_default() -> None:
@@ -193,7 +198,7 @@ def test_without_a_record_of_updates_only_what_was_seen_here_counts() -> None:
     world.see(Limits(memory=1 << 20, cpus=1.0))
     assert not world.told
     world.set(LimitName.CPUS, 0.75)
-    world.drifts.recorded(REF, Limits(memory=1 << 30, cpus=0.5), frozenset(LimitName))
+    world.detector.recorded(REF, Limits(memory=1 << 30, cpus=0.5), frozenset(LimitName))
     world.see(Limits(memory=1 << 20, cpus=0.75))
     assert not world.told
     world.see(Limits(memory=2 << 20, cpus=0.75))
@@ -203,8 +208,8 @@ def test_without_a_record_of_updates_only_what_was_seen_here_counts() -> None:
 def test_what_the_engine_records_anew_is_expected() -> None:
     world = World(Limits(memory=1 << 30, cpu_shares=512))
     world.see(Limits(memory=1 << 30, cpu_shares=512, memory_high=1 << 20), memory_limit=1 << 30)
-    world.drifts.event(Event(EventKind.UPDATED, REF, 0))
-    world.drifts.recorded(REF, Limits(memory=2 << 30, cpu_shares=512))
+    world.detector.event(Event(EventKind.UPDATED, REF, 0))
+    world.detector.recorded(REF, Limits(memory=2 << 30, cpu_shares=512))
     world.see(Limits(memory=2 << 30, cpu_shares=512, memory_high=1 << 20), memory_limit=2 << 30)
     assert not world.told
     world.see(Limits(memory=1 << 30, cpu_shares=512, memory_high=UNLIMITED), memory_limit=1 << 30)
@@ -214,41 +219,41 @@ def test_what_the_engine_records_anew_is_expected() -> None:
 def test_what_was_set_here_and_then_by_the_engines_client_is_told() -> None:
     world = World(Limits(pids=10))
     world.set(LimitName.PIDS, 20)
-    world.drifts.recorded(REF, Limits(pids=20))
+    world.detector.recorded(REF, Limits(pids=20))
     world.see(Limits(pids=20))
-    world.drifts.event(Event(EventKind.UPDATED, REF, 0))
-    world.drifts.recorded(REF, Limits(pids=30))
+    world.detector.event(Event(EventKind.UPDATED, REF, 0))
+    world.detector.recorded(REF, Limits(pids=30))
     world.see(Limits(pids=30))
     assert world.told == {LimitName.PIDS: (20, 30)}
 
 
 def test_all_files_are_read_in_turn_a_few_in_each_round() -> None:
     now = 0.0
-    drifts = Drifts(History(), lambda: now)
-    refs = [ContainerRef("x", str(number)) for number in range(3 * TURNS)]
-    drifts.inventory({ref: replace(WEB, ref=ref) for ref in refs})
+    detector = DriftDetector(History(), lambda: now)
+    refs = [ContainerRef("x", str(number)) for number in range(3 * MAX_READ_IN_TURN)]
+    detector.inventory(replace(WEB, ref=ref) for ref in refs)
     frame = Frame(1, 1, 1, 1, 1, HostUsage(2), {})
     for _ in range(2):
-        read: list[ContainerRef] = []
+        read: list[Ref] = []
         for _ in range(3):
-            now += SETTLE
-            suspects = drifts.suspects("x", frame)
-            assert len(suspects) == TURNS
+            now += SETTLE_S
+            suspects = detector.suspects(X, frame)
+            assert len(suspects) == MAX_READ_IN_TURN
             read += suspects
             for ref, generation in suspects.items():
-                drifts.judge(ref, Limits(), generation, None)
+                detector.judge(ref, Limits(), generation, None)
         assert sorted(read) == sorted(refs)
 
 
 def test_nothing_is_told_while_a_change_is_under_way_nor_of_what_was_read_before_it() -> None:
     world = World(Limits(cpus=1.0))
     frame = world.frame(cpu_limit=0.5)
-    (generation,) = world.drifts.suspects("x", frame).values()
-    world.drifts.begin(REF)
-    assert not world.drifts.suspects("x", frame)
-    assert not world.drifts.judge(REF, Limits(cpus=0.5), generation, None)
-    world.drifts.end(REF, None)
-    assert not world.drifts.judge(REF, Limits(cpus=0.5), generation, None)
+    (generation,) = world.detector.suspects(X, frame).values()
+    world.detector.begin(REF)
+    assert not world.detector.suspects(X, frame)
+    assert not world.detector.judge(REF, Limits(cpus=0.5), generation, None)
+    world.detector.end(REF, None)
+    assert not world.detector.judge(REF, Limits(cpus=0.5), generation, None)
     assert not world.told
 
 
@@ -257,12 +262,12 @@ def test_a_restart_begins_anew_and_has_time_to_settle() -> None:
     world.set(LimitName.PIDS, 10)
     world.see(Limits(pids=20))
     assert world.told
-    world.drifts.inventory({REF: replace(WEB, pid=8)})
+    world.detector.inventory([replace(WEB, pid=8)])
     assert not world.told
-    world.drifts.recorded(REF, Limits(pids=10))
+    world.detector.recorded(REF, Limits(pids=10))
     world.see(Limits(pids=20), pids_limit=20)
     assert not world.told
-    world.now += SETTLE
+    world.now += SETTLE_S
     world.see(Limits(pids=20), pids_limit=20)
     assert world.told == {LimitName.PIDS: (10, 20)}
 
@@ -293,8 +298,8 @@ def test_a_change_that_fails_hides_nothing() -> None:
         world.set(LimitName.MEMORY, 1 << 30)
         world.see(Limits(memory=1 << 30))
         if fail == "raised":
-            world.drifts.begin(REF)
-            world.drifts.end(REF, None)
+            world.detector.begin(REF)
+            world.detector.end(REF, None)
         else:
             world.set(LimitName.MEMORY, 2 << 30, held=1 << 20)
         world.see(Limits(memory=1 << 20))
@@ -304,7 +309,7 @@ def test_a_change_that_fails_hides_nothing() -> None:
 def test_a_new_value_can_be_accepted() -> None:
     world = World(Limits(pids=10))
     world.see(Limits(pids=20), pids_limit=20)
-    world.drifts.accept(REF)
+    world.detector.accept(REF)
     assert not world.told
     world.see(Limits(pids=20), pids_limit=20)
     assert not world.told
@@ -312,13 +317,13 @@ def test_a_new_value_can_be_accepted() -> None:
 
 def test_an_event_asks_for_the_record_again() -> None:
     world = World(Limits(pids=10))
-    assert not world.drifts.unrecorded([REF])
-    world.drifts.event(Event(EventKind.UPDATED, REF, 0))
-    assert world.drifts.unrecorded([REF]) == [REF]
+    assert not world.detector.unrecorded(X, [REF])
+    world.detector.event(Event(EventKind.UPDATED, REF, 0))
+    assert world.detector.unrecorded(X, [REF]) == [REF]
 
 
 def test_a_new_difference_from_the_record_is_doubted_before_it_is_told() -> None:
     world = World(Limits(pids=10))
-    assert world.drifts.doubts(REF, Limits(pids=20))
-    world.drifts.recorded(REF, Limits(pids=20))  # the engine itself has changed it
-    assert not world.drifts.doubts(REF, Limits(pids=20))
+    assert world.detector.doubts(REF, Limits(pids=20))
+    world.detector.recorded(REF, Limits(pids=20))  # the engine itself has changed it
+    assert not world.detector.doubts(REF, Limits(pids=20))

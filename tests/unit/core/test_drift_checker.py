@@ -11,16 +11,17 @@ import pytest
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame, HostUsage, Usage
 from runtime.errors import UnavailableError
-from runtime.model import UNLIMITED, Capabilities, Container, ContainerRef, LimitName, Limits, State
-from tui.core.drift.checker import Patrol
-from tui.core.drift.detector import LAST_PAUSE, SETTLE, Drifts
+from runtime.model import UNLIMITED, Capabilities, Container, ContainerRef, LimitName, Limits, Ref, State
+from tui.core.drift.checker import DriftChecker
+from tui.core.drift.detector import LAST_PAUSE_S, SETTLE_S, DriftDetector
+from tui.core.subject import EngineRef, Subject
 
 GB, MB = 1 << 30, 1 << 20
 
 
 @pytest.fixture(autouse=True)
 def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.core.drift.checker.WRITTEN_WITHIN", 0.0)
+    monkeypatch.setattr("tui.core.drift.checker.RECORD_DELAY_S", 0.0)
 
 
 class Keeper:
@@ -51,12 +52,12 @@ class Files:
     """What the kernel holds, by container."""
 
     def __init__(self) -> None:
-        self.held: dict[ContainerRef, Limits] = {}
+        self.held: dict[Ref, Limits] = {}
 
-    async def limits(self, container: Container, *, network: bool = True) -> Limits:
-        return self.held[container.ref]
+    async def limits(self, subject: Subject, *, network: bool = True) -> Limits:
+        return self.held[subject.ref]
 
-    async def above(self, container: Container) -> Limits:
+    async def parent_cpusets(self, subject: Subject) -> Limits:
         return Limits()
 
 
@@ -69,18 +70,18 @@ class World:
         self.refs = {key: ContainerRef(key, "a") for key in keys}
         containers = {ref: Container(ref, "web", "image", State.RUNNING, pid=7) for ref in self.refs.values()}
         self.files = Files()
-        self.drifts = Drifts(History(), lambda: self.now)
-        self.drifts.inventory(containers)
+        self.detector = DriftDetector(History(), lambda: self.now)
+        self.detector.inventory(containers.values())
         self.told = 0
-        self.patrol = Patrol(
-            self.drifts,
-            cast("Mapping[str, Any]", self.engines),
-            cast("Any", self.files),
-            containers.get,
-            self._tell,
-            lambda _: Capabilities(),
+        self.checker = DriftChecker(
+            self.detector,
+            engines=cast("Mapping[EngineRef, Any]", {EngineRef("", key): each for key, each in self.engines.items()}),
+            reader=lambda _: self.files,
+            find=lambda ref: containers.get(cast("ContainerRef", ref)),
+            capabilities=lambda _: Capabilities(),
+            changed=self._tell,
         )
-        self.now += SETTLE
+        self.now += SETTLE_S
         self.hold(GB)
 
     def _tell(self) -> None:
@@ -98,10 +99,10 @@ class World:
 
     async def round(self, after: float = 1.0) -> None:
         self.now += after
-        await self.patrol.round(self.frame())
+        await self.checker.round(self.frame())
 
     def drift(self, key: str) -> dict[LimitName, tuple[object, object]]:
-        return {d.name: (d.expected, d.kernel) for d in self.drifts.found.get(self.refs[key], ())}
+        return {d.name: (d.expected, d.kernel) for d in self.detector.found.get(self.refs[key], ())}
 
 
 async def test_an_engine_that_was_away_is_asked_again_and_its_record_compared_then() -> None:
@@ -124,34 +125,34 @@ async def test_an_engine_that_stays_away_is_asked_ever_more_rarely_but_never_giv
     assert 4 <= engine.asked <= 6
     asked = engine.asked
     for _ in range(10):
-        await world.round(after=LAST_PAUSE)
+        await world.round(after=LAST_PAUSE_S)
     assert engine.asked == asked + 10
 
 
 async def test_a_document_that_makes_no_sense_is_a_problem_and_hides_nothing_of_the_others() -> None:
     world = World("odd", "sound")
     world.engines["odd"].failure = ValueError("no number")
-    running = asyncio.create_task(world.patrol.run())
+    running = asyncio.create_task(world.checker.run())
     try:
         world.now += 1
-        world.patrol.frame(world.frame())
+        world.checker.observe(None, world.frame())
         await _turns()
-        (problem,) = world.patrol.problems
+        (problem,) = world.checker.problems
         assert "web" in str(problem)
         assert "no number" in str(problem)
         assert world.told
         world.hold(MB)
         for _ in range(3):
             world.now += 1
-            world.patrol.frame(world.frame())
+            world.checker.observe(None, world.frame())
             await _turns()
         assert world.drift("sound") == {LimitName.MEMORY: (GB, MB)}
         assert not running.done()
         world.engines["odd"].failure = None
-        world.now += LAST_PAUSE
-        world.patrol.frame(world.frame())
+        world.now += LAST_PAUSE_S
+        world.checker.observe(None, world.frame())
         await _turns()
-        assert not world.patrol.problems
+        assert not world.checker.problems
     finally:
         running.cancel()
 
@@ -159,22 +160,22 @@ async def test_a_document_that_makes_no_sense_is_a_problem_and_hides_nothing_of_
 async def test_a_round_that_breaks_is_a_problem_until_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World("x")
     with monkeypatch.context() as broken:
-        broken.setattr(world.drifts, "suspects", lambda key, _: {}[f"no {key}"])
+        broken.setattr(world.detector, "suspects", lambda engine, _: {}[f"no {engine.engine}"])
         await world.round()
-    assert "comparing the limits of x failed: KeyError('no x')" in map(str, world.patrol.problems)
+    assert "comparing the limits of x failed: KeyError('no x')" in map(str, world.checker.problems)
     await world.round()
-    assert not world.patrol.problems
+    assert not world.checker.problems
 
 
 async def test_an_engine_that_hangs_delays_nobody_else() -> None:
     world = World("hung", "sound")
     world.engines["hung"].hangs = True
     world.hold(MB)
-    running = asyncio.create_task(world.patrol.run())
+    running = asyncio.create_task(world.checker.run())
     try:
         for _ in range(3):
             world.now += 1
-            world.patrol.frame(world.frame())
+            world.checker.observe(None, world.frame())
             await _turns()
         assert world.drift("sound") == {LimitName.MEMORY: (GB, MB)}
     finally:
@@ -187,10 +188,10 @@ async def test_records_of_one_engine_are_asked_for_together(monkeypatch: pytest.
         ContainerRef("x", word): Container(ContainerRef("x", word), word, "image", State.RUNNING, 7) for word in "bcd"
     }
     world.refs.update({ref.id: ref for ref in more})
-    world.drifts.inventory({ref: Container(ref, "web", "image", State.RUNNING, pid=7) for ref in world.refs.values()})
+    world.detector.inventory(Container(ref, "web", "image", State.RUNNING, pid=7) for ref in world.refs.values())
     world.hold(GB)
     world.engines["x"].hangs = True
-    monkeypatch.setattr("tui.core.drift.checker.ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr("tui.core.drift.checker.ANSWER_TIMEOUT_S", 0.05)
     await world.round()
     assert world.engines["x"].asked == 4
     await world.round(after=0.0)
@@ -206,7 +207,7 @@ async def _turns() -> None:
 async def test_what_an_engine_records_just_after_it_has_written_it_is_no_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World("x")
     await world.round()
-    monkeypatch.setattr("tui.core.drift.checker.WRITTEN_WITHIN", 0.05)
+    monkeypatch.setattr("tui.core.drift.checker.RECORD_DELAY_S", 0.05)
     world.hold(2 * GB)
     comparing = asyncio.create_task(world.round())
     await asyncio.sleep(0.01)
@@ -219,7 +220,7 @@ async def test_what_an_engine_records_just_after_it_has_written_it_is_no_drift(m
 
 
 async def test_a_drift_is_told_while_the_engine_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.core.drift.checker.ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr("tui.core.drift.checker.ANSWER_TIMEOUT_S", 0.05)
     world = World("x")
     await world.round()
     world.engines["x"].hangs = True

@@ -12,7 +12,7 @@ from runtime.model import UNLIMITED, Container, LimitName, Limits
 from tests.app.fakes import FakeSweeper, container
 from tests.fake_engine import FakeEngine
 from tui.cli import output
-from tui.core.inspector import Looking
+from tui.core.inspector import Inspector
 from tui.core.session import Session
 
 
@@ -30,7 +30,7 @@ async def compared(monkeypatch: pytest.MonkeyPatch, there: Container, held: Limi
             raise held
         return held
 
-    monkeypatch.setattr(Looking, "limits", limits)
+    monkeypatch.setattr(Inspector, "limits", limits)
     session = Session([Recorded([there])], sweeper=FakeSweeper(lambda *_: {}))  # type: ignore[arg-type]
     try:
         await session.refresh()

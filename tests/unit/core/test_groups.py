@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,21 @@ from runtime import limits
 from runtime.errors import RefusedError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
-from runtime.model import UNLIMITED, Container, ContainerRef, GroupKind, GroupRef, LimitChange, Missing, State
+from runtime.model import (
+    UNLIMITED,
+    Container,
+    ContainerRef,
+    GroupKind,
+    GroupRef,
+    LimitChange,
+    LimitOutcome,
+    Missing,
+    Ref,
+    State,
+)
 from tui.core.groups import Groups
-from tui.core.inspector import Looking
+from tui.core.hosts.local import LocalHost
+from tui.core.subject import Group
 
 A, B, C = (ContainerRef("x", name) for name in "abc")
 
@@ -28,7 +42,7 @@ def usage(**more: object) -> Usage:
     return Usage(at_ns=5, **(known | more))  # type: ignore[arg-type]
 
 
-def total(usages: dict[ContainerRef, Usage], networks: dict[ContainerRef, int] | None = None) -> Usage:
+def total(usages: dict[Ref, Usage], networks: dict[Ref, int] | None = None) -> Usage:
     found = groups.total(usages, [A, B], networks or {})
     assert found is not None
     return found
@@ -146,12 +160,48 @@ def test_members_far_apart_have_nothing_in_common(tmp_path: Path) -> None:
     assert shared_cgroups.cgroup_of_group(["/one/a", "/two/b"], found) == ""
 
 
-async def test_a_group_in_which_this_program_was_started_is_not_limited(
+def machine_of(monkeypatch: pytest.MonkeyPatch, top: Path, **processes: str) -> Group:
+    """A group with a cgroup of its own on a machine that has only this."""
+    machine = tree(top, **processes)
+    monkeypatch.setattr(cgroupfs, "detect", lambda: machine)
+    return Group(GroupRef(GroupKind.SLICE, "batch"), (A, B), "/batch", live=2, pid=3)
+
+
+async def test_a_group_in_which_this_program_was_started_is_not_limited_nor_its_memory_reclaimed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = tree(tmp_path, batch="", batch__a="3\n", batch__b=f"{os.getppid()}\n")
-    monkeypatch.setattr(cgroupfs, "detect", lambda: machine)
-    monkeypatch.setattr(limits, "change", lambda *_: pytest.fail("limited"))
-    row = Container(ContainerRef("group", "slice::batch"), "batch", "", State.RUNNING, pid=3, cgroup="/batch")
+    group = machine_of(monkeypatch, tmp_path, batch="", batch__a="3\n", batch__b=f"{os.getppid()}\n")
+    for name in ("change", "shrink"):
+        monkeypatch.setattr(limits, name, lambda *_, **__: pytest.fail("done"))
     with pytest.raises(RefusedError, match="this program runs in there"):
-        await Looking().change(row, LimitChange(pids=9))
+        await LocalHost([]).change_group_limits(group, LimitChange(pids=9))
+    with pytest.raises(RefusedError, match="this program runs in there"):
+        await LocalHost([]).reclaim(group, 1, lambda _: None, threading.Event())
+
+
+async def test_limits_of_a_group_are_changed_by_one_client_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = machine_of(monkeypatch, tmp_path, batch="", batch__a="3\n", batch__b="4\n")
+    done: list[LimitChange] = []
+
+    def change(ref: Ref, _cgroup: object, asked: LimitChange, **_: object) -> LimitOutcome:
+        done.append(asked)
+        return LimitOutcome(ref, ())
+
+    monkeypatch.setattr(limits, "change", change)
+    host = LocalHost([])
+    cgroup = host.inspection.cgroup(group)
+    async with limits.turn(cgroup, "another client"):
+        waiting = asyncio.create_task(host.change_group_limits(group, LimitChange(pids=9)))
+        await asyncio.sleep(0.1)
+        assert not done, "written while another client held the lock"
+    assert (await waiting).ref == group.ref
+    assert done == [LimitChange(pids=9)]
+
+
+def test_a_ref_of_a_group_is_never_one_of_a_container() -> None:
+    group = GroupRef(GroupKind.COMPOSE, "shop", "docker")
+    assert len({group, ContainerRef("docker", group.id), ContainerRef(*group[:3])}) == 3
+    assert group.id == "compose:docker:shop"
+    assert GroupRef(GroupKind.SLICE, "a.slice/b").short == "b"

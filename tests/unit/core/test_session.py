@@ -32,6 +32,7 @@ from tests.fake_engine import FakeEngine
 from tests.waiting import until
 from tui.core import inventory
 from tui.core.session import Changed, Session
+from tui.present.annotation_text import annotation_text
 
 WEB = container("web")
 OLD = container("old", state=State.EXITED)
@@ -54,7 +55,7 @@ async def opened(*engines: FakeEngine, start: bool = True, **options: Any) -> As
 
 
 def texts(session: Session, of: Container) -> list[str]:
-    return [mark.text for mark in session.history.marks(of.ref)]
+    return [annotation_text(each) for each in session.history.annotations(of.ref)]
 
 
 async def test_inventory_follows_events() -> None:
@@ -83,8 +84,8 @@ async def test_burst_of_events_is_told_once_or_twice() -> None:
 
 
 async def test_missed_event_is_caught_by_the_next_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "SECOND_LIST", 0.1)
-    monkeypatch.setattr(inventory, "RELIST", 0.1)
+    monkeypatch.setattr(inventory, "SECOND_LIST_S", 0.1)
+    monkeypatch.setattr(inventory, "RELIST_S", 0.1)
     engine = FakeEngine([WEB])
     async with opened(engine) as session:
         silent = container("silent")
@@ -105,7 +106,7 @@ async def test_container_that_vanishes_between_list_and_look_is_gone() -> None:
 
 
 async def test_dead_engine_keeps_its_containers_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "FIRST_RETRY", 0.05)
+    monkeypatch.setattr(inventory, "FIRST_RETRY_S", 0.05)
     engine, other = FakeEngine([WEB]), FakeEngine([container("batch", engine="other")], key="other")
     async with opened(engine, other) as session:
         told: list[Changed] = []
@@ -146,7 +147,7 @@ async def test_engine_that_breaks_in_an_unexpected_way_is_a_problem_not_a_crash(
 
 
 async def test_silent_engine_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr(inventory, "ANSWER_TIMEOUT_S", 0.05)
 
     class Silent(FakeEngine):
         async def containers(self) -> list[Container]:
@@ -298,7 +299,7 @@ async def test_no_update_at_all_makes_every_limit_unavailable() -> None:
         assert session.why_not(WEB.ref, LimitName.CPUS) == "too old"
 
 
-async def test_marks_of_life_limits_and_oom_each_once() -> None:
+async def test_annotations_of_life_limits_and_oom_each_once() -> None:
     engine = FakeEngine([WEB])
 
     async def update(key: str, change: LimitChange) -> LimitOutcome:
@@ -311,8 +312,8 @@ async def test_marks_of_life_limits_and_oom_each_once() -> None:
     async with opened(engine) as session:
         await session.update(WEB.ref, LimitChange(cpus=0.5))
         assert texts(session, WEB) == ["cpus 0.5"]
-        session._took(_frame(1, oom_kills=0))
-        session._took(_frame(2, oom_kills=1))
+        session._took("", _frame(1, oom_kills=0))
+        session._took("", _frame(2, oom_kills=1))
         engine.tell(EventKind.OOM, WEB.ref)
         engine.tell(EventKind.DIED, WEB.ref)
         await until(lambda: "ended" in texts(session, WEB), 3)

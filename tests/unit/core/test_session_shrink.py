@@ -21,8 +21,9 @@ from runtime.limits import Progress
 from runtime.model import Container, LimitChange, LimitOutcome, State
 from tests.app.fakes import container
 from tests.fake_engine import FakeEngine
-from tui.cli.update import Telling
-from tui.core.inspector import Looking
+from tui.cli.update import ReclaimProgress
+from tui.core.hosts.local import LocalHost
+from tui.core.inspector import Inspector
 from tui.core.session import Session
 
 MB = 1024 * 1024
@@ -33,7 +34,7 @@ Shrink = Callable[[Callable[[Progress], None], Event], Progress]
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What happened, in order."""
-    monkeypatch.setattr(Looking, "_cgroup", lambda _self, _container: Cgroup({"memory": Path("/x")}))
+    monkeypatch.setattr(Inspector, "cgroup", lambda _self, _container: Cgroup({"memory": Path("/x")}))
     return []
 
 
@@ -120,16 +121,16 @@ async def test_a_container_at_rest_has_nothing_to_give_back(monkeypatch: pytest.
     await opened.shrink(REST.ref, 64 * MB, lambda _: None)
     assert len(done) == 1
     assert done[0].startswith("update")
-    monkeypatch.setattr(Looking, "_cgroup", lambda _self, _container: None)
+    monkeypatch.setattr(Inspector, "cgroup", lambda _self, _container: None)
     with pytest.raises(ConflictError):
-        await Looking().shrink(REST, 1, lambda _: None, Event())
+        await LocalHost([]).reclaim(REST, 1, lambda _: None, Event())
     await opened.close()
 
 
 def test_progress_is_told_now_and_then_and_at_the_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told: Any = Telling("web\x1b[31m")
+    told: Any = ReclaimProgress("web\x1b[31m")
     told(Progress(100 * MB, 120 * MB, 0, done=True))
     assert capsys.readouterr().err == "", "it fits already"
     for current in range(100, 64, -1):

@@ -13,7 +13,7 @@ from runtime.model import UNLIMITED, Missing
 from tui.demo.story import (
     Report,
     Service,
-    Step,
+    StoryStep,
     isolation,
     latency_impact,
     parse_report,
@@ -81,11 +81,11 @@ def test_recovery_is_the_share_of_the_damage_that_went_away() -> None:
 
 
 def test_the_story_goes_by_what_is_measured() -> None:
-    assert step(None, None, True, False, Missing.NOT_SAMPLED) is Step.STARTING
-    assert step(None, ALONE, True, False, Missing.NOT_SAMPLED) is Step.ALONE
-    assert step(ALONE, ALONE, True, False, Missing.NOT_SAMPLED) is Step.ALONE
-    assert step(ALONE, HURT, True, True, UNLIMITED) is Step.HURT
-    assert step(ALONE, HURT, True, True, 0.2) is Step.LIMITED
-    assert step(ALONE, CONTAINED, True, True, 0.2) is Step.RECOVERED
-    assert step(ALONE, CONTAINED, True, True, Missing.NOT_SAMPLED) is Step.HURT
-    assert step(ALONE, CONTAINED, False, True, Missing.GONE) is Step.ENDED
+    assert step(None, None, True, False, Missing.NOT_SAMPLED) is StoryStep.STARTING
+    assert step(None, ALONE, True, False, Missing.NOT_SAMPLED) is StoryStep.ALONE
+    assert step(ALONE, ALONE, True, False, Missing.NOT_SAMPLED) is StoryStep.ALONE
+    assert step(ALONE, HURT, True, True, UNLIMITED) is StoryStep.HURT
+    assert step(ALONE, HURT, True, True, 0.2) is StoryStep.LIMITED
+    assert step(ALONE, CONTAINED, True, True, 0.2) is StoryStep.RECOVERED
+    assert step(ALONE, CONTAINED, True, True, Missing.NOT_SAMPLED) is StoryStep.HURT
+    assert step(ALONE, CONTAINED, False, True, Missing.GONE) is StoryStep.ENDED

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.history.rings import Mark
+from collectors.history.annotation import Annotation, AnnotationKind
 from tui.app.widgets.cells import changed
 from tui.app.widgets.graph import GUTTER, axis
 from tui.present.braille import BRAILLE
@@ -60,10 +60,11 @@ def test_a_round_number_is_above_and_not_far(value: float, base: int) -> None:
     assert value * (1 - 1e-6) <= nice(value, base=base) <= value * 2.001
 
 
-def test_marks_stand_on_the_axis_each_kind_with_its_sign() -> None:
+def test_annotations_stand_on_the_axis_each_kind_with_its_sign() -> None:
     shown = Window(0, 80, S)
-    marks = [Mark(10 * S, "cpus 0.2"), Mark(30 * S, "OOM kill"), Mark(31 * S, "cpus 1"), Mark(500 * S, "later")]
-    parts = list(axis(shown, 0, marks, BRAILLE))
+    changed, killed = AnnotationKind.LIMITS_SET, AnnotationKind.OOM_KILL
+    kinds = {10: changed, 30: killed, 31: changed, 500: changed}
+    parts = list(axis(shown, 0, [Annotation(at * S, kind) for at, kind in kinds.items()], BRAILLE))
     line = "".join(text for _, text in parts)
     assert len(line) == GUTTER + 40
     assert line[GUTTER + 5] == "▲"

@@ -11,7 +11,7 @@ from collectors.history.rings import History
 from runtime.model import UNLIMITED, Missing, State
 from tests.app.fakes import container, town, usage
 from tui.present import glyphs
-from tui.present.table import DEFAULT, KNOWN, TREND, Kind, at, columns, head, kind, row
+from tui.present.table import DEFAULT, KNOWN, TREND, RowStyle, at, columns, head, row, row_style
 
 FLEET, USES = town()
 
@@ -88,17 +88,17 @@ def test_each_state_has_a_sign_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("state", "more", "wanted"),
     [
-        (State.RUNNING, {}, Kind.NORMAL),
-        (State.RUNNING, {"throttled_share": 0.6}, Kind.THROTTLED),
-        (State.RUNNING, {"throttled_share": Missing.UNSUPPORTED}, Kind.NORMAL),
-        (State.RUNNING, {"working_set": 510 << 20, "throttled_share": 0.6}, Kind.CRITICAL),
-        (State.RUNNING, {"memory": 512 << 20}, Kind.NORMAL),  # the rest is cache that can go
-        (State.RUNNING, {"memory_limit": UNLIMITED}, Kind.NORMAL),
-        (State.PAUSED, {"throttled_share": 0.6}, Kind.PAUSED),
-        (State.EXITED, {}, Kind.STOPPED),
-        (State.UNKNOWN, {}, Kind.UNKNOWN),
+        (State.RUNNING, {}, RowStyle.NORMAL),
+        (State.RUNNING, {"throttled_share": 0.6}, RowStyle.THROTTLED),
+        (State.RUNNING, {"throttled_share": Missing.UNSUPPORTED}, RowStyle.NORMAL),
+        (State.RUNNING, {"working_set": 510 << 20, "throttled_share": 0.6}, RowStyle.CRITICAL),
+        (State.RUNNING, {"memory": 512 << 20}, RowStyle.NORMAL),  # the rest is cache that can go
+        (State.RUNNING, {"memory_limit": UNLIMITED}, RowStyle.NORMAL),
+        (State.PAUSED, {"throttled_share": 0.6}, RowStyle.PAUSED),
+        (State.EXITED, {}, RowStyle.STOPPED),
+        (State.UNKNOWN, {}, RowStyle.UNKNOWN),
     ],
 )
-def test_how_a_row_stands_out(state: State, more: dict[str, object], wanted: Kind) -> None:
-    assert kind(container("a", state=state), usage(**more)) is wanted  # type: ignore[arg-type]
-    assert kind(container("a"), None) is Kind.NORMAL
+def test_how_a_row_stands_out(state: State, more: dict[str, object], wanted: RowStyle) -> None:
+    assert row_style(container("a", state=state), usage(**more)) is wanted  # type: ignore[arg-type]
+    assert row_style(container("a"), None) is RowStyle.NORMAL

@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
-from runtime.model import Container, ContainerRef, Kind, State
+from runtime.model import Container, GroupRef, Kind, Ref, State
 from tui.app import keymap
 from tui.app.screens.panes.isolation import IsolationPane
 from tui.app.screens.panes.logs import Logs
@@ -25,8 +25,8 @@ from tui.app.widgets.lines import Lines
 from tui.app.widgets.tabbar import TabBar
 from tui.core.actions import ACTIONS
 from tui.core.drift.detector import Drift
-from tui.core.groups import GROUP, NO_CGROUP
-from tui.core.session import Changed, Session
+from tui.core.permissions import NO_CGROUP
+from tui.core.session import Changed, Session, Subject
 from tui.present import fields, limit_form
 from tui.present import format as fmt
 
@@ -53,13 +53,13 @@ class DetailScreen(Screen[None]):
         Binding("o", "tab(1)", "Logs", show=False, id="logs"),
     ]
 
-    def __init__(self, session: Session, ref: ContainerRef, tab: str = "overview") -> None:
+    def __init__(self, session: Session, ref: Ref, tab: str = "overview") -> None:
         super().__init__()
         self.ref = ref
         self._session = session
-        self._kinds = GROUP_PANES if ref.engine == GROUP else PANES
+        self._kinds = GROUP_PANES if isinstance(ref, GroupRef) else PANES
         self._index = list(self._kinds).index(tab)
-        self._known: Container | None = session.find(ref)
+        self._known: Subject | None = session.find(ref)
         self._panes: dict[str, Pane] = {}
         self._first, self._second, self._last = (
             Lines(id="detail-head"),
@@ -104,9 +104,9 @@ class DetailScreen(Screen[None]):
     def _changed(self, what: Changed) -> None:
         if not all(pane.is_mounted for pane in self._panes.values()):
             return  # the first look comes when they are
-        container = self._session.find(self.ref)
-        if container is not None:
-            self._known = container
+        subject = self._session.find(self.ref)
+        if subject is not None:
+            self._known = subject
         if Changed.INVENTORY in what:
             for pane in self._panes.values():
                 pane.inventory_changed()
@@ -125,22 +125,24 @@ class DetailScreen(Screen[None]):
             self._second.set_class(bool(drifts), "-drifted")
         self._last.show([self._foot()])
 
-    def _head(self, container: Container, gone: bool) -> str:
+    def _head(self, subject: Subject, gone: bool) -> str:
         app = cast("PytopApp", self.app)
         dot = f" {app.glyphs.dot} "
-        sign = app.glyphs.states[State.UNKNOWN if gone else container.state]
-        parts = [fmt.clean(container.name or container.ref.short), "gone" if gone else container.state.value]
-        if container.health and container.state.live:
+        sign = app.glyphs.states[State.UNKNOWN if gone else subject.state]
+        container = subject if isinstance(subject, Container) else None
+        parts = [fmt.clean(subject.name or subject.ref.short), "gone" if gone else subject.state.value]
+        if container is not None and container.health and container.state.live:
             parts.append(fmt.clean(container.health))
-        since = fields.FIELDS["up"].extract(container, None)
+        since = fields.FIELDS["up"].extract(subject, None)
         if isinstance(since, float):
-            parts.append(f"up {fmt.age(since)}" if container.state.live else f"{fmt.age(since)} ago")
-        if container.exit_code is not None and not container.state.live:
+            parts.append(f"up {fmt.age(since)}" if subject.state.live else f"{fmt.age(since)} ago")
+        if container is not None and container.exit_code is not None and not container.state.live:
             parts.append(ending(container))
-        if container.kind is not Kind.CONTAINER:
+        if container is not None and container.kind is not Kind.CONTAINER:
             parts.append({Kind.VM: "virtual machine", Kind.SERVICE: "systemd service"}[container.kind])
-        parts += [fmt.clean(container.image)] if container.image else []
-        parts += [f"found by {fmt.clean(container.found)}" if container.found else container.ref.engine]
+        parts += [fmt.clean(text)] if (text := fields.description(subject)) else []
+        found = container.found if container is not None else ""
+        parts += [f"found by {fmt.clean(found)}" if found else fields.runner(subject)]
         return f"{sign} " + dot.join(parts)
 
     def _drift_lines(self, drifts: Sequence[Drift]) -> list[str]:
@@ -223,9 +225,10 @@ def ending(container: Container) -> str:
     return f"out of memory, {words}" if container.oom_killed else words
 
 
-def _more(container: Container) -> str:
-    if container.ref.engine == GROUP:
-        return fmt.clean(f"cgroup {container.cgroup}" if container.cgroup else NO_CGROUP)
+def _more(subject: Subject) -> str:
+    if not isinstance(subject, Container):
+        return fmt.clean(f"cgroup {subject.cgroup}" if subject.cgroup else NO_CGROUP)
+    container = subject
     parts = [f"id {container.ref.short}"]
     if container.pid is not None:
         parts.append(f"pid {container.pid}")

@@ -14,7 +14,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from runtime.model import ContainerRef
+from runtime.model import Ref
 from tui.app.keymap import LOG, MOVES, PAGES, shown
 from tui.core.actions import ACTIONS, APP, CONTAINER, LIST
 from tui.core.session import Session
@@ -38,7 +38,7 @@ class HelpScreen(ModalScreen[None]):
         Binding("k", "scroll('up')", "Up", show=False),
     ]
 
-    def __init__(self, session: Session, ref: ContainerRef | None, keymap: Mapping[str, str], glyphs: Glyphs) -> None:
+    def __init__(self, session: Session, ref: Ref | None, keymap: Mapping[str, str], glyphs: Glyphs) -> None:
         super().__init__(id="help")
         self._lines = tuple(page(session, ref, keymap, glyphs))
 
@@ -69,7 +69,7 @@ def wrapped(lines: Iterable[str], width: int) -> Iterator[str]:
         yield from textwrap.wrap(line, max(width, indent + 10), subsequent_indent=" " * indent) or [""]
 
 
-def page(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str], glyphs: Glyphs) -> Iterator[str]:
+def page(session: Session, ref: Ref | None, keymap: Mapping[str, str], glyphs: Glyphs) -> Iterator[str]:
     """The lines of the help."""
     yield from filter(None, (badge(session), *watching(session), *trouble(session.problems, WIDTH)))
     yield from _keys(session, ref, keymap)
@@ -87,7 +87,7 @@ def page(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str], 
         yield f"  {field.title:<{KEYS_WIDTH}}{field.about}{unit}  [{field.id}]"
 
 
-def _keys(session: Session, ref: ContainerRef | None, keymap: Mapping[str, str]) -> Iterator[str]:
+def _keys(session: Session, ref: Ref | None, keymap: Mapping[str, str]) -> Iterator[str]:
     container = session.find(ref) if ref is not None else None
     for group, actions in groupby(ACTIONS.values(), key=lambda action: action.group):
         yield ""

@@ -18,7 +18,16 @@ from textual.worker import Worker
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel.block import Disks
 from runtime.limits import Finding, Progress, Severity
-from runtime.model import DEVICE_LIMITS, ContainerRef, LimitChange, LimitName, LimitOutcome, Limits, Missing, Verdict
+from runtime.model import (
+    DEVICE_LIMITS,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    Limits,
+    Missing,
+    Ref,
+    Verdict,
+)
 from tui.app.widgets.limit_field import LimitField
 from tui.app.widgets.limit_footer import LimitFoot
 from tui.app.widgets.plain import Plain
@@ -56,7 +65,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         Binding("enter", "leave", "Close", show=False),
     ]
 
-    def __init__(self, session: Session, ref: ContainerRef) -> None:
+    def __init__(self, session: Session, ref: Ref) -> None:
         super().__init__()
         self.ref = ref
         self._session = session

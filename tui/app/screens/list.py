@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,13 +13,12 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from collectors.sampling.frame import Usage
-from runtime.model import Container, ContainerRef, Missing
+from runtime.model import Container, GroupRef, Missing, Ref
 from tui.app import keymap
 from tui.app.widgets.lines import Lines
 from tui.app.widgets.table import ColumnHeads, ContainerTable
 from tui.core.actions import ACTIONS
-from tui.core.groups import GROUP
-from tui.core.session import Changed, Session
+from tui.core.session import Changed, Session, Subject
 from tui.present import fields, summary
 from tui.present import table as rows
 from tui.present.fields import FIELDS
@@ -29,6 +28,8 @@ from tui.present.table import Column, Row
 
 if TYPE_CHECKING:
     from tui.app.app import PytopApp
+
+S = TypeVar("S", bound=Subject)
 
 SCROLLBAR = 1  # its place is kept free, so that columns do not jump when it comes
 LOW = 14  # on fewer lines than this the head is one line
@@ -59,7 +60,7 @@ class ListScreen(Screen[None]):
         self._words = ""
         self._hide_stopped = False
         self._grouped = grouped
-        self._folded: set[ContainerRef] = set()
+        self._folded: set[GroupRef] = set()
         self._columns: tuple[Column, ...] = ()
         self._stale = True
         self._measured = False  # there were rates to sort by
@@ -103,7 +104,7 @@ class ListScreen(Screen[None]):
         return self.query_one("#table", ContainerTable)
 
     @property
-    def ref(self) -> ContainerRef | None:
+    def ref(self) -> Ref | None:
         """The container that the keys are about."""
         return self.table.selected
 
@@ -129,7 +130,7 @@ class ListScreen(Screen[None]):
         session, frame = self._session, self._session.frame
         usages = frame.usages if frame is not None else {}
         containers = session.containers.values()
-        listed = [*containers, *session.rows.values()] if self._grouped else containers
+        listed: list[Subject] = [*containers, *(session.groups.values() if self._grouped else ())]
         self._columns = rows.columns(self.size.width - SCROLLBAR, self._wanted, listed)
         seen = [c for c in containers if self._is_wanted(c)]
         lines = [
@@ -142,41 +143,40 @@ class ListScreen(Screen[None]):
         self._draw_head(summary.View(len(seen), self._words, self._hide_stopped))
         self._draw_foot()
 
-    def _begin(self, usages: Mapping[ContainerRef, Usage], lines: Sequence[Row]) -> None:
+    def _begin(self, usages: Mapping[Ref, Usage], lines: Sequence[Row]) -> None:
         """Begin on the top row, once it is known which one that is, if nobody has chosen another before."""
         if not self._measured and any(not isinstance(usage.cpu, Missing) for usage in usages.values()):
             self._measured = True
             if lines and not self.table.moved and self.app.screen is self:
                 self.table.select(lines[0].ref)
 
-    def _ordered(
-        self, seen: Sequence[Container], usages: Mapping[ContainerRef, Usage]
-    ) -> Iterator[tuple[Container, bool]]:
+    def _ordered(self, seen: Sequence[Container], usages: Mapping[Ref, Usage]) -> Iterator[tuple[Subject, bool]]:
         """Every row from top to bottom, with whether it is inside a group; sorted at both levels."""
 
-        def arranged(containers: Sequence[Container]) -> list[Container]:
-            return fields.arrange(containers, usages, FIELDS[self._sort], falling=self._falling)
+        def arranged(subjects: Sequence[S]) -> list[S]:
+            return fields.arrange(subjects, usages, FIELDS[self._sort], falling=self._falling)
 
         if not self._grouped:
             return ((container, False) for container in arranged(seen))
-        members: dict[ContainerRef, list[Container]] = {}
-        tops: list[Container] = []
+        members: dict[GroupRef, list[Container]] = {}
+        tops: list[Subject] = []
         for container in seen:
             group = self._session.group_of(container.ref)
-            row = self._session.rows.get(group.row) if group is not None else None
-            if row is None:
+            if group is None:
                 tops.append(container)
             else:
-                members.setdefault(row.ref, []).append(container)
-        tops += [self._session.rows[row] for row in members]
-        inside = {row: arranged(found) for row, found in members.items() if row not in self._folded}
+                members.setdefault(group.ref, []).append(container)
+        tops += [self._session.groups[ref] for ref in members]
+        inside: dict[Ref, list[Container]] = {
+            ref: arranged(found) for ref, found in members.items() if ref not in self._folded
+        }
         return rows.tree(inside, arranged(tops), self._folded)
 
-    def _lead(self, ref: ContainerRef, inside: bool) -> str:
+    def _lead(self, ref: Ref, inside: bool) -> str:
         """What is drawn before a name: the tree, and a sign where somebody else has changed a limit."""
         drifted = rows.DRIFTED if ref in self._session.drift else ""
-        if ref.engine == GROUP:
-            group = self._session.group_of(ref)
+        if isinstance(ref, GroupRef):
+            group = self._session.groups.get(ref)
             if ref in self._folded and group is not None and not self._session.drift.keys().isdisjoint(group.members):
                 drifted = rows.DRIFTED
             sign = self._glyphs.folded if ref in self._folded else self._glyphs.open
@@ -295,9 +295,9 @@ class ListScreen(Screen[None]):
         ref = self.ref
         group = self._session.group_of(ref) if ref is not None else None
         if self._grouped and group is not None:
-            self._folded ^= {group.row}
+            self._folded ^= {group.ref}
             self.draw()
-            self.table.select(group.row)
+            self.table.select(group.ref)
 
     def action_stopped(self) -> None:
         """Show or hide what does not run."""

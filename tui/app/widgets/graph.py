@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from textual.message import Message
 
-from collectors.history.rings import Mark
+from collectors.history.annotation import Annotation, AnnotationKind
 from tui.app.widgets.cells import Cells, Line
 from tui.present import braille
 from tui.present.braille import Charset, Ink
@@ -23,7 +23,7 @@ TITLED = 4  # from this height on the first line is a title
 _COMPONENTS = {Ink.USE: "graph--use", Ink.THROTTLED: "graph--throttled", Ink.LIMIT: "graph--limit"}
 _EVERY = (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 _LABEL = 11  # cells between two labels of the time axis at least
-_HARM = frozenset({"OOM kill", "ended"})
+_HARM = frozenset({AnnotationKind.OOM_KILL, AnnotationKind.ENDED})
 
 
 def figures_width(width: int) -> int:
@@ -111,7 +111,7 @@ class Graph(Cells):
 
 
 class TimeAxis(Cells):
-    """The clock below graphs of the same width, with marks where something happened."""
+    """The clock below graphs of the same width, with annotations where something happened."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"axis--line", "axis--change", "axis--harm"}
 
@@ -119,18 +119,18 @@ class TimeAxis(Cells):
         super().__init__(id=id)
         self._charset = charset
 
-    def draw(self, frame: Window, wall_ns: int, marks: Sequence[Mark]) -> None:
+    def draw(self, frame: Window, wall_ns: int, annotations: Sequence[Annotation]) -> None:
         """`wall_ns` is what must be added to the window's times to get the wall clock."""
-        self.show([tuple(axis(frame, wall_ns, marks, self._charset))])
+        self.show([tuple(axis(frame, wall_ns, annotations, self._charset))])
 
 
-def mark_sign(mark: Mark, charset: Charset) -> str:
-    """The sign of a mark: one for harm, one for changes."""
-    return charset.harm if mark.text in _HARM else charset.change
+def annotation_sign(annotation: Annotation, charset: Charset) -> str:
+    """The sign of an annotation: one for harm, one for changes."""
+    return charset.harm if annotation.kind in _HARM else charset.change
 
 
-def axis(frame: Window, wall_ns: int, marks: Sequence[Mark], charset: Charset) -> Iterator[tuple[str, str]]:
-    """The line of the time axis: the clock at round times, marks on top of it."""
+def axis(frame: Window, wall_ns: int, annotations: Sequence[Annotation], charset: Charset) -> Iterator[tuple[str, str]]:
+    """The line of the time axis: the clock at round times, annotations on top of it."""
     cells = [charset.axis] * (frame.slots // 2)
     per_cell = 2 * frame.step_ns / 1e9
     every = next((s for s in _EVERY if s / per_cell >= _LABEL), _EVERY[-1])
@@ -142,7 +142,7 @@ def axis(frame: Window, wall_ns: int, marks: Sequence[Mark], charset: Charset) -
             cells[cell : cell + len(text)] = text
     yield "axis--line", " " * GUTTER
     done = 0
-    for at, sign in _placed(frame, marks, charset):
+    for at, sign in _placed(frame, annotations, charset):
         if at >= done:
             yield "axis--line", "".join(cells[done:at])
             yield ("axis--harm" if sign == charset.harm else "axis--change"), sign
@@ -150,11 +150,11 @@ def axis(frame: Window, wall_ns: int, marks: Sequence[Mark], charset: Charset) -
     yield "axis--line", "".join(cells[done:])
 
 
-def _placed(frame: Window, marks: Sequence[Mark], charset: Charset) -> list[tuple[int, str]]:
-    """The cells of the marks from left to right; harm wins where two fall on one."""
+def _placed(frame: Window, annotations: Sequence[Annotation], charset: Charset) -> list[tuple[int, str]]:
+    """The cells of the annotations from left to right; harm wins where two fall on one."""
     found: dict[int, str] = {}
-    for mark in marks:
-        cell = frame.cell(mark.at_ns)
+    for annotation in annotations:
+        cell = frame.cell(annotation.at_ns)
         if cell is not None and found.get(cell) != charset.harm:
-            found[cell] = mark_sign(mark, charset)
+            found[cell] = annotation_sign(annotation, charset)
     return sorted(found.items())

@@ -14,7 +14,7 @@ from runtime.model import LimitName, Missing
 from tui.app.widgets.plain import Plain
 from tui.present import limit_form
 from tui.present.format import clean
-from tui.present.limit_form import Entry, Held
+from tui.present.limit_form import Held, LimitEntry
 
 UNLIMITED_TEXT = "unlimited"
 KINDS = ("info", "warning", "refuse")
@@ -55,7 +55,7 @@ class LimitInput(Input):
 class LimitField(Vertical):
     """The row. Its message line says what is wrong with the value, what it would do, or why it cannot be set."""
 
-    def __init__(self, entry: Entry, scale: Callable[[LimitField, float], None]) -> None:
+    def __init__(self, entry: LimitEntry, scale: Callable[[LimitField, float], None]) -> None:
         super().__init__(id=f"field-{entry.name.value.replace('_', '-')}")
         self.entry = entry
         self.held: Held = Missing.NOT_SAMPLED

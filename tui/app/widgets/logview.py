@@ -18,7 +18,7 @@ from textual.strip import Strip
 
 from runtime.model import LogLine
 from tui.app import keymap
-from tui.present.log_buffer import Entry, LogBuffer, pieces, readable
+from tui.present.log_buffer import LogBuffer, LogEntry, pieces, readable
 
 STDERR_SIGN = "!"
 CLOCK = 13  # cells of a time stamp
@@ -90,7 +90,7 @@ class LogView(ScrollView, can_focus=True):
     def _prefix(self) -> int:
         return 2 + (CLOCK if self.stamps else 0)
 
-    def _lay(self, number: int, entry: Entry) -> None:
+    def _lay(self, number: int, entry: LogEntry) -> None:
         if self.wrap:
             count = len(_pieces(entry.data, entry.cut, self._room))
         else:
@@ -243,7 +243,7 @@ class LogView(ScrollView, can_focus=True):
         x = self.scroll_offset.x
         return strip.crop_extend(x, x + width, self.rich_style)
 
-    def _segments(self, number: int, entry: Entry, part: int) -> Iterator[Segment]:
+    def _segments(self, number: int, entry: LogEntry, part: int) -> Iterator[Segment]:
         err = entry.stream == "stderr"
         style = self.get_component_rich_style("log--stderr" if err else "log--stdout")
         if part:
@@ -270,7 +270,7 @@ class LogView(ScrollView, can_focus=True):
 
 @lru_cache(1024)
 def _pieces(data: bytes, cut: int, width: int) -> list[str]:
-    return pieces(Entry("", 0, data, cut=cut).text, width)
+    return pieces(LogEntry("", 0, data, cut=cut).text, width)
 
 
 def _clock(time_ns: int) -> str:

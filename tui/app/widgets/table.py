@@ -14,18 +14,18 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from runtime.model import ContainerRef
+from runtime.model import Ref
 from tui.app import keymap
 from tui.present import table
 from tui.present.format import fit
 from tui.present.glyphs import UNICODE, Glyphs
-from tui.present.table import Column, Kind, Row
+from tui.present.table import Column, Row, RowStyle
 
 
 class ContainerTable(ScrollView, can_focus=True):
     """Rows of text; the selection belongs to a container, wherever the sorting puts it."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"table--{kind.value}" for kind in Kind} | {"table--cursor"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"table--{style.value}" for style in RowStyle} | {"table--cursor"}
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.move_bindings())
     DEFAULT_CSS = """
     ContainerTable {
@@ -51,12 +51,12 @@ class ContainerTable(ScrollView, can_focus=True):
         self.moved = False  # by the user
 
     @property
-    def selected(self) -> ContainerRef | None:
+    def selected(self) -> Ref | None:
         """The container under the cursor."""
         return self._rows[self._cursor].ref if self._rows else None
 
     @property
-    def refs(self) -> list[ContainerRef]:
+    def refs(self) -> list[Ref]:
         """The containers from top to bottom."""
         return [row.ref for row in self._rows]
 
@@ -73,7 +73,7 @@ class ContainerTable(ScrollView, can_focus=True):
         else:
             top = self.scroll_offset.y
             for y in range(top, min(len(new), top + self.size.height)):
-                if old[y].text != new[y].text or old[y].kind is not new[y].kind:
+                if old[y].text != new[y].text or old[y].style is not new[y].style:
                     self.refresh_line(y)
         if self._cursor != before:
             self.refresh_line(before)
@@ -82,7 +82,7 @@ class ContainerTable(ScrollView, can_focus=True):
         if self.selected != ref:
             self.post_message(self.Moved())
 
-    def select(self, ref: ContainerRef) -> None:
+    def select(self, ref: Ref) -> None:
         """Put the cursor on a row, if it is there."""
         place = next((y for y, row in enumerate(self._rows) if row.ref == ref), None)
         if place is not None:
@@ -96,7 +96,7 @@ class ContainerTable(ScrollView, can_focus=True):
             return Strip.blank(width, self.rich_style)
         row = self._rows[place]
         here = place == self._cursor
-        style = self.get_component_rich_style("table--cursor" if here else f"table--{row.kind.value}")
+        style = self.get_component_rich_style("table--cursor" if here else f"table--{row.style.value}")
         text = fit((self._glyphs.cursor if here else " ") + row.text, width, more="")
         return Strip([Segment(text, style)], width)
 

@@ -15,48 +15,56 @@ from typing import Final
 from collectors.sampling.frame import Frame, Usage
 from runtime.engines.protocol import Engine
 from runtime.errors import PytopError, UnavailableError
-from runtime.model import Capabilities, Container, ContainerRef, LimitName, Limits
-from tui.core.drift.detector import SETTLE, Drifts
-from tui.core.groups import GROUP
-from tui.core.inspector import Looking
+from runtime.model import Capabilities, Container, LimitName, Limits, Ref
+from tui.core.drift.detector import SETTLE_S, DriftDetector
+from tui.core.hosts.host import LimitReader
 from tui.core.inventory import Problem
+from tui.core.subject import EngineRef, Subject, engine_of
 
 log = logging.getLogger(__name__)
 
-ANSWER_WITHIN: Final = 5.0  # seconds for an engine's record
-AT_ONCE: Final = 8  # containers that a command compares at the same time
-WRITTEN_WITHIN: Final = 0.2  # seconds from an engine's write of a limit to its record of it
+ANSWER_TIMEOUT_S: Final = 5.0  # seconds for an engine's record
+MAX_CONCURRENT: Final = 8  # containers that a command compares at the same time
+RECORD_DELAY_S: Final = 0.2  # seconds from an engine's write of a limit to its record of it
 
 
-class Patrol:
-    """Asks engines for their records and the kernel for its files, where `Drifts` wants to know them."""
+class DriftChecker:
+    """Asks engines for their records and the kernel for its files, where the `DriftDetector` wants to know them."""
+
+    name = "the check for changed limits"
 
     def __init__(
         self,
-        drifts: Drifts,
-        engines: Mapping[str, Engine],
-        looking: Looking,
-        find: Callable[[ContainerRef], Container | None],
+        detector: DriftDetector,
+        *,
+        engines: Mapping[EngineRef, Engine],
+        reader: Callable[[Ref], LimitReader],
+        find: Callable[[Ref], Subject | None],
+        capabilities: Callable[[EngineRef], Capabilities | None],
         changed: Callable[[], None],
-        capabilities: Callable[[str], Capabilities | None],
     ) -> None:
-        """`changed` is called when a drift or a problem came or went; `capabilities` gives an engine's, if known."""
-        self._drifts = drifts
+        """Collaborators.
+
+        `reader` looks into the kernel that holds a ref's limits, `capabilities` gives an engine's, if known, and
+        `changed` is called when a drift or a problem came or went.
+        """
+        self._detector = detector
         self._engines = engines
-        self._looking = looking
+        self._reader = reader
         self._find = find
         self._changed = changed
         self._capabilities = capabilities
         self._frame: Frame | None = None
-        self._fresh = {key: asyncio.Event() for key in (*engines, GROUP)}
-        self._broken: dict[tuple[str, str, ContainerRef | None], Problem] = {}  # by what, engine and container
+        groups = [EngineRef(host, "") for host in dict.fromkeys(engine.host for engine in engines)]
+        self._fresh = {engine: asyncio.Event() for engine in (*engines, *groups)}
+        self._broken: dict[tuple[str, EngineRef, Ref | None], Problem] = {}  # by what, engine and container
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What cannot be compared now, one of a kind for each engine."""
         return tuple({(what, engine): problem for (what, engine, _), problem in self._broken.items()}.values())
 
-    def frame(self, frame: Frame) -> None:
+    def observe(self, previous: Frame | None, frame: Frame) -> None:
         """There is a new one; while a round is under way the newest waits."""
         self._frame = frame
         for fresh in self._fresh.values():
@@ -64,127 +72,129 @@ class Patrol:
 
     async def run(self) -> None:
         """For each engine one round for each frame, until cancelled."""
-        await asyncio.gather(*(self._follow(key) for key in self._fresh))
+        await asyncio.gather(*(self._follow(engine) for engine in self._fresh))
 
     async def round(self, frame: Frame) -> None:
         """Compare this frame; read what looks different."""
-        await asyncio.gather(*(self._round(key, frame) for key in self._fresh))
+        await asyncio.gather(*(self._round(engine, frame) for engine in self._fresh))
 
     async def compare(self, containers: Iterable[Container]) -> None:
         """Compare these now, once, sweeps or none; those that have just started are left out."""
-        turn = asyncio.Semaphore(AT_ONCE)
-        settled = time.time_ns() - int(SETTLE * 1e9)
+        slots = asyncio.Semaphore(MAX_CONCURRENT)
+        settled = time.time_ns() - int(SETTLE_S * 1e9)
 
-        async def one(ref: ContainerRef) -> None:
-            async with turn:
-                generation = self._drifts.generation(ref)
+        async def one(ref: Ref) -> None:
+            async with slots:
+                generation = self._detector.generation(ref)
                 await self._record(ref)
                 await self._look(ref, generation, None, sure=True)
 
         await asyncio.gather(*(one(c.ref) for c in containers if c.pid is not None and (c.started_ns or 0) < settled))
 
-    async def _follow(self, key: str) -> None:
-        fresh = self._fresh[key]
+    async def _follow(self, engine: EngineRef) -> None:
+        fresh = self._fresh[engine]
         while True:
             await fresh.wait()
             fresh.clear()
             if self._frame is not None:
-                await self._round(key, self._frame)
+                await self._round(engine, self._frame)
 
-    async def _round(self, key: str, frame: Frame) -> None:
+    async def _round(self, engine: EngineRef, frame: Frame) -> None:
         try:
-            await self._compare(key, frame)
+            await self._compare(engine, frame)
         except Exception as error:
-            if self._fails("round", key, None, error):
-                log.exception("comparing the limits of %s", key)
+            if self._fails("round", engine, None, error):
+                log.exception("comparing the limits of %s", engine.engine)
         else:
-            self._works("round", key, None)
+            self._works("round", engine, None)
 
-    async def _compare(self, key: str, frame: Frame) -> None:
+    async def _compare(self, engine: EngineRef, frame: Frame) -> None:
         """One round over the containers of one engine."""
-        for what, engine, ref in list(self._broken):
+        for what, of, ref in list(self._broken):
             if ref is not None and self._find(ref) is None:
-                self._works(what, engine, ref)
-        await self._records(self._drifts.unrecorded(ref for ref in frame.usages if ref.engine == key))
-        suspects = self._drifts.suspects(key, frame)
+                self._works(what, of, ref)
+        await self._records(self._detector.unrecorded(engine, frame.usages))
+        suspects = self._detector.suspects(engine, frame)
         usages = frame.usages
         doubted = [
             ref for ref, generation in suspects.items() if not await self._look(ref, generation, usages.get(ref))
         ]
         if doubted:
-            await asyncio.sleep(WRITTEN_WITHIN)
-            while some := self._drifts.unrecorded(doubted):
+            await asyncio.sleep(RECORD_DELAY_S)
+            while some := self._detector.unrecorded(engine, doubted):
                 await self._records(some)
             for ref in doubted:
                 await self._look(ref, suspects[ref], usages.get(ref), sure=True)
 
-    async def _records(self, refs: Sequence[ContainerRef]) -> None:
+    async def _records(self, refs: Sequence[Ref]) -> None:
         """Ask for these at once: an engine that hangs is waited for once."""
         await asyncio.gather(*(self._record(ref) for ref in refs))
 
-    async def _look(self, ref: ContainerRef, generation: int, usage: Usage | None, *, sure: bool = False) -> bool:
+    async def _look(self, ref: Ref, generation: int, usage: Usage | None, *, sure: bool = False) -> bool:
         """Read the files of one container and judge; False when the engine is to be asked before."""
-        container = self._find(ref)
-        if container is None or container.pid is None:
+        subject = self._find(ref)
+        if subject is None or subject.pid is None:
             return True
         try:
-            held, above = await self._files(container)
-            if not sure and self._drifts.doubts(ref, held, above):
+            held, above = await self._files(subject)
+            if not sure and self._detector.doubts(ref, held, above):
                 return False
-            changed = self._drifts.judge(ref, held, generation, usage, above)
+            changed = self._detector.judge(ref, held, generation, usage, above)
         except PytopError as error:
             log.warning("%s", error)
         except Exception as error:
-            if self._fails("files", ref.engine, ref, error):
+            if self._fails("files", engine_of(ref), ref, error):
                 log.exception("comparing the limits of %s", ref.short)
         else:
-            self._works("files", ref.engine, ref)
+            self._works("files", engine_of(ref), ref)
             if changed:
                 self._changed()
         return True
 
-    async def _files(self, container: Container) -> tuple[Limits, Limits]:
+    async def _files(self, subject: Subject) -> tuple[Limits, Limits]:
         """What the kernel holds, and what the parent has where that may be why."""
-        held = await self._looking.limits(container, network=self._drifts.wants_network(container.ref))
-        parents = self._drifts.wants_parent(container.ref, held)
-        return held, await self._looking.above(container) if parents else Limits()
+        reader = self._reader(subject.ref)
+        held = await reader.limits(subject, network=self._detector.wants_network(subject.ref))
+        parents = self._detector.wants_parent(subject.ref, held)
+        return held, await reader.parent_cpusets(subject) if parents else Limits()
 
-    async def _record(self, ref: ContainerRef) -> None:
+    async def _record(self, ref: Ref) -> None:
         """Ask for the engine's record; that of a group is empty."""
-        engine = self._engines.get(ref.engine)
+        keeper = engine_of(ref)
+        engine = self._engines.get(keeper)
         if engine is None:
-            self._drifts.recorded(ref, Limits())
+            self._detector.recorded(ref, Limits())
             return
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 record = await engine.recorded(ref.id)
-            able = self._capabilities(ref.engine)
-            self._drifts.recorded(ref, record, able.unrecorded if able is not None else frozenset(LimitName))
-            self._works("record", ref.engine, ref)
+            able = self._capabilities(keeper)
+            self._detector.recorded(ref, record, able.unrecorded if able is not None else frozenset(LimitName))
+            self._works("record", keeper, ref)
         except (UnavailableError, TimeoutError) as error:
             log.warning("the record of %s: %s", ref.short, error or "no answer")
-            self._drifts.away(ref.engine)
+            self._detector.away(keeper)
         except PytopError as error:
             log.warning("the record of %s: %s", ref.short, error)
-            self._drifts.unanswered(ref)
+            self._detector.unanswered(ref)
         except Exception as error:
-            self._drifts.unanswered(ref)
-            if self._fails("record", ref.engine, ref, error):
+            self._detector.unanswered(ref)
+            if self._fails("record", keeper, ref, error):
                 log.exception("the record of %s", ref.short)
 
     # what is broken
 
-    def _fails(self, what: str, engine: str, ref: ContainerRef | None, error: Exception) -> bool:
+    def _fails(self, what: str, engine: EngineRef, ref: Ref | None, error: Exception) -> bool:
         """Show it; whether it is news."""
-        container = self._find(ref) if ref is not None else None
-        of = container.name if container is not None else engine
-        problem = Problem("", f"comparing the limits of {of} failed: {error!r}")
+        subject = self._find(ref) if ref is not None else None
+        of = subject.name if subject is not None else engine.engine or "groups"
+        problem = Problem("", f"comparing the limits of {of} failed: {error!r}", host=engine.host)
         if self._broken.get((what, engine, ref)) == problem:
             return False
         self._broken[what, engine, ref] = problem
         self._changed()
         return True
 
-    def _works(self, what: str, engine: str, ref: ContainerRef | None) -> None:
+    def _works(self, what: str, engine: EngineRef, ref: Ref | None) -> None:
         if self._broken.pop((what, engine, ref), None) is not None:
             self._changed()

@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from runtime.errors import InvalidError
 from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US, period_or_default
+from runtime.limits import same
+from runtime.limits.controllers.weight import shares_to_weight, shares_to_weight_linear
+from runtime.limits.units import cpuset_numbers
 from runtime.model import NETWORK_LIMITS, LimitName, Limits, Missing, Unlimited, Value
 
 CPUSETS: Final = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})
@@ -55,8 +59,6 @@ def moved(name: LimitName, held: Limits, before: Value, above: Limits) -> bool:
 
 def belied(name: LimitName, held: Limits, recorded: Value, above: Limits, ncpu: int) -> bool:
     """The kernel holds something else than a record says, rounding apart, on a machine with `ncpu` CPUs."""
-    from runtime.limits import same  # with all that reads limits: a command that only lists does without
-
     value = held.get(name)
     if isinstance(value, Missing) or value == recorded:
         return False
@@ -80,8 +82,6 @@ def _same_cores(held: Value, recorded: Value, period: int, ncpu: int) -> bool:
 
 def _same_shares(held: Value, recorded: Value) -> bool:
     """The same weight, which runtimes compute in two ways."""
-    from runtime.limits.controllers.weight import shares_to_weight, shares_to_weight_linear
-
     if not isinstance(held, int) or not isinstance(recorded, int):
         return False
     return shares_to_weight(held) in (shares_to_weight(recorded), shares_to_weight_linear(recorded))
@@ -89,9 +89,6 @@ def _same_shares(held: Value, recorded: Value) -> bool:
 
 def _same_list(held: str, expected: str, above: Value | Missing) -> bool:
     """The same CPUs or nodes, or as many of them as the parent has left."""
-    from runtime.errors import InvalidError
-    from runtime.limits.units import cpuset_numbers
-
     try:
         now, wanted = cpuset_numbers(held), cpuset_numbers(expected)
         return now == wanted or (isinstance(above, str) and now == wanted & cpuset_numbers(above))

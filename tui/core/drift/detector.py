@@ -15,16 +15,17 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
+from collectors.history.annotation import AnnotatedLimit, AnnotationKind
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame, Usage
 from collectors.sampling.metrics import METRICS
+from runtime.limits.dependencies import followers
 from runtime.model import (
     NETWORK_LIMITS,
     UNLIMITED,
-    Container,
-    ContainerRef,
     DeviceRate,
     Event,
     EventKind,
@@ -33,17 +34,18 @@ from runtime.model import (
     LimitOutcome,
     Limits,
     Missing,
+    Ref,
     Value,
     Verdict,
 )
 from tui.core.drift.compare import CPUSETS, belied, comparable, moved
-from tui.core.groups import GROUP
+from tui.core.subject import EngineRef, Subject, engine_of, incarnation
 
-SETTLE: Final = 2.0  # seconds after a start in which an engine may still be writing limits
-RECORDS: Final = 8  # of the engines' records that are asked for in one round, at most
-TURNS: Final = 8  # containers of an engine whose files are read in one round although nothing looks different
-FIRST_PAUSE: Final = 1.0  # seconds after which a record that could not be had is asked for again; doubled each time
-LAST_PAUSE: Final = 60.0
+SETTLE_S: Final = 2.0  # seconds after a start in which an engine may still be writing limits
+MAX_RECORDS: Final = 8  # of the engines' records that are asked for in one round, at most
+MAX_READ_IN_TURN: Final = 8  # containers of an engine whose files are read in one round though nothing looks different
+FIRST_PAUSE_S: Final = 1.0  # seconds after which a record that could not be had is asked for again; doubled each time
+LAST_PAUSE_S: Final = 60.0
 SWEPT: Final = {metric.limit: metric.extract for metric in METRICS.values() if metric.limit is not None}
 
 
@@ -62,6 +64,7 @@ class _Known:
     """What is known of one container since its process began.
 
     Attributes:
+        engine: who keeps the record.
         begun: differs after a restart.
         settled: the monotonic time from which on differences count.
         left: what the kernel held when it was last as expected.
@@ -75,6 +78,7 @@ class _Known:
         read_at: the monotonic time of that; 0 is never.
     """
 
+    engine: EngineRef
     begun: object
     settled: float
     left: dict[LimitName, Value] = field(default_factory=dict)
@@ -116,29 +120,31 @@ class _Known:
         self.follows.clear()
 
 
-class Drifts:
-    """Compares, frame by frame; what is found is in `found`, by container."""
+class DriftDetector:
+    """Compares, frame by frame; what is found is in `found`, by container or group."""
 
     def __init__(self, history: History, clock: Callable[[], float] = time.monotonic) -> None:
-        self.found: Mapping[ContainerRef, tuple[Drift, ...]] = {}
+        self.found: Mapping[Ref, tuple[Drift, ...]] = {}
         self._history = history
         self._clock = clock
-        self._known: dict[ContainerRef, _Known] = {}
+        self._known: dict[Ref, _Known] = {}
         self._ncpu = os.cpu_count() or 1
 
     # what is told
 
-    def inventory(self, containers: Mapping[ContainerRef, Container]) -> None:
+    def inventory(self, subjects: Iterable[Subject]) -> None:
         """Begin anew with what was restarted, forget what is gone. Live ones only are known."""
-        for ref, container in containers.items():
-            if container.pid is None:
-                self._drop(ref)
+        gone = set(self._known)
+        for subject in subjects:
+            if subject.pid is None:
                 continue
-            known, begun = self._known.get(ref), container.pid if ref.engine != GROUP else container.cgroup
+            ref, begun = subject.ref, incarnation(subject)
+            gone.discard(ref)
+            known = self._known.get(ref)
             if known is None or known.begun != begun:
                 self._drop(ref)
-                self._known[ref] = _Known(begun, self._clock() + SETTLE)
-        for ref in self._known.keys() - containers.keys():
+                self._known[ref] = _Known(engine_of(ref), begun, self._clock() + SETTLE_S)
+        for ref in gone:
             self._drop(ref)
 
     def event(self, event: Event) -> None:
@@ -147,13 +153,13 @@ class Drifts:
         if known is not None and event.kind is EventKind.UPDATED:
             known.ask()
 
-    def begin(self, ref: ContainerRef) -> None:
+    def begin(self, ref: Ref) -> None:
         """A change is made from here: what is read now says nothing."""
         if ref in self._known:
             self._known[ref].generation += 1
             self._known[ref].busy += 1
 
-    def end(self, ref: ContainerRef, outcome: LimitOutcome | None) -> None:
+    def end(self, ref: Ref, outcome: LimitOutcome | None) -> None:
         """The change is over; where it has come to something, what the kernel was read to hold is expected from now on.
 
         What the kernel moves together with that is taken as it is, and nothing else is.
@@ -177,7 +183,7 @@ class Drifts:
         known.follows |= _followers(done) - told
         self._put(ref, tuple(drift for drift in self.found.get(ref, ()) if drift.name not in done))
 
-    def accept(self, ref: ContainerRef) -> None:
+    def accept(self, ref: Ref) -> None:
         """What the kernel holds is right."""
         known = self._known.get(ref)
         if known is not None:
@@ -188,32 +194,33 @@ class Drifts:
             known.swept = None
         self._put(ref, ())
 
-    def expected(self, ref: ContainerRef) -> LimitChange:
+    def expected(self, ref: Ref) -> LimitChange:
         """The change that would undo what somebody else did."""
         return LimitChange.of({drift.name: _back(drift) for drift in self.found.get(ref, ())})
 
     # what is asked for
 
-    def unrecorded(self, refs: Iterable[ContainerRef]) -> list[ContainerRef]:
-        """Some of those whose engine has not told its record since something changed."""
+    def unrecorded(self, engine: EngineRef, refs: Iterable[Ref]) -> list[Ref]:
+        """Some of those, of this engine, whose record it has not told since something changed."""
         now = self._clock()
         found = ((ref, self._known[ref]) for ref in refs if ref in self._known)
-        return [ref for ref, known in found if known.unsure and now >= known.ask_at][:RECORDS]
+        asked = (ref for ref, known in found if known.engine == engine and known.unsure and now >= known.ask_at)
+        return list(islice(asked, MAX_RECORDS))
 
-    def unanswered(self, ref: ContainerRef) -> None:
+    def unanswered(self, ref: Ref) -> None:
         """The engine could not tell: it is asked again, with pauses that grow."""
         known, now = self._known.get(ref), self._clock()
         if known is not None and now >= known.ask_at:  # not twice for one failure of the engine
-            known.pause = min(max(FIRST_PAUSE, 2 * known.pause), LAST_PAUSE)
+            known.pause = min(max(FIRST_PAUSE_S, 2 * known.pause), LAST_PAUSE_S)
             known.unsure, known.ask_at = True, now + known.pause
 
-    def away(self, engine: str) -> None:
+    def away(self, engine: EngineRef) -> None:
         """The engine tells nothing at all now: none of its containers is asked for before the pause is over."""
-        for ref in self._known:
-            if ref.engine == engine:
+        for ref, known in self._known.items():
+            if known.engine == engine:
                 self.unanswered(ref)
 
-    def recorded(self, ref: ContainerRef, record: Limits, unrecorded: Collection[LimitName] = ()) -> None:
+    def recorded(self, ref: Ref, record: Limits, unrecorded: Collection[LimitName] = ()) -> None:
         """What the engine says; `unrecorded` as in `Capabilities`. What it says anew is expected, but for what is ours.
 
         What it no longer says, and what the kernel moves together with its news, is taken as it is.
@@ -234,38 +241,38 @@ class Drifts:
             known.follows |= (names | _followers(names)) - known.due.keys() - known.own
         known.swept, known.read_at = None, 0.0
 
-    def suspects(self, engine: str, frame: Frame) -> dict[ContainerRef, int]:
+    def suspects(self, engine: EngineRef, frame: Frame) -> dict[Ref, int]:
         """Containers of this engine whose files should be read, each with a number to hand in with the answer."""
         now = self._clock()
         self._ncpu = frame.host.ncpu
-        chosen: dict[ContainerRef, int] = {}
-        others: list[tuple[float, ContainerRef]] = []
+        chosen: dict[Ref, int] = {}
+        others: list[tuple[float, Ref]] = []
         for ref, known in self._known.items():
-            if ref.engine != engine or known.busy or now < known.settled:
+            if known.engine != engine or known.busy or now < known.settled:
                 continue
             usage = frame.usages.get(ref)
             if known.own or ref in self.found or (usage is not None and self._differs(known, usage)):
                 chosen[ref] = known.generation
             else:
                 others.append((known.read_at, ref))
-        turns = heapq.nsmallest(TURNS, others, key=lambda other: other[0])
+        turns = heapq.nsmallest(MAX_READ_IN_TURN, others, key=lambda other: other[0])
         return {**chosen, **{ref: self._known[ref].generation for _, ref in turns}}
 
-    def generation(self, ref: ContainerRef) -> int:
+    def generation(self, ref: Ref) -> int:
         """The number to hand in with an answer that no frame has led to."""
         return self._known[ref].generation if ref in self._known else 0
 
-    def wants_network(self, ref: ContainerRef) -> bool:
+    def wants_network(self, ref: Ref) -> bool:
         """Whether a rate of its network was set here or is on record: reading those costs more."""
         known = self._known.get(ref)
         return known is not None and not NETWORK_LIMITS.isdisjoint(known.own | known.record.keys())
 
-    def wants_parent(self, ref: ContainerRef, held: Limits) -> bool:
+    def wants_parent(self, ref: Ref, held: Limits) -> bool:
         """Whether a difference may come from what the parent cgroup has."""
         known = self._known.get(ref)
         return known is not None and not CPUSETS.isdisjoint(known.differences(held, Limits(), self._ncpu))
 
-    def doubts(self, ref: ContainerRef, held: Limits, above: Limits = Limits()) -> bool:  # noqa: B008  (frozen)
+    def doubts(self, ref: Ref, held: Limits, above: Limits = Limits()) -> bool:  # noqa: B008  (frozen)
         """Whether a difference is new and the engine could have made it: then its record is wanted again."""
         known = self._known.get(ref)
         if known is None or self._clock() < known.ask_at:
@@ -278,7 +285,7 @@ class Drifts:
 
     def judge(
         self,
-        ref: ContainerRef,
+        ref: Ref,
         held: Limits,
         generation: int,
         usage: Usage | None,
@@ -302,10 +309,7 @@ class Drifts:
                 drifts.append(old)
                 continue
             drifts.append(Drift(name, value, now, time.time_ns()))
-            from tui.present.limit_form import shown
-
-            words = f"{name.value.replace('_', ' ')} {shown(name, now)}"
-            self._history.mark(ref, f"{words} by somebody else (was {shown(name, value)})")
+            self._history.annotate(ref, AnnotationKind.LIMIT_DRIFTED, AnnotatedLimit(name, now, value))
         known.take(held, expected)
         known.swept = _swept(usage) if usage is not None and not drifts else None
         known.read_at = self._clock()
@@ -320,14 +324,14 @@ class Drifts:
             return False
         return not known.differences(swept, Limits(), self._ncpu).keys().isdisjoint(SWEPT)
 
-    def _put(self, ref: ContainerRef, drifts: tuple[Drift, ...]) -> bool:
+    def _put(self, ref: Ref, drifts: tuple[Drift, ...]) -> bool:
         if drifts == self.found.get(ref, ()):
             return False
         rest = {key: value for key, value in self.found.items() if key != ref}
         self.found = {**rest, ref: drifts} if drifts else rest
         return True
 
-    def _drop(self, ref: ContainerRef) -> None:
+    def _drop(self, ref: Ref) -> None:
         self._known.pop(ref, None)
         self._put(ref, ())
 
@@ -338,10 +342,6 @@ def _swept(usage: Usage) -> object:
 
 def _followers(names: Collection[LimitName]) -> set[LimitName]:
     """Limits that may rightly move when these are changed."""
-    from runtime.limits.dependencies import (
-        followers,  # with all that reads limits: a command that only lists does without
-    )
-
     return set(followers(names))
 
 

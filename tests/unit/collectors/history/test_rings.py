@@ -1,12 +1,13 @@
-"""The last minutes: rings with gaps, bounded, and marks."""
+"""The last minutes: rings with gaps, bounded, and annotations."""
 
 from __future__ import annotations
 
 import pytest
 
+from collectors.history.annotation import AnnotatedLimit, Annotation, AnnotationKind
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame, HostUsage, Usage
-from runtime.model import ContainerRef, Missing
+from runtime.model import ContainerRef, LimitName, Missing
 
 S = 1_000_000_000
 A, B = ContainerRef("test", "a"), ContainerRef("test", "b")
@@ -52,11 +53,12 @@ def test_the_mean_of_the_last_seconds_leaves_gaps_out() -> None:
     assert history.mean(B, "cpu", 3) is None
 
 
-def test_marks_are_kept_and_forgotten_with_the_container() -> None:
+def test_annotations_are_kept_and_forgotten_with_the_container() -> None:
     history = History(10)
-    history.mark(A, "cpus 0.2", at_ns=5)
-    assert [(mark.at_ns, mark.text) for mark in history.marks(A)] == [(5, "cpus 0.2")]
+    held = AnnotatedLimit(LimitName.CPUS, 0.2)
+    history.annotate(A, AnnotationKind.LIMITS_SET, held, at_ns=5)
+    assert history.annotations(A) == (Annotation(5, AnnotationKind.LIMITS_SET, (held,)),)
     history.forget(A)
-    assert history.marks(A) == ()
+    assert history.annotations(A) == ()
     with pytest.raises(KeyError):
         history.series(A, "nonsense")

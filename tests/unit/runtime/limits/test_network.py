@@ -16,7 +16,8 @@ from runtime.limits.controllers.interfaces import ways_out
 from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import LIMITS, UNLIMITED, LimitChange, LimitName, Unlimited
 from tests.app.fakes import container
-from tui.core.inspector import Looking
+from tui.core.hosts.host import RecentUsage
+from tui.core.inspector import Inspector
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_what_leads_out(links: tuple[Link, ...], names: str) -> None:
 
 
 async def test_those_in_the_same_network_namespace_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Looking, "_cgroup", lambda _self, _container: None)
+    monkeypatch.setattr(Inspector, "cgroup", lambda _self, _container: None)
     here, gone = os.getpid(), 2**22 - 1
     web = replace(container("web"), pid=here)
     others = [
@@ -127,7 +128,7 @@ async def test_those_in_the_same_network_namespace_are_named(monkeypatch: pytest
     ]
 
     async def told(change: LimitChange) -> list[str]:
-        found = await Looking().preview(web, change, None, lambda _metric: None, others)
+        found = await Inspector().preview(web, change, RecentUsage(None, lambda _metric: None), others)
         return [finding.text for finding in found.findings]
 
     assert any("db, proxy use its network too" in text for text in await told(LimitChange(net_ingress=1_000_000)))

@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.widgets import Input
 
 from runtime.errors import PytopError
-from runtime.model import ContainerRef, Verb
+from runtime.model import Ref, Verb
 from tui.app import keymap
 from tui.app.screens.panes.pane import Pane
 from tui.app.widgets.lines import Lines
@@ -40,7 +40,7 @@ class Logs(Pane):
     }
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.log_bindings())
 
-    def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
+    def __init__(self, session: Session, ref: Ref, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
         super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)
         self.view = LogView(id="log")
         self._status = Lines(id="log-status")

@@ -12,14 +12,14 @@ from textual.containers import Vertical, VerticalScroll
 
 from runtime.errors import PytopError
 from runtime.limits.controllers.network import Shaping
-from runtime.model import ContainerRef, Missing
+from runtime.model import Missing, Ref
 from tui.app.screens.panes.pane import Pane
 from tui.app.widgets.cells import Cells
-from tui.app.widgets.graph import Graph, TimeAxis, body_width, mark_sign
-from tui.core.groups import GROUP
+from tui.app.widgets.graph import Graph, TimeAxis, annotation_sign, body_width
 from tui.core.session import Session
 from tui.present import braille
 from tui.present import format as fmt
+from tui.present.annotation_text import annotation_text
 from tui.present.glyphs import Glyphs
 from tui.present.plots import CPU, MEMORY, SMALL, Plots, Shaped, shaped
 from tui.present.timeline import window
@@ -31,7 +31,7 @@ LEAST_CPU, LEAST_MEMORY = 5, 4
 class Overview(Pane):
     """CPU and memory with their limits, network, disk and pressure."""
 
-    def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
+    def __init__(self, session: Session, ref: Ref, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
         super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)
         self._charset = braille.charset(ascii_only, os.environ.get("TERM", ""))
         cs = self._charset
@@ -41,7 +41,7 @@ class Overview(Pane):
         self._small = {m.id: Graph(m.title, m.name, cs, id=m.id) for m in SMALL}
         self._axes = (TimeAxis(cs, id="axis-left"), TimeAxis(cs, id="axis-right"))
         self._marks = Cells(id="marks")
-        self._looking = False
+        self._reading = False
         self._shaped: dict[str, Shaped] = {}
         self._looked: tuple[Shaping, float] | None = None
 
@@ -65,21 +65,21 @@ class Overview(Pane):
         """One more column."""
         self.draw()
         container = self.container
-        if container is not None and container.pid is not None and self.ref.engine != GROUP:
+        if container is not None and container.pid is not None:
             self._look()
 
     @work(group="shaping")
     async def _look(self) -> None:
         """See what the queues of its network say; one look at a time."""
-        if self._looking:
+        if self._reading:
             return
-        self._looking = True
+        self._reading = True
         try:
             found = await self.session.shaping(self.ref)
         except PytopError:
             found = Missing.GONE
         finally:
-            self._looking = False
+            self._reading = False
         before, self._looked = self._looked, None
         self._shaped = {}
         if isinstance(found, Missing):
@@ -134,13 +134,13 @@ class Overview(Pane):
         self._memory.plot(plots.memory())
         for measure in SMALL:
             self._small[measure.id].plot(plots.small(measure))
-        marks = self.session.history.marks(self.ref)
+        annotations = self.session.history.annotations(self.ref)
         offset = frame.wall_ns - frame.at_ns
         for axis in self._axes:
-            axis.draw(shown, offset, marks)
+            axis.draw(shown, offset, annotations)
         texts = []
-        for mark in marks[-5:]:
-            clock = time.strftime("%H:%M:%S", time.localtime((mark.at_ns + offset) / 1e9))
-            texts.append(f"{mark_sign(mark, self._charset)} {clock} {fmt.clean(mark.text)}")
+        for each in annotations[-5:]:
+            clock = time.strftime("%H:%M:%S", time.localtime((each.at_ns + offset) / 1e9))
+            texts.append(f"{annotation_sign(each, self._charset)} {clock} {fmt.clean(annotation_text(each))}")
         line = fmt.fit(" " + "  ".join(reversed(texts)), width, more=self.glyphs.more) if texts else " " * width
         self._marks.show([(("", line),)])

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from textual.containers import Vertical
 
-from runtime.model import Container, ContainerRef
-from tui.core.session import Session
+from runtime.model import Container, ContainerRef, Ref
+from tui.core.session import Session, Subject
 from tui.present.glyphs import Glyphs
 
 
@@ -17,7 +17,7 @@ class Pane(Vertical):
 
     KEYS: ClassVar[Mapping[str, str]] = {}  # for the foot of the screen: word by binding
 
-    def __init__(self, session: Session, ref: ContainerRef, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
+    def __init__(self, session: Session, ref: Ref, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
         super().__init__(id=id)
         self.session = session
         self.ref = ref
@@ -25,9 +25,14 @@ class Pane(Vertical):
         self.ascii_only = ascii_only
 
     @property
-    def container(self) -> Container | None:
-        """What the engine says now; None when it is gone."""
+    def subject(self) -> Subject | None:
+        """The container or group as it is now; None when it is gone."""
         return self.session.find(self.ref)
+
+    @property
+    def container(self) -> Container | None:
+        """What the engine says now; None when it is gone, or is a group."""
+        return self.session.containers.get(self.ref) if isinstance(self.ref, ContainerRef) else None
 
     def awake(self) -> None:
         """The page has come to the front."""

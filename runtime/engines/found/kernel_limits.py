@@ -1,0 +1,31 @@
+"""Limits where no engine keeps a record: of found containers and of groups. Only the kernel holds them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from runtime import limits
+from runtime.engines.found.self_protection import protect_self
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.model import LimitChange, LimitOutcome, Limits, Missing, Ref
+
+NOT_RECORDED: Final = Limits()
+"""What a record would say of a container whose limits are gone when it ends: it has none of them."""
+NOBODY_KNOWS: Final = Limits.of({}, absent=Missing.NOT_SAMPLED)
+"""The record of a group: whether its cgroup is made anew with the same limits is for its makers to say."""
+
+
+async def change_limits(
+    ref: Ref, cgroup: Cgroup, change: LimitChange, *, name: str, record: Limits, pid: int | None = None
+) -> LimitOutcome:
+    """Change limits of a cgroup, one client at a time; `pid` is whose network is meant, `record` who will have them.
+
+    Raises `RefusedError` when process 1, this program or what started it lives in there, and `ConflictError` when
+    another client does not come to an end.
+    """
+    title = f"change limits of {name}"
+    async with limits.turn(cgroup, title):
+        await asyncio.to_thread(protect_self, title, cgroup)
+        outcome = await asyncio.to_thread(lambda: limits.change(ref, cgroup, change, pid=pid))
+    return limits.survives(outcome, record)

@@ -1,0 +1,150 @@
+"""What the session needs of a machine: its engines, its sweeps, a look into its kernel, and limits that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol
+
+from collectors.inspection.isolation import Isolation
+from collectors.inspection.processes import Process
+from collectors.sampling.frame import Frame, Usage
+from collectors.sampling.target import Target
+from runtime.engines.protocol import Engine
+from runtime.errors import NotFoundError
+from runtime.kernel.block import Disks
+from runtime.limits import Finding, Progress, RawFile
+from runtime.limits.controllers.network import Shaping
+from runtime.model import Container, ContainerRef, LimitChange, LimitOutcome, Limits, Missing
+from tui.core.subject import EngineRef, Group, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class RecentUsage:
+    """What something used lately: its last usage, and the mean of a metric over the last minute."""
+
+    usage: Usage | None
+    mean: Callable[[str], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a change would meet: the limits as the kernel holds them, and what there is to say about it."""
+
+    before: Limits
+    findings: tuple[Finding, ...]
+
+
+class LimitReader(Protocol):
+    """Reads what a machine's kernel holds. Nothing here raises for what has ended meanwhile, unless it says so."""
+
+    async def limits(self, subject: Subject, *, network: bool = True) -> Limits:
+        """All of them, each `Missing.GONE` when it does not live; those of the network only where asked."""
+        ...
+
+    async def parent_cpusets(self, subject: Subject) -> Limits:
+        """The CPUs and memory nodes that the parent of its cgroup has; nothing else is read."""
+        ...
+
+
+class Inspection(LimitReader, Protocol):
+    """Everything that is looked up about one container or group when somebody asks."""
+
+    async def raw_limits(self, subject: Subject) -> tuple[RawFile, ...]:
+        """Every limit file with its text."""
+        ...
+
+    async def shaping(self, subject: Subject) -> Shaping | Missing:
+        """The queues that limit its network."""
+        ...
+
+    async def disks(self) -> Disks:
+        """The machine's block devices."""
+        ...
+
+    async def preview(
+        self, subject: Subject, change: LimitChange, recent: RecentUsage, others: Collection[Container] = ()
+    ) -> Preview:
+        """Judge a change before it is made."""
+        ...
+
+    async def processes(self, container: Container) -> tuple[Process, ...]:
+        """Everything that runs inside; raises `ConflictError` while it does not live."""
+        ...
+
+    async def isolation(self, container: Container) -> Isolation:
+        """How it is kept apart from the host; raises `ConflictError` while it does not live."""
+        ...
+
+
+class Host(Protocol):
+    """One machine. Every ref that comes from it names it, and only such refs are given to it."""
+
+    @property
+    def name(self) -> str:
+        """As in `ContainerRef.host`: "" is the machine that this program runs on."""
+        ...
+
+    @property
+    def engines(self) -> Mapping[str, Engine]:
+        """By key; they list containers, tell events, and do what is asked for."""
+        ...
+
+    @property
+    def inspection(self) -> Inspection:
+        """Looks into its kernel."""
+        ...
+
+    async def measure(
+        self,
+        targets: Callable[[], Sequence[Target]],
+        on_frame: Callable[[Frame], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        """Sweep until cancelled; the functions are called on the event loop."""
+        ...
+
+    def set_interval(self, seconds: float) -> None:
+        """The time between two sweeps, from now on."""
+        ...
+
+    async def change_group_limits(self, group: Group, change: LimitChange) -> LimitOutcome:
+        """Change limits of a group's own cgroup, for which no engine answers; read back."""
+        ...
+
+    async def reclaim(
+        self, subject: Subject, target_bytes: int, progress: Callable[[Progress], None], stop: Event
+    ) -> Progress:
+        """Take memory away until it uses no more than `target_bytes`; `progress` is called on the event loop."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every descriptor."""
+        ...
+
+
+class Hosts(Mapping[str, Host]):
+    """The hosts by name, and their engines."""
+
+    def __init__(self, hosts: Iterable[Host]) -> None:
+        self._hosts = {host.name: host for host in hosts}
+        self.engines: Mapping[EngineRef, Engine] = {
+            EngineRef(name, key): engine for name, host in self._hosts.items() for key, engine in host.engines.items()
+        }
+
+    def __getitem__(self, name: str) -> Host:
+        return self._hosts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._hosts)
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+    def engine(self, ref: ContainerRef) -> Engine:
+        """The engine of a container; raises `NotFoundError` when there is none of this name."""
+        engine = self.engines.get(EngineRef(ref.host, ref.engine))
+        if engine is None:
+            raise NotFoundError(f"look for {ref.short}", detail=f"there is no engine {ref.engine}")
+        return engine

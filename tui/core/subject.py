@@ -1,0 +1,105 @@
+"""What can be shown, measured and limited as one: a container, or a group of containers.
+
+Both fill `Subject`. What differs between them for the kernel is in `LimitTarget`, and is decided here alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from runtime.model import Container, ContainerRef, GroupRef, Ref, State
+
+
+class Subject(Protocol):
+    """A row: what it is called, where it is in its life, and where the kernel has it; as in `Container`."""
+
+    @property
+    def ref(self) -> Ref: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def cgroup(self) -> str: ...
+
+    @property
+    def started_ns(self) -> int | None: ...
+
+    @property
+    def finished_ns(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Containers that belong together.
+
+    Attributes:
+        members: in order.
+        cgroup: the path of the cgroup that holds them and nobody else, or "".
+        state: running while one of them is, paused when all that live are.
+        live: how many of them have processes.
+        pid: a process in its cgroup, None when it has none of its own.
+        started_ns, finished_ns: of the first that was started, and of the last that ended when none lives.
+    """
+
+    ref: GroupRef
+    members: tuple[ContainerRef, ...]
+    cgroup: str = ""
+    state: State = State.RUNNING
+    live: int = 0
+    pid: int | None = None
+    started_ns: int | None = None
+    finished_ns: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in the list."""
+        return self.ref.short
+
+
+class EngineRef(NamedTuple):
+    """Names one engine on a host; `engine` is "" for what no engine keeps a record of, which groups are."""
+
+    host: str
+    engine: str
+
+
+def engine_of(ref: Ref) -> EngineRef:
+    """Who keeps the record of its limits."""
+    return EngineRef(ref.host, ref.engine if isinstance(ref, ContainerRef) else "")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitTarget:
+    """Where the kernel holds the limits of something that lives.
+
+    Attributes:
+        cgroup: its path; of a container as in `Container`, beside `pid` by which it is found.
+        pid: a process of it; None for a group, whose cgroup is found by its path.
+        guarded: no engine looks after it, so what would hit this program itself must be refused here.
+    """
+
+    cgroup: str
+    pid: int | None
+    guarded: bool
+
+
+def limit_target(subject: Subject) -> LimitTarget | None:
+    """None when it does not live, or is a group without a cgroup of its own."""
+    if subject.pid is None:
+        return None
+    if isinstance(subject, Container):
+        return LimitTarget(subject.cgroup, subject.pid, bool(subject.found))
+    return LimitTarget(subject.cgroup, None, True)
+
+
+def incarnation(subject: Subject) -> object:
+    """Differs once its limits are another's: a container that was restarted, a group that got another cgroup."""
+    return subject.pid if isinstance(subject, Container) else subject.cgroup

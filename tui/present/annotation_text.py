@@ -1,0 +1,31 @@
+"""The words of an annotation on the time axis of the graphs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collectors.history.annotation import AnnotatedLimit, Annotation, AnnotationKind
+from tui.present.limit_form import shown
+
+_TEXTS: Final = {
+    AnnotationKind.STARTED: "started",
+    AnnotationKind.ENDED: "ended",
+    AnnotationKind.PAUSED: "paused",
+    AnnotationKind.RESUMED: "resumed",
+    AnnotationKind.OOM_KILL: "OOM kill",
+    AnnotationKind.LIMITS_CHANGED: "limits changed",
+    AnnotationKind.LIMITS_SET: "limits changed",
+    AnnotationKind.LIMIT_DRIFTED: "limits changed by somebody else",
+}
+
+
+def annotation_text(annotation: Annotation) -> str:
+    """In a few words: "OOM kill", "cpus 0.5, pids 20", "memory 2g by somebody else (was 1g)"."""
+    return ", ".join(_limit(each) for each in annotation.limits) or _TEXTS[annotation.kind]
+
+
+def _limit(limit: AnnotatedLimit) -> str:
+    text = f"{limit.name.value.replace('_', ' ')} {shown(limit.name, limit.kernel)}"
+    if limit.expected is None:
+        return text
+    return f"{text} by somebody else (was {shown(limit.name, limit.expected)})"
