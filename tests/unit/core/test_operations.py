@@ -1,0 +1,225 @@
+"""One change at a time, and callers that leave: no lock and no result is lost, whenever they do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from runtime.errors import ConflictError, EngineError
+from runtime.model import (
+    Container,
+    ContainerRef,
+    ContainerSpec,
+    FieldOutcome,
+    GroupKind,
+    GroupRef,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    State,
+    Verb,
+    Verdict,
+)
+from tests.app.fakes import FakeEngine, container
+from tui.core.groups import Groups
+from tui.core.hosts.local import LocalHost
+from tui.core.session import Group, Session
+
+SHOP = GroupRef(GroupKind.COMPOSE, "shop", "fake")
+WEB = container("web", group=SHOP)
+MANY = 60  # turns of the loop, more than any change takes
+Act = Callable[[Session], Awaitable[object]]
+
+
+class SlowEngine(FakeEngine):
+    """Every change has awaits before, in and after it.
+
+    Attributes:
+        begun, ended: changes, in order.
+        inside: how many are under way now, and `most` how many ever were.
+    """
+
+    def __init__(self, *containers: Container) -> None:
+        super().__init__(containers)
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+        self.inside = self.most = 0
+
+    async def _ask(self, verb: Verb, key: str) -> Container:
+        await self._slow(verb.value)
+        return await super()._ask(verb, key)
+
+    async def update(self, key: str, change: LimitChange) -> LimitOutcome:
+        known = await self._ask(Verb.UPDATE, key)
+        return outcome(known.ref, change)
+
+    async def create(self, spec: ContainerSpec) -> ContainerRef:
+        await self._slow("create")
+        return await super().create(spec)
+
+    async def _slow(self, what: str) -> None:
+        self.begun.append(what)
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            for _ in range(5):
+                await asyncio.sleep(0)
+        finally:
+            self.inside -= 1
+        self.ended.append(what)
+
+
+def outcome(ref: ContainerRef | GroupRef, change: LimitChange) -> LimitOutcome:
+    fields = [FieldOutcome(name, value, value, value, value, Verdict.APPLIED) for name, value in change.items()]
+    return LimitOutcome(ref, tuple(fields))
+
+
+@asynccontextmanager
+async def opened(engine: FakeEngine) -> AsyncIterator[Session]:
+    session = Session([engine])
+    try:
+        await session.refresh()
+        yield session
+    finally:
+        await session.close()
+
+
+async def at_rest(session: Session) -> None:
+    async with asyncio.timeout(3):
+        while session.busy:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+ACTS: dict[str, Act] = {
+    "stop": lambda session: session.perform(WEB.ref, Verb.STOP),
+    "kill": lambda session: session.perform(WEB.ref, Verb.KILL),
+    "update": lambda session: session.update(WEB.ref, LimitChange(pids=9)),
+    "create": lambda session: session.create("fake", ContainerSpec("host", name="made")),
+    "pause of a group": lambda session: session.perform(SHOP, Verb.PAUSE),
+}
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+async def test_a_caller_that_is_cancelled_at_any_await_leaves_the_work_whole_and_no_lock(act: Act) -> None:
+    whole = 0
+    for turns in range(MANY):
+        engine = SlowEngine(WEB)
+        async with opened(engine) as session:
+            caller = asyncio.ensure_future(act(session))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            caller.cancel()
+            await asyncio.gather(caller, return_exceptions=True)
+            await at_rest(session)
+            assert engine.begun == engine.ended, f"cut in the middle after {turns} turns"
+            assert session._operations._locks == {}
+            if engine.ended:
+                whole += 1
+                expected = {ref: each.state for ref, each in engine.all.items()}
+                assert {ref: each.state for ref, each in session.containers.items()} == expected, "not looked at"
+            async with asyncio.timeout(3):
+                await session.update(WEB.ref, LimitChange(pids=10))
+    assert 0 < whole < MANY
+
+
+async def test_a_result_that_nobody_waits_for_is_in_history_drift_and_log(caplog: pytest.LogCaptureFixture) -> None:
+    engine = SlowEngine(WEB)
+    async with opened(engine) as session:
+        caller = asyncio.ensure_future(session.update(WEB.ref, LimitChange(pids=9)))
+        await until(lambda: engine.begun)
+        caller.cancel()
+        await at_rest(session)
+        (noted,) = session.history.annotations(WEB.ref)
+        assert [(each.name, each.kernel) for each in noted.limits] == [(LimitName.PIDS, 9)]
+        engine.failures[Verb.STOP] = EngineError("stop web", detail="it would not")
+        caller = asyncio.ensure_future(session.perform(WEB.ref, Verb.STOP))
+        await until(lambda: "stop" in engine.begun)
+        caller.cancel()
+        await at_rest(session)
+        await asyncio.sleep(0)
+        assert any("stop web" in record.message and record.exc_info for record in caplog.records)
+    caplog.clear()
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(3):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_one_that_waits_for_its_turn_can_leave_and_the_next_has_it() -> None:
+    engine = SlowEngine(WEB)
+    async with opened(engine) as session:
+        changes = [asyncio.ensure_future(session.update(WEB.ref, LimitChange(pids=n))) for n in (1, 2, 3)]
+        await until(lambda: engine.begun)
+        changes[1].cancel()
+        results = await asyncio.gather(*changes, return_exceptions=True)
+        assert isinstance(results[1], asyncio.CancelledError)
+        assert [len(engine.begun), engine.most] == [2, 1]
+        assert session._operations._locks == {}
+
+
+async def test_a_container_that_comes_and_goes_while_others_wait_is_still_changed_one_at_a_time() -> None:
+    engine = SlowEngine(WEB)
+    async with opened(engine) as session:
+        changes = [asyncio.ensure_future(session.update(WEB.ref, LimitChange(pids=n))) for n in range(5)]
+        for _ in range(10):
+            engine.all.pop(WEB.ref, None)
+            await session.refresh()
+            engine.all[WEB.ref] = WEB
+            await session.refresh()
+        await asyncio.gather(*changes, return_exceptions=True)
+        assert engine.most == 1
+
+
+async def test_what_waits_when_the_session_closes_is_refused_and_what_runs_is_finished() -> None:
+    engine = SlowEngine(WEB)
+    async with opened(engine) as session:
+        changes = [asyncio.ensure_future(session.update(WEB.ref, LimitChange(pids=n))) for n in (1, 2)]
+        await until(lambda: engine.begun)
+        await session.close()
+        first, second = await asyncio.gather(*changes, return_exceptions=True)
+        assert isinstance(first, LimitOutcome)
+        assert isinstance(second, ConflictError)
+        assert session._operations._locks == {}
+
+
+async def test_work_that_closing_cancels_before_it_begins_gives_its_lock_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.core.operations.CLOSE_TIMEOUT_S", 0.0)
+    for turns in range(8):
+        async with opened(SlowEngine(WEB)) as session:
+            change = asyncio.ensure_future(session.update(WEB.ref, LimitChange(pids=1)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await session.close()
+            await asyncio.gather(change, return_exceptions=True)
+            assert session._operations._locks == {}
+
+
+async def test_limits_of_a_group_are_changed_one_at_a_time_and_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[LimitChange] = []
+    inside = 0
+
+    async def change(_: LocalHost, group: Group, what: LimitChange) -> LimitOutcome:
+        nonlocal inside
+        inside += 1
+        assert inside == 1
+        for _turn in range(5):
+            await asyncio.sleep(0)
+        inside -= 1
+        asked.append(what)
+        return outcome(group.ref, what)
+
+    monkeypatch.setattr(LocalHost, "change_group_limits", change)
+    monkeypatch.setattr(Groups, "_owned", lambda _, members: dict.fromkeys(members, "/shop"))
+    other = container("other", group=SHOP, state=State.PAUSED)
+    async with opened(SlowEngine(WEB, other)) as session:
+        await session.regroup()
+        changes = [asyncio.ensure_future(session.update(SHOP, LimitChange(pids=n))) for n in (1, 2)]
+        await until(lambda: inside)
+        changes[0].cancel()
+        await asyncio.gather(*changes, return_exceptions=True)
+        assert asked == [LimitChange(pids=1), LimitChange(pids=2)]
