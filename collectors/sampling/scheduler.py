@@ -91,7 +91,8 @@ class Scheduler:
                 deadline, self._restart_grid = started + self._interval, False
                 continue
             try:
-                await asyncio.wait_for(self._wake.wait(), left)
+                async with asyncio.timeout(left):  # wait_for would lose a cancellation that comes with a wake
+                    await self._wake.wait()
             except TimeoutError:
                 break
         return deadline
