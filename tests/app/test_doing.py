@@ -25,6 +25,7 @@ from tests.app.driving import (
 from tests.app.fakes import container, usage
 from tests.fake_engine import FakeEngine
 from themes.loader import load_all
+from tui.app.keymap import VOCABULARY
 from tui.app.screens.help import HelpScreen
 from tui.core.actions import ACTIONS
 from tui.core.session import Session
@@ -169,7 +170,7 @@ def wrong_settings(tmp_path: Path) -> Settings:
     (tmp_path / "config.toml").write_text('theme = "pink"\ninterval = -1\n')
     (tmp_path / "themes").mkdir()
     (tmp_path / "themes" / "mine.toml").write_text('name = "mine"')
-    return load(tmp_path)
+    return load(tmp_path, VOCABULARY)
 
 
 async def test_wrong_settings_are_told_and_do_not_stop_it(wrong_settings: Settings) -> None:

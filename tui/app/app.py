@@ -28,6 +28,7 @@ from tui.core.session import Changed, Problem, Session, Subject
 from tui.core.settings import INTERVALS, Settings
 from tui.present import format as fmt
 from tui.present import glyphs
+from tui.present.table import DEFAULT
 
 BACKLOG = 3  # screens waiting for a slow terminal
 FIRST_THEME = "dark"
@@ -59,7 +60,7 @@ class PytopApp(KeysInTurn):
         colourless = "NO_COLOR" in os.environ
         super().__init__(ansi_color=True if colourless else None)
         self.session = session
-        self.settings = settings.load(settings.home(os.environ)) if chosen is None else chosen
+        self.settings = settings.load(settings.home(os.environ), keys.VOCABULARY) if chosen is None else chosen
         self._theme_file = settings.state_file(os.environ) if chosen is None else None
         self.ascii_only = ascii_only
         console = os.environ.get("TERM") == "linux"  # its fonts lack most of the signs
@@ -108,7 +109,8 @@ class PytopApp(KeysInTurn):
 
     def get_default_screen(self) -> ListScreen:
         """The list."""
-        return ListScreen(self.session, self.glyphs, self.settings.columns, self._banner, grouped=self._grouped)
+        columns = self.settings.columns or DEFAULT
+        return ListScreen(self.session, self.glyphs, columns, self._banner, grouped=self._grouped)
 
     async def on_mount(self) -> None:
         """Begin to follow and to measure, after the first screen is drawn."""

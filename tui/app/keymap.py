@@ -9,6 +9,8 @@ from textual.binding import Binding
 from textual.keys import format_key
 
 from tui.core.actions import ACTIONS
+from tui.core.settings import Vocabulary
+from tui.present.table import KNOWN
 
 MOVES: Final[Mapping[str, tuple[str, str]]] = {
     "up": ("up,k", "Up"),
@@ -40,6 +42,8 @@ _NAMED = frozenset(
     {"up", "down", "left", "right", "enter", "space", "tab", "home", "end", "backspace"}
 )  # their signs are not ASCII
 IDS: Final = frozenset({*ACTIONS, *MOVES, *PAGES, *LOG})
+VOCABULARY: Final = Vocabulary(columns=KNOWN, actions=IDS)
+"""What the user's settings may name."""
 _FIRST: Final = {
     **{id: action.keys for id, action in ACTIONS.items()},
     **{id: entry[0] for entries in (MOVES, PAGES, LOG) for id, entry in entries.items()},

@@ -22,10 +22,11 @@ def main(args: argparse.Namespace) -> int:
         return exits.USAGE
     log_to_file()
     from tui.app.app import PytopApp
+    from tui.app.keymap import VOCABULARY
     from tui.core import settings
     from tui.core.session import Session
 
-    chosen = settings.load(settings.home(os.environ))
+    chosen = settings.load(settings.home(os.environ), VOCABULARY)
     session = Session(engines(args), interval=args.interval or chosen.interval or 1.0, read_only=args.read_only)
     app = PytopApp(session, theme=args.theme, ascii_only=args.ascii, chosen=chosen, grouped=args.groups)
     app.run()

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-
-from tui.app.keymap import IDS
-from tui.present.table import DEFAULT, KNOWN
 
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds that the keys for it step through."""
 _SHORTEST, _LONGEST = 0.1, 60.0
 _TOP = ("theme", "interval", "columns", "keys")
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What may be named in the settings: the ids of columns and of actions."""
+
+    columns: Collection[str]
+    actions: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Settings:
     Attributes:
         theme: the name of a theme.
         interval: seconds between measurements.
-        columns: ids of the table's columns, in order.
+        columns: ids of the table's columns, in order; empty when they were not said.
         keys: keys by action id, several with commas between.
         themes: where the user's own themes are.
         problems: one line for each thing in the file that was not understood.
@@ -36,7 +41,7 @@ class Settings:
 
     theme: str | None = None
     interval: float | None = None
-    columns: tuple[str, ...] = DEFAULT
+    columns: tuple[str, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
     themes: Path | None = None
     problems: tuple[str, ...] = ()
@@ -51,8 +56,8 @@ def home(environ: Mapping[str, str]) -> Path | None:
     return Path(user) / ".config" / "pytop-containers" if user else None
 
 
-def load(directory: Path | None) -> Settings:
-    """Read config.toml; a missing one is no error."""
+def load(directory: Path | None, known: Vocabulary) -> Settings:
+    """Read config.toml, in which nothing but what is `known` may be named; a missing one is no error."""
     if directory is None:
         return Settings()
     path = directory / "config.toml"
@@ -65,7 +70,7 @@ def load(directory: Path | None) -> Settings:
         return Settings(themes=themes, problems=(f"{path.name}: {error.strerror}; defaults hold",))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         return Settings(themes=themes, problems=(f"{path.name} is not TOML: {error}; defaults hold",))
-    return _settings(data, themes)
+    return _settings(data, themes, known)
 
 
 def state_file(environ: Mapping[str, str]) -> Path | None:
@@ -94,13 +99,20 @@ def remember(path: Path | None, theme: str) -> None:
         path.write_text(theme + "\n", encoding="utf-8")
 
 
-def _settings(data: Mapping[str, Any], themes: Path) -> Settings:
+def _settings(data: Mapping[str, Any], themes: Path, known: Vocabulary) -> Settings:
     wrong = [f"config.toml: unknown entry {key!r} (there are {', '.join(_TOP)})" for key in data if key not in _TOP]
     theme = data.get("theme")
     if theme is not None and not isinstance(theme, str):
         wrong.append(f"config.toml: theme must be a name, not {theme!r}")
         theme = None
-    return Settings(theme, _interval(data, wrong), _columns(data, wrong), _keys(data, wrong), themes, tuple(wrong))
+    return Settings(
+        theme=theme,
+        interval=_interval(data, wrong),
+        columns=_columns(data, wrong, known.columns),
+        keys=_keys(data, wrong, known.actions),
+        themes=themes,
+        problems=tuple(wrong),
+    )
 
 
 def _interval(data: Mapping[str, Any], wrong: list[str]) -> float | None:
@@ -113,28 +125,28 @@ def _interval(data: Mapping[str, Any], wrong: list[str]) -> float | None:
     return float(value)
 
 
-def _columns(data: Mapping[str, Any], wrong: list[str]) -> tuple[str, ...]:
+def _columns(data: Mapping[str, Any], wrong: list[str], known: Collection[str]) -> tuple[str, ...]:
     value = data.get("columns")
     if value is None:
-        return DEFAULT
+        return ()
     if not isinstance(value, list) or not value:
         wrong.append("config.toml: columns must be a list of names")
-        return DEFAULT
-    unknown = [id for id in value if not isinstance(id, str) or id not in KNOWN]
+        return ()
+    unknown = [id for id in value if not isinstance(id, str) or id not in known]
     if unknown:
-        wrong.append(f"config.toml: there is no column {unknown[0]!r} (there are {', '.join(sorted(KNOWN))})")
-    return tuple(dict.fromkeys(id for id in value if isinstance(id, str) and id in KNOWN)) or DEFAULT
+        wrong.append(f"config.toml: there is no column {unknown[0]!r} (there are {', '.join(sorted(known))})")
+    return tuple(dict.fromkeys(id for id in value if isinstance(id, str) and id in known))
 
 
-def _keys(data: Mapping[str, Any], wrong: list[str]) -> Mapping[str, str]:
+def _keys(data: Mapping[str, Any], wrong: list[str], known: Collection[str]) -> Mapping[str, str]:
     table = data.get("keys", {})
     if not isinstance(table, Mapping):
         wrong.append("config.toml: [keys] must be a table of action = key")
         return {}
     keys = {}
     for id, value in table.items():
-        if id not in IDS:
-            wrong.append(f"config.toml: keys: there is no action {id!r} (there are {', '.join(sorted(IDS))})")
+        if id not in known:
+            wrong.append(f"config.toml: keys: there is no action {id!r} (there are {', '.join(sorted(known))})")
         elif not isinstance(value, str) or not all(part.strip() for part in value.split(",")):
             wrong.append(f"config.toml: keys.{id} must be a key such as 'f2' or 'ctrl+l'")
         else:

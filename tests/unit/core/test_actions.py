@@ -16,6 +16,7 @@ from tui.app.keymap import (
     LOG,
     MOVES,
     PAGES,
+    VOCABULARY,
     app_bindings,
     list_bindings,
     log_bindings,
@@ -29,7 +30,6 @@ from tui.app.screens.panes.logs import Logs
 from tui.app.widgets.table import ContainerTable
 from tui.core.actions import ACTIONS, CONTAINER, question
 from tui.core.settings import Settings, home, load
-from tui.present.table import DEFAULT
 
 
 def test_every_action_is_bound_by_its_id_and_can_be_called() -> None:
@@ -83,15 +83,15 @@ def test_keys_are_written_for_people_in_ascii() -> None:
 
 
 def test_no_settings_are_the_defaults(tmp_path: Path) -> None:
-    assert load(None) == Settings()
-    assert load(tmp_path) == Settings(themes=tmp_path / "themes")
+    assert load(None, VOCABULARY) == Settings()
+    assert load(tmp_path, VOCABULARY) == Settings(themes=tmp_path / "themes")
 
 
 def test_settings_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
         'theme = "light"\ninterval = 2\ncolumns = ["name", "cpu", "trend"]\n[keys]\nstop = "f9"\nup = "w,up"\n'
     )
-    found = load(tmp_path)
+    found = load(tmp_path, VOCABULARY)
     assert (found.theme, found.interval, found.columns) == ("light", 2.0, ("name", "cpu", "trend"))
     assert found.keys == {"stop": "f9", "up": "w,up"}
     assert found.problems == ()
@@ -117,17 +117,17 @@ def test_settings_are_read(tmp_path: Path) -> None:
 )
 def test_a_wrong_setting_is_one_clear_line_and_the_default_holds(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "config.toml").write_text(text)
-    found = load(tmp_path)
+    found = load(tmp_path, VOCABULARY)
     assert len(found.problems) == 1
     assert words in found.problems[0]
     assert "\n" not in found.problems[0]
     assert (found.theme, found.interval, dict(found.keys)) == (None, None, {})
-    assert found.columns in (DEFAULT, ("cpu",))
+    assert found.columns in ((), ("cpu",))
 
 
 def test_settings_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "config.toml").mkdir()
-    assert "config.toml: Is a directory" in load(tmp_path).problems[0]
+    assert "config.toml: Is a directory" in load(tmp_path, VOCABULARY).problems[0]
 
 
 def test_where_the_settings_are() -> None:
