@@ -64,7 +64,7 @@ async def detail(
     """The screen on frames that are handed in; nothing is measured besides."""
     engine = FakeEngine([HOG])
     session = limit_fakes.ScriptedSession([engine], sweeper=fakes.FakeSweeper(lambda *_: {}), interval=1.0)  # type: ignore[arg-type]
-    session._measure = _nothing  # type: ignore[method-assign]
+    session._measurement.run = _nothing  # type: ignore[method-assign]
     app = PytopApp(session, chosen=Settings(), **options)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: HOG.ref in session.containers)
@@ -76,7 +76,7 @@ async def detail(
         yield pilot, session
 
 
-async def _nothing(_: object) -> None:
+async def _nothing() -> None:
     return
 
 

@@ -6,7 +6,7 @@ Free of Textual. What cannot be done now stays visible, with the reason.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Final
 
 from runtime.model import Ref, Verb
@@ -47,6 +47,7 @@ class Action:
     call: str
     group: str
     about: str = ""
+    _: KW_ONLY
     verbs: tuple[Verb, ...] = ()
     question: Question | None = None
     done: Mapping[Verb, str] | None = None
@@ -90,6 +91,7 @@ RUNNING_TOO: Final = " It is running, and is killed first."
 
 _FREEZE = "freezes its processes, and lets them go on"
 _WHERE = "by name, image, engine, state, label"
+_OUTPUT = "its output, as it comes"
 _FILES = "CPU, memory, swap, processes; read back from the kernel"
 _STARTED, _STOPPED, _KILLED = {Verb.START: "started"}, {Verb.STOP: "stopped"}, {Verb.KILL: "killed"}
 _RESTARTED, _REMOVED = {Verb.RESTART: "restarted"}, {Verb.REMOVE: "removed"}
@@ -97,23 +99,30 @@ _PAUSED = {Verb.PAUSE: "paused", Verb.UNPAUSE: "resumed"}
 
 
 def _change(
-    id: str, title: str, keys: str, done: Mapping[Verb, str], question: Question | None, place: int = 0
+    id: str, title: str, keys: str, done: Mapping[Verb, str], *, question: Question | None = None, place: int = 0
 ) -> Action:
     """Something that is asked of an engine; with a place in the foot of the screen if it has one."""
     about, foot = (_FREEZE if id == "pause" else ""), (id if place else "")
-    return Action(id, title, keys, f"app.change('{id}')", CONTAINER, about, tuple(done), question, done, foot, place)
+    call = f"app.change('{id}')"
+    return Action(
+        id, title, keys, call, CONTAINER, about, verbs=tuple(done), question=question, done=done, foot=foot, place=place
+    )
 
 
 _ALL: Final = (
     Action("detail", "Open", "enter", "open", CONTAINER, "graphs, logs, processes, isolation", foot="open", place=1),
-    Action("limits", "Change limits", "l", "app.limits", CONTAINER, _FILES, (Verb.UPDATE,), foot="limits", place=2),
-    Action("logs", "Logs", "o", "app.logs", CONTAINER, "its output, as it comes", (Verb.LOGS,), foot="logs", place=7),
-    _change("start", "Start", "s", _STARTED, None, 5),
-    _change("stop", "Stop", "x", _STOPPED, _STOP, 5),
-    _change("restart", "Restart", "r", _RESTARTED, _RESTART),
-    _change("pause", "Pause or resume", "p", _PAUSED, None, 9),
-    _change("kill", "Kill", "K", _KILLED, _KILL),
-    _change("remove", "Remove", "D,delete", _REMOVED, _REMOVE, 12),
+    Action(
+        "limits", "Change limits", "l", "app.limits", CONTAINER, _FILES, verbs=(Verb.UPDATE,), foot="limits", place=2
+    ),
+    Action(
+        "logs", "Logs", "o", "app.logs", CONTAINER, "its output, as it comes", verbs=(Verb.LOGS,), foot="logs", place=7
+    ),
+    _change("start", "Start", "s", _STARTED, place=5),
+    _change("stop", "Stop", "x", _STOPPED, question=_STOP, place=5),
+    _change("restart", "Restart", "r", _RESTARTED, question=_RESTART),
+    _change("pause", "Pause or resume", "p", _PAUSED, place=9),
+    _change("kill", "Kill", "K", _KILLED, question=_KILL),
+    _change("remove", "Remove", "D,delete", _REMOVED, question=_REMOVE, place=12),
     Action("filter", "Filter", "slash", "filter", LIST, _WHERE, foot="filter", place=4),
     Action("clear", "Clear the filter", "escape", "clear", LIST),
     Action("sort_next", "Sort by the next column", "greater_than_sign,right", "sort(1)", LIST, foot="sort", place=10),

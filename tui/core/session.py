@@ -45,10 +45,11 @@ from tui.core.annotations import Annotations
 from tui.core.drift.checker import DriftChecker
 from tui.core.drift.detector import Drift, DriftDetector
 from tui.core.groups import Groups
-from tui.core.hosts.frames import LOCAL, FrameMerger
+from tui.core.hosts.frames import LOCAL
 from tui.core.hosts.host import Host, Hosts, Inspection, Preview, RecentUsage
 from tui.core.hosts.local import LocalHost
 from tui.core.inventory import Inventory, Problem
+from tui.core.measurement import Measurement
 from tui.core.observers import FrameObservers, FramePublisher, HistoryObserver
 from tui.core.operations import Operations
 from tui.core.permissions import ONE_BY_ONE
@@ -110,17 +111,19 @@ class Session:
             annotations=self._annotations,
             detector=self._detector,
         )
-        self._merger = FrameMerger()
-        self._observers = FrameObservers(
-            (
-                self._groups,
-                self._checker,
-                self._annotations,
-                HistoryObserver(self.history),
-                FramePublisher(self._publish),
-            )
+        observers = (
+            self._groups,
+            self._checker,
+            self._annotations,
+            HistoryObserver(self.history),
+            FramePublisher(self._publish),
         )
-        self._sweep_problems: dict[str, Problem] = {}  # by host
+        self._measurement = Measurement(
+            self._hosts,
+            FrameObservers(observers),
+            targets=self.targets,
+            problems_changed=lambda: self._notifier.tell(Changed.PROBLEMS),
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     # what is there
@@ -140,8 +143,7 @@ class Session:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What does not work now, engines first."""
-        sweeps = self._sweep_problems.values()
-        return (*self._inventory.problems, *sweeps, *self._observers.problems, *self._checker.problems)
+        return (*self._inventory.problems, *self._measurement.problems, *self._checker.problems)
 
     @property
     def groups(self) -> Mapping[GroupRef, Group]:
@@ -189,8 +191,7 @@ class Session:
         self._spawn(self._inventory.run(), "inventory")
         self._spawn(self._groups.follow(), "groups")
         self._spawn(self._checker.run(), "drift")
-        for host in self._hosts.values():
-            self._spawn(self._measure(host), f"sweeps of {host.name or 'this machine'}")
+        self._spawn(self._measurement.run(), "sweeps")
 
     async def ready(self, timeout: float = 5.0) -> None:
         """Wait until every engine has answered or failed once, at most `timeout` seconds."""
@@ -342,11 +343,6 @@ class Session:
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
 
-    async def _measure(self, host: Host) -> None:
-        """Sweep until cancelled; a sweep that breaks is a problem on the screen, not a silent gap."""
-        name = host.name
-        await host.measure(lambda: self.targets(name), partial(self._took, name), partial(self._sweep_failed, name))
-
     def targets(self, host: str = LOCAL) -> Sequence[Target]:
         """What lives on a host, for a sweep. One whose engine is away is measured on: its processes may well live."""
         return [
@@ -359,22 +355,6 @@ class Session:
             ),
             *(target for target in self._groups.targets() if target.ref.host == host),
         ]
-
-    def _sweep_failed(self, host: str, error: Exception) -> None:
-        log.error("a sweep failed", exc_info=error)
-        problem = Problem("", f"measuring failed: {error}", host=host)
-        if problem != self._sweep_problems.get(host):
-            self._sweep_problems[host] = problem
-            self._notifier.tell(Changed.PROBLEMS)
-
-    def _took(self, host: str, frame: Frame) -> None:
-        before = self.problems
-        self._sweep_problems.pop(host, None)
-        whole = self._merger.take(host, frame)
-        if whole is not None:
-            self._observers.take(whole)
-        if self.problems != before:
-            self._notifier.tell(Changed.PROBLEMS)
 
     def _publish(self, frame: Frame) -> None:
         self.frame = frame

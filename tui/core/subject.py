@@ -5,7 +5,7 @@ Both fill `Subject`. What differs between them for the kernel is in `LimitTarget
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, Protocol
 
 from runtime.model import Container, ContainerRef, GroupRef, Ref, State
@@ -52,6 +52,7 @@ class Group:
     ref: GroupRef
     members: tuple[ContainerRef, ...]
     cgroup: str = ""
+    _: KW_ONLY
     state: State = State.RUNNING
     live: int = 0
     pid: int | None = None

@@ -120,11 +120,11 @@ async def test_the_session_goes_on_shows_it_and_tells_when_it_is_over(
 ) -> None:
     session = Session([FakeEngine()], sweeper=FakeSweeper(lambda *_: {}))  # type: ignore[arg-type]
     now, told = 0.0, []
-    monkeypatch.setattr(session._observers, "_clock", lambda: now)
+    monkeypatch.setattr(session._measurement._observers, "_clock", lambda: now)
     session._notifier.tell = told.append  # type: ignore[method-assign]
     monkeypatch.setattr(session.history, "push", lambda _: 1 / 0)
     for number in range(1, 5):
-        session._took("", Frame(number, 0, 0, 1, 1, HostUsage(2), {}))
+        session._measurement.take("", Frame(number, 0, 0, 1, 1, HostUsage(2), {}))
     assert session.frame is not None
     assert session.frame.seq == 4
     assert [problem.title for problem in session.problems] == [
@@ -133,8 +133,8 @@ async def test_the_session_goes_on_shows_it_and_tells_when_it_is_over(
     assert told.count(Changed.PROBLEMS) == 1
     assert told.count(Changed.FRAME) == 4
     monkeypatch.undo()
-    monkeypatch.setattr(session._observers, "_clock", lambda: observers.PAUSE_S + 1)
-    session._took("", Frame(5, 0, 0, 1, 1, HostUsage(2), {}))
+    monkeypatch.setattr(session._measurement._observers, "_clock", lambda: observers.PAUSE_S + 1)
+    session._measurement.take("", Frame(5, 0, 0, 1, 1, HostUsage(2), {}))
     assert not session.problems
     assert told.count(Changed.PROBLEMS) == 2
     assert session.history.latest is session.frame

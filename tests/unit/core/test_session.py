@@ -312,8 +312,8 @@ async def test_annotations_of_life_limits_and_oom_each_once() -> None:
     async with opened(engine) as session:
         await session.update(WEB.ref, LimitChange(cpus=0.5))
         assert texts(session, WEB) == ["cpus 0.5"]
-        session._took("", _frame(1, oom_kills=0))
-        session._took("", _frame(2, oom_kills=1))
+        session._measurement.take("", _frame(1, oom_kills=0))
+        session._measurement.take("", _frame(2, oom_kills=1))
         engine.tell(EventKind.OOM, WEB.ref)
         engine.tell(EventKind.DIED, WEB.ref)
         await until(lambda: "ended" in texts(session, WEB), 3)

@@ -14,7 +14,7 @@ import heapq
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -38,7 +38,8 @@ from runtime.model import (
     Value,
     Verdict,
 )
-from tui.core.drift.compare import CPUSETS, belied, comparable, moved
+from tui.core.drift.compare import CPUSETS, comparable
+from tui.core.drift.expectation import Expectation
 from tui.core.subject import EngineRef, Subject, engine_of, incarnation
 
 SETTLE_S: Final = 2.0  # seconds after a start in which an engine may still be writing limits
@@ -59,67 +60,6 @@ class Drift:
     since_ns: int
 
 
-@dataclass(slots=True)
-class _Known:
-    """What is known of one container since its process began.
-
-    Attributes:
-        engine: who keeps the record.
-        begun: differs after a restart.
-        settled: the monotonic time from which on differences count.
-        left: what the kernel held when it was last as expected.
-        own: limits that were set here.
-        record: the engine's, as far as it can be compared, when it was last told.
-        unsure: the record is to be asked for.
-        ask_at: the monotonic time from which on it may be asked for; `pause` is what was waited after the last failure.
-        due: what the record says anew and the kernel was not yet seen to hold.
-        follows: a change may have moved these with it, so they are taken as they are.
-        swept: what was compared when the files were last read, and no drift was found.
-        read_at: the monotonic time of that; 0 is never.
-    """
-
-    engine: EngineRef
-    begun: object
-    settled: float
-    left: dict[LimitName, Value] = field(default_factory=dict)
-    own: set[LimitName] = field(default_factory=set)
-    record: dict[LimitName, Value] = field(default_factory=dict)
-    unsure: bool = True
-    ask_at: float = 0.0
-    pause: float = 0.0
-    due: dict[LimitName, Value] = field(default_factory=dict)
-    follows: set[LimitName] = field(default_factory=set)
-    generation: int = 0
-    busy: int = 0
-    swept: object = None
-    read_at: float = 0.0
-
-    def ask(self) -> None:
-        """Something has changed: ask for the record, and read the files before those of others."""
-        self.unsure, self.ask_at, self.swept, self.read_at = True, 0.0, None, 0.0
-
-    def differences(self, held: Limits, above: Limits, ncpu: int) -> dict[LimitName, Value]:
-        """What is expected where the kernel holds something else."""
-        found = {name: value for name, value in self.due.items() if belied(name, held, value, above, ncpu)}
-        for name, value in self.left.items():
-            if name not in self.due and name not in self.follows and moved(name, held, value, above):
-                found[name] = value
-        return found
-
-    def take(self, held: Limits, but: Collection[LimitName]) -> None:
-        """What the kernel holds is as it should be, `but` for some."""
-        for name in LimitName:
-            value = held.get(name)
-            if name in but or isinstance(value, Missing):
-                continue
-            if name in CPUSETS and name in self.due:
-                self.left[name] = self.due[name]  # the parent may have less of it at this time
-            elif name not in self.left or name in self.due or name in self.follows:
-                self.left[name] = value
-            self.due.pop(name, None)
-        self.follows.clear()
-
-
 class DriftDetector:
     """Compares, frame by frame; what is found is in `found`, by container or group."""
 
@@ -127,7 +67,7 @@ class DriftDetector:
         self.found: Mapping[Ref, tuple[Drift, ...]] = {}
         self._history = history
         self._clock = clock
-        self._known: dict[Ref, _Known] = {}
+        self._known: dict[Ref, Expectation] = {}
         self._ncpu = os.cpu_count() or 1
 
     # what is told
@@ -143,7 +83,7 @@ class DriftDetector:
             known = self._known.get(ref)
             if known is None or known.begun != begun:
                 self._drop(ref)
-                self._known[ref] = _Known(engine_of(ref), begun, self._clock() + SETTLE_S)
+                self._known[ref] = Expectation(engine_of(ref), begun, self._clock() + SETTLE_S)
         for ref in gone:
             self._drop(ref)
 
@@ -317,7 +257,7 @@ class DriftDetector:
 
     # inside
 
-    def _differs(self, known: _Known, usage: Usage) -> bool:
+    def _differs(self, known: Expectation, usage: Usage) -> bool:
         """What the sweep gave is not what is expected, and was not looked into already."""
         swept = Limits.of({name: extract(usage) for name, extract in SWEPT.items()})
         if known.swept == _swept(usage):

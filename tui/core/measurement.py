@@ -1,0 +1,67 @@
+"""Sweeps of all hosts, joined to one frame at a time, and what is done with each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from collectors.sampling.frame import Frame
+from collectors.sampling.target import Target
+from tui.core.hosts.frames import FrameMerger
+from tui.core.hosts.host import Host, Hosts
+from tui.core.inventory import Problem
+from tui.core.observers import FrameObservers
+
+log = logging.getLogger(__name__)
+
+
+class Measurement:
+    """Lets every host sweep, and shows each frame to the observers. A sweep that breaks is a problem, not a gap."""
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        observers: FrameObservers,
+        *,
+        targets: Callable[[str], Sequence[Target]],
+        problems_changed: Callable[[], None],
+    ) -> None:
+        """`targets` gives what lives on a host, by the host's name."""
+        self._hosts = hosts
+        self._observers = observers
+        self._targets = targets
+        self._problems_changed = problems_changed
+        self._merger = FrameMerger()
+        self._broken: dict[str, Problem] = {}  # by host
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Hosts that cannot be measured, and observers that are paused."""
+        return (*self._broken.values(), *self._observers.problems)
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        await asyncio.gather(*(self._sweep(host) for host in self._hosts.values()))
+
+    async def _sweep(self, host: Host) -> None:
+        name = host.name
+        await host.measure(partial(self._targets, name), partial(self.take, name), partial(self._failed, name))
+
+    def take(self, host: str, frame: Frame) -> None:
+        """A host has swept."""
+        before = self.problems
+        self._broken.pop(host, None)
+        whole = self._merger.take(host, frame)
+        if whole is not None:
+            self._observers.take(whole)
+        if self.problems != before:
+            self._problems_changed()
+
+    def _failed(self, host: str, error: Exception) -> None:
+        log.error("a sweep failed", exc_info=error)
+        problem = Problem("", f"measuring failed: {error}", host=host)
+        if problem != self._broken.get(host):
+            self._broken[host] = problem
+            self._problems_changed()
