@@ -1,8 +1,8 @@
 """Keeps what engines say about their containers true, for as long as the dashboard runs.
 
 Subscribe to the engine's events, list, then apply each event by asking again about that one container: an event only
-says where to look, so a lost or doubled one does no harm. A slow re-list is the net below. When the engine goes
-away its containers stay, as `State.UNKNOWN`, and it is tried again with growing pauses.
+says where to look, so a lost or doubled one does no harm. A list every `RELIST_S` finds what no event told. When the
+engine goes away its containers stay, as `State.UNKNOWN`, and it is tried again with growing pauses.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class EngineInventory:
     async def load(self) -> None:
         """Ask once for everything; a failure becomes the `problem`, it is not raised."""
         try:
-            await self._hello()
+            await self._ask_info()
             await self._list()
         except PytopError as error:
             self._lost(error)
@@ -106,11 +106,11 @@ class EngineInventory:
             log.warning("%s", error)
 
     async def _follow(self) -> None:
-        await self._hello()
+        await self._ask_info()
         assert self.capabilities is not None
         live = self.capabilities.why_not(Verb.EVENTS) is None
         self._wake.clear()
-        pump = asyncio.create_task(self._pump(), name=f"events of {self.engine.key}") if live else None
+        pump = asyncio.create_task(self._follow_events(), name=f"events of {self.engine.key}") if live else None
         if pump is not None:
             pump.add_done_callback(lambda _: self._wake.set())
         try:
@@ -141,7 +141,7 @@ class EngineInventory:
         self._wake.clear()
         return True
 
-    async def _pump(self) -> None:
+    async def _follow_events(self) -> None:
         events = self.engine.events()
         try:
             async for event in events:
@@ -152,7 +152,7 @@ class EngineInventory:
             if isinstance(events, AsyncGenerator):
                 await events.aclose()
 
-    async def _hello(self) -> None:
+    async def _ask_info(self) -> None:
         async with _answer(self.engine.key):
             self.info = await self.engine.info()
             self.capabilities = await self.engine.capabilities()
@@ -271,7 +271,7 @@ def _without_hint(error: PytopError) -> str:
 
 @contextlib.asynccontextmanager
 async def _answer(key: str) -> AsyncIterator[None]:
-    """Give the engine `ANSWER_TIMEOUT_S` seconds; silence is its fault and told in its name."""
+    """Give the engine `ANSWER_TIMEOUT_S` seconds; after them raise `UnavailableError` in its name."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             yield
