@@ -23,6 +23,7 @@ from runtime.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from runtime.kernel.signals import parse_signal
 from runtime.limits import HostFacts
 from runtime.model import (
     Capabilities,
@@ -44,7 +45,7 @@ from runtime.model import (
 )
 from tests import fake_limits
 from tests.fake_program import Launcher, idle
-from tests.fake_store import FakeStore, image, signal_number
+from tests.fake_store import FakeStore, image
 
 MACHINE: Final = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=32768)
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -265,7 +266,7 @@ class FakeEngine:
         await self._store.restart((await self._ask(Verb.RESTART, key)).ref, timeout)
 
     async def kill(self, key: str, signal: str = "SIGKILL") -> None:
-        number = signal_number(signal)
+        number = parse_signal(signal)
         self._store.kill((await self._ask(Verb.KILL, key)).ref, number)
 
     async def pause(self, key: str) -> None:
@@ -297,7 +298,7 @@ class FakeEngine:
         else:
             fields = fake_limits.outcomes_at_rest(before[1], life.recorded, change)
         self.tell(EventKind.UPDATED, known.ref)
-        return limits.survives(LimitOutcome(known.ref, fields), life.recorded)
+        return limits.with_persistence(LimitOutcome(known.ref, fields), life.recorded)
 
     def _check(self, change: LimitChange, current: Limits) -> None:
         limits.validate(change)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError
+from runtime.errors import ConflictError, EngineError, NotFoundError
+from runtime.kernel.signals import parse_signal
 from runtime.limits import HostFacts
 from runtime.model import (
     Container,
@@ -193,7 +194,7 @@ class FakeStore:
         if not known.state.live:
             return
         program = self._program(ref)
-        program.signal(signal_number(life.spec.stop_signal))
+        program.signal(parse_signal(life.spec.stop_signal))
         program.signal(signals.SIGCONT)
         try:
             await asyncio.wait_for(self._end_of(ref, life), life.spec.stop_timeout if timeout is None else timeout)
@@ -253,11 +254,3 @@ class FakeStore:
 def image(name: str, rootfs: bytes) -> Image:
     digest = hashlib.sha256(name.encode() + rootfs).hexdigest()
     return Image(f"sha256:{digest}", (name,), size=len(rootfs), created_ns=time.time_ns())
-
-
-def signal_number(name: str) -> int:
-    try:
-        upper = name.upper()
-        return signals.Signals(int(name)) if name.isdecimal() else signals.Signals[f"SIG{upper.removeprefix('SIG')}"]
-    except (KeyError, ValueError) as error:
-        raise InvalidError(f"{name!r} is not a signal") from error

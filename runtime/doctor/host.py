@@ -134,7 +134,7 @@ def _delegated(name: str, directory: Path) -> Check:
     if refusal is not None:
         words = f"v2, no cgroup can be made in what is delegated to you: {refusal}"
         return Check("cgroups", name, Level.BROKEN, words, AS_ROOT)
-    offered = files.look(directory / "cgroup.controllers")
+    offered = files.try_read(directory / "cgroup.controllers")
     if isinstance(offered, str) and name in offered.split():
         return Check("cgroups", name, Level.GOOD, "v2, delegated to you: cgroups can be made")
     return Check("cgroups", name, Level.LIMITED, "v2, not delegated to you", _SEE_MODE)
@@ -168,11 +168,11 @@ def _try_controller(hierarchies: cgroupfs.Hierarchies, name: str, top: Path, pro
 
     A real root gives whatever it has. Beside processes of ours nothing is tried: they have to be moved first.
     """
-    enabled = files.look(top / "cgroup.subtree_control")
+    enabled = files.try_read(top / "cgroup.subtree_control")
     if not (top / "cgroup.type").exists() or (isinstance(enabled, str) and name in enabled.split()):
         return None
-    hindrance = delegation.hindrance(hierarchies, proc=proc)
-    if hindrance is not None or delegation.occupied(top):
+    hindrance = delegation.why_no_controllers(hierarchies, proc=proc)
+    if hindrance is not None or delegation.has_processes(top):
         return hindrance
     try:
         for sign in "+-":

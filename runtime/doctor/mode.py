@@ -26,13 +26,13 @@ def mode_check(found: cgroupfs.Hierarchies, *, proc: Path = Path("/proc"), uid: 
     if _nested(found, proc):
         lacking = [name for name in _WANTED if name not in offered]
         said = f"{words}; inside a container's own part of the tree"
-        without, why = _not_enabled(found), delegation.hindrance(found, proc=proc)
+        without, why = _not_enabled(found), delegation.why_no_controllers(found, proc=proc)
         if without and why is not None:
             level = Level.LIMITED if without <= {"cpuset", "io"} else Level.BROKEN
             names = " ".join(name for name in offered if name in without)
             return Check("cgroups", "mode", level, f"{said}, where no cgroup can have {names}: {why}", _EMPTY_IT)
-        if without and found.unified is not None and delegation.occupied(found.unified.path):
-            said = f"{said}, whose processes go into its leaf {delegation.LEAF} when a container is started"
+        if without and found.unified is not None and delegation.has_processes(found.unified.path):
+            said = f"{said}, whose processes go into its leaf {delegation.LEAF_NAME} when a container is started"
         if lacking:
             remedy = "Delegate them to this container: no container in it can be limited by them"
             return Check("cgroups", "mode", Level.LIMITED, f"{said}, without {' '.join(lacking)}", remedy)
@@ -48,7 +48,7 @@ def delegated(found: cgroupfs.Hierarchies, uid: int, *, proc: Path = Path("/proc
     if found.mode is not cgroupfs.Mode.V2 or found.unified is None:
         return None
     service = found.unified.of(f"/user.slice/user-{uid}.slice/user@{uid}.service")
-    for start in (delegation.own(found, proc=proc), service):
+    for start in (delegation.own_directory(found, proc=proc), service):
         above = [start, *start.parents] if start is not None else []
         ours = [path for path in above if path.is_relative_to(found.unified.path) and _given(path)]
         if ours:
@@ -66,7 +66,7 @@ def _rootless(found: cgroupfs.Hierarchies, directory: Path | None, words: str) -
     if directory is None or found.unified is None:
         said = f"{words}; not root, and nothing is delegated: no limit can be written, {_NEEDS_ALL}"
         return Check("cgroups", "mode", Level.LIMITED, said, "Run it as root (sudo)")
-    text = files.look(directory / "cgroup.controllers")
+    text = files.try_read(directory / "cgroup.controllers")
     there = text.split() if isinstance(text, str) else []
     name = f"/{directory.relative_to(found.unified.path)}"
     said = f"{words}; not root: {' '.join(there) or 'no controller'} delegated below {name}, so limits of your own"
@@ -81,7 +81,7 @@ def _not_enabled(found: cgroupfs.Hierarchies) -> set[str]:
     """The controllers of v2 that the top has, and that nothing below it has yet."""
     if found.unified is None or found.mode is not cgroupfs.Mode.V2:
         return set()
-    enabled = files.look(found.unified.path / "cgroup.subtree_control")
+    enabled = files.try_read(found.unified.path / "cgroup.subtree_control")
     return set(_controllers(found)) - set(enabled.split() if isinstance(enabled, str) else [])
 
 
@@ -89,7 +89,7 @@ def _controllers(found: cgroupfs.Hierarchies) -> list[str]:
     """By the v2 names, those of the visible root."""
     there = {"io" if name == "blkio" else name for name in found.v1}
     if found.unified is not None:
-        text = files.look(found.unified.path / "cgroup.controllers")
+        text = files.try_read(found.unified.path / "cgroup.controllers")
         there.update(text.split() if isinstance(text, str) else [])
     return [name for name in _WANTED if name in there]
 

@@ -56,7 +56,7 @@ def _device(entry: str) -> str:
     return "/dev/" + entry.replace("!", "/")
 
 
-def learn(number: str, sys: Path = SYS) -> None:
+def refresh_name(number: str, sys: Path = SYS) -> None:
     """Look up the name of a device as it is now, so that `name` knows it."""
     try:
         target = os.readlink(sys / "dev/block" / number)
@@ -91,7 +91,7 @@ def number(text: str, sys: Path = SYS) -> str:
     if (sys / "dev/block" / found / "partition").exists():
         disk = _device(Path(os.path.realpath(sys / "dev/block" / found)).parent.name)
         raise InvalidError(title, detail=f"it is a partition of {disk}", hint=f"The kernel limits whole disks: {disk}")
-    learn(found, sys)
+    refresh_name(found, sys)
     return found
 
 

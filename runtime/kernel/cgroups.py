@@ -27,10 +27,10 @@ from runtime.kernel import delegation, files
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.files import ROOT_HINT
 
-WANTED = ("memory", "io", "cpu", "cpuset", "pids")
+WANTED_CONTROLLERS = ("memory", "io", "cpu", "cpuset", "pids")
 """In this order they are enabled: beside processes the first two are refused, and the others shut what is below."""
-FREEZE_WITHIN = 5.0  # seconds; freezing is asynchronous
-EMPTY_WITHIN = 5.0
+FREEZE_TIMEOUT_S = 5.0  # seconds; freezing is asynchronous
+KILL_TIMEOUT_S = 5.0
 
 
 def create(hierarchies: Hierarchies, path: str) -> Cgroup:
@@ -108,20 +108,20 @@ def _enable_down(hierarchies: Hierarchies, base: Path, path: str, made: list[Pat
 
 def _to_enable(directory: Path) -> list[str]:
     """The controllers that are wanted, that it has, and that it does not give to what is below it."""
-    offered = files.look(directory / "cgroup.controllers")
-    enabled = files.look(directory / "cgroup.subtree_control")
+    offered = files.try_read(directory / "cgroup.controllers")
+    enabled = files.try_read(directory / "cgroup.subtree_control")
     if not isinstance(offered, str) or not isinstance(enabled, str):
         return []
-    return [name for name in WANTED if name in offered.split() and name not in enabled.split()]
+    return [name for name in WANTED_CONTROLLERS if name in offered.split() and name not in enabled.split()]
 
 
 def _may_enable(hierarchies: Hierarchies, base: Path, directory: Path) -> bool:
     """Not beside processes; but at the top of a tree that begins with our own cgroup they are moved away."""
-    if not delegation.occupied(directory):
+    if not delegation.has_processes(directory):
         return True
-    if directory != base or delegation.hindrance(hierarchies) is not None:
+    if directory != base or delegation.why_no_controllers(hierarchies) is not None:
         return False
-    delegation.clear(directory)
+    delegation.move_to_leaf(directory)
     return True
 
 
@@ -149,7 +149,7 @@ def pids(cgroup: Cgroup) -> list[int]:
     found: set[int] = set()
     for top in cgroup.directories:
         for directory in _tree(top):
-            text = files.look(directory / "cgroup.procs")
+            text = files.try_read(directory / "cgroup.procs")
             if isinstance(text, str):
                 found.update(int(word) for word in text.split())
     return sorted(found - {0})
@@ -201,14 +201,14 @@ def thaw(cgroup: Cgroup) -> None:
 def is_frozen(cgroup: Cgroup) -> bool:
     """Whether the kernel has finished freezing it."""
     if cgroup.unified is not None:
-        events = files.look(cgroup.unified / "cgroup.events")
+        events = files.try_read(cgroup.unified / "cgroup.events")
         if isinstance(events, str) and "frozen" in events:
             if "frozen 1" in events.splitlines():
                 return True
             if "freezer" not in cgroup.v1:
                 return False
     if "freezer" in cgroup.v1:
-        return files.look(cgroup.v1["freezer"] / "freezer.state") == "FROZEN"
+        return files.try_read(cgroup.v1["freezer"] / "freezer.state") == "FROZEN"
     return False
 
 
@@ -227,14 +227,14 @@ def _write_frozen(cgroup: Cgroup, frozen: bool) -> None:
 
 
 def _wait_frozen(cgroup: Cgroup, frozen: bool) -> None:
-    deadline = time.monotonic() + FREEZE_WITHIN
+    deadline = time.monotonic() + FREEZE_TIMEOUT_S
     pause = 0.0005
     while is_frozen(cgroup) is not frozen:
         require(cgroup)
         if time.monotonic() > deadline:
             raise KernelError(
                 "freeze a container" if frozen else "thaw a container",
-                detail=f"the kernel has not finished within {FREEZE_WITHIN:.0f} s",
+                detail=f"the kernel has not finished within {FREEZE_TIMEOUT_S:.0f} s",
                 hint="A process may be stuck in the kernel (state D)",
                 path=str(_main(cgroup)),
             )
@@ -247,7 +247,7 @@ def _thaw_v1(cgroup: Cgroup) -> None:
     if "freezer" not in cgroup.v1:
         return
     for directory in _tree(cgroup.v1["freezer"]):
-        if files.look(directory / "freezer.state") in ("FROZEN", "FREEZING"):
+        if files.try_read(directory / "freezer.state") in ("FROZEN", "FREEZING"):
             _unless_gone(directory / "freezer.state", "THAWED")
 
 
@@ -277,7 +277,7 @@ def kill_all(cgroup: Cgroup) -> None:
     by_kernel = cgroup.unified is not None and (cgroup.unified / "cgroup.kill").exists()
     if by_kernel and cgroup.unified is not None:
         _unless_gone(cgroup.unified / "cgroup.kill", "1")
-    deadline = time.monotonic() + EMPTY_WITHIN
+    deadline = time.monotonic() + KILL_TIMEOUT_S
     pause = 0.001
     while not is_empty(cgroup):
         if "freezer" in cgroup.v1 and not by_kernel:  # frozen, it cannot fork away from the signal
@@ -288,7 +288,7 @@ def kill_all(cgroup: Cgroup) -> None:
         if left and time.monotonic() > deadline:
             raise KernelError(
                 "kill every process of a container",
-                detail=f"{len(left)} are left after {EMPTY_WITHIN:.0f} s",
+                detail=f"{len(left)} are left after {KILL_TIMEOUT_S:.0f} s",
                 hint="A process may be stuck in the kernel (state D), or nobody waits for it",
                 path=str(_main(cgroup)),
             )

@@ -18,21 +18,21 @@ from runtime.kernel import files
 from runtime.kernel.cgroupfs import Hierarchies, parse_proc_cgroup
 from runtime.kernel.procfs import PROC
 
-LEAF: Final = "pytop-leaf"
-WITHIN: Final = 2.0  # seconds; what forks meanwhile is moved after the rest
+LEAF_NAME: Final = "pytop-leaf"
+MOVE_TIMEOUT_S: Final = 2.0  # seconds; what forks meanwhile is moved after the rest
 
 
-def occupied(directory: Path) -> bool:
+def has_processes(directory: Path) -> bool:
     """Whether it has processes that keep controllers from what is below. A real root, which has no type, never does."""
     return (directory / "cgroup.type").exists() and bool(_members(directory))
 
 
-def hindrance(hierarchies: Hierarchies, *, proc: Path = PROC) -> str | None:
-    """Why the top of the tree can give no more controllers, not even after `clear`; None when it can."""
+def why_no_controllers(hierarchies: Hierarchies, *, proc: Path = PROC) -> str | None:
+    """Why the top of the tree can give no more controllers, not even after `move_to_leaf`; None when it can."""
     if hierarchies.unified is None:
         return None
     top = hierarchies.unified.path
-    kind = files.look(top / "cgroup.type")
+    kind = files.try_read(top / "cgroup.type")
     if not isinstance(kind, str):
         return None
     if kind != "domain":
@@ -40,40 +40,40 @@ def hindrance(hierarchies: Hierarchies, *, proc: Path = PROC) -> str | None:
     has = "the cgroup at the top of this part of the tree has processes"
     if 0 in _members(top):
         return f"{has} of another PID namespace, which cannot be moved from here"
-    if _members(top) and own(hierarchies, proc=proc) != top:
+    if _members(top) and own_directory(hierarchies, proc=proc) != top:
         return f"{has}, and it is not our own"
     return None
 
 
-def own(hierarchies: Hierarchies, *, proc: Path = PROC) -> Path | None:
+def own_directory(hierarchies: Hierarchies, *, proc: Path = PROC) -> Path | None:
     """The directory of the v2 cgroup that we are in; None when it is not in the mounted part of the tree."""
-    text = files.look(proc / "self/cgroup")
+    text = files.try_read(proc / "self/cgroup")
     _, path = parse_proc_cgroup(text) if isinstance(text, str) else ({}, None)
     return hierarchies.unified.of(path) if hierarchies.unified is not None and path is not None else None
 
 
-def clear(directory: Path) -> None:
+def move_to_leaf(directory: Path) -> None:
     """Move every process of our own cgroup, ourselves among them, into its leaf.
 
     Raises `DeniedError` or `KernelError` for what the kernel refuses, `ConflictError` when some are there all the same.
     """
-    title = f"move the processes of our own cgroup into its leaf {LEAF}"
+    title = f"move the processes of our own cgroup into its leaf {LEAF_NAME}"
     try:
-        (directory / LEAF).mkdir(exist_ok=True)
+        (directory / LEAF_NAME).mkdir(exist_ok=True)
     except PermissionError as error:
         raise DeniedError.from_os(title, error, hint=files.ROOT_HINT) from error
     except OSError as error:
         raise KernelError.from_os(title, error) from error
-    deadline = time.monotonic() + WITHIN
+    deadline = time.monotonic() + MOVE_TIMEOUT_S
     while members := _members(directory):
         if time.monotonic() > deadline:
             raise ConflictError(title, detail=f"{len(members)} are left in it", path=str(directory))
         for pid in members:
             with suppress(NotFoundError):  # it has ended
-                files.write(directory / LEAF / "cgroup.procs", str(pid))
+                files.write(directory / LEAF_NAME / "cgroup.procs", str(pid))
 
 
 def _members(directory: Path) -> list[int]:
     """Its own processes; those of a PID namespace that we cannot see are 0."""
-    text = files.look(directory / "cgroup.procs")
+    text = files.try_read(directory / "cgroup.procs")
     return [int(word) for word in text.split()] if isinstance(text, str) else []

@@ -30,7 +30,7 @@ def read(path: Path) -> str:
     return b"".join(chunks).decode(errors="surrogateescape").strip()
 
 
-def look(path: Path) -> str | Missing:
+def try_read(path: Path) -> str | Missing:
     """The text of a kernel file, or why it is not there."""
     try:
         return read(path)
@@ -64,7 +64,7 @@ def write(path: Path, text: str) -> None:
         raise _wrapped(f"write '{text}' to {path.name}", error, path) from error
 
 
-def look_note(directory: Path, key: str) -> str | None:
+def read_attribute(directory: Path, key: str) -> str | None:
     """A note (extended attribute) on a kernel directory, None when there is none or it cannot be read."""
     try:
         return os.getxattr(directory, key).decode(errors="surrogateescape")
@@ -72,12 +72,12 @@ def look_note(directory: Path, key: str) -> str | None:
         return None
 
 
-def write_note(directory: Path, key: str, text: str | None) -> None:
+def write_attribute(directory: Path, key: str, text: str | None) -> None:
     """Put a note on a kernel directory, or take it away: it lives as long as the directory does. Raises as `write`."""
     try:
         if text is not None:
             os.setxattr(directory, key, text.encode(errors="surrogateescape"))
-        elif look_note(directory, key) is not None:
+        elif read_attribute(directory, key) is not None:
             os.removexattr(directory, key)
     except OSError as error:
         raise _wrapped(f"keep '{text}' as {key}", error, directory) from error

@@ -17,7 +17,7 @@ _EVENT = struct.Struct("=iIII")
 _BUFFER = 65536
 
 
-class Watch:
+class DirectoryWatch:
     """Names of the entries of one directory that change, for one reader. Make it and use it on the event loop."""
 
     def __init__(self, directory: Path, mask: int) -> None:

@@ -28,7 +28,7 @@ def unavailable() -> str | None:
 
 
 @contextmanager
-def connected(what: str, netns_fd: int | None = None, *, lacks: str = "") -> Iterator[Any]:
+def connect(what: str, netns_fd: int | None = None, *, lacks: str = "") -> Iterator[Any]:
     """A socket (pyroute2's IPRoute), here or in the namespace `netns_fd`, whose errors come out as ours.
 
     `what` is what is being done, for the message; `lacks` is the hint for a kernel that does not know how.
@@ -38,7 +38,7 @@ def connected(what: str, netns_fd: int | None = None, *, lacks: str = "") -> Ite
     from pyroute2.netlink.exceptions import NetlinkError
 
     try:
-        with inside(netns_fd) if netns_fd is not None else nullcontext():
+        with in_namespace(netns_fd) if netns_fd is not None else nullcontext():
             ip = IPRoute()
         with ip:
             yield ip
@@ -49,7 +49,7 @@ def connected(what: str, netns_fd: int | None = None, *, lacks: str = "") -> Ite
 
 
 @contextmanager
-def tolerating(number: int) -> Iterator[list[int]]:
+def ignoring(number: int) -> Iterator[list[int]]:
     """Swallow this one netlink error; the list that is given out then holds it."""
     from pyroute2.netlink.exceptions import NetlinkError
 
@@ -63,7 +63,7 @@ def tolerating(number: int) -> Iterator[list[int]]:
 
 
 @contextmanager
-def inside(netns_fd: int) -> Iterator[None]:
+def in_namespace(netns_fd: int) -> Iterator[None]:
     """This thread, and no other, in another network namespace."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:

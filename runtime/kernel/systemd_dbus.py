@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SYSTEM_SOCKET: Final = Path("/run/systemd/private")
 SYSTEM_BUS: Final = Path("/run/dbus/system_bus_socket")
-SECONDS: Final = 10.0  # systemd answers in milliseconds, unless it is being reloaded
+ANSWER_TIMEOUT_S: Final = 10.0  # systemd answers in milliseconds, unless it is being reloaded
 _NO_UNIT: Final = ("NoSuchUnit", "UnknownObject")
 _NO_RIGHT: Final = ("AccessDenied", "InteractiveAuthorizationRequired", "AuthFailed")
 _NO_VALUE: Final = ("InvalidArgs", "PropertyReadOnly", "UnknownProperty")
@@ -34,7 +34,7 @@ Property = tuple[str, tuple[str, Any]]
 
 
 class Manager:
-    """A connection to the systemd that has a unit. Blocking; every wait is bounded by `SECONDS`.
+    """A connection to the systemd that has a unit. Blocking; every wait is bounded by `ANSWER_TIMEOUT_S`.
 
     Raises `UnavailableError` when it cannot be reached, `DeniedError` when it does not let us. What it has not answered
     in time is done later all the same, before anything that is asked over the same connection afterwards; such an
@@ -103,7 +103,7 @@ class Manager:
     def _call(self, message: Message, title: str, seconds: float | None = None) -> tuple[Any, ...]:
         import jeepney
 
-        seconds = SECONDS if seconds is None else seconds
+        seconds = ANSWER_TIMEOUT_S if seconds is None else seconds
         number = next(self._numbers)
         deadline = time.monotonic() + seconds
         try:
@@ -125,11 +125,11 @@ class Manager:
     def _receive(self, deadline: float) -> Message:
         while (message := self._parser.get_next_message()) is None:
             self._socket.settimeout(max(0.001, deadline - time.monotonic()))
-            self._parser.add_data(_some(self._socket))
+            self._parser.add_data(_receive_some(self._socket))
         return message
 
 
-def _some(connection: socket.socket) -> bytes:
+def _receive_some(connection: socket.socket) -> bytes:
     data = connection.recv(65536)
     if not data:
         raise ConnectionResetError(errno.ECONNRESET, "the connection was closed")
@@ -147,12 +147,12 @@ def _connect(path: Path) -> socket.socket:
     title = "speak to systemd"
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        connection.settimeout(SECONDS)
+        connection.settimeout(ANSWER_TIMEOUT_S)
         connection.connect(str(path))
         connection.sendall(b"\0" + make_auth_external() + BEGIN)
         answer = b""
         while not answer.endswith(b"\r\n"):
-            answer += _some(connection)
+            answer += _receive_some(connection)
     except PermissionError as error:
         connection.close()
         raise DeniedError.from_os(title, error, path=str(path)) from error

@@ -4,38 +4,38 @@
 engine's daemon made. Both judge by the kernel.
 """
 
-from runtime.limits.apply import RawFile, change, check, raw, read, recent, verify
-from runtime.limits.controllers.network import asked as asks_network
-from runtime.limits.lock import turn
-from runtime.limits.reclaim import Progress, shrink
+from runtime.limits.apply import RawFile, change, check, raw_files, read, recent_use, verify
+from runtime.limits.controllers.network import asks_network
+from runtime.limits.lock import change_lock
+from runtime.limits.reclaim import ReclaimProgress, shrink
 from runtime.limits.review.facts import HostFacts, RecentUse, host_facts
 from runtime.limits.review.finding import Finding, Severity
 from runtime.limits.review.review import refuse, review
 from runtime.limits.units import validate
-from runtime.limits.unsupported import lacking
-from runtime.limits.verdict import same, survives
+from runtime.limits.unsupported import unsupported_limits
+from runtime.limits.verdict import same, with_persistence
 
 __all__ = [
     "Finding",
     "HostFacts",
-    "Progress",
     "RawFile",
     "RecentUse",
+    "ReclaimProgress",
     "Severity",
     "asks_network",
     "change",
+    "change_lock",
     "check",
     "host_facts",
-    "lacking",
-    "raw",
+    "raw_files",
     "read",
-    "recent",
+    "recent_use",
     "refuse",
     "review",
     "same",
     "shrink",
-    "survives",
-    "turn",
+    "unsupported_limits",
     "validate",
     "verify",
+    "with_persistence",
 ]

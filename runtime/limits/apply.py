@@ -13,11 +13,11 @@ from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import units
 from runtime.limits.controllers import cpu, cpuset, io, memory, network, pids, weight
 from runtime.limits.review.facts import RecentUse, host_facts
-from runtime.limits.review.review import refuse, unsupported
+from runtime.limits.review.review import missing_limits, refuse
 from runtime.limits.step import Step
 from runtime.limits.systemd import controllers, route
-from runtime.limits.unsupported import lacking
-from runtime.limits.verdict import judge
+from runtime.limits.unsupported import unsupported_limits
+from runtime.limits.verdict import outcome_of
 from runtime.model import (
     NETWORK_LIMITS,
     FieldOutcome,
@@ -33,7 +33,7 @@ from runtime.model import (
 
 _ABOVE: Final = "a cgroup above it allows less, or one below it was given more"
 _NO_DISK: Final = "there is no such disk, or it is a partition: the kernel limits whole disks"
-WHY: Final[Mapping[tuple[str, int | None], str]] = {
+ERRNO_REASONS: Final[Mapping[tuple[str, int | None], str]] = {
     ("cpu.cfs_quota_us", errno.EINVAL): _ABOVE,
     ("cpu.cfs_period_us", errno.EINVAL): _ABOVE,
     ("cpuset.cpus", errno.EBUSY): "a cgroup below it was given these CPUs",
@@ -118,7 +118,7 @@ def read(cgroup: Cgroup, pid: int | None = None) -> Limits:
     )
 
 
-def raw(cgroup: Cgroup) -> tuple[RawFile, ...]:
+def raw_files(cgroup: Cgroup) -> tuple[RawFile, ...]:
     """Every limit file that is there, in the kernel's own words."""
     found: list[RawFile] = []
     for controller, by_version in LIMIT_FILES.items():
@@ -127,15 +127,15 @@ def raw(cgroup: Cgroup) -> tuple[RawFile, ...]:
             continue
         directory, version = where
         for name in by_version[version - 1]:
-            text = files.look(directory / name)
+            text = files.try_read(directory / name)
             if isinstance(text, str):
                 found.append(RawFile(controller, str(directory / name), text))
     return tuple(found)
 
 
-def recent(cgroup: Cgroup) -> RecentUse:
+def recent_use(cgroup: Cgroup) -> RecentUse:
     """What the kernel says is in use at this moment; the CPU needs two looks and is not known here."""
-    held, tasks = memory.use(cgroup), pids.current(cgroup)
+    held, tasks = memory.read_use(cgroup), pids.current(cgroup)
     if held is None:
         return RecentUse(pids=tasks)
     return RecentUse(memory=held.current, anon=held.anon, file=held.file, swap=held.swap, pids=tasks)
@@ -144,7 +144,7 @@ def recent(cgroup: Cgroup) -> RecentUse:
 def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = False, pid: int | None = None) -> None:
     """Raise what forbids a change; `force` lets pass what would be refused (`RefusedError`) as harmful."""
     units.validate(change)
-    for name, why in unsupported(change, before):
+    for name, why in missing_limits(change, before):
         title = f"set {name.value.replace('_', ' ')}"
         if why is Missing.DENIED:
             raise DeniedError(title, detail="the kernel file may not be read", hint=files.ROOT_HINT)
@@ -153,23 +153,23 @@ def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = 
         if name in NETWORK_LIMITS:
             reason = network.why_not(pid, name) if pid is not None else None
             raise UnsupportedError(title, detail=reason or "there is no process whose network could be limited")
-        reason = lacking(cgroupfs.detect()).get(name, "the container's cgroup does not offer it")
+        reason = unsupported_limits(cgroupfs.detect()).get(name, "the container's cgroup does not offer it")
         raise UnsupportedError(title, detail=reason, hint="`pytop-containers doctor` says what this host offers")
     weight.check(change, before)
     if not force:
-        refuse(change, before, host_facts(), recent(cgroup))
+        refuse(change, before, host_facts(), recent_use(cgroup))
 
 
-def plan(cgroup: Cgroup, change: LimitChange, pid: int | None = None) -> list[Step]:
+def steps(cgroup: Cgroup, change: LimitChange, pid: int | None = None) -> list[Step]:
     """All steps of a change, in the order in which they are made."""
     return [
-        *pids.plan(cgroup, change),
-        *cpuset.plan(cgroup, change),
-        *cpu.plan(cgroup, change),
-        *weight.plan(cgroup, change),
-        *io.plan(cgroup, change),
-        *memory.plan(cgroup, change),
-        *network.plan(pid, change),
+        *pids.steps(cgroup, change),
+        *cpuset.steps(cgroup, change),
+        *cpu.steps(cgroup, change),
+        *weight.steps(cgroup, change),
+        *io.steps(cgroup, change),
+        *memory.steps(cgroup, change),
+        *network.steps(pid, change),
     ]
 
 
@@ -182,53 +182,53 @@ def change(
     `RefusedError`, `ConflictError`. After the first write it returns: if one fails, those before it are taken back,
     which is verified too, and each field says what became of it.
     """
-    pid = pid if network.asked(wanted) else None
+    pid = pid if network.asks_network(wanted) else None
     before = read(cgroup, pid)
-    promised = controllers.promised(cgroup, wanted, before)
-    check(cgroup, wanted, promised, force=force, pid=pid)
-    if promised != before:
-        cgroup = controllers.equipped(cgroup, wanted)
+    predicted = controllers.predicted_limits(cgroup, wanted, before)
+    check(cgroup, wanted, predicted, force=force, pid=pid)
+    if predicted != before:
+        cgroup = controllers.with_controllers(cgroup, wanted)
         before = read(cgroup, pid)
         check(cgroup, wanted, before, force=force, pid=pid)
-    way = route.route(cgroup, plan(cgroup, wanted, pid))
+    way = route.route(cgroup, steps(cgroup, wanted, pid))
     for step in way.steps:
         step.require()
     done: list[tuple[Step, Hashable]] = []
     for step in way.steps:
-        held = step.look()
+        held = step.held()
         try:
-            step.do()
+            step.apply()
         except PytopError as error:
-            ours = isinstance(error, (DeniedError, NotFoundError)) and (step.title, error.errno) not in WHY
+            ours = isinstance(error, (DeniedError, NotFoundError)) and (step.title, error.errno) not in ERRNO_REASONS
             if not done and ours:
                 raise
-            undone = _take_back(done)
-            return _rolled_back(ref, wanted, before, read(cgroup, pid), (step, error), undone)
+            reverted = _revert(done)
+            return _rolled_back(ref, wanted, before, read(cgroup, pid), (step, error), reverted)
         done.append((step, held))
-    return route.tell(verify(ref, cgroup, wanted, before, None, pid=pid), way)
+    return route.annotated(verify(ref, cgroup, wanted, before, None, pid=pid), way)
 
 
 @dataclass(frozen=True, slots=True)
-class _Undone:
-    """What a roll-back came to: limits that were written before it, and what could not be undone, in words."""
+class _Reverted:
+    """What a roll-back came to: limits that were written before it, and what could not be reverted, in words."""
 
     names: frozenset[LimitName]
     stuck: tuple[str, ...]
 
 
-def _take_back(done: list[tuple[Step, Hashable]]) -> _Undone:
+def _revert(done: list[tuple[Step, Hashable]]) -> _Reverted:
     """Undo steps, last first, and look whether each holds again what it held."""
     stuck: list[str] = []
     for step, held in reversed(done):
         try:
-            step.undo()
+            step.revert()
         except PytopError as error:
             stuck.append(str(error))
             continue
-        now = step.look()
+        now = step.held()
         if now != held:
             stuck.append(f"{step.title} held {held!s} and now holds {now!s}")
-    return _Undone(frozenset(step.name for step, _ in done), tuple(stuck))
+    return _Reverted(frozenset(step.name for step, _ in done), tuple(stuck))
 
 
 def _rolled_back(
@@ -237,24 +237,24 @@ def _rolled_back(
     before: Limits,
     now: Limits,
     failed: tuple[Step, PytopError],
-    undone: _Undone,
+    reverted: _Reverted,
 ) -> LimitOutcome:
     step, error = failed
     answer = f"{step.title}: {error.detail or error}"
-    why = WHY.get((step.title, error.errno))
+    why = ERRNO_REASONS.get((step.title, error.errno))
     outcomes: list[FieldOutcome] = []
     for name, value in wanted.items():
         held = now.get(name)
         if held != before.get(name):
-            verdict, detail = Verdict.FAILED, "could not be taken back: " + "; ".join(undone.stuck)
+            verdict, detail = Verdict.FAILED, "could not be taken back: " + "; ".join(reverted.stuck)
         elif name is step.name:
             verdict, detail = Verdict.FAILED, f"{answer}; {why}" if why else answer
-        elif name in undone.names:
+        elif name in reverted.names:
             verdict, detail = Verdict.ROLLED_BACK, "taken back"
         else:
             verdict, detail = Verdict.FAILED, "not tried"
         outcomes.append(FieldOutcome(name, value, before.get(name), Missing.NOT_SAMPLED, held, verdict, detail))
-    words = [f"{error}; {why}" if why else str(error), *(f"not taken back: {text}" for text in undone.stuck)]
+    words = [f"{error}; {why}" if why else str(error), *(f"not taken back: {text}" for text in reverted.stuck)]
     return LimitOutcome(ref, tuple(outcomes), error="; ".join(words))
 
 
@@ -271,4 +271,4 @@ def verify(
 
     `engine` is the engine's own record, None when it keeps none.
     """
-    return judge(ref, cgroup, wanted, before, read(cgroup, pid if network.asked(wanted) else None), engine)
+    return outcome_of(ref, cgroup, wanted, before, read(cgroup, pid if network.asks_network(wanted) else None), engine)

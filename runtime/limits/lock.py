@@ -19,15 +19,17 @@ from typing import Final
 from runtime.errors import ConflictError
 from runtime.kernel.cgroupfs import Cgroup
 
-PATIENCE: Final = 30.0
-_AGAIN: Final = 0.01  # seconds between two tries
+LOCK_TIMEOUT_S: Final = 30.0
+_RETRY_INTERVAL_S: Final = 0.01
 
 
 @asynccontextmanager
-async def turn(what: Cgroup | Path | None, title: str, *, patience: float = PATIENCE) -> AsyncIterator[None]:
+async def change_lock(
+    what: Cgroup | Path | None, title: str, *, timeout_s: float = LOCK_TIMEOUT_S
+) -> AsyncIterator[None]:
     """Hold a container for the time of a change, by its cgroup, or by another directory where it has none.
 
-    Raises `ConflictError` when another client has not finished after `patience` seconds.
+    Raises `ConflictError` when another client has not finished after `timeout_s` seconds.
     """
     directory = _own(what) if isinstance(what, Cgroup) else what
     held = await asyncio.to_thread(_open, directory) if directory is not None else None
@@ -35,11 +37,11 @@ async def turn(what: Cgroup | Path | None, title: str, *, patience: float = PATI
         yield
         return
     try:
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout_s
         while not _taken(held):
             if time.monotonic() > deadline:
                 raise ConflictError(title, detail="another client is changing it", hint="Try again when it is done")
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RETRY_INTERVAL_S)
         yield
     finally:
         os.close(held)

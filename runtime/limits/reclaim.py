@@ -20,23 +20,25 @@ from runtime.errors import KernelError, UnsupportedError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.controllers import memory
-from runtime.limits.controllers.memory import V1_LIMIT, Use
+from runtime.limits.controllers.memory import V1_LIMIT, MemoryUse
 from runtime.limits.review import facts
-from runtime.limits.step import UNLIMITED_V1, number
+from runtime.limits.step import UNLIMITED_V1, read_number
 from runtime.limits.units import human_bytes
 from runtime.model import LimitName
 
-LEAST_STEP: Final = 8 * 1024 * 1024
-MOST_STEP: Final = 256 * 1024 * 1024
-MARGIN: Final = 64 * 1024 * 1024  # what must stay reclaimable while v1's limit leaves no room
-PATIENCE: Final = 4  # steps in a row that bring too little
-WORTH_IT: Final = 64  # the part of a step that it must bring: a swapping container is not thrashed for single pages
-PAUSE: Final = 0.05  # seconds after such a step: dirty pages are being written meanwhile
-WORTH_NAMING: Final = 256 * 1024
+MIN_STEP_BYTES: Final = 8 * 1024 * 1024
+MAX_STEP_BYTES: Final = 256 * 1024 * 1024
+RECLAIMABLE_RESERVE_BYTES: Final = 64 * 1024 * 1024  # what must stay reclaimable while v1's limit leaves no room
+MAX_FUTILE_STEPS: Final = 4  # steps in a row that bring too little
+MIN_YIELD_DIVISOR: Final = (
+    64  # the part of a step that it must bring: a swapping container is not thrashed for single pages
+)
+FUTILE_PAUSE_S: Final = 0.05  # seconds after such a step: dirty pages are being written meanwhile
+MIN_NAMED_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ReclaimProgress:
     """How far it has come, in bytes; `done` when no more than `target` is used, else `reason` says why it stopped."""
 
     current: int
@@ -46,18 +48,18 @@ class Progress:
     reason: str = ""
 
 
-def shrink(cgroup: Cgroup, target: int, *, progress: Callable[[Progress], None], stop: Event) -> Progress:
+def shrink(cgroup: Cgroup, target: int, *, progress: Callable[[ReclaimProgress], None], stop: Event) -> ReclaimProgress:
     """Take memory away from a cgroup until it uses no more than `target` bytes. Blocking, up to minutes.
 
-    `progress` is called after each step, in this thread; `stop` ends it after the step that is under way. Sets no
+    `progress` is called after each step, in this thread; `stop` ends it after the step that is under method. Sets no
     limit: what it changed for a moment is put back, also on failure. Raises `UnsupportedError` where the kernel
     cannot do it, `NotFoundError` when the cgroup vanishes, `DeniedError` and `KernelError` for what it answers.
     """
     start = _use(cgroup)
-    way = _way(cgroup)
+    method = _method(cgroup)
     kills = memory.oom_kills(cgroup)
-    least, in_vain = start.current, 0
-    step = min(MOST_STEP, max(LEAST_STEP, (start.current - target) // 32))
+    least, futile = start.current, 0
+    step = min(MAX_STEP_BYTES, max(MIN_STEP_BYTES, (start.current - target) // 32))
     now = start
     while True:
         reason = ""
@@ -66,24 +68,26 @@ def shrink(cgroup: Cgroup, target: int, *, progress: Callable[[Progress], None],
                 reason = "it was stopped"
             elif memory.oom_kills(cgroup) > kills:
                 reason = "the kernel has killed one of its processes for lack of memory meanwhile"
-            elif in_vain >= PATIENCE:
-                reason = _what_holds(cgroup, now)
-        told = Progress(now.current, target, max(0, start.current - now.current), now.current <= target, reason)
-        progress(told)
-        if told.done or told.reason:
-            return told
+            elif futile >= MAX_FUTILE_STEPS:
+                reason = _why_stuck(cgroup, now)
+        progress_now = ReclaimProgress(
+            now.current, target, max(0, start.current - now.current), now.current <= target, reason
+        )
+        progress(progress_now)
+        if progress_now.done or progress_now.reason:
+            return progress_now
         size = min(step, now.current - target)
-        way(cgroup, now, size)
+        method(cgroup, now, size)
         now = _use(cgroup)
-        if least - now.current >= max(1, size // WORTH_IT):
-            least, in_vain = now.current, 0
+        if least - now.current >= max(1, size // MIN_YIELD_DIVISOR):
+            least, futile = now.current, 0
         else:
-            in_vain += 1
-            stop.wait(PAUSE)
+            futile += 1
+            stop.wait(FUTILE_PAUSE_S)
 
 
-def _use(cgroup: Cgroup) -> Use:
-    use = memory.use(cgroup)
+def _use(cgroup: Cgroup) -> MemoryUse:
+    use = memory.read_use(cgroup)
     if use is None:
         raise UnsupportedError("reclaim memory", detail="this kernel does not tell what the container uses")
     return use
@@ -96,23 +100,23 @@ def _directory(cgroup: Cgroup) -> tuple[Path, int]:
     return where
 
 
-def _way(cgroup: Cgroup) -> Callable[[Cgroup, Use, int], None]:
-    """The gentlest way that this kernel has. Each takes away about so many bytes, or as many as it can."""
+def _method(cgroup: Cgroup) -> Callable[[Cgroup, MemoryUse, int], None]:
+    """The gentlest method that this kernel has. Each takes away about so many bytes, or as many as it can."""
     directory, version = _directory(cgroup)
-    for file, way in (
+    for file, method in (
         [("memory.reclaim", _by_reclaim), ("memory.high", _by_high)] if version == 2 else [(V1_LIMIT, _by_limit)]
     ):
         if (directory / file).exists():
             files.require_writable(directory / file)
-            return way
+            return method
     raise UnsupportedError("reclaim memory", detail="the memory cgroup has no file for it", path=str(directory))
 
 
-def _by_reclaim(cgroup: Cgroup, use: Use, size: int) -> None:
+def _by_reclaim(cgroup: Cgroup, use: MemoryUse, size: int) -> None:
     _attempt(_directory(cgroup)[0] / "memory.reclaim", str(size), errno.EAGAIN)
 
 
-def _by_high(cgroup: Cgroup, use: Use, size: int) -> None:
+def _by_high(cgroup: Cgroup, use: MemoryUse, size: int) -> None:
     path = _directory(cgroup)[0] / "memory.high"
     before = files.read(path)
     try:
@@ -121,12 +125,12 @@ def _by_high(cgroup: Cgroup, use: Use, size: int) -> None:
         files.write(path, before)
 
 
-def _by_limit(cgroup: Cgroup, use: Use, size: int) -> None:
+def _by_limit(cgroup: Cgroup, use: MemoryUse, size: int) -> None:
     directory = _directory(cgroup)[0]
-    if use.file + _swappable(cgroup, use) < size + MARGIN:
+    if use.file + _swappable(cgroup, use) < size + RECLAIMABLE_RESERVE_BYTES:
         _attempt(directory / "memory.force_empty", "0", errno.EBUSY)
         return
-    held = number(directory / V1_LIMIT, unlimited_from=UNLIMITED_V1)
+    held = read_number(directory / V1_LIMIT, unlimited_from=UNLIMITED_V1)
     before = str(held) if isinstance(held, int) else "-1"
     try:
         _attempt(directory / V1_LIMIT, str(use.current - size), errno.EBUSY)
@@ -134,26 +138,26 @@ def _by_limit(cgroup: Cgroup, use: Use, size: int) -> None:
         files.write(directory / V1_LIMIT, before)
 
 
-def _attempt(path: Path, text: str, futile: int) -> None:
-    """A write to which the kernel answers `futile` when it could not do all of it, which is no fault."""
+def _attempt(path: Path, text: str, expected_errno: int) -> None:
+    """A write to which the kernel answers `expected_errno` when it could reclaim only a part, which is no failure."""
     try:
         files.write(path, text)
     except KernelError as error:
-        if error.errno not in (futile, errno.EINTR):
+        if error.errno not in (expected_errno, errno.EINTR):
             raise
 
 
-def _swappable(cgroup: Cgroup, use: Use) -> int:
+def _swappable(cgroup: Cgroup, use: MemoryUse) -> int:
     """Bytes of anonymous memory that have room in swap."""
     directory, version = _directory(cgroup)
-    if version == 1 and files.look(directory / "memory.swappiness") == "0":
+    if version == 1 and files.try_read(directory / "memory.swappiness") == "0":
         return 0
     limit = memory.read(cgroup).get(LimitName.SWAP)
     own = max(0, limit - (use.swap or 0)) if isinstance(limit, int) else use.current
     return min(facts.meminfo().get("SwapFree", 0), own, (use.anon or 0) + use.shared)
 
 
-def _what_holds(cgroup: Cgroup, use: Use) -> str:
+def _why_stuck(cgroup: Cgroup, use: MemoryUse) -> str:
     """Why nothing more can be reclaimed, in words: what the rest is."""
     room = _swappable(cgroup, use)
     nowhere = "" if room else " that has no swap to go to"
@@ -164,6 +168,6 @@ def _what_holds(cgroup: Cgroup, use: Use) -> str:
         (use.dirty, "files that are not written to disk yet"),
         (use.kernel, "the kernel's own memory for it"),
     ]
-    named = [f"{human_bytes(size)} {what}" for size, what in sorted(parts, reverse=True) if size >= WORTH_NAMING]
+    named = [f"{human_bytes(size)} {what}" for size, what in sorted(parts, reverse=True) if size >= MIN_NAMED_BYTES]
     text = f"{human_bytes(use.current)} are left, of which no more can be reclaimed"
     return f"{text}: {', '.join(named)}" if named else text

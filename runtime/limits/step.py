@@ -16,7 +16,7 @@ UNLIMITED_V1 = 2**62  # v1 shows "no limit" as the largest multiple of a page: a
 class Step(Protocol):
     """Something that is written for the sake of one limit, and that can be taken back.
 
-    Every method but `look` raises only `runtime.errors.PytopError`s, and `look` nothing.
+    Every method but `held` raises only `runtime.errors.PytopError`s, and `held` nothing.
     """
 
     @property
@@ -28,20 +28,20 @@ class Step(Protocol):
         ...
 
     def require(self) -> None:
-        """Raise when `do` would be denied or find nothing to write to, so that no change is begun in vain."""
+        """Raise when `apply` would be denied or find nothing to write to, so that no change is begun in vain."""
         ...
 
-    def look(self) -> Hashable:
+    def held(self) -> Hashable:
         """What is held now, to be compared after a roll-back with what was held before."""
         ...
 
-    def do(self) -> None: ...
+    def apply(self) -> None: ...
 
-    def undo(self) -> None: ...
+    def revert(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
+class FileWrite:
     """`text` goes to the kernel file `path` for the sake of `name`; `before` is what brings back what it held."""
 
     name: LimitName
@@ -56,24 +56,24 @@ class Write:
     def require(self) -> None:
         files.require_writable(self.path)
 
-    def look(self) -> str | Missing:
-        return files.look(self.path)
+    def held(self) -> str | Missing:
+        return files.try_read(self.path)
 
-    def do(self) -> None:
+    def apply(self) -> None:
         files.write(self.path, self.text)
 
-    def undo(self) -> None:
+    def revert(self) -> None:
         files.write(self.path, self.before)
 
 
-def step(name: LimitName, path: Path, text: str, before: str | None = None) -> Write:
+def write_step(name: LimitName, path: Path, text: str, before: str | None = None) -> FileWrite:
     """A write that is undone by what the file holds now, unless that must be said in another way."""
-    return Write(name, path, text, files.read(path) if before is None else before)
+    return FileWrite(name, path, text, files.read(path) if before is None else before)
 
 
-def number(path: Path, *, unlimited_from: int | None = None) -> int | Unlimited | Missing:
+def read_number(path: Path, *, unlimited_from: int | None = None) -> int | Unlimited | Missing:
     """A file that holds one number of at least 0; "max" is UNLIMITED, and so are v1's huge ones."""
-    text = files.look(path)
+    text = files.try_read(path)
     if isinstance(text, Missing):
         return text
     if text == "max":

@@ -24,10 +24,10 @@ _FILES: Final[Mapping[LimitName, tuple[tuple[str, ...], tuple[str, ...], str]]] 
 """The files on v1 and on v2 of which one must be there, and what is said when none is."""
 
 
-def lacking(hierarchies: Hierarchies) -> dict[LimitName, str]:
+def unsupported_limits(hierarchies: Hierarchies) -> dict[LimitName, str]:
     """The limits that no cgroup of this host can have, with the reason. Network limits are not the cgroups'."""
     found: dict[LimitName, str] = {}
-    hindrance = delegation.hindrance(hierarchies)
+    hindrance = delegation.why_no_controllers(hierarchies)
     for name, limit in LIMITS.items():
         controller = limit.controller
         if not controller:
@@ -55,13 +55,13 @@ def _where(hierarchies: Hierarchies, controller: str) -> tuple[Path, int] | None
         return mount.path, 1
     if hierarchies.unified is None or hierarchies.mode is not Mode.V2:
         return None
-    offered = files.look(hierarchies.unified.path / "cgroup.controllers")
+    offered = files.try_read(hierarchies.unified.path / "cgroup.controllers")
     return (hierarchies.unified.path, 2) if isinstance(offered, str) and controller in offered.split() else None
 
 
 def _enabled(top: Path) -> list[str]:
     """The controllers that cgroups below the top have already."""
-    text = files.look(top / "cgroup.subtree_control")
+    text = files.try_read(top / "cgroup.subtree_control")
     return text.split() if isinstance(text, str) else []
 
 
@@ -73,7 +73,7 @@ def _any(top: Path, version: int, controller: str, names: tuple[str, ...]) -> bo
     if any((top / name).exists() for name in names):
         return True
     for entry in top.iterdir():
-        controllers = files.look(entry / "cgroup.controllers") if version == 2 else controller
+        controllers = files.try_read(entry / "cgroup.controllers") if version == 2 else controller
         if entry.is_dir() and isinstance(controllers, str) and controller in controllers.split():
             return any((entry / name).exists() for name in names)
     return True

@@ -29,28 +29,30 @@ from runtime.model import (
     Verdict,
 )
 
-PAGE: Final = mmap.PAGESIZE
-CPU_STEP: Final = 0.001  # one microsecond in the shortest period
-Held = Value | Missing
+PAGE_BYTES: Final = mmap.PAGESIZE
+CPU_TOLERANCE_CORES: Final = 0.001  # one microsecond in the shortest period
+HeldValue = Value | Missing
 
 
-def judge(
+def outcome_of(
     ref: Ref, cgroup: Cgroup, wanted: LimitChange, before: Limits, now: Limits, engine: Limits | None
 ) -> LimitOutcome:
     """One verdict for each limit of a change; `now` is what the kernel holds."""
     outcomes: list[FieldOutcome] = []
     for name, value in wanted.items():
         held = now.get(name)
-        verdict, detail = _judge(cgroup, name, value, before.get(name), held)
-        says: Held = engine.get(name) if engine is not None else value
+        verdict, detail = _verdict_of(cgroup, name, value, before.get(name), held)
+        says: HeldValue = engine.get(name) if engine is not None else value
         outcomes.append(FieldOutcome(name, value, before.get(name), says, held, verdict, detail))
     return LimitOutcome(ref, tuple(outcomes))
 
 
-def _judge(cgroup: Cgroup, name: LimitName, value: Value, before: Held, held: Held) -> tuple[Verdict, str]:
+def _verdict_of(
+    cgroup: Cgroup, name: LimitName, value: Value, before: HeldValue, held: HeldValue
+) -> tuple[Verdict, str]:
     if isinstance(held, Missing):
         return Verdict.UNREADABLE, str(held)
-    wanted: Held = value
+    wanted: HeldValue = value
     if isinstance(value, Unlimited) and name in (LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS):
         wanted = cpuset.available(cgroup, "cpus" if name is LimitName.CPUSET_CPUS else "mems")
     verdict = same(name, held, wanted)
@@ -70,17 +72,17 @@ def _judge(cgroup: Cgroup, name: LimitName, value: Value, before: Held, held: He
     return verdict, ""
 
 
-def survives(outcome: LimitOutcome, recorded: Limits) -> LimitOutcome:
-    """The outcome with each field's `survives`: whether the engine's record holds what the container has now.
+def with_persistence(outcome: LimitOutcome, recorded: Limits) -> LimitOutcome:
+    """The outcome with each field's `persistent`: whether the engine's record holds what the container has now.
 
     `recorded` is what `Engine.recorded` says after the change. A change that was not made survives in no sense: None.
     """
     return replace(
-        outcome, fields=tuple(replace(f, survives=_survives(f, recorded.get(f.name))) for f in outcome.fields)
+        outcome, fields=tuple(replace(f, persistent=_is_persistent(f, recorded.get(f.name))) for f in outcome.fields)
     )
 
 
-def _survives(field: FieldOutcome, recorded: Held) -> bool | None:
+def _is_persistent(field: FieldOutcome, recorded: HeldValue) -> bool | None:
     if field.verdict not in (Verdict.APPLIED, Verdict.ROUNDED, Verdict.UNREADABLE):
         return None
     if isinstance(recorded, Missing):
@@ -90,7 +92,7 @@ def _survives(field: FieldOutcome, recorded: Held) -> bool | None:
     return not isinstance(field.requested, tuple) and same(field.name, recorded, field.kernel) is not None
 
 
-def same(name: LimitName, held: Held, wanted: Held) -> Verdict | None:
+def same(name: LimitName, held: HeldValue, wanted: HeldValue) -> Verdict | None:
     """APPLIED when the kernel holds the value, ROUNDED when it holds the nearest that it can, None when neither."""
     if held == wanted:
         return Verdict.APPLIED
@@ -108,13 +110,13 @@ def same(name: LimitName, held: Held, wanted: Held) -> Verdict | None:
         return Verdict.APPLIED if weight.shares_to_weight(int(held)) == weight.shares_to_weight(int(wanted)) else None
     if name is LimitName.CPUS:
         difference = abs(held - wanted)
-        return Verdict.APPLIED if difference < 1e-9 else Verdict.ROUNDED if difference < CPU_STEP else None
+        return Verdict.APPLIED if difference < 1e-9 else Verdict.ROUNDED if difference < CPU_TOLERANCE_CORES else None
     if name in (LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION):
-        return Verdict.ROUNDED if abs(held - wanted) < PAGE else None
+        return Verdict.ROUNDED if abs(held - wanted) < PAGE_BYTES else None
     if name in (LimitName.NET_EGRESS, LimitName.NET_INGRESS):
         return Verdict.ROUNDED if abs(held - wanted) < 8 else None  # whole bytes
     if name is LimitName.SWAP:  # on v1 the difference of two rounded numbers
-        return Verdict.ROUNDED if abs(held - wanted) < 2 * PAGE else None
+        return Verdict.ROUNDED if abs(held - wanted) < 2 * PAGE_BYTES else None
     return None
 
 

@@ -4,7 +4,7 @@ Everything here is frozen and says its unit. CPU is in cores (1.5), memory in by
 a value of its own (`UNLIMITED`), and a value that is not there says why (`Missing`).
 """
 
-from runtime.model.container import Container, ContainerRef, GroupKind, GroupRef, Kind, Port, Ref, State
+from runtime.model.container import Container, ContainerKind, ContainerRef, GroupKind, GroupRef, Port, Ref, State
 from runtime.model.engine import Capabilities, EngineInfo, Verb
 from runtime.model.events import Event, EventKind, LogLine
 from runtime.model.limits import (
@@ -31,6 +31,7 @@ __all__ = [
     "Bind",
     "Capabilities",
     "Container",
+    "ContainerKind",
     "ContainerRef",
     "ContainerSpec",
     "DeviceRate",
@@ -41,7 +42,6 @@ __all__ = [
     "GroupKind",
     "GroupRef",
     "Image",
-    "Kind",
     "LimitChange",
     "LimitDefinition",
     "LimitName",

@@ -43,7 +43,7 @@ class ContainerRef(NamedTuple):
         return self.id.rpartition("/")[2][:12]
 
 
-class Kind(StrEnum):
+class ContainerKind(StrEnum):
     """What a row is: most are containers, some only look like one to the kernel."""
 
     CONTAINER = "container"
@@ -126,7 +126,7 @@ class Container:
     labels: Mapping[str, str] = field(default_factory=dict)
     group: GroupRef | None = None  # compose project or pod, as its engine says
     error: str = ""  # why the engine could not start it
-    kind: Kind = Kind.CONTAINER
+    kind: ContainerKind = ContainerKind.CONTAINER
     cgroup: str = ""
     placed: bool = True
     trusted: bool = True

@@ -25,7 +25,7 @@ class Verdict(StrEnum):
 class FieldOutcome:
     """One limit: what was asked, what the engine's record says, what the kernel says.
 
-    `survives` is whether the container will have this limit again after it was restarted, None where nobody knows.
+    `persistent` is whether the container will have this limit again after it was restarted, None where nobody knows.
     """
 
     name: LimitName
@@ -35,7 +35,7 @@ class FieldOutcome:
     kernel: Value | Missing
     verdict: Verdict
     detail: str = ""  # the file and its raw text, or what was answered
-    survives: bool | None = None
+    persistent: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

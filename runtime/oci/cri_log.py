@@ -18,21 +18,21 @@ from runtime.model import LogLine
 from runtime.oci.timestamps import format_time_ns, parse_time_ns
 
 ROTATE_BYTES = 10 * 1024 * 1024
-ROTATED = 2
-PIECE = 16 * 1024
-_CHUNK = 256 * 1024
+ROTATED_FILES = 2
+MAX_PIECE_BYTES = 16 * 1024
+_CHUNK_BYTES = 256 * 1024
 
 
 def encode(stream: bytes, data: bytes, time_ns: int) -> bytes:
-    """What a program has written, as log lines; pieces longer than `PIECE` are cut into several."""
+    """What a program has written, as log lines; pieces longer than `MAX_PIECE_BYTES` are cut into several."""
     head = format_time_ns(time_ns).encode() + b" " + stream
     lines = []
     for line in _split(data):
         whole = line.endswith(b"\n")
         text = line[:-1] if whole else line
-        while len(text) > PIECE:
-            lines.append(head + b" P " + text[:PIECE] + b"\n")
-            text = text[PIECE:]
+        while len(text) > MAX_PIECE_BYTES:
+            lines.append(head + b" P " + text[:MAX_PIECE_BYTES] + b"\n")
+            text = text[MAX_PIECE_BYTES:]
         lines.append(head + (b" F " if whole else b" P ") + text + b"\n")
     return b"".join(lines)
 
@@ -54,7 +54,7 @@ def decode(line: bytes) -> LogLine | None:
         return None
 
 
-def rotate(log: Path, *, keep: int = ROTATED) -> None:
+def rotate(log: Path, *, keep: int = ROTATED_FILES) -> None:
     """Move the log out of the way; the oldest one goes."""
     for number in range(keep, 0, -1):
         older = log if number == 1 else log.with_name(f"{log.name}.{number - 1}")
@@ -62,7 +62,7 @@ def rotate(log: Path, *, keep: int = ROTATED) -> None:
             older.rename(log.with_name(f"{log.name}.{number}"))
 
 
-def files(log: Path, *, keep: int = ROTATED) -> list[Path]:
+def files(log: Path, *, keep: int = ROTATED_FILES) -> list[Path]:
     """The log's files, oldest first."""
     older = [log.with_name(f"{log.name}.{number}") for number in range(keep, 0, -1)]
     return [path for path in [*older, log] if path.exists()]
@@ -85,7 +85,7 @@ class Reader:
     def read(self) -> list[LogLine]:
         """Some of the lines that have come since; empty when there are none now."""
         while self._fds:
-            data = os.read(self._fds[0], _CHUNK)
+            data = os.read(self._fds[0], _CHUNK_BYTES)
             if data:
                 lines = (self._rest + data).split(b"\n")
                 self._rest = lines.pop()
@@ -132,7 +132,7 @@ def _line_starts(fd: int) -> list[int]:
     """Where the container's lines begin in a log file: after each piece that ended one."""
     starts, position, fresh, rest = [], 0, True, b""
     offset = 0
-    while data := os.pread(fd, _CHUNK, offset):
+    while data := os.pread(fd, _CHUNK_BYTES, offset):
         offset += len(data)
         lines = (rest + data).split(b"\n")
         rest = lines.pop()

@@ -31,7 +31,7 @@ RATES: Final[Mapping[LimitName, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ResourceContext:
     """What is there before a change.
 
     Attributes:
@@ -45,7 +45,7 @@ class Held:
     cgroup_v2: bool
 
 
-def resources(change: LimitChange, held: Held) -> dict[str, Any]:
+def resources(change: LimitChange, held: ResourceContext) -> dict[str, Any]:
     """The document; empty when the API has nothing to do with this change. Raises `InvalidError`."""
     found = {
         "cpu": _cpu(change, held),
@@ -57,7 +57,7 @@ def resources(change: LimitChange, held: Held) -> dict[str, Any]:
     return {name: part for name, part in found.items() if part}
 
 
-def initial(change: LimitChange, held: Held) -> dict[str, Any]:
+def initial_resources(change: LimitChange, held: ResourceContext) -> dict[str, Any]:
     """The document for a new container, where what is left out is unlimited. Raises `InvalidError`."""
     if isinstance(change.swap, int) and not isinstance(change.memory, int):
         raise InvalidError("limit swap alone", detail="it is counted on top of memory", hint="Set memory as well")
@@ -78,7 +78,7 @@ def _number(value: int | Unlimited) -> int:
     return -1 if isinstance(value, Unlimited) else value
 
 
-def _cpu(change: LimitChange, held: Held) -> dict[str, Any]:
+def _cpu(change: LimitChange, held: ResourceContext) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if change.cpus is not None or change.cpu_period is not None:
         cores = change.cpus if change.cpus is not None else held.before.cpus
@@ -96,7 +96,7 @@ def _cpu(change: LimitChange, held: Held) -> dict[str, Any]:
     return found
 
 
-def _memory(change: LimitChange, held: Held) -> dict[str, Any]:
+def _memory(change: LimitChange, held: ResourceContext) -> dict[str, Any]:
     found: dict[str, Any] = {}
     memory = change.memory if change.memory is not None else held.before.memory
     swap = change.swap if change.swap is not None else held.before.swap
@@ -122,7 +122,7 @@ def _memory(change: LimitChange, held: Held) -> dict[str, Any]:
     return found
 
 
-def _block_io(change: LimitChange, held: Held) -> dict[str, Any]:
+def _block_io(change: LimitChange, held: ResourceContext) -> dict[str, Any]:
     """Rates by device. A list replaces the one before it, so devices that stay as they are come along."""
     found: dict[str, Any] = {}
     for name, field in RATES.items():
@@ -141,7 +141,7 @@ def _throttle(device: str, rate: int | Unlimited) -> dict[str, int]:
     return {"major": int(major), "minor": int(minor), "rate": NO_RATE if isinstance(rate, Unlimited) else rate}
 
 
-def _unified(change: LimitChange, held: Held) -> dict[str, str]:
+def _unified(change: LimitChange, held: ResourceContext) -> dict[str, str]:
     if change.memory_high is None or not held.cgroup_v2:
         return {}
     return {HIGH: "max" if isinstance(change.memory_high, Unlimited) else str(change.memory_high)}

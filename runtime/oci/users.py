@@ -11,7 +11,7 @@ from runtime.kernel.safe_open import open_in_root
 
 GREATEST_ID = (1 << 31) - 1
 """The greatest uid or gid, as in runc. Above it is (uid_t)-1, which tells the kernel to change nothing."""
-_MOST = 1 << 20
+_MAX_FILE_BYTES = 1 << 20
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -113,6 +113,6 @@ def _lines(path: str) -> list[list[str]]:
     except OSError:
         return []
     try:
-        return [line.split(":") for line in os.read(fd, _MOST).decode(errors="replace").splitlines()]
+        return [line.split(":") for line in os.read(fd, _MAX_FILE_BYTES).decode(errors="replace").splitlines()]
     finally:
         os.close(fd)

@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 from runtime.errors import ConflictError, RefusedError
 from runtime.kernel import block
 from runtime.kernel.block import Disks
-from runtime.limits import Progress
+from runtime.limits import ReclaimProgress
 from runtime.model import UNLIMITED, Capabilities, DeviceRate, LimitChange, LimitName, Missing, State, Verb, Verdict
 from tests.app import fakes, limit_fakes
 from tests.app.driving import tamper, toasts, until
@@ -288,8 +288,8 @@ async def test_memory_below_use_is_stepped_down_on_demand_and_a_stop_changes_not
     app, engine = limit_fakes.app()
     begun, stopped = asyncio.Event(), asyncio.Event()
 
-    async def shrink(ref: object, memory: int, progress: Callable[[Progress], None], **_: object) -> None:
-        progress(Progress(100 << 20, memory, 20 << 20))
+    async def shrink(ref: object, memory: int, progress: Callable[[ReclaimProgress], None], **_: object) -> None:
+        progress(ReclaimProgress(100 << 20, memory, 20 << 20))
         begun.set()
         try:
             await asyncio.Event().wait()

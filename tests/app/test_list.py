@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.model import Capabilities, Kind, LimitName, Missing, State, Verb
+from runtime.model import Capabilities, ContainerKind, LimitName, Missing, State, Verb
 from tests.app.driving import main, names, running, screen, selected, session_of, table, tamper, town_session, until
 from tests.app.fakes import container, fixed, usage
 from tests.fake_engine import FakeEngine
@@ -266,7 +266,11 @@ async def test_a_terminal_that_is_behind_gets_a_later_frame(monkeypatch: pytest.
 
 
 async def test_what_is_no_container_says_so_before_its_name() -> None:
-    there = [container("db", kind=Kind.VM), container("sshd.service", kind=Kind.SERVICE), container("web")]
+    there = [
+        container("db", kind=ContainerKind.VM),
+        container("sshd.service", kind=ContainerKind.SERVICE),
+        container("web"),
+    ]
     async with running(session_of([FakeEngine(there)], fixed({}, there))) as pilot:
         rows = {row.text.split()[2] for row in table(pilot)._rows}
         assert rows == {"vm:db", "svc:sshd.service", "web"}

@@ -55,7 +55,7 @@ async def test_the_whole_container_is_limited_and_measured(subject: Subject) -> 
     with moved_below({pids, memory}):
         outcome = await subject.engine.update(ref.id, LimitChange(pids=50, memory=64 * MB))
         assert outcome.ok, outcome
-        assert all(not field.detail for field in outcome.fields if field.survives), outcome
+        assert all(not field.detail for field in outcome.fields if field.persistent), outcome
         assert (pids / "pids.max").read_text().strip() == "50"
         assert (memory / ("memory.max" if version == 2 else "memory.limit_in_bytes")).read_text() == f"{64 * MB}\n"
         if version == 1:

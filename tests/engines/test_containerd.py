@@ -119,7 +119,7 @@ async def test_an_update_is_in_the_task_and_in_the_record_and_holds_after_ctr_st
     ref = await subject.run("sleep 60", name="kept", limits=LimitChange(memory=64 * MB, cpus=0.5))
     outcome = await subject.engine.update(ref.id, LimitChange(cpus=0.3, memory=UNLIMITED, pids=44))
     assert outcome.ok, outcome
-    assert [field.survives for field in outcome.fields] == [True, True, True]
+    assert [field.persistent for field in outcome.fields] == [True, True, True]
     held = await subject.engine.recorded(ref.id)
     assert (held.cpus, held.memory, held.pids) == (0.3, UNLIMITED, 44)
     await subject.engine.stop(ref.id, timeout=0)
@@ -138,7 +138,7 @@ async def test_what_the_record_cannot_hold_does_not_survive_and_says_so(subject:
     ref = await subject.run("sleep 60", limits=LimitChange(cpus=0.5))
     outcome = await subject.engine.update(ref.id, LimitChange(cpu_burst=10_000))
     (field,) = outcome.fields
-    assert (field.verdict, field.kernel, field.survives) == (Verdict.APPLIED, 10_000, False)
+    assert (field.verdict, field.kernel, field.persistent) == (Verdict.APPLIED, 10_000, False)
     assert "written to the kernel" in field.detail
     await subject.engine.restart(ref.id, timeout=0)
     assert await subject.file(ref, "cpu", "cpu.cfs_burst_us", "cpu.max.burst") == "0"
@@ -173,11 +173,11 @@ async def test_each_limit_that_is_said_to_last_lasts_and_no_other(subject: Subje
     before = limits.read(own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref)))
     outcome = await subject.engine.update(ref.id, offered)
     assert outcome.ok, outcome
-    assert sum(field.survives is True for field in outcome.fields) >= 5
+    assert sum(field.persistent is True for field in outcome.fields) >= 5
     await subject.engine.restart(ref.id, timeout=0)
     after = limits.read(own_cgroup.locate(cgroupfs.detect(), await subject.pid(ref)))
     for field in outcome.fields:
-        wanted = field.kernel if field.survives else before.get(field.name)
+        wanted = field.kernel if field.persistent else before.get(field.name)
         assert after.get(field.name) == wanted, field
 
 
@@ -194,7 +194,7 @@ async def test_what_the_kernel_refuses_is_not_recorded(subject: Subject, daemon:
         outcome = await subject.engine.update(ref.id, LimitChange(cpus=0.9))
         assert not outcome.ok
         (field,) = outcome.fields
-        assert (field.kernel, field.engine, field.survives) == (0.3, 0.3, None)
+        assert (field.kernel, field.engine, field.persistent) == (0.3, 0.3, None)
         assert (await subject.engine.recorded(ref.id)).cpus == 0.3
         assert (await subject.engine.update(ref.id, LimitChange(cpus=0.4))).ok
     finally:
@@ -280,7 +280,7 @@ async def test_a_pod_is_a_group_and_not_ours_to_start_or_remove(daemon: Containe
         assert (container.group.kind, container.group.name) == (GroupKind.POD, "prod/shop-7f9")
         assert (await engine.get(pause)).name == "shop-7f9/pause"
         (field,) = (await engine.update(web, LimitChange(cpus=0.4))).fields
-        assert (field.verdict, field.kernel, field.survives) == (Verdict.APPLIED, 0.4, False)
+        assert (field.verdict, field.kernel, field.persistent) == (Verdict.APPLIED, 0.4, False)
         assert "Kubernetes makes a new one" in field.detail
         assert container.pid is not None
         assert cpu_quota(container.pid) == pytest.approx(0.4)

@@ -72,7 +72,7 @@ async def test_the_two_forms_of_a_cpu_limit_exclude_each_other(
         await raw_update(subject, ref, **sent)
     outcome = await subject.engine.update(ref.id, LimitChange(cpus=0.3))
     assert outcome.ok, outcome
-    assert (outcome.fields[0].engine, outcome.fields[0].survives) == (pytest.approx(0.3), True)
+    assert (outcome.fields[0].engine, outcome.fields[0].persistent) == (pytest.approx(0.3), True)
     now = await host(subject, ref)
     assert {name for name in ("NanoCpus", "CpuQuota") if now[name]} == set(made)
 
@@ -83,7 +83,7 @@ async def test_a_quota_of_minus_one_lifts_it_in_the_record_too(subject: Subject)
     await raw_update(subject, ref, CpuQuota=0)
     assert await quota(subject, ref) == pytest.approx(0.5)
     (entry,) = (await subject.engine.update(ref.id, LimitChange(cpus=UNLIMITED))).fields
-    assert (entry.kernel, entry.engine, entry.survives) == (UNLIMITED, UNLIMITED, True)
+    assert (entry.kernel, entry.engine, entry.persistent) == (UNLIMITED, UNLIMITED, True)
     await again(subject, ref)
     assert await quota(subject, ref) is None
 
@@ -97,7 +97,7 @@ async def test_a_quota_of_minus_one_beside_nanocpus_spoils_the_record_for_good(s
         pytest.fail("this Docker refuses it: the trap is gone")
     (entry,) = (await subject.engine.update(ref.id, LimitChange(cpus=0.25))).fields
     assert await quota(subject, ref) == pytest.approx(0.25)
-    assert (entry.kernel, entry.survives) == (pytest.approx(0.25), False)
+    assert (entry.kernel, entry.persistent) == (pytest.approx(0.25), False)
     assert "Docker does not keep it" in entry.detail
     await again(subject, ref)
     assert await quota(subject, ref) is None, "as the outcome said"
@@ -122,7 +122,7 @@ async def test_memory_cannot_be_made_unlimited(subject: Subject) -> None:
         await raw_update(subject, ref, Memory=-1, MemorySwap=-1)
     assert await memory(subject, ref) == 64 * MB
     (entry,) = (await subject.engine.update(ref.id, LimitChange(memory=UNLIMITED))).fields
-    assert (entry.kernel, entry.engine, entry.survives) == (UNLIMITED, UNLIMITED, True)
+    assert (entry.kernel, entry.engine, entry.persistent) == (UNLIMITED, UNLIMITED, True)
     await again(subject, ref)
     assert await memory(subject, ref) is None
 
@@ -138,7 +138,7 @@ async def test_somebody_elses_minus_one_for_swap_is_seen_and_mended(subject: Sub
     await again(subject, ref)
     assert await size(subject, ref, *SWAP) is None
     (entry,) = (await subject.engine.update(ref.id, LimitChange(swap=0))).fields
-    assert (entry.before, entry.kernel, entry.engine, entry.survives) == (UNLIMITED, 0, 0, True)
+    assert (entry.before, entry.kernel, entry.engine, entry.persistent) == (UNLIMITED, 0, 0, True)
     await again(subject, ref)
     assert await size(subject, ref, *SWAP) in (64 * MB, 0)
 
@@ -157,7 +157,7 @@ async def test_minus_one_lifts_the_limit_of_tasks(subject: Subject) -> None:
     """Trap: PidsLimit is the one that -1 lifts, in the record too."""
     ref = await raw_create(subject, PidsLimit=50)
     (entry,) = (await subject.engine.update(ref.id, LimitChange(pids=UNLIMITED))).fields
-    assert (entry.kernel, entry.engine, entry.survives) == (UNLIMITED, UNLIMITED, True)
+    assert (entry.kernel, entry.engine, entry.persistent) == (UNLIMITED, UNLIMITED, True)
     await again(subject, ref)
     assert await subject.file(ref, "pids", "pids.max", "pids.max") == "max"
 
@@ -173,7 +173,7 @@ async def test_rates_of_disks_are_ignored_with_status_200(subject: Subject) -> N
     change = LimitChange(io_write_bps=(DeviceRate(device, 900 * MB),))
     outcome = await subject.engine.update(ref.id, change)
     assert outcome.ok, outcome
-    assert outcome.fields[0].survives is False
+    assert outcome.fields[0].persistent is False
     assert "written to the kernel" in outcome.fields[0].detail
     assert str(900 * MB) in await subject.file(ref, "io", "blkio.throttle.write_bps_device", "io.max")
     await again(subject, ref)

@@ -152,7 +152,7 @@ async def of_a_cgroup(subject: Subject, what: LimitName) -> None:
         assert outcome.ok, outcome
         text = await subject.file(ref, tried.controller, tried.v1, tried.v2)
         assert tried.read(text) == expected, (tried.v1, text)
-        assert outcome.fields[0].survives is not None
+        assert outcome.fields[0].persistent is not None
 
 
 async def of_the_network(subject: Subject, what: LimitName, other: Callable[[], Awaitable[Engine]]) -> None:

@@ -238,7 +238,7 @@ async def test_a_change_at_rest_counts_from_the_next_start(subject: Subject) -> 
 
 def kept(outcome: LimitOutcome) -> bool:
     """Whether the outcome says that a restart keeps all of it; it must not say so of one part and not of another."""
-    (said,) = {field.survives is not False for field in outcome.fields}
+    (said,) = {field.persistent is not False for field in outcome.fields}
     return said
 
 

@@ -102,7 +102,7 @@ async def test_what_a_restart_does_to_a_changed_limit_is_what_the_outcome_says(s
     kept = await keeps(subject)
     cpus, _ = outcome.fields
     assert (cpus.before, cpus.kernel, cpus.engine) == (1.5, 0.5, 0.5 if kept else 1.5)
-    assert [entry.survives for entry in outcome.fields] == [kept, kept]
+    assert [entry.persistent for entry in outcome.fields] == [kept, kept]
     assert kept or "until the container is restarted" in cpus.detail
     recorded = await subject.engine.recorded(ref.id)
     assert (recorded.cpus, recorded.memory) == (0.5 if kept else 1.5, 64 * MB)
@@ -111,7 +111,7 @@ async def test_what_a_restart_does_to_a_changed_limit_is_what_the_outcome_says(s
     assert await subject.file(ref, "memory", "memory.limit_in_bytes", "memory.max") == str(64 * MB)
     # What it was created with is set once more: that survives, whether this Podman records changes or not.
     (entry,) = (await subject.engine.update(ref.id, LimitChange(memory=64 * MB))).fields
-    assert entry.survives is True
+    assert entry.persistent is True
 
 
 async def test_another_clients_change_of_a_limit_is_seen_though_no_event_tells_it(
@@ -210,7 +210,7 @@ async def test_what_the_api_cannot_do_goes_to_the_kernel_in_the_same_change(subj
     outcome = await subject.engine.update(ref.id, change)
     assert outcome.ok, outcome
     burst = next(entry for entry in outcome.fields if entry.name is LimitName.CPU_BURST)
-    assert (burst.kernel, burst.survives) == (10_000, False)
+    assert (burst.kernel, burst.persistent) == (10_000, False)
     assert "written to the kernel: Podman does not keep it" in burst.detail
     text = await subject.file(ref, "io", "blkio.throttle.write_bps_device", "io.max")
     assert str(10 * MB) in text

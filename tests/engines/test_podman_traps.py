@@ -76,7 +76,7 @@ async def test_inspect_tells_what_it_was_created_with_and_not_what_it_has(subjec
     assert inspected == (64 * MB if kept else 128 * MB)
     (entry,) = (await subject.engine.update(ref.id, LimitChange(memory=96 * MB))).fields
     assert (entry.before, entry.kernel) == (64 * MB, 96 * MB)
-    assert (entry.engine, entry.survives) == ((96 * MB, True) if kept else (128 * MB, False))
+    assert (entry.engine, entry.persistent) == ((96 * MB, True) if kept else (128 * MB, False))
 
 
 async def test_a_change_of_limits_leaves_the_restart_policy(subject: Subject) -> None:
@@ -140,7 +140,7 @@ async def test_what_was_recorded_of_a_change_that_fails_is_taken_back(
         engine = PodmanEngine(Endpoint(f"unix://{service.socket}", "the test"))
         try:
             limits.change(ContainerRef("podman", ID), cgroup, LimitChange(cpus=0.9, pids=99))
-            before, record = limits.raw(cgroup), await engine.recorded(ID)
+            before, record = limits.raw_files(cgroup), await engine.recorded(ID)
             async with anothers_burst(cgroup):
                 outcome = await engine.update(ID, change)
             assert {field.name.value: field.verdict for field in outcome.fields} == {
@@ -149,7 +149,7 @@ async def test_what_was_recorded_of_a_change_that_fails_is_taken_back(
                 "cpu_burst": Verdict.FAILED,
             }
             assert await engine.recorded(ID) == record
-            assert limits.raw(cgroup) == before
+            assert limits.raw_files(cgroup) == before
             assert len(service.sent) == 2, "the change, and what takes it back"
         finally:
             await engine.close()

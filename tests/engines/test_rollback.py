@@ -81,7 +81,7 @@ async def ran(*words: str) -> None:
 
 
 def files(cgroup: Cgroup) -> dict[str, str]:
-    return {each.path: each.text for each in limits.raw(cgroup)}
+    return {each.path: each.text for each in limits.raw_files(cgroup)}
 
 
 def told(outcome: LimitOutcome, refused: LimitName) -> None:
@@ -90,7 +90,7 @@ def told(outcome: LimitOutcome, refused: LimitName) -> None:
     assert outcome.error
     for field in outcome.fields:
         assert field.kernel == field.before, field
-        assert field.survives is None, field
+        assert field.persistent is None, field
         if field.name is refused:
             assert field.verdict is Verdict.FAILED, field
             assert "Invalid argument" in field.detail, field

@@ -237,7 +237,7 @@ async def test_changes_by_two_clients_leave_one_of_both_wholly(
                 assert isinstance(answer, LimitOutcome), answer
                 if pids == number:
                     assert answer.ok, f"the kernel holds it and it is told as not done: {answer}"
-                    if all(field.survives for field in answer.fields):
+                    if all(field.persistent for field in answer.fields):
                         assert (recorded.cpus, recorded.pids) == (pytest.approx(cpus), pids), answers
     finally:
         await other.close()
@@ -257,7 +257,7 @@ async def test_two_clients_limits_are_both_kept(
             mine, theirs = LimitChange(cpus=0.3 + number % 2 / 10), LimitChange(pids=40 + number % 2)
             answers = await asyncio.gather(subject.engine.update(ref.id, mine), other.update(ref.id, theirs))
             recorded = await subject.engine.recorded(ref.id)
-            if not live or all(field.survives for answer in answers for field in answer.fields):
+            if not live or all(field.persistent for answer in answers for field in answer.fields):
                 assert (recorded.cpus, recorded.pids) == (pytest.approx(mine.cpus), theirs.pids), answers
             if live:
                 assert all(answer.ok for answer in answers), answers

@@ -144,7 +144,7 @@ async def dead(engine: NativeEngine, ref: ContainerRef, pid: int) -> None:
         while Path(f"/proc/{pid}").exists():
             await asyncio.sleep(0.01)
     cgroup = cell.find(cgroupfs.detect(), engine.config.cgroup_of(ref.id))
-    assert not any(path.exists() for path in cell.directories(cgroup))
+    assert not any(path.exists() for path in cgroup.directories)
 
 
 def nothing_left(engine: NativeEngine) -> None:
@@ -228,7 +228,7 @@ async def test_limits_are_held_and_the_outcome_says_for_how_long(
     assert file(cgroup, "memory", "memory.limit_in_bytes", "memory.max") == str(64 * MB)
     for field in outcome.fields:
         assert field.verdict is Verdict.APPLIED
-        assert field.survives is ("state" not in how)
+        assert field.persistent is ("state" not in how)
         if "state" in how:
             for part in ("until restart", words, f"file system at {disks['state'].path}", f"{ref.id}.json"):
                 assert part in field.detail
@@ -236,7 +236,7 @@ async def test_limits_are_held_and_the_outcome_says_for_how_long(
     mend(disks)
     assert observed(engine.config)[0][1] == "running"
     outcome = await engine.update(ref.id, LimitChange(pids=78))
-    assert outcome.fields[0].survives is True
+    assert outcome.fields[0].persistent is True
     assert "until restart" not in outcome.fields[0].detail
     await engine.remove(ref.id, force=True)
     nothing_left(engine)

@@ -96,7 +96,7 @@ async def test_what_is_on_record_is_what_the_kernel_holds(tmp_path: Path) -> Non
             if ref == bare:
                 outcome = await engine.update(ref.id, change)
                 assert outcome.ok, outcome
-                assert {field.survives for field in outcome.fields} == {True}
+                assert {field.persistent for field in outcome.fields} == {True}
             for again in (False, True)[: 1 if ref == made else 2]:
                 if again:
                     await engine.restart(ref.id, timeout=1)
@@ -125,7 +125,7 @@ async def test_every_limit_alone_survives_a_restart_and_its_lifting_too(tmp_path
             for wanted in (value, lifted[name]):
                 outcome = await engine.update(ref.id, LimitChange.of({name: wanted}))
                 assert outcome.ok, outcome
-                assert outcome.fields[0].survives is True, outcome
+                assert outcome.fields[0].persistent is True, outcome
                 assert differences(await kernel(engine, ref), await engine.recorded(ref.id)) == {}
         await engine.restart(ref.id, timeout=1)
         assert differences(await kernel(engine, ref), await engine.recorded(ref.id)) == {}
@@ -163,7 +163,7 @@ async def test_at_rest_a_change_is_recorded_and_the_next_start_sets_it(tmp_path:
         await until(engine, ref, State.EXITED)
         change = await offered(engine)
         outcome = await engine.update(ref.id, change)
-        assert {(field.verdict, field.survives) for field in outcome.fields} == {(Verdict.UNREADABLE, True)}
+        assert {(field.verdict, field.persistent) for field in outcome.fields} == {(Verdict.UNREADABLE, True)}
         recorded = await engine.recorded(ref.id)
         assert {name: recorded.get(name) for name, _ in change.items()} == dict(change.items())
         assert (await engine.inspect(ref.id))["spec"]["limits"]["io_read_bps"] == {disk(): 50 * MB}

@@ -22,7 +22,7 @@ from runtime.engines.protocol import Engine
 from runtime.errors import UnsupportedError
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.model import Container, ContainerSpec, Kind, LimitChange, State, Verb
+from runtime.model import Container, ContainerKind, ContainerSpec, LimitChange, State, Verb
 from tests.conftest import missing
 from tests.dockerd import busybox_rootfs, dockerd
 from tests.integration.place import Place, file, place
@@ -101,7 +101,7 @@ async def test_a_container_of_runcs(here: Place, engine: FoundEngine, bundle: Pa
     await until(runs)
     container = await appeared(engine, here)
     assert container.cgroup == f"/{here.name}/job"
-    assert (container.kind, container.found) == (Kind.CONTAINER, "its PID namespace")
+    assert (container.kind, container.found) == (ContainerKind.CONTAINER, "its PID namespace")
     told = await asyncio.to_thread(
         subprocess.check_output, ["runc", "--root", str(bundle / "runc"), "state", name], timeout=10
     )
@@ -154,7 +154,7 @@ async def test_a_machine_is_frozen_and_limited_and_not_stopped(here: Place, engi
     options = ("-S", "-display", "none", "-machine", "none", "-nodefaults")
     cgroup, qemu = here.enter("machine-qemu\\x2d1\\x2ddb.scope", "qemu-system-x86_64", *options)
     container = await appeared(engine, here)
-    assert (container.name, container.kind, container.pid) == ("db", Kind.VM, qemu.pid)
+    assert (container.name, container.kind, container.pid) == ("db", ContainerKind.VM, qemu.pid)
     await frozen_limited_and_let_go(engine, container, cgroup)
     with pytest.raises(UnsupportedError) as refused:
         await engine.stop(container.ref.id, timeout=0)

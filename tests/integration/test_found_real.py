@@ -19,7 +19,7 @@ from runtime.engines.found import FoundEngine
 from runtime.errors import ConflictError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, own_cgroup
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.model import Container, ContainerRef, ContainerSpec, Kind, LimitChange, LimitName, State, Verb
+from runtime.model import Container, ContainerKind, ContainerRef, ContainerSpec, LimitChange, LimitName, State, Verb
 from tests.conftest import missing, need_root
 from tests.integration.embedded import instance
 from tests.integration.place import Place, file, place
@@ -58,7 +58,7 @@ async def test_found_frozen_limited_and_killed(here: Place, engine: FoundEngine)
     assert "cgroup docker-" in found.found
     outcome = await engine.update(identity, LimitChange(cpus=0.5, pids=33))
     assert outcome.ok
-    assert [field.survives for field in outcome.fields] == [False, False]
+    assert [field.persistent for field in outcome.fields] == [False, False]
     assert file(cgroup, "cpu", "cpu.cfs_quota_us", "cpu.max") == CPU_HALF
     assert file(cgroup, "pids", "pids.max", "pids.max") == "33"
     await engine.pause(identity)
@@ -132,14 +132,16 @@ async def test_a_virtual_machine(here: Place, engine: FoundEngine) -> None:
     options = ("-S", "-display", "none", "-machine", "none", "-nodefaults")
     here.enter("machine-qemu\\x2d1\\x2ddb.scope", "qemu-system-x86_64", *options)
     here.enter("plain", "qemu-system-x86_64", *options)
-    kinds: dict[str, Kind] = {}
+    kinds: dict[str, ContainerKind] = {}
 
     async def both() -> bool:
         kinds.update({c.name: c.kind for c in await engine.containers()})
         return "db" in kinds and any(name.startswith("qemu-system") for name in kinds)
 
     await until(both)
-    assert {kind for name, kind in kinds.items() if name == "db" or name.startswith("qemu-system")} == {Kind.VM}
+    assert {kind for name, kind in kinds.items() if name == "db" or name.startswith("qemu-system")} == {
+        ContainerKind.VM
+    }
 
 
 async def test_what_only_an_engine_can_is_refused_with_the_reason(here: Place, engine: FoundEngine) -> None:

@@ -25,7 +25,7 @@ REF = ContainerRef("test", "0" * 64)
 def cgroup() -> Iterator[Cgroup]:
     need_root("embedded")
     hierarchies = cgroupfs.detect()
-    reason = limits.lacking(hierarchies).get(LimitName.IO_READ_BPS)
+    reason = limits.unsupported_limits(hierarchies).get(LimitName.IO_READ_BPS)
     if reason is not None:
         missing("io", reason)
     made = cgroups.create(hierarchies, f"pytop-test-io-{os.getpid()}")
@@ -115,18 +115,20 @@ def test_the_file_itself_holds_two_devices_and_one_is_lifted(cgroup: Cgroup, dev
 
 
 def test_a_disk_that_is_not_there_fails_by_name_and_nothing_is_kept(cgroup: Cgroup) -> None:
-    before = limits.raw(cgroup)
+    before = limits.raw_files(cgroup)
     with pytest.raises(RefusedError, match="no block device 4000:7"):
         limits.change(REF, cgroup, LimitChange(io_read_bps=(DeviceRate("4000:7", MB),)))
     outcome = limits.change(REF, cgroup, LimitChange(pids=50, io_read_bps=(DeviceRate("4000:7", MB),)), force=True)
     assert [field.verdict for field in outcome.fields] == [Verdict.ROLLED_BACK, Verdict.FAILED]
     assert "there is no such disk" in outcome.error
-    assert limits.raw(cgroup) == before
+    assert limits.raw_files(cgroup) == before
 
 
 def test_weight(cgroup: Cgroup) -> None:
     if isinstance(limits.read(cgroup).io_weight, Missing):
-        missing("io.weight", limits.lacking(cgroupfs.detect()).get(LimitName.IO_WEIGHT, "this cgroup has none"))
+        missing(
+            "io.weight", limits.unsupported_limits(cgroupfs.detect()).get(LimitName.IO_WEIGHT, "this cgroup has none")
+        )
     for weight in (300, 100):
         assert limits.change(REF, cgroup, LimitChange(io_weight=weight)).ok
         assert limits.read(cgroup).io_weight == weight

@@ -15,7 +15,7 @@ from runtime.errors import ConflictError, NotFoundError, RefusedError, Unsupport
 from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import apply
-from runtime.limits.step import Step, Write
+from runtime.limits.step import FileWrite, Step
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Missing, Unlimited, Verdict
 from tests.conftest import missing, need_root
 from tests.waiting import wait_until
@@ -151,15 +151,15 @@ def test_what_was_written_is_taken_back_when_a_later_write_fails(
     cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits.change(REF, cgroup, LimitChange(pids=77))
-    real = apply.plan
+    real = apply.steps
 
     def with_a_bad_end(where: Cgroup, change: LimitChange, pid: int | None = None) -> list[Step]:
         writes = real(where, change, pid)
         *_, last = writes
-        assert isinstance(last, Write)
-        return [*writes[:-1], Write(last.name, last.path, "nonsense", last.before)]
+        assert isinstance(last, FileWrite)
+        return [*writes[:-1], FileWrite(last.name, last.path, "nonsense", last.before)]
 
-    monkeypatch.setattr(apply, "plan", with_a_bad_end)
+    monkeypatch.setattr(apply, "steps", with_a_bad_end)
     outcome = limits.change(REF, cgroup, LimitChange(pids=10, cpus=0.5))
     assert not outcome.ok
     verdicts = {field.name: field.verdict for field in outcome.fields}
@@ -263,7 +263,7 @@ def test_v1_answers_a_forced_limit_below_use_by_itself(cgroup: Cgroup, eater: su
     assert where is not None
     if where[1] == 2:
         pytest.skip("v2 would kill it")
-    before = limits.raw(cgroup)
+    before = limits.raw_files(cgroup)
     outcome = limits.change(REF, cgroup, LimitChange(pids=20, memory=16 * MB, cpus=0.5), force=True)
     assert {field.name: field.verdict for field in outcome.fields} == {
         LimitName.PIDS: Verdict.ROLLED_BACK,
@@ -271,7 +271,7 @@ def test_v1_answers_a_forced_limit_below_use_by_itself(cgroup: Cgroup, eater: su
         LimitName.MEMORY: Verdict.FAILED,
     }
     assert "could not be reclaimed" in outcome.error
-    assert limits.raw(cgroup) == before
+    assert limits.raw_files(cgroup) == before
     assert eater.poll() is None
 
 
@@ -348,7 +348,7 @@ def test_what_v1s_freezer_holds_is_killed(cgroup: Cgroup, eater: subprocess.Pope
 def test_every_process_is_killed_also_when_it_is_frozen(cgroup: Cgroup, eater: subprocess.Popen[str]) -> None:
     cgroups.freeze(cgroup)
     assert cgroups.is_frozen(cgroup)
-    files_before = limits.raw(cgroup)
+    files_before = limits.raw_files(cgroup)
     assert any(entry.path.endswith("pids.max") for entry in files_before)
     cgroups.signal_all(cgroup, 9)
     cgroups.thaw(cgroup)

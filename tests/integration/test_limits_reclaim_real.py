@@ -15,7 +15,7 @@ import pytest
 from runtime import limits
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import Progress
+from runtime.limits import ReclaimProgress
 from runtime.limits.controllers import memory
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName
 from tests.conftest import missing, need_root
@@ -50,7 +50,7 @@ sys.stdin.readline()
 def cgroup() -> Iterator[Cgroup]:
     need_root("embedded")
     hierarchies = cgroupfs.detect()
-    reason = limits.lacking(hierarchies).get(LimitName.MEMORY)
+    reason = limits.unsupported_limits(hierarchies).get(LimitName.MEMORY)
     if reason is not None:
         missing("memory", reason)
     made = cgroups.create(hierarchies, f"pytop-test-reclaim-{os.getpid()}")
@@ -77,7 +77,7 @@ def user(cgroup: Cgroup, folder: Path, then: str) -> subprocess.Popen[str]:
 @pytest.fixture
 def holder(cgroup: Cgroup, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process = user(cgroup, tmp_path, STAYS)
-    use = memory.use(cgroup)
+    use = memory.read_use(cgroup)
     if use is None or use.file < CACHED / 2 or use.shared > CACHED / 4:  # tmpfs, or a loop device on it
         cgroups.kill_all(cgroup)
         process.communicate()
@@ -88,22 +88,22 @@ def holder(cgroup: Cgroup, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     (tmp_path / "big").unlink()
 
 
-def shrink(cgroup: Cgroup, target: int) -> tuple[Progress, list[Progress]]:
-    told: list[Progress] = []
+def shrink(cgroup: Cgroup, target: int) -> tuple[ReclaimProgress, list[ReclaimProgress]]:
+    told: list[ReclaimProgress] = []
     return limits.shrink(cgroup, target, progress=told.append, stop=Event()), told
 
 
 def test_cache_is_given_back_until_the_limit_fits(cgroup: Cgroup, holder: subprocess.Popen[str]) -> None:
-    used = limits.recent(cgroup).memory
+    used = limits.recent_use(cgroup).memory
     assert used is not None
     assert used > HELD + CACHED / 2
-    before = limits.raw(cgroup)
+    before = limits.raw_files(cgroup)
     target = HELD + CACHED // 2
     last, told = shrink(cgroup, target)
     assert last.done, last
     assert len(told) > 3
     assert last.current > target - 64 * MB, "no further than it must"
-    assert limits.raw(cgroup) == before, "no limit was left changed"
+    assert limits.raw_files(cgroup) == before, "no limit was left changed"
     assert limits.change(REF, cgroup, LimitChange(memory=target)).ok
     assert (holder.poll(), memory.oom_kills(cgroup)) == (None, 0)
 
@@ -111,13 +111,13 @@ def test_cache_is_given_back_until_the_limit_fits(cgroup: Cgroup, holder: subpro
 def test_what_a_process_holds_stays_and_is_named(cgroup: Cgroup, holder: subprocess.Popen[str]) -> None:
     if limits.host_facts().swap_free:
         missing("no swap", "this machine would put it there")
-    before = limits.raw(cgroup)
+    before = limits.raw_files(cgroup)
     last, _ = shrink(cgroup, HELD // 2)
     assert not last.done
     assert last.current >= HELD
     assert last.reclaimed > CACHED / 2, "all of the cache"
     assert "anonymous memory that has no swap to go to" in last.reason
-    assert limits.raw(cgroup) == before
+    assert limits.raw_files(cgroup) == before
     assert (holder.poll(), memory.oom_kills(cgroup)) == (None, 0)
     assert limits.read(cgroup).memory is UNLIMITED
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from runtime.kernel import cgroupfs, cgroups
-from runtime.kernel.delegation import LEAF
+from runtime.kernel.delegation import LEAF_NAME
 from tests.conftest import missing, need_root
 from tests.integration import embedded, nested
 
@@ -73,7 +73,7 @@ def test_the_processes_of_a_namespaces_root_make_room_for_limits(part: Path, tmp
     assert (before["type"], before["enabled"], before["own"], before["beside"]) == ("domain", [], "0::/", "0::/")
     level, found, _ = before["mode"]
     assert level == "good"
-    assert f"whose processes go into its leaf {LEAF} when a container is started" in found
+    assert f"whose processes go into its leaf {LEAF_NAME} when a container is started" in found
     assert {level for level, _ in before["checks"].values()} == {"good"}
     assert told.get("error") is None
     assert told["why not"] is None
@@ -82,10 +82,10 @@ def test_the_processes_of_a_namespaces_root_make_room_for_limits(part: Path, tmp
     assert told["held"] == [64 * MB, 33, 0.5]
     assert told["update"] == [True, 96 * MB, 44]
     assert told["state"] == "exited"
-    assert (after["own"], after["beside"]) == (f"0::/{LEAF}", f"0::/{LEAF}")
-    assert set(after["enabled"]) == set(cgroups.WANTED)
+    assert (after["own"], after["beside"]) == (f"0::/{LEAF_NAME}", f"0::/{LEAF_NAME}")
+    assert set(after["enabled"]) == set(cgroups.WANTED_CONTROLLERS)
     assert after["mode"][0] == "good"
-    assert LEAF not in after["mode"][1]
+    assert LEAF_NAME not in after["mode"][1]
     assert Path("/proc/self/cgroup").read_text() == ours, "nobody else is moved"
 
 
@@ -98,7 +98,7 @@ def test_processes_that_cannot_be_moved_are_the_reason_that_is_told(part: Path, 
         assert (looked["type"], looked["enabled"], looked["own"], looked["beside"]) == ("domain", [], "0::/", "0::/")
         assert looked["mode"][0] == "broken"
         assert f"where no cgroup can have cpu memory pids cpuset io: {reason}" in looked["mode"][1]
-        for name in cgroups.WANTED:
+        for name in cgroups.WANTED_CONTROLLERS:
             level, found = looked["checks"][name]
             assert level == "broken"
             assert found.startswith(f"v2, no cgroup can have it: {reason}")

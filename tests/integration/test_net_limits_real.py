@@ -112,7 +112,7 @@ async def test_both_directions_are_limited_changed_and_lifted(engine: NativeEngi
     ref = await serve(engine)
     address, inside = (await engine.get(ref.id)).addresses[0], await pid(engine, ref)
     outcome = await engine.update(ref.id, LimitChange(net_egress=20 * MBIT, net_ingress=30 * MBIT + 1))
-    assert [(f.verdict, f.kernel, f.survives) for f in outcome.fields] == [
+    assert [(f.verdict, f.kernel, f.persistent) for f in outcome.fields] == [
         (Verdict.APPLIED, 20 * MBIT, True),
         (Verdict.ROUNDED, 30 * MBIT, True),
     ]
@@ -288,8 +288,8 @@ def shaped(space: int) -> set[str]:
 
 
 def limit(space: int, change: LimitChange) -> None:
-    for step in network.plan(space, change):
-        step.do()
+    for step in network.steps(space, change):
+        step.apply()
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def spaces() -> Iterator[Spaces]:
     try:
         host = os.open(f"/proc/{made.add()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with netlink.inside(host):
+            with netlink.in_namespace(host):
                 yield made
         finally:
             os.close(host)

@@ -111,8 +111,8 @@ class FakeKernel:
         monkeypatch.setattr(Path, "mkdir", lambda path, *a, **k: self.mkdir(path, *a, **k))
         monkeypatch.setattr(Path, "rmdir", lambda path: self.rmdir(path))
         monkeypatch.setattr(files, "write", self.write)
-        monkeypatch.setattr(files, "look_note", lambda directory, key: self.notes.get((directory, key)))
-        monkeypatch.setattr(files, "write_note", self.write_note)
+        monkeypatch.setattr(files, "read_attribute", lambda directory, key: self.notes.get((directory, key)))
+        monkeypatch.setattr(files, "write_attribute", self.write_note)
 
     @staticmethod
     def put(path: Path, text: str) -> None:

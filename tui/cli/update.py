@@ -15,7 +15,7 @@ from tui.cli.common import add_engine, add_names, each, session
 from tui.cli.limits import FLAGS, add_limits, requested, show
 
 if TYPE_CHECKING:
-    from runtime.limits import Progress
+    from runtime.limits import ReclaimProgress
     from runtime.model import Limits
     from tui.core.session import Session
 
@@ -77,14 +77,14 @@ async def _before(session: Session, container: Container) -> Limits:
 async def _shrink(session: Session, container: Container, change: LimitChange) -> LimitOutcome:
     """`update` with progress on stderr while memory is given back."""
     assert isinstance(change.memory, int)
-    told = ReclaimProgress(container.name)
+    told = ReclaimReport(container.name)
     try:
         return await session.shrink(container.ref, change.memory, told, beside=change)
     finally:
         told.end()
 
 
-class ReclaimProgress:
+class ReclaimReport:
     """Progress of a reclaim on stderr: one line that changes on a terminal, else a line now and then."""
 
     def __init__(self, name: str) -> None:
@@ -93,7 +93,7 @@ class ReclaimProgress:
         self._next = 0.0
         self._open = False
 
-    def __call__(self, so_far: Progress) -> None:
+    def __call__(self, so_far: ReclaimProgress) -> None:
         from runtime.limits.units import human_bytes
 
         if so_far.done and not so_far.reclaimed:
@@ -139,7 +139,7 @@ def _print(results: list[tuple[Container, LimitOutcome]]) -> None:
         for entry in outcome.fields:
             values = (entry.requested, entry.before, entry.engine, entry.kernel)
             shown = [show(entry.name, value) for value in values]
-            lasts = {True: "kept", False: "until restart", None: "-"}[entry.survives]
+            lasts = {True: "kept", False: "until restart", None: "-"}[entry.persistent]
             flag = FLAGS[entry.name].removeprefix("--")
             rows.append([container.name, flag, *shown, lasts, _verdict(container, entry)])
     output.table(["CONTAINER", "LIMIT", "REQUESTED", "BEFORE", "ENGINE SAYS", "KERNEL SAYS", "LASTS", "VERDICT"], rows)
@@ -170,7 +170,7 @@ def _as_json(container: Container, outcome: LimitOutcome) -> dict[str, Any]:
                 "kernel": output.plain(entry.kernel),
                 "verdict": entry.verdict.value,
                 "detail": entry.detail,
-                "survives": entry.survives,
+                "survives": entry.persistent,
             }
             for entry in outcome.fields
         ],

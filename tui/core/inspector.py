@@ -71,7 +71,7 @@ class Inspector:
     async def raw_limits(self, subject: Subject) -> tuple[RawFile, ...]:
         """Every limit file with its text; none when it does not live."""
         cgroup = await asyncio.to_thread(self.cgroup, subject)
-        return () if cgroup is None else await asyncio.to_thread(limits.raw, cgroup)
+        return () if cgroup is None else await asyncio.to_thread(limits.raw_files, cgroup)
 
     async def shaping(self, subject: Subject) -> Shaping | Missing:
         """The queues that limit its network, with their counters."""

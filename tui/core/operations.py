@@ -13,7 +13,7 @@ from threading import Event as Stop
 from typing import Any, Final, TypeVar
 
 from runtime.errors import ConflictError, NotFoundError, RefusedError, UnsupportedError
-from runtime.limits import Progress
+from runtime.limits import ReclaimProgress
 from runtime.model import ContainerRef, ContainerSpec, GroupRef, LimitChange, LimitName, LimitOutcome, Limits, Ref, Verb
 from tui.core.annotations import Annotations
 from tui.core.drift.detector import DriftDetector
@@ -122,7 +122,7 @@ class Operations:
         return await self._in_turn(ref, f"change limits of {target.name}", lambda: self._update(ref, target, change))
 
     async def shrink(
-        self, ref: Ref, memory: int, progress: Callable[[Progress], None], beside: LimitChange
+        self, ref: Ref, memory: int, progress: Callable[[ReclaimProgress], None], beside: LimitChange
     ) -> LimitOutcome:
         """Take memory away until a limit of `memory` bytes fits, then set it, and `beside` with it.
 

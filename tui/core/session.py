@@ -21,7 +21,7 @@ from collectors.sampling.target import Target
 from runtime.engines.protocol import Engine
 from runtime.errors import NotFoundError, UnsupportedError
 from runtime.kernel.block import Disks
-from runtime.limits import Progress, RawFile
+from runtime.limits import RawFile, ReclaimProgress
 from runtime.limits.controllers.network import Shaping
 from runtime.model import (
     Capabilities,
@@ -249,7 +249,7 @@ class Session:
         self,
         ref: Ref,
         memory: int,
-        progress: Callable[[Progress], None],
+        progress: Callable[[ReclaimProgress], None],
         *,
         beside: LimitChange = LimitChange(),  # noqa: B008  (frozen)
     ) -> LimitOutcome:

@@ -12,7 +12,7 @@ from runtime.errors import InvalidError
 from runtime.kernel import block
 from runtime.kernel.block import Disks
 from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
-from runtime.limits import Progress, same, units
+from runtime.limits import ReclaimProgress, same, units
 from runtime.model import (
     DEVICE_LIMITS,
     LIMITS,
@@ -249,7 +249,7 @@ def told(outcome: FieldOutcome) -> str:
     """One field of a result: "CPU cores 0.2 (was unlimited)", and what else is to be known about it."""
     name = outcome.name
     text = f"{LABELS.get(name, name.value)} {shown(name, outcome.kernel)} (was {shown(name, outcome.before)})"
-    if outcome.survives is False:
+    if outcome.persistent is False:
         text += f", {UNTIL_RESTART}"
     if outcome.verdict is not Verdict.APPLIED:
         text += f", {outcome.verdict.value}"
@@ -277,7 +277,7 @@ def drifted(found: Drift) -> str:
     )
 
 
-def progress(so_far: Progress, width: int) -> str:
+def progress(so_far: ReclaimProgress, width: int) -> str:
     """How far a reclaim has come, as a bar and in figures."""
     goal = max(1, so_far.current - so_far.target + so_far.reclaimed)
     filled = min(width, max(0, round(width * so_far.reclaimed / goal)))
@@ -300,10 +300,10 @@ def report(fields: tuple[FieldOutcome, ...], *, wide: bool) -> list[str]:
         asked, engine, kernel = (shown(field.name, v) for v in (field.requested, field.engine, field.kernel))
         verdict = field.verdict.value.upper()
         if wide:
-            lasts = {True: KEPT, False: "lost", None: ""}[field.survives]
+            lasts = {True: KEPT, False: "lost", None: ""}[field.persistent]
             lines.append(f"{label:<12}{asked:>10}{engine:>10}{kernel:>10}  {verdict:<12}{lasts}".rstrip())
         else:
-            lasts = {True: f", {KEPT}", False: f", {UNTIL_RESTART}", None: ""}[field.survives]
+            lasts = {True: f", {KEPT}", False: f", {UNTIL_RESTART}", None: ""}[field.persistent]
             lines += [f"{label}: {verdict}{lasts}", f"  asked {asked} engine {engine} kernel {kernel}"]
         if field.detail:
             lines.append(f"  {fmt.clean(field.detail)}")

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 
 from collectors.history.rings import History
 from collectors.sampling.frame import Usage
-from runtime.model import Container, Kind, Missing, Ref, State, Unlimited
+from runtime.model import Container, ContainerKind, Missing, Ref, State, Unlimited
 from tui.core.subject import Subject
 from tui.present import format as fmt
 from tui.present.fields import FIELDS, Field
@@ -33,7 +33,7 @@ _NARROW = 72  # below this many cells the least widths hold
 _LEAST = {"state": 1, "name": 10}
 _TREND_WIDTH, _TREND_MOST, _TREND_RANK = 8, 20, 5.5
 _MARK = 1  # the cell before each row that shows which one is selected
-KINDS: Final = {Kind.VM: "vm:", Kind.SERVICE: "svc:"}  # before the names of what is no container
+KINDS: Final = {ContainerKind.VM: "vm:", ContainerKind.SERVICE: "svc:"}  # before the names of what is no container
 DRIFTED: Final = "!"  # before the name of one whose limits somebody else has changed
 MUCH_THROTTLED = 0.25  # of its periods
 NEARLY_FULL = 0.95  # of its memory limit, without the cache that can go

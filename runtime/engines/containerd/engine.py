@@ -106,7 +106,7 @@ class ContainerdEngine:
         return answer.version
 
     async def capabilities(self) -> Capabilities:
-        lacking = await asyncio.to_thread(limits.lacking, self._hierarchies)
+        lacking = await asyncio.to_thread(limits.unsupported_limits, self._hierarchies)
         made = creation(_numbers(await self._version()))
         return Capabilities(limits=lacking, creation=made, unrecorded=frozenset({LimitName.IO_WEIGHT}))
 
@@ -165,7 +165,7 @@ class ContainerdEngine:
             self._permit(spec.limits, await self.capabilities())
             held = (await asyncio.to_thread(self._before, {}, None, None)).held
             refuse_at_rest(spec.limits, Before(held, {}))
-            document = oci.initial(spec.limits, held)
+            document = oci.initial_resources(spec.limits, held)
         identity = await self._life.create(spec, document, _numbers(await self._version()))
         return translate.ref(self.key, self._store.home, identity)
 
@@ -240,7 +240,7 @@ class ContainerdEngine:
         found = await self._store.find(key, title)
         # At rest it is the record alone that is read and written, which two clients must not do within each other.
         held = await self._own_cgroup(await self._here(found)) or self.address.socket.parent
-        async with self._changes.setdefault(found.container.ref.id, asyncio.Lock()), limits.turn(held, title):
+        async with self._changes.setdefault(found.container.ref.id, asyncio.Lock()), limits.change_lock(held, title):
             return await self._update(await self._store.look(found.namespace, found.record.id, title), change, title)
 
     async def _update(self, found: Found, change: LimitChange, title: str) -> LimitOutcome:

@@ -29,7 +29,7 @@ from runtime.model import (
     Missing,
     Verdict,
 )
-from runtime.oci.resources import KERNEL_ONLY, Held
+from runtime.oci.resources import KERNEL_ONLY, ResourceContext
 
 RESOURCES: Final = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 REPLACED: Final = "until the container ends: Kubernetes makes a new one from the pod's own limits"
@@ -39,14 +39,14 @@ REPLACED: Final = "until the container ends: Kubernetes makes a new one from the
 class Before:
     """What is there before a change: the kernel's limits or the record's, the machine, and the OCI spec."""
 
-    held: Held
+    held: ResourceContext
     spec: Mapping[str, Any]
 
 
 def before(spec: Mapping[str, Any], kernel: Limits | None, facts: HostFacts, *, cgroup_v2: bool) -> Before:
     """`kernel` is None for a container that has no cgroup here."""
     record = recorded(spec, facts, cgroup_v2=cgroup_v2)
-    return Before(Held(kernel if kernel is not None else record, facts, cgroup_v2), spec)
+    return Before(ResourceContext(kernel if kernel is not None else record, facts, cgroup_v2), spec)
 
 
 def forbids(record: pb.Container, spec: Mapping[str, Any], change: LimitChange) -> str:
@@ -90,7 +90,7 @@ def at_rest(ref: ContainerRef, change: LimitChange, found: Before, after: Limits
         FieldOutcome(name, value, held.get(name), after.get(name), Missing.GONE, Verdict.UNREADABLE, detail)
         for name, value in change.items()
     )
-    return limits.survives(LimitOutcome(ref, fields), after)
+    return limits.with_persistence(LimitOutcome(ref, fields), after)
 
 
 def unrecorded(outcome: LimitOutcome, record: Limits, why: str) -> LimitOutcome:
@@ -99,7 +99,7 @@ def unrecorded(outcome: LimitOutcome, record: Limits, why: str) -> LimitOutcome:
         replace(field, engine=record.get(field.name), detail=f"{field.detail or 'held by the kernel'}; record: {why}")
         for field in outcome.fields
     )
-    return limits.survives(replace(outcome, fields=fields), record)
+    return limits.with_persistence(replace(outcome, fields=fields), record)
 
 
 def replaced(outcome: LimitOutcome) -> LimitOutcome:
@@ -107,7 +107,7 @@ def replaced(outcome: LimitOutcome) -> LimitOutcome:
     return replace(
         outcome,
         fields=tuple(
-            replace(field, survives=False, detail=field.detail or REPLACED) if field.survives is not None else field
+            replace(field, persistent=False, detail=field.detail or REPLACED) if field.persistent is not None else field
             for field in outcome.fields
         ),
     )

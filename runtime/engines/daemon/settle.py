@@ -21,7 +21,7 @@ from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import apply
 from runtime.limits.controllers import memory
 from runtime.limits.dependencies import MOVED_BY
-from runtime.limits.verdict import Held, same, survives
+from runtime.limits.verdict import HeldValue, same, with_persistence
 from runtime.model import (
     UNLIMITED,
     ContainerRef,
@@ -49,12 +49,12 @@ async def room(cgroup: Cgroup | None, change: LimitChange) -> AsyncIterator[None
     The daemon writes memory.max at once, and on cgroup v2 that kills what cannot be reclaimed. Raises `KernelError`
     when there is no room: nothing has been changed then.
     """
-    made = await asyncio.to_thread(memory.make_room, cgroup, change) if cgroup is not None else None
+    made = await asyncio.to_thread(memory.make_headroom, cgroup, change) if cgroup is not None else None
     try:
         yield
     finally:
         if made is not None:
-            await asyncio.to_thread(made.give_back)
+            await asyncio.to_thread(made.restore)
 
 
 def settle(
@@ -78,15 +78,15 @@ def settle(
     lacking = {field.name for field in first.fields if field.verdict not in (*HELD, Verdict.UNREADABLE)}
     wanted = change.only(lacking).merge(_disturbed(change, before, apply.read(cgroup), earlier, recorded))
     if not wanted:
-        return survives(first, recorded)
+        return with_persistence(first, recorded)
     try:
         second = apply.change(ref, cgroup, wanted, force=True, pid=pid)
     except PytopError as error:
-        return survives(replace(first, error="; ".join(filter(None, (refused, str(error))))), recorded)
+        return with_persistence(replace(first, error="; ".join(filter(None, (refused, str(error))))), recorded)
     own = {field.name: field for field in second.fields if field.name in lacking}
     last = apply.verify(ref, cgroup, change, before, recorded, pid=pid)
     fields = tuple(_beside(field, own.get(field.name), name, refused) for field in last.fields)
-    return survives(replace(last, fields=fields, error=second.error), recorded)
+    return with_persistence(replace(last, fields=fields, error=second.error), recorded)
 
 
 def _disturbed(change: LimitChange, before: Limits, now: Limits, earlier: Limits, recorded: Limits) -> LimitChange:
@@ -104,7 +104,7 @@ def _disturbed(change: LimitChange, before: Limits, now: Limits, earlier: Limits
     return LimitChange.of(found)
 
 
-def _by_the_daemon(name: LimitName, now: Held, earlier: Held, recorded: Held) -> bool:
+def _by_the_daemon(name: LimitName, now: HeldValue, earlier: HeldValue, recorded: HeldValue) -> bool:
     """It wrote what it had recorded all the time, or keeps no record of this limit; else another client was there."""
     if isinstance(recorded, Missing):
         return True
@@ -191,7 +191,7 @@ def take_back(
                 engine=recorded.get(field.name),
                 verdict=verdict,
                 detail=detail,
-                survives=None,
+                persistent=None,
             )
         )
     error = "; ".join([outcome.error, *(f"not taken back: {text}" for text in words)])

@@ -110,7 +110,7 @@ class DockerEngine:
             far = "Docker's API cannot, and another machine's kernel is out of reach"
             missing.update(dict.fromkeys((*translate.KERNEL_ONLY, *RATES), far))
         else:
-            missing = {**limits.lacking(self._hierarchies), **missing}
+            missing = {**limits.unsupported_limits(self._hierarchies), **missing}
         return Capabilities(limits=missing, unrecorded=update.unrecorded(daemon))
 
     # what is there
@@ -242,7 +242,7 @@ class DockerEngine:
         container = await self.get(key)
         cgroup = await self._own_cgroup(container)
         identity, title = container.ref.id, f"change limits of container {container.name}"
-        async with self._changes.setdefault(identity, asyncio.Lock()), limits.turn(cgroup, title):
+        async with self._changes.setdefault(identity, asyncio.Lock()), limits.change_lock(cgroup, title):
             return await self._update(identity, change, title)
 
     async def recorded(self, key: str) -> Limits:

@@ -180,14 +180,14 @@ def unread(ref: ContainerRef, change: LimitChange, held: Held, engine: Limits, d
         FieldOutcome(name, value, held.before.get(name), engine.get(name), Missing.GONE, Verdict.UNREADABLE, detail)
         for name, value in change.items()
     )
-    return limits.survives(LimitOutcome(ref, tuple(fields)), engine)
+    return limits.with_persistence(LimitOutcome(ref, tuple(fields)), engine)
 
 
 def told(outcome: LimitOutcome) -> LimitOutcome:
     """The outcome with a word about each limit that the next start undoes."""
     fields = (
         replace(field, detail="held by the kernel: Docker does not keep it")
-        if field.survives is False and not field.detail
+        if field.persistent is False and not field.detail
         else field
         for field in outcome.fields
     )

@@ -29,7 +29,7 @@ from runtime.engines.embedded.state.record import KEY, Record, to_json
 from runtime.engines.protocol import Facets
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import filesystems, own_cgroup
-from runtime.kernel.inotify import LOGS, RECORDS, Watch
+from runtime.kernel.inotify import LOGS, RECORDS, DirectoryWatch
 from runtime.model import (
     Capabilities,
     Container,
@@ -274,7 +274,7 @@ class NativeEngine:
         Looks after its shim meanwhile: one that was killed is replaced.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        watch = Watch(self.config.records, RECORDS)
+        watch = DirectoryWatch(self.config.records, RECORDS)
         try:
             while True:
                 try:
@@ -300,7 +300,7 @@ class NativeEngine:
         await self._ready()
         record: Record = await self._run(self._store.find, key)
         path = self.config.log(record.id)
-        watch = Watch(path.parent, LOGS) if follow else None
+        watch = DirectoryWatch(path.parent, LOGS) if follow else None
         reader: logs.Reader = await self._run(lambda: logs.Reader(path, tail=tail))
         try:
             while True:
@@ -331,7 +331,7 @@ class NativeEngine:
             await self._run(self._store.prepare)
         while not await self._run(self.config.records.is_dir):  # noqa: ASYNC110  (nothing is there to be watched)
             await asyncio.sleep(_NET)
-        watch = Watch(self.config.records, RECORDS)
+        watch = DirectoryWatch(self.config.records, RECORDS)
         try:
             known = {record.id: record for record in await self._run(self._store.all)}
             while True:

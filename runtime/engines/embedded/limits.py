@@ -72,7 +72,7 @@ def recorded(record: Record, hierarchies: Hierarchies) -> Limits:
 
 
 def _lacking(spec: ContainerSpec, hierarchies: Hierarchies) -> dict[LimitName, str]:
-    found = limits.lacking(hierarchies)
+    found = limits.unsupported_limits(hierarchies)
     if spec.network != "bridge":
         found.update(dict.fromkeys(NETWORK_LIMITS, "the container has no network (it was made with --network none)"))
     return found
@@ -116,13 +116,13 @@ def update(
             if not filesystems.refuses(error):
                 raise
             why = f"until restart, since it could not be recorded: {error}"
-    outcome = limits.survives(outcome, recorded(record, hierarchies))
+    outcome = limits.with_persistence(outcome, recorded(record, hierarchies))
     return replace(outcome, fields=tuple(_unrecorded(each, why) if why else each for each in outcome.fields))
 
 
 def _unrecorded(field: FieldOutcome, why: str) -> FieldOutcome:
     """A limit that the kernel holds and the record could not take; one that it held before is there after a restart."""
-    return replace(field, detail=f"{field.detail}; {why}".lstrip("; ")) if field.survives is False else field
+    return replace(field, detail=f"{field.detail}; {why}".lstrip("; ")) if field.persistent is False else field
 
 
 def _at_rest(
@@ -135,7 +135,7 @@ def _at_rest(
     def field(name: LimitName, value: Value) -> FieldOutcome:
         detail = "applies at the next start"
         return FieldOutcome(
-            name, value, before.get(name), after.get(name), Missing.GONE, Verdict.UNREADABLE, detail, survives=True
+            name, value, before.get(name), after.get(name), Missing.GONE, Verdict.UNREADABLE, detail, persistent=True
         )
 
     return LimitOutcome(ContainerRef(KEY, record.id), tuple(field(name, value) for name, value in change.items()))

@@ -7,7 +7,7 @@ import re
 
 from runtime.kernel import procfs
 from runtime.kernel.cgroupfs import Hierarchies, Mode
-from runtime.limits import lacking
+from runtime.limits import unsupported_limits
 from runtime.model import Capabilities, LimitName, Verb
 
 OLDEST = (5, 12)
@@ -37,7 +37,7 @@ def why_not(hierarchies: Hierarchies) -> str | None:
         return f"needs root (missing here: {', '.join(missing)}); run it with sudo"
     if hierarchies.mode is Mode.NONE:
         return "no cgroups are mounted on this host"
-    absent = lacking(hierarchies).get(LimitName.PIDS)
+    absent = unsupported_limits(hierarchies).get(LimitName.PIDS)
     return f"each container has a limit of processes, and {absent}" if absent is not None else None
 
 
@@ -47,4 +47,4 @@ def capabilities(hierarchies: Hierarchies) -> Capabilities:
     reason = why_not(hierarchies)
     if reason is not None:
         verbs.update({verb: reason for verb in Verb if verb not in _LOOKING and verb is not Verb.IMPORT})
-    return Capabilities(verbs, lacking(hierarchies))
+    return Capabilities(verbs, unsupported_limits(hierarchies))

@@ -78,7 +78,7 @@ class FoundEngine:
         return EngineInfo(KEY, "found without an engine", "by cgroup", "the cgroup tree and /proc")
 
     async def capabilities(self) -> Capabilities:
-        unsupported = await asyncio.to_thread(lambda: limits.lacking(self._get_scanner().hierarchies))
+        unsupported = await asyncio.to_thread(lambda: limits.unsupported_limits(self._get_scanner().hierarchies))
         return Capabilities(verbs=UNSUPPORTED, limits=unsupported, at_rest="it is gone when its last process ends")
 
     def _get_scanner(self) -> Scanner:

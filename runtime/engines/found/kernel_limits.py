@@ -25,7 +25,7 @@ async def change_limits(
     another client does not come to an end.
     """
     title = f"change limits of {name}"
-    async with limits.turn(cgroup, title):
+    async with limits.change_lock(cgroup, title):
         await asyncio.to_thread(protect_self, title, cgroup)
         outcome = await asyncio.to_thread(lambda: limits.change(ref, cgroup, change, pid=pid))
-    return limits.survives(outcome, record)
+    return limits.with_persistence(outcome, record)

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-from runtime.model import GroupKind, GroupRef, Kind
+from runtime.model import ContainerKind, GroupKind, GroupRef
 
 KEY: Final = "found"
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
@@ -49,7 +49,7 @@ class Identity:
     name: str
     cgroup: str
     found: str
-    kind: Kind = Kind.CONTAINER
+    kind: ContainerKind = ContainerKind.CONTAINER
     group: GroupRef | None = None
 
 
@@ -87,7 +87,7 @@ def recognise(path: str, *, services: bool = False) -> Identity | None:
         if part.endswith(".service") and not _MANAGER.fullmatch(part):
             cgroup = "/" + "/".join(parts[: index + 1])
             name = unescape(part.removesuffix(".service"))
-            return Identity(made_up_id(cgroup), name, cgroup, f"systemd's unit {part}", Kind.SERVICE)
+            return Identity(made_up_id(cgroup), name, cgroup, f"systemd's unit {part}", ContainerKind.SERVICE)
     return None
 
 
@@ -120,7 +120,7 @@ def _virtual(parts: list[str], index: int, cgroup: str) -> Identity | None:
     if virtual is None and libvirt is None:
         return None
     shown = virtual.group(1) if virtual is not None else name
-    return Identity(made_up_id(cgroup), shown, cgroup, f"its cgroup {part}", Kind.VM)
+    return Identity(made_up_id(cgroup), shown, cgroup, f"its cgroup {part}", ContainerKind.VM)
 
 
 def _by_name(parts: list[str], index: int, cgroup: str) -> Identity | None:

@@ -13,7 +13,7 @@ from runtime.engines.found import process
 from runtime.kernel import own_cgroup, procfs
 from runtime.kernel.cgroupfs import Hierarchies
 from runtime.kernel.own_cgroup import NO_OWN
-from runtime.model import Kind
+from runtime.model import ContainerKind
 
 FULL_SCAN_INTERVAL_S: Final = 5.0  # between two, only processes that are new are read
 MAX_GENERATIONS: Final = 64  # ancestors that are followed
@@ -26,7 +26,7 @@ class UnnamedContainer:
 
     pid: int
     start_ticks: int
-    kind: Kind
+    kind: ContainerKind
     name: str
     cgroup: str
     found: str
@@ -110,9 +110,10 @@ class PidNamespaces:
             inside = {pid for pid, line in ancestors.items() if any(namespaces[above] == own for above in line)}
             descendants = {pid for pid in inside if init in ancestors[pid]}
             cgroup = self._own_cgroup(init, descendants, inside)
-            yield from self._unnamed(init, cgroup, Kind.CONTAINER, "its PID namespace")
+            yield from self._unnamed(init, cgroup, ContainerKind.CONTAINER, "its PID namespace")
         for pid in sorted(pid for pid, kind in self._kinds.items() if kind.emulator):
-            yield from self._unnamed(pid, self._own_cgroup(pid, {pid}, {pid}), Kind.VM, "its emulator's process")
+            cgroup = self._own_cgroup(pid, {pid}, {pid})
+            yield from self._unnamed(pid, cgroup, ContainerKind.VM, "its emulator's process")
 
     def _ancestors(self, pid: int, among: Collection[int]) -> list[int]:
         """A process and its ancestors, up to the first one that is not `among` these."""
@@ -121,14 +122,14 @@ class PidNamespaces:
             line.append(above)
         return line
 
-    def _unnamed(self, pid: int, own: str, kind: Kind, found: str) -> Iterator[UnnamedContainer]:
+    def _unnamed(self, pid: int, own: str, kind: ContainerKind, found: str) -> Iterator[UnnamedContainer]:
         started = process.start_if_alive(pid, self._proc)
         words = process.command(pid, self._proc)
         if started is None or self._is_covered(pid):
             return
         if process.is_emulator(words):
-            kind = Kind.VM
-        given = process.machine_name(words) if kind is Kind.VM else ""
+            kind = ContainerKind.VM
+        given = process.machine_name(words) if kind is ContainerKind.VM else ""
         name = given or f"{process.program(words) or 'process'}-{pid}"
         yield UnnamedContainer(pid, started, kind, name, own, found if own != NO_OWN else f"{found}; {_SHARES}")
 

@@ -21,7 +21,7 @@ from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups, own_cgroup, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mount
 from runtime.kernel.own_cgroup import NO_OWN
-from runtime.model import Kind
+from runtime.model import ContainerKind
 
 _CACHE_TTL_S: Final = 5.0  # a cached container is read in full again after this time
 
@@ -122,7 +122,7 @@ class Scanner:
                     self._names[path] = recognise(path, services=self._services)
                 what = self._names[path]
                 yield path, directory / name
-                if what is None or what.kind is Kind.SERVICE:  # a service may hold containers
+                if what is None or what.kind is ContainerKind.SERVICE:  # a service may hold containers
                     waiting.append((path, directory / name))
 
     def _own_paths(self) -> set[str]:
@@ -135,9 +135,9 @@ class Scanner:
         pids: set[int] = set()
         for directory in directories:
             pids.update(cgroups.pids(Cgroup({"": directory})))
-        if identity.kind is Kind.SERVICE:  # the processes of containers in it are not its own
+        if identity.kind is ContainerKind.SERVICE:  # the processes of containers in it are not its own
             pids = {pid for pid in pids if not any(self._covered(path) for path in process.cgroups_of(pid, self.proc))}
-        pid = self._first_process(pids, inside=identity.kind is Kind.CONTAINER)
+        pid = self._first_process(pids, inside=identity.kind is ContainerKind.CONTAINER)
         return self._read(identity, pid) if pid is not None else None
 
     def _of_process(self, one: UnnamedContainer) -> FoundContainer | None:

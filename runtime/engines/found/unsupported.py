@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from runtime.kernel.own_cgroup import NO_OWN
-from runtime.model import NETWORK_LIMITS, Container, Kind, LimitName, Verb
+from runtime.model import NETWORK_LIMITS, Container, ContainerKind, LimitName, Verb
 
 SHARES: Final = "it has no cgroup of its own: what is done to that is done to the others in it too"
 _OF_CGROUP: Final = frozenset({Verb.PAUSE, Verb.UNPAUSE})
 _NO_STOP: Final = {
-    Kind.VM: "ending its emulator is a power cut: shut it down from inside or with its manager (virsh shutdown)",
-    Kind.SERVICE: "systemd may start it again: systemctl stop",
+    ContainerKind.VM: (
+        "ending its emulator is a power cut: shut it down from inside or with its manager (virsh shutdown)"
+    ),
+    ContainerKind.SERVICE: "systemd may start it again: systemctl stop",
 }
 
 

@@ -47,7 +47,7 @@ from runtime.model import (
     State,
 )
 from runtime.oci import resources
-from runtime.oci.resources import Held
+from runtime.oci.resources import ResourceContext
 
 TOGETHER: Final = 16  # inspects under way at once
 _RUNTIME: Final = re.compile(r"`.* update .*` failed: exit status \d+")
@@ -88,7 +88,7 @@ class PodmanEngine:
 
     async def capabilities(self) -> Capabilities:
         about, version = await self._service(), await self._client.version()
-        lacking = await asyncio.to_thread(limits.lacking, self._hierarchies)
+        lacking = await asyncio.to_thread(limits.unsupported_limits, self._hierarchies)
         return support.capabilities(about, version, local=self._endpoint.socket is not None, lacking=lacking)
 
     async def _service(self) -> Mapping[str, Any]:
@@ -172,7 +172,7 @@ class PodmanEngine:
             self._permit(spec.limits, capabilities)
             held = await asyncio.to_thread(self._held, {}, await self._service(), None)
             update.refuse(spec.limits, held)
-            body = resources.initial(spec.limits, held)
+            body = resources.initial_resources(spec.limits, held)
         title = f"create a container of {spec.image}"
         answer = await self._client.json(
             "POST", "/containers/create", title, body=translate.create_body(spec, body), timeout=None
@@ -257,7 +257,7 @@ class PodmanEngine:
         identity, title = container.ref.id, f"change limits of container {container.name}"
         # At rest it is the record alone that changes: of two changes within each other Podman 5.4 keeps one.
         held = cgroup or (self._endpoint.socket.parent if self._endpoint.socket is not None else None)
-        async with self._changes.setdefault(identity, asyncio.Lock()), limits.turn(held, title):
+        async with self._changes.setdefault(identity, asyncio.Lock()), limits.change_lock(held, title):
             return await self._update(identity, change, title)
 
     async def _update(self, identity: str, change: LimitChange, title: str) -> LimitOutcome:
@@ -319,7 +319,7 @@ class PodmanEngine:
             await self._client.read(response, title)  # the id, as plain text
 
     async def _take_back(
-        self, outcome: LimitOutcome, cgroup: Cgroup, pid: int | None, document: Mapping[str, Any], held: Held
+        self, outcome: LimitOutcome, cgroup: Cgroup, pid: int | None, document: Mapping[str, Any], held: ResourceContext
     ) -> LimitOutcome:
         """Out of what Podman and its OCI runtime keep, and then out of the kernel; `document` is that of before."""
         stuck: list[str] = []
@@ -349,14 +349,14 @@ class PodmanEngine:
 
     def _held(
         self, document: Mapping[str, Any], about: Mapping[str, Any], cgroup: Cgroup | None, pid: int | None = None
-    ) -> Held:
+    ) -> ResourceContext:
         facts = limits.host_facts()
         ncpu = _ncpu(about) or facts.ncpu
         if ncpu != facts.ncpu:  # another machine's, or its service is kept to some CPUs
             cpus = f"0-{ncpu - 1}" if ncpu > 1 else "0"
             facts = replace(facts, ncpu=ncpu, cpus=facts.cpus if cgroup is not None else cpus)
         before = limits.read(cgroup, pid) if cgroup is not None else self._record(document, ncpu)
-        return Held(before, facts, support.cgroup_v2(about))
+        return ResourceContext(before, facts, support.cgroup_v2(about))
 
     # which processes are this machine's
 

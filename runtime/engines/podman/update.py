@@ -34,7 +34,7 @@ from runtime.model import (
     Value,
     Verdict,
 )
-from runtime.oci.resources import KERNEL_ONLY, Held, merged
+from runtime.oci.resources import KERNEL_ONLY, ResourceContext, merged
 
 RECORDS: Final = (5, 1)
 MERGES: Final = (5, 4)
@@ -81,7 +81,7 @@ def whole(
     return merged(spec if isinstance(spec, dict) else {}, body)
 
 
-def refuse(change: LimitChange, held: Held) -> None:
+def refuse(change: LimitChange, held: ResourceContext) -> None:
     """The checks that need no live cgroup. Raises `RefusedError`, and `UnsupportedError` for what only a kernel can."""
     limits.refuse(change, held.before, held.facts, None)
     for name, _ in change.items():
@@ -94,15 +94,15 @@ def refuse(change: LimitChange, held: Held) -> None:
 
 
 def unread(
-    ref: ContainerRef, change: LimitChange, held: Held, recorded: Limits, *, kept: bool, detail: str
+    ref: ContainerRef, change: LimitChange, held: ResourceContext, recorded: Limits, *, kept: bool, detail: str
 ) -> LimitOutcome:
     """The outcome where no kernel can be asked. `kept`: the record took it, though inspect may not tell it yet."""
 
     def one(name: LimitName, value: Value) -> FieldOutcome:
         says = value if kept else recorded.get(name)
-        survives = kept or limits.same(name, recorded.get(name), value) is not None
+        persistent = kept or limits.same(name, recorded.get(name), value) is not None
         return FieldOutcome(
-            name, value, held.before.get(name), says, Missing.GONE, Verdict.UNREADABLE, detail, survives
+            name, value, held.before.get(name), says, Missing.GONE, Verdict.UNREADABLE, detail, persistent
         )
 
     return LimitOutcome(ref, tuple(one(name, value) for name, value in change.items()))
@@ -112,7 +112,7 @@ def told(outcome: LimitOutcome, version: str) -> LimitOutcome:
     """The outcome with a word about each limit that the next start undoes."""
     words = f"until the container is restarted: Podman {version} keeps what it was created with"
     fields = (
-        replace(field, detail=words) if field.survives is False and not field.detail else field
+        replace(field, detail=words) if field.persistent is False and not field.detail else field
         for field in outcome.fields
     )
     return replace(outcome, fields=tuple(fields))

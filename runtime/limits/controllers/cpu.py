@@ -20,7 +20,7 @@ from runtime.kernel.cpu_bandwidth import (
     period_or_default,
     quota_us,
 )
-from runtime.limits.step import Step, Write, number, step
+from runtime.limits.step import FileWrite, Step, read_number, write_step
 from runtime.model import LIMITS, UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
 MAX_PERIOD_US: Final = LIMITS[LimitName.CPU_PERIOD].maximum
@@ -33,12 +33,12 @@ def read_bandwidth(cgroup: Cgroup) -> tuple[float | Unlimited | Missing, int | M
         return Missing.UNSUPPORTED, Missing.UNSUPPORTED
     directory, version = where
     if version == 2:
-        text = files.look(directory / "cpu.max")
+        text = files.try_read(directory / "cpu.max")
         if isinstance(text, Missing):
             return text, text
         quota_text, _, period_text = text.partition(" ")
     else:
-        quota, period = files.look(directory / "cpu.cfs_quota_us"), files.look(directory / "cpu.cfs_period_us")
+        quota, period = files.try_read(directory / "cpu.cfs_quota_us"), files.try_read(directory / "cpu.cfs_period_us")
         if isinstance(quota, Missing) or isinstance(period, Missing):
             missing = quota if isinstance(quota, Missing) else Missing.UNSUPPORTED
             return missing, missing
@@ -57,7 +57,7 @@ def read_burst(cgroup: Cgroup) -> int | Missing:
     where = cgroup.where("cpu")
     if where is None:
         return Missing.UNSUPPORTED
-    value = number(_burst_file(*where))
+    value = read_number(_burst_file(*where))
     return Missing.UNSUPPORTED if isinstance(value, Unlimited) else value
 
 
@@ -74,7 +74,7 @@ class _Bandwidth:
     burst: int | None
 
 
-def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
+def steps(cgroup: Cgroup, change: LimitChange) -> list[Step]:
     """The writes for cores, period and burst: a quota alone keeps the period, and a period alone the cores."""
     where = cgroup.where("cpu")
     if where is None or (change.cpus is None and change.cpu_period is None and change.cpu_burst is None):
@@ -94,12 +94,12 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
     if wanted.burst is not None and held.burst is not None and wanted.burst != held.burst:
         owner = LimitName.CPU_BURST if change.cpu_burst is not None else name
         part = before if wanted.burst < held.burst else after
-        part.append(Write(owner, _burst_file(directory, version), str(wanted.burst), str(held.burst)))
+        part.append(FileWrite(owner, _burst_file(directory, version), str(wanted.burst), str(held.burst)))
     if change.cpus is None and change.cpu_period is None:
         return before + after
     if version == 2:
         quota = "max" if wanted.quota is None else str(wanted.quota)
-        return [*before, step(name, directory / "cpu.max", f"{quota} {wanted.period}"), *after]
+        return [*before, write_step(name, directory / "cpu.max", f"{quota} {wanted.period}"), *after]
     return [*before, *_v1(directory, name, held, wanted), *after]
 
 
@@ -122,7 +122,7 @@ def _wanted(change: LimitChange, held: _Bandwidth) -> _Bandwidth:
     return _Bandwidth(quota, period, burst)
 
 
-def together(limits: LimitChange) -> LimitChange:
+def consistent(limits: LimitChange) -> LimitChange:
     """Limits that are to hold at once, as the kernel will: the period is long enough, the burst within the quota."""
     if not isinstance(limits.cpus, float | int):
         return limits
@@ -134,9 +134,9 @@ def together(limits: LimitChange) -> LimitChange:
 
 def _v1(directory: Path, name: LimitName, held: _Bandwidth, wanted: _Bandwidth) -> list[Step]:
     """Two files: in the order that never gives more than the larger of before and after, which a parent may refuse."""
-    quota = step(name, directory / "cpu.cfs_quota_us", str(-1 if wanted.quota is None else wanted.quota))
+    quota = write_step(name, directory / "cpu.cfs_quota_us", str(-1 if wanted.quota is None else wanted.quota))
     if wanted.period == held.period:
         return [quota]
-    period = step(name, directory / "cpu.cfs_period_us", str(wanted.period))
+    period = write_step(name, directory / "cpu.cfs_period_us", str(wanted.period))
     falls = wanted.quota is not None and held.quota is not None and wanted.quota < held.quota
     return [quota, period] if falls else [period, quota]

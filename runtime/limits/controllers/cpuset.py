@@ -9,7 +9,7 @@ from __future__ import annotations
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.step import Write
+from runtime.limits.step import FileWrite
 from runtime.limits.units import cpuset_numbers
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
@@ -21,8 +21,8 @@ def read(cgroup: Cgroup, kind: str) -> str | Missing:
         return Missing.UNSUPPORTED
     directory, version = where
     if version == 2:
-        return files.look(directory / f"cpuset.{kind}.effective")
-    return files.look(directory / f"cpuset.{kind}")
+        return files.try_read(directory / f"cpuset.{kind}.effective")
+    return files.try_read(directory / f"cpuset.{kind}")
 
 
 def available(cgroup: Cgroup, kind: str) -> str | Missing:
@@ -35,19 +35,19 @@ def available(cgroup: Cgroup, kind: str) -> str | Missing:
     names = (f"cpuset.{kind}.effective",) if version == 2 else (f"cpuset.effective_{kind}", f"cpuset.{kind}")
     text: str | Missing = Missing.UNSUPPORTED
     for name in names:
-        text = files.look(parent / name)
+        text = files.try_read(parent / name)
         if isinstance(text, str) and text:
             return text
     return text
 
 
-def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
+def steps(cgroup: Cgroup, change: LimitChange) -> list[FileWrite]:
     """The writes for cpus and mems."""
     where = cgroup.where("cpuset")
     if where is None:
         return []
     directory, version = where
-    writes: list[Write] = []
+    writes: list[FileWrite] = []
     for name, kind, value in (
         (LimitName.CPUSET_CPUS, "cpus", change.cpuset_cpus),
         (LimitName.CPUSET_MEMS, "mems", change.cpuset_mems),
@@ -57,16 +57,16 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
             path = directory / f"cpuset.{kind}"
             before = files.read(path) or _text(cgroup, kind, UNLIMITED, version)
             writes.append(
-                (_Effective if version == 2 else Write)(name, path, _text(cgroup, kind, value, version), before)
+                (_Effective if version == 2 else FileWrite)(name, path, _text(cgroup, kind, value, version), before)
             )
     return writes
 
 
-class _Effective(Write):
+class _Effective(FileWrite):
     """A list of v2: what counts is what comes of it, since a list and no list at all may mean the same."""
 
-    def look(self) -> str | Missing:
-        return files.look(self.path.with_name(f"{self.path.name}.effective"))
+    def held(self) -> str | Missing:
+        return files.try_read(self.path.with_name(f"{self.path.name}.effective"))
 
 
 def _text(cgroup: Cgroup, kind: str, value: str | Unlimited, version: int) -> str:
@@ -99,5 +99,5 @@ def _within_parent(cgroup: Cgroup, kind: str, value: str | Unlimited) -> None:
 
 def _populated(cgroup: Cgroup) -> bool:
     """Whether there are processes in a cgroup of v2, or below it."""
-    events = files.look(cgroup.unified / "cgroup.events") if cgroup.unified is not None else Missing.UNSUPPORTED
+    events = files.try_read(cgroup.unified / "cgroup.events") if cgroup.unified is not None else Missing.UNSUPPORTED
     return isinstance(events, Missing) or "populated 0" not in events

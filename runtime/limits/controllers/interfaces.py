@@ -76,10 +76,10 @@ def _of_init() -> int:
 def find(pid: int, fd: int) -> Ends:
     """The ways out of a namespace, and the ends of their pairs in ours."""
     what = f"find the interfaces of process {pid}"
-    with netlink.connected(what, fd) as ip:
+    with netlink.connect(what, fd) as ip:
         links = ways_out([link for link in ip.get_links() if not link["flags"] & _IFF_LOOPBACK], _number_of_ours(ip))
     inner = tuple(End(int(link["index"]), _name(link), True) for link in links)
-    with netlink.connected(what) as ip:
+    with netlink.connect(what) as ip:
         outer = tuple(end for link in links if (end := _other_end(ip, link, fd)) is not None)
     if len(outer) == len(inner):
         return Ends(inner, outer)
@@ -128,7 +128,7 @@ def _other_end(ip: Any, link: Any, fd: int) -> End | None:
     """
     if _kind(link) != "veth":
         return None
-    with netlink.tolerating(errno.ENODEV):
+    with netlink.ignoring(errno.ENODEV):
         for other in ip.link("get", index=int(link.get_attr("IFLA_LINK") or 0)):
             same = _kind(other) == "veth" and other.get_attr("IFLA_LINK") == link["index"]
             if same and other.get_attr("IFLA_LINK_NETNSID") == (ip.get_netnsid(fd=fd) or {}).get("nsid"):

@@ -16,7 +16,7 @@ from typing import Final
 
 from runtime.kernel import block, files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.step import Step, Write
+from runtime.limits.step import FileWrite, Step
 from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Missing, Unlimited
 
 
@@ -45,14 +45,14 @@ def read(cgroup: Cgroup) -> dict[LimitName, Rates | Missing]:
     if where is None:
         return dict.fromkeys(RATES, Missing.UNSUPPORTED)
     directory, version = where
-    whole = files.look(directory / "io.max") if version == 2 else ""
+    whole = files.try_read(directory / "io.max") if version == 2 else ""
     found: dict[LimitName, Rates | Missing] = {}
     for name, file in RATES.items():
-        text = whole if version == 2 else files.look(directory / file.v1)
+        text = whole if version == 2 else files.try_read(directory / file.v1)
         found[name] = text if isinstance(text, Missing) else _rates(text, file.v2 if version == 2 else None)
     for rates in found.values():
         for each in rates if isinstance(rates, tuple) else ():
-            block.learn(each.device)
+            block.refresh_name(each.device)
     return found
 
 
@@ -85,7 +85,7 @@ def read_weight(cgroup: Cgroup) -> int | Missing:
     directory, version = where
     text: str | Missing = Missing.UNSUPPORTED
     for file in WEIGHTS[version - 1]:
-        text = files.look(directory / file)
+        text = files.try_read(directory / file)
         if isinstance(text, str):
             break
     if isinstance(text, Missing):
@@ -94,7 +94,7 @@ def read_weight(cgroup: Cgroup) -> int | Missing:
     return int(word) if word.isascii() and word.isdigit() else Missing.UNSUPPORTED
 
 
-def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
+def steps(cgroup: Cgroup, change: LimitChange) -> list[Step]:
     """The writes for rates and weight, one per device and limit. Devices that are not named stay as they are."""
     where = cgroup.where("io")
     if where is None:
@@ -111,7 +111,7 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
                     continue  # the disk may be gone by now
                 texts = (_line(version, name, each.device, rate) for rate in (each.rate, now.get(each.device)))
                 path = directory / ("io.max" if version == 2 else RATES[name].v1)
-                steps.append(Write(name, path, *texts))
+                steps.append(FileWrite(name, path, *texts))
     if change.io_weight is not None:
         steps += _weights(directory, version, change.io_weight)
     return steps
@@ -128,10 +128,10 @@ def _weights(directory: Path, version: int, weight: int) -> list[Step]:
     """Every weight file that is there, since each disk's scheduler heeds its own; BFQ's ends earlier."""
     steps: list[Step] = []
     for file in WEIGHTS[version - 1]:
-        text = files.look(directory / file)
+        text = files.try_read(directory / file)
         if isinstance(text, str):
             before = (text.splitlines() or [""])[0].removeprefix("default").strip()
             only = not steps and file.endswith("bfq.weight")
             value = weight if only or not file.endswith("bfq.weight") else min(weight, MAX_BFQ_WEIGHT)
-            steps.append(Write(LimitName.IO_WEIGHT, directory / file, str(value), before))
+            steps.append(FileWrite(LimitName.IO_WEIGHT, directory / file, str(value), before))
     return steps

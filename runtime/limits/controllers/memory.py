@@ -20,20 +20,20 @@ from pathlib import Path
 from runtime.errors import InvalidError, KernelError, NotFoundError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.step import UNLIMITED_V1, Step, Write, number, step
+from runtime.limits.step import UNLIMITED_V1, FileWrite, Step, read_number, write_step
 from runtime.limits.units import human_bytes
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
-Value = int | Unlimited | Missing
-ATTEMPTS = 5
-PAUSE = 0.02  # seconds
+MemoryValue = int | Unlimited | Missing
+RECLAIM_ATTEMPTS = 5
+RECLAIM_PAUSE_S = 0.02
 V1_LIMIT = "memory.limit_in_bytes"
-V1_BOTH = "memory.memsw.limit_in_bytes"
+V1_MEMORY_AND_SWAP = "memory.memsw.limit_in_bytes"
 V1_SOFT = "memory.soft_limit_in_bytes"
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class MemoryUse:
     """Bytes in use now; `file` is cache that can be dropped; None where the kernel does not tell.
 
     `shared` is tmpfs and shared memory, `locked` what mlock keeps, and `kernel` what the kernel needs for it.
@@ -49,7 +49,7 @@ class Use:
     kernel: int = 0
 
 
-def read(cgroup: Cgroup) -> dict[LimitName, Value]:
+def read(cgroup: Cgroup) -> dict[LimitName, MemoryValue]:
     """Every memory limit; swap apart from memory."""
     where = cgroup.where("memory")
     if where is None:
@@ -57,13 +57,13 @@ def read(cgroup: Cgroup) -> dict[LimitName, Value]:
     directory, version = where
     if version == 2:
         return {
-            LimitName.MEMORY: number(directory / "memory.max"),
-            LimitName.MEMORY_HIGH: number(directory / "memory.high"),
-            LimitName.MEMORY_RESERVATION: number(directory / "memory.low"),
-            LimitName.SWAP: number(directory / "memory.swap.max"),
+            LimitName.MEMORY: read_number(directory / "memory.max"),
+            LimitName.MEMORY_HIGH: read_number(directory / "memory.high"),
+            LimitName.MEMORY_RESERVATION: read_number(directory / "memory.low"),
+            LimitName.SWAP: read_number(directory / "memory.swap.max"),
         }
-    limit, both = _v1(directory / V1_LIMIT), _v1(directory / V1_BOTH)
-    swap: Value = both
+    limit, both = _v1(directory / V1_LIMIT), _v1(directory / V1_MEMORY_AND_SWAP)
+    swap: MemoryValue = both
     if isinstance(both, int) and isinstance(limit, int):
         swap = max(0, both - limit)
     return {
@@ -80,18 +80,18 @@ def no_reservation(cgroup: Cgroup) -> int | Unlimited:
     return 0 if where is not None and where[1] == 2 else UNLIMITED
 
 
-def _v1(path: Path) -> Value:
-    return number(path, unlimited_from=UNLIMITED_V1)
+def _v1(path: Path) -> MemoryValue:
+    return read_number(path, unlimited_from=UNLIMITED_V1)
 
 
-def use(cgroup: Cgroup) -> Use | None:
+def read_use(cgroup: Cgroup) -> MemoryUse | None:
     """What is in use now, the cgroups below it included; None when unknown."""
     where = cgroup.where("memory")
     if where is None:
         return None
     directory, version = where
-    current = number(directory / ("memory.current" if version == 2 else "memory.usage_in_bytes"))
-    stat = files.look(directory / "memory.stat")
+    current = read_number(directory / ("memory.current" if version == 2 else "memory.usage_in_bytes"))
+    stat = files.try_read(directory / "memory.stat")
     if not isinstance(current, int) or isinstance(stat, Missing):
         return None
     prefix = "" if version == 2 else "total_"
@@ -100,11 +100,13 @@ def use(cgroup: Cgroup) -> Use | None:
         name, _, value = line.partition(" ")
         if name.startswith(prefix) and value.isascii() and value.isdigit():
             held[name.removeprefix(prefix)] = int(value)
-    swap = number(directory / "memory.swap.current") if version == 2 else held.get("swap")
+    swap = read_number(directory / "memory.swap.current") if version == 2 else held.get("swap")
     kernel = (
-        held.get("kernel", held.get("slab", 0)) if version == 2 else number(directory / "memory.kmem.usage_in_bytes")
+        held.get("kernel", held.get("slab", 0))
+        if version == 2
+        else read_number(directory / "memory.kmem.usage_in_bytes")
     )
-    return Use(
+    return MemoryUse(
         current=current,
         file=held.get("inactive_file", 0) + held.get("active_file", 0),
         anon=held.get("anon" if version == 2 else "rss"),
@@ -122,7 +124,7 @@ def oom_kills(cgroup: Cgroup) -> int:
     where = cgroup.where("memory")
     if where is None:
         return 0
-    text = files.look(where[0] / ("memory.events" if where[1] == 2 else "memory.oom_control"))
+    text = files.try_read(where[0] / ("memory.events" if where[1] == 2 else "memory.oom_control"))
     for line in text.splitlines() if isinstance(text, str) else ():
         name, _, value = line.partition(" ")
         if name == "oom_kill" and value.isdigit():
@@ -130,7 +132,7 @@ def oom_kills(cgroup: Cgroup) -> int:
     return 0
 
 
-def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
+def steps(cgroup: Cgroup, change: LimitChange) -> list[Step]:
     """The writes for memory, high, reservation and swap, in an order that the kernel takes."""
     where = cgroup.where("memory")
     if where is None:
@@ -142,7 +144,7 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
     if change.memory_reservation is not None:
         path = directory / V1_SOFT
         text = str(change.memory_reservation) if isinstance(change.memory_reservation, int) else "-1"
-        writes.append(Write(LimitName.MEMORY_RESERVATION, path, "-1" if text == "0" else text, _undo(path)))
+        writes.append(FileWrite(LimitName.MEMORY_RESERVATION, path, "-1" if text == "0" else text, _undo(path)))
     return writes
 
 
@@ -156,45 +158,45 @@ def _v2(directory: Path, change: LimitChange) -> list[Step]:
         (LimitName.MEMORY, change.memory, "memory.max"),
     ):
         if value is not None:
-            part = raising if _amount(value) >= _amount(number(directory / file)) else lowering
-            part.append(step(name, directory / file, _text(value, "max")))
+            part = raising if _amount(value) >= _amount(read_number(directory / file)) else lowering
+            part.append(write_step(name, directory / file, _text(value, "max")))
     if change.memory_reservation is not None:
         raising.append(
-            step(LimitName.MEMORY_RESERVATION, directory / "memory.low", _text(change.memory_reservation, "0"))
+            write_step(LimitName.MEMORY_RESERVATION, directory / "memory.low", _text(change.memory_reservation, "0"))
         )
-    room = _room(directory, change)
-    if room is None:
+    headroom = _headroom(directory, change)
+    if headroom is None:
         return raising + lowering
     high = change.memory_high  # what is asked for it counts when the limit is set: until then it makes the room
-    last = Write(LimitName.MEMORY, room.path, room.before, room.text)
+    last = FileWrite(LimitName.MEMORY, headroom.path, headroom.before, headroom.text)
     if high is not None:
-        last = Write(LimitName.MEMORY_HIGH, room.path, _text(high, "max"), room.text)
+        last = FileWrite(LimitName.MEMORY_HIGH, headroom.path, _text(high, "max"), headroom.text)
     first, then = ([each for each in part if each.name is not LimitName.MEMORY_HIGH] for part in (raising, lowering))
-    return [*first, room, *then, last]
+    return [*first, headroom, *then, last]
 
 
-def make_room(cgroup: Cgroup, change: LimitChange) -> Room | None:
+def make_headroom(cgroup: Cgroup, change: LimitChange) -> Headroom | None:
     """Make room for a v2 memory limit below what is in use, which somebody else is about to write.
 
-    `Room.give_back` has to follow; None when there is room. Raises `KernelError` when what is in use cannot be brought
-    below the limit: then all is as before.
+    None when there is enough; else `Headroom.restore` has to follow. Raises `KernelError` when what is in use cannot be
+    brought below the limit: then nothing has been changed.
     """
     where = cgroup.where("memory")
-    room = _room(where[0], change) if where is not None and where[1] == 2 else None
-    if room is not None:
-        room.do()
-    return room
+    headroom = _headroom(where[0], change) if where is not None and where[1] == 2 else None
+    if headroom is not None:
+        headroom.apply()
+    return headroom
 
 
-def _room(directory: Path, change: LimitChange) -> Room | None:
-    current = number(directory / "memory.current")
+def _headroom(directory: Path, change: LimitChange) -> Headroom | None:
+    current = read_number(directory / "memory.current")
     if not isinstance(change.memory, int) or not isinstance(current, int) or current <= change.memory:
         return None
-    return Room(directory, change.memory, files.read(directory / "memory.high"))
+    return Headroom(directory, change.memory, files.read(directory / "memory.high"))
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Headroom:
     """Makes room for a v2 limit below what is in use: memory.high reclaims, holds new memory back, and never kills."""
 
     directory: Path
@@ -220,39 +222,39 @@ class Room:
     def require(self) -> None:
         files.require_writable(self.path)
 
-    def look(self) -> str | Missing:
-        return files.look(self.path)
+    def held(self) -> str | Missing:
+        return files.try_read(self.path)
 
-    def do(self) -> None:
+    def apply(self) -> None:
         left: int | Unlimited | Missing = Missing.NOT_SAMPLED
-        for _ in range(ATTEMPTS):  # what is being written to disk can be reclaimed a moment later
+        for _ in range(RECLAIM_ATTEMPTS):  # what is being written to disk can be reclaimed a moment later
             files.write(self.path, self.text)
-            left = number(self.directory / "memory.current")
+            left = read_number(self.directory / "memory.current")
             if not isinstance(left, int) or left <= self.limit:
                 return
-            time.sleep(PAUSE)
-        self.undo()
+            time.sleep(RECLAIM_PAUSE_S)
+        self.revert()
         raise KernelError(
             f"make room for a memory limit of {human_bytes(self.limit)}",
             detail=f"{human_bytes(left) if isinstance(left, int) else left} are in use and could not be reclaimed",
             path=str(self.path),
         )
 
-    def undo(self) -> None:
+    def revert(self) -> None:
         files.write(self.path, self.before)
 
-    def give_back(self) -> None:
+    def restore(self) -> None:
         """Let memory.high be what it was, unless somebody has changed it since, or the cgroup is gone."""
-        held = number(self.path)
+        held = read_number(self.path)
         if isinstance(held, int) and 0 <= int(self.text) - held < mmap.PAGESIZE:  # the kernel counts whole pages
             with suppress(NotFoundError):
-                self.undo()
+                self.revert()
 
 
-def _v1_pair(directory: Path, change: LimitChange) -> list[Write]:
+def _v1_pair(directory: Path, change: LimitChange) -> list[FileWrite]:
     if change.memory is None and change.swap is None:
         return []
-    held = {"limit": _v1(directory / V1_LIMIT), "both": _v1(directory / V1_BOTH)}
+    held = {"limit": _v1(directory / V1_LIMIT), "both": _v1(directory / V1_MEMORY_AND_SWAP)}
     limit_now, both_now = _amount(held["limit"]), _amount(held["both"])
     limit_new = limit_now if change.memory is None else _amount(change.memory)
     if isinstance(change.swap, int) and math.isinf(limit_new):
@@ -261,7 +263,7 @@ def _v1_pair(directory: Path, change: LimitChange) -> list[Write]:
             detail="cgroup v1 counts memory and swap together, so unlimited memory makes both unlimited",
             hint="Set a memory limit as well",
         )
-    first = Write(LimitName.MEMORY, directory / V1_LIMIT, _bytes(limit_new), _undo(directory / V1_LIMIT))
+    first = FileWrite(LimitName.MEMORY, directory / V1_LIMIT, _bytes(limit_new), _undo(directory / V1_LIMIT))
     if isinstance(held["both"], Missing):
         return [first] if change.memory is not None else []
     if change.swap is not None:
@@ -269,12 +271,12 @@ def _v1_pair(directory: Path, change: LimitChange) -> list[Write]:
     else:
         both_new = limit_new + (both_now - limit_now if math.isfinite(both_now) else math.inf)
     owner = LimitName.SWAP if change.swap is not None else LimitName.MEMORY
-    second = Write(owner, directory / V1_BOTH, _bytes(both_new), _undo(directory / V1_BOTH))
+    second = FileWrite(owner, directory / V1_MEMORY_AND_SWAP, _bytes(both_new), _undo(directory / V1_MEMORY_AND_SWAP))
     pair = [second, first] if both_new >= both_now else [first, second]
     return [write for write in pair if write.text != write.before]
 
 
-def _amount(value: Value) -> float:
+def _amount(value: MemoryValue) -> float:
     return value if isinstance(value, int) else math.inf
 
 

@@ -23,11 +23,11 @@ from runtime.limits.controllers.interfaces import End
 from runtime.limits.step import Step
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
-NAMES: Final = (LimitName.NET_EGRESS, LimitName.NET_INGRESS)
+NETWORK_LIMITS: Final = (LimitName.NET_EGRESS, LimitName.NET_INGRESS)
 HANDLE: Final = 0x7079 << 16  # marks a bucket as ours
 _ROOT: Final = 0xFFFFFFFF
 _BURST_S: Final = 0.01  # of the rate may come at once: a tick of a slow kernel
-_LEAST_BURST: Final = 16 * 1024  # bytes; large segments are cut to fit
+_MIN_BURST_BYTES: Final = 16 * 1024  # bytes; large segments are cut to fit
 _LATENCY_S: Final = 0.05  # what waits longer is dropped
 _LACKS: Final = "this kernel lacks the token bucket (modprobe sch_tbf)"
 Rate = int | Unlimited
@@ -60,9 +60,9 @@ def achieved(before: Queue, after: Queue, seconds: float) -> float | None:
     return grown * 8 / seconds if grown >= 0 and seconds > 0 else None
 
 
-def asked(change: LimitChange) -> bool:
+def asks_network(change: LimitChange) -> bool:
     """Whether a change is about the network. Looking at it costs some milliseconds, so nobody does it in vain."""
-    return any(name in NAMES for name, _ in change.items())
+    return any(name in NETWORK_LIMITS for name, _ in change.items())
 
 
 def why_not(pid: int, name: LimitName) -> str | None:
@@ -81,10 +81,10 @@ def read(pid: int | None) -> dict[LimitName, Rate | Missing]:
     """What it may send and receive; the smallest where its interfaces differ. Never raises."""
     shaped = shaping(pid) if pid is not None else Missing.UNSUPPORTED
     if isinstance(shaped, Missing):
-        return dict.fromkeys(NAMES, shaped)
+        return dict.fromkeys(NETWORK_LIMITS, shaped)
     found: dict[LimitName, Rate | Missing] = {
         name: UNLIMITED if queue is None else queue.rate
-        for name, queue in zip(NAMES, (shaped.egress, shaped.ingress), strict=True)
+        for name, queue in zip(NETWORK_LIMITS, (shaped.egress, shaped.ingress), strict=True)
     }
     if pid is not None and shaped.ingress is None and why_not(pid, LimitName.NET_INGRESS) is not None:
         found[LimitName.NET_INGRESS] = Missing.UNSUPPORTED
@@ -98,7 +98,7 @@ def shaping(pid: int) -> Shaping | Missing:
             ends = interfaces.find(pid, fd)
             if not ends.egress:
                 return Missing.UNSUPPORTED
-            return Shaping(_look(ends.egress, fd), _look(ends.ingress, fd))
+            return Shaping(_sum_buckets(ends.egress, fd), _sum_buckets(ends.ingress, fd))
     except DeniedError:
         return Missing.DENIED
     except NotFoundError:
@@ -107,9 +107,9 @@ def shaping(pid: int) -> Shaping | Missing:
         return Missing.GONE if error.errno == errno.ENODEV else Missing.UNSUPPORTED
 
 
-def plan(pid: int | None, change: LimitChange) -> list[Step]:
+def steps(pid: int | None, change: LimitChange) -> list[Step]:
     """One step for each interface and direction. Raises when there is nothing to shape, or it is somebody else's."""
-    wanted = [(name, value) for name, value in change.items() if name in NAMES]
+    wanted = [(name, value) for name, value in change.items() if name in NETWORK_LIMITS]
     if not wanted or pid is None:
         return []
     steps: list[Step] = []
@@ -120,7 +120,7 @@ def plan(pid: int | None, change: LimitChange) -> list[Step]:
                 held, ours = _held(end, fd)
                 rate = value if isinstance(value, int) else UNLIMITED
                 if not ours:
-                    _leave_alone(name, end)
+                    _raise_foreign_queue(name, end)
                 steps.append(_Shape(name, pid, space, end, rate, held))
     return steps
 
@@ -148,27 +148,27 @@ class _Shape:
         if reason is not None:
             raise DeniedError(f"set {self.title}", detail=reason, hint="Run it with sudo")
 
-    def look(self) -> Rate | Missing:
+    def held(self) -> Rate | Missing:
         try:
             with interfaces.namespace(self.pid, self.space) as fd:
                 return _held(self.end, fd)[0]
         except PytopError:
             return Missing.GONE
 
-    def do(self) -> None:
+    def apply(self) -> None:
         self._set(self.rate)
 
-    def undo(self) -> None:
+    def revert(self) -> None:
         self._set(self.before)
 
     def _set(self, rate: Rate) -> None:
         with interfaces.namespace(self.pid, self.space) as fd, _socket(f"set {self.title}", self.end, fd) as ip:
             if isinstance(rate, Unlimited):
-                with netlink.tolerating(errno.ENOENT):  # the kernel's default is there already
+                with netlink.ignoring(errno.ENOENT):  # the kernel's default is there already
                     ip.tc("del", index=self.end.index, parent=_ROOT)
                 return
             size = rate // 8
-            burst = max(_LEAST_BURST, int(size * _BURST_S))
+            burst = max(_MIN_BURST_BYTES, int(size * _BURST_S))
             ip.tc(
                 "replace",
                 "tbf",
@@ -176,7 +176,7 @@ class _Shape:
                 HANDLE,
                 rate=f"{size * 8}bit",
                 burst=burst,
-                limit=burst + max(_LEAST_BURST, int(size * _LATENCY_S)),
+                limit=burst + max(_MIN_BURST_BYTES, int(size * _LATENCY_S)),
             )
 
 
@@ -184,7 +184,7 @@ class _Shape:
 
 
 def _socket(what: str, end: End, fd: int) -> Any:
-    return netlink.connected(what, fd if end.inner else None, lacks=_LACKS)
+    return netlink.connect(what, fd if end.inner else None, lacks=_LACKS)
 
 
 def _root(end: End, fd: int) -> Any | None:
@@ -215,7 +215,7 @@ def _held(end: End, fd: int) -> tuple[Rate, bool]:
     return (UNLIMITED if rate is None else rate), ours
 
 
-def _leave_alone(name: LimitName, end: End) -> None:
+def _raise_foreign_queue(name: LimitName, end: End) -> None:
     raise ConflictError(
         f"set {name.value.replace('_', ' ')}",
         detail=f"somebody else has configured the queue of {end.name}",
@@ -223,7 +223,7 @@ def _leave_alone(name: LimitName, end: End) -> None:
     )
 
 
-def _look(ends: tuple[End, ...], fd: int) -> Queue | None:
+def _sum_buckets(ends: tuple[End, ...], fd: int) -> Queue | None:
     """The sum of the buckets; None when there is none."""
     total: Queue | None = None
     for end in ends:

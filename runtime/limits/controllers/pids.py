@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.step import Write, number, step
+from runtime.limits.step import FileWrite, read_number, write_step
 from runtime.model import LimitChange, LimitName, Missing, Unlimited
 
 
 def read(cgroup: Cgroup) -> int | Unlimited | Missing:
     """pids.max."""
     where = cgroup.where("pids")
-    return Missing.UNSUPPORTED if where is None else number(where[0] / "pids.max")
+    return Missing.UNSUPPORTED if where is None else read_number(where[0] / "pids.max")
 
 
 def current(cgroup: Cgroup) -> int | None:
     """Tasks now; None when unknown."""
     where = cgroup.where("pids")
-    value = number(where[0] / "pids.current") if where is not None else None
+    value = read_number(where[0] / "pids.current") if where is not None else None
     return value if isinstance(value, int) else None
 
 
-def plan(cgroup: Cgroup, change: LimitChange) -> list[Write]:
+def steps(cgroup: Cgroup, change: LimitChange) -> list[FileWrite]:
     """One write."""
     where = cgroup.where("pids")
     if where is None or change.pids is None:
         return []
     text = "max" if isinstance(change.pids, Unlimited) else str(change.pids)
-    return [step(LimitName.PIDS, where[0] / "pids.max", text)]
+    return [write_step(LimitName.PIDS, where[0] / "pids.max", text)]

@@ -16,7 +16,7 @@ from typing import Final
 from runtime.errors import ConflictError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.step import Step, Write, number, step
+from runtime.limits.step import FileWrite, Step, read_number, write_step
 from runtime.model import LIMITS, LimitChange, LimitName, Limits, Missing, Unlimited
 
 NOTE: Final = "user.pytop.cpu_weight"
@@ -52,7 +52,7 @@ def read_idle(cgroup: Cgroup) -> bool | Missing:
     where = cgroup.where("cpu")
     if where is None:
         return Missing.UNSUPPORTED
-    text = files.look(where[0] / "cpu.idle")
+    text = files.try_read(where[0] / "cpu.idle")
     if isinstance(text, Missing):
         return text
     return text == "1" if text in ("0", "1") else Missing.UNSUPPORTED
@@ -82,10 +82,10 @@ def weight(cgroup: Cgroup) -> int | None:
 
 
 def _held(directory: Path, version: int) -> int | Missing:
-    if files.look(directory / "cpu.idle") == "1":
-        noted = files.look_note(directory, NOTE) or ""
+    if files.try_read(directory / "cpu.idle") == "1":
+        noted = files.read_attribute(directory, NOTE) or ""
         return int(noted) if noted.isascii() and noted.isdigit() else int(_normal(version))
-    value = number(directory / _file(version))
+    value = read_number(directory / _file(version))
     return Missing.UNSUPPORTED if isinstance(value, Unlimited) else value
 
 
@@ -107,7 +107,7 @@ def check(change: LimitChange, before: Limits) -> None:
         )
 
 
-def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
+def steps(cgroup: Cgroup, change: LimitChange) -> list[Step]:
     """The writes for shares and the idle class."""
     where = cgroup.where("cpu")
     if where is None:
@@ -116,12 +116,12 @@ def plan(cgroup: Cgroup, change: LimitChange) -> list[Step]:
     asked = None
     if change.cpu_shares is not None:
         asked = str(shares_to_weight(change.cpu_shares) if version == 2 else change.cpu_shares)
-    idle = files.look(directory / "cpu.idle") == "1"
+    idle = files.try_read(directory / "cpu.idle") == "1"
     if change.cpu_idle and not idle:
         return _enter(directory, version, asked)
     if idle and change.cpu_idle is False:
         return _leave(directory, version, asked)
-    return [step(LimitName.CPU_SHARES, directory / _file(version), asked)] if asked is not None else []
+    return [write_step(LimitName.CPU_SHARES, directory / _file(version), asked)] if asked is not None else []
 
 
 def _enter(directory: Path, version: int, asked: str | None) -> list[Step]:
@@ -130,23 +130,23 @@ def _enter(directory: Path, version: int, asked: str | None) -> list[Step]:
     held = files.read(file)
     kept = asked if asked is not None else held
     steps: list[Step] = []
-    note = Note(directory, None if kept == _normal(version) else kept, files.look_note(directory, NOTE))
+    note = Note(directory, None if kept == _normal(version) else kept, files.read_attribute(directory, NOTE))
     if note.text != note.before:
         steps.append(note)
     if asked is not None or held != _normal(version):
         owner = LimitName.CPU_SHARES if asked is not None else LimitName.CPU_IDLE
-        steps.append(Write(owner, file, kept, held))
-    return [*steps, Write(LimitName.CPU_IDLE, directory / "cpu.idle", "1", "0")]
+        steps.append(FileWrite(owner, file, kept, held))
+    return [*steps, FileWrite(LimitName.CPU_IDLE, directory / "cpu.idle", "1", "0")]
 
 
 def _leave(directory: Path, version: int, asked: str | None) -> list[Step]:
     """The kernel has set the normal weight when the second write comes, so that is what brings back what was."""
-    noted = files.look_note(directory, NOTE)
-    steps: list[Step] = [Write(LimitName.CPU_IDLE, directory / "cpu.idle", "0", "1")]
+    noted = files.read_attribute(directory, NOTE)
+    steps: list[Step] = [FileWrite(LimitName.CPU_IDLE, directory / "cpu.idle", "0", "1")]
     back = asked if asked is not None else noted
     if back is not None:
         owner = LimitName.CPU_SHARES if asked is not None else LimitName.CPU_IDLE
-        steps.append(Write(owner, directory / _file(version), back, _normal(version)))
+        steps.append(FileWrite(owner, directory / _file(version), back, _normal(version)))
     return [*steps, Note(directory, None, noted)] if noted is not None else steps
 
 
@@ -169,11 +169,11 @@ class Note:
     def require(self) -> None:
         files.require_writable(self.directory)
 
-    def look(self) -> str | None:
-        return files.look_note(self.directory, NOTE)
+    def held(self) -> str | None:
+        return files.read_attribute(self.directory, NOTE)
 
-    def do(self) -> None:
-        files.write_note(self.directory, NOTE, self.text)
+    def apply(self) -> None:
+        files.write_attribute(self.directory, NOTE, self.text)
 
-    def undo(self) -> None:
-        files.write_note(self.directory, NOTE, self.before)
+    def revert(self) -> None:
+        files.write_attribute(self.directory, NOTE, self.before)

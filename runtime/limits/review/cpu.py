@@ -13,7 +13,7 @@ from runtime.limits.review.finding import Finding, Severity
 from runtime.limits.units import format_cpus, format_microseconds
 from runtime.model import LimitChange, LimitName, Limits, Unlimited
 
-LEAST_CPUS: Final = 0.01
+MIN_CPUS: Final = 0.01
 
 
 def findings(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse) -> Iterator[Finding]:
@@ -28,8 +28,8 @@ def _cores(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Fin
     cpus, name = change.cpus, LimitName.CPUS
     if isinstance(cpus, float | int):
         cores = _cores_in_words(cpus)
-        if cpus < LEAST_CPUS:
-            yield Finding(name, Severity.REFUSE, f"{cores}: less than {LEAST_CPUS} of a core would stop it for good")
+        if cpus < MIN_CPUS:
+            yield Finding(name, Severity.REFUSE, f"{cores}: less than {MIN_CPUS} of a core would stop it for good")
         elif cpus > host.ncpu:
             yield Finding(name, Severity.WARNING, f"{cores}: this machine has {host.ncpu}, so it limits nothing")
         elif use.cpu is not None and use.cpu > cpus * 1.05:

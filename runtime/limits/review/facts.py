@@ -69,8 +69,11 @@ def meminfo() -> dict[str, int]:
 def host_facts() -> HostFacts:
     """Read the machine's facts from /sys and /proc."""
     memory = meminfo()
-    cpus, mems = files.look(Path("/sys/devices/system/cpu/online")), files.look(Path("/sys/devices/system/node/online"))
-    pid_max = files.look(Path("/proc/sys/kernel/pid_max"))
+    cpus, mems = (
+        files.try_read(Path("/sys/devices/system/cpu/online")),
+        files.try_read(Path("/sys/devices/system/node/online")),
+    )
+    pid_max = files.try_read(Path("/proc/sys/kernel/pid_max"))
     ncpu = os.cpu_count() or 1
     return HostFacts(
         ncpu=ncpu,
@@ -89,8 +92,8 @@ def host_facts() -> HostFacts:
 def _weighs_io() -> bool:
     """BFQ is the scheduler of a disk, or iocost is switched on for one."""
     for scheduler in Path("/sys/block").glob("*/queue/scheduler"):
-        text = files.look(scheduler)
+        text = files.try_read(scheduler)
         if isinstance(text, str) and "[bfq]" in text:
             return True
-    qos = files.look(Path("/sys/fs/cgroup/io.cost.qos"))
+    qos = files.try_read(Path("/sys/fs/cgroup/io.cost.qos"))
     return isinstance(qos, str) and "enable=1" in qos

@@ -11,12 +11,12 @@ from runtime.limits.review.finding import Finding, Severity
 from runtime.limits.units import format_rate, human_bytes
 from runtime.model import LIMITS, DeviceRate, LimitChange, LimitName, LimitUnit, Unlimited
 
-LEAST_BYTES: Final = 4096
+MIN_BYTES_PER_S: Final = 4096
 """One page a second: below it a process waits for minutes, and cannot be killed while it does."""
-LITTLE_BYTES: Final = 1024 * 1024
-LITTLE_OPERATIONS: Final = 20
-LEAST_BITS: Final = 8_000
-LITTLE_BITS: Final = 256_000
+LOW_BYTES_PER_S: Final = 1024 * 1024
+LOW_IOPS: Final = 20
+MIN_BITS_PER_S: Final = 8_000
+LOW_BITS_PER_S: Final = 256_000
 _WHAT: Final = {
     LimitName.IO_READ_BPS: "reads",
     LimitName.IO_WRITE_BPS: "writes",
@@ -58,10 +58,10 @@ def _device(name: LimitName, each: DeviceRate, host: HostFacts) -> Iterator[Find
         return
     operations = LIMITS[name].unit is LimitUnit.OPERATIONS_PER_SECOND
     rate = f"{each.rate} a second" if operations else f"{human_bytes(each.rate)} a second"
-    if not operations and each.rate < LEAST_BYTES:
-        text = f"{shown}: {what} {rate}, and less than {human_bytes(LEAST_BYTES)} a second would hang it"
+    if not operations and each.rate < MIN_BYTES_PER_S:
+        text = f"{shown}: {what} {rate}, and less than {human_bytes(MIN_BYTES_PER_S)} a second would hang it"
         yield Finding(name, Severity.REFUSE, text)
-    elif each.rate < (LITTLE_OPERATIONS if operations else LITTLE_BYTES):
+    elif each.rate < (LOW_IOPS if operations else LOW_BYTES_PER_S):
         text = f"{shown}: {what} at most {rate}; a process that waits for the disk cannot be killed meanwhile"
         yield Finding(name, Severity.WARNING, text)
     else:
@@ -88,9 +88,9 @@ def _network(name: LimitName, rate: int | Unlimited, use: RecentUse) -> Iterator
     lately = ""
     if used is not None:
         lately = f"it {'sent' if sends else 'received'} {human_bytes(round(used / 8))} a second in the last minute"
-    if rate < LEAST_BITS:
-        yield Finding(name, Severity.REFUSE, f"{shown}; less than {format_rate(LEAST_BITS)} would cut it off")
-    elif rate < LITTLE_BITS:
+    if rate < MIN_BITS_PER_S:
+        yield Finding(name, Severity.REFUSE, f"{shown}; less than {format_rate(MIN_BITS_PER_S)} would cut it off")
+    elif rate < LOW_BITS_PER_S:
         yield Finding(name, Severity.WARNING, f"{shown}, so connections may time out")
     elif used is not None and used > rate:
         yield Finding(name, Severity.WARNING, f"{shown}; {lately}, so it will be slowed down")

@@ -15,7 +15,7 @@ from runtime.limits.review.finding import Finding, Severity
 from runtime.limits.units import cpuset_numbers, human_bytes
 from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
 
-LEAST_MEMORY: Final = 6 * 1024 * 1024
+MIN_MEMORY_BYTES: Final = 6 * 1024 * 1024
 NO_UNIT: Final = 64 * 1024  # less than that was hardly meant as bytes
 TIGHT: Final = 1.1  # a memory limit of less than this many times the use leaves no room
 
@@ -67,9 +67,9 @@ def _memory(change: LimitChange, current: Limits, host: HostFacts, use: RecentUs
     memory, name = change.memory, LimitName.MEMORY
     if isinstance(memory, int):
         size = human_bytes(memory)
-        if memory < LEAST_MEMORY:
+        if memory < MIN_MEMORY_BYTES:
             meant = f"; a number alone is bytes, {memory}m is megabytes" if 0 < memory < NO_UNIT else ""
-            text = f"{size}: less than {human_bytes(LEAST_MEMORY)} kills most programs{meant}"
+            text = f"{size}: less than {human_bytes(MIN_MEMORY_BYTES)} kills most programs{meant}"
             yield Finding(name, Severity.REFUSE, text)
         elif use.unreclaimable is not None and use.memory is not None and memory < use.unreclaimable:
             yield _below_use(memory, use.memory, use.unreclaimable, _swappable(change, current, host, use))
@@ -130,7 +130,7 @@ def _pids(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Find
             yield Finding(name, Severity.WARNING, text)
 
 
-def unsupported(change: LimitChange, current: Limits) -> Iterator[tuple[LimitName, Missing]]:
+def missing_limits(change: LimitChange, current: Limits) -> Iterator[tuple[LimitName, Missing]]:
     """The limits of a change that the kernel does not offer here, with the reason."""
     for name, _ in change.items():
         held = current.get(name)

@@ -20,7 +20,7 @@ from runtime.limits.controllers.io import RATES
 from runtime.limits.review.facts import host_facts
 from runtime.limits.systemd.properties import TRANSLATIONS
 from runtime.limits.systemd.route import unit_at
-from runtime.limits.unsupported import lacking
+from runtime.limits.unsupported import unsupported_limits
 from runtime.model import LIMITS, NETWORK_LIMITS, UNLIMITED, LimitChange, LimitName, Limits, Missing, Value
 
 _NORMAL: Final[Mapping[str, Property]] = {
@@ -43,12 +43,12 @@ _FIRST: Final[Mapping[LimitName, Value]] = {
 """What a cgroup holds of a controller that it has just got; of cpuset it has what there is."""
 
 
-def promised(cgroup: Cgroup, change: LimitChange, before: Limits) -> Limits:
-    """`before`, and what limits hold at first whose controller `equipped` is to get: by it a change can be refused."""
+def predicted_limits(cgroup: Cgroup, change: LimitChange, before: Limits) -> Limits:
+    """What the limits will be once `with_controllers` was called: by them a change can be refused."""
     unit, missing = _missing(cgroup, change)
     if unit is None:
         return before
-    facts, never = host_facts(), lacking(cgroupfs.detect())
+    facts, never = host_facts(), unsupported_limits(cgroupfs.detect())
     first: dict[LimitName, Value | Missing] = {
         **_FIRST,
         LimitName.CPUSET_CPUS: facts.cpus,
@@ -59,12 +59,11 @@ def promised(cgroup: Cgroup, change: LimitChange, before: Limits) -> Limits:
     )
 
 
-def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
+def with_controllers(cgroup: Cgroup, change: LimitChange) -> Cgroup:
     """The cgroup with the controllers that a change needs, as far as systemd gives them to it.
 
-    The normal value is set for one that is missing: that limits nothing. Whatever hinders it, the cgroup is given back
-    as it is, and what is missing stays so. The setting is there to stay, so first it is seen, by `promised`, whether
-    the change is refused.
+    For each missing controller its normal value is set, which limits nothing. If that fails, the cgroup is returned
+    without it. The setting stays, so whether the change is refused is found out before, by `predicted_limits`.
     """
     unit, missing = _missing(cgroup, change)
     if unit is None or cgroup.unified is None:
@@ -77,7 +76,7 @@ def equipped(cgroup: Cgroup, change: LimitChange) -> Cgroup:
                 manager.set(unit, [normal[name] for name in missing])
     except PytopError:
         return cgroup
-    offered = files.look(cgroup.unified / "cgroup.controllers")
+    offered = files.try_read(cgroup.unified / "cgroup.controllers")
     return replace(cgroup, controllers=frozenset(offered.split())) if isinstance(offered, str) else cgroup
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from runtime.kernel import block, files
 from runtime.kernel.systemd_dbus import Property
 from runtime.limits.units import cpuset_numbers
-from runtime.limits.verdict import PAGE
+from runtime.limits.verdict import PAGE_BYTES
 
 INFINITY: Final = 2**64 - 1  # how systemd's numbers say "none", over D-Bus
 _SECOND_US: Final = 1_000_000
@@ -27,7 +27,7 @@ Translate = Callable[[Path, str], "list[Property]"]
 
 def holds(path: Path, text: str) -> bool:
     """Whether a file holds what was to be written to it: to the page, and the devices that were named."""
-    held = files.look(path)
+    held = files.try_read(path)
     if not isinstance(held, str):
         return False
     wanted = text.strip()
@@ -41,7 +41,7 @@ def holds(path: Path, text: str) -> bool:
         return cpuset_numbers(held) == cpuset_numbers(wanted) if held and wanted else held == wanted
     held = plain(path.name, held)
     if path.name.startswith("memory.") and held.isdecimal() and wanted.isdecimal():
-        return int(held) // PAGE == int(wanted) // PAGE
+        return int(held) // PAGE_BYTES == int(wanted) // PAGE_BYTES
     return held.split() == wanted.split()
 
 
@@ -90,9 +90,9 @@ def _bfq(_: Path, text: str) -> list[Property]:
 def _rates(path: Path, text: str) -> list[Property]:
     """One device's line of io.max. systemd writes all four rates at once, so those that are held go with it."""
     device, *words = text.split()
-    held = files.look(path)
+    held = files.try_read(path)
     rates = {**_device_line(held if isinstance(held, str) else "", device), **_pairs(words)}
-    block.learn(device)
+    block.refresh_name(device)
     disk = block.name(device)
     found: list[Any] = []
     for key, name in _IO.items():

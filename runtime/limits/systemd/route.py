@@ -21,12 +21,12 @@ from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
 from runtime.kernel.systemd import Unit
 from runtime.kernel.systemd_dbus import Manager, Property
-from runtime.limits.step import Step, Write
+from runtime.limits.step import FileWrite, Step
 from runtime.limits.systemd.properties import INFINITY, TRANSLATIONS, Translate, holds, plain
 from runtime.model import FieldOutcome, LimitName, LimitOutcome, Value, Verdict
 
-IDLE_SINCE: Final = 252  # CPUWeight=idle
-PATIENCE: Final = 2.0  # seconds for the kernel's file to hold what systemd has accepted
+IDLE_MIN_VERSION: Final = 252  # CPUWeight=idle
+SETTLE_TIMEOUT_S: Final = 2.0  # seconds for the kernel's file to hold what systemd has accepted
 _WITHIN: Final = {LimitName.CPU_PERIOD: LimitName.CPUS}  # which other's step writes it too
 _TOGETHER: Final = {
     "cpu": ("cpu.max", "cpu.idle", "cpu.weight"),
@@ -46,20 +46,20 @@ _UNSET: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": DEFAUL
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The steps of a change by the way that each has to go, and what is to be said about a limit afterwards.
+    """The steps of a change by the way that each has to go, and what is to be note about a limit afterwards.
 
     `bfq` is BFQ's file of a weight that systemd writes to two files.
     """
 
     steps: list[Step]
-    words: Mapping[LimitName, str] = field(default_factory=dict)
+    notes: Mapping[LimitName, str] = field(default_factory=dict)
     bfq: Path | None = None
 
 
 def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
     """The same steps through systemd where it keeps the files of the cgroup; as they are anywhere else."""
     untouched = Route(list(steps))
-    unit, through, beside = _sorted(cgroup, steps)
+    unit, through, beside = _partition(cgroup, steps)
     if unit is None:
         return untouched
     version = 0
@@ -74,12 +74,12 @@ def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
     except NotFoundError:
         return untouched
     except PytopError as error:
-        said = (
+        note = (
             f"written past systemd, which could not be asked ({error.detail or error.title}): daemon-reload undoes it"
         )
-        return Route(list(steps), {**{step.name: said for step in through}, **_of_v1(unit, beside)})
+        return Route(list(steps), {**{step.name: note for step in through}, **_v1_notes(unit, beside)})
     found = _routed(unit, version, steps, through)
-    return replace(found, words={**_of_v1(unit, beside), **found.words})
+    return replace(found, notes={**_v1_notes(unit, beside), **found.notes})
 
 
 def unit_at(directory: Path, hierarchies: Hierarchies) -> Unit | None:
@@ -91,12 +91,12 @@ def unit_at(directory: Path, hierarchies: Hierarchies) -> Unit | None:
     return systemd.unit_of(f"/{directory.relative_to(max(above, key=lambda mount: len(mount.parts)))}")
 
 
-def _sorted(cgroup: Cgroup, steps: Sequence[Step]) -> tuple[Unit | None, list[Write], list[Write]]:
+def _partition(cgroup: Cgroup, steps: Sequence[Step]) -> tuple[Unit | None, list[FileWrite], list[FileWrite]]:
     """The unit that the cgroup is, the writes to it that systemd can do, and those to its files of cgroup v1.
 
     On a hybrid host a container may have v1 cgroups alone, so it is each file's own directory that counts.
     """
-    writes = [step for step in steps if isinstance(step, Write)]
+    writes = [step for step in steps if isinstance(step, FileWrite)]
     if not writes or not systemd.booted():
         return None, [], []
     hierarchies = cgroupfs.detect()
@@ -110,88 +110,88 @@ def _sorted(cgroup: Cgroup, steps: Sequence[Step]) -> tuple[Unit | None, list[Wr
     return (unit, of_v2, of_v1) if of_v2 or of_v1 else (None, [], [])
 
 
-def _of_v1(unit: Unit, steps: Sequence[Write]) -> dict[LimitName, str]:
-    """What is to be said of writes to v1 files of a unit; the weight beside the idle class was not asked for."""
-    words: dict[LimitName, str] = {}
+def _v1_notes(unit: Unit, steps: Sequence[FileWrite]) -> dict[LimitName, str]:
+    """What is to be note of writes to v1 files of a unit; the weight beside the idle class was not asked for."""
+    notes: dict[LimitName, str] = {}
     for step in steps:
         file = step.path.name
         if file in _KEPT_ON_V1 and step.name is not LimitName.CPU_IDLE:
-            words[step.name] = (
+            notes[step.name] = (
                 f"written to the kernel: on cgroup v1 systemd may write its own {file} of {unit.name} over it "
                 "at a daemon-reload"
             )
         elif file not in _KEPT_ON_V1:
-            words.setdefault(step.name, f"on cgroup v1 {_nothing(unit, file)}")
-    return words
+            notes.setdefault(step.name, f"on cgroup v1 {_nothing(unit, file)}")
+    return notes
 
 
 def _nothing(unit: Unit, file: str) -> str:
     return f"systemd has nothing for {file}: written to the kernel, until {unit.name} ends"
 
 
-def tell(outcome: LimitOutcome, how: Route) -> LimitOutcome:
-    """The outcome with what is to be said about each limit that holds."""
+def annotated(outcome: LimitOutcome, how: Route) -> LimitOutcome:
+    """The outcome with what is to be note about each limit that holds."""
     fields: list[FieldOutcome] = []
     for each in outcome.fields:
-        said = how.words.get(each.name) or how.words.get(_WITHIN.get(each.name, each.name))
-        if said and each.verdict in (Verdict.APPLIED, Verdict.ROUNDED):
+        note = how.notes.get(each.name) or how.notes.get(_WITHIN.get(each.name, each.name))
+        if note and each.verdict in (Verdict.APPLIED, Verdict.ROUNDED):
             scaled = _scaled(how.bfq, each.requested) if each.name is LimitName.IO_WEIGHT else ""
-            each = replace(each, detail="; ".join(filter(None, (each.detail, said, scaled))))
+            each = replace(each, detail="; ".join(filter(None, (each.detail, note, scaled))))
         fields.append(each)
     return replace(outcome, fields=tuple(fields))
 
 
 def _scaled(bfq: Path | None, requested: Value) -> str:
     """What BFQ was given of a weight: systemd shrinks 100 to 10000 to its 100 to 1000."""
-    held = files.look(bfq) if bfq is not None else None
+    held = files.try_read(bfq) if bfq is not None else None
     if not isinstance(held, str) or plain("io.bfq.weight", held) == str(requested):
         return ""
     return f"disks with the BFQ scheduler go by io.bfq.weight, and that holds {plain('io.bfq.weight', held)}"
 
 
-def _routed(unit: Unit, version: int, steps: Sequence[Step], through: Sequence[Write]) -> Route:
+def _routed(unit: Unit, version: int, steps: Sequence[Step], through: Sequence[FileWrite]) -> Route:
     routed: list[Step] = []
-    words: dict[LimitName, str] = {}
+    notes: dict[LimitName, str] = {}
     weights = {step.path.name: step.path for step in through if step.name is LimitName.IO_WEIGHT}
     bfq = weights.get("io.bfq.weight") if "io.weight" in weights else None
     for step in steps:
-        if not isinstance(step, Write) or step not in through:
+        if not isinstance(step, FileWrite) or step not in through:
             routed.append(step)
             continue
         if step.path == bfq:
             continue  # IOWeight writes both
         translate = TRANSLATIONS.get(step.path.name)
-        if step.path.name == "cpu.idle" and version < IDLE_SINCE:
+        if step.path.name == "cpu.idle" and version < IDLE_MIN_VERSION:
             translate = None
         if translate is None:
             routed.append(step)
-            words[step.name] = _nothing(unit, step.path.name)
+            notes[step.name] = _nothing(unit, step.path.name)
         else:
-            routed.append(Through(unit, step, translate))
-            words.setdefault(step.name, f"by systemd, until {unit.name} ends or the host restarts{_percents(step)}")
-    return Route(routed, words, bfq)
+            routed.append(SystemdWrite(unit, step, translate))
+            notes.setdefault(step.name, f"by systemd, until {unit.name} ends or the host restarts{_percents(step)}")
+    return Route(routed, notes, bfq)
 
 
-def _unknown(manager: Manager, unit: Unit, version: int, steps: Sequence[Write]) -> list[Write]:
+def _unknown(manager: Manager, unit: Unit, version: int, steps: Sequence[FileWrite]) -> list[FileWrite]:
     """What was once written past systemd, to files that it writes together with those of a change: it has to be told.
 
     Each write is of what the file holds, so only systemd's note changes by it.
     """
     writes = {step.path.name: step for step in steps}
-    found: list[Write] = []
+    found: list[FileWrite] = []
     for controller, names in _TOGETHER.items():
         own = [step for name, step in writes.items() if name.partition(".")[0] == controller and name in TRANSLATIONS]
         for name in names if own else ():
             path = own[0].path.with_name(name)
-            held = files.look(path)
+            held = files.try_read(path)
             if name in writes or not isinstance(held, str):
                 continue
-            idle = files.look(path.with_name("cpu.idle")) == "1"
-            if (name == "cpu.weight" and idle) or (name == "cpu.idle" and not (idle and version >= IDLE_SINCE)):
+            idle = files.try_read(path.with_name("cpu.idle")) == "1"
+            if (name == "cpu.weight" and idle) or (name == "cpu.idle" and not (idle and version >= IDLE_MIN_VERSION)):
                 continue  # CPUWeight says one or the other
             text = plain(name, held)
             if not all(_knows(manager, unit, each) for each in TRANSLATIONS[name](path, text)):
-                found.append(Write(own[0].name, path, text, text))
+                found.append(FileWrite(own[0].name, path, text, text))
     return found
 
 
@@ -201,7 +201,7 @@ def _knows(manager: Manager, unit: Unit, wanted: Property) -> bool:
     return bool(value == (_UNSET.get(name, INFINITY) if known == INFINITY else known))
 
 
-def _percents(step: Write) -> str:
+def _percents(step: FileWrite) -> str:
     """What to say of a quota that is no whole percentage: systemd's note of it for its next daemon-reload is one."""
     if step.path.name != "cpu.max" or step.text.startswith("max"):
         return ""
@@ -214,11 +214,11 @@ def _percents(step: Write) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Through:
+class SystemdWrite:
     """A write to a kernel file, done by systemd in the name of a unit."""
 
     unit: Unit
-    write: Write
+    write: FileWrite
     translate: Translate
 
     @property
@@ -233,10 +233,10 @@ class Through:
         """Whether systemd lets us change it is known only when we ask it to."""
         files.read(self.write.path)
 
-    def look(self) -> Hashable:
-        return self.write.look()
+    def held(self) -> Hashable:
+        return self.write.held()
 
-    def do(self) -> None:
+    def apply(self) -> None:
         """As a write to a file does: it is done, or nothing is. systemd would try its note again at a daemon-reload."""
         with Manager(self.unit) as manager:
             try:
@@ -245,15 +245,15 @@ class Through:
                 self._set(manager, self.write.before)
                 raise
             except UnavailableError as error:
-                raise self._set_back(manager, error) from error
+                raise self._revert_after(manager, error) from error
 
-    def undo(self) -> None:
+    def revert(self) -> None:
         with Manager(self.unit) as manager:
             self._set(manager, self.write.before)
 
-    def _set_back(self, manager: Manager, error: UnavailableError) -> UnavailableError:
+    def _revert_after(self, manager: Manager, error: UnavailableError) -> UnavailableError:
         """Ask for what was before, since a systemd that was too busy to answer still does what it was asked for."""
-        said = "it was set back"
+        note = "it was set back"
         try:
             if error.errno is None:
                 self._set(manager, self.write.before)
@@ -261,10 +261,10 @@ class Through:
                 with Manager(self.unit) as anew:
                     self._set(anew, self.write.before)
         except UnavailableError as again:
-            said = "it may still come" + ("" if again.errno else ", and is set back after it")
+            note = "it may still come" + ("" if again.errno else ", and is set back after it")
         except PytopError as again:
-            said = f"it may still come, and could not be set back: {again.detail or again.title}"
-        return UnavailableError(error.title, detail=f"{error.detail}; {said}", errno=error.errno)
+            note = f"it may still come, and could not be set back: {again.detail or again.title}"
+        return UnavailableError(error.title, detail=f"{error.detail}; {note}", errno=error.errno)
 
     def _set(self, manager: Manager, text: str) -> None:
         properties = self.translate(self.write.path, text)
@@ -273,13 +273,13 @@ class Through:
 
     def _await(self, manager: Manager, properties: Sequence[Property], text: str) -> None:
         """Raise when the kernel does not come to hold it: what systemd cannot write, it tells its log alone."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
         while not holds(self.write.path, text):
             if time.monotonic() > deadline:
                 names = ", ".join(name for name, _ in properties)
                 raise KernelError(
                     f"set {names} of {self.unit.name}",
-                    detail=f"systemd took it, and {self.write.title} holds {self.write.look()!s}",
+                    detail=f"systemd took it, and {self.write.title} holds {self.write.held()!s}",
                     hint=f"journalctl _PID=1 says why the kernel refused '{text.strip()}'",
                     path=str(self.write.path),
                 )

@@ -17,7 +17,7 @@ from collectors.inspection.processes import Process
 from collectors.sampling.frame import Frame, Usage
 from collectors.sampling.target import Target
 from runtime.kernel.block import Disks
-from runtime.limits import Progress, RawFile
+from runtime.limits import RawFile, ReclaimProgress
 from runtime.limits.controllers.network import Shaping
 from runtime.model import (
     Container,
@@ -115,10 +115,10 @@ class FakeHost:
         return LimitOutcome(group.ref, ())
 
     async def reclaim(
-        self, subject: Subject, target_bytes: int, progress: Callable[[Progress], None], stop: Event
-    ) -> Progress:
+        self, subject: Subject, target_bytes: int, progress: Callable[[ReclaimProgress], None], stop: Event
+    ) -> ReclaimProgress:
         self.reclaimed.append(target_bytes)
-        return Progress(target_bytes, target_bytes, 0, done=True)
+        return ReclaimProgress(target_bytes, target_bytes, 0, done=True)
 
     async def close(self) -> None:
         self.closed = True

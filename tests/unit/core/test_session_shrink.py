@@ -17,18 +17,18 @@ from runtime import limits
 from runtime.errors import ConflictError, RefusedError
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import Progress
+from runtime.limits import ReclaimProgress
 from runtime.model import Container, LimitChange, LimitOutcome, State
 from tests.app.fakes import container
 from tests.fake_engine import FakeEngine
-from tui.cli.update import ReclaimProgress
+from tui.cli.update import ReclaimReport
 from tui.core.hosts.local import LocalHost
 from tui.core.inspector import Inspector
 from tui.core.session import Session
 
 MB = 1024 * 1024
 WEB, REST = container("web"), container("rest", state=State.EXITED)
-Shrink = Callable[[Callable[[Progress], None], Event], Progress]
+Shrink = Callable[[Callable[[ReclaimReport], None], Event], ReclaimReport]
 
 
 @pytest.fixture
@@ -52,7 +52,9 @@ async def session(*containers: Container, done: list[str]) -> Session:
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, done: list[str], work: Shrink) -> None:
-    def shrink(_cgroup: Cgroup, target: int, *, progress: Callable[[Progress], None], stop: Event) -> Progress:
+    def shrink(
+        _cgroup: Cgroup, target: int, *, progress: Callable[[ReclaimReport], None], stop: Event
+    ) -> ReclaimReport:
         done.append(f"shrink to {target}")
         return work(progress, stop)
 
@@ -62,10 +64,10 @@ def scripted(monkeypatch: pytest.MonkeyPatch, done: list[str], work: Shrink) -> 
 async def test_memory_goes_before_the_limit_and_progress_comes_on_the_loop(
     monkeypatch: pytest.MonkeyPatch, done: list[str]
 ) -> None:
-    told: list[tuple[Progress, threading.Thread]] = []
-    steps = [Progress(90 * MB, 64 * MB, 10 * MB), Progress(64 * MB, 64 * MB, 36 * MB, done=True)]
+    told: list[tuple[ReclaimReport, threading.Thread]] = []
+    steps = [ReclaimReport(90 * MB, 64 * MB, 10 * MB), ReclaimReport(64 * MB, 64 * MB, 36 * MB, done=True)]
 
-    def work(progress: Callable[[Progress], None], _stop: Event) -> Progress:
+    def work(progress: Callable[[ReclaimReport], None], _stop: Event) -> ReclaimReport:
         assert threading.current_thread() is not threading.main_thread()
         for each in steps:
             progress(each)
@@ -87,7 +89,7 @@ async def test_memory_goes_before_the_limit_and_progress_comes_on_the_loop(
 async def test_what_does_not_fit_is_refused_with_what_holds_it(
     monkeypatch: pytest.MonkeyPatch, done: list[str]
 ) -> None:
-    scripted(monkeypatch, done, lambda _progress, _stop: Progress(80 * MB, 64 * MB, 5, reason="80 MiB are held"))
+    scripted(monkeypatch, done, lambda _progress, _stop: ReclaimReport(80 * MB, 64 * MB, 5, reason="80 MiB are held"))
     opened = await session(WEB, done=done)
     with pytest.raises(RefusedError, match="80 MiB are held"):
         await opened.shrink(WEB.ref, 64 * MB, lambda _: None)
@@ -100,10 +102,10 @@ async def test_a_caller_that_leaves_stops_it_and_sets_no_limit(
 ) -> None:
     begun = threading.Event()
 
-    def work(_progress: Callable[[Progress], None], stop: Event) -> Progress:
+    def work(_progress: Callable[[ReclaimReport], None], stop: Event) -> ReclaimReport:
         begun.set()
         assert stop.wait(5), "nobody has told it to stop"
-        return Progress(80 * MB, 64 * MB, 5, reason="it was stopped")
+        return ReclaimReport(80 * MB, 64 * MB, 5, reason="it was stopped")
 
     scripted(monkeypatch, done, work)
     opened = await session(WEB, done=done)
@@ -130,12 +132,12 @@ async def test_a_container_at_rest_has_nothing_to_give_back(monkeypatch: pytest.
 def test_progress_is_told_now_and_then_and_at_the_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told: Any = ReclaimProgress("web\x1b[31m")
-    told(Progress(100 * MB, 120 * MB, 0, done=True))
+    told: Any = ReclaimReport("web\x1b[31m")
+    told(ReclaimProgress(100 * MB, 120 * MB, 0, done=True))
     assert capsys.readouterr().err == "", "it fits already"
     for current in range(100, 64, -1):
-        told(Progress(current * MB, 64 * MB, (100 - current) * MB))
-    told(Progress(64 * MB, 64 * MB, 36 * MB, done=True))
+        told(ReclaimReport(current * MB, 64 * MB, (100 - current) * MB))
+    told(ReclaimReport(64 * MB, 64 * MB, 36 * MB, done=True))
     told.end()
     first, last = capsys.readouterr().err.splitlines()
     assert "uses 100.0 MiB, to come down to 64.0 MiB; 0 B given back" in first
@@ -146,7 +148,7 @@ def test_progress_is_told_now_and_then_and_at_the_end(
 async def test_no_memory_is_taken_from_what_this_program_was_started_from(
     monkeypatch: pytest.MonkeyPatch, done: list[str]
 ) -> None:
-    scripted(monkeypatch, done, lambda _progress, _stop: Progress(64 * MB, 64 * MB, 0, done=True))
+    scripted(monkeypatch, done, lambda _progress, _stop: ReclaimProgress(64 * MB, 64 * MB, 0, done=True))
     monkeypatch.setattr(cgroups, "known_pids", lambda _cgroup: frozenset({os.getppid()}))
     opened = await session(replace(WEB, found="its cgroup"), done=done)
     with pytest.raises(RefusedError, match="this program runs in there"):

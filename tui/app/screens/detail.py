@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
-from runtime.model import Container, GroupRef, Kind, Ref, State
+from runtime.model import Container, ContainerKind, GroupRef, Ref, State
 from tui.app import keymap
 from tui.app.screens.panes.isolation import IsolationPane
 from tui.app.screens.panes.logs import Logs
@@ -138,8 +138,9 @@ class DetailScreen(Screen[None]):
             parts.append(f"up {fmt.age(since)}" if subject.state.live else f"{fmt.age(since)} ago")
         if container is not None and container.exit_code is not None and not container.state.live:
             parts.append(ending(container))
-        if container is not None and container.kind is not Kind.CONTAINER:
-            parts.append({Kind.VM: "virtual machine", Kind.SERVICE: "systemd service"}[container.kind])
+        if container is not None and container.kind is not ContainerKind.CONTAINER:
+            kinds = {ContainerKind.VM: "virtual machine", ContainerKind.SERVICE: "systemd service"}
+            parts.append(kinds[container.kind])
         parts += [fmt.clean(text)] if (text := fields.description(subject)) else []
         found = container.found if container is not None else ""
         parts += [f"found by {fmt.clean(found)}" if found else fields.runner(subject)]

@@ -17,7 +17,7 @@ from textual.worker import Worker
 
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel.block import Disks
-from runtime.limits import Finding, Progress, Severity
+from runtime.limits import Finding, ReclaimProgress, Severity
 from runtime.model import (
     DEVICE_LIMITS,
     LimitChange,
@@ -332,7 +332,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             if not self._over and self.is_running:
                 self._foot.keys(KEYS)
 
-    def _progress(self, so_far: Progress) -> None:
+    def _progress(self, so_far: ReclaimProgress) -> None:
         if self._shrinking is not None:
             self._say(limit_form.progress(so_far, BAR))
 

@@ -14,7 +14,7 @@ from collectors.sampling.target import Target
 from runtime.engines.protocol import Engine
 from runtime.errors import NotFoundError
 from runtime.kernel.block import Disks
-from runtime.limits import Finding, Progress, RawFile
+from runtime.limits import Finding, RawFile, ReclaimProgress
 from runtime.limits.controllers.network import Shaping
 from runtime.model import Container, ContainerRef, LimitChange, LimitOutcome, Limits, Missing
 from tui.core.subject import EngineRef, Group, Subject
@@ -114,8 +114,8 @@ class Host(Protocol):
         ...
 
     async def reclaim(
-        self, subject: Subject, target_bytes: int, progress: Callable[[Progress], None], stop: Event
-    ) -> Progress:
+        self, subject: Subject, target_bytes: int, progress: Callable[[ReclaimProgress], None], stop: Event
+    ) -> ReclaimProgress:
         """Take memory away until it uses no more than `target_bytes`; `progress` is called on the event loop."""
         ...
 

@@ -16,7 +16,7 @@ from runtime.engines.found import kernel_limits
 from runtime.engines.found.self_protection import protect_self
 from runtime.engines.protocol import Engine
 from runtime.errors import ConflictError
-from runtime.limits import Progress
+from runtime.limits import ReclaimProgress
 from runtime.model import LimitChange, LimitOutcome
 from tui.core.hosts.frames import LOCAL
 from tui.core.inspector import Inspector
@@ -67,8 +67,8 @@ class LocalHost:
         )
 
     async def reclaim(
-        self, subject: Subject, target_bytes: int, progress: Callable[[Progress], None], stop: Event
-    ) -> Progress:
+        self, subject: Subject, target_bytes: int, progress: Callable[[ReclaimProgress], None], stop: Event
+    ) -> ReclaimProgress:
         """Take memory away until it uses no more than `target_bytes`; `progress` is called on the event loop."""
         title = f"reclaim memory of {subject.name}"
         cgroup = await asyncio.to_thread(self.inspection.cgroup, subject)
@@ -79,7 +79,7 @@ class LocalHost:
             await asyncio.to_thread(protect_self, title, cgroup)
         loop = asyncio.get_running_loop()
 
-        def report(so_far: Progress) -> None:
+        def report(so_far: ReclaimProgress) -> None:
             loop.call_soon_threadsafe(progress, so_far)
 
         return await asyncio.to_thread(lambda: limits.shrink(cgroup, target_bytes, progress=report, stop=stop))

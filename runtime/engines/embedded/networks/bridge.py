@@ -26,7 +26,7 @@ from typing import Any
 
 from runtime.errors import ConflictError, InvalidError, KernelError
 from runtime.kernel import netlink
-from runtime.kernel.netlink import tolerating
+from runtime.kernel.netlink import ignoring
 
 INSIDE = "eth0"
 _AF_INET = 2
@@ -73,7 +73,7 @@ def ensure_bridge(bridge: str, subnet: str) -> str:
     with _netlink(f"set up the network bridge {bridge}") as ip:
         link = _find(ip, bridge)
         if link is None:
-            with tolerating(errno.EEXIST):
+            with ignoring(errno.EEXIST):
                 ip.link("add", ifname=bridge, kind="bridge", br_forward_delay=0, br_stp_state=0, br_mcast_snooping=0)
             link = _find(ip, bridge)
         if link is None or _kind(link) != "bridge":
@@ -89,7 +89,7 @@ def ensure_bridge(bridge: str, subnet: str) -> str:
         # A fixed MAC: a bridge else takes the lowest of its ports', and changes it under the containers' ARP caches.
         ip.link("set", index=index, address=_mac(gateway.ip), state="up")
         if present is None:
-            with tolerating(errno.EEXIST):
+            with ignoring(errno.EEXIST):
                 ip.addr("add", index=index, address=str(gateway.ip), prefixlen=gateway.network.prefixlen)
         return str(gateway.network)
 
@@ -223,7 +223,7 @@ def _create_pair(ip: Any, peer: str, index: int, fd: int) -> None:
         "state": "up",
         "peer": {"ifname": INSIDE, "net_ns_fd": fd},
     }
-    with tolerating(errno.EEXIST) as refused:
+    with ignoring(errno.EEXIST) as refused:
         ip.link("add", **arguments)
     if refused:  # left over from before a kill -9
         _delete(ip, peer)
@@ -234,7 +234,7 @@ def _claim(what: str, ip: Any, bridge: str, peer: str, candidates: Iterator[IPv4
     """Claim an address by an alternative name, which the kernel gives to one interface only."""
     index = int(ip.link_lookup(ifname=peer)[0])
     for candidate in candidates:
-        with tolerating(errno.EEXIST) as refused:
+        with ignoring(errno.EEXIST) as refused:
             ip.link("property_add", index=index, altname=f"{bridge}-{candidate.ip}")
         if not refused:
             return candidate
@@ -252,7 +252,7 @@ def _configure(what: str, fd: int, mine: IPv4Interface, mac: str, gateway: IPv4I
         ip.link("set", index=index, address=mac, state="up")
         ip.addr("add", index=index, address=str(mine.ip), prefixlen=mine.network.prefixlen)
         ip.route("add", dst="default", gateway=str(gateway.ip), oif=index)
-    with netlink.inside(fd), suppress(FileNotFoundError):
+    with netlink.in_namespace(fd), suppress(FileNotFoundError):
         # Lets `ping` work for every user in there, without the right to send raw packets.
         Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
 
@@ -269,7 +269,7 @@ def _routed(ip: Any, own: int) -> list[IPv4Network]:
 
 def _find(ip: Any, name: str) -> Any | None:
     answer: list[Any] = []
-    with tolerating(errno.ENODEV):
+    with ignoring(errno.ENODEV):
         answer = ip.link("get", ifname=name)
     return answer[0] if answer else None
 
@@ -297,7 +297,7 @@ def _ports(ip: Any, bridge: str) -> list[str]:
 def _delete(ip: Any, name: str) -> None:
     link = _find(ip, name)
     if link is not None:
-        with tolerating(errno.ENODEV):
+        with ignoring(errno.ENODEV):
             ip.link("del", index=link["index"])
 
 
@@ -316,4 +316,4 @@ def _quiet(bridge: str) -> None:
 
 
 def _netlink(what: str, netns_fd: int | None = None) -> AbstractContextManager[Any]:
-    return netlink.connected(what, netns_fd, lacks="this kernel lacks the bridge or veth module (modprobe them)")
+    return netlink.connect(what, netns_fd, lacks="this kernel lacks the bridge or veth module (modprobe them)")

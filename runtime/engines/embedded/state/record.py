@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from runtime.errors import EngineError
-from runtime.limits.controllers.cpu import together
+from runtime.limits.controllers.cpu import consistent
 from runtime.model import (
     UNLIMITED,
     Bind,
@@ -106,7 +106,7 @@ class Record:
         for name, value in change.items():
             held = self.spec.limits.get(name)
             asked[name] = _merged(held if isinstance(held, tuple) else (), value) if isinstance(value, tuple) else value
-        return replace(self, spec=replace(self.spec, limits=together(self.spec.limits.merge(LimitChange.of(asked)))))
+        return replace(self, spec=replace(self.spec, limits=consistent(self.spec.limits.merge(LimitChange.of(asked)))))
 
 
 def _merged(held: tuple[DeviceRate, ...], asked: tuple[DeviceRate, ...]) -> tuple[DeviceRate, ...]:

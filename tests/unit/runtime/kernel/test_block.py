@@ -36,14 +36,14 @@ def test_disks_and_their_partitions(sys: Path) -> None:
 
 def test_a_name_is_known_once_it_was_looked_up(sys: Path) -> None:
     assert block.name("8:0") == "8:0"
-    block.learn("8:0", sys)
-    block.learn("9:9", sys)
+    block.refresh_name("8:0", sys)
+    block.refresh_name("9:9", sys)
     assert (block.name("8:0"), block.name("9:9")) == ("/dev/sda", "9:9")
     assert block.number("/dev/sda", sys) == "8:0"
 
 
 def test_a_disk_that_was_taken_away_and_brought_back_has_its_new_number(sys: Path) -> None:
-    block.learn("8:0", sys)
+    block.refresh_name("8:0", sys)
     (sys / "dev/block/8:0").unlink()
     (sys / "devices/sda/dev").write_text("8:16\n")
     (sys / "dev/block/8:16").symlink_to(sys / "devices/sda")
@@ -52,17 +52,17 @@ def test_a_disk_that_was_taken_away_and_brought_back_has_its_new_number(sys: Pat
 
 
 def test_a_number_that_is_another_disks_by_now_is_shown_as_that(sys: Path) -> None:
-    block.learn("8:0", sys)
+    block.refresh_name("8:0", sys)
     (sys / "dev/block/8:0").unlink()
-    block.learn("8:0", sys)
+    block.refresh_name("8:0", sys)
     assert block.name("8:0") == "8:0"
     (sys / "dev/block/8:0").symlink_to(sys / "devices/cciss!c0d0")
-    block.learn("8:0", sys)
+    block.refresh_name("8:0", sys)
     assert block.name("8:0") == "/dev/cciss/c0d0"
 
 
 def test_a_path_is_what_its_node_says(sys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    block.learn("8:0", sys)
+    block.refresh_name("8:0", sys)
     node, real = os.stat_result((stat.S_IFBLK, *[0] * 9), {"st_rdev": os.makedev(104, 0)}), os.stat
     monkeypatch.setattr(os, "stat", lambda path, **more: node if path == "/dev/sda" else real(path, **more))
     assert block.number("/dev/sda", sys) == "104:0"

@@ -33,8 +33,8 @@ def v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cgroups, "FREEZE_WITHIN", 0.05)
-    monkeypatch.setattr(cgroups, "EMPTY_WITHIN", 0.05)
+    monkeypatch.setattr(cgroups, "FREEZE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(cgroups, "KILL_TIMEOUT_S", 0.05)
 
 
 def test_it_is_made_everywhere_and_every_limit_is_there(kernel: FakeKernel) -> None:
@@ -185,7 +185,7 @@ def test_what_is_killed_in_the_last_moment_is_killed(v1: FakeKernel, monkeypatch
     cgroup = cgroups.create(v1.hierarchies, "one")
     cgroups.attach(cgroup, 7)
     killing(v1, monkeypatch, cgroup)
-    monkeypatch.setattr(cgroups, "EMPTY_WITHIN", -1.0)
+    monkeypatch.setattr(cgroups, "KILL_TIMEOUT_S", -1.0)
     cgroups.kill_all(cgroup)
     assert cgroups.is_empty(cgroup)
 
@@ -279,19 +279,19 @@ def nested(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, *members: int, o
     top = kernel.root / "unified"
     kernel.put(top / "cgroup.type", "domain")
     kernel.put(top / "cgroup.procs", "\n".join(map(str, members)))
-    monkeypatch.setattr(delegation, "own", lambda hierarchies, **_: hierarchies.unified.of(own))
+    monkeypatch.setattr(delegation, "own_directory", lambda hierarchies, **_: hierarchies.unified.of(own))
     return top
 
 
 def test_nested_our_own_processes_make_room(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     top = nested(v2, monkeypatch, 1, 7)
-    assert LimitName.MEMORY not in limits.lacking(v2.hierarchies)
+    assert LimitName.MEMORY not in limits.unsupported_limits(v2.hierarchies)
     assert v2.writes == [], "looking moves nobody"
     cgroup = cgroups.create(v2.hierarchies, "engine/one")
     assert cgroup.controllers == frozenset(V2)
     assert v2.writes[:3] == [("cgroup.procs", "1"), ("cgroup.procs", "7"), ("cgroup.subtree_control", "+memory")]
     assert v2.get(top / "cgroup.procs") == ""
-    assert v2.get(top / delegation.LEAF / "cgroup.procs").split() == ["1", "7"]
+    assert v2.get(top / delegation.LEAF_NAME / "cgroup.procs").split() == ["1", "7"]
 
 
 def test_nested_who_forks_or_ends_meanwhile_is_no_hindrance(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +306,7 @@ def test_nested_who_forks_or_ends_meanwhile_is_no_hindrance(v2: FakeKernel, monk
 
     monkeypatch.setattr(v2, "_cgroup_procs", procs)
     assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset(V2)
-    assert v2.get(top / delegation.LEAF / "cgroup.procs").split() == ["1", "8"]
+    assert v2.get(top / delegation.LEAF_NAME / "cgroup.procs").split() == ["1", "8"]
 
 
 @pytest.mark.parametrize(
@@ -329,25 +329,25 @@ def test_nested_nobody_elses_processes_are_moved_and_the_reason_is_told(
     v2.put(top / "cgroup.type", kind)
     cgroup = cgroups.create(v2.hierarchies, "engine/one")
     assert (cgroup.controllers, v2.writes) == (frozenset(), []), "nothing is enabled, not even what would let itself"
-    lacking = limits.lacking(v2.hierarchies)
+    lacking = limits.unsupported_limits(v2.hierarchies)
     assert lacking[LimitName.PIDS].startswith("no cgroup here can have the pids controller: the cgroup at the top")
     assert reason in lacking[LimitName.MEMORY]
 
 
 def test_nested_where_they_have_made_room_already(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     nested(v2, monkeypatch)
-    assert delegation.hindrance(v2.hierarchies) is None
+    assert delegation.why_no_controllers(v2.hierarchies) is None
     assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset(V2)
     assert "cgroup.procs" not in dict(v2.writes)
 
 
 def test_nested_a_process_that_stays_is_told(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     nested(v2, monkeypatch, 7)
-    monkeypatch.setattr(delegation, "WITHIN", 0.0)
+    monkeypatch.setattr(delegation, "MOVE_TIMEOUT_S", 0.0)
     v2.ignore = {"cgroup.procs"}
     with pytest.raises(ConflictError, match="1 are left in it"):
         cgroups.create(v2.hierarchies, "engine/one")
-    monkeypatch.setattr(delegation, "WITHIN", 60.0)
+    monkeypatch.setattr(delegation, "MOVE_TIMEOUT_S", 60.0)
     v2.ignore, v2.fail = set(), {"cgroup.procs": errno.EPERM}
     with pytest.raises(DeniedError, match=r"cgroup\.procs"):
         cgroups.create(v2.hierarchies, "engine/one")
@@ -358,13 +358,13 @@ def test_nested_who_comes_in_between_leaves_nothing_half_enabled(
 ) -> None:
     """The kernel would enable cpu and pids beside that process, and take none into what is below any more."""
     top = nested(v2, monkeypatch, 7)
-    real = delegation.clear
+    real = delegation.move_to_leaf
 
     def clear(directory: Path) -> None:
         real(directory)
         v2.put(top / "cgroup.procs", "8")
 
-    monkeypatch.setattr(delegation, "clear", clear)
+    monkeypatch.setattr(delegation, "move_to_leaf", clear)
     assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset()
     assert [text for name, text in v2.writes if name == "cgroup.subtree_control"] == ["+memory"]
 
@@ -374,7 +374,7 @@ def test_a_real_root_is_never_emptied(v2: FakeKernel, monkeypatch: pytest.Monkey
     (top / "cgroup.type").unlink()
     assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset(V2)
     assert v2.get(top / "cgroup.procs").split() == ["1", "7"]
-    assert not (top / delegation.LEAF).exists()
+    assert not (top / delegation.LEAF_NAME).exists()
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_our_own_cgroup_in_what_is_mounted(tmp_path: Path, root: str, said: str,
     (tmp_path / "self").mkdir()
     (tmp_path / "self/cgroup").write_text(f"0::{said}\n")
     hierarchies = Hierarchies(Mode.V2, {}, Mount(tmp_path / "mounted", root))
-    found = delegation.own(hierarchies, proc=tmp_path)
+    found = delegation.own_directory(hierarchies, proc=tmp_path)
     assert found == (None if own is None else tmp_path / "mounted" / own)
 
 

@@ -194,12 +194,12 @@ def test_force_goes_to_the_kernel_which_answers_for_itself(v1: FakeKernel) -> No
 def test_a_forced_limit_below_use_never_kills_on_v2_either(v2: FakeKernel) -> None:
     cgroup = v2.cgroup()
     v2.uses(cgroup, 100 * MB)
-    raw = limits.raw(cgroup)
+    raw = limits.raw_files(cgroup)
     outcome = limits.change(REF, cgroup, LimitChange(pids=50, memory=64 * MB), force=True)
     verdicts = {field.name: field.verdict for field in outcome.fields}
     assert verdicts == {LimitName.PIDS: Verdict.ROLLED_BACK, LimitName.MEMORY: Verdict.FAILED}
     assert "100.0 MiB are in use and could not be reclaimed" in outcome.error
-    assert limits.raw(cgroup) == raw
+    assert limits.raw_files(cgroup) == raw
     assert not v2.oom_killed
 
 
@@ -426,15 +426,15 @@ def test_any_write_that_fails_takes_back_those_before_it(kernel: FakeKernel, pos
     cgroup = kernel.cgroup()
     apply(cgroup, cpus=2.0, memory=128 * MB, pids=70, cpuset_cpus="0-2")
     before = limits.read(cgroup)
-    raw = limits.raw(cgroup)
-    file = live.plan(cgroup, ALL)[position].title
+    raw = limits.raw_files(cgroup)
+    file = live.steps(cgroup, ALL)[position].title
     kernel.fail = {file.removeprefix("the note "): errno.EINVAL}
     outcome = limits.change(REF, cgroup, ALL)
     assert not outcome.ok
     assert file.removeprefix("the note ") in outcome.error
     assert {field.verdict for field in outcome.fields} <= {Verdict.FAILED, Verdict.ROLLED_BACK}
     assert limits.read(cgroup) == before
-    assert limits.raw(cgroup) == raw
+    assert limits.raw_files(cgroup) == raw
     assert kernel.notes == {}
 
 
@@ -444,10 +444,10 @@ def test_a_burst_that_was_lowered_is_taken_back_too(kernel: FakeKernel) -> None:
     assert where is not None
     apply(cgroup, cpus=1.0)
     kernel.put(where[0] / ("cpu.max.burst" if where[1] == 2 else "cpu.cfs_burst_us"), "80000")
-    raw = limits.raw(cgroup)
+    raw = limits.raw_files(cgroup)
     kernel.fail = {"cpu.max": errno.EINVAL, "cpu.cfs_quota_us": errno.EINVAL}
     assert apply(cgroup, cpus=0.5) == {LimitName.CPUS: Verdict.FAILED}
-    assert limits.raw(cgroup) == raw
+    assert limits.raw_files(cgroup) == raw
 
 
 def test_a_roll_back_goes_backwards(kernel: FakeKernel) -> None:

@@ -14,7 +14,7 @@ from runtime import limits
 from runtime.errors import ConflictError, RefusedError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import apply as live
-from runtime.limits.controllers.cpu import together
+from runtime.limits.controllers.cpu import consistent
 from runtime.limits.controllers.weight import NOTE
 from runtime.limits.review.facts import HostFacts
 from runtime.model import (
@@ -102,12 +102,12 @@ def test_no_order_of_v1_passes_a_parents_limit(before: tuple[int, int], after: t
         cores = [max(count / 1000, 1000 / period) for count, period in (before, after)]
         text["cpu.cfs_period_us"] = str(before[1])
         text["cpu.cfs_quota_us"] = str(max(1000, round(cores[0] * before[1])))
-        patch.setattr("runtime.kernel.files.look", lambda path: text.get(path.name, Missing.UNSUPPORTED))
+        patch.setattr("runtime.kernel.files.try_read", lambda path: text.get(path.name, Missing.UNSUPPORTED))
         patch.setattr("runtime.kernel.files.read", lambda path: text[path.name])
         change = LimitChange(cpus=cores[1], cpu_period=after[1])
         most = max(int(text["cpu.cfs_quota_us"]) / before[1], round(cores[1] * after[1]) / after[1])
-        for step in live.cpu.plan(Cgroup({"cpu": Path("/x")}), change):
-            assert isinstance(step, live.cpu.Write)
+        for step in live.cpu.steps(Cgroup({"cpu": Path("/x")}), change):
+            assert isinstance(step, live.cpu.FileWrite)
             text[step.path.name] = step.text
             assert int(text["cpu.cfs_quota_us"]) / int(text["cpu.cfs_period_us"]) <= most + 1e-9
         assert (int(text["cpu.cfs_quota_us"]), int(text["cpu.cfs_period_us"])) == (round(cores[1] * after[1]), after[1])
@@ -154,7 +154,7 @@ def test_a_burst_above_the_quota_is_refused_with_the_figures(kernel: FakeKernel)
 def test_limits_that_are_to_hold_together_are_what_the_kernel_makes_of_them(
     kernel: FakeKernel, fields: dict[str, Any], expected: tuple[int | None, int | None]
 ) -> None:
-    fitting = together(LimitChange(**fields))
+    fitting = consistent(LimitChange(**fields))
     assert (fitting.cpu_period, fitting.cpu_burst) == expected
     live_one = kernel.cgroup("live")
     for name, value in reversed(fields.items()):
@@ -209,13 +209,13 @@ def test_a_way_out_that_fails_leaves_class_and_note(kernel: FakeKernel, file: st
     cgroup = kernel.cgroup()
     apply(cgroup, cpu_shares=512)
     apply(cgroup, cpu_idle=True)
-    raw, notes = limits.raw(cgroup), dict(kernel.notes)
+    raw, notes = limits.raw_files(cgroup), dict(kernel.notes)
     assert [key for _, key in notes] == [NOTE]
     kernel.fail = {file: errno.EIO}
     change = LimitChange(cpu_idle=False, pids=9)
-    if any(step.title == file for step in live.plan(cgroup, change)):
+    if any(step.title == file for step in live.steps(cgroup, change)):
         assert not limits.change(REF, cgroup, change).ok
-        assert (limits.raw(cgroup), kernel.notes) == (raw, notes)
+        assert (limits.raw_files(cgroup), kernel.notes) == (raw, notes)
 
 
 def test_kernels_without_burst_and_idle_say_so(kernel: FakeKernel) -> None:
@@ -252,5 +252,5 @@ def test_what_survives_is_what_the_record_holds(
     for verdict in Verdict:
         field = FieldOutcome(name, asked, Missing.NOT_SAMPLED, asked, kernel_holds.get(name), verdict)
         made = verdict in (Verdict.APPLIED, Verdict.ROUNDED, Verdict.UNREADABLE)
-        outcome = limits.survives(LimitOutcome(REF, (field,)), recorded)
-        assert outcome.fields[0].survives is (survives if made else None)
+        outcome = limits.with_persistence(LimitOutcome(REF, (field,)), recorded)
+        assert outcome.fields[0].persistent is (survives if made else None)

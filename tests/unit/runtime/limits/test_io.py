@@ -75,14 +75,14 @@ def test_the_kernels_own_lines(kernel: FakeKernel) -> None:
 def test_devices_before_one_that_fails_are_taken_back(kernel: FakeKernel, failing: int) -> None:
     cgroup = kernel.cgroup()
     apply(cgroup, LimitName.IO_READ_BPS, rates(d8_0=2 * MB))
-    raw = limits.raw(cgroup)
+    raw = limits.raw_files(cgroup)
     names = ["8:0", "254:0"]
     names.insert(failing, "7:7")
     wanted = LimitChange(io_read_bps=tuple(DeviceRate(name, 9 * MB) for name in names))
     outcome = limits.change(REF, cgroup, wanted, force=True)
     assert not outcome.ok
     assert "no such disk, or it is a partition" in outcome.error
-    assert limits.raw(cgroup) == raw
+    assert limits.raw_files(cgroup) == raw
 
 
 def test_a_partition_a_missing_disk_and_a_crawl_are_refused(kernel: FakeKernel) -> None:
@@ -164,11 +164,11 @@ def test_what_a_host_lacks_has_a_reason(tmp_path: Path) -> None:
     (top / "system.slice").mkdir(parents=True)
     (top / "cgroup.controllers").write_text("cpu memory pids io\n")
     hierarchies = Hierarchies(Mode.V2, {}, Mount(top))
-    granted = limits.lacking(hierarchies)
+    granted = limits.unsupported_limits(hierarchies)
     assert set(granted) == {LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS}, "no cgroup tells of the rest"
     (top / "system.slice/cgroup.controllers").write_text("cpu memory io\n")
     (top / "system.slice/cpu.idle").touch()
-    found = limits.lacking(hierarchies)
+    found = limits.unsupported_limits(hierarchies)
     assert set(found) - set(granted) == {LimitName.CPU_BURST, LimitName.SWAP, LimitName.IO_WEIGHT}
     assert found[LimitName.CPU_BURST] == "CPU burst needs Linux 5.14"
-    assert len(limits.lacking(Hierarchies(Mode.NONE))) == len(LimitName) - 2, "all but the network's"
+    assert len(limits.unsupported_limits(Hierarchies(Mode.NONE))) == len(LimitName) - 2, "all but the network's"

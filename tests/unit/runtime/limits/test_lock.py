@@ -24,7 +24,7 @@ async def test_the_second_waits_for_the_first(cgroup: Cgroup) -> None:
     told: list[str] = []
 
     async def change(name: str) -> None:
-        async with limits.turn(cgroup, "change it"):
+        async with limits.change_lock(cgroup, "change it"):
             told.append(f"{name} begins")
             await asyncio.sleep(0.05)
             told.append(f"{name} ends")
@@ -34,22 +34,25 @@ async def test_the_second_waits_for_the_first(cgroup: Cgroup) -> None:
 
 
 async def test_who_waits_too_long_is_told_why(cgroup: Cgroup) -> None:
-    async with limits.turn(cgroup, "change it"):
+    async with limits.change_lock(cgroup, "change it"):
         with pytest.raises(ConflictError, match="another client"):
-            async with limits.turn(cgroup, "change it", patience=0.03):
+            async with limits.change_lock(cgroup, "change it", timeout_s=0.03):
                 pytest.fail("both have it")
-    async with limits.turn(cgroup, "change it", patience=0):
+    async with limits.change_lock(cgroup, "change it", timeout_s=0):
         pass
 
 
 async def test_two_containers_do_not_wait_for_each_other(cgroup: Cgroup, tmp_path: Path) -> None:
     (tmp_path / "pids/two").mkdir()
     other = Cgroup(v1={"pids": tmp_path / "pids/two"}, unified=tmp_path / "unified")
-    async with limits.turn(cgroup, "change it"), limits.turn(other, "change it", patience=0):
+    async with limits.change_lock(cgroup, "change it"), limits.change_lock(other, "change it", timeout_s=0):
         pass
 
 
 async def test_what_has_no_cgroup_or_has_ended_is_not_waited_for(cgroup: Cgroup, tmp_path: Path) -> None:
     for nothing in (None, Cgroup(), Cgroup(v1={"pids": tmp_path / "gone"})):
-        async with limits.turn(nothing, "change it", patience=0), limits.turn(nothing, "change it", patience=0):
+        async with (
+            limits.change_lock(nothing, "change it", timeout_s=0),
+            limits.change_lock(nothing, "change it", timeout_s=0),
+        ):
             pass

@@ -13,7 +13,7 @@ from runtime.errors import DeniedError, KernelError, NotFoundError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits.controllers import memory, weight
-from runtime.limits.step import number
+from runtime.limits.step import read_number
 from runtime.model import UNLIMITED, LimitName, Limits, Missing, Unlimited
 from tests.unit.fake_kernel import FakeKernel
 
@@ -124,8 +124,8 @@ def test_v1_swap_is_the_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_nothing_at_all_is_unsupported() -> None:
     assert limits.read(Cgroup()) == Limits()
-    assert limits.raw(Cgroup()) == ()
-    assert limits.recent(Cgroup()) == limits.RecentUse()
+    assert limits.raw_files(Cgroup()) == ()
+    assert limits.recent_use(Cgroup()) == limits.RecentUse()
 
 
 def test_what_is_gone_and_what_is_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_raw_is_every_limit_file_in_the_kernels_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode
 ) -> None:
     cgroup = FakeKernel(tmp_path, mode, monkeypatch).cgroup()
-    by_name = {Path(entry.path).name: entry for entry in limits.raw(cgroup)}
+    by_name = {Path(entry.path).name: entry for entry in limits.raw_files(cgroup)}
     if mode is Mode.V2:
         assert by_name["cpu.max"].text == "max 100000"
         assert {"memory.max", "memory.swap.max", "cpuset.cpus", "io.max", "pids.max"} <= set(by_name)
@@ -164,7 +164,7 @@ def test_use_with_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mod
     kernel = FakeKernel(tmp_path, mode, monkeypatch)
     cgroup = kernel.cgroup()
     kernel.uses(cgroup, 100, cache=30)
-    use = limits.recent(cgroup)
+    use = limits.recent_use(cgroup)
     assert (use.memory, use.anon, use.file, use.swap, use.pids) == (100, 70, 30, 0, 0)
     assert use.unreclaimable == 70
 
@@ -174,7 +174,7 @@ def test_a_bad_memory_stat_counts_no_cache(tmp_path: Path, monkeypatch: pytest.M
     cgroup = FakeKernel(tmp_path, Mode.V1, monkeypatch).cgroup()
     put(cgroup.v1["memory"] / "memory.stat", stat)
     put(cgroup.v1["memory"] / "memory.usage_in_bytes", "100")
-    use = memory.use(cgroup)
+    use = memory.read_use(cgroup)
     assert use is not None
     assert (use.current, use.file, use.anon) == (100, 0, None)
 
@@ -182,16 +182,16 @@ def test_a_bad_memory_stat_counts_no_cache(tmp_path: Path, monkeypatch: pytest.M
 @given(st.text(max_size=60))
 def test_no_content_crashes_a_reader(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "look", lambda _path: text.strip())
+        patch.setattr(files, "try_read", lambda _path: text.strip())
         for cgroup in (
             Cgroup({name: Path("/x") for name in ("cpu", "cpuset", "memory", "pids")}),
             Cgroup({}, Path("/x"), frozenset({"cpu", "cpuset", "memory", "pids"})),
         ):
             held = limits.read(cgroup)
             assert not isinstance(held.cpus, float) or held.cpus >= 0
-            memory.use(cgroup)
+            memory.read_use(cgroup)
             weight.weight(cgroup)
-        value = number(Path("/x"))
+        value = read_number(Path("/x"))
         assert isinstance(value, (int, Unlimited, Missing))
 
 
@@ -214,9 +214,9 @@ def test_errors_of_files_carry_path_and_number(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match="EISDIR") as caught:
         files.write(tmp_path, "1")
     assert caught.value.path == str(tmp_path)
-    assert files.look(tmp_path / "none") is Missing.UNSUPPORTED
-    assert files.look(tmp_path / "none" / "none") is Missing.GONE
-    assert files.look(tmp_path) is Missing.UNSUPPORTED
+    assert files.try_read(tmp_path / "none") is Missing.UNSUPPORTED
+    assert files.try_read(tmp_path / "none" / "none") is Missing.GONE
+    assert files.try_read(tmp_path) is Missing.UNSUPPORTED
 
 
 def test_a_write_that_the_kernel_refuses_is_not_lost() -> None:

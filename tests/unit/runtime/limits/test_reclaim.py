@@ -11,7 +11,7 @@ import pytest
 from runtime import limits
 from runtime.errors import KernelError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.limits import Progress, reclaim
+from runtime.limits import ReclaimProgress, reclaim
 from runtime.limits.review import facts
 from tests.unit.fake_kernel import PAGE, FakeKernel
 
@@ -21,7 +21,7 @@ MB = 1024 * 1024
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "meminfo", lambda: {"SwapFree": 0})
-    monkeypatch.setattr(reclaim, "PAUSE", 0.0)
+    monkeypatch.setattr(reclaim, "FUTILE_PAUSE_S", 0.0)
 
 
 @pytest.fixture(params=["v1", "hybrid", "v2", "v2 before 5.19"])
@@ -38,31 +38,31 @@ def cgroup(kernel: FakeKernel, request: pytest.FixtureRequest) -> Cgroup:
     return made
 
 
-def shrink(cgroup: Cgroup, target: int, stop: Event | None = None) -> tuple[Progress, list[Progress]]:
-    told: list[Progress] = []
+def shrink(cgroup: Cgroup, target: int, stop: Event | None = None) -> tuple[ReclaimProgress, list[ReclaimProgress]]:
+    told: list[ReclaimProgress] = []
     return limits.shrink(cgroup, target, progress=told.append, stop=stop or Event()), told
 
 
 def test_cache_goes_step_by_step_and_no_further(kernel: FakeKernel, cgroup: Cgroup) -> None:
     kernel.uses(cgroup, 1000 * MB, cache=900 * MB)
-    before = limits.raw(cgroup)
+    before = limits.raw_files(cgroup)
     last, told = shrink(cgroup, 500 * MB)
-    assert last == Progress(500 * MB, 500 * MB, 500 * MB, done=True)
+    assert last == ReclaimProgress(500 * MB, 500 * MB, 500 * MB, done=True)
     assert told[-1] == last
     assert len(told) > 10
     assert [each.current for each in told] == sorted((each.current for each in told), reverse=True)
-    assert limits.raw(cgroup) == before, "no limit is left changed"
+    assert limits.raw_files(cgroup) == before, "no limit is left changed"
 
 
 def test_what_cannot_be_reclaimed_is_named_and_left(kernel: FakeKernel, cgroup: Cgroup) -> None:
     kernel.uses(cgroup, 150 * MB, cache=50 * MB)
-    before = limits.raw(cgroup)
+    before = limits.raw_files(cgroup)
     last, _ = shrink(cgroup, 64 * MB)
     assert (last.current, last.reclaimed, last.done) == (100 * MB, 50 * MB, False)
     assert last.reason == (
         "100.0 MiB are left, of which no more can be reclaimed: 100.0 MiB anonymous memory that has no swap to go to"
     )
-    assert limits.raw(cgroup) == before
+    assert limits.raw_files(cgroup) == before
     assert not kernel.oom_killed
 
 
@@ -81,7 +81,7 @@ def test_v1_never_leaves_no_room_when_little_can_be_reclaimed(tmp_path: Path, mo
     real = kernel._memory_limit_in_bytes
 
     def limit(path: Path, text: str) -> str:
-        now = limits.recent(cgroup)
+        now = limits.recent_use(cgroup)
         seen.append((int(text), now.file or 0))
         return real(path, text)
 
@@ -90,7 +90,7 @@ def test_v1_never_leaves_no_room_when_little_can_be_reclaimed(tmp_path: Path, mo
     assert last.done
     lowered = [(text, cache) for text, cache in seen if text != -1]
     assert lowered, "it goes by the limit while there is enough"
-    assert all(cache >= reclaim.MARGIN for _, cache in lowered)
+    assert all(cache >= reclaim.RECLAIMABLE_RESERVE_BYTES for _, cache in lowered)
     assert len(seen) == 2 * len(lowered), "each is put back at once"
     assert ("memory.force_empty", "0") in kernel.writes, "the last bit goes without a limit"
 
@@ -117,7 +117,7 @@ def test_single_pages_are_no_progress(kernel: FakeKernel, cgroup: Cgroup, monkey
 
     monkeypatch.setattr(kernel, "reclaim", grudging)
     last, told = shrink(cgroup, 500 * MB)
-    assert (last.done, len(told)) == (False, reclaim.PATIENCE + 1)
+    assert (last.done, len(told)) == (False, reclaim.MAX_FUTILE_STEPS + 1)
     assert "no more can be reclaimed" in last.reason
 
 
@@ -130,9 +130,9 @@ def test_little_that_is_all_there_is_to_gain_is_progress(kernel: FakeKernel, cgr
 def test_it_stops_when_it_is_told_to(kernel: FakeKernel, cgroup: Cgroup) -> None:
     kernel.uses(cgroup, 1000 * MB, cache=900 * MB)
     stop = Event()
-    told: list[Progress] = []
+    told: list[ReclaimProgress] = []
 
-    def progress(so_far: Progress) -> None:
+    def progress(so_far: ReclaimProgress) -> None:
         told.append(so_far)
         if len(told) == 3:
             stop.set()
@@ -147,7 +147,7 @@ def test_a_kill_meanwhile_ends_it(kernel: FakeKernel, cgroup: Cgroup) -> None:
     assert where is not None
     file = where[0] / ("memory.events" if where[1] == 2 else "memory.oom_control")
 
-    def progress(_: Progress) -> None:
+    def progress(_: ReclaimProgress) -> None:
         kernel.put(file, "oom_kill 1")
 
     last = limits.shrink(cgroup, 100 * MB, progress=progress, stop=Event())
@@ -156,7 +156,7 @@ def test_a_kill_meanwhile_ends_it(kernel: FakeKernel, cgroup: Cgroup) -> None:
 
 def test_an_answer_of_the_kernel_is_passed_on_and_the_limit_is_put_back(kernel: FakeKernel, cgroup: Cgroup) -> None:
     kernel.uses(cgroup, 1000 * MB, cache=900 * MB)
-    before = limits.raw(cgroup)
+    before = limits.raw_files(cgroup)
     real = kernel.write
     names = ("memory.reclaim", "memory.high", "memory.limit_in_bytes")
 
@@ -172,7 +172,7 @@ def test_an_answer_of_the_kernel_is_passed_on_and_the_limit_is_put_back(kernel: 
         patch.setattr("runtime.kernel.files.write", write)
         with pytest.raises(KernelError, match="EIO"):
             shrink(cgroup, 100 * MB)
-    assert limits.raw(cgroup) == before
+    assert limits.raw_files(cgroup) == before
 
 
 def test_a_cgroup_without_memory_says_so() -> None:

@@ -149,7 +149,7 @@ def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
     monkeypatch.setattr(systemd, "BOOTED", booted)
     monkeypatch.setattr(systemd_dbus, "SYSTEM_SOCKET", tmp_path / "private")
     monkeypatch.setattr(systemd_dbus, "SYSTEM_BUS", tmp_path / "none")
-    monkeypatch.setattr(through, "PATIENCE", 0.05)
+    monkeypatch.setattr(through, "SETTLE_TIMEOUT_S", 0.05)
     served = Bus(tmp_path / "private")
     yield served
     served.close()
@@ -338,7 +338,7 @@ def test_what_a_busy_systemd_may_do_later_is_set_back_and_told(
     bus: Bus, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     """As while it is being reloaded: what it was asked for is in its queue, and nobody can take it out again."""
-    monkeypatch.setattr(systemd_dbus, "SECONDS", 1.0 if answers else 0.2)
+    monkeypatch.setattr(systemd_dbus, "ANSWER_TIMEOUT_S", 1.0 if answers else 0.2)
     over = threading.Event()
 
     def busy() -> None:
@@ -503,7 +503,7 @@ def test_a_greeting_that_is_refused_and_a_socket_that_is_not_there(
 
 
 def test_silence_is_bounded(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(systemd_dbus, "SECONDS", 0.05)
+    monkeypatch.setattr(systemd_dbus, "ANSWER_TIMEOUT_S", 0.05)
     bus.greeting = b"OK"  # and no end of the line
     with pytest.raises(UnavailableError):
         Manager(UNIT)

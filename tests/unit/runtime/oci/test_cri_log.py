@@ -33,7 +33,7 @@ def test_what_was_written_comes_out_again(data: bytes, when: int) -> None:
 
 
 def test_long_lines_are_cut_into_pieces() -> None:
-    data = b"x" * (cri_log.PIECE * 2 + 5) + b"\n"
+    data = b"x" * (cri_log.MAX_PIECE_BYTES * 2 + 5) + b"\n"
     lines = cri_log.encode(b"stderr", data, 0).split(b"\n")[:-1]
     assert [line.split(b" ")[2] for line in lines] == [b"P", b"P", b"F"]
     assert text(b"\n".join(lines) + b"\n") == data

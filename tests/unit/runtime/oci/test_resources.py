@@ -9,7 +9,7 @@ import pytest
 from runtime.errors import InvalidError
 from runtime.limits import HostFacts
 from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Limits, Missing
-from runtime.oci.resources import KERNEL_ONLY, NO_RATE, Held, initial, merged, resources
+from runtime.oci.resources import KERNEL_ONLY, NO_RATE, ResourceContext, initial_resources, merged, resources
 
 MB = 1 << 20
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0-1", memory_total=8 << 30, swap_total=1 << 30, pid_max=32768)
@@ -20,7 +20,7 @@ TIGHT = Limits(
 
 
 def sent(change: LimitChange, before: Limits = FREE, *, v2: bool = False) -> dict[str, Any]:
-    return resources(change, Held(before, FACTS, v2))
+    return resources(change, ResourceContext(before, FACTS, v2))
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,14 @@ def test_devices_that_stay_as_they_are_come_along() -> None:
 
 def test_at_creation_what_is_left_out_is_unlimited() -> None:
     change = LimitChange(cpus=UNLIMITED, memory=64 * MB, swap=UNLIMITED, pids=UNLIMITED)
-    assert initial(change, Held(TIGHT, FACTS, False)) == {"memory": {"limit": 64 * MB}}
+    assert initial_resources(change, ResourceContext(TIGHT, FACTS, False)) == {"memory": {"limit": 64 * MB}}
     both = LimitChange(memory=64 * MB, swap=0)
-    assert initial(both, Held(FREE, FACTS, False)) == {"memory": {"limit": 64 * MB, "swap": 64 * MB}}
+    assert initial_resources(both, ResourceContext(FREE, FACTS, False)) == {
+        "memory": {"limit": 64 * MB, "swap": 64 * MB}
+    }
     for v2 in (False, True):
         with pytest.raises(InvalidError):
-            initial(LimitChange(swap=1 * MB), Held(FREE, FACTS, v2))
+            initial_resources(LimitChange(swap=1 * MB), ResourceContext(FREE, FACTS, v2))
 
 
 def test_parts_are_merged_and_lists_replaced() -> None:

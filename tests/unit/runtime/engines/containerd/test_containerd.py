@@ -41,7 +41,7 @@ from runtime.model import (
     State,
 )
 from runtime.oci import spec as oci
-from runtime.oci.resources import Held
+from runtime.oci.resources import ResourceContext
 from runtime.oci.resources import resources as as_resources
 from runtime.oci.users import User
 
@@ -174,7 +174,7 @@ def test_names_of_one_image_are_together() -> None:
 def change_of(change: LimitChange, spec: dict[str, Any]) -> dict[str, Any]:
     """The spec after a change, as the engine makes it."""
     before = resources.recorded(spec, FACTS, cgroup_v2=False)
-    return resources.amended(spec, as_resources(change, Held(before, FACTS, cgroup_v2=False)))
+    return resources.amended(spec, as_resources(change, ResourceContext(before, FACTS, cgroup_v2=False)))
 
 
 def test_an_empty_spec_limits_nothing() -> None:
@@ -217,7 +217,7 @@ def test_what_is_changed_is_recorded_and_what_is_lifted_leaves_nothing(
 
 
 def test_memory_high_is_recorded_on_v2() -> None:
-    held = Held(resources.recorded({}, FACTS, cgroup_v2=True), FACTS, cgroup_v2=True)
+    held = ResourceContext(resources.recorded({}, FACTS, cgroup_v2=True), FACTS, cgroup_v2=True)
     spec = resources.amended({}, as_resources(LimitChange(memory_high=32 * MB), held))
     assert resources.recorded(spec, FACTS, cgroup_v2=True).memory_high == 32 * MB
     lifted = resources.amended(spec, as_resources(LimitChange(memory_high=UNLIMITED), held))

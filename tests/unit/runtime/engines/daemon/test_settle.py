@@ -62,7 +62,7 @@ def test_what_the_daemon_has_done_is_left_as_it_is(kernel: FakeKernel) -> None:
     recorded = Limits(cpus=0.5, memory=UNLIMITED)
     outcome = settling.settle(REF, cgroup, change, before, recorded, earlier=NONE, name="Daemon")
     assert outcome.ok
-    assert [entry.survives for entry in outcome.fields] == [True, False]
+    assert [entry.persistent for entry in outcome.fields] == [True, False]
     assert kernel.writes == []
 
 
@@ -176,7 +176,7 @@ def test_a_kernel_that_refuses_too_is_what_is_told(kernel: FakeKernel) -> None:
     kernel.fail["pids.max"] = errno.EINVAL
     outcome = settled(cgroup, LimitChange(pids=44), LimitChange())
     assert not outcome.ok
-    assert (outcome.fields[0].verdict, outcome.fields[0].survives) == (Verdict.FAILED, None)
+    assert (outcome.fields[0].verdict, outcome.fields[0].persistent) == (Verdict.FAILED, None)
     assert "pids.max" in outcome.error
 
 
@@ -196,13 +196,13 @@ def test_a_change_that_neither_may_make_has_the_words_of_both(
 def test_a_change_that_failed_in_part_is_taken_back(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     limits.change(REF, cgroup, LimitChange(cpus=0.5, memory=128 * MB, pids=100))
-    before, files = limits.read(cgroup), limits.raw(cgroup)
+    before, files = limits.read(cgroup), limits.raw_files(cgroup)
     kernel.fail["pids.max"] = errno.EINVAL
     asked = LimitChange(cpus=0.2, memory=64 * MB, pids=44)
     failed = settled(cgroup, asked, LimitChange(cpus=0.2, memory=64 * MB), Limits(cpus=0.2))
     assert limits.read(cgroup) != before
     outcome = settling.take_back(failed, cgroup, before, Limits(cpus=0.5))
-    assert limits.raw(cgroup) == files
+    assert limits.raw_files(cgroup) == files
     assert {entry.name.value: entry.verdict for entry in outcome.fields} == {
         "cpus": Verdict.ROLLED_BACK,
         "memory": Verdict.ROLLED_BACK,

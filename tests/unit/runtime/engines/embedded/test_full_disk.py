@@ -314,7 +314,7 @@ def test_limits_without_a_record_last_until_the_restart(record: Record, monkeypa
     alive = replace(record, state=State.RUNNING)
     outcome = limiting.update(alive, LimitChange(pids=77), NONE, cgroupfs.Cgroup(), keep)
     assert outcome.ok
-    assert outcome.fields[0].survives is False
+    assert outcome.fields[0].persistent is False
     assert outcome.fields[0].detail.startswith("pids.max: 77; until restart, since it could not be recorded")
     assert "No space left on the file system at /x" in outcome.fields[0].detail
     number = errno.EINVAL

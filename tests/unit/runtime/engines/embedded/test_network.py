@@ -111,7 +111,7 @@ def test_a_mac_is_local_unicast_and_follows_from_the_address() -> None:
     ],
 )
 def test_the_kernel_s_refusal_in_our_words(number: int, kind: type[PytopError]) -> None:
-    with pytest.raises(PytopError) as caught, netlink.connected("set up the bridge pytop0", lacks="modprobe it"):
+    with pytest.raises(PytopError) as caught, netlink.connect("set up the bridge pytop0", lacks="modprobe it"):
         raise OSError(number, os.strerror(number))
     error = caught.value
     assert type(error) is kind

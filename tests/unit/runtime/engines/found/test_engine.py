@@ -18,7 +18,7 @@ from runtime.errors import NotFoundError, RefusedError, UnsupportedError
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.own_cgroup import NO_OWN
-from runtime.model import ContainerRef, EventKind, Kind, LimitChange, LimitName, LimitOutcome, Verb
+from runtime.model import ContainerKind, ContainerRef, EventKind, LimitChange, LimitName, LimitOutcome, Verb
 from tests.app.fakes import container
 from tests.fake_engine import FakeEngine
 from tests.unit.fake_machine import NOBODY, FakeMachine
@@ -209,12 +209,12 @@ async def test_machines_and_services_are_not_stopped(
 
 
 def test_only_what_was_found_lacks_an_engine() -> None:
-    virtual = container("db", kind=Kind.VM, cgroup=NO_OWN)
+    virtual = container("db", kind=ContainerKind.VM, cgroup=NO_OWN)
     assert [why_not(virtual, what) for what in (*Verb, *LimitName)] == [None] * (len(Verb) + len(LimitName))
 
 
 async def test_the_session_says_the_same_before_anything_is_asked() -> None:
-    virtual = container("db", kind=Kind.VM, found="its emulator's process", cgroup="/vm")
+    virtual = container("db", kind=ContainerKind.VM, found="its emulator's process", cgroup="/vm")
     shared = container("box", found="its PID namespace", cgroup=NO_OWN)
     fake = FakeEngine([virtual, shared])
     session = Session([fake])

@@ -11,7 +11,7 @@ import pytest
 from runtime.engines.found.scan import FoundContainer, Scanner
 from runtime.kernel.cgroupfs import Mode
 from runtime.kernel.own_cgroup import NO_OWN
-from runtime.model import Kind
+from runtime.model import ContainerKind
 from tests.unit.fake_machine import OLD, FakeMachine
 
 ID = "0123456789abcdef" * 4
@@ -32,7 +32,7 @@ def test_a_cgroup_in_which_only_they_are_is_their_own(machine: FakeMachine) -> N
     machine.live(10, "/job/a", 1, space=BOX)
     machine.live(11, "/job/b", 2, space=BOX, parent=10)
     one = only(machine.scanner())
-    assert (one.pid, one.identity.kind, one.identity.cgroup, one.shares) == (10, Kind.CONTAINER, "/job", False)
+    assert (one.pid, one.identity.kind, one.identity.cgroup, one.shares) == (10, ContainerKind.CONTAINER, "/job", False)
     assert (one.identity.name, one.identity.found) == ("web-10", "its PID namespace")
 
 
@@ -133,7 +133,7 @@ def test_a_young_one_takes_the_name_of_the_program_that_it_becomes(machine: Fake
 def test_an_emulator_is_a_virtual_machine(machine: FakeMachine, command: str, name: str) -> None:
     machine.live(10, "/vm", command=command)
     one = only(machine.scanner())
-    assert (one.identity.name, one.identity.kind, one.identity.cgroup) == (name, Kind.VM, "/vm")
+    assert (one.identity.name, one.identity.kind, one.identity.cgroup) == (name, ContainerKind.VM, "/vm")
     assert one.identity.found == "its emulator's process"
 
 
@@ -150,16 +150,16 @@ def test_services_leave_out_the_containers_in_them(machine: FakeMachine) -> None
     machine.live(21, f"/user.slice/user-5.slice/user@5.service/user.slice/libpod-{ID[::-1]}.scope", 1, space=INNER)
     found = {(one.identity.name, one.identity.kind): one.pid for one in machine.scanner(services=True).scan()}
     assert found == {
-        ("box", Kind.SERVICE): 10,
-        (f"docker-{ID[:12]}", Kind.CONTAINER): 9,
-        (f"podman-{ID[::-1][:12]}", Kind.CONTAINER): 21,
+        ("box", ContainerKind.SERVICE): 10,
+        (f"docker-{ID[:12]}", ContainerKind.CONTAINER): 9,
+        (f"podman-{ID[::-1][:12]}", ContainerKind.CONTAINER): 21,
     }
 
 
 def test_a_service_in_a_namespace_of_its_own_is_one_row(machine: FakeMachine) -> None:
     machine.live(10, "/system.slice/private.service", 1, space=BOX)
-    assert [one.identity.kind for one in machine.scanner(services=True).scan()] == [Kind.SERVICE]
-    assert [one.identity.kind for one in machine.scanner().scan()] == [Kind.CONTAINER]
+    assert [one.identity.kind for one in machine.scanner(services=True).scan()] == [ContainerKind.SERVICE]
+    assert [one.identity.kind for one in machine.scanner().scan()] == [ContainerKind.CONTAINER]
 
 
 def test_a_cgroup_whose_processes_cannot_be_read_is_nobodys_own(machine: FakeMachine) -> None:

@@ -11,7 +11,7 @@ from runtime.engines.found.names import recognise, unescape
 from runtime.engines.found.scan import Scanner
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
 from runtime.kernel.own_cgroup import NO_OWN
-from runtime.model import Container, ContainerRef, GroupKind, Kind, State
+from runtime.model import Container, ContainerKind, ContainerRef, GroupKind, State
 from tests.unit.fake_machine import FakeMachine
 from tui.core.deduplication import unclaimed
 
@@ -22,71 +22,81 @@ POD = "11111111-2222-3333-4444-555555555555"
 @pytest.mark.parametrize(
     ("path", "name", "cgroup", "kind"),
     [
-        (f"/docker/{ID}", "docker-0123456789ab", f"/docker/{ID}", Kind.CONTAINER),
-        (f"/docker/{ID}/init.scope", "docker-0123456789ab", f"/docker/{ID}", Kind.CONTAINER),
-        (f"/docker/{ID}/docker/{ID[::-1]}", "docker-0123456789ab", f"/docker/{ID}", Kind.CONTAINER),
-        (f"/system.slice/docker-{ID}.scope", "docker-0123456789ab", f"/system.slice/docker-{ID}.scope", Kind.CONTAINER),
-        (f"/libpod_parent/libpod-{ID}", "podman-0123456789ab", f"/libpod_parent/libpod-{ID}", Kind.CONTAINER),
+        (f"/docker/{ID}", "docker-0123456789ab", f"/docker/{ID}", ContainerKind.CONTAINER),
+        (f"/docker/{ID}/init.scope", "docker-0123456789ab", f"/docker/{ID}", ContainerKind.CONTAINER),
+        (f"/docker/{ID}/docker/{ID[::-1]}", "docker-0123456789ab", f"/docker/{ID}", ContainerKind.CONTAINER),
+        (
+            f"/system.slice/docker-{ID}.scope",
+            "docker-0123456789ab",
+            f"/system.slice/docker-{ID}.scope",
+            ContainerKind.CONTAINER,
+        ),
+        (f"/libpod_parent/libpod-{ID}", "podman-0123456789ab", f"/libpod_parent/libpod-{ID}", ContainerKind.CONTAINER),
         (
             f"/machine.slice/libpod-{ID}.scope/container",
             "podman-0123456789ab",
             f"/machine.slice/libpod-{ID}.scope",
-            Kind.CONTAINER,
+            ContainerKind.CONTAINER,
         ),
-        (f"/x/crio-{ID}.scope", "cri-o-0123456789ab", f"/x/crio-{ID}.scope", Kind.CONTAINER),
-        (f"/x/cri-containerd-{ID}.scope", "containerd-0123456789ab", f"/x/cri-containerd-{ID}.scope", Kind.CONTAINER),
-        ("/lxc.payload.web/system.slice/a.service", "web", "/lxc.payload.web", Kind.CONTAINER),
-        ("/lxc/web", "web", "/lxc/web", Kind.CONTAINER),
+        (f"/x/crio-{ID}.scope", "cri-o-0123456789ab", f"/x/crio-{ID}.scope", ContainerKind.CONTAINER),
+        (
+            f"/x/cri-containerd-{ID}.scope",
+            "containerd-0123456789ab",
+            f"/x/cri-containerd-{ID}.scope",
+            ContainerKind.CONTAINER,
+        ),
+        ("/lxc.payload.web/system.slice/a.service", "web", "/lxc.payload.web", ContainerKind.CONTAINER),
+        ("/lxc/web", "web", "/lxc/web", ContainerKind.CONTAINER),
         (
             r"/machine.slice/machine-my\x2dbox.scope/payload",
             "my-box",
             r"/machine.slice/machine-my\x2dbox.scope",
-            Kind.CONTAINER,
+            ContainerKind.CONTAINER,
         ),
         (
             "/machine.slice/systemd-nspawn@box.service",
             "box",
             "/machine.slice/systemd-nspawn@box.service",
-            Kind.CONTAINER,
+            ContainerKind.CONTAINER,
         ),
         (
             r"/machine.slice/machine-qemu\x2d3\x2dwin\x2d11.scope/libvirt/emulator",
             "win-11",
             r"/machine.slice/machine-qemu\x2d3\x2dwin\x2d11.scope",
-            Kind.VM,
+            ContainerKind.VM,
         ),
-        ("/machine/qemu-1-db.libvirt-qemu", "db", "/machine/qemu-1-db.libvirt-qemu", Kind.VM),
-        (f"/pytop-other/{ID}", "pytop-0123456789ab", f"/pytop-other/{ID}", Kind.CONTAINER),
-        (f"/x/libpod-payload-{ID}", "podman-0123456789ab", f"/x/libpod-payload-{ID}", Kind.CONTAINER),
-        (f"/x/nerdctl-{ID}.scope", "nerdctl-0123456789ab", f"/x/nerdctl-{ID}.scope", Kind.CONTAINER),
-        (f"/moby/{ID}", "docker-0123456789ab", f"/moby/{ID}", Kind.CONTAINER),
-        (f"/default/{ID}", "containerd-0123456789ab", f"/default/{ID}", Kind.CONTAINER),
-        (f"/k8s.io/{ID}/a", "containerd-0123456789ab", f"/k8s.io/{ID}", Kind.CONTAINER),
-        (f"/actions_job/{ID}", "container-0123456789ab", f"/actions_job/{ID}", Kind.CONTAINER),
+        ("/machine/qemu-1-db.libvirt-qemu", "db", "/machine/qemu-1-db.libvirt-qemu", ContainerKind.VM),
+        (f"/pytop-other/{ID}", "pytop-0123456789ab", f"/pytop-other/{ID}", ContainerKind.CONTAINER),
+        (f"/x/libpod-payload-{ID}", "podman-0123456789ab", f"/x/libpod-payload-{ID}", ContainerKind.CONTAINER),
+        (f"/x/nerdctl-{ID}.scope", "nerdctl-0123456789ab", f"/x/nerdctl-{ID}.scope", ContainerKind.CONTAINER),
+        (f"/moby/{ID}", "docker-0123456789ab", f"/moby/{ID}", ContainerKind.CONTAINER),
+        (f"/default/{ID}", "containerd-0123456789ab", f"/default/{ID}", ContainerKind.CONTAINER),
+        (f"/k8s.io/{ID}/a", "containerd-0123456789ab", f"/k8s.io/{ID}", ContainerKind.CONTAINER),
+        (f"/actions_job/{ID}", "container-0123456789ab", f"/actions_job/{ID}", ContainerKind.CONTAINER),
         (
             f"/system.slice:cri-containerd:{ID}",
             "containerd-0123456789ab",
             f"/system.slice:cri-containerd:{ID}",
-            Kind.CONTAINER,
+            ContainerKind.CONTAINER,
         ),
-        (f"/x/crio:{ID}", "cri-o-0123456789ab", f"/x/crio:{ID}", Kind.CONTAINER),
-        ("/lxc.payload/web/init.scope", "web", "/lxc.payload/web", Kind.CONTAINER),
-        ("/machine/plain.libvirt-qemu/emulator", "plain", "/machine/plain.libvirt-qemu", Kind.VM),
+        (f"/x/crio:{ID}", "cri-o-0123456789ab", f"/x/crio:{ID}", ContainerKind.CONTAINER),
+        ("/lxc.payload/web/init.scope", "web", "/lxc.payload/web", ContainerKind.CONTAINER),
+        ("/machine/plain.libvirt-qemu/emulator", "plain", "/machine/plain.libvirt-qemu", ContainerKind.VM),
         (
             r"/machine.slice/machine-b\xc3\xbcro.scope",
             "b\N{LATIN SMALL LETTER U WITH DIAERESIS}ro",
             r"/machine.slice/machine-b\xc3\xbcro.scope",
-            Kind.CONTAINER,
+            ContainerKind.CONTAINER,
         ),
         (
             f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container",
             "podman-0123456789ab",
             f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope",
-            Kind.CONTAINER,
+            ContainerKind.CONTAINER,
         ),
     ],
 )
-def test_names(path: str, name: str, cgroup: str, kind: Kind) -> None:
+def test_names(path: str, name: str, cgroup: str, kind: ContainerKind) -> None:
     found = recognise(path)
     assert found is not None
     assert (found.name, found.cgroup, found.kind) == (name, cgroup, kind)
@@ -167,7 +177,7 @@ def test_services_only_on_request() -> None:
     assert recognise("/system.slice/ssh.service") is None
     found = recognise("/system.slice/ssh.service", services=True)
     assert found is not None
-    assert (found.name, found.kind) == ("ssh", Kind.SERVICE)
+    assert (found.name, found.kind) == ("ssh", ContainerKind.SERVICE)
 
 
 def test_a_users_manager_is_no_service_and_keeps_its_own() -> None:
@@ -179,13 +189,13 @@ def test_a_users_manager_is_no_service_and_keeps_its_own() -> None:
     assert service is not None
     assert container is not None
     assert (service.name, service.cgroup) == ("sync", f"{manager}/app.slice/sync.service")
-    assert (container.id, container.kind) == (ID, Kind.CONTAINER)
+    assert (container.id, container.kind) == (ID, ContainerKind.CONTAINER)
 
 
 def test_a_container_in_a_service_is_a_container() -> None:
     found = recognise(f"/system.slice/box.service/docker-{ID}.scope", services=True)
     assert found is not None
-    assert (found.id, found.kind) == (ID, Kind.CONTAINER)
+    assert (found.id, found.kind) == (ID, ContainerKind.CONTAINER)
 
 
 def test_units_are_unescaped() -> None:

@@ -147,7 +147,7 @@ async def test_from_5_4_on_a_change_at_rest_is_kept_and_only_what_changes_is_sen
         f"POST /v4.0.0/libpod/containers/{ID}/update"
     ], "the restart policy is not in the request, so it stays; Docker's emulation is not asked"
     (entry,) = outcome.fields
-    assert (entry.verdict, entry.engine, entry.survives, entry.detail) == (
+    assert (entry.verdict, entry.engine, entry.persistent, entry.detail) == (
         Verdict.UNREADABLE,
         0.5,
         True,
