@@ -66,7 +66,7 @@ def first() -> dict[LimitName, Value]:
 
 async def offered(engine: NativeEngine) -> LimitChange:
     lacking = (await engine.capabilities()).limits
-    return first().without(lacking)
+    return LimitChange.of(first()).without(lacking)
 
 
 async def kernel(engine: NativeEngine, ref: ContainerRef) -> Limits:
