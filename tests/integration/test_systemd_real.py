@@ -17,7 +17,7 @@ from runtime.kernel import block, cgroupfs, cgroups, files, own_cgroup, systemd
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.systemd import Unit
 from runtime.kernel.systemd_dbus import Manager
-from runtime.limits.systemd import route as through
+from runtime.limits.systemd import route
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Verdict
 from tests.conftest import missing, need_root
 from tests.integration import embedded
@@ -230,8 +230,8 @@ def test_a_delegated_cgroup_is_none_of_systemds_business(scope: Scope) -> None:
     inner.mkdir()
     try:
         hierarchies = cgroupfs.detect()
-        assert through.unit_at(scope.cgroup.unified, hierarchies) == scope.unit
-        assert through.unit_at(inner, hierarchies) is None
+        assert route.unit_at(scope.cgroup.unified, hierarchies) == scope.unit
+        assert route.unit_at(inner, hierarchies) is None
     finally:
         inner.rmdir()
 

@@ -10,7 +10,7 @@ import pytest
 from runtime import limits
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, RefusedError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.limits import apply as live
+from runtime.limits import apply
 from runtime.limits.review.facts import HostFacts
 from runtime.model import (
     UNLIMITED,
@@ -33,7 +33,7 @@ EVERY = (Mode.V1, Mode.V2, Mode.HYBRID)
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = HostFacts(ncpu=4, cpus="0-3", mems="0", memory_total=8 << 30, swap_total=0, pid_max=32768)
-    monkeypatch.setattr(live, "host_facts", lambda: facts)
+    monkeypatch.setattr(apply, "host_facts", lambda: facts)
 
 
 @pytest.fixture(params=EVERY, ids=str)
@@ -51,7 +51,7 @@ def v2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     return FakeKernel(tmp_path, Mode.V2, monkeypatch)
 
 
-def apply(cgroup: Cgroup, **fields: object) -> dict[LimitName, Verdict]:
+def change_applied(cgroup: Cgroup, **fields: object) -> dict[LimitName, Verdict]:
     outcome = limits.change(REF, cgroup, LimitChange(**fields))  # type: ignore[arg-type]
     return {field.name: field.verdict for field in outcome.fields}
 
@@ -74,11 +74,11 @@ def apply(cgroup: Cgroup, **fields: object) -> dict[LimitName, Verdict]:
 )
 def test_every_limit_is_held_and_lifted(kernel: FakeKernel, name: LimitName, value: object) -> None:
     cgroup = kernel.cgroup()
-    assert apply(cgroup, **{name.value: value}) == {name: Verdict.APPLIED}
+    assert change_applied(cgroup, **{name.value: value}) == {name: Verdict.APPLIED}
     if name is LimitName.CPU_SHARES:
         return
     assert limits.read(cgroup).get(name) == value
-    assert apply(cgroup, **{name.value: UNLIMITED}) == {name: Verdict.APPLIED}
+    assert change_applied(cgroup, **{name.value: UNLIMITED}) == {name: Verdict.APPLIED}
     none_reserved = 0 if kernel.mode is Mode.V2 else UNLIMITED
     lifted = {LimitName.CPUSET_CPUS: "0-3", LimitName.CPUSET_MEMS: "0", LimitName.MEMORY_RESERVATION: none_reserved}
     expected = lifted.get(name, UNLIMITED)
@@ -88,19 +88,19 @@ def test_every_limit_is_held_and_lifted(kernel: FakeKernel, name: LimitName, val
 def test_swap_is_apart_from_memory(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     for memory, swap in ((64 * MB, 0), (256 * MB, 64 * MB), (32 * MB, 32 * MB), (32 * MB, 0), (512 * MB, 512 * MB)):
-        assert apply(cgroup, memory=memory, swap=swap) == {
+        assert change_applied(cgroup, memory=memory, swap=swap) == {
             LimitName.MEMORY: Verdict.APPLIED,
             LimitName.SWAP: Verdict.APPLIED,
         }
         assert (limits.read(cgroup).memory, limits.read(cgroup).swap) == (memory, swap)
-    assert set(apply(cgroup, memory=UNLIMITED, swap=UNLIMITED).values()) == {Verdict.APPLIED}
+    assert set(change_applied(cgroup, memory=UNLIMITED, swap=UNLIMITED).values()) == {Verdict.APPLIED}
 
 
 def test_changing_memory_alone_keeps_the_swap(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
-    apply(cgroup, memory=64 * MB, swap=16 * MB)
+    change_applied(cgroup, memory=64 * MB, swap=16 * MB)
     for memory in (128 * MB, 32 * MB):
-        assert apply(cgroup, memory=memory) == {LimitName.MEMORY: Verdict.APPLIED}
+        assert change_applied(cgroup, memory=memory) == {LimitName.MEMORY: Verdict.APPLIED}
         assert limits.read(cgroup).swap == 16 * MB
 
 
@@ -110,41 +110,41 @@ def names(kernel: FakeKernel) -> list[str]:
 
 def test_v1_raises_memsw_first_and_lowers_it_last(v1: FakeKernel) -> None:
     cgroup = v1.cgroup()
-    apply(cgroup, memory=64 * MB, swap=0)
+    change_applied(cgroup, memory=64 * MB, swap=0)
     v1.writes.clear()
-    apply(cgroup, memory=128 * MB, swap=0)
+    change_applied(cgroup, memory=128 * MB, swap=0)
     assert names(v1) == ["memory.memsw.limit_in_bytes", "memory.limit_in_bytes"]
     v1.writes.clear()
-    apply(cgroup, memory=32 * MB, swap=0)
+    change_applied(cgroup, memory=32 * MB, swap=0)
     assert names(v1) == ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
     v1.writes.clear()
-    apply(cgroup, memory=UNLIMITED)
+    change_applied(cgroup, memory=UNLIMITED)
     assert v1.writes == [("memory.memsw.limit_in_bytes", "-1"), ("memory.limit_in_bytes", "-1")]
 
 
 def test_v2_raises_before_it_lowers(v2: FakeKernel) -> None:
     cgroup = v2.cgroup()
-    apply(cgroup, memory=64 * MB, swap=64 * MB)
+    change_applied(cgroup, memory=64 * MB, swap=64 * MB)
     v2.writes.clear()
-    apply(cgroup, memory=128 * MB, swap=0)
+    change_applied(cgroup, memory=128 * MB, swap=0)
     assert names(v2) == ["memory.max", "memory.swap.max"]
     v2.writes.clear()
-    apply(cgroup, memory=64 * MB, swap=64 * MB)
+    change_applied(cgroup, memory=64 * MB, swap=64 * MB)
     assert names(v2) == ["memory.swap.max", "memory.max"]
 
 
 def test_v1_cannot_limit_swap_beside_unlimited_memory(v1: FakeKernel) -> None:
     with pytest.raises(InvalidError, match="Set a memory limit as well"):
-        apply(v1.cgroup(), swap=64 * MB)
+        change_applied(v1.cgroup(), swap=64 * MB)
     assert v1.writes == []
 
 
 def test_v1_without_swap_accounting_limits_memory_alone(v1: FakeKernel) -> None:
     cgroup = v1.cgroup()
     (cgroup.v1["memory"] / "memory.memsw.limit_in_bytes").unlink()
-    assert apply(cgroup, memory=64 * MB) == {LimitName.MEMORY: Verdict.APPLIED}
+    assert change_applied(cgroup, memory=64 * MB) == {LimitName.MEMORY: Verdict.APPLIED}
     with pytest.raises(UnsupportedError, match="swap"):
-        apply(cgroup, swap=64 * MB)
+        change_applied(cgroup, swap=64 * MB)
 
 
 @pytest.mark.parametrize("cpus", [0.3, 2.0, UNLIMITED])
@@ -152,10 +152,10 @@ def test_a_burst_above_the_quota_is_lowered_first(kernel: FakeKernel, cpus: floa
     cgroup = kernel.cgroup()
     where = cgroup.where("cpu")
     assert where is not None
-    apply(cgroup, cpus=1.0)
+    change_applied(cgroup, cpus=1.0)
     burst = where[0] / ("cpu.max.burst" if where[1] == 2 else "cpu.cfs_burst_us")
     kernel.put(burst, "80000")
-    assert apply(cgroup, cpus=cpus) == {LimitName.CPUS: Verdict.APPLIED}
+    assert change_applied(cgroup, cpus=cpus) == {LimitName.CPUS: Verdict.APPLIED}
     assert kernel.get(burst) == ("30000" if cpus == 0.3 else "80000")
 
 
@@ -166,9 +166,9 @@ def test_the_period_stays_unless_the_quota_would_be_too_small(kernel: FakeKernel
     directory, version = where
     for file, text in (("cpu.max", "max 20000"),) if version == 2 else (("cpu.cfs_period_us", "20000"),):
         kernel.put(directory / file, text)
-    assert apply(cgroup, cpus=0.5) == {LimitName.CPUS: Verdict.APPLIED}
+    assert change_applied(cgroup, cpus=0.5) == {LimitName.CPUS: Verdict.APPLIED}
     assert limits.read(cgroup).cpu_period == 20_000
-    assert apply(cgroup, cpus=0.02) == {LimitName.CPUS: Verdict.APPLIED}
+    assert change_applied(cgroup, cpus=0.02) == {LimitName.CPUS: Verdict.APPLIED}
     assert limits.read(cgroup).cpu_period == 50_000
 
 
@@ -176,7 +176,7 @@ def test_memory_below_use_is_refused_before_any_write(kernel: FakeKernel) -> Non
     cgroup = kernel.cgroup()
     kernel.uses(cgroup, 100 * MB, cache=20 * MB)
     with pytest.raises(RefusedError, match=r"64\.0 MiB: it uses 100\.0 MiB, and 80\.0 MiB of it cannot be reclaimed"):
-        apply(cgroup, memory=64 * MB, pids=5)
+        change_applied(cgroup, memory=64 * MB, pids=5)
     assert kernel.writes == []
     assert not kernel.oom_killed
 
@@ -211,13 +211,13 @@ def test_v2_makes_room_by_memory_high_before_it_lowers_the_limit_into_the_cache(
     assert cgroup.unified is not None
     v2.put(cgroup.unified / "memory.high", high)
     v2.uses(cgroup, 100 * MB, cache=50 * MB)
-    assert apply(cgroup, memory=64 * MB) == {LimitName.MEMORY: Verdict.APPLIED}
+    assert change_applied(cgroup, memory=64 * MB) == {LimitName.MEMORY: Verdict.APPLIED}
     assert names(v2) == ["memory.high", "memory.max", "memory.high"]
     assert v2.get(cgroup.unified / "memory.high") == after
     assert not v2.oom_killed
     v2.uses(cgroup, 64 * MB, cache=50 * MB)
     v2.writes.clear()
-    assert set(apply(cgroup, memory=32 * MB, memory_high=30 * MB).values()) == {Verdict.APPLIED}
+    assert set(change_applied(cgroup, memory=32 * MB, memory_high=30 * MB).values()) == {Verdict.APPLIED}
     assert names(v2) == ["memory.high", "memory.max", "memory.high"]
     assert v2.get(cgroup.unified / "memory.high") == str(30 * MB)
 
@@ -229,7 +229,7 @@ def test_v2_gives_memory_high_what_was_asked_for_once_there_was_room(
     cgroup = v2.cgroup()
     assert cgroup.unified is not None
     v2.uses(cgroup, 60 * MB, cache=50 * MB)
-    assert set(apply(cgroup, memory=32 * MB, memory_high=asked).values()) == {Verdict.APPLIED}
+    assert set(change_applied(cgroup, memory=32 * MB, memory_high=asked).values()) == {Verdict.APPLIED}
     assert v2.get(cgroup.unified / "memory.high") == after
     assert not v2.oom_killed
 
@@ -301,9 +301,9 @@ def test_a_cpu_that_the_parent_does_not_have_is_refused(kernel: FakeKernel) -> N
     for file in ("cpuset.cpus", "cpuset.cpus.effective") if version == 2 else ("cpuset.cpus", "cpuset.effective_cpus"):
         kernel.put(directory.parent / file, "0-1")
     with pytest.raises(RefusedError, match="the cgroup above it has 0-1 only"):
-        apply(inner, cpuset_cpus="2")
+        change_applied(inner, cpuset_cpus="2")
     assert kernel.writes == []
-    assert apply(inner, cpuset_cpus=UNLIMITED) == {LimitName.CPUSET_CPUS: Verdict.APPLIED}
+    assert change_applied(inner, cpuset_cpus=UNLIMITED) == {LimitName.CPUSET_CPUS: Verdict.APPLIED}
     assert limits.read(inner).cpuset_cpus == "0-1"
 
 
@@ -311,8 +311,8 @@ def test_v2_takes_no_empty_list_while_there_are_processes(v2: FakeKernel) -> Non
     cgroup = v2.cgroup()
     assert cgroup.unified
     v2.put(cgroup.unified / "cgroup.events", "populated 1\nfrozen 0")
-    assert apply(cgroup, cpuset_cpus="1") == {LimitName.CPUSET_CPUS: Verdict.APPLIED}
-    assert apply(cgroup, cpuset_cpus=UNLIMITED) == {LimitName.CPUSET_CPUS: Verdict.APPLIED}
+    assert change_applied(cgroup, cpuset_cpus="1") == {LimitName.CPUSET_CPUS: Verdict.APPLIED}
+    assert change_applied(cgroup, cpuset_cpus=UNLIMITED) == {LimitName.CPUSET_CPUS: Verdict.APPLIED}
     assert v2.get(cgroup.unified / "cpuset.cpus") == CPUS
 
 
@@ -321,15 +321,15 @@ def test_v2_gives_back_every_cpu_when_a_later_write_fails(v2: FakeKernel) -> Non
     assert cgroup.unified
     v2.put(cgroup.unified / "cgroup.events", "populated 1\nfrozen 0")
     v2.fail["memory.max"] = errno.EIO
-    assert apply(cgroup, cpuset_cpus="1", memory=64 * MB)[LimitName.CPUSET_CPUS] is Verdict.ROLLED_BACK
+    assert change_applied(cgroup, cpuset_cpus="1", memory=64 * MB)[LimitName.CPUSET_CPUS] is Verdict.ROLLED_BACK
     assert limits.read(cgroup).cpuset_cpus == CPUS
 
 
 def test_the_weight_comes_back_when_the_idle_class_is_taken_back(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
-    apply(cgroup, cpu_shares=512)
+    change_applied(cgroup, cpu_shares=512)
     kernel.fail["memory.max"] = kernel.fail["memory.limit_in_bytes"] = errno.EIO
-    assert apply(cgroup, cpu_idle=True, memory=64 * MB)[LimitName.CPU_IDLE] is Verdict.ROLLED_BACK
+    assert change_applied(cgroup, cpu_idle=True, memory=64 * MB)[LimitName.CPU_IDLE] is Verdict.ROLLED_BACK
     held = limits.read(cgroup)
     assert held.cpu_idle is False
     assert limits.same(LimitName.CPU_SHARES, held.cpu_shares, 512)
@@ -338,7 +338,7 @@ def test_the_weight_comes_back_when_the_idle_class_is_taken_back(kernel: FakeKer
 def test_v1_quota_above_the_parents_says_why(v1: FakeKernel) -> None:
     outer = v1.cgroup("outer")
     inner = v1.cgroup("outer/inner")
-    apply(outer, cpus=0.5)
+    change_applied(outer, cpus=0.5)
     outcome = limits.change(REF, inner, LimitChange(cpus=1.0))
     assert not outcome.ok
     assert outcome.fields[0].verdict is Verdict.FAILED
@@ -352,9 +352,9 @@ def test_an_idle_cgroup_takes_no_weight_and_keeps_the_rest(kernel: FakeKernel) -
     assert where is not None
     kernel.put(where[0] / "cpu.idle", "1")
     with pytest.raises(ConflictError, match="idle class"):
-        apply(cgroup, cpu_shares=512, pids=10)
+        change_applied(cgroup, cpu_shares=512, pids=10)
     assert kernel.writes == []
-    assert apply(cgroup, cpus=0.5) == {LimitName.CPUS: Verdict.APPLIED}
+    assert change_applied(cgroup, cpus=0.5) == {LimitName.CPUS: Verdict.APPLIED}
 
 
 @pytest.mark.parametrize("weight", [59, 20])
@@ -371,7 +371,7 @@ def test_both_ways_of_turning_shares_into_weight_count(v2: FakeKernel, weight: i
 
 def test_bytes_are_rounded_to_pages_and_no_further(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
-    assert apply(cgroup, memory=64 * MB + 1) == {LimitName.MEMORY: Verdict.ROUNDED}
+    assert change_applied(cgroup, memory=64 * MB + 1) == {LimitName.MEMORY: Verdict.ROUNDED}
     assert limits.read(cgroup).memory == 64 * MB
     outcome = limits.verify(REF, cgroup, LimitChange(memory=64 * MB + 70_000), limits.read(cgroup), None)
     assert not outcome.ok
@@ -399,7 +399,7 @@ def test_a_silent_no_op_is_a_failure(kernel: FakeKernel, name: LimitName, value:
 def test_another_value_than_asked_for_is_a_failure(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     before = limits.read(cgroup)
-    apply(cgroup, pids=7)
+    change_applied(cgroup, pids=7)
     outcome = limits.verify(REF, cgroup, LimitChange(pids=9), before, Limits(pids=9))
     assert outcome.fields[0].verdict is Verdict.FAILED
     assert (outcome.fields[0].engine, outcome.fields[0].kernel) == (9, 7)
@@ -424,10 +424,10 @@ ALL = LimitChange(
 @pytest.mark.parametrize("position", range(12))
 def test_any_write_that_fails_takes_back_those_before_it(kernel: FakeKernel, position: int) -> None:
     cgroup = kernel.cgroup()
-    apply(cgroup, cpus=2.0, memory=128 * MB, pids=70, cpuset_cpus="0-2")
+    change_applied(cgroup, cpus=2.0, memory=128 * MB, pids=70, cpuset_cpus="0-2")
     before = limits.read(cgroup)
     raw = limits.raw_files(cgroup)
-    file = live.steps(cgroup, ALL)[position].title
+    file = apply.steps(cgroup, ALL)[position].title
     kernel.fail = {file.removeprefix("the note "): errno.EINVAL}
     outcome = limits.change(REF, cgroup, ALL)
     assert not outcome.ok
@@ -442,17 +442,17 @@ def test_a_burst_that_was_lowered_is_taken_back_too(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     where = cgroup.where("cpu")
     assert where is not None
-    apply(cgroup, cpus=1.0)
+    change_applied(cgroup, cpus=1.0)
     kernel.put(where[0] / ("cpu.max.burst" if where[1] == 2 else "cpu.cfs_burst_us"), "80000")
     raw = limits.raw_files(cgroup)
     kernel.fail = {"cpu.max": errno.EINVAL, "cpu.cfs_quota_us": errno.EINVAL}
-    assert apply(cgroup, cpus=0.5) == {LimitName.CPUS: Verdict.FAILED}
+    assert change_applied(cgroup, cpus=0.5) == {LimitName.CPUS: Verdict.FAILED}
     assert limits.raw_files(cgroup) == raw
 
 
 def test_a_roll_back_goes_backwards(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
-    apply(cgroup, memory=64 * MB, swap=0, memory_reservation=48 * MB)
+    change_applied(cgroup, memory=64 * MB, swap=0, memory_reservation=48 * MB)
     before = limits.read(cgroup)
     kernel.fail = {"memory.soft_limit_in_bytes": errno.EINVAL, "memory.low": errno.EINVAL}
     outcome = limits.change(REF, cgroup, LimitChange(memory=128 * MB, swap=0, memory_reservation=32 * MB))
@@ -502,7 +502,7 @@ def test_a_first_write_that_is_denied_raises(kernel: FakeKernel, number: int, ki
     cgroup = kernel.cgroup()
     kernel.fail = {"pids.max": number}
     with pytest.raises(kind) as caught:
-        apply(cgroup, pids=9)
+        change_applied(cgroup, pids=9)
     assert "pids.max" in str(caught.value)
     if kind is DeniedError:
         assert "Run as root" in str(caught.value)
@@ -512,7 +512,7 @@ def test_nothing_is_begun_when_one_file_may_not_be_written(kernel: FakeKernel, m
     cgroup = kernel.cgroup()
     monkeypatch.setattr("os.access", lambda path, mode, **_: not str(path).endswith(("memory.max", "limit_in_bytes")))
     with pytest.raises(DeniedError, match="delegated"):
-        apply(cgroup, pids=9, memory=64 * MB)
+        change_applied(cgroup, pids=9, memory=64 * MB)
     assert kernel.writes == []
 
 
@@ -521,23 +521,23 @@ def test_a_missing_controller_is_unsupported(v2: FakeKernel) -> None:
     without = Cgroup(cgroup.v1, cgroup.unified, cgroup.controllers - {"memory"})
     assert limits.read(without).memory is Missing.UNSUPPORTED
     with pytest.raises(UnsupportedError, match="doctor"):
-        apply(without, memory=64 * MB, pids=9)
+        change_applied(without, memory=64 * MB, pids=9)
     assert v2.writes == []
 
 
 def test_v1_has_no_memory_high(v1: FakeKernel) -> None:
     with pytest.raises(UnsupportedError):
-        apply(v1.cgroup("one"), memory_high=64 * MB)
+        change_applied(v1.cgroup("one"), memory_high=64 * MB)
 
 
 def test_v2_has_memory_high(v2: FakeKernel) -> None:
     cgroup = v2.cgroup()
-    assert apply(cgroup, memory_high=64 * MB) == {LimitName.MEMORY_HIGH: Verdict.APPLIED}
-    assert apply(cgroup, memory_high=UNLIMITED) == {LimitName.MEMORY_HIGH: Verdict.APPLIED}
+    assert change_applied(cgroup, memory_high=64 * MB) == {LimitName.MEMORY_HIGH: Verdict.APPLIED}
+    assert change_applied(cgroup, memory_high=UNLIMITED) == {LimitName.MEMORY_HIGH: Verdict.APPLIED}
 
 
 def test_a_cgroup_that_is_gone_is_not_found(kernel: FakeKernel) -> None:
     gone = Cgroup({"pids": kernel.root / "pids" / "gone"}, kernel.root / "unified" / "gone", frozenset({"pids"}))
     assert limits.read(gone).pids is Missing.GONE
     with pytest.raises(NotFoundError):
-        apply(gone, pids=9)
+        change_applied(gone, pids=9)

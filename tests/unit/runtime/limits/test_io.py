@@ -10,7 +10,7 @@ from runtime import limits
 from runtime.errors import RefusedError
 from runtime.kernel.block import Disks
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
-from runtime.limits import apply as live
+from runtime.limits import apply
 from runtime.limits.controllers import io
 from runtime.limits.review.facts import HostFacts
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Missing, Unlimited, Verdict
@@ -25,7 +25,7 @@ RATES = tuple(io.RATES)
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     disks = Disks({"8:0": "/dev/sda", "254:0": "/dev/vda"}, {"8:1": "/dev/sda"})
     facts = HostFacts(4, "0-3", "0", 8 << 30, 0, 32768, disks=disks, weighs_io=False, counts_written_back=False)
-    monkeypatch.setattr(live, "host_facts", lambda: facts)
+    monkeypatch.setattr(apply, "host_facts", lambda: facts)
 
 
 @pytest.fixture(params=(Mode.V1, Mode.V2, Mode.HYBRID), ids=str)
@@ -37,7 +37,7 @@ def rates(**by_device: int | Unlimited) -> tuple[DeviceRate, ...]:
     return tuple(DeviceRate(name.removeprefix("d").replace("_", ":"), rate) for name, rate in by_device.items())
 
 
-def apply(cgroup: Cgroup, name: LimitName, value: object) -> Verdict:
+def change_applied(cgroup: Cgroup, name: LimitName, value: object) -> Verdict:
     outcome = limits.change(REF, cgroup, LimitChange.of({name: value}))
     return outcome.fields[0].verdict
 
@@ -46,10 +46,10 @@ def apply(cgroup: Cgroup, name: LimitName, value: object) -> Verdict:
 def test_a_rate_is_held_by_device_and_lifted_alone(kernel: FakeKernel, name: LimitName) -> None:
     cgroup = kernel.cgroup()
     assert limits.read(cgroup).get(name) == ()
-    assert apply(cgroup, name, rates(d254_0=5 * MB)) is Verdict.APPLIED
-    assert apply(cgroup, name, rates(d8_0=2 * MB)) is Verdict.APPLIED
+    assert change_applied(cgroup, name, rates(d254_0=5 * MB)) is Verdict.APPLIED
+    assert change_applied(cgroup, name, rates(d8_0=2 * MB)) is Verdict.APPLIED
     assert limits.read(cgroup).get(name) == rates(d8_0=2 * MB, d254_0=5 * MB), "in the order of the numbers"
-    assert apply(cgroup, name, rates(d254_0=UNLIMITED)) is Verdict.APPLIED
+    assert change_applied(cgroup, name, rates(d254_0=UNLIMITED)) is Verdict.APPLIED
     assert limits.read(cgroup).get(name) == rates(d8_0=2 * MB)
     others = set(RATES) - {name}
     assert all(limits.read(cgroup).get(other) == () for other in others)
@@ -57,9 +57,9 @@ def test_a_rate_is_held_by_device_and_lifted_alone(kernel: FakeKernel, name: Lim
 
 def test_the_kernels_own_lines(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
-    apply(cgroup, LimitName.IO_WRITE_IOPS, rates(d8_0=100))
-    apply(cgroup, LimitName.IO_READ_BPS, rates(d8_0=MB))
-    apply(cgroup, LimitName.IO_WRITE_IOPS, rates(d8_0=UNLIMITED, d254_0=UNLIMITED))
+    change_applied(cgroup, LimitName.IO_WRITE_IOPS, rates(d8_0=100))
+    change_applied(cgroup, LimitName.IO_READ_BPS, rates(d8_0=MB))
+    change_applied(cgroup, LimitName.IO_WRITE_IOPS, rates(d8_0=UNLIMITED, d254_0=UNLIMITED))
     assert kernel.writes == (
         [("io.max", "8:0 wiops=100"), ("io.max", "8:0 rbps=1048576"), ("io.max", "8:0 wiops=max")]
         if kernel.mode is Mode.V2
@@ -74,7 +74,7 @@ def test_the_kernels_own_lines(kernel: FakeKernel) -> None:
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_devices_before_one_that_fails_are_taken_back(kernel: FakeKernel, failing: int) -> None:
     cgroup = kernel.cgroup()
-    apply(cgroup, LimitName.IO_READ_BPS, rates(d8_0=2 * MB))
+    change_applied(cgroup, LimitName.IO_READ_BPS, rates(d8_0=2 * MB))
     raw = limits.raw_files(cgroup)
     names = ["8:0", "254:0"]
     names.insert(failing, "7:7")
@@ -93,20 +93,20 @@ def test_a_partition_a_missing_disk_and_a_crawl_are_refused(kernel: FakeKernel) 
         (rates(d8_0=512), "would hang it"),
     ):
         with pytest.raises(RefusedError, match=word):
-            apply(cgroup, LimitName.IO_WRITE_BPS, value)
+            change_applied(cgroup, LimitName.IO_WRITE_BPS, value)
     assert kernel.writes == []
 
 
 def test_a_rate_that_is_not_held_is_a_failure(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     kernel.ignore = {"io.max", "blkio.throttle.read_bps_device"}
-    assert apply(cgroup, LimitName.IO_READ_BPS, rates(d8_0=MB)) is Verdict.IGNORED
+    assert change_applied(cgroup, LimitName.IO_READ_BPS, rates(d8_0=MB)) is Verdict.IGNORED
 
 
 def test_weight_goes_to_every_file_that_is_there(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     assert limits.read(cgroup).io_weight == 100
-    assert apply(cgroup, LimitName.IO_WEIGHT, 300) is Verdict.APPLIED
+    assert change_applied(cgroup, LimitName.IO_WEIGHT, 300) is Verdict.APPLIED
     assert limits.read(cgroup).io_weight == 300
     expected = ["io.weight", "io.bfq.weight"] if kernel.mode is Mode.V2 else ["blkio.bfq.weight"]
     assert kernel.writes == [(name, "300") for name in expected]

@@ -26,7 +26,7 @@ from runtime.kernel import cgroupfs, systemd, systemd_dbus
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode, Mount
 from runtime.kernel.systemd import Unit, unit_of
 from runtime.kernel.systemd_dbus import Manager
-from runtime.limits.systemd import route as through
+from runtime.limits.systemd import route
 from runtime.limits.systemd.properties import INFINITY, TRANSLATIONS, bandwidth, holds
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitName, Verdict
 from tests.unit.fake_kernel import FakeKernel
@@ -149,7 +149,7 @@ def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
     monkeypatch.setattr(systemd, "BOOTED", booted)
     monkeypatch.setattr(systemd_dbus, "SYSTEM_SOCKET", tmp_path / "private")
     monkeypatch.setattr(systemd_dbus, "SYSTEM_BUS", tmp_path / "none")
-    monkeypatch.setattr(through, "SETTLE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(route, "SETTLE_TIMEOUT_S", 0.05)
     served = Bus(tmp_path / "private")
     yield served
     served.close()
