@@ -1,7 +1,8 @@
-"""Block devices by number and by name. Limits of I/O are the whole disk's: the kernel answers ENODEV to a partition.
+"""Block devices by number and by name. An I/O limit is that of a whole disk: the kernel answers ENODEV to a partition.
 
-Names are remembered for showing alone, so that showing a limit costs no system call; whoever reads limits has them
-looked up anew, since a number may be another disk's by now. Source: sysfs(5), Documentation/ABI/stable/sysfs-block.
+Names are cached, so that formatting a limit costs no system call. Readers of limits refresh the names first
+(`refresh_name`), since a number may belong to another disk by then.
+Source: sysfs(5), Documentation/ABI/stable/sysfs-block.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def refresh_name(number: str, sys: Path = SYS) -> None:
 
 
 def name(number: str) -> str:
-    """The name, "/dev/vda" for "254:0", once it was looked up, else the number. Never blocks."""
+    """The cached name, "/dev/vda" for "254:0"; the number itself when it was never looked up. Never blocks."""
     return _names.get(number, number)
 
 

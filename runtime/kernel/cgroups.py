@@ -107,7 +107,7 @@ def _enable_down(hierarchies: Hierarchies, base: Path, path: str, made: list[Pat
 
 
 def _to_enable(directory: Path) -> list[str]:
-    """The controllers that are wanted, that it has, and that it does not give to what is below it."""
+    """The wanted controllers that a cgroup has and does not yet give to its children."""
     offered = files.try_read(directory / "cgroup.controllers")
     enabled = files.try_read(directory / "cgroup.subtree_control")
     if not isinstance(offered, str) or not isinstance(enabled, str):
@@ -138,7 +138,7 @@ def _tree(directory: Path) -> Iterator[Path]:
 
 
 def _main(cgroup: Cgroup) -> Path | None:
-    """The directory that knows the members: the unified one, else any of v1."""
+    """The directory that lists the members: the unified one, else one of v1."""
     if cgroup.unified is not None:
         return cgroup.unified
     return cgroup.v1.get("freezer") or next(iter(cgroup.v1.values()), None)
@@ -175,12 +175,12 @@ def known_pids(cgroup: Cgroup) -> frozenset[int] | None:
 
 
 def is_empty(cgroup: Cgroup) -> bool:
-    """No process is left in it (zombies that nobody has waited for do not count on v2)."""
+    """Whether no process is left in it (on v2, zombies that were not reaped yet do not count)."""
     return not pids(cgroup)
 
 
 def freeze(cgroup: Cgroup) -> None:
-    """Stop every process where it stands and wait until the kernel says so; if it does not in time, let them go on.
+    """Stop every process and wait until the kernel reports it; on a time-out they are thawed again.
 
     Raises `NotFoundError` when the cgroup vanishes, `UnsupportedError` without a freezer, `KernelError` on time-out.
     """
@@ -193,7 +193,7 @@ def freeze(cgroup: Cgroup) -> None:
 
 
 def thaw(cgroup: Cgroup) -> None:
-    """Let them go on. Raises as `freeze` does."""
+    """Let the processes run again. Raises as `freeze` does."""
     _write_frozen(cgroup, False)
     _wait_frozen(cgroup, False)
 
@@ -243,7 +243,7 @@ def _wait_frozen(cgroup: Cgroup, frozen: bool) -> None:
 
 
 def _thaw_v1(cgroup: Cgroup) -> None:
-    """Let go what v1's freezer holds, also below; a SIGKILL waits for that."""
+    """Thaw the v1 freezer of the cgroup and of its descendants; a frozen process does not act on SIGKILL."""
     if "freezer" not in cgroup.v1:
         return
     for directory in _tree(cgroup.v1["freezer"]):
@@ -259,7 +259,7 @@ def _unless_gone(path: Path, text: str) -> None:
 
 
 def signal_all(cgroup: Cgroup, number: int) -> None:
-    """Send a signal to every process in it; those that end meanwhile are fine."""
+    """Send a signal to every process in it; a process that ends meanwhile is no error."""
     for pid in pids(cgroup):
         try:
             os.kill(pid, number)
@@ -270,7 +270,7 @@ def signal_all(cgroup: Cgroup, number: int) -> None:
 
 
 def kill_all(cgroup: Cgroup) -> None:
-    """SIGKILL for everything in it, also what it forks meanwhile, also when it is frozen. Returns when it is empty.
+    """SIGKILL every process in it, also frozen ones and those that are forked meanwhile. Returns when it is empty.
 
     v2 has cgroup.kill; on v1 it is frozen, signalled and thawed. Raises `KernelError` when processes are left.
     """
@@ -297,7 +297,7 @@ def kill_all(cgroup: Cgroup) -> None:
 
 
 def remove(cgroup: Cgroup) -> None:
-    """Remove it and what is below it from every hierarchy; gone already is fine.
+    """Remove it and its descendants from every hierarchy; a cgroup that is gone already is no error.
 
     Raises `ConflictError` when processes are left in it: they are not killed here.
     """

@@ -1,9 +1,10 @@
-"""Where the top of the v2 tree is no real root: it gives no controller to what is below it while it has processes.
+"""The v2 tree seen from inside a container: its top is an ordinary cgroup, not the root.
 
-So it is inside a container, which sees its own cgroup as the top. When that cgroup is ours too, its processes can go
-into a leaf, as in docker:dind (decision 0011). Enabling is not tried first: the kernel lets cpu and pids be enabled
-beside processes, and then takes no process into what is below. Source: cgroup-v2.rst, "No Internal Process
-Constraint" and "Threads"; kernel/cgroup/cgroup.c, cgroup_vet_subtree_control_enable().
+Such a cgroup gives no controller to its children while it has processes (the "no internal process" rule). When it is
+our own cgroup, its processes can be moved into a leaf below it, as docker:dind does (decision 0011). Enabling is not
+tried first: the kernel lets cpu and pids be enabled beside processes, and then accepts no process in the children.
+Source: cgroup-v2.rst, "No Internal Process Constraint" and "Threads"; kernel/cgroup/cgroup.c,
+cgroup_vet_subtree_control_enable().
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MOVE_TIMEOUT_S: Final = 2.0  # seconds; what forks meanwhile is moved after the 
 
 
 def has_processes(directory: Path) -> bool:
-    """Whether it has processes that keep controllers from what is below. A real root, which has no type, never does."""
+    """Whether its processes prevent giving controllers to its children; in the real root (no cgroup.type) none do."""
     return (directory / "cgroup.type").exists() and bool(_members(directory))
 
 
@@ -46,16 +47,17 @@ def why_no_controllers(hierarchies: Hierarchies, *, proc: Path = PROC) -> str | 
 
 
 def own_directory(hierarchies: Hierarchies, *, proc: Path = PROC) -> Path | None:
-    """The directory of the v2 cgroup that we are in; None when it is not in the mounted part of the tree."""
+    """The directory of the v2 cgroup that this process is in; None when it is outside the mounted part of the tree."""
     text = files.try_read(proc / "self/cgroup")
     _, path = parse_proc_cgroup(text) if isinstance(text, str) else ({}, None)
     return hierarchies.unified.of(path) if hierarchies.unified is not None and path is not None else None
 
 
 def move_to_leaf(directory: Path) -> None:
-    """Move every process of our own cgroup, ourselves among them, into its leaf.
+    """Move every process of our own cgroup, this one included, into its leaf.
 
-    Raises `DeniedError` or `KernelError` for what the kernel refuses, `ConflictError` when some are there all the same.
+    Raises `DeniedError` or `KernelError` for what the kernel refuses, `ConflictError` when processes are left after
+    `MOVE_TIMEOUT_S`.
     """
     title = f"move the processes of our own cgroup into its leaf {LEAF_NAME}"
     try:
@@ -74,6 +76,6 @@ def move_to_leaf(directory: Path) -> None:
 
 
 def _members(directory: Path) -> list[int]:
-    """Its own processes; those of a PID namespace that we cannot see are 0."""
+    """The pids in this cgroup itself; a process of a PID namespace that we cannot see is 0."""
     text = files.try_read(directory / "cgroup.procs")
     return [int(word) for word in text.split()] if isinstance(text, str) else []

@@ -1,6 +1,6 @@
 """Reading and writing kernel files whole: one system call each, and every error with its path.
 
-A buffered write reports EINVAL or EBUSY at the implicit close, where it is easily lost; `os.write` reports it at once.
+A buffered write reports EINVAL or EBUSY only at the implicit close, where it is easily lost; `os.write` reports it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read(path: Path) -> str:
 
 
 def try_read(path: Path) -> str | Missing:
-    """The text of a kernel file, or why it is not there."""
+    """The text of a kernel file, or the reason why it cannot be read."""
     try:
         return read(path)
     except NotFoundError as error:
@@ -45,7 +45,7 @@ def try_read(path: Path) -> str | Missing:
 
 
 def require_writable(path: Path) -> None:
-    """Raise `DeniedError` or `NotFoundError` when a write would, so that several writes are not begun in vain."""
+    """Raise `DeniedError` or `NotFoundError` when a write would; called for all files before the first is written."""
     mode = os.W_OK if path.exists() else os.F_OK
     if not os.access(path, mode, effective_ids=True):
         number = errno.EACCES if mode == os.W_OK else errno.ENOENT
@@ -65,7 +65,7 @@ def write(path: Path, text: str) -> None:
 
 
 def read_attribute(directory: Path, key: str) -> str | None:
-    """A note (extended attribute) on a kernel directory, None when there is none or it cannot be read."""
+    """An extended attribute of a kernel directory; None when it is not set or cannot be read."""
     try:
         return os.getxattr(directory, key).decode(errors="surrogateescape")
     except OSError:
@@ -73,7 +73,10 @@ def read_attribute(directory: Path, key: str) -> str | None:
 
 
 def write_attribute(directory: Path, key: str, text: str | None) -> None:
-    """Put a note on a kernel directory, or take it away: it lives as long as the directory does. Raises as `write`."""
+    """Set an extended attribute of a kernel directory, or remove it (None). Raises as `write`.
+
+    It lasts as long as the directory.
+    """
     try:
         if text is not None:
             os.setxattr(directory, key, text.encode(errors="surrogateescape"))

@@ -1,4 +1,4 @@
-"""Who else changes containers: inotify(7) on the records, without polling."""
+"""Changes of directories by inotify(7), without polling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BUFFER = 65536
 
 
 class DirectoryWatch:
-    """Names of the entries of one directory that change, for one reader. Make it and use it on the event loop."""
+    """The names of changed entries of one directory, for one reader. Create and use it on the event loop."""
 
     def __init__(self, directory: Path, mask: int) -> None:
         """Raises `OSError` when the directory is not there, or the user's inotify instances are used up."""

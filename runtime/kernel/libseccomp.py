@@ -86,7 +86,7 @@ class Library:
 
     @contextmanager
     def filter(self, default: int, *, bad_architecture: int) -> Iterator[Rules]:
-        """A fresh filter with the action for whatever no rule names, and that for another architecture."""
+        """A new filter: the action for system calls without a rule, and the one for other architectures."""
         context = ctypes.c_void_p(self._library.seccomp_init(ctypes.c_uint32(default)))
         if not context:
             raise UnsupportedError(_TITLE, detail="libseccomp could not start")

@@ -1,10 +1,10 @@
-"""Netlink sockets of the route family, in this network namespace or in another one, by pyroute2.
+"""Netlink sockets of the route family by pyroute2, in this network namespace or in another one.
 
-A socket belongs to the namespace in which it was opened. So a thread enters the other one only for as long as it
-opens a socket there, a fraction of a millisecond; no process is forked and nothing stays behind.
+A socket belongs to the namespace in which it was opened. So a thread enters the other namespace only to open the
+socket, for a fraction of a millisecond; no process is forked and nothing has to be cleaned up.
 
-Not for a thread whose event loop is running: pyroute2 has a private loop inside. Importing it takes some 0.1 s, so it
-is done when it is first needed.
+Not for a thread with a running event loop: pyroute2 has a private loop inside. Importing pyroute2 takes some 0.1 s, so
+it is imported on first use.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def unavailable() -> str | None:
 
 @contextmanager
 def connect(what: str, netns_fd: int | None = None, *, lacks: str = "") -> Iterator[Any]:
-    """A socket (pyroute2's IPRoute), here or in the namespace `netns_fd`, whose errors come out as ours.
+    """A socket (pyroute2's IPRoute), here or in the namespace `netns_fd`; its errors are raised as ours.
 
-    `what` is what is being done, for the message; `lacks` is the hint for a kernel that does not know how.
+    `what` is the title of such an error; `lacks` is its hint when the kernel does not support the request.
     Raises `DeniedError`, `UnsupportedError`, `KernelError`.
     """
     from pyroute2 import IPRoute
@@ -50,7 +50,7 @@ def connect(what: str, netns_fd: int | None = None, *, lacks: str = "") -> Itera
 
 @contextmanager
 def ignoring(number: int) -> Iterator[list[int]]:
-    """Swallow this one netlink error; the list that is given out then holds it."""
+    """Ignore this one netlink error (errno); the list that is yielded then contains it."""
     from pyroute2.netlink.exceptions import NetlinkError
 
     met: list[int] = []
@@ -64,7 +64,7 @@ def ignoring(number: int) -> Iterator[list[int]]:
 
 @contextmanager
 def in_namespace(netns_fd: int) -> Iterator[None]:
-    """This thread, and no other, in another network namespace."""
+    """Move this thread, and no other, into another network namespace."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         syscalls.setns(netns_fd, syscalls.CLONE_NEWNET)

@@ -1,8 +1,8 @@
 """Which cgroup is a container's own, or a group's: the one place where that is decided.
 
-A container's own cgroup holds its processes and nobody else's: what is measured or written there is for it alone. An
-engine says which one it is by the container's id or by a path; the kernel says where the process lives. A group's own
-cgroup holds its containers and nothing else.
+A container's own cgroup contains its processes and no others, so counters read there and limits written there concern
+it alone. An engine names the cgroup by the container's id or by a path; the kernel says where the process is.
+A group's own cgroup contains the cgroups of its containers and no other processes.
 """
 
 from __future__ import annotations
@@ -62,19 +62,20 @@ def own_path(pid: int, identity: str, proc: Path = PROC, prefixes: Collection[st
 
 
 def locate(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = PROC) -> Cgroup:
-    """The cgroup of a container, found by a process of it: what is written there is for the container alone.
+    """A container's own cgroup, found by one of its processes: counters and limits there concern it alone.
 
-    As `cgroup_of_process`, and without `within` what `own_part` leaves.
+    With `within`, the path of that cgroup, as `cgroup_of_process`; without it, also leaves out what `own_part` leaves
+    out.
     """
     found = cgroup_of_process(hierarchies, pid, within=within, proc=proc)
     return found if within else own_part(found, hierarchies)
 
 
 def own_part(cgroup: Cgroup, hierarchies: Hierarchies) -> Cgroup:
-    """Leave out a directory of the unified tree that is not this container's alone.
+    """Without the directory of the unified tree when it is shared with others.
 
-    On a hybrid host an engine may make v1 cgroups only; then the processes stay in the unified cgroup of their
-    daemon, together with every other container. It is the container's when a v1 controller has the same path.
+    On a hybrid host an engine may make v1 cgroups only; the processes then stay in the unified cgroup of their daemon,
+    together with every other container. It is the container's own when a v1 controller has the same path.
     """
     if cgroup.unified is None or hierarchies.unified is None or not cgroup.v1:
         return cgroup
@@ -88,13 +89,13 @@ def own_part(cgroup: Cgroup, hierarchies: Hierarchies) -> Cgroup:
 
 
 def cgroup_of_process(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = PROC) -> Cgroup:
-    """The cgroup in which a process lives now, whoever lives there with it, or the one above it called `within`.
+    """The cgroup that a process is in now, shared or not, or its ancestor `within`.
 
-    `within` is a path as /proc/<pid>/cgroup names it. A hierarchy in which the process lives elsewhere counts when a
-    cgroup there has the same last name (runc run by hand makes them below its own, which differ); else it is left out:
-    what is there belongs to others. `NO_OWN` says that nothing is the container's own: the result is empty.
+    `within` is a path as /proc/<pid>/cgroup writes it. In a hierarchy where the process is elsewhere, an ancestor with
+    the same last name counts (runc run by hand makes cgroups below its own, whose paths differ); without one that
+    hierarchy is left out, since its cgroup belongs to others. With `NO_OWN` the result is empty.
 
-    Raises `NotFoundError` when the process is gone, `PytopError` when it may not be looked at.
+    Raises `NotFoundError` when the process is gone, `PytopError` when it may not be read.
     """
     try:
         text = (proc / str(pid) / "cgroup").read_text(errors="surrogateescape")
@@ -111,7 +112,7 @@ def cgroup_of_process(hierarchies: Hierarchies, pid: int, *, within: str = "", p
 
 
 def up_to(path: str, within: str) -> str | None:
-    """`path` as far as the cgroup `within`, or as far as one of that name; None when it does not lead there."""
+    """`path` cut after the cgroup `within`, or after one with the same last name; None when it is not below either."""
     if within == NO_OWN:
         return None
     if path == within or path.startswith(within + "/"):
@@ -148,10 +149,10 @@ def of_group(
     is_common: Callable[[str], bool],
     is_monitor: Callable[[str], bool],
 ) -> str:
-    """The deepest cgroup above all of these that holds no process but theirs; "" when there is none.
+    """The deepest common ancestor of these cgroups, if it contains no other processes; "" when there is none.
 
-    `is_common` says of a path that an engine puts whatever comes there; `is_monitor` says of a directory's name that
-    the processes which watch over a member live there, and belong to it.
+    `is_common` says whether engines put unrelated containers below a path; `is_monitor` says by a directory's name
+    whether it holds the monitor processes of a member (conmon), which count as the member's.
     """
     if not paths:
         return ""
@@ -194,9 +195,10 @@ def of_processes(
     *,
     first: Sequence[str] = (),
 ) -> str:
-    """The deepest cgroup in which all of some processes live, with none that does not belong to them; else `NO_OWN`.
+    """The deepest cgroup that contains all of some processes and none that does not belong to them; else `NO_OWN`.
 
-    `places` are their paths in v1 by controller and in the unified tree; `first` are the v1 controllers that tell best.
+    `places` are the paths of each process, in v1 by controller and in the unified tree. `first` are the v1 controllers
+    that are tried first. `belongs` is asked for every process found in a candidate.
     """
     paths: dict[str, list[str]] = {}  # by controller, "" for the unified tree
     for v1, unified in places:

@@ -57,7 +57,7 @@ def parse_status(text: str) -> dict[str, str]:
 
 
 def status(pid: int | str, *, proc: Path = PROC) -> dict[str, str]:
-    """The values of /proc/<pid>/status by name; empty when the process is gone or may not be looked at."""
+    """The values of /proc/<pid>/status by name; empty when the process is gone or may not be read."""
     try:
         return parse_status((proc / str(pid) / "status").read_text(errors="replace"))
     except OSError:
@@ -84,7 +84,7 @@ def effective_capabilities(pid: int | str = "self", *, proc: Path = PROC) -> int
 
 
 def pid_namespace(pid: int | str, *, proc: Path = PROC) -> str | None:
-    """Names its PID namespace ("pid:[4026531836]"); None when it is gone or may not be looked at."""
+    """The name of its PID namespace ("pid:[4026531836]"); None when the process is gone or may not be read."""
     try:
         return os.readlink(f"{proc}/{pid}/ns/pid")
     except OSError:

@@ -1,7 +1,7 @@
-"""Opening paths below a directory that somebody else may have filled with symlinks to anywhere.
+"""Opening paths below a directory whose contents are not trusted, such as the root of an image.
 
-Every path is resolved by openat2(2) with RESOLVE_IN_ROOT: a symlink or ".." ends at the directory, never outside, and a
-magic link (/proc/self/fd/7) is refused. Descriptors are close-on-exec.
+Every path is resolved by openat2(2) with RESOLVE_IN_ROOT: symlinks and ".." cannot lead outside the directory, and
+magic links (/proc/self/fd/7) are refused. Descriptors are close-on-exec.
 """
 
 from __future__ import annotations

@@ -194,14 +194,14 @@ def close_range(first: int, last: int = 0xFFFFFFFF, *, flags: int = 0) -> None:
 
 
 def new_session_keyring() -> None:
-    """Leave the keyring of whoever started us; a kernel without keyrings is fine."""
+    """Join a new session keyring, so that the parent's keys are not inherited; without keyrings it does nothing."""
     result = _LIBC.syscall(ctypes.c_long(_KEYCTL), ctypes.c_long(_KEYCTL_JOIN_SESSION_KEYRING), None)
     if result < 0 and ctypes.get_errno() not in (1, 38):  # EPERM under a foreign seccomp filter, ENOSYS
         _checked(-1, "keyctl")
 
 
 def tee(source: int, target: int, size: int) -> int:
-    """Copy what is in one pipe into another and leave it in the first (tee(2)); 0 at its end."""
+    """Copy data from one pipe into another without consuming it (tee(2)); 0 at the end of the data."""
     result: int = _checked(_LIBC.tee(source, target, ctypes.c_size_t(size), 2), "tee")  # 2: SPLICE_F_NONBLOCK
     return result
 

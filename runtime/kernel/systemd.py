@@ -1,4 +1,4 @@
-"""systemd as the keeper of cgroups: is it here, and which of its units has a cgroup. `manager` speaks to it.
+"""Which systemd unit a cgroup is, and whether systemd runs here. `systemd_dbus` talks to it.
 
 Source: sd_booted(3), systemd.unit(5), CGROUP_DELEGATION.md, systemd's bus_path_escape().
 """
@@ -40,23 +40,23 @@ class Unit:
 
 
 def booted(where: Path | None = None) -> bool:
-    """Whether systemd is this host's first process, or looks so from here."""
+    """Whether the host was booted with systemd (sd_booted(3))."""
     return (where or BOOTED).is_dir()
 
 
 def all_unified(hierarchies: Hierarchies) -> bool:
-    """Whether systemd keeps its limits in the v2 tree: only where that is mounted at `TREE` itself (cg_all_unified()).
+    """Whether systemd manages limits in the v2 tree: only where that is mounted at `TREE` itself (cg_all_unified()).
 
-    On a hybrid host it writes to the v1 controllers, whatever the tree beside them has.
+    On a hybrid host it writes to the v1 controllers, whatever the unified tree offers.
     """
     return hierarchies.unified is not None and hierarchies.unified.path == TREE
 
 
 def unit_of(cgroup: str) -> Unit | None:
-    """The unit whose own cgroup this path in a hierarchy is, by its name alone; None where it is nobody's or delegated.
+    """The unit whose cgroup this path in a hierarchy is, by its name; None for another or a delegated cgroup.
 
-    Units lie in slices. What lies below a scope or a service is delegated, also when it is called like a unit: a
-    container with a systemd of its own has such names. A user's own manager is the service user@UID.
+    Units are below slices. Cgroups below a scope or a service are delegated, even when they have the name of a unit: a
+    container that runs systemd has such names. A user's own manager is the service user@UID.
     """
     *above, last = cgroup.strip("/").split("/")
     uid = None

@@ -74,10 +74,10 @@ class Manager:
         return self._property(unit.path, unit.interface, name)
 
     def set(self, unit: Unit, properties: Sequence[Property]) -> None:
-        """Change properties until the unit ends or the host restarts, and return when systemd has acted on it.
+        """Change properties until the unit ends or the host restarts; returns when systemd has acted on it.
 
-        The answer comes before systemd writes to the kernel, which it does before it takes the next request: that is
-        why something is asked afterwards.
+        systemd answers before it writes to the kernel, and writes before it reads the next request. So a property is
+        read after the change, to wait for the write.
         """
         words = ", ".join(name for name, _ in properties)
         call = ("SetUnitProperties", "sba(sv)", (unit.name, True, list(properties)))
@@ -137,10 +137,10 @@ def _receive_some(connection: socket.socket) -> bytes:
 
 
 def _connect(path: Path) -> socket.socket:
-    """A connection over which we are who the kernel says we are.
+    """An authenticated connection (SASL EXTERNAL: the kernel tells systemd our uid).
 
-    All of our side of the greeting goes at once, as systemd's own clients do it: what comes in one piece with the word
-    BEGIN is left lying there by systemd until more comes, so nothing may follow before its answer.
+    All of our side of the handshake is sent at once, as systemd's own clients do. Nothing may follow before the
+    answer: systemd leaves data that arrives together with BEGIN unread until more arrives.
     """
     from jeepney.auth import BEGIN, make_auth_external
 

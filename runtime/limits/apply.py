@@ -1,4 +1,4 @@
-"""Limits of a live cgroup: read them all, change some, and judge by what the kernel holds afterwards."""
+"""Limits of a live cgroup: read all, change some, and compare with what the kernel holds afterwards."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def read(cgroup: Cgroup, pid: int | None = None) -> Limits:
 
 
 def raw_files(cgroup: Cgroup) -> tuple[RawFile, ...]:
-    """Every limit file that is there, in the kernel's own words."""
+    """Every limit file of the cgroup with its text."""
     found: list[RawFile] = []
     for controller, by_version in LIMIT_FILES.items():
         where = cgroup.where(controller)
@@ -134,7 +134,7 @@ def raw_files(cgroup: Cgroup) -> tuple[RawFile, ...]:
 
 
 def recent_use(cgroup: Cgroup) -> RecentUse:
-    """What the kernel says is in use at this moment; the CPU needs two looks and is not known here."""
+    """The memory and tasks in use now. CPU use needs two samples and is not known here."""
     held, tasks = memory.read_use(cgroup), pids.current(cgroup)
     if held is None:
         return RecentUse(pids=tasks)
@@ -142,7 +142,7 @@ def recent_use(cgroup: Cgroup) -> RecentUse:
 
 
 def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = False, pid: int | None = None) -> None:
-    """Raise what forbids a change; `force` lets pass what would be refused (`RefusedError`) as harmful."""
+    """Raise the reason why a change is impossible, or (without `force`) `RefusedError` when it would do harm."""
     units.validate(change)
     for name, why in missing_limits(change, before):
         title = f"set {name.value.replace('_', ' ')}"
@@ -176,11 +176,11 @@ def steps(cgroup: Cgroup, change: LimitChange, pid: int | None = None) -> list[S
 def change(
     ref: Ref, cgroup: Cgroup, wanted: LimitChange, *, force: bool = False, pid: int | None = None
 ) -> LimitOutcome:
-    """Change limits of a container. Blocking, some milliseconds. `force` does what would be refused as harmful.
+    """Change limits of a container. Blocking, some milliseconds. `force` skips the refusal of harmful changes.
 
-    Raises while nothing has been written: `InvalidError`, `NotFoundError`, `UnsupportedError`, `DeniedError`,
-    `RefusedError`, `ConflictError`. After the first write it returns: if one fails, those before it are taken back,
-    which is verified too, and each field says what became of it.
+    Raises as long as nothing has been written: `InvalidError`, `NotFoundError`, `UnsupportedError`, `DeniedError`,
+    `RefusedError`, `ConflictError`. After the first write it returns an outcome: if a later write fails, the earlier
+    ones are reverted and read back, and each limit's outcome says so.
     """
     pid = pid if network.asks_network(wanted) else None
     before = read(cgroup, pid)
@@ -210,14 +210,14 @@ def change(
 
 @dataclass(frozen=True, slots=True)
 class _Reverted:
-    """What a roll-back came to: limits that were written before it, and what could not be reverted, in words."""
+    """The result of a roll-back: the limits that had been written, and what could not be reverted, in words."""
 
     names: frozenset[LimitName]
     stuck: tuple[str, ...]
 
 
 def _revert(done: list[tuple[Step, Hashable]]) -> _Reverted:
-    """Undo steps, last first, and look whether each holds again what it held."""
+    """Revert steps, last first, and compare what each holds now with what it held before."""
     stuck: list[str] = []
     for step, held in reversed(done):
         try:
@@ -267,7 +267,7 @@ def verify(
     *,
     pid: int | None = None,
 ) -> LimitOutcome:
-    """Judge a change that was made, by us or by an engine's daemon, by what the kernel holds now.
+    """The outcome of a change that was made, by us or by an engine's daemon, by what the kernel holds now.
 
     `engine` is the engine's own record, None when it keeps none.
     """

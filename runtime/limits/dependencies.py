@@ -19,5 +19,5 @@ MOVED_BY: Final[Mapping[LimitName, frozenset[LimitName]]] = {
 
 
 def followers(names: Collection[LimitName]) -> frozenset[LimitName]:
-    """Limits that may rightly move when these are changed."""
+    """Limits that the kernel may change along with these."""
     return frozenset(name for name, leaders in MOVED_BY.items() if not leaders.isdisjoint(names)) - frozenset(names)

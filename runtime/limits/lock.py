@@ -1,8 +1,8 @@
-"""One change of a container's limits at a time on this machine, whichever of this project's clients makes it.
+"""One change of a container's limits at a time on this machine, across all processes of this program.
 
-An engine's daemon takes a change in one piece, but what it cannot do is written beside it, and both are judged
-afterwards. Two clients within each other's changes would leave a bit of both, or a record that is not the kernel's.
-The lock is on the cgroup's own directory (flock(2)): it needs no right to write, and nothing is left of it.
+A change by an engine's daemon is completed by our own writes and then read back; two at once would mix, or leave a
+record that differs from the kernel. The lock is flock(2) on the cgroup's directory: it needs no write access and
+leaves no file behind.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _RETRY_INTERVAL_S: Final = 0.01
 async def change_lock(
     what: Cgroup | Path | None, title: str, *, timeout_s: float = LOCK_TIMEOUT_S
 ) -> AsyncIterator[None]:
-    """Hold a container for the time of a change, by its cgroup, or by another directory where it has none.
+    """Hold the lock of a container by its cgroup, or by another directory where it has none.
 
-    Raises `ConflictError` when another client has not finished after `timeout_s` seconds.
+    Raises `ConflictError` when another process still holds it after `timeout_s` seconds.
     """
     directory = _own(what) if isinstance(what, Cgroup) else what
     held = await asyncio.to_thread(_open, directory) if directory is not None else None
@@ -48,7 +48,7 @@ async def change_lock(
 
 
 def _own(cgroup: Cgroup) -> Path | None:
-    """The deepest of its directories: where a hierarchy has none for the container, others are in it too."""
+    """The deepest of its directories: in a hierarchy without a cgroup of its own, others share the directory."""
     return max(cgroup.directories, key=lambda path: (len(path.parts), str(path)), default=None)
 
 

@@ -1,10 +1,10 @@
-"""Lowering what a cgroup uses, so that a smaller memory limit fits: in steps, with progress, and never by a kill.
+"""Reclaiming memory of a cgroup in steps, without killing, so that a smaller memory limit can be set.
 
-v2: memory.reclaim (Linux 5.19) takes away so many bytes and changes no limit; before it, memory.high, which reclaims
-when it is written and is put back at once. v1: the limit itself is lowered by a step and put back at once; the
-kernel reclaims while it lowers it and answers EBUSY, with nothing changed, when it cannot. For that moment the limit
-leaves no room, so it is done only while so much can still be reclaimed that nothing would have to be killed; the
-last bit goes by memory.force_empty, which changes no limit. Source: cgroup-v2.rst, mm/memcontrol-v1.c.
+v2: memory.reclaim (Linux 5.19) reclaims a number of bytes and changes no limit; older kernels reclaim when memory.high
+is written, which is restored at once. v1: the limit itself is lowered by a step and restored at once; the kernel
+reclaims while it lowers the limit, and answers EBUSY without changing it when it cannot. During that moment an
+allocation could fail, so it is done only while at least `RECLAIMABLE_RESERVE_BYTES` more can be reclaimed; the rest is
+reclaimed by memory.force_empty, which changes no limit. Source: cgroup-v2.rst, mm/memcontrol-v1.c.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MIN_NAMED_BYTES: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ReclaimProgress:
-    """How far it has come, in bytes; `done` when no more than `target` is used, else `reason` says why it stopped."""
+    """A reclaim in bytes; `done` when at most `target` is used, else `reason` is set once it has stopped."""
 
     current: int
     target: int
@@ -49,11 +49,11 @@ class ReclaimProgress:
 
 
 def shrink(cgroup: Cgroup, target: int, *, progress: Callable[[ReclaimProgress], None], stop: Event) -> ReclaimProgress:
-    """Take memory away from a cgroup until it uses no more than `target` bytes. Blocking, up to minutes.
+    """Reclaim memory of a cgroup until it uses at most `target` bytes. Blocking, up to minutes.
 
-    `progress` is called after each step, in this thread; `stop` ends it after the step that is under method. Sets no
-    limit: what it changed for a moment is put back, also on failure. Raises `UnsupportedError` where the kernel
-    cannot do it, `NotFoundError` when the cgroup vanishes, `DeniedError` and `KernelError` for what it answers.
+    `progress` is called after each step, in this thread; `stop` ends it after the current step. It sets no limit:
+    files that it changes for a moment are restored, also on failure. Raises `UnsupportedError` where the kernel cannot
+    do it, `NotFoundError` when the cgroup vanishes, `DeniedError` and `KernelError` for the kernel's other errors.
     """
     start = _use(cgroup)
     method = _method(cgroup)
@@ -101,7 +101,7 @@ def _directory(cgroup: Cgroup) -> tuple[Path, int]:
 
 
 def _method(cgroup: Cgroup) -> Callable[[Cgroup, MemoryUse, int], None]:
-    """The gentlest method that this kernel has. Each takes away about so many bytes, or as many as it can."""
+    """The method of this kernel that disturbs least; it reclaims about `size` bytes, or as many as it can."""
     directory, version = _directory(cgroup)
     for file, method in (
         [("memory.reclaim", _by_reclaim), ("memory.high", _by_high)] if version == 2 else [(V1_LIMIT, _by_limit)]
@@ -148,7 +148,7 @@ def _attempt(path: Path, text: str, expected_errno: int) -> None:
 
 
 def _swappable(cgroup: Cgroup, use: MemoryUse) -> int:
-    """Bytes of anonymous memory that have room in swap."""
+    """Bytes of anonymous memory that fit into free swap."""
     directory, version = _directory(cgroup)
     if version == 1 and files.try_read(directory / "memory.swappiness") == "0":
         return 0
@@ -158,7 +158,7 @@ def _swappable(cgroup: Cgroup, use: MemoryUse) -> int:
 
 
 def _why_stuck(cgroup: Cgroup, use: MemoryUse) -> str:
-    """Why nothing more can be reclaimed, in words: what the rest is."""
+    """Why no more can be reclaimed: what the remaining memory is."""
     room = _swappable(cgroup, use)
     nowhere = "" if room else " that has no swap to go to"
     parts = [

@@ -1,4 +1,4 @@
-"""One step of a change, and what it is for. A controller turns a change into a list of these, in a safe order."""
+"""One step of a change of limits. A controller turns a change into a list of steps in a safe order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ UNLIMITED_V1 = 2**62  # v1 shows "no limit" as the largest multiple of a page: a
 
 
 class Step(Protocol):
-    """Something that is written for the sake of one limit, and that can be taken back.
+    """A write for one limit that can be reverted.
 
-    Every method but `held` raises only `runtime.errors.PytopError`s, and `held` nothing.
+    Every method but `held` raises only `runtime.errors.PytopError`s; `held` raises nothing.
     """
 
     @property
@@ -24,15 +24,15 @@ class Step(Protocol):
 
     @property
     def title(self) -> str:
-        """What is written to, in a word for the user: the name of a file or of a queue."""
+        """What is written to, for messages: the name of a file or of a queue."""
         ...
 
     def require(self) -> None:
-        """Raise when `apply` would be denied or find nothing to write to, so that no change is begun in vain."""
+        """Raise when `apply` would be denied or has no target; called for all steps before the first is applied."""
         ...
 
     def held(self) -> Hashable:
-        """What is held now, to be compared after a roll-back with what was held before."""
+        """What the kernel holds now; compared after a roll-back with the value from before."""
         ...
 
     def apply(self) -> None: ...
@@ -42,7 +42,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileWrite:
-    """`text` goes to the kernel file `path` for the sake of `name`; `before` is what brings back what it held."""
+    """Writes `text` to the kernel file `path` for the limit `name`; `before` is the text that reverts it."""
 
     name: LimitName
     path: Path
@@ -67,12 +67,12 @@ class FileWrite:
 
 
 def write_step(name: LimitName, path: Path, text: str, before: str | None = None) -> FileWrite:
-    """A write that is undone by what the file holds now, unless that must be said in another way."""
+    """A write that is reverted to what the file holds now, or to `before` when that needs another text."""
     return FileWrite(name, path, text, files.read(path) if before is None else before)
 
 
 def read_number(path: Path, *, unlimited_from: int | None = None) -> int | Unlimited | Missing:
-    """A file that holds one number of at least 0; "max" is UNLIMITED, and so are v1's huge ones."""
+    """A file with one number of at least 0; "max" is UNLIMITED, and so is a number from `unlimited_from` on (v1)."""
     text = files.try_read(path)
     if isinstance(text, Missing):
         return text

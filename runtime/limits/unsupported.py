@@ -1,4 +1,4 @@
-"""Which limits the cgroups of this host do not offer at all, and in words why not; engines declare it beforehand."""
+"""Which limits the cgroups of this host do not offer, and why; engines declare it in their capabilities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILES: Final[Mapping[LimitName, tuple[tuple[str, ...], tuple[str, ...], str]]] 
 
 
 def unsupported_limits(hierarchies: Hierarchies) -> dict[LimitName, str]:
-    """The limits that no cgroup of this host can have, with the reason. Network limits are not the cgroups'."""
+    """The limits that no cgroup of this host can have, with the reason. Network limits are not in cgroups."""
     found: dict[LimitName, str] = {}
     hindrance = delegation.why_no_controllers(hierarchies)
     for name, limit in LIMITS.items():
@@ -66,9 +66,9 @@ def _enabled(top: Path) -> list[str]:
 
 
 def _any(top: Path, version: int, controller: str, names: tuple[str, ...]) -> bool:
-    """Whether the kernel knows one of these files. The top has not all of them, so a cgroup below it tells.
+    """Whether the kernel has one of these files. The top lacks some of them, so a child cgroup is looked at.
 
-    Without any cgroup below it that has the controller nobody knows, and they are taken for granted.
+    Without a child that has the controller this is unknown, and they are assumed to be there.
     """
     if any((top / name).exists() for name in names):
         return True

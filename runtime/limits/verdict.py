@@ -1,7 +1,7 @@
-"""What came of a change: each limit as asked for against what the kernel holds afterwards.
+"""The outcome of a change: each requested limit compared with what the kernel holds afterwards.
 
 The kernel rounds bytes down to pages and bandwidth to whole microseconds; v1 clamps and v2 converts CPU weights.
-A value that is still the old one was ignored, whatever the answer was.
+A limit that still has its old value was ignored, whatever the answer to the write was.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HeldValue = Value | Missing
 def outcome_of(
     ref: Ref, cgroup: Cgroup, wanted: LimitChange, before: Limits, now: Limits, engine: Limits | None
 ) -> LimitOutcome:
-    """One verdict for each limit of a change; `now` is what the kernel holds."""
+    """The outcome of a change with one verdict per limit; `now` is what the kernel holds."""
     outcomes: list[FieldOutcome] = []
     for name, value in wanted.items():
         held = now.get(name)
@@ -75,7 +75,7 @@ def _verdict_of(
 def with_persistence(outcome: LimitOutcome, recorded: Limits) -> LimitOutcome:
     """The outcome with each field's `persistent`: whether the engine's record holds what the container has now.
 
-    `recorded` is what `Engine.recorded` says after the change. A change that was not made survives in no sense: None.
+    `recorded` is what `Engine.recorded` says after the change. It is None for a limit that was not changed.
     """
     return replace(
         outcome, fields=tuple(replace(f, persistent=_is_persistent(f, recorded.get(f.name))) for f in outcome.fields)
@@ -121,7 +121,7 @@ def same(name: LimitName, held: HeldValue, wanted: HeldValue) -> Verdict | None:
 
 
 def _rates(held: tuple[DeviceRate, ...], wanted: tuple[DeviceRate, ...]) -> bool:
-    """Each device that was asked for has its rate; others are nobody's business here."""
+    """Whether each requested device has its rate; other devices are not compared."""
     now = {each.device: each.rate for each in held}
     return all(now.get(each.device, UNLIMITED) == each.rate for each in wanted)
 

@@ -44,7 +44,7 @@ class ContainerRef(NamedTuple):
 
 
 class ContainerKind(StrEnum):
-    """What a row is: most are containers, some only look like one to the kernel."""
+    """What was found: a container, or something that looks like one to the kernel."""
 
     CONTAINER = "container"
     VM = "vm"  # a virtual machine: its cgroup holds the emulator

@@ -273,7 +273,7 @@ class Limits:
         return cls(**fields)
 
     def get(self, name: LimitName) -> Value | Missing:
-        """What is held of a limit, or why it is not known."""
+        """The value of a limit, or why it is not known."""
         value: Value | Missing = getattr(self, name.value)
         return value
 

@@ -23,9 +23,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldOutcome:
-    """One limit: what was asked, what the engine's record says, what the kernel says.
+    """One limit: what was requested, what the engine's record says, what the kernel holds.
 
-    `persistent` is whether the container will have this limit again after it was restarted, None where nobody knows.
+    `persistent` is whether the container will have this limit again after a restart, None when that is not known.
     """
 
     name: LimitName

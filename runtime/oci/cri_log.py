@@ -45,7 +45,7 @@ def _split(data: bytes) -> list[bytes]:
 
 
 def decode(line: bytes) -> LogLine | None:
-    """One line of a log file, without its newline; None for what is not one (a line cut by a power loss)."""
+    """One line of a log file, without its newline; None when it is malformed (cut by a power loss)."""
     try:
         when, stream, flag, text = line.split(b" ", 3)
         moment = parse_time_ns(when.decode("ascii"))
@@ -55,7 +55,7 @@ def decode(line: bytes) -> LogLine | None:
 
 
 def rotate(log: Path, *, keep: int = ROTATED_FILES) -> None:
-    """Move the log out of the way; the oldest one goes."""
+    """Rename the log to log.1, log.1 to log.2 and so on; the oldest is overwritten."""
     for number in range(keep, 0, -1):
         older = log if number == 1 else log.with_name(f"{log.name}.{number - 1}")
         if older.exists():
@@ -103,7 +103,7 @@ class Reader:
         return []
 
     def _successor(self) -> int | None:
-        """The file that has taken this one's place, if it was rotated away."""
+        """The new file after a rotation; None when the log was not rotated."""
         try:
             fresh = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -32,12 +32,12 @@ RATES: Final[Mapping[LimitName, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ResourceContext:
-    """What is there before a change.
+    """What a change is translated with.
 
     Attributes:
-        before: the kernel's limits, or the engine's record where the kernel cannot be asked.
+        before: the kernel's limits, or the engine's record where the kernel cannot be read.
         facts: the engine's machine.
-        cgroup_v2: its controllers are cgroup v2's.
+        cgroup_v2: whether its controllers are those of cgroup v2.
     """
 
     before: Limits
@@ -58,7 +58,7 @@ def resources(change: LimitChange, held: ResourceContext) -> dict[str, Any]:
 
 
 def initial_resources(change: LimitChange, held: ResourceContext) -> dict[str, Any]:
-    """The document for a new container, where what is left out is unlimited. Raises `InvalidError`."""
+    """The resources of a new container, where a missing entry means unlimited. Raises `InvalidError`."""
     if isinstance(change.swap, int) and not isinstance(change.memory, int):
         raise InvalidError("limit swap alone", detail="it is counted on top of memory", hint="Set memory as well")
     limited = LimitChange.of({name: value for name, value in change.items() if not isinstance(value, Unlimited)})

@@ -1,4 +1,4 @@
-"""Which user a container's program runs as: "1000", "1000:1000", "daemon", "daemon:adm"; by its own /etc."""
+"""The user of a container's program ("1000", "1000:1000", "daemon", "daemon:adm"), by the container's own /etc."""
 
 from __future__ import annotations
 

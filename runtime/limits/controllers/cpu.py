@@ -107,7 +107,7 @@ _OWN: Final = (LimitName.CPUS, LimitName.CPU_PERIOD, LimitName.CPU_BURST)
 
 
 def _wanted(change: LimitChange, held: _Bandwidth) -> _Bandwidth:
-    """What is to be held: quota and period by what was asked for, and the burst no larger than the quota."""
+    """Quota, period and burst after the change; the burst is capped at the quota."""
     period = change.cpu_period if change.cpu_period is not None else held.period
     if isinstance(change.cpus, Unlimited) or (change.cpus is None and held.quota is None):
         quota = None
@@ -123,7 +123,7 @@ def _wanted(change: LimitChange, held: _Bandwidth) -> _Bandwidth:
 
 
 def consistent(limits: LimitChange) -> LimitChange:
-    """Limits that are to hold at once, as the kernel will: the period is long enough, the burst within the quota."""
+    """Limits that are set together, as the kernel requires: the period long enough, the burst within the quota."""
     if not isinstance(limits.cpus, float | int):
         return limits
     held = _Bandwidth(None, period_or_default(limits.cpu_period), limits.cpu_burst)
@@ -133,7 +133,7 @@ def consistent(limits: LimitChange) -> LimitChange:
 
 
 def _v1(directory: Path, name: LimitName, held: _Bandwidth, wanted: _Bandwidth) -> list[Step]:
-    """Two files: in the order that never gives more than the larger of before and after, which a parent may refuse."""
+    """Two files, in the order in which the bandwidth never exceeds both values in between: a parent may refuse that."""
     quota = write_step(name, directory / "cpu.cfs_quota_us", str(-1 if wanted.quota is None else wanted.quota))
     if wanted.period == held.period:
         return [quota]

@@ -1,7 +1,7 @@
-"""Which CPUs and memory nodes. Unlimited is what the parent has.
+"""CPUs and memory nodes. Unlimited means those of the parent.
 
-Only an empty cgroup of v2 takes an empty line for that: v1 has no such word, and v2 answers ENOSPC to it while there
-are processes, though it starts out with it. Source: cpuset.c, validate_change().
+Only an empty v2 cgroup accepts an empty line for that: v1 has no such value, and v2 answers ENOSPC to it while the
+cgroup has processes, although an empty line is its initial value. Source: cpuset.c, validate_change().
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def steps(cgroup: Cgroup, change: LimitChange) -> list[FileWrite]:
 
 
 class _Effective(FileWrite):
-    """A list of v2: what counts is what comes of it, since a list and no list at all may mean the same."""
+    """A list of v2, compared by its effective value: an explicit list and an empty one may mean the same."""
 
     def held(self) -> str | Missing:
         return files.try_read(self.path.with_name(f"{self.path.name}.effective"))
@@ -81,7 +81,7 @@ def _text(cgroup: Cgroup, kind: str, value: str | Unlimited, version: int) -> st
 
 
 def _within_parent(cgroup: Cgroup, kind: str, value: str | Unlimited) -> None:
-    """v1 answers EACCES to what the parent does not have, and v2 silently gives something else: say it before."""
+    """Refuse what the parent does not have: v1 answers EACCES to it, and v2 silently grants something else."""
     there = available(cgroup, kind)
     if isinstance(value, Unlimited) or isinstance(there, Missing):
         return

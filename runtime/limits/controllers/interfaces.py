@@ -1,9 +1,9 @@
-"""The interfaces by which a container's traffic leaves its network namespace, and the ends of their pairs in ours.
+"""The interfaces by which a container's traffic leaves its network namespace, and their peers in ours.
 
-A container may have a network of its own inside: bridges, tunnels, and pairs to containers that run in it. What passes
-there leaves by the interfaces that lead out, if it leaves, so these alone count. The kernel says which they are: a
-real device, and one whose lower device or other end is in another namespace (IFLA_LINK_NETNSID). Of pairs, those count
-whose other end is in our namespace; one that leads to any other is a container's inside, as long as there is another
+A container may have networks inside: bridges, tunnels, veth pairs to containers that run in it. Traffic there reaches
+the outside only by the interfaces that lead out, so only these are limited. The kernel tells which they are: a real
+device, and one whose lower device or peer is in another namespace (IFLA_LINK_NETNSID). Of veth pairs, those count
+whose peer is in our namespace; a pair to any other namespace is internal to the container as long as there is another
 way out. Source: rtnetlink(7), veth(4), net/core/rtnetlink.c (rtnl_fill_link_netnsid).
 """
 
@@ -93,10 +93,10 @@ def find(pid: int, fd: int) -> Ends:
 
 
 def ways_out(links: Sequence[Any], ours: int | None) -> list[Any]:
-    """Those that lead out of the namespace that they are in; `ours` is the number that our namespace has there.
+    """The interfaces that lead out of their namespace; `ours` is the number that our namespace has there.
 
-    Where none is sure to, there may still be one: a pair of a daemon in a namespace of its own, or what a program
-    serves. A port of a bridge is none of these.
+    Where none certainly does, those that may: a pair whose peer is in a daemon's own namespace, or a tun device that a
+    program serves. A bridge's port is neither.
     """
     sure = [link for link in links if _is_sure(link, ours)]
     ends = [link for link in links if link.get_attr("IFLA_MASTER") is None]

@@ -149,7 +149,7 @@ def steps(cgroup: Cgroup, change: LimitChange) -> list[Step]:
 
 
 def _v2(directory: Path, change: LimitChange) -> list[Step]:
-    """What is raised goes first, so that memory and swap together are never less than both before and after."""
+    """Raised limits first, so that memory plus swap between the writes is never less than both before and after."""
     raising: list[Step] = []
     lowering: list[Step] = []
     for name, value, file in (
@@ -176,10 +176,10 @@ def _v2(directory: Path, change: LimitChange) -> list[Step]:
 
 
 def make_headroom(cgroup: Cgroup, change: LimitChange) -> Headroom | None:
-    """Make room for a v2 memory limit below what is in use, which somebody else is about to write.
+    """Reclaim below a v2 memory limit that is less than what is in use and that an engine's daemon is about to write.
 
-    None when there is enough; else `Headroom.restore` has to follow. Raises `KernelError` when what is in use cannot be
-    brought below the limit: then nothing has been changed.
+    None when there is enough headroom; else `Headroom.restore` has to follow. Raises `KernelError` when the use cannot
+    be brought below the limit: then nothing has been changed.
     """
     where = cgroup.where("memory")
     headroom = _headroom(where[0], change) if where is not None and where[1] == 2 else None
@@ -197,7 +197,7 @@ def _headroom(directory: Path, change: LimitChange) -> Headroom | None:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """Makes room for a v2 limit below what is in use: memory.high reclaims, holds new memory back, and never kills."""
+    """A step that lowers the use below a v2 limit by memory.high, which reclaims and throttles and never kills."""
 
     directory: Path
     limit: int
@@ -244,7 +244,7 @@ class Headroom:
         files.write(self.path, self.before)
 
     def restore(self) -> None:
-        """Let memory.high be what it was, unless somebody has changed it since, or the cgroup is gone."""
+        """Restore memory.high, unless it was changed by others meanwhile, or the cgroup is gone."""
         held = read_number(self.path)
         if isinstance(held, int) and 0 <= int(self.text) - held < mmap.PAGESIZE:  # the kernel counts whole pages
             with suppress(NotFoundError):

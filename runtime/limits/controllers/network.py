@@ -1,12 +1,12 @@
 """Network rates of a container, by token buckets (tc's tbf) on the interfaces that lead out of it.
 
-What it receives is shaped where it leaves the host for the container, at the host's end of its veth pair. What it sends
-is shaped at the container's end, inside its network namespace: nothing has to be made for that beside the bucket, and
-nothing is left when the container is gone. A container with the right to configure networks could take that bucket
-away; then reading shows it. Source: tc-tbf(8), veth(4), rtnetlink(7); docs/decisions/ says why not ifb.
+What it receives is shaped at the host's end of its veth pair; what it sends, at the container's end, inside its
+network namespace. Nothing else has to be created, and nothing is left when the container is gone. A container with
+CAP_NET_ADMIN can remove its bucket; reading the limits then shows it. Source: tc-tbf(8), veth(4), rtnetlink(7);
+docs/decisions/ says why not ifb.
 
-A bucket takes the place of the interface's default queue, which the kernel brings back. A queue that somebody else has
-configured is never touched. Rates are in bits per second and apply to every interface by itself.
+A bucket replaces the interface's default queue, which the kernel restores afterwards. A queue that others have
+configured is never replaced. Rates are in bits per second and apply to each interface separately.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class Shaping:
 
 
 def achieved(before: Queue, after: Queue, seconds: float) -> float | None:
-    """Bits per second that passed between two looks; None for a bucket that was made anew meanwhile."""
+    """Bits per second between two readings; None when the bucket was replaced between them."""
     grown = after.sent_bytes - before.sent_bytes
     return grown * 8 / seconds if grown >= 0 and seconds > 0 else None
 
 
 def asks_network(change: LimitChange) -> bool:
-    """Whether a change is about the network. Looking at it costs some milliseconds, so nobody does it in vain."""
+    """Whether a change names a network limit. Reading those takes some milliseconds, so it is done only then."""
     return any(name in NETWORK_LIMITS for name, _ in change.items())
 
 
@@ -108,7 +108,7 @@ def shaping(pid: int) -> Shaping | Missing:
 
 
 def steps(pid: int | None, change: LimitChange) -> list[Step]:
-    """One step for each interface and direction. Raises when there is nothing to shape, or it is somebody else's."""
+    """One step per interface and direction. Raises when there is no interface, or others configured its queue."""
     wanted = [(name, value) for name, value in change.items() if name in NETWORK_LIMITS]
     if not wanted or pid is None:
         return []
@@ -127,9 +127,9 @@ def steps(pid: int | None, change: LimitChange) -> list[Step]:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """The bucket of one end, set to `rate` or taken away; `before` is its rate now.
+    """Sets the bucket of one interface to `rate` or removes it; `before` is its rate now.
 
-    `space` is the namespace's inode: the number of a process that has ended may be another container's by now.
+    `space` is the inode of the namespace: the pid may belong to another container by the time of the write.
     """
 
     name: LimitName
@@ -199,7 +199,7 @@ def _root(end: End, fd: int) -> Any | None:
 
 
 def _bucket(queue: Any) -> int | None:
-    """The rate of a token bucket, whoever made it; None for any other queue."""
+    """The rate of a token bucket in bits per second; None for any other queue."""
     if queue is None or queue.get_attr("TCA_KIND") != "tbf":
         return None
     options = queue.get_attr("TCA_OPTIONS")

@@ -1,9 +1,9 @@
 """CPU weight and the idle class. v1: cpu.shares, cpu.idle; v2: cpu.weight, cpu.idle.
 
-In the idle class the kernel takes no weight and shows none (v2 0, v1 3), and leaving it resets the weight to the
-normal one. So the weight from before is noted on the cgroup's directory, as an extended attribute: it outlives this
-program, whoever clears the class by way of this module finds it there, and it goes with the cgroup. While the class is
-held, the weight is the one that will come back. Source: kernel/sched/fair.c (sched_group_set_idle), cgroup-v2.rst.
+In the idle class the kernel accepts no weight and shows none (v2 0, v1 3), and leaving the class resets the weight to
+the default. So the previous weight is stored as an extended attribute of the cgroup's directory: it outlives this
+program and is removed with the cgroup. While the class is set, the weight that is read is the stored one.
+Source: kernel/sched/fair.c (sched_group_set_idle), cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def weight_to_shares(weight: int) -> int:
 
 
 def read_idle(cgroup: Cgroup) -> bool | Missing:
-    """Whether it runs only where nobody else wants the CPU."""
+    """Whether it is in the idle class (runs only when no other cgroup wants the CPU)."""
     where = cgroup.where("cpu")
     if where is None:
         return Missing.UNSUPPORTED
@@ -73,7 +73,7 @@ def read_shares(cgroup: Cgroup) -> int | Missing:
 
 
 def weight(cgroup: Cgroup) -> int | None:
-    """cpu.weight as the v2 kernel holds it, or will again after the idle class; None on v1."""
+    """cpu.weight on v2, in the idle class the stored one; None on v1."""
     where = cgroup.where("cpu")
     if where is None or where[1] == 1:
         return None
@@ -125,7 +125,10 @@ def steps(cgroup: Cgroup, change: LimitChange) -> list[Step]:
 
 
 def _enter(directory: Path, version: int, asked: str | None) -> list[Step]:
-    """The weight is written last but one even where it stays: undoing the class resets it, so it has to be undone."""
+    """Store the weight, set it, enter the idle class.
+
+    The weight is written even when it stays: leaving the class resets it, so the roll-back must write it again.
+    """
     file = directory / _file(version)
     held = files.read(file)
     kept = asked if asked is not None else held
@@ -140,7 +143,7 @@ def _enter(directory: Path, version: int, asked: str | None) -> list[Step]:
 
 
 def _leave(directory: Path, version: int, asked: str | None) -> list[Step]:
-    """The kernel has set the normal weight when the second write comes, so that is what brings back what was."""
+    """Leave the class, which resets the weight to the default, then write the stored or requested weight."""
     noted = files.read_attribute(directory, NOTE)
     steps: list[Step] = [FileWrite(LimitName.CPU_IDLE, directory / "cpu.idle", "0", "1")]
     back = asked if asked is not None else noted
@@ -152,7 +155,7 @@ def _leave(directory: Path, version: int, asked: str | None) -> list[Step]:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """The weight that comes back after the idle class, written down on the cgroup; None where it is the normal one."""
+    """A step that stores the weight for the time after the idle class on the cgroup; None for the default weight."""
 
     directory: Path
     text: str | None

@@ -1,4 +1,4 @@
-"""What a change is judged by beside the limits themselves: the machine, and what the container used lately."""
+"""What a review takes into account besides the limits: the machine, and the recent use of the container."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from runtime.kernel.block import Disks
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What the machine has: CPUs that are online, memory nodes, bytes, and the largest number of processes.
+    """What the machine has: online CPUs, memory nodes, memory and swap in bytes, the largest number of processes.
 
-    `disks` is empty where nothing is known about them. `weighs_io` is whether any disk heeds I/O weights, and
-    `counts_written_back` whether I/O limits hold back what goes through the page cache.
+    `disks` is empty where they are not known. `weighs_io` is whether the scheduler of any disk uses I/O weights, and
+    `counts_written_back` whether I/O limits also throttle write-back from the page cache.
     """
 
     ncpu: int

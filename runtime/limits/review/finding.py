@@ -1,4 +1,4 @@
-"""One sentence about one limit of a change, and how much it weighs."""
+"""One finding about one limit of a change, and its severity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Controllers that a unit of systemd has not: a service has only those that a setting of its asks for.
+"""Controllers that a systemd unit does not have: systemd enables only those that a setting of the unit needs.
 
 Source: systemd.resource-control(5), CGROUP_DELEGATION.md.
 """

@@ -1,4 +1,4 @@
-"""What a limit's file of cgroup v2 is to systemd: its text as properties of a unit, and whether the kernel holds it.
+"""cgroup v2 limit files as properties of a systemd unit, and whether the kernel holds what was set.
 
 Source: systemd.resource-control(5), org.freedesktop.systemd1(5), src/core/cgroup.c.
 """
@@ -26,7 +26,7 @@ Translate = Callable[[Path, str], "list[Property]"]
 
 
 def holds(path: Path, text: str) -> bool:
-    """Whether a file holds what was to be written to it: to the page, and the devices that were named."""
+    """Whether a file holds the text that was set: sizes to the page, rates for the named devices only."""
     held = files.try_read(path)
     if not isinstance(held, str):
         return False
@@ -46,7 +46,7 @@ def holds(path: Path, text: str) -> bool:
 
 
 def plain(name: str, text: str) -> str:
-    """A weight without the word before it and the lines for single devices; any other file's text as it is."""
+    """A weight without its "default" prefix and lines for single devices; any other file's text as it is."""
     return (text.splitlines() or [""])[0].removeprefix("default").strip() if name.endswith("weight") else text
 
 
@@ -60,7 +60,7 @@ def _number(name: str) -> Translate:
 
 
 def bandwidth(_: Path, text: str) -> list[Property]:
-    """cpu.max "50000 100000"; systemd has microseconds per second, rounded so that the quota comes out as it was."""
+    """cpu.max "50000 100000". systemd counts microseconds per second, rounded up so that the quota is unchanged."""
     quota, period = text.split()
     per_second = INFINITY if quota == "max" else -(-int(quota) * _SECOND_US // int(period))
     return [("CPUQuotaPeriodUSec", ("t", int(period))), ("CPUQuotaPerSecUSec", ("t", per_second))]
@@ -88,7 +88,7 @@ def _bfq(_: Path, text: str) -> list[Property]:
 
 
 def _rates(path: Path, text: str) -> list[Property]:
-    """One device's line of io.max. systemd writes all four rates at once, so those that are held go with it."""
+    """One device's line of io.max. systemd writes all four rates at once, so the current ones are sent along."""
     device, *words = text.split()
     held = files.try_read(path)
     rates = {**_device_line(held if isinstance(held, str) else "", device), **_pairs(words)}

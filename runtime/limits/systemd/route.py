@@ -1,10 +1,10 @@
-"""Limits of a unit of systemd go through systemd: what is written past it, it writes over at the next daemon-reload.
+"""Limits of a systemd unit are set through systemd: it overwrites direct writes at the next daemon-reload.
 
-Each step of a change that systemd has a property for becomes a change of that property at run time, and the kernel's
-file is looked at afterwards. What it has none for (burst) is written to the file, and the outcome says so. So is every
-file of v1: systemd keeps some of them for its units, too, but not as they are written here, and the outcome says which.
-A cgroup below a scope or service is delegated and none of systemd's business.
-Source: systemd.resource-control(5), org.freedesktop.systemd1(5), src/core/cgroup.c.
+Each step that systemd has a property for becomes a runtime change of that property, and the kernel's file is read
+afterwards. What it has no property for (burst) is written to the file, and the outcome says so. So is every file of
+v1: systemd manages some of them too, but in another way, and the outcome says which. A cgroup below a scope or service
+is delegated, and systemd does not touch it. Source: systemd.resource-control(5), org.freedesktop.systemd1(5),
+src/core/cgroup.c.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _UNSET: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": DEFAUL
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The steps of a change by the way that each has to go, and what is to be note about a limit afterwards.
+    """The steps of a change, each by systemd or by a file, and notes for the outcome by limit.
 
-    `bfq` is BFQ's file of a weight that systemd writes to two files.
+    `bfq` is BFQ's weight file when systemd writes the weight to two files.
     """
 
     steps: list[Step]
@@ -57,7 +57,7 @@ class Route:
 
 
 def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
-    """The same steps through systemd where it keeps the files of the cgroup; as they are anywhere else."""
+    """The same steps, through systemd where it manages the cgroup's files; unchanged elsewhere."""
     untouched = Route(list(steps))
     unit, through, beside = _partition(cgroup, steps)
     if unit is None:
@@ -92,9 +92,9 @@ def unit_at(directory: Path, hierarchies: Hierarchies) -> Unit | None:
 
 
 def _partition(cgroup: Cgroup, steps: Sequence[Step]) -> tuple[Unit | None, list[FileWrite], list[FileWrite]]:
-    """The unit that the cgroup is, the writes to it that systemd can do, and those to its files of cgroup v1.
+    """The unit of the cgroup, the writes that systemd can do, and those to the unit's v1 files.
 
-    On a hybrid host a container may have v1 cgroups alone, so it is each file's own directory that counts.
+    On a hybrid host a container may have v1 cgroups only, so the directory of each file decides.
     """
     writes = [step for step in steps if isinstance(step, FileWrite)]
     if not writes or not systemd.booted():
@@ -111,7 +111,7 @@ def _partition(cgroup: Cgroup, steps: Sequence[Step]) -> tuple[Unit | None, list
 
 
 def _v1_notes(unit: Unit, steps: Sequence[FileWrite]) -> dict[LimitName, str]:
-    """What is to be note of writes to v1 files of a unit; the weight beside the idle class was not asked for."""
+    """Notes about writes to v1 files of a unit; not about the weight that is written along with the idle class."""
     notes: dict[LimitName, str] = {}
     for step in steps:
         file = step.path.name
@@ -130,7 +130,7 @@ def _nothing(unit: Unit, file: str) -> str:
 
 
 def annotated(outcome: LimitOutcome, how: Route) -> LimitOutcome:
-    """The outcome with what is to be note about each limit that holds."""
+    """The outcome with the notes of the route added to each limit that was applied."""
     fields: list[FieldOutcome] = []
     for each in outcome.fields:
         note = how.notes.get(each.name) or how.notes.get(_WITHIN.get(each.name, each.name))
@@ -142,7 +142,7 @@ def annotated(outcome: LimitOutcome, how: Route) -> LimitOutcome:
 
 
 def _scaled(bfq: Path | None, requested: Value) -> str:
-    """What BFQ was given of a weight: systemd shrinks 100 to 10000 to its 100 to 1000."""
+    """What BFQ's weight file holds when it differs: systemd maps 100..10000 to BFQ's 100..1000."""
     held = files.try_read(bfq) if bfq is not None else None
     if not isinstance(held, str) or plain("io.bfq.weight", held) == str(requested):
         return ""
@@ -173,9 +173,9 @@ def _routed(unit: Unit, version: int, steps: Sequence[Step], through: Sequence[F
 
 
 def _unknown(manager: Manager, unit: Unit, version: int, steps: Sequence[FileWrite]) -> list[FileWrite]:
-    """What was once written past systemd, to files that it writes together with those of a change: it has to be told.
+    """Earlier direct writes to files that systemd rewrites along with those of a change.
 
-    Each write is of what the file holds, so only systemd's note changes by it.
+    They are returned as writes of the text that the files hold: systemd has to know it, or it would reset them.
     """
     writes = {step.path.name: step for step in steps}
     found: list[FileWrite] = []
@@ -202,7 +202,7 @@ def _knows(manager: Manager, unit: Unit, wanted: Property) -> bool:
 
 
 def _percents(step: FileWrite) -> str:
-    """What to say of a quota that is no whole percentage: systemd's note of it for its next daemon-reload is one."""
+    """A note on a quota that is no whole percentage: systemd records whole ones and applies them at a daemon-reload."""
     if step.path.name != "cpu.max" or step.text.startswith("max"):
         return ""
     quota, period = step.text.split()
@@ -230,14 +230,17 @@ class SystemdWrite:
         return self.write.title
 
     def require(self) -> None:
-        """Whether systemd lets us change it is known only when we ask it to."""
+        """The file must be readable; whether systemd allows the change is known only when it is asked."""
         files.read(self.write.path)
 
     def held(self) -> Hashable:
         return self.write.held()
 
     def apply(self) -> None:
-        """As a write to a file does: it is done, or nothing is. systemd would try its note again at a daemon-reload."""
+        """Set the property; on failure set the previous one, so that the step is done or not done, as with a file.
+
+        Otherwise systemd would apply its record again at a daemon-reload.
+        """
         with Manager(self.unit) as manager:
             try:
                 self._set(manager, self.write.text)
@@ -252,7 +255,7 @@ class SystemdWrite:
             self._set(manager, self.write.before)
 
     def _revert_after(self, manager: Manager, error: UnavailableError) -> UnavailableError:
-        """Ask for what was before, since a systemd that was too busy to answer still does what it was asked for."""
+        """Set the previous value after a time-out: a busy systemd still does later what it was asked for."""
         note = "it was set back"
         try:
             if error.errno is None:
@@ -272,7 +275,7 @@ class SystemdWrite:
         self._await(manager, properties, text)
 
     def _await(self, manager: Manager, properties: Sequence[Property], text: str) -> None:
-        """Raise when the kernel does not come to hold it: what systemd cannot write, it tells its log alone."""
+        """Raise when the kernel does not hold the value in time: systemd reports a refused write only in its log."""
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         while not holds(self.write.path, text):
             if time.monotonic() > deadline:
