@@ -29,7 +29,7 @@ from runtime.kernel.files import ROOT_HINT
 
 WANTED_CONTROLLERS = ("memory", "io", "cpu", "cpuset", "pids")
 """In this order they are enabled: beside processes the first two are refused, and the others shut what is below."""
-FREEZE_TIMEOUT_S = 5.0  # seconds; freezing is asynchronous
+FREEZE_TIMEOUT_S = 5.0  # freezing is asynchronous
 KILL_TIMEOUT_S = 5.0
 
 
@@ -100,8 +100,8 @@ def _enable_down(hierarchies: Hierarchies, base: Path, path: str, made: list[Pat
                     files.write(directory / "cgroup.subtree_control", f"+{name}")
                 except (KernelError, DeniedError) as error:
                     if error.errno == errno.EBUSY:
-                        break  # a process has come in between
-                    continue  # not ours to enable: that controller is not available below
+                        break  # a process has entered in between
+                    continue  # not permitted: that controller is not available below
         _make(directory, part, made)
         directory = directory / part
 
@@ -280,7 +280,7 @@ def kill_all(cgroup: Cgroup) -> None:
     deadline = time.monotonic() + KILL_TIMEOUT_S
     pause = 0.001
     while not is_empty(cgroup):
-        if "freezer" in cgroup.v1 and not by_kernel:  # frozen, it cannot fork away from the signal
+        if "freezer" in cgroup.v1 and not by_kernel:  # a frozen process cannot fork before the signal
             _unless_gone(cgroup.v1["freezer"] / "freezer.state", "FROZEN")
         signal_all(cgroup, signal.SIGKILL)
         _thaw_v1(cgroup)

@@ -20,7 +20,7 @@ from runtime.kernel.cgroupfs import Hierarchies, parse_proc_cgroup
 from runtime.kernel.procfs import PROC
 
 LEAF_NAME: Final = "pytop-leaf"
-MOVE_TIMEOUT_S: Final = 2.0  # seconds; what forks meanwhile is moved after the rest
+MOVE_TIMEOUT_S: Final = 2.0  # processes that are forked meanwhile are moved in the next pass
 
 
 def has_processes(directory: Path) -> bool:

@@ -20,7 +20,7 @@ from runtime.kernel.procfs import PROC
 
 NO_OWN: Final = "/"
 """The path of a container's own cgroup when it has none: it shares one with others, and the root is nobody's own."""
-MAX_CGROUPS: Final = 4096  # cgroups of a group that are looked through; with more nobody knows who lives there
+MAX_CGROUPS: Final = 4096  # cgroups below a group that are checked; with more it is not known to be exclusive
 PREFIXES: Final = ("", "docker", "libpod", "libpod-payload", "crio", "cri-containerd", "nerdctl")
 """What engines put before a container's id in the name of its cgroup; "" for nothing."""
 
@@ -184,7 +184,7 @@ def _is_exclusive(top: Path, members: Collection[Path], is_monitor: Callable[[st
         except FileNotFoundError:
             continue  # removed meanwhile
         except OSError:
-            return False  # nobody knows who is there
+            return False  # its processes cannot be known
     return True
 
 

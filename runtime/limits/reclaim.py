@@ -28,12 +28,10 @@ from runtime.model import LimitName
 
 MIN_STEP_BYTES: Final = 8 * 1024 * 1024
 MAX_STEP_BYTES: Final = 256 * 1024 * 1024
-RECLAIMABLE_RESERVE_BYTES: Final = 64 * 1024 * 1024  # what must stay reclaimable while v1's limit leaves no room
-MAX_FUTILE_STEPS: Final = 4  # steps in a row that bring too little
-MIN_YIELD_DIVISOR: Final = (
-    64  # the part of a step that it must bring: a swapping container is not thrashed for single pages
-)
-FUTILE_PAUSE_S: Final = 0.05  # seconds after such a step: dirty pages are being written meanwhile
+RECLAIMABLE_RESERVE_BYTES: Final = 64 * 1024 * 1024  # must stay reclaimable while the v1 limit is lowered
+MAX_FUTILE_STEPS: Final = 4  # consecutive steps that reclaim too little
+MIN_YIELD_DIVISOR: Final = 64  # a step must reclaim this fraction of its size, so that swapping stops early
+FUTILE_PAUSE_S: Final = 0.05  # after such a step, while dirty pages are written back
 MIN_NAMED_BYTES: Final = 256 * 1024
 
 

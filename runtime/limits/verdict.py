@@ -97,7 +97,7 @@ def same(name: LimitName, held: HeldValue, wanted: HeldValue) -> Verdict | None:
     if held == wanted:
         return Verdict.APPLIED
     if name is LimitName.MEMORY_RESERVATION and {held, wanted} == {0, UNLIMITED}:
-        return Verdict.APPLIED  # none at all: v1 says it with its largest number and v2 with its smallest
+        return Verdict.APPLIED  # no reservation: v1 writes its largest number for it and v2 0
     if isinstance(held, (Unlimited, Missing)) or isinstance(wanted, (Unlimited, Missing)):
         return None
     if isinstance(held, tuple) or isinstance(wanted, tuple):
@@ -106,7 +106,7 @@ def same(name: LimitName, held: HeldValue, wanted: HeldValue) -> Verdict | None:
         )
     if isinstance(held, str) or isinstance(wanted, str):
         return Verdict.APPLIED if _same_list(str(held), str(wanted)) else None
-    if name is LimitName.CPU_SHARES:  # v2 keeps the weight, which several numbers of shares have
+    if name is LimitName.CPU_SHARES:  # v2 stores a weight, to which several numbers of shares convert
         return Verdict.APPLIED if weight.shares_to_weight(int(held)) == weight.shares_to_weight(int(wanted)) else None
     if name is LimitName.CPUS:
         difference = abs(held - wanted)
@@ -114,7 +114,7 @@ def same(name: LimitName, held: HeldValue, wanted: HeldValue) -> Verdict | None:
     if name in (LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION):
         return Verdict.ROUNDED if abs(held - wanted) < PAGE_BYTES else None
     if name in (LimitName.NET_EGRESS, LimitName.NET_INGRESS):
-        return Verdict.ROUNDED if abs(held - wanted) < 8 else None  # whole bytes
+        return Verdict.ROUNDED if abs(held - wanted) < 8 else None  # the kernel stores whole bytes per second
     if name is LimitName.SWAP:  # on v1 the difference of two rounded numbers
         return Verdict.ROUNDED if abs(held - wanted) < 2 * PAGE_BYTES else None
     return None

@@ -88,7 +88,7 @@ def _within_parent(cgroup: Cgroup, kind: str, value: str | Unlimited) -> None:
     try:
         unknown = cpuset_numbers(value) - cpuset_numbers(there)
     except InvalidError:
-        return  # the kernel's answer is the better one then
+        return  # malformed: the kernel answers to the write
     if unknown:
         raise RefusedError(
             f"set cpuset.{kind} to {value}",

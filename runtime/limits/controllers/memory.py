@@ -167,7 +167,7 @@ def _v2(directory: Path, change: LimitChange) -> list[Step]:
     headroom = _headroom(directory, change)
     if headroom is None:
         return raising + lowering
-    high = change.memory_high  # what is asked for it counts when the limit is set: until then it makes the room
+    high = change.memory_high  # the requested value is set last: until then memory.high makes the headroom
     last = FileWrite(LimitName.MEMORY, headroom.path, headroom.before, headroom.text)
     if high is not None:
         last = FileWrite(LimitName.MEMORY_HIGH, headroom.path, _text(high, "max"), headroom.text)
@@ -227,7 +227,7 @@ class Headroom:
 
     def apply(self) -> None:
         left: int | Unlimited | Missing = Missing.NOT_SAMPLED
-        for _ in range(RECLAIM_ATTEMPTS):  # what is being written to disk can be reclaimed a moment later
+        for _ in range(RECLAIM_ATTEMPTS):  # dirty pages can be reclaimed once they are written back
             files.write(self.path, self.text)
             left = read_number(self.directory / "memory.current")
             if not isinstance(left, int) or left <= self.limit:

@@ -26,7 +26,7 @@ from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 NETWORK_LIMITS: Final = (LimitName.NET_EGRESS, LimitName.NET_INGRESS)
 HANDLE: Final = 0x7079 << 16  # marks a bucket as ours
 _ROOT: Final = 0xFFFFFFFF
-_BURST_S: Final = 0.01  # of the rate may come at once: a tick of a slow kernel
+_BURST_S: Final = 0.01  # burst as time at the full rate: one tick of a 100 Hz kernel
 _MIN_BURST_BYTES: Final = 16 * 1024  # bytes; large segments are cut to fit
 _LATENCY_S: Final = 0.05  # what waits longer is dropped
 _LACKS: Final = "this kernel lacks the token bucket (modprobe sch_tbf)"
@@ -103,7 +103,7 @@ def shaping(pid: int) -> Shaping | Missing:
         return Missing.DENIED
     except NotFoundError:
         return Missing.GONE
-    except PytopError as error:  # an interface may go away between two looks
+    except PytopError as error:  # an interface may go away between two requests
         return Missing.GONE if error.errno == errno.ENODEV else Missing.UNSUPPORTED
 
 
@@ -191,7 +191,7 @@ def _root(end: End, fd: int) -> Any | None:
     """The queue at the root of an interface; None when it has none, as a veth has by default."""
     with _socket(f"read the queue of {end.name}", end, fd) as ip:
         if all(link.get_attr("IFLA_QDISC") == "noqueue" for link in ip.link("get", index=end.index)):
-            return None  # the kernel gives queues only of all interfaces together
+            return None  # the kernel can only dump the queues of all interfaces
         for queue in ip.get_qdiscs(index=end.index):
             if queue["index"] == end.index and queue["parent"] == _ROOT:
                 return queue

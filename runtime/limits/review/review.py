@@ -16,8 +16,8 @@ from runtime.limits.units import cpuset_numbers, human_bytes
 from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
 
 MIN_MEMORY_BYTES: Final = 6 * 1024 * 1024
-NO_UNIT: Final = 64 * 1024  # less than that was hardly meant as bytes
-TIGHT: Final = 1.1  # a memory limit of less than this many times the use leaves no room
+MAX_UNITLESS_BYTES: Final = 64 * 1024  # a smaller number was hardly meant in bytes
+TIGHT_FACTOR: Final = 1.1  # a memory limit of less than this many times the use leaves no room
 
 
 def review(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse | None) -> tuple[Finding, ...]:
@@ -68,7 +68,7 @@ def _memory(change: LimitChange, current: Limits, host: HostFacts, use: RecentUs
     if isinstance(memory, int):
         size = human_bytes(memory)
         if memory < MIN_MEMORY_BYTES:
-            meant = f"; a number alone is bytes, {memory}m is megabytes" if 0 < memory < NO_UNIT else ""
+            meant = f"; a number alone is bytes, {memory}m is megabytes" if 0 < memory < MAX_UNITLESS_BYTES else ""
             text = f"{size}: less than {human_bytes(MIN_MEMORY_BYTES)} kills most programs{meant}"
             yield Finding(name, Severity.REFUSE, text)
         elif use.unreclaimable is not None and use.memory is not None and memory < use.unreclaimable:
@@ -79,7 +79,7 @@ def _memory(change: LimitChange, current: Limits, host: HostFacts, use: RecentUs
         elif use.memory is not None and memory < use.memory:
             text = f"{size}: it uses {human_bytes(use.memory)}, so file cache will be dropped at once"
             yield Finding(name, Severity.WARNING, text)
-        elif use.memory is not None and memory < TIGHT * use.memory:
+        elif use.memory is not None and memory < TIGHT_FACTOR * use.memory:
             yield Finding(
                 name, Severity.WARNING, f"{size}: it uses {human_bytes(use.memory)}, which leaves little room"
             )

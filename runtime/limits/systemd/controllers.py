@@ -23,13 +23,13 @@ from runtime.limits.systemd.route import unit_at
 from runtime.limits.unsupported import unsupported_limits
 from runtime.model import LIMITS, NETWORK_LIMITS, UNLIMITED, LimitChange, LimitName, Limits, Missing, Value
 
-_NORMAL: Final[Mapping[str, Property]] = {
+_NEUTRAL_PROPERTIES: Final[Mapping[str, Property]] = {
     "cpu": ("CPUWeight", ("t", 100)),
     "io": ("IOWeight", ("t", 100)),
     "memory": ("MemoryAccounting", ("b", True)),
     "pids": ("TasksAccounting", ("b", True)),
 }
-_FIRST: Final[Mapping[LimitName, Value]] = {
+_INITIAL: Final[Mapping[LimitName, Value]] = {
     **dict.fromkeys((LimitName.CPUS, LimitName.PIDS), UNLIMITED),
     **dict.fromkeys((LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.SWAP), UNLIMITED),
     **dict.fromkeys(RATES, ()),
@@ -50,7 +50,7 @@ def predicted_limits(cgroup: Cgroup, change: LimitChange, before: Limits) -> Lim
         return before
     facts, never = host_facts(), unsupported_limits(cgroupfs.detect())
     first: dict[LimitName, Value | Missing] = {
-        **_FIRST,
+        **_INITIAL,
         LimitName.CPUSET_CPUS: facts.cpus,
         LimitName.CPUSET_MEMS: facts.mems,
     }
@@ -69,7 +69,7 @@ def with_controllers(cgroup: Cgroup, change: LimitChange) -> Cgroup:
     if unit is None or cgroup.unified is None:
         return cgroup
 
-    normal = {**_NORMAL, "cpuset": TRANSLATIONS["cpuset.cpus"](Path(), host_facts().cpus)[0]}
+    normal = {**_NEUTRAL_PROPERTIES, "cpuset": TRANSLATIONS["cpuset.cpus"](Path(), host_facts().cpus)[0]}
     try:
         with Manager(unit) as manager:
             if manager.get(unit, "ControlGroup") == unit.cgroup:

@@ -14,7 +14,7 @@ from runtime.kernel.systemd_dbus import Property
 from runtime.limits.units import cpuset_numbers
 from runtime.limits.verdict import PAGE_BYTES
 
-INFINITY: Final = 2**64 - 1  # how systemd's numbers say "none", over D-Bus
+INFINITY: Final = 2**64 - 1  # "no limit" in systemd's D-Bus properties
 _SECOND_US: Final = 1_000_000
 _IO: Final = {
     "rbps": "IOReadBandwidthMax",

@@ -26,22 +26,22 @@ from runtime.limits.systemd.properties import INFINITY, TRANSLATIONS, Translate,
 from runtime.model import FieldOutcome, LimitName, LimitOutcome, Value, Verdict
 
 IDLE_MIN_VERSION: Final = 252  # CPUWeight=idle
-SETTLE_TIMEOUT_S: Final = 2.0  # seconds for the kernel's file to hold what systemd has accepted
-_WITHIN: Final = {LimitName.CPU_PERIOD: LimitName.CPUS}  # which other's step writes it too
-_TOGETHER: Final = {
+SETTLE_TIMEOUT_S: Final = 2.0  # for the kernel's file to hold what systemd has accepted
+_WRITTEN_WITH: Final = {LimitName.CPU_PERIOD: LimitName.CPUS}  # limits that the step of another one writes
+_WRITTEN_TOGETHER: Final = {
     "cpu": ("cpu.max", "cpu.idle", "cpu.weight"),
     "memory": ("memory.low", "memory.high", "memory.max", "memory.swap.max"),
     "io": ("io.weight",),
 }
 """The files of a controller that systemd writes all at once. Of io.max it writes the devices that it knows."""
-_KEPT_ON_V1: Final = frozenset(
+_MANAGED_ON_V1: Final = frozenset(
     {
         *("cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "memory.limit_in_bytes", "pids.max"),
         *("blkio.weight", "blkio.bfq.weight", "blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"),
     }
 )
 """The files of v1 that systemd writes for its units there. cpuset, the idle class and burst are not among them."""
-_UNSET: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": DEFAULT_PERIOD_US}
+_DEFAULTS: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": DEFAULT_PERIOD_US}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
     try:
         with Manager(unit) as manager:
             if manager.get(unit, "ControlGroup") != unit.cgroup:
-                return untouched  # another one's cgroup that is called like a unit
+                return untouched  # a delegated cgroup with the name of a unit
             if through:
                 version = manager.version()
                 unknown = _unknown(manager, unit, version, through)
@@ -115,12 +115,12 @@ def _v1_notes(unit: Unit, steps: Sequence[FileWrite]) -> dict[LimitName, str]:
     notes: dict[LimitName, str] = {}
     for step in steps:
         file = step.path.name
-        if file in _KEPT_ON_V1 and step.name is not LimitName.CPU_IDLE:
+        if file in _MANAGED_ON_V1 and step.name is not LimitName.CPU_IDLE:
             notes[step.name] = (
                 f"written to the kernel: on cgroup v1 systemd may write its own {file} of {unit.name} over it "
                 "at a daemon-reload"
             )
-        elif file not in _KEPT_ON_V1:
+        elif file not in _MANAGED_ON_V1:
             notes.setdefault(step.name, f"on cgroup v1 {_nothing(unit, file)}")
     return notes
 
@@ -133,7 +133,7 @@ def annotated(outcome: LimitOutcome, how: Route) -> LimitOutcome:
     """The outcome with the notes of the route added to each limit that was applied."""
     fields: list[FieldOutcome] = []
     for each in outcome.fields:
-        note = how.notes.get(each.name) or how.notes.get(_WITHIN.get(each.name, each.name))
+        note = how.notes.get(each.name) or how.notes.get(_WRITTEN_WITH.get(each.name, each.name))
         if note and each.verdict in (Verdict.APPLIED, Verdict.ROUNDED):
             scaled = _scaled(how.bfq, each.requested) if each.name is LimitName.IO_WEIGHT else ""
             each = replace(each, detail="; ".join(filter(None, (each.detail, note, scaled))))
@@ -179,7 +179,7 @@ def _unknown(manager: Manager, unit: Unit, version: int, steps: Sequence[FileWri
     """
     writes = {step.path.name: step for step in steps}
     found: list[FileWrite] = []
-    for controller, names in _TOGETHER.items():
+    for controller, names in _WRITTEN_TOGETHER.items():
         own = [step for name, step in writes.items() if name.partition(".")[0] == controller and name in TRANSLATIONS]
         for name in names if own else ():
             path = own[0].path.with_name(name)
@@ -188,7 +188,7 @@ def _unknown(manager: Manager, unit: Unit, version: int, steps: Sequence[FileWri
                 continue
             idle = files.try_read(path.with_name("cpu.idle")) == "1"
             if (name == "cpu.weight" and idle) or (name == "cpu.idle" and not (idle and version >= IDLE_MIN_VERSION)):
-                continue  # CPUWeight says one or the other
+                continue  # the property CPUWeight stands for both files
             text = plain(name, held)
             if not all(_knows(manager, unit, each) for each in TRANSLATIONS[name](path, text)):
                 found.append(FileWrite(own[0].name, path, text, text))
@@ -198,7 +198,7 @@ def _unknown(manager: Manager, unit: Unit, version: int, steps: Sequence[FileWri
 def _knows(manager: Manager, unit: Unit, wanted: Property) -> bool:
     name, (_, value) = wanted
     known = manager.get(unit, name)
-    return bool(value == (_UNSET.get(name, INFINITY) if known == INFINITY else known))
+    return bool(value == (_DEFAULTS.get(name, INFINITY) if known == INFINITY else known))
 
 
 def _percents(step: FileWrite) -> str:
