@@ -41,6 +41,7 @@ def test_mountinfo() -> None:
     text = (
         "36 35 98:0 /a\\040b /mnt\\134x rw,noatime master:1 shared:2 - ext4 /dev/root\\040x rw,errors=continue\n"
         "37 35 98:0 / /cut ro\n"
+        "37 35 98:0 / - ext4 /dev/sda rw\n"
         "38 35 0:21 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup2 rw\n"
     )
     assert list(procfs.parse_mountinfo(text)) == [

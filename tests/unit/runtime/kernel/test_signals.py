@@ -28,7 +28,22 @@ def test_signals(text: str, number: int) -> None:
     "text",
     [
         *("", "SIGNOPE", "SIGNONSENSE", "SIG_DFL", "SIG", "SIGSIGTERM", "TERM+x", "TERM+1", "RTMIN+99", "RTMIN+31"),
-        *("RTMIN-1", "RTMAX+1", "RTMAX-31", "0", "-1", "32", "65", "99", "900", "9999999999", "¹", "٣", "9 9"),
+        *(
+            "RTMIN-1",
+            "RTMAX+1",
+            "RTMAX-31",
+            "RTMAX-40",
+            "0",
+            "-1",
+            "32",
+            "65",
+            "99",
+            "900",
+            "9999999999",
+            "¹",
+            "٣",
+            "9 9",
+        ),
     ],
 )
 def test_what_is_no_signal(text: str) -> None:
