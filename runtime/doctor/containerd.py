@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 
 from runtime.doctor.check import Check, Level
-from runtime.engines import containerd
+from runtime.engines.containerd import address as containerd
 from runtime.errors import InvalidError
 
 

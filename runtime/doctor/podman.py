@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runtime.doctor.check import Check, Level
-from runtime.engines.podman import places
+from runtime.engines.podman.endpoint import places
 
 _SYSTEMD = Path("/run/systemd/system")
 

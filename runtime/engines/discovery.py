@@ -21,22 +21,30 @@ Where the others are is said in their own words: see `runtime.engines.docker.end
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from runtime.engines import containerd
-from runtime.engines.daemon import identity
-from runtime.engines.docker import DockerEngine, Endpoint, endpoints, is_of_this_machine
-from runtime.engines.embedded import NativeConfig, NativeEngine
-from runtime.engines.found import FoundEngine
-from runtime.engines.podman import Place, PodmanEngine, places
+from runtime.engines.containerd import address as containerd
+from runtime.engines.daemon.endpoint import Endpoint, identity
+from runtime.engines.docker.endpoint import endpoints, is_of_this_machine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.podman.endpoint import Place, places
 from runtime.engines.protocol import Engine
 from runtime.engines.unusable import UnusableEngine
 from runtime.errors import InvalidError
 
+ENGINES: Final[Mapping[str, tuple[str, str]]] = {
+    "embedded": ("runtime.engines.embedded.engine", "NativeEngine"),
+    "docker": ("runtime.engines.docker.engine", "DockerEngine"),
+    "podman": ("runtime.engines.podman.engine", "PodmanEngine"),
+    "containerd": ("runtime.engines.containerd.engine", "ContainerdEngine"),
+    "found": ("runtime.engines.found.engine", "FoundEngine"),
+}
+"""Module and class by kind of engine. A kind is imported only when there is an engine of it on this host."""
 _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "PYTOP_STATE_DIR": ("state", Path),
     "PYTOP_RUN_DIR": ("run", Path),
@@ -56,7 +64,7 @@ def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = Non
     user's own by default.
     """
     home = home or _home()
-    found: list[Engine] = [NativeEngine(native_config(environ))]
+    found: list[Engine] = [_engine("embedded", native_config(environ))]
     podmans = places(environ, home)
     shown: Endpoint | None = None
     try:
@@ -66,16 +74,23 @@ def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = Non
     else:
         if endpoint is not None and not _is_podman(endpoint, podmans):
             shown = endpoint
-            found.append(DockerEngine(endpoint))
+            found.append(_engine("docker", endpoint))
     for place in podmans:
         if isinstance(place.endpoint, InvalidError):
             found.append(UnusableEngine(place.key, place.endpoint))
         else:
-            found.append(PodmanEngine(place.endpoint, key=place.key))
+            found.append(_engine("podman", place.endpoint, key=place.key))
     found += _containerds(environ, shown, beside_docker=any(engine.key == "docker" for engine in found))
     if environ.get("PYTOP_FOUND") != "0":
-        found.append(FoundEngine(services=environ.get("PYTOP_SERVICES") == "1"))
+        found.append(_engine("found", services=environ.get("PYTOP_SERVICES") == "1"))
     return found
+
+
+def _engine(kind: str, *args: Any, **options: Any) -> Engine:
+    """An engine of this kind, whose module is loaded now."""
+    module, name = ENGINES[kind]
+    engine: Engine = getattr(importlib.import_module(module), name)(*args, **options)
+    return engine
 
 
 def _containerds(environ: Mapping[str, str], docker: Endpoint | None, *, beside_docker: bool) -> Iterator[Engine]:
@@ -97,10 +112,10 @@ def _containerds(environ: Mapping[str, str], docker: Endpoint | None, *, beside_
         if reason is not None:
             yield UnusableEngine(address.key, reason)
             continue
-        from runtime.engines.containerd.engine import ContainerdEngine  # with the extra, and only where it is used
-
         dockers = docker is not None and is_of_this_machine(docker) and address.may_be_dockers
-        yield ContainerdEngine(replace(address, hidden=frozenset({containerd.DOCKERS}) if dockers else frozenset()))
+        yield _engine(
+            "containerd", replace(address, hidden=frozenset({containerd.DOCKERS}) if dockers else frozenset())
+        )
 
 
 def _is_podman(endpoint: Endpoint, podmans: Sequence[Place]) -> bool:

@@ -21,7 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.model import ContainerSpec, Verb
 from runtime.oci.defaults import MASKED_PATHS, READ_ONLY_PATHS
 from tests.bench.figure import Figure, Unavailable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from runtime.engines.daemon import Endpoint
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.model import GroupKind
 from tests.engines.subject import Subject
 from tests.podmand import Podmand

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from blockbuster import blockbuster_ctx
 
-from runtime.engines.docker import DockerEngine, Endpoint
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.docker.engine import DockerEngine
 from runtime.errors import PytopError, RefusedError, UnavailableError
 from runtime.kernel import cgroupfs
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, LimitChange, LimitName, State, Verdict

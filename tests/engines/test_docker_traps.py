@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from runtime.engines import discovery
-from runtime.engines.docker import DockerEngine
+from runtime.engines.docker.engine import DockerEngine
 from runtime.errors import PytopError
 from runtime.kernel import block
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, State

@@ -18,9 +18,10 @@ import pytest
 
 from runtime.engines.containerd.address import Address
 from runtime.engines.containerd.engine import ContainerdEngine
-from runtime.engines.docker import DockerEngine, Endpoint
-from runtime.engines.embedded import NativeEngine
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.docker.engine import DockerEngine
+from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.model import State
 from tests.containerdd import Containerdd
@@ -37,7 +38,8 @@ QUIET = 4.0
 EMBEDDED = """
 import asyncio, sys
 from runtime.model import ContainerSpec
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 
 async def main(config, verb, name):
     engine = NativeEngine(NativeConfig.from_json(config))

@@ -14,9 +14,10 @@ from blockbuster import blockbuster_ctx
 from collectors.sampling import shared_cgroups
 from runtime import limits
 from runtime.engines import discovery
-from runtime.engines.daemon import Endpoint
-from runtime.engines.podman import PodmanEngine, endpoint
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.podman import endpoint
 from runtime.engines.podman.client import numbers
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.engines.podman.update import RECORDS
 from runtime.errors import ConflictError, EngineError, RefusedError, UnavailableError, UnsupportedError
 from runtime.kernel import cgroupfs, own_cgroup

@@ -18,8 +18,8 @@ import pytest
 
 from runtime import limits
 from runtime.engines import discovery
-from runtime.engines.daemon import Endpoint
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import ContainerRef, LimitChange, State, Verdict

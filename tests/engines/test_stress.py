@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runtime.engines.embedded import NativeEngine
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
 from runtime.model import LimitChange, LimitOutcome, State
@@ -28,7 +28,7 @@ from tests.engines.test_limits import quota, size
 from tests.fake_engine import FakeEngine
 from tests.podmand import PARENT, Podmand
 from tests.waiting import until
-from tui.cli import listing, output
+from tui.cli import diagnostics, listing, output
 
 MB = 1024 * 1024
 AT_ONCE = 8
@@ -288,7 +288,7 @@ async def test_text_from_outside_reaches_the_terminal_without_its_teeth(subject:
     with redirect_stdout(io.StringIO()) as said:
         output.table(["NAME", "COMMAND"], [listing._row(container, whole=True)])
         for key, value in container.labels.items():
-            print(output.clean(f"{key}={value}"))
+            print(diagnostics.clean(f"{key}={value}"))
     for bad in ("\x1b", "\x07", "\r", "\u202e"):
         assert bad not in said.getvalue()
     for good in ("odd.name_1-2", "Größe/大きさ", "🐳", "حاوية", "מכולה"):

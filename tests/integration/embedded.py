@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, State, Verb

@@ -13,7 +13,8 @@ from typing import Any
 from runtime import limits
 from runtime.doctor.host import cgroup_checks
 from runtime.doctor.mode import mode_check
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, files, own_cgroup
 from runtime.model import ContainerSpec, LimitChange, Verb

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.kernel import cgroupfs, own_cgroup
 from tests.conftest import need_root
 from tests.integration.embedded import config, leftovers

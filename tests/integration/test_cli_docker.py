@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.docker import DockerEngine, Endpoint
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.docker.engine import DockerEngine
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
 from tests.integration.program import Program, program
 from tests.waiting import wait_until

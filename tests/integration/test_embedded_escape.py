@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded import NativeEngine
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.engines.embedded.sandbox import rootfs
 from runtime.engines.embedded.state.store import Store
 from runtime.errors import InvalidError, KernelError, PytopError

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.engines.embedded.state.record import dumps
 from runtime.engines.embedded.state.store import Store
@@ -170,7 +171,8 @@ async def test_orphans_are_swept(engine: NativeEngine) -> None:
 
 APP = """
 import asyncio, sys
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.errors import PytopError
 from runtime.model import ContainerSpec
 async def main():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded import NativeEngine
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.errors import ConflictError, InvalidError, NotFoundError, UnsupportedError
 from runtime.model import (
@@ -421,7 +421,8 @@ async def test_images_are_not_imported(engine: NativeEngine) -> None:
 def test_without_root_there_is_a_reason_and_no_traceback(tmp_path: Path) -> None:
     code = (
         "import asyncio, os, sys; os.setgid(65534); os.setuid(65534)\n"
-        "from runtime.engines.embedded import NativeConfig, NativeEngine\n"
+        "from runtime.engines.embedded.config import NativeConfig\n"
+        "from runtime.engines.embedded.engine import NativeEngine\n"
         "from runtime.errors import PytopError\n"
         "from runtime.model import ContainerSpec, Verb\n"
         "from pathlib import Path\n"

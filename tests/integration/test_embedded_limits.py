@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
-from runtime.engines.embedded import NativeEngine
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.errors import RefusedError, UnsupportedError
 from runtime.kernel import block, cgroupfs, own_cgroup
 from runtime.model import (

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded import NativeEngine
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.engines.embedded.sandbox import capabilities, devices
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded import NativeEngine
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.engines.found import FoundEngine
 from runtime.errors import ConflictError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, own_cgroup
@@ -203,7 +203,7 @@ async def test_what_holds_this_program_is_never_touched(here: Place, engine: Fou
     identity = secrets.token_hex(32)
     code = (
         "import asyncio, sys; sys.stdin.read(1)\n"
-        "from runtime.engines.found import FoundEngine\n"
+        "from runtime.engines.found.engine import FoundEngine\n"
         "print([c.ref.id for c in asyncio.run(FoundEngine().containers())])\n"
     )
     cgroup = here.make(f"docker-{identity}.scope")

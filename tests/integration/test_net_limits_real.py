@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded import NativeEngine
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.errors import ConflictError, UnsupportedError
 from runtime.kernel import netlink
 from runtime.limits.controllers import network

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import Container, ContainerSpec
 from tests import unprivileged

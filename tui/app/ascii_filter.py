@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
+
+from tui.present.cells import cell_len
 
 _SIGNS = {
     **dict.fromkeys("─━═╌┄┈▔▁▂▃▀▄", "-"),

@@ -7,15 +7,14 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from runtime.engines.discovery import discover
+from runtime.engines.protocol import Engine
 from runtime.errors import InvalidError, NotFoundError, PytopError, UnavailableError
 from runtime.model import Container, ContainerRef
-from tui.cli import exits, output
-
-if TYPE_CHECKING:
-    from runtime.engines.protocol import Engine
-    from tui.core.session import Session
+from tui.cli import diagnostics, exits
+from tui.core.session import Session
 
 T = TypeVar("T")
 
@@ -47,8 +46,6 @@ def add_names(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
 
 def engines(args: argparse.Namespace) -> list[Engine]:
     """The engines of this host, or the one that was chosen."""
-    from runtime.engines.discovery import discover
-
     found = discover({**os.environ, "PYTOP_SERVICES": "1"} if args.services else os.environ)
     chosen: str | None = args.engine
     if chosen is None:
@@ -63,15 +60,13 @@ def engines(args: argparse.Namespace) -> list[Engine]:
 @contextlib.asynccontextmanager
 async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
     """A session that has listed everything once; closed at the end."""
-    from tui.core.session import Session
-
     opened = Session(engines(args), read_only=args.read_only)
     try:
         await opened.refresh()
         yield opened
     except asyncio.CancelledError:
         if opened.busy:
-            output.complain("finishing what has begun; Ctrl-C again leaves it unfinished")
+            diagnostics.complain("finishing what has begun; Ctrl-C again leaves it unfinished")
         raise
     finally:
         await opened.close()
@@ -80,7 +75,7 @@ async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
 def tell_problems(session: Session) -> int:
     """Say on stderr what could not be asked; an exit code when nobody could be asked at all."""
     for problem in session.problems:
-        output.complain(f"{problem.engine}: {problem}")
+        diagnostics.complain(f"{problem.engine}: {problem}")
     failed = {problem.engine for problem in session.problems}
     return exits.UNAVAILABLE if failed and failed >= set(session.engines) else exits.OK
 
@@ -131,7 +126,7 @@ async def each(
     done: list[tuple[str, T]] = []
     for name, result in zip(names, results, strict=True):
         if isinstance(result, PytopError):
-            output.complain(result)
+            diagnostics.complain(result)
             codes.append(exits.code_of(result))
         else:
             done.append((name, result))

@@ -8,25 +8,20 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
 
-from tui.cli import dashboard, exits, output
+from tui.cli import diagnostics, exits, terminal, verbs
+from tui.demo import headless as story
+from tui.demo.guardian import Guardian
+from tui.demo.scene import Setting
+from tui.demo.stage import Stage, open_stage
 
-if TYPE_CHECKING:
-    from tui.demo.scene import Setting
-    from tui.demo.stage import Stage
 
-
-def add_parsers(subparsers: Any) -> None:
-    """Add the verb."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="real containers, one starving another: contain it",
-        description=(
-            "Starts a victim that serves requests, a quiet neighbour, and a CPU hog on the same core, and opens the "
-            "dashboard with a guide. Without a terminal it contains the hog itself, prints what that did, and exits 0 "
-            "only if it helped. Everything is removed at the end, however it ends."
-        ),
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of `demo`."""
+    parser.description = (
+        "Starts a victim that serves requests, a quiet neighbour, and a CPU hog on the same core, and opens the "
+        "dashboard with a guide. Without a terminal it contains the hog itself, prints what that did, and exits 0 "
+        "only if it helped. Everything is removed at the end, however it ends."
     )
     add = parser.add_argument
     add("--engine", metavar="KEY", default="embedded", help="where the containers run (default: embedded)")
@@ -36,7 +31,7 @@ def add_parsers(subparsers: Any) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Play it on this terminal, or without one."""
-    headless = args.headless or dashboard.why_no_screen() is not None
+    headless = args.headless or terminal.why_no_screen() is not None
     try:
         return asyncio.run(_play(args, headless=headless))
     except asyncio.CancelledError:
@@ -44,27 +39,23 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _play(args: argparse.Namespace, *, headless: bool) -> int:
-    from tui.demo import headless as table
-
     if headless:
         with _cancel_on_signals():
             async with _stage(args.engine) as (stage, setting):
-                return await table.tell(stage.engine, setting, lambda line: print(line, flush=True))
-    dashboard.log_to_file()
-    from tui.demo import live
-
+                return await story.tell(stage.engine, setting, lambda line: print(line, flush=True))
+    terminal.log_to_file()
+    live = verbs.load(verbs.ON_SCREEN["demo"])
     async with _stage(args.engine) as (stage, setting):
-        code = await live.play(stage.engine, setting, theme=args.theme, ascii_only=args.ascii, read_only=args.read_only)
-    output.complain("the demo's containers, cgroups, network and files are gone")
+        code: int = await live.play(
+            stage.engine, setting, theme=args.theme, ascii_only=args.ascii, read_only=args.read_only
+        )
+    diagnostics.complain("the demo's containers, cgroups, network and files are gone")
     return code
 
 
 @contextlib.asynccontextmanager
 async def _stage(key: str) -> AsyncIterator[tuple[Stage, Setting]]:
     """Prepare the stage, and clear it whatever happens; a guardian process does so if this one cannot."""
-    from tui.demo.guardian import Guardian
-    from tui.demo.stage import open_stage
-
     instance = str(os.getpid())
     stage = open_stage(key, instance)
     guardian = await asyncio.to_thread(Guardian, key, instance)

@@ -7,14 +7,14 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from runtime.doctor import Check, Level, bridge_check, containerd_checks, host_checks, podman_checks
-from runtime.engines.found import KEY as FOUND
+from runtime.engines.discovery import native_config
+from runtime.engines.found.names import KEY as FOUND
 from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
 from runtime.model import Verb
-from tui.cli import exits, output
+from tui.cli import diagnostics, exits, output
 from tui.cli.common import add_engine, engines
 
 _SIGNS = {Level.GOOD: "✓", Level.LIMITED: "!", Level.BROKEN: "✗"}
@@ -22,13 +22,11 @@ _ASCII_SIGNS = {Level.GOOD: "+", Level.LIMITED: "!", Level.BROKEN: "x"}
 _ENGINE_WITHIN = 5.0
 
 
-def add_parsers(subparsers: Any) -> None:
-    """`doctor`."""
-    parser = subparsers.add_parser(
-        "doctor",
-        help="what works on this host, what does not, why, and what to do",
-        description="Try what containers need on this host, for real; nothing is left behind. Exit code 0 when an"
-        " engine works, else 1.",
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of `doctor`."""
+    parser.description = (
+        "Try what containers need on this host, for real; nothing is left behind. Exit code 0 when an"
+        " engine works, else 1."
     )
     add_engine(parser)
     parser.add_argument("--json", action="store_true", help="the report as one JSON document")
@@ -36,8 +34,6 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from runtime.engines.discovery import native_config
-
     config = native_config(os.environ)
     checks = [*host_checks(config.state), bridge_check(config.bridge)]
     answers = asyncio.run(_engines(engines(args)))
@@ -77,9 +73,9 @@ def _print(checks: list[Check], works: bool) -> None:
         if check.area != area:
             area = check.area
             print(area)
-        print(f"  {signs[check.level]} {check.level.value:7}  {check.name:{width}}  {output.clean(check.found)}")
+        print(f"  {signs[check.level]} {check.level.value:7}  {check.name:{width}}  {diagnostics.clean(check.found)}")
         if check.remedy and check.level is not Level.GOOD:
-            print(f"    {'':7}  {'':{width}}  -> {output.clean(check.remedy)}")
+            print(f"    {'':7}  {'':{width}}  -> {diagnostics.clean(check.remedy)}")
     print("An engine works here." if works else "No engine works here; the marked lines say what is missing.")
 
 

@@ -8,54 +8,60 @@ from collections.abc import Callable
 from typing import Any
 
 from runtime.model import Container, Verb
-from tui.cli import exits, output
+from tui.cli import diagnostics, exits
 from tui.cli.common import add_engine, add_names, each, session
-from tui.cli.values import seconds, signal_name
+from tui.cli.durations import seconds
+from tui.cli.values import signal_name
+from tui.cli.verbs import VERBS
 
-
-def add_parsers(subparsers: Any) -> None:
-    """The verbs and their options."""
-    _verb(subparsers, Verb.START, "start", "start containers that are not running")
-    stop = _verb(subparsers, Verb.STOP, "stop", "ask containers to end, kill those that do not in time")
-    restart = _verb(subparsers, Verb.RESTART, "restart", "stop and start containers")
-    for parser in (stop, restart):
-        parser.add_argument(
-            "-t", "--time", type=seconds, metavar="SECONDS", help="grace before the kill (default: the container's own)"
-        )
-    _verb(subparsers, Verb.PAUSE, "pause", "freeze every process of containers")
-    _verb(subparsers, Verb.UNPAUSE, "unpause", "let paused containers go on")
-    kill = _verb(subparsers, Verb.KILL, "kill", "send a signal to containers")
-    kill.add_argument(
-        "-s",
-        "--signal",
-        type=signal_name,
-        default="SIGKILL",
-        metavar="SIGNAL",
-        help="name or number (default: SIGKILL)",
-    )
-    remove = _verb(subparsers, Verb.REMOVE, "rm", "remove containers that are not running")
-    remove.add_argument("-f", "--force", action="store_true", help="kill them first if they run")
-    wait = subparsers.add_parser("wait", help="wait for containers to end, print their exit statuses")
-    add_engine(wait)
-    add_names(wait)
-    wait.set_defaults(func=lambda args: asyncio.run(_wait(args)))
-
-
-def _verb(subparsers: Any, verb: Verb, name: str, what: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=what, description=what.capitalize() + ".")
-    add_engine(parser)
-    add_names(parser)
-    options = _OPTIONS.get(verb)
-    parser.set_defaults(func=lambda args: asyncio.run(_perform(args, verb, options(args) if options else {})))
-    return parser
-
-
+_VERBS = {
+    "start": Verb.START,
+    "stop": Verb.STOP,
+    "restart": Verb.RESTART,
+    "pause": Verb.PAUSE,
+    "unpause": Verb.UNPAUSE,
+    "kill": Verb.KILL,
+    "rm": Verb.REMOVE,
+}
 _OPTIONS: dict[Verb, Callable[[argparse.Namespace], dict[str, Any]]] = {
     Verb.STOP: lambda args: {"timeout": args.time},
     Verb.RESTART: lambda args: {"timeout": args.time},
     Verb.KILL: lambda args: {"signal": args.signal},
     Verb.REMOVE: lambda args: {"force": args.force},
 }
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of each verb."""
+    add_engine(parser)
+    add_names(parser)
+    if verb == "wait":
+        parser.set_defaults(func=lambda args: asyncio.run(_wait(args)))
+        return
+    asked = _VERBS[verb]
+    parser.description = VERBS[verb][1].capitalize() + "."
+    match asked:
+        case Verb.STOP | Verb.RESTART:
+            parser.add_argument(
+                "-t",
+                "--time",
+                type=seconds,
+                metavar="SECONDS",
+                help="grace before the kill (default: the container's own)",
+            )
+        case Verb.KILL:
+            parser.add_argument(
+                "-s",
+                "--signal",
+                type=signal_name,
+                default="SIGKILL",
+                metavar="SIGNAL",
+                help="name or number (default: SIGKILL)",
+            )
+        case Verb.REMOVE:
+            parser.add_argument("-f", "--force", action="store_true", help="kill them first if they run")
+    options = _OPTIONS.get(asked)
+    parser.set_defaults(func=lambda args: asyncio.run(_perform(args, asked, options(args) if options else {})))
 
 
 async def _perform(args: argparse.Namespace, verb: Verb, options: dict[str, Any]) -> int:
@@ -66,7 +72,7 @@ async def _perform(args: argparse.Namespace, verb: Verb, options: dict[str, Any]
 
         done, code = await each(opened, args.containers, action)
     for name, _ in done:
-        print(output.clean(name))
+        print(diagnostics.clean(name))
     return code
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from runtime.errors import InvalidError
 from runtime.kernel import cpu_bandwidth
 from runtime.kernel.cpu_bandwidth import period_or_default
-from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited, Value
-
-if TYPE_CHECKING:
-    from runtime.model import DeviceRate, Limits
+from runtime.limits import units
+from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Limits, Missing, Unlimited, Value
 
 T = TypeVar("T")
 Held = Value | Missing
@@ -118,7 +116,6 @@ class Asked:
 
 def requested(args: argparse.Namespace) -> Asked:
     """What the flags ask for. Raises `InvalidError` for what is not a number, a size, a list or a disk."""
-    from runtime.limits import units
 
     def parsed(text: str | None, parse: Callable[[str], T]) -> T | None:
         return None if text is None else parse(text)
@@ -172,8 +169,6 @@ def swap_of(total: int | Unlimited, memory: int | Unlimited | Missing | None) ->
 
 def show(name: LimitName, value: Held) -> str:
     """A limit as it could be typed, "-" where there is none to show."""
-    from runtime.limits import units
-
     if isinstance(value, Missing):
         return "-"
     return units.format_value(name, value)

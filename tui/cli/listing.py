@@ -8,17 +8,15 @@ import dataclasses
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runtime.engines.protocol import required
 from runtime.errors import InvalidError, PytopError
 from runtime.model import Container, Image, State
-from tui.cli import exits, output
+from tui.cli import diagnostics, exits, output
 from tui.cli.common import add_engine, add_names, add_services, each, session, tell_problems
 from tui.cli.values import pairs
-
-if TYPE_CHECKING:
-    from tui.core.session import Group, Session
+from tui.core.session import Group, Session
 
 _FILTERS: Mapping[str, Callable[[Container, str], bool]] = {
     "name": lambda c, text: text in c.name,
@@ -31,32 +29,36 @@ _FILTERS: Mapping[str, Callable[[Container, str], bool]] = {
 }
 
 
-def add_parsers(subparsers: Any) -> None:
-    """The verbs and their options."""
-    ps = subparsers.add_parser("ps", help="list containers")
-    add_engine(ps)
-    add_services(ps)
-    ps.add_argument("-a", "--all", action="store_true", help="those that are not running too")
-    ps.add_argument("-q", "--quiet", action="store_true", help="only the ids")
-    ps.add_argument("--no-trunc", action="store_true", help="whole ids and commands")
-    ps.add_argument("--json", action="store_true", help="one JSON document with everything that is known")
-    ps.add_argument(
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of each verb."""
+    add_engine(parser)
+    match verb:
+        case "ps":
+            _configure_ps(parser)
+        case "images":
+            parser.add_argument("--json", action="store_true", help="one JSON document")
+            parser.set_defaults(func=lambda args: asyncio.run(_images(args)))
+        case "inspect":
+            add_names(parser)
+            parser.set_defaults(func=lambda args: asyncio.run(_inspect(args)))
+
+
+def _configure_ps(parser: argparse.ArgumentParser) -> None:
+    add_services(parser)
+    add = parser.add_argument
+    add("-a", "--all", action="store_true", help="those that are not running too")
+    add("-q", "--quiet", action="store_true", help="only the ids")
+    add("--no-trunc", action="store_true", help="whole ids and commands")
+    add("--json", action="store_true", help="one JSON document with everything that is known")
+    add(
         "--filter",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help=f"only those that fit: {', '.join(_FILTERS)}; one key twice means either, two keys mean both",
     )
-    ps.add_argument("--groups", action="store_true", help="compose projects, pods and slices, with who belongs to them")
-    ps.set_defaults(func=lambda args: asyncio.run(_ps(args)))
-    images = subparsers.add_parser("images", help="list the images that containers can be made from")
-    add_engine(images)
-    images.add_argument("--json", action="store_true", help="one JSON document")
-    images.set_defaults(func=lambda args: asyncio.run(_images(args)))
-    inspect = subparsers.add_parser("inspect", help="everything an engine knows about containers, as JSON")
-    add_engine(inspect)
-    add_names(inspect)
-    inspect.set_defaults(func=lambda args: asyncio.run(_inspect(args)))
+    add("--groups", action="store_true", help="compose projects, pods and slices, with who belongs to them")
+    parser.set_defaults(func=lambda args: asyncio.run(_ps(args)))
 
 
 async def _ps(args: argparse.Namespace) -> int:
@@ -202,7 +204,7 @@ async def _images(args: argparse.Namespace) -> int:
                 images = required(engine.facets.images, engine, "list images", "images")
                 found += [(key, image) for image in await images.images()]
             except PytopError as error:
-                output.complain(error)
+                diagnostics.complain(error)
                 code = exits.code_of(error)
     if args.json:
         output.document(

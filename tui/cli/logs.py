@@ -7,7 +7,6 @@ import asyncio
 import os
 import select
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
 from runtime.model import LogLine
 from tui.cli import exits, output
@@ -17,9 +16,8 @@ from tui.cli.values import tail
 _AT_ONCE = 4096  # PIPE_BUF: so much a pipe takes without blocking when it is writable at all
 
 
-def add_parsers(subparsers: Any) -> None:
-    """`logs`."""
-    parser = subparsers.add_parser("logs", help="show what a container has written")
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of `logs`."""
     add_engine(parser)
     parser.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
     parser.add_argument("-n", "--tail", type=tail, metavar="N", help="only the last N lines (default: all)")

@@ -1,4 +1,4 @@
-"""What the commands print: data on stdout, talk on stderr.
+"""What the commands print on stdout: tables and JSON.
 
 A table is aligned for people when stdout is a terminal. Into a pipe or a file it goes as one line per row with a tab
 between columns, untruncated, so that `cut -f` finds the same column every time.
@@ -9,44 +9,18 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len, set_cell_size
-
-from runtime import __version__
-from runtime.errors import PytopError
 from runtime.model import DeviceRate, Missing, Unlimited
+from tui.cli.diagnostics import clean
+from tui.present.cells import cell_len, set_cell_size
 
 if TYPE_CHECKING:
     from tui.core.session import Drift
 
-PROGRAM = "pytop-containers"
 _GAP = "  "
-
-
-def version() -> str:
-    """This program's version."""
-    return __version__
-
-
-def clean(text: str) -> str:
-    """Make a name from outside safe to print: control and direction-changing characters become their escapes."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        character
-        if character == " " or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
-
-
-def complain(problem: PytopError | str) -> None:
-    """One line on stderr."""
-    print(f"{PROGRAM}: {clean(str(problem))}", file=sys.stderr)
 
 
 def document(value: Any) -> None:

@@ -1,12 +1,15 @@
-"""The whole command line: options for everything, and the verbs."""
+"""The whole command line: options for everything, and the verbs, of which only the one that is used is loaded."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
-from tui.cli import dashboard, demo, doctor, exits, lifecycle, listing, logs, running, stats, update
-from tui.cli.output import PROGRAM, version
-from tui.cli.values import interval
+from runtime import __version__
+from tui.cli import exits, verbs
+from tui.cli.diagnostics import PROGRAM
+from tui.cli.durations import interval
 
 _ABOUT = """\
 A live dashboard of every container on this host, with engines to drive them: the embedded one, Docker, Podman,
@@ -26,6 +29,24 @@ tracebacks.
 """
 
 
+class VerbParser(argparse.ArgumentParser):
+    """The parser of one verb. The verb's module is loaded, and its arguments are added, when the verb is used."""
+
+    def __init__(self, *, verb: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._verb: str | None = verb  # None as soon as it has its arguments
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """What the main parser calls with the words behind the verb."""
+        if self._verb is not None:
+            verb, self._verb = self._verb, None
+            module, _ = verbs.VERBS[verb]
+            verbs.load(module).configure(self, verb)
+        return super().parse_known_args(args, namespace)
+
+
 def build() -> argparse.ArgumentParser:
     """The parser; `func` of what it returns takes the arguments and gives the exit code."""
     parser = argparse.ArgumentParser(
@@ -35,7 +56,7 @@ def build() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--version", action="version", version=f"{PROGRAM} {version()}")
+    add("--version", action="version", version=f"{PROGRAM} {__version__}")
     add("--engine", metavar="KEY", help="only this engine (embedded, docker, podman, ...)")
     add("--services", action="store_true", help="list systemd's services too (PYTOP_SERVICES=1)")
     add("--groups", action="store_true", help="begin with compose projects, pods and slices as groups (key v)")
@@ -43,8 +64,13 @@ def build() -> argparse.ArgumentParser:
     add("--interval", type=interval, metavar="SECONDS", help="time between measurements (default: 1)")
     add("--theme", metavar="NAME", help="the dashboard's colours")
     add("--ascii", action="store_true", help="draw the dashboard with ASCII characters only")
-    parser.set_defaults(func=dashboard.main)
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (listing, stats, running, lifecycle, logs, update, doctor, demo):
-        module.add_parsers(subparsers)
+    parser.set_defaults(func=_dashboard)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=VerbParser)
+    for verb, (_, summary) in verbs.VERBS.items():
+        subparsers.add_parser(verb, help=summary, verb=verb)
     return parser
+
+
+def _dashboard(args: argparse.Namespace) -> int:
+    code: int = verbs.load(verbs.DASHBOARD).main(args)
+    return code

@@ -9,39 +9,34 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from runtime.errors import PytopError
 from runtime.model import ContainerRef, ContainerSpec, Verb
-from tui.cli import exits, output
+from tui.cli import diagnostics, exits
 from tui.cli.common import add_engine, session
 from tui.cli.limits import add_limits, requested
 from tui.cli.logs import copy
 from tui.cli.values import bind, pairs
-
-if TYPE_CHECKING:
-    from tui.core.session import Session
+from tui.core.session import Session
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 LAST_OUTPUT = 5.0  # seconds to wait for the rest of the output after the end
 PATIENCE = 3  # the how manyth Ctrl-C kills
 
 
-def add_parsers(subparsers: Any) -> None:
-    """`run` and `create`."""
-    run = subparsers.add_parser(
-        "run",
-        help="make a container and start it",
-        description="Make a container and start it. In the foreground its output is shown, signals are passed on, and"
-        " its exit status is given; the third Ctrl-C kills it. The input is not connected.",
-    )
-    run.add_argument("-d", "--detach", action="store_true", help="print the id and leave it running")
-    run.add_argument("--rm", action="store_true", help="remove it when it has ended")
-    run.set_defaults(func=lambda args: asyncio.run(_run(args)))
-    create = subparsers.add_parser("create", help="make a container without starting it")
-    create.set_defaults(func=lambda args: asyncio.run(_create(args)), rm=False)
-    for parser in (run, create):
-        _add_options(parser)
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of `run` and `create`."""
+    if verb == "run":
+        parser.description = (
+            "Make a container and start it. In the foreground its output is shown, signals are passed on, and"
+            " its exit status is given; the third Ctrl-C kills it. The input is not connected."
+        )
+        parser.add_argument("-d", "--detach", action="store_true", help="print the id and leave it running")
+        parser.add_argument("--rm", action="store_true", help="remove it when it has ended")
+        parser.set_defaults(func=lambda args: asyncio.run(_run(args)))
+    else:
+        parser.set_defaults(func=lambda args: asyncio.run(_create(args)), rm=False)
+    _add_options(parser)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -109,12 +104,12 @@ async def _run(args: argparse.Namespace) -> int:
             spec = replace(spec, auto_remove=args.rm and args.detach)
             ref = await opened.create(await _engine_for(opened, spec.image), spec)
         except PytopError as error:
-            output.complain(error)
+            diagnostics.complain(error)
             return exits.RUN_FAILED
         try:
             await opened.perform(ref, Verb.START)
         except PytopError as error:
-            output.complain(error)
+            diagnostics.complain(error)
             if args.rm:
                 await opened.perform(ref, Verb.REMOVE, force=True)
             return _start_failed(error)
@@ -145,7 +140,7 @@ async def _foreground(session: Session, ref: ContainerRef) -> int:
         try:
             await engine.kill(ref.id, name)
         except PytopError as error:
-            output.complain(error)
+            diagnostics.complain(error)
 
     async def stop() -> None:
         await session.perform(ref, Verb.STOP)
@@ -192,7 +187,7 @@ class _Forward:
         if number is signal.SIGINT:
             self._interrupts += 1
             if self._interrupts == PATIENCE - 1:
-                output.complain("it is still running; Ctrl-C once more kills it")
+                diagnostics.complain("it is still running; Ctrl-C once more kills it")
             elif self._interrupts >= PATIENCE:
                 name = signal.SIGKILL.name
         task = asyncio.ensure_future(self._send(name))

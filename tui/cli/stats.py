@@ -6,30 +6,25 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from collectors.sampling.frame import Frame
 from collectors.sampling.metrics import HOST_METRICS
 from runtime.model import Ref
 from tui.cli import exits, output
 from tui.cli.common import add_engine, add_services, find, session, tell_problems
-from tui.cli.values import interval
-from tui.core.session import Changed
+from tui.cli.durations import interval
+from tui.core.session import Changed, Drift, Session, Subject
 from tui.present.fields import FIELDS
-
-if TYPE_CHECKING:
-    from collectors.sampling.frame import Frame
-    from tui.core.session import Drift, Session, Subject
 
 _HOME = "\x1b[H\x1b[J"
 
 
-def add_parsers(subparsers: Any) -> None:
-    """`stats`."""
-    parser = subparsers.add_parser(
-        "stats",
-        help="measure what containers use",
-        description="Measure what running containers use: a table every interval until interrupted. With --json one"
-        " JSON document per interval and line; with --once only one table or document, after one interval.",
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of `stats`."""
+    parser.description = (
+        "Measure what running containers use: a table every interval until interrupted. With --json one"
+        " JSON document per interval and line; with --once only one table or document, after one interval."
     )
     add_engine(parser)
     add_services(parser)

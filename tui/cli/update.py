@@ -6,29 +6,25 @@ import argparse
 import asyncio
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runtime.errors import InvalidError
-from runtime.model import Container, FieldOutcome, LimitChange, LimitOutcome, Verdict
-from tui.cli import exits, output
+from runtime.limits import ReclaimProgress, Severity
+from runtime.limits.units import human_bytes
+from runtime.model import Container, FieldOutcome, LimitChange, LimitOutcome, Limits, Verdict
+from tui.cli import diagnostics, exits, output
 from tui.cli.common import add_engine, add_names, each, session
 from tui.cli.limits import FLAGS, add_limits, requested, show
+from tui.core.session import Session
 
-if TYPE_CHECKING:
-    from runtime.limits import ReclaimProgress
-    from runtime.model import Limits
-    from tui.core.session import Session
-
-_EVERY = 0.5  # seconds between two lines of progress where nobody watches a terminal
+_INTERVAL_S = 0.5  # between two lines of progress when stderr is no terminal
 
 
-def add_parsers(subparsers: Any) -> None:
-    """`update`."""
-    parser = subparsers.add_parser(
-        "update",
-        help="change the limits of containers while they run",
-        description="Change limits, read them back, and say what was requested, what the engine's record says and what"
-        " the kernel holds. Exit code 1 when the kernel does not hold it.",
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of `update`."""
+    parser.description = (
+        "Change limits, read them back, and say what was requested, what the engine's record says and what"
+        " the kernel holds. Exit code 1 when the kernel does not hold it."
     )
     add_engine(parser)
     add_limits(parser)
@@ -77,33 +73,33 @@ async def _before(session: Session, container: Container) -> Limits:
 async def _shrink(session: Session, container: Container, change: LimitChange) -> LimitOutcome:
     """`update` with progress on stderr while memory is given back."""
     assert isinstance(change.memory, int)
-    told = ReclaimReport(container.name)
+    report = ReclaimReport(container.name)
     try:
-        return await session.shrink(container.ref, change.memory, told, beside=change)
+        return await session.shrink(container.ref, change.memory, report, beside=change)
     finally:
-        told.end()
+        report.end()
 
 
 class ReclaimReport:
     """Progress of a reclaim on stderr: one line that changes on a terminal, else a line now and then."""
 
     def __init__(self, name: str) -> None:
-        self._name = output.clean(name)
+        self._name = diagnostics.clean(name)
         self._watched = sys.stderr.isatty()
         self._next = 0.0
         self._open = False
 
     def __call__(self, so_far: ReclaimProgress) -> None:
-        from runtime.limits.units import human_bytes
-
         if so_far.done and not so_far.reclaimed:
             return  # it fits already
         last = so_far.done or bool(so_far.reason)
         if not self._watched and not last and time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + _EVERY
+        self._next = time.monotonic() + _INTERVAL_S
         sizes = [human_bytes(size) for size in (so_far.current, so_far.target, so_far.reclaimed)]
-        text = f"{output.PROGRAM}: {self._name}: uses {sizes[0]}, to come down to {sizes[1]}; {sizes[2]} given back"
+        text = (
+            f"{diagnostics.PROGRAM}: {self._name}: uses {sizes[0]}, to come down to {sizes[1]}; {sizes[2]} given back"
+        )
         if self._watched:
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
             self._open = True
@@ -118,12 +114,10 @@ class ReclaimReport:
 
 async def _warn(session: Session, container: Container, change: LimitChange) -> None:
     """Say on stderr what the change will do; what is refused, the engine refuses."""
-    from runtime.limits import Severity
-
     if container.state.live:
         for finding in (await session.preview(container.ref, change)).findings:
             if finding.severity is not Severity.REFUSE:
-                output.complain(f"{container.name}: {finding.text}")
+                diagnostics.complain(f"{container.name}: {finding.text}")
 
 
 def _held(container: Container, outcome: LimitOutcome) -> bool:
@@ -145,7 +139,7 @@ def _print(results: list[tuple[Container, LimitOutcome]]) -> None:
     output.table(["CONTAINER", "LIMIT", "REQUESTED", "BEFORE", "ENGINE SAYS", "KERNEL SAYS", "LASTS", "VERDICT"], rows)
     for container, outcome in results:
         if outcome.error:
-            output.complain(f"{container.name}: {outcome.error}")
+            diagnostics.complain(f"{container.name}: {outcome.error}")
 
 
 def _verdict(container: Container, entry: FieldOutcome) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.engines.discovery import discover
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.engines.embedded.images import host
 from runtime.engines.protocol import Engine, required
 from runtime.errors import InvalidError, NotFoundError, UnsupportedError

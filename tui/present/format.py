@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-from rich.cells import cell_len, set_cell_size
+from tui.present.cells import cell_len, set_cell_size
 
 GAP = "-"  # a value that is missing; the screen has a glyph of its own for it
 _UNITS = "BKMGTPE"

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from rich.cells import cell_len, chop_cells
-
 from runtime.model import LogLine
+from tui.present.cells import cell_len, chop_cells
 
 LINES: Final = 10_000
 BYTES: Final = 8 << 20

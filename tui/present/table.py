@@ -11,13 +11,12 @@ from enum import Enum
 from itertools import pairwise
 from typing import Final
 
-from rich.cells import cell_len
-
 from collectors.history.rings import History
 from collectors.sampling.frame import Usage
 from runtime.model import Container, ContainerKind, Missing, Ref, State, Unlimited
 from tui.core.subject import Subject
 from tui.present import format as fmt
+from tui.present.cells import cell_len
 from tui.present.fields import FIELDS, Field
 from tui.present.glyphs import Glyphs, trend
 

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from runtime.engines.daemon import identity
+from runtime.engines.daemon.endpoint import identity
 from runtime.errors import InvalidError, PytopError, UnsupportedError
 
 KEY: Final = "containerd"

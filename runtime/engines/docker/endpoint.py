@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runtime.engines.daemon import Endpoint
+from runtime.engines.daemon.endpoint import Endpoint
 from runtime.errors import InvalidError
 
 SYSTEM_SOCKET = Path("/var/run/docker.sock")

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime import limits
-from runtime.engines.daemon import Endpoint, streams
 from runtime.engines.daemon import settle as settling
+from runtime.engines.daemon import streams
 from runtime.engines.daemon.documents import shared_network
+from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.daemon.http import quoted
 from runtime.engines.daemon.placement import DOCKER, cgroup_of, placed
 from runtime.engines.docker import translate, update

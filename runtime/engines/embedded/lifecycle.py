@@ -15,7 +15,7 @@ from runtime.engines.embedded import limits, reconcile, removal
 from runtime.engines.embedded.config import NativeConfig
 from runtime.engines.embedded.images import host
 from runtime.engines.embedded.networks import bridge
-from runtime.engines.embedded.process import launcher, prefork, shim
+from runtime.engines.embedded.process import handles, launcher
 from runtime.engines.embedded.sandbox import bind_targets
 from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.engines.embedded.state import run_files
@@ -146,7 +146,7 @@ class Lifecycle:
         record = self.store.read(record.id)
         if record.state is State.RESTARTING:
             self._wake_shim(record)
-        init = shim.open_init(record)
+        init = handles.open_init(record)
         if init is None:
             return
         try:
@@ -166,7 +166,7 @@ class Lifecycle:
             os.close(free)
             return
         with suppress(ValueError, ProcessLookupError):
-            os.kill(int(path.read_text().split()[0]), prefork.WAKE)
+            os.kill(int(path.read_text().split()[0]), handles.WAKE)
 
     def kill(self, key: str, name: str) -> None:
         number = parse_signal(name)

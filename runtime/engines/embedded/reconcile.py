@@ -15,7 +15,7 @@ from dataclasses import replace
 from runtime.engines.embedded import removal
 from runtime.engines.embedded.config import NativeConfig
 from runtime.engines.embedded.networks import bridge
-from runtime.engines.embedded.process import launcher, shim
+from runtime.engines.embedded.process import handles, launcher, shim
 from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.engines.embedded.state.record import Record
 from runtime.engines.embedded.state.store import Store
@@ -80,7 +80,7 @@ def _observed(store: Store, record: Record) -> Record:
     """The record, unless its init is gone and no shim is there to write that down: then as it will be written."""
     deadline = time.monotonic() + _SHIM_PATIENCE_S
     while record.state.live and time.monotonic() < deadline:
-        init = shim.open_init(record)
+        init = handles.open_init(record)
         if init is not None:
             os.close(init)
             return record

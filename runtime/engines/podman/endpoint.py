@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from runtime.engines.daemon import Endpoint, identity
+from runtime.engines.daemon.endpoint import Endpoint, identity
 from runtime.errors import InvalidError
 
 RUN = Path("/run")

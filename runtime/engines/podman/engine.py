@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime import limits
-from runtime.engines.daemon import Endpoint, streams
 from runtime.engines.daemon import settle as settling
+from runtime.engines.daemon import streams
 from runtime.engines.daemon.documents import device_number
+from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.daemon.http import ANSWER_WITHIN, quoted
 from runtime.engines.daemon.placement import PODMAN, cgroup_of, placed
 from runtime.engines.podman import support, translate, update

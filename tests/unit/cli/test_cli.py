@@ -44,7 +44,7 @@ from runtime.model import (
 from tests.app.fakes import container
 from tests.fake_engine import FakeEngine
 from tui import __main__ as program
-from tui.cli import common, exits, limits, listing, output, parser, running, update, values
+from tui.cli import common, diagnostics, durations, exits, limits, listing, output, parser, running, update, values
 from tui.core.session import Session
 
 WEB = container("web", engine="docker", labels={"tier": "front"}, image="nginx:1")
@@ -55,19 +55,19 @@ WEB = container("web", engine="docker", labels={"tier": "front"}, image="nginx:1
 
 @pytest.mark.parametrize(("text", "value"), [("10", 10.0), ("0.5", 0.5), ("500ms", 0.5), ("2m", 120.0), ("1h", 3600.0)])
 def test_seconds(text: str, value: float) -> None:
-    assert values.seconds(text) == value
+    assert durations.seconds(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "-1", "ten", "1d", "1e9", "٣x", "nan", "inf"])
 def test_seconds_refuses(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        values.seconds(text)
+        durations.seconds(text)
 
 
 @pytest.mark.parametrize("text", ["0", "0.01", "2h"])
 def test_interval_has_bounds(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="outside"):
-        values.interval(text)
+        durations.interval(text)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_pairs() -> None:
 
 @given(st.text())
 def test_values_never_crash(text: str) -> None:
-    for read in (values.seconds, values.interval, values.signal_name, values.tail, values.bind):
+    for read in (durations.seconds, durations.interval, values.signal_name, values.tail, values.bind):
         try:
             read(text)
         except argparse.ArgumentTypeError:
@@ -319,12 +319,12 @@ def test_codes_together() -> None:
     ],
 )
 def test_clean(text: str, shown: str) -> None:
-    assert output.clean(text) == shown
+    assert diagnostics.clean(text) == shown
 
 
 @given(st.text())
 def test_clean_is_safe_for_every_text(text: str) -> None:
-    shown = output.clean(text)
+    shown = diagnostics.clean(text)
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in shown)
     shown.encode()
 

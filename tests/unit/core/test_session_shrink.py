@@ -17,11 +17,10 @@ from runtime import limits
 from runtime.errors import ConflictError, RefusedError
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import ReclaimProgress
 from runtime.model import Container, LimitChange, LimitOutcome, State
 from tests.app.fakes import container
 from tests.fake_engine import FakeEngine
-from tui.cli.update import ReclaimReport
+from tui.cli.update import ReclaimProgress, ReclaimReport
 from tui.core.hosts.local import LocalHost
 from tui.core.inspector import Inspector
 from tui.core.session import Session

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import ClassVar
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from textual import events
 from textual.binding import BindingType
@@ -18,6 +17,7 @@ from textual.strip import Strip
 
 from runtime.model import LogLine
 from tui.app import keymap
+from tui.present.cells import cell_len
 from tui.present.log_buffer import LogBuffer, LogEntry, pieces, readable
 
 STDERR_SIGN = "!"

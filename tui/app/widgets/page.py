@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Sequence
 from typing import ClassVar, TypeAlias
 
-from rich.cells import chop_cells
 from rich.segment import Segment
 from textual.binding import BindingType
 from textual.geometry import Size
@@ -15,6 +14,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.app import keymap
+from tui.present.cells import chop_cells
 from tui.present.format import fit
 
 Paragraph: TypeAlias = tuple[str, str]  # a kind ("text", "head", "weak", "good", "warn") and one line of clean text

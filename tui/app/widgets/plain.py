@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rich.cells import cell_len
 from textual.widgets import Static
+
+from tui.present.cells import cell_len
 
 
 class Plain(Static):

@@ -20,6 +20,7 @@ from runtime import limits
 from runtime.engines.embedded.config import NativeConfig
 from runtime.engines.embedded.images import host
 from runtime.engines.embedded.process import init
+from runtime.engines.embedded.process.handles import WAKE
 from runtime.engines.embedded.process.messages import answer
 from runtime.engines.embedded.sandbox import capabilities
 from runtime.engines.embedded.sandbox import cgroup as cell
@@ -30,8 +31,6 @@ from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, procfs, syscalls
 from runtime.model import ContainerSpec, LimitChange, State
 
-WAKE = signal.SIGUSR1
-"""Tells a shim that waits before a restart to look at its record."""
 _MESSAGE = 65536
 
 

@@ -22,9 +22,10 @@ from runtime.engines.embedded import removal
 from runtime.engines.embedded.config import NativeConfig
 from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.process import init as sandbox
+from runtime.engines.embedded.process.handles import WAKE, open_init
 from runtime.engines.embedded.process.log_writer import Journal
 from runtime.engines.embedded.process.messages import ProgramError, answer, rebuild
-from runtime.engines.embedded.process.prefork import WAKE, Start, fresh_network_namespace, make_plan
+from runtime.engines.embedded.process.prefork import Start, fresh_network_namespace, make_plan
 from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.engines.embedded.state.record import Record, parse_policy
 from runtime.engines.embedded.state.store import Store
@@ -289,20 +290,6 @@ def _receive(channel: socket.socket) -> bytes:
         return channel.recv(_MESSAGE)
     except ConnectionResetError:
         return channel.recv(_MESSAGE)
-
-
-def open_init(record: Record) -> int | None:
-    """A descriptor of the container's init, None when it is gone (or this is another boot, or another process)."""
-    if record.pid is None or record.boot_id != procfs.boot_id():
-        return None
-    try:
-        fd = os.pidfd_open(record.pid)
-    except ProcessLookupError:
-        return None
-    if procfs.start_time(record.pid) != record.pid_start:
-        os.close(fd)
-        return None
-    return fd
 
 
 def read_exit(config: NativeConfig, container_id: str) -> int | None:

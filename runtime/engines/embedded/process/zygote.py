@@ -4,6 +4,8 @@ The app is never forked: it has threads. A cold interpreter takes 40 ms, a fork 
 shim is forked before it is needed. It serves one instance, on a unix socket, for as long as there is something to do
 and `NativeConfig.idle` seconds more. Its death harms nobody: shims do not need it, and the next request starts another
 one. What goes wrong in it or in a shim in a way that nobody thought of is in zygote.log in the run directory.
+
+All that a shim needs is imported here at the top: once, and in pages that every fork shares.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.images import host
+from runtime.engines.embedded.process import prefork, shim
+from runtime.engines.embedded.sandbox import capabilities
+from runtime.engines.embedded.sandbox.seccomp import apply, compile_filter
 from runtime.engines.embedded.state.store import lock
 from runtime.kernel import cgroupfs, syscalls
-
-if TYPE_CHECKING:
-    from runtime.engines.embedded.process import prefork as spare
 
 _REQUEST = 65536
 _PATIENCE = 0.1
@@ -46,8 +49,6 @@ def main(arguments: list[str]) -> None:
 
 def serve(listener: socket.socket, config: NativeConfig) -> None:
     """Keep one spare shim ready, which accepts the next request, until nobody has asked for anything for a while."""
-    from runtime.engines.embedded.process import prefork as spare
-
     listener.set_inheritable(False)
     listener.setblocking(False)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
@@ -55,7 +56,7 @@ def serve(listener: socket.socket, config: NativeConfig) -> None:
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_name("pytop-zygote")
-    warm = spare.Warm(cgroupfs.detect(), _prepare())
+    warm = prefork.Warm(cgroupfs.detect(), _prepare())
     gc.disable()  # a collection would touch, and so copy, every page that forks share
     while True:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -102,14 +103,11 @@ def _outlive(spare: socket.socket, config: NativeConfig) -> bool:
 
 
 def _wait_for_request(
-    listener: socket.socket, zygote: socket.socket, config: NativeConfig, warm: spare.Warm
+    listener: socket.socket, zygote: socket.socket, config: NativeConfig, warm: prefork.Warm
 ) -> NoReturn:
     """Be the spare shim: wait, tell the zygote to make another one, and serve. Without a zygote there is no waiting."""
-    from runtime.engines.embedded.process import prefork as spare
-    from runtime.engines.embedded.process import shim
-
     syscalls.set_name("pytop-spare")
-    start = spare.get_ready(config, warm, zygote)
+    start = prefork.get_ready(config, warm, zygote)
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     poll.register(zygote, select.POLLIN)
@@ -137,10 +135,6 @@ def _wait_for_request(
 
 def _prepare() -> Callable[[], None]:
     """Work out once what every container needs: the image's layout, the filter that confines it."""
-    from runtime.engines.embedded.images import host
-    from runtime.engines.embedded.sandbox import capabilities
-    from runtime.engines.embedded.sandbox.seccomp import apply, compile_filter
-
     host.warm()
     program = compile_filter()
 

@@ -17,7 +17,7 @@ from runtime.engines import discovery
 from runtime.engines.containerd import address as containerd_address
 from runtime.engines.containerd.engine import ContainerdEngine
 from runtime.engines.docker import endpoint
-from runtime.engines.embedded import NativeConfig
+from runtime.engines.embedded.config import NativeConfig
 from runtime.engines.podman import endpoint as podman_endpoint
 from runtime.errors import InvalidError, UnsupportedError
 

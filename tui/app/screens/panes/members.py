@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.cells import cell_len
 from textual.app import ComposeResult
 
 from runtime.model import Container
 from tui.app.screens.panes.pane import Pane
 from tui.app.widgets.page import Page, Paragraph
 from tui.present import format as fmt
+from tui.present.cells import cell_len
 from tui.present.fields import FIELDS, arrange
 from tui.present.table import DRIFTED
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from runtime.engines.docker import DockerEngine, Endpoint
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.docker.engine import DockerEngine
 from runtime.errors import (
     ConflictError,
     DeniedError,
@@ -191,7 +192,8 @@ async def test_permission_denied_says_what_to_do(daemon: Daemon) -> None:
     daemon.socket.parent.chmod(0o755)
     daemon.socket.chmod(0o600)
     code = (
-        "import asyncio, sys; from runtime.engines.docker import DockerEngine, Endpoint\n"
+        "import asyncio, sys; from runtime.engines.docker.engine import DockerEngine\n"
+        "from runtime.engines.daemon.endpoint import Endpoint\n"
         "async def main():\n"
         "    engine = DockerEngine(Endpoint(sys.argv[1], 'the test'))\n"
         "    try: await engine.info()\n"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.docker import endpoints
-from runtime.engines.docker.endpoint import parse
+from runtime.engines.docker.endpoint import endpoints, parse
 from runtime.errors import InvalidError
 
 

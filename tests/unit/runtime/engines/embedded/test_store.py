@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engines.embedded import NativeConfig, lifecycle, limits
+from runtime.engines.embedded import lifecycle, limits
+from runtime.engines.embedded.config import NativeConfig
 from runtime.engines.embedded.engine import changes
 from runtime.engines.embedded.state.record import Record, RestartPolicy, dumps, loads, parse_policy
 from runtime.engines.embedded.state.store import Store, check_name, lock, write_file

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.daemon import Endpoint
+from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.podman import endpoint
 from runtime.engines.podman.endpoint import Place, places
 from runtime.errors import InvalidError

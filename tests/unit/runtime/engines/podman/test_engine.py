@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from runtime.engines.daemon import Endpoint
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.errors import (
     ConflictError,
     EngineError,

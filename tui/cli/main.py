@@ -1,0 +1,47 @@
+"""Runs the command line, and turns whatever goes wrong into one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from runtime.errors import PytopError
+from tui.cli import exits
+from tui.cli.diagnostics import complain
+from tui.cli.parser import build
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """The exit code; nothing but a bug with PYTOP_DEBUG=1 ends in a traceback."""
+    try:
+        args = build().parse_args(argv)
+        code: int = args.func(args)
+        sys.stdout.flush()
+        return code
+    except PytopError as error:
+        complain(error)
+        return exits.code_of(error)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return exits.NO_READER
+    except OSError as error:
+        _drop_output()
+        complain(f"the system said no: {error}")
+        return exits.FAILED
+    except Exception as error:
+        if os.environ.get("PYTOP_DEBUG"):
+            raise
+        complain(f"a bug: {type(error).__name__}: {error}. PYTOP_DEBUG=1 shows where; please report it")
+        return exits.BROKEN
+
+
+def _drop_output() -> None:
+    """Redirect buffered output to /dev/null, so that the interpreter's flush at exit does not fail on it again."""
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -1,0 +1,49 @@
+"""The registry of verbs: what each does in one line, and the module that holds it, loaded when the verb is used.
+
+Our own modules are loaded by name here and in `runtime.engines.discovery`, nowhere else. A test resolves every name and
+holds it against the import contracts. This module imports nothing of ours, so it can be loaded before the other
+packages are known to be in their place.
+
+A verb's module has `configure(parser, verb)`: it adds the verb's arguments and sets the default `func`, which takes the
+parsed arguments and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Final
+
+COMMAND_LINE: Final = "tui.cli.main"
+"""Parses the command line and runs the verb."""
+DASHBOARD: Final = "tui.cli.dashboard"
+"""What runs without a verb."""
+ON_SCREEN: Final[Mapping[str, str]] = {"dashboard": "tui.cli.dashboard_screen", "demo": "tui.demo.live"}
+"""What draws on the terminal, with Textual: loaded when there is a terminal to draw on."""
+VERBS: Final[Mapping[str, tuple[str, str]]] = {
+    "ps": ("tui.cli.listing", "list containers"),
+    "images": ("tui.cli.listing", "list the images that containers can be made from"),
+    "inspect": ("tui.cli.listing", "everything an engine knows about containers, as JSON"),
+    "stats": ("tui.cli.stats", "measure what containers use"),
+    "run": ("tui.cli.running", "make a container and start it"),
+    "create": ("tui.cli.running", "make a container without starting it"),
+    "start": ("tui.cli.lifecycle", "start containers that are not running"),
+    "stop": ("tui.cli.lifecycle", "ask containers to end, kill those that do not in time"),
+    "restart": ("tui.cli.lifecycle", "stop and start containers"),
+    "pause": ("tui.cli.lifecycle", "freeze every process of containers"),
+    "unpause": ("tui.cli.lifecycle", "let paused containers go on"),
+    "kill": ("tui.cli.lifecycle", "send a signal to containers"),
+    "rm": ("tui.cli.lifecycle", "remove containers that are not running"),
+    "wait": ("tui.cli.lifecycle", "wait for containers to end, print their exit statuses"),
+    "logs": ("tui.cli.logs", "show what a container has written"),
+    "update": ("tui.cli.update", "change the limits of containers while they run"),
+    "doctor": ("tui.cli.doctor", "what works on this host, what does not, why, and what to do"),
+    "demo": ("tui.cli.demo", "real containers, one starving another: contain it"),
+}
+"""Module and help line by verb, in the order of `--help`."""
+
+
+def load(module: str) -> ModuleType:
+    """Import a module of this registry."""
+    return importlib.import_module(module)
