@@ -20,6 +20,10 @@ from tui.app import theming
 from tui.app.ascii_filter import AsciiOnly
 from tui.app.key_queue import KeysInTurn
 from tui.app.palette import Commands
+from tui.app.screens.confirm import ConfirmScreen
+from tui.app.screens.detail import DetailScreen
+from tui.app.screens.help import HelpScreen
+from tui.app.screens.limit_editor import LimitEditor
 from tui.app.screens.list import ListScreen
 from tui.app.typeahead import Dialog
 from tui.core import settings
@@ -182,8 +186,6 @@ class PytopApp(KeysInTurn):
         name = fmt.clean(subject.name or ref.short)
         asked = question(action, subject, name)
         if asked is not None:
-            from tui.app.screens.confirm import ConfirmScreen
-
             if not await self.push_screen_wait(ConfirmScreen(asked.title, asked.body, asked.label, asked.danger)):
                 return
             if self._refused(action, ref):
@@ -200,16 +202,12 @@ class PytopApp(KeysInTurn):
         """Open the editor of limits."""
         ref = self.subject()
         if not self._refused(ACTIONS["limits"], ref) and ref is not None:
-            from tui.app.screens.limit_editor import LimitEditor
-
             self.push_screen(LimitEditor(self.session, ref))
 
     def action_logs(self) -> None:
         """Open the container at its logs."""
         ref = self.subject()
         if not self._refused(ACTIONS["logs"], ref) and ref is not None:
-            from tui.app.screens.detail import DetailScreen
-
             self.push_screen(DetailScreen(self.session, ref, tab="logs"))
 
     # what is done to the dashboard
@@ -235,8 +233,6 @@ class PytopApp(KeysInTurn):
 
     def action_help(self) -> None:
         """What everything means, and which key does what."""
-        from tui.app.screens.help import HelpScreen
-
         self.push_screen(HelpScreen(self.session, self.subject(), self.keymap, self.glyphs))
 
     def handle_bindings_clash(self, clashed_bindings: set[Binding], node: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
@@ -12,10 +11,8 @@ from textual.markup import escape
 from textual.types import IgnoreReturnCallbackType
 
 from tui.app.keymap import shown
+from tui.app.services import services
 from tui.core.actions import ACTIONS
-
-if TYPE_CHECKING:
-    from tui.app.app import PytopApp
 
 _NOT_LISTED = frozenset({"palette", "clear"})
 
@@ -25,7 +22,7 @@ class Commands(Provider):
 
     def _commands(self) -> Iterator[tuple[str, str, IgnoreReturnCallbackType]]:
         """Title, help and what to call, of each."""
-        app = cast("PytopApp", self.app)
+        app = services(self.screen)
         ref = getattr(self.screen, "ref", None)
         for action in ACTIONS.values():
             here = action.call.startswith("app.") or hasattr(self.screen, f"action_{action.call.partition('(')[0]}")

@@ -137,8 +137,7 @@ def test_where_the_settings_are() -> None:
 
 
 def test_the_dashboard_starts_without_what_it_may_never_need() -> None:
-    screens = "'tui.app.screens.detail', 'tui.app.screens.limit_editor'"
-    late = f"('psutil', 'aiohttp', 'pyroute2', 'runtime.engines.embedded', {screens})"
+    late = "('psutil', 'aiohttp', 'pyroute2', 'runtime.engines.embedded')"
     code = f"import sys, tui.app.app; print([m for m in {late} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

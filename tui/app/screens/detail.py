@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -21,6 +21,7 @@ from tui.app.screens.panes.members import Members
 from tui.app.screens.panes.overview import Overview
 from tui.app.screens.panes.pane import Pane
 from tui.app.screens.panes.processes import Processes
+from tui.app.services import services
 from tui.app.widgets.lines import Lines
 from tui.app.widgets.tabbar import TabBar
 from tui.core.actions import ACTIONS
@@ -29,9 +30,6 @@ from tui.core.permissions import NO_CGROUP
 from tui.core.session import Changed, Session, Subject
 from tui.present import fields, limit_form
 from tui.present import format as fmt
-
-if TYPE_CHECKING:
-    from tui.app.app import PytopApp
 
 PANES: dict[str, type[Pane]] = {
     "overview": Overview,
@@ -69,7 +67,7 @@ class DetailScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Head, tabs, the pages on top of each other, foot."""
-        app = cast("PytopApp", self.app)
+        app = services(self)
         for name, kind in self._kinds.items():
             pane = kind(self._session, self.ref, app.glyphs, ascii_only=app.ascii_only, id=f"pane-{name}")
             self._panes[name] = pane
@@ -126,7 +124,7 @@ class DetailScreen(Screen[None]):
         self._last.show([self._foot()])
 
     def _head(self, subject: Subject, gone: bool) -> str:
-        app = cast("PytopApp", self.app)
+        app = services(self)
         dot = f" {app.glyphs.dot} "
         sign = app.glyphs.states[State.UNKNOWN if gone else subject.state]
         container = subject if isinstance(subject, Container) else None
@@ -151,10 +149,10 @@ class DetailScreen(Screen[None]):
         width = max(1, self.size.width - 2)
         clock = time.strftime("%H:%M:%S", time.localtime(min(each.since_ns for each in drifts) / 1e9))
         told = "; ".join(limit_form.drifted(each) for each in drifts)
-        key = keymap.shown("limits", cast("PytopApp", self.app).keymap)[0]
+        key = keymap.shown("limits", services(self).keymap)[0]
         text = fmt.clean(f"{clock} changed by somebody else ({key}: set again or accept): {told}")
         lines = textwrap.wrap(text, width)
-        more = cast("PytopApp", self.app).glyphs.more
+        more = services(self).glyphs.more
         return (
             lines
             if len(lines) <= DRIFT_LINES
@@ -163,7 +161,7 @@ class DetailScreen(Screen[None]):
 
     def _foot(self) -> str:
         """The keys that make sense now, as many as fit."""
-        app = cast("PytopApp", self.app)
+        app = services(self)
         parts = [f"{keymap.shown('back', app.keymap)[0]} back", f"1-{len(self._kinds)} page"]
         parts += [f"{keymap.shown(id, app.keymap)[0]} {word}" for id, word in self.pane.KEYS.items()]
         for id in FOOT:
@@ -210,7 +208,7 @@ class DetailScreen(Screen[None]):
     def action_look_again(self) -> None:
         """The newest, of the engine and of this page."""
         self.pane.look_again()
-        cast("PytopApp", self.app).action_refresh()
+        services(self).action_refresh()
 
     def action_back(self) -> None:
         """Close the search if it is open, else the screen."""

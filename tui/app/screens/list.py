@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -15,6 +15,8 @@ from textual.widgets import Input
 from collectors.sampling.frame import Usage
 from runtime.model import Container, GroupRef, Missing, Ref
 from tui.app import keymap
+from tui.app.screens.detail import DetailScreen
+from tui.app.services import services
 from tui.app.widgets.lines import Lines
 from tui.app.widgets.table import ColumnHeads, ContainerTable
 from tui.core.actions import ACTIONS
@@ -25,9 +27,6 @@ from tui.present.fields import FIELDS
 from tui.present.glyphs import Glyphs
 from tui.present.summary import STOPPED
 from tui.present.table import Column, Row
-
-if TYPE_CHECKING:
-    from tui.app.app import PytopApp
 
 S = TypeVar("S", bound=Subject)
 
@@ -94,10 +93,6 @@ class ListScreen(Screen[None]):
         """Catch up with what happened behind another screen."""
         if self._stale:
             self.draw()
-
-    @property
-    def _pytop(self) -> PytopApp:
-        return cast("PytopApp", self.app)
 
     @property
     def table(self) -> ContainerTable:
@@ -206,7 +201,7 @@ class ListScreen(Screen[None]):
         for action in sorted((a for a in ACTIONS.values() if a.foot), key=lambda a: a.place):
             if action.why_not(self._session, self.ref) is not None:
                 continue
-            text = f"{keymap.shown(action.id, self._pytop.keymap)[0]} {action.foot}"
+            text = f"{keymap.shown(action.id, services(self).keymap)[0]} {action.foot}"
             if len(text) > left:
                 break
             parts.append(text)
@@ -221,7 +216,7 @@ class ListScreen(Screen[None]):
             self.table.display = self.query_one(ColumnHeads).display = not lines
 
     def _changed(self, what: Changed) -> None:
-        if what is Changed.FRAME and self._pytop.behind:
+        if what is Changed.FRAME and services(self).behind:
             return  # the terminal is slower than the sweeps: it gets a later one
         self.draw()
 
@@ -235,8 +230,6 @@ class ListScreen(Screen[None]):
     def action_open(self) -> None:
         """Look at the selected container."""
         if self.ref is not None:
-            from tui.app.screens.detail import DetailScreen
-
             self.app.push_screen(DetailScreen(self._session, self.ref))
 
     def action_filter(self) -> None:
