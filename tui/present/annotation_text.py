@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from collectors.history.annotation import AnnotatedLimit, Annotation, AnnotationKind
-from tui.present.limit_form import shown
+from tui.present.limit_text import format_limit
 
 _TEXTS: Final = {
     AnnotationKind.STARTED: "started",
@@ -25,7 +25,7 @@ def annotation_text(annotation: Annotation) -> str:
 
 
 def _limit(limit: AnnotatedLimit) -> str:
-    text = f"{limit.name.value.replace('_', ' ')} {shown(limit.name, limit.kernel)}"
+    text = f"{limit.name.value.replace('_', ' ')} {format_limit(limit.name, limit.kernel)}"
     if limit.expected is None:
         return text
-    return f"{text} by somebody else (was {shown(limit.name, limit.expected)})"
+    return f"{text} by somebody else (was {format_limit(limit.name, limit.expected)})"

@@ -9,17 +9,14 @@ from typing import Final
 
 from collectors.sampling.frame import Usage
 from runtime.errors import InvalidError
-from runtime.kernel import block
 from runtime.kernel.block import Disks
-from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
-from runtime.limits import ReclaimProgress, same, units
+from runtime.limits import units
 from runtime.model import (
     DEVICE_LIMITS,
     LIMITS,
     NETWORK_LIMITS,
     UNLIMITED,
     DeviceRate,
-    FieldOutcome,
     LimitChange,
     LimitName,
     Limits,
@@ -27,68 +24,15 @@ from runtime.model import (
     Missing,
     Unlimited,
     Value,
-    Verdict,
 )
-from tui.core.drift.detector import Drift
 from tui.present import format as fmt
+from tui.present.limit_text import ENTRIES, MISSING_TEXT, Held, short
 
-Held = Value | Missing
-
-
-@dataclass(frozen=True, slots=True)
-class LimitEntry:
-    """One limit in the form; `example` is what an empty field suggests."""
-
-    name: LimitName
-    label: str
-    example: str
-
-
-ENTRIES: Final = (
-    LimitEntry(LimitName.CPUS, "CPU cores", "0.5"),
-    LimitEntry(LimitName.MEMORY, "memory", "512m"),
-    LimitEntry(LimitName.SWAP, "swap", "0"),
-    LimitEntry(LimitName.PIDS, "processes", "200"),
-    LimitEntry(LimitName.NET_EGRESS, "net out", "20mbit"),
-    LimitEntry(LimitName.NET_INGRESS, "net in", "20mbit"),
-    LimitEntry(LimitName.CPU_SHARES, "CPU shares", "1024"),
-    LimitEntry(LimitName.CPU_IDLE, "CPU idle", "on"),
-    LimitEntry(LimitName.CPUSET_CPUS, "CPU set", "0-1"),
-    LimitEntry(LimitName.CPU_PERIOD, "CPU period", "100ms"),
-    LimitEntry(LimitName.CPU_BURST, "CPU burst", "20ms"),
-    LimitEntry(LimitName.CPUSET_MEMS, "mem nodes", "0"),
-    LimitEntry(LimitName.MEMORY_HIGH, "mem high", "400m"),
-    LimitEntry(LimitName.MEMORY_RESERVATION, "mem reserve", "256m"),
-    LimitEntry(LimitName.IO_READ_BPS, "disk read", "sda 10m"),
-    LimitEntry(LimitName.IO_WRITE_BPS, "disk write", "sda 10m"),
-    LimitEntry(LimitName.IO_READ_IOPS, "read ops", "sda 500"),
-    LimitEntry(LimitName.IO_WRITE_IOPS, "write ops", "sda 500"),
-    LimitEntry(LimitName.IO_WEIGHT, "disk weight", "100"),
-)
-"""The most needed first."""
-LABELS: Final = {entry.name: entry.label for entry in ENTRIES}
-SIZES: Final = frozenset({LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION, LimitName.SWAP})
 NOT_SCALED: Final = DEVICE_LIMITS | {LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS, LimitName.CPU_IDLE}
 RANGED: Final = (LimitName.CPU_SHARES, LimitName.CPU_PERIOD, LimitName.IO_WEIGHT)
 _NUMBER = re.compile(r"[0-9]+:[0-9]+")
 NOTHING_HELD: Final = Limits()
 NO_DISKS: Final = Disks()
-KEPT: Final = "kept"
-UNTIL_RESTART: Final = "until restart"
-NORMAL: Final[Mapping[LimitName, Value]] = {
-    LimitName.CPU_SHARES: 1024,
-    LimitName.CPU_PERIOD: DEFAULT_PERIOD_US,
-    LimitName.CPU_BURST: 0,
-    LimitName.IO_WEIGHT: 100,
-    LimitName.MEMORY_RESERVATION: 0,
-}
-_INHERITED = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})  # who has none has its parent's
-WORDS: Final = {
-    Missing.UNSUPPORTED: "this kernel does not offer it",
-    Missing.DENIED: "it may not be read here",
-    Missing.GONE: "not running",
-    Missing.NOT_SAMPLED: "not read yet",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +43,7 @@ class Typed:
     errors: Mapping[LimitName, str]
 
 
-def read(texts: Mapping[LimitName, str], held: Limits = NOTHING_HELD, disks: Disks = NO_DISKS) -> Typed:
+def parse(texts: Mapping[LimitName, str], held: Limits = NOTHING_HELD, disks: Disks = NO_DISKS) -> Typed:
     """Parse every field that is not empty; rates name one of `disks`, "sda 10m"."""
     values: dict[LimitName, Value] = {}
     errors: dict[LimitName, str] = {}
@@ -152,11 +96,6 @@ def _disk(text: str, disks: Disks) -> str:
     raise InvalidError(f"there is no disk {text}", hint=f"There are: {', '.join(real) or 'none'}")
 
 
-def short(device: str) -> str:
-    """A disk as people call it: "sda"."""
-    return device.removeprefix("/dev/")
-
-
 def example(name: LimitName, disks: Disks, used: Collection[str]) -> str:
     """What an empty field suggests; for a rate, with a disk that the container uses, or one that is there."""
     entry = next(entry for entry in ENTRIES if entry.name is name)
@@ -165,19 +104,6 @@ def example(name: LimitName, disks: Disks, used: Collection[str]) -> str:
     there = [disks.names[number] for number in used if number in disks.names]
     there += [path for path in disks.names.values() if not path.startswith(("/dev/loop", "/dev/ram"))]
     return entry.example.replace("sda", short(there[0])) if there else entry.example
-
-
-def shown(name: LimitName, value: Held) -> str:
-    """A value as the form shows it; what cannot be typed back exactly is rounded."""
-    if isinstance(value, Missing):
-        return fmt.GAP
-    if isinstance(value, tuple):
-        show = str if LIMITS[name].unit is LimitUnit.OPERATIONS_PER_SECOND else units.format_bytes
-        return ", ".join(f"{short(block.name(each.device))} {show(each.rate)}" for each in value) or str(UNLIMITED)
-    text = units.format_value(name, value)
-    if isinstance(value, int) and len(text) > 6 and name in SIZES:
-        return fmt.size(value)
-    return text
 
 
 def scaled(name: LimitName, text: str, held: Held, factor: float, ncpu: int | None) -> str | None:
@@ -242,69 +168,4 @@ def unavailable(name: LimitName, limits: Limits) -> str | None:
     held = limits.get(name)
     if held is Missing.UNSUPPORTED and name in NETWORK_LIMITS:
         return "it has no network interface of its own"
-    return WORDS[held] if held in (Missing.UNSUPPORTED, Missing.DENIED) else None
-
-
-def told(outcome: FieldOutcome) -> str:
-    """One field of a result: "CPU cores 0.2 (was unlimited)", and what else is to be known about it."""
-    name = outcome.name
-    text = f"{LABELS.get(name, name.value)} {shown(name, outcome.kernel)} (was {shown(name, outcome.before)})"
-    if outcome.persistent is False:
-        text += f", {UNTIL_RESTART}"
-    if outcome.verdict is not Verdict.APPLIED:
-        text += f", {outcome.verdict.value}"
-    return f"{text}: {fmt.clean(outcome.detail)}" if outcome.detail else text
-
-
-def lasting(name: LimitName, held: Held, recorded: Limits) -> str:
-    """Whether a limit that is in force will be there after a restart; empty where none is, or nobody knows.
-
-    What is normal (no limit, the normal weight) needs no record.
-    """
-    record = recorded.get(name)
-    if isinstance(held, Missing) or record in (Missing.DENIED, Missing.GONE, Missing.NOT_SAMPLED):
-        return ""
-    if not isinstance(record, Missing) and same(name, record, held) is not None:
-        return "" if _plain(name, held) else KEPT
-    return "" if isinstance(record, Missing) and (_plain(name, held) or name in _INHERITED) else UNTIL_RESTART
-
-
-def drifted(found: Drift) -> str:
-    """What somebody else has changed: "CPU cores 2 (we set 0.5)"."""
-    return (
-        f"{LABELS.get(found.name, found.name.value)} {shown(found.name, found.kernel)},"
-        f" expected {shown(found.name, found.expected)}"
-    )
-
-
-def progress(so_far: ReclaimProgress, width: int) -> str:
-    """How far a reclaim has come, as a bar and in figures."""
-    goal = max(1, so_far.current - so_far.target + so_far.reclaimed)
-    filled = min(width, max(0, round(width * so_far.reclaimed / goal)))
-    bar = "#" * filled + "." * (width - filled)
-    return f"[{bar}] uses {fmt.size(so_far.current)}, to come down to {fmt.size(so_far.target)}"
-
-
-def _plain(name: LimitName, held: Held) -> bool:
-    """It limits nothing."""
-    return isinstance(held, Unlimited) or held in ((), "") or held is False or held == NORMAL.get(name)
-
-
-def report(fields: tuple[FieldOutcome, ...], *, wide: bool) -> list[str]:
-    """The result as lines: asked, engine, kernel and verdict for every field; two lines a field when not `wide`."""
-    lines: list[str] = []
-    if wide:
-        lines.append(f"{'':<12}{'asked':>10}{'engine':>10}{'kernel':>10}  {'verdict':<12}restart")
-    for field in fields:
-        label = LABELS.get(field.name, field.name.value)
-        asked, engine, kernel = (shown(field.name, v) for v in (field.requested, field.engine, field.kernel))
-        verdict = field.verdict.value.upper()
-        if wide:
-            lasts = {True: KEPT, False: "lost", None: ""}[field.persistent]
-            lines.append(f"{label:<12}{asked:>10}{engine:>10}{kernel:>10}  {verdict:<12}{lasts}".rstrip())
-        else:
-            lasts = {True: f", {KEPT}", False: f", {UNTIL_RESTART}", None: ""}[field.persistent]
-            lines += [f"{label}: {verdict}{lasts}", f"  asked {asked} engine {engine} kernel {kernel}"]
-        if field.detail:
-            lines.append(f"  {fmt.clean(field.detail)}")
-    return lines
+    return MISSING_TEXT[held] if held in (Missing.UNSUPPORTED, Missing.DENIED) else None

@@ -28,7 +28,7 @@ from tui.core.actions import ACTIONS
 from tui.core.drift.detector import Drift
 from tui.core.permissions import NO_CGROUP
 from tui.core.session import Changed, Session, Subject
-from tui.present import fields, limit_form
+from tui.present import fields, limit_text
 from tui.present import format as fmt
 
 PANES: dict[str, type[Pane]] = {
@@ -148,7 +148,7 @@ class DetailScreen(Screen[None]):
         """What somebody else has changed, and when it was noticed; on two lines at most."""
         width = max(1, self.size.width - 2)
         clock = time.strftime("%H:%M:%S", time.localtime(min(each.since_ns for each in drifts) / 1e9))
-        told = "; ".join(limit_form.drifted(each) for each in drifts)
+        told = "; ".join(limit_text.drift_text(each) for each in drifts)
         key = keymap.shown("limits", services(self).keymap)[0]
         text = fmt.clean(f"{clock} changed by somebody else ({key}: set again or accept): {told}")
         lines = textwrap.wrap(text, width)
@@ -203,7 +203,9 @@ class DetailScreen(Screen[None]):
     def action_search(self) -> None:
         """Search the log, from every page."""
         self.action_tab(list(self._kinds).index("logs"))
-        cast("Logs", self._panes["logs"]).search()
+        pane = self._panes["logs"]
+        assert isinstance(pane, Logs)
+        pane.search()
 
     def action_look_again(self) -> None:
         """The newest, of the engine and of this page."""

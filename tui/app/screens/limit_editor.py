@@ -32,9 +32,9 @@ from tui.app.widgets.limit_field import LimitField
 from tui.app.widgets.limit_footer import LimitFoot
 from tui.app.widgets.plain import Plain
 from tui.core.session import Changed, Session
-from tui.present import limit_form
+from tui.present import limit_form, limit_text
 from tui.present.format import clean
-from tui.present.limit_form import ENTRIES
+from tui.present.limit_text import ENTRIES
 
 TYPING = 0.15  # seconds without a key before the kernel is asked what a change would do
 NARROW = 60
@@ -140,7 +140,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def _show_drift(self) -> None:
         """Say which limits somebody else has changed, and what can be done about it."""
         found = self._session.drift.get(self.ref, ())
-        told = "; ".join(limit_form.drifted(each) for each in found)
+        told = "; ".join(limit_text.drift_text(each) for each in found)
         self._foot.drifted(DRIFTED.format(told, "it" if len(found) == 1 else "them") if found else "")
 
     @work(group="load", exclusive=True)
@@ -162,7 +162,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._held = limits
         for name, field in self._fields.items():
             field.hold(limits.get(name))
-            field.last(limit_form.lasting(name, limits.get(name), self._recorded))
+            field.last(limit_text.lasting(name, limits.get(name), self._recorded))
             reason = limit_form.unavailable(name, limits)
             if reason is not None and not field.has_class("-closed"):
                 field.close(reason)
@@ -195,7 +195,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def _read(self) -> limit_form.Typed:
         texts = {name: field.text for name, field in self._fields.items()}
-        return limit_form.read(texts, self._held, self._disks)
+        return limit_form.parse(texts, self._held, self._disks)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
@@ -334,7 +334,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def _progress(self, so_far: ReclaimProgress) -> None:
         if self._shrinking is not None:
-            self._say(limit_form.progress(so_far, BAR))
+            self._say(limit_text.reclaim_text(so_far, BAR))
 
     def action_set_again(self) -> None:
         """Write again what was expected to hold."""
@@ -356,12 +356,12 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         if outcome.ok and not stay:
             container = self._session.find(self.ref)
             name = clean(container.name) if container is not None else self.ref.short
-            text = "\n".join(limit_form.told(field) for field in outcome.fields)
+            text = "\n".join(limit_text.outcome_text(field) for field in outcome.fields)
             long = TO_READ if any(field.detail for field in outcome.fields) else None
             self.app.notify(text or "done", title=f"{name}: the kernel holds", markup=False, timeout=long)
             self.dismiss(outcome)
             return
-        self._result.show("\n".join(limit_form.report(outcome.fields, wide=self.size.width >= NARROW)))
+        self._result.show("\n".join(limit_text.outcome_lines(outcome.fields, wide=self.size.width >= NARROW)))
         self._result.display = True
         for field in self._fields.values():
             field.display = False

@@ -12,9 +12,8 @@ from textual.widgets import Input
 
 from runtime.model import LimitName, Missing
 from tui.app.widgets.plain import Plain
-from tui.present import limit_form
 from tui.present.format import clean
-from tui.present.limit_form import Held, LimitEntry
+from tui.present.limit_text import Held, LimitEntry, format_limit
 
 UNLIMITED_TEXT = "unlimited"
 KINDS = ("info", "warning", "refuse")
@@ -100,7 +99,7 @@ class LimitField(Vertical):
     def hold(self, held: Held) -> None:
         """Show what the kernel holds."""
         self.held = held
-        self._now.show(limit_form.shown(self.name_, held))
+        self._now.show(format_limit(self.name_, held))
 
     def last(self, text: str) -> None:
         """Show whether what is held survives a restart."""

@@ -16,7 +16,7 @@ from runtime.model import LimitName, Limits, Missing
 from tui.app.screens.panes.pane import Pane
 from tui.app.widgets.page import Page, Paragraph
 from tui.present import format as fmt
-from tui.present.limit_form import ENTRIES, WORDS, lasting, shown
+from tui.present.limit_text import ENTRIES, MISSING_TEXT, format_limit, lasting
 
 SETS = ("effective", "permitted", "inheritable", "bounding", "ambient")
 
@@ -63,7 +63,7 @@ def describe(found: Isolation, limits: Limits, raw: Sequence[RawFile], recorded:
     yield "head", "LIMITS, as the kernel holds them"
     for entry in ENTRIES:
         held = limits.get(entry.name)
-        text = WORDS[held] if isinstance(held, Missing) else shown(entry.name, held)
+        text = MISSING_TEXT[held] if isinstance(held, Missing) else format_limit(entry.name, held)
         period = limits.cpu_period
         if entry.name is LimitName.CPUS and isinstance(period, int) and isinstance(held, float):
             text += f" ({held * period:.0f} us in every {period} us)"

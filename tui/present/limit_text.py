@@ -1,0 +1,162 @@
+"""Limits in words: their labels, their values, what came of a change, what somebody else has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from runtime.kernel import block
+from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
+from runtime.limits import ReclaimProgress, same, units
+from runtime.model import (
+    LIMITS,
+    UNLIMITED,
+    FieldOutcome,
+    LimitName,
+    Limits,
+    LimitUnit,
+    Missing,
+    Unlimited,
+    Value,
+    Verdict,
+)
+from tui.core.drift.detector import Drift
+from tui.present import format as fmt
+
+Held = Value | Missing
+
+
+@dataclass(frozen=True, slots=True)
+class LimitEntry:
+    """One limit in the form; `example` is what an empty field suggests."""
+
+    name: LimitName
+    label: str
+    example: str
+
+
+ENTRIES: Final = (
+    LimitEntry(LimitName.CPUS, "CPU cores", "0.5"),
+    LimitEntry(LimitName.MEMORY, "memory", "512m"),
+    LimitEntry(LimitName.SWAP, "swap", "0"),
+    LimitEntry(LimitName.PIDS, "processes", "200"),
+    LimitEntry(LimitName.NET_EGRESS, "net out", "20mbit"),
+    LimitEntry(LimitName.NET_INGRESS, "net in", "20mbit"),
+    LimitEntry(LimitName.CPU_SHARES, "CPU shares", "1024"),
+    LimitEntry(LimitName.CPU_IDLE, "CPU idle", "on"),
+    LimitEntry(LimitName.CPUSET_CPUS, "CPU set", "0-1"),
+    LimitEntry(LimitName.CPU_PERIOD, "CPU period", "100ms"),
+    LimitEntry(LimitName.CPU_BURST, "CPU burst", "20ms"),
+    LimitEntry(LimitName.CPUSET_MEMS, "mem nodes", "0"),
+    LimitEntry(LimitName.MEMORY_HIGH, "mem high", "400m"),
+    LimitEntry(LimitName.MEMORY_RESERVATION, "mem reserve", "256m"),
+    LimitEntry(LimitName.IO_READ_BPS, "disk read", "sda 10m"),
+    LimitEntry(LimitName.IO_WRITE_BPS, "disk write", "sda 10m"),
+    LimitEntry(LimitName.IO_READ_IOPS, "read ops", "sda 500"),
+    LimitEntry(LimitName.IO_WRITE_IOPS, "write ops", "sda 500"),
+    LimitEntry(LimitName.IO_WEIGHT, "disk weight", "100"),
+)
+"""The most needed first."""
+LABELS: Final = {entry.name: entry.label for entry in ENTRIES}
+SIZES: Final = frozenset({LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION, LimitName.SWAP})
+KEPT: Final = "kept"
+UNTIL_RESTART: Final = "until restart"
+DEFAULTS: Final[Mapping[LimitName, Value]] = {
+    LimitName.CPU_SHARES: 1024,
+    LimitName.CPU_PERIOD: DEFAULT_PERIOD_US,
+    LimitName.CPU_BURST: 0,
+    LimitName.IO_WEIGHT: 100,
+    LimitName.MEMORY_RESERVATION: 0,
+}
+_INHERITED = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})  # who has none has its parent's
+MISSING_TEXT: Final = {
+    Missing.UNSUPPORTED: "this kernel does not offer it",
+    Missing.DENIED: "it may not be read here",
+    Missing.GONE: "not running",
+    Missing.NOT_SAMPLED: "not read yet",
+}
+
+
+def short(device: str) -> str:
+    """A disk as people call it: "sda"."""
+    return device.removeprefix("/dev/")
+
+
+def format_limit(name: LimitName, value: Held) -> str:
+    """A value as the form shows it; what cannot be typed back exactly is rounded."""
+    if isinstance(value, Missing):
+        return fmt.GAP
+    if isinstance(value, tuple):
+        show = str if LIMITS[name].unit is LimitUnit.OPERATIONS_PER_SECOND else units.format_bytes
+        return ", ".join(f"{short(block.name(each.device))} {show(each.rate)}" for each in value) or str(UNLIMITED)
+    text = units.format_value(name, value)
+    if isinstance(value, int) and len(text) > 6 and name in SIZES:
+        return fmt.size(value)
+    return text
+
+
+def outcome_text(outcome: FieldOutcome) -> str:
+    """One field of a result: "CPU cores 0.2 (was unlimited)", and what else is to be known about it."""
+    name = outcome.name
+    now, before = format_limit(name, outcome.kernel), format_limit(name, outcome.before)
+    text = f"{LABELS.get(name, name.value)} {now} (was {before})"
+    if outcome.persistent is False:
+        text += f", {UNTIL_RESTART}"
+    if outcome.verdict is not Verdict.APPLIED:
+        text += f", {outcome.verdict.value}"
+    return f"{text}: {fmt.clean(outcome.detail)}" if outcome.detail else text
+
+
+def lasting(name: LimitName, held: Held, recorded: Limits) -> str:
+    """Whether a limit that is in force will be there after a restart; empty where none is, or nobody knows.
+
+    What is normal (no limit, the normal weight) needs no record.
+    """
+    record = recorded.get(name)
+    if isinstance(held, Missing) or record in (Missing.DENIED, Missing.GONE, Missing.NOT_SAMPLED):
+        return ""
+    if not isinstance(record, Missing) and same(name, record, held) is not None:
+        return "" if _is_default(name, held) else KEPT
+    return "" if isinstance(record, Missing) and (_is_default(name, held) or name in _INHERITED) else UNTIL_RESTART
+
+
+def drift_text(found: Drift) -> str:
+    """What somebody else has changed: "CPU cores 2 (we set 0.5)"."""
+    return (
+        f"{LABELS.get(found.name, found.name.value)} {format_limit(found.name, found.kernel)},"
+        f" expected {format_limit(found.name, found.expected)}"
+    )
+
+
+def reclaim_text(so_far: ReclaimProgress, width: int) -> str:
+    """How far a reclaim has come, as a bar and in figures."""
+    goal = max(1, so_far.current - so_far.target + so_far.reclaimed)
+    filled = min(width, max(0, round(width * so_far.reclaimed / goal)))
+    bar = "#" * filled + "." * (width - filled)
+    return f"[{bar}] uses {fmt.size(so_far.current)}, to come down to {fmt.size(so_far.target)}"
+
+
+def _is_default(name: LimitName, held: Held) -> bool:
+    """It limits nothing."""
+    return isinstance(held, Unlimited) or held in ((), "") or held is False or held == DEFAULTS.get(name)
+
+
+def outcome_lines(fields: tuple[FieldOutcome, ...], *, wide: bool) -> list[str]:
+    """The result as lines: asked, engine, kernel and verdict for every field; two lines a field when not `wide`."""
+    lines: list[str] = []
+    if wide:
+        lines.append(f"{'':<12}{'asked':>10}{'engine':>10}{'kernel':>10}  {'verdict':<12}restart")
+    for field in fields:
+        label = LABELS.get(field.name, field.name.value)
+        asked, engine, kernel = (format_limit(field.name, v) for v in (field.requested, field.engine, field.kernel))
+        verdict = field.verdict.value.upper()
+        if wide:
+            lasts = {True: KEPT, False: "lost", None: ""}[field.persistent]
+            lines.append(f"{label:<12}{asked:>10}{engine:>10}{kernel:>10}  {verdict:<12}{lasts}".rstrip())
+        else:
+            lasts = {True: f", {KEPT}", False: f", {UNTIL_RESTART}", None: ""}[field.persistent]
+            lines += [f"{label}: {verdict}{lasts}", f"  asked {asked} engine {engine} kernel {kernel}"]
+        if field.detail:
+            lines.append(f"  {fmt.clean(field.detail)}")
+    return lines
