@@ -54,6 +54,15 @@ def imports(sources: Mapping[str, Source]) -> Iterator[Import]:
                     yield Import(source.name, target, node.lineno, id(node) in inside)  # type: ignore[attr-defined]
 
 
+def imported(source: Source) -> Iterator[str]:
+    """Every name that a module imports, whoever it belongs to: "rich.cells" for `from rich import cells`."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def loads_by_name(sources: Mapping[str, Source]) -> Iterator[str]:
     """The modules that call `import_module` or `__import__`."""
     for source in sources.values():

@@ -49,6 +49,35 @@ def floor(module: str) -> int:
     return found
 
 
+def test_every_module_is_on_a_floor() -> None:
+    outside = {"tui", "runtime", "collectors", "themes", "themes.loader", "themes.schema"}
+    for name in SOURCES.keys() - outside:
+        assert floor(name) in range(len(FLOORS))
+
+
+def test_nothing_but_tui_is_imported_before_the_packages_are_known_to_be_in_place() -> None:
+    assert STATIC["tui.__main__"] == {"tui.cli.verbs"}
+    assert "tui.cli.verbs" not in STATIC
+    assert not {"tui", "tui.cli"} & STATIC.keys()
+
+
+def test_collectors_import_of_runtime_only_the_model_the_errors_and_the_kernel() -> None:
+    below = {each.target for each in IMPORTS if each.source.startswith("collectors") and each.target != "runtime"}
+    rooms = {".".join(name.split(".")[:2]) for name in below if name.startswith("runtime.")}
+    assert rooms == {"runtime.model", "runtime.errors", "runtime.kernel"}
+
+
+def test_cells_are_all_that_present_uses_of_rich() -> None:
+    used = {
+        (source.name, name)
+        for source in SOURCES.values()
+        if source.name.startswith("tui.present")
+        for name in import_graph.imported(source)
+        if name.split(".")[0] == "rich"
+    }
+    assert used == {("tui.present.cells", "rich.cells")}
+
+
 def test_no_circle() -> None:
     assert [group for group in import_graph.circles(STATIC) if not group[0].startswith(PENDING)] == []
 
