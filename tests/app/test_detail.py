@@ -194,7 +194,7 @@ async def test_processes_are_measured_while_they_are_shown(monkeypatch: pytest.M
         return _look({100: 1.0, 101: 4000.0 + next(looks)})
 
     monkeypatch.setattr(limit_fakes.ScriptedSession, "processes", processes)
-    monkeypatch.setattr("tui.app.screens.panes.processes.EVERY", 0.05)
+    monkeypatch.setattr("tui.app.screens.panes.processes.INTERVAL_S", 0.05)
     async with detail() as (pilot, _):
         await pilot.press("3")
         page = pilot.app.screen.query_one("#processes-page", Page)

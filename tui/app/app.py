@@ -32,6 +32,7 @@ from tui.core.session import Changed, Problem, Session, Subject
 from tui.core.settings import INTERVALS, Settings
 from tui.present import format as fmt
 from tui.present import glyphs
+from tui.present.messages import Message, error_text, say
 from tui.present.table import DEFAULT
 
 BACKLOG = 3  # screens waiting for a slow terminal
@@ -92,7 +93,7 @@ class PytopApp(KeysInTurn):
             return last
         name = asked or (None if colourless else self.settings.theme)
         if name is not None and name not in self._themes:
-            self._problems.append(f"there is no theme {name!r} (there are {', '.join(self._themes)})")
+            self._problems.append(say(Message.UNKNOWN_THEME, name=name, known=", ".join(self._themes)))
             return default
         return name or default
 
@@ -121,7 +122,7 @@ class PytopApp(KeysInTurn):
         self.set_keymap(dict(self.settings.keys))
         self._unsubscribe = self.session.subscribe(self._changed)
         for problem in self._problems:
-            self.notify(problem, title="Settings", severity="warning", timeout=15, markup=False)
+            self.notify(problem, title=say(Message.SETTINGS), severity="warning", timeout=15, markup=False)
         await self.session.start()
 
     async def on_unmount(self) -> None:
@@ -140,17 +141,12 @@ class PytopApp(KeysInTurn):
                 fmt.clean(problem.hint) or " ", title=fmt.clean(problem.title), severity="warning", markup=False
             )
         for engine in sorted({problem.engine for problem in self._told} - engines):
-            self.notify("It answers again.", title=engine, markup=False)
+            self.notify(say(Message.ENGINE_ANSWERS_AGAIN), title=engine, markup=False)
         self._told = problems
 
     def tell(self, error: PytopError) -> None:
         """Show an error: what was tried, what was answered, what to do."""
-        where = f" [{error.path}]" if error.path else ""
-        parts = [f"{error.detail}{where}", error.hint]
-        text = "\n".join(fmt.clean(part) for part in parts if part)
-        self.notify(
-            text or "It did not work.", title=fmt.clean(error.title), severity="error", timeout=10, markup=False
-        )
+        self.notify(error_text(error), title=fmt.clean(error.title), severity="error", timeout=10, markup=False)
 
     def subject(self) -> Ref | None:
         """The container that the screen on top is about."""
@@ -161,7 +157,7 @@ class PytopApp(KeysInTurn):
         """Say why it cannot be done now, if so."""
         reason = action.why_not(self.session, ref)
         if reason is not None:
-            self.notify(f"{reason}.", title=f"{action.title}: not now", severity="warning", markup=False)
+            self.notify(f"{reason}.", title=say(Message.NOT_NOW, action=action.title), severity="warning", markup=False)
         return reason is not None
 
     def dead_key(self, key: events.Key) -> None:
@@ -196,7 +192,7 @@ class PytopApp(KeysInTurn):
         except PytopError as error:
             self.tell(error)
         else:
-            self.notify((action.done or {}).get(verb, "done"), title=name, timeout=3, markup=False)
+            self.notify((action.done or {}).get(verb, say(Message.DONE)), title=name, timeout=3, markup=False)
 
     def action_limits(self) -> None:
         """Open the editor of limits."""
@@ -215,7 +211,7 @@ class PytopApp(KeysInTurn):
     def action_next_theme(self) -> None:
         """The next of our themes."""
         self.theme = self._themes[(self._themes.index(self.theme) + 1) % len(self._themes)]
-        self.notify(self.theme, title="Theme", timeout=2, markup=False)
+        self.notify(self.theme, title=say(Message.THEME), timeout=2, markup=False)
         self.run_worker(asyncio.to_thread(settings.remember, self._theme_file, self.theme), group="theme")
 
     def action_interval(self, step: int) -> None:
@@ -224,7 +220,8 @@ class PytopApp(KeysInTurn):
         beside = [s for s in INTERVALS if (s > now if step > 0 else s < now)]
         if beside:
             self.session.interval = min(beside) if step > 0 else max(beside)
-            self.notify(f"every {fmt.seconds(self.session.interval)}", title="Measuring", timeout=2, markup=False)
+            text = say(Message.MEASURED_EVERY, interval=fmt.seconds(self.session.interval))
+            self.notify(text, title=say(Message.MEASURING), timeout=2, markup=False)
 
     @work(group="refresh", exclusive=True)
     async def action_refresh(self) -> None:
@@ -241,8 +238,8 @@ class PytopApp(KeysInTurn):
             if binding.id not in self._clashes:
                 self._clashes.add(binding.id)
                 self.notify(
-                    f"{binding.id} has lost its key {binding.key!r} to another action.",
-                    title="config.toml, section keys",
+                    say(Message.KEY_LOST, action=binding.id, key=binding.key),
+                    title=say(Message.KEYS_SECTION),
                     severity="warning",
                     markup=False,
                 )

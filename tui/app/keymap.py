@@ -9,39 +9,13 @@ from textual.binding import Binding
 from textual.keys import format_key
 
 from tui.core.actions import ACTIONS
+from tui.core.keys import IDS, LOG, MOVES, PAGES
 from tui.core.settings import Vocabulary
 from tui.present.table import KNOWN
 
-MOVES: Final[Mapping[str, tuple[str, str]]] = {
-    "up": ("up,k", "Up"),
-    "down": ("down,j", "Down"),
-    "page_up": ("pageup,ctrl+b", "A page up"),
-    "page_down": ("pagedown,ctrl+f", "A page down"),
-    "first": ("home,g", "To the first"),
-    "last": ("end,G", "To the last"),
-}
-PAGES: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of the screen of one container
-    "back": ("escape", "back", "Back to the list"),
-    "page_1": ("1", "tab(0)", "Overview: graphs"),
-    "page_2": ("2", "tab(1)", "Logs"),
-    "page_3": ("3", "tab(2)", "Processes"),
-    "page_4": ("4", "tab(3)", "Isolation: namespaces, rights, limits"),
-    "page_next": ("right,tab", "turn(1)", "The next page"),
-    "page_before": ("left,shift+tab", "turn(-1)", "The page before"),
-    "look_again": ("f5,ctrl+r", "look_again", "Look again"),
-    "search": ("slash", "search", "Search the log"),
-}
-LOG: Final[Mapping[str, tuple[str, str, str]]] = {  # of its log
-    "follow": ("f", "follow", "Follow the end of the log"),
-    "found_older": ("n", "next(-1)", "To the match before"),
-    "found_newer": ("N", "next(1)", "To the match after"),
-    "wrap": ("w", "wrap", "Wrap long lines"),
-    "times": ("T", "stamps", "Show when a line came"),
-}
 _NAMED = frozenset(
     {"up", "down", "left", "right", "enter", "space", "tab", "home", "end", "backspace"}
 )  # their signs are not ASCII
-IDS: Final = frozenset({*ACTIONS, *MOVES, *PAGES, *LOG})
 VOCABULARY: Final = Vocabulary(columns=KNOWN, actions=IDS)
 """What the user's settings may name."""
 _FIRST: Final = {

@@ -13,6 +13,7 @@ from textual.types import IgnoreReturnCallbackType
 from tui.app.keymap import shown
 from tui.app.services import services
 from tui.core.actions import ACTIONS
+from tui.present.messages import Message, say
 
 _NOT_LISTED = frozenset({"palette", "clear"})
 
@@ -30,8 +31,11 @@ class Commands(Provider):
                 continue
             reason = action.why_not(app.session, ref)
             keys = ", ".join(shown(action.id, app.keymap))
-            title = action.title if reason is None else f"{action.title} (not now: {reason})"
-            about = f"key {keys}: {action.about}" if action.about else f"key {keys}"
+            title = action.title if reason is None else say(Message.NOT_NOW_BECAUSE, action=action.title, reason=reason)
+            if action.about:
+                about = say(Message.KEY_OF_ACTION_ABOUT, keys=keys, about=action.about)
+            else:
+                about = say(Message.KEY_OF_ACTION, keys=keys)
             yield title, escape(about), partial(self.screen.run_action, action.call)
 
     async def discover(self) -> Hits:

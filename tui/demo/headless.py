@@ -14,6 +14,7 @@ from runtime.limits.units import format_cpus
 from runtime.model import UNLIMITED, LimitChange, LimitName, LimitOutcome, Missing
 from tui.demo.scene import Reports, Scene, Setting, build, remove_all
 from tui.demo.story import Service, isolation, latency_impact, recovery
+from tui.present.messages import Message, say
 
 CAP = 0.2  # cores
 HELPED = 0.5  # share of the added p99 that containment must take away
@@ -63,24 +64,28 @@ def table(phases: list[Phase]) -> list[str]:
     ]
 
 
-def _words(outcome: LimitOutcome) -> str:
+def _limit_text(outcome: LimitOutcome) -> str:
     field = next(entry for entry in outcome.fields if entry.name is LimitName.CPUS)
 
     def cores(value: object) -> str:
         return format_cpus(value) if isinstance(value, int | float) else str(value)
 
-    return (
-        f"requested {cores(field.requested)}, engine says {cores(field.engine)}, kernel says {cores(field.kernel)}"
-        f" ({field.verdict}) {field.detail}"
+    return say(
+        Message.HOG_LIMIT,
+        requested=cores(field.requested),
+        engine=cores(field.engine),
+        kernel=cores(field.kernel),
+        verdict=field.verdict,
+        detail=field.detail,
     ).rstrip()
 
 
 class Teller:
     """Runs the phases on a scene and measures each."""
 
-    def __init__(self, scene: Scene, say: Callable[[str], None]) -> None:
+    def __init__(self, scene: Scene, show: Callable[[str], None]) -> None:
         self._scene = scene
-        self._say = say
+        self._show = show
         self._reports = Reports()
         self._sweeper = Sweeper()
         self.phases: list[Phase] = []
@@ -89,10 +94,10 @@ class Teller:
         """All four phases; the outcomes of the limit that was set and lifted."""
         follower = asyncio.create_task(self._reports.follow(self._scene.engine, self._scene.victim))
         try:
-            self._say("victim and neighbour run; measuring the victim alone")
+            self._show(say(Message.MEASURING_ALONE))
             await self._until_first_report(follower)
             await self._phase("alone", settle=1.5, seconds=6)
-            self._say("the hog starts")
+            self._show(say(Message.HOG_STARTS))
             await self._scene.start_hog()
             await self._phase("hog", settle=3, seconds=7)
             capped = await self._limit(LimitChange(cpus=CAP))
@@ -121,7 +126,7 @@ class Teller:
 
     async def _limit(self, change: LimitChange) -> LimitOutcome:
         outcome = await self._scene.engine.update(self._scene.hog.id, change)
-        self._say(f"hog's CPU limit: {_words(outcome)}")
+        self._show(_limit_text(outcome))
         return outcome
 
     async def _phase(self, name: str, *, settle: float, seconds: float) -> None:
@@ -139,34 +144,34 @@ class Teller:
         if measured is None:
             raise PytopError(f"measure the victim in phase '{name}'", detail=f"it answered nothing in {seconds:.0f} s")
         self.phases.append(Phase(name, measured, frame.usages.get(self._scene.hog)))
-        self._say(f"  {name}: victim p50 {measured.p50:.1f} ms, p99 {measured.p99:.1f} ms")
+        self._show(say(Message.PHASE, phase=name, p50=measured.p50, p99=measured.p99))
 
 
 def verdict(phases: list[Phase], outcomes: list[LimitOutcome]) -> tuple[bool, str]:
     """Whether containment helped, and why we say so."""
     alone, hurt, contained = (phase.victim for phase in phases[:3])
     if not all(outcome.ok for outcome in outcomes):
-        return False, "the kernel does not hold the limit that was asked for: nothing is proven"
+        return False, say(Message.LIMIT_NOT_HELD)
     if hurt.p99 < HURT * alone.p99:
-        return False, f"the hog did not hurt the victim here (p99 {hurt.p99:.1f} ms against {alone.p99:.1f} ms alone)"
+        return False, say(Message.NOT_HURT, now=hurt.p99, alone=alone.p99)
     share = recovery(hurt, contained, alone)
     if share < HELPED:
-        return False, f"the limit took away only {share:.0%} of the added p99"
-    return True, f"the limit took away {share:.0%} of the p99 that the hog had added"
+        return False, say(Message.HARDLY_HELPED, share=share)
+    return True, say(Message.TOOK_AWAY, share=share)
 
 
-async def tell(engine: Engine, setting: Setting, say: Callable[[str], None]) -> int:
+async def tell(engine: Engine, setting: Setting, show: Callable[[str], None]) -> int:
     """Play the whole story on an engine; 0 only if containment helped. The three containers are gone afterwards."""
     scene = await build(engine, setting)
     try:
-        teller = Teller(scene, say)
+        teller = Teller(scene, show)
         outcomes = await teller.run()
     finally:
         await remove_all(engine, (scene.hog, scene.victim, scene.quiet))
-    say("")
+    show("")
     for line in table(teller.phases):
-        say(line)
+        show(line)
     helped, why = verdict(teller.phases, outcomes)
-    say("")
-    say(f"{'containment helped' if helped else 'containment did NOT help'}: {why}")
+    show("")
+    show(say(Message.HELPED if helped else Message.DID_NOT_HELP, why=why))
     return 0 if helped else 1

@@ -12,6 +12,7 @@ from runtime.model import Missing, Unlimited
 from tui.core.session import Changed, Session
 from tui.demo.scene import RATE, REPORT_SECONDS, Reports, Scene
 from tui.demo.story import Service, StoryStep, step
+from tui.present.messages import Message, say
 
 RECENT = 4.0  # seconds that "now" covers
 WARM_UP = 2.0  # seconds of reports that do not count
@@ -39,7 +40,7 @@ class GuidePanel(Static):
     def on_mount(self) -> None:
         """Follow the session until the panel goes."""
         self._unsubscribe = self._session.subscribe(self._changed)
-        self.run_worker(self._follow(), name="the victim's reports")
+        self.run_worker(self._follow(), name="victim-reports")
         self.tell()
 
     def on_unmount(self) -> None:
@@ -53,13 +54,13 @@ class GuidePanel(Static):
         except PytopError as error:
             self._trouble = str(error)
         else:
-            self._trouble = "The victim does not run any more."
+            self._trouble = say(Message.VICTIM_ENDED)
         self.tell()
 
     def _reported(self) -> None:
         if self._reports.count == round((WARM_UP + ALONE) / REPORT_SECONDS):
             self._alone = self._reports.recent(ALONE)
-            self.run_worker(self._start_hog(), name="the hog")
+            self.run_worker(self._start_hog(), name="start-hog")
         self.tell()
 
     async def _start_hog(self) -> None:
@@ -86,49 +87,40 @@ class GuidePanel(Static):
 
     def _measures(self, now: Service | None) -> str:
         if now is None:
-            return "victim: no answers yet"
-        alone = f" (alone {self._alone.p99:.0f} ms)" if self._alone is not None and self._scene.hog_started else ""
-        answered = f"answers {min(now.answered, RATE):.0f} of {RATE} requests/s"
-        return f"victim: p50 {now.p50:.0f} ms, p99 {now.p99:.0f} ms{alone}, {answered}"
+            return say(Message.VICTIM_SILENT)
+        measured = {"p50": now.p50, "p99": now.p99, "answered": min(now.answered, RATE), "rate": RATE}
+        if self._alone is not None and self._scene.hog_started:
+            return say(Message.VICTIM_HURT, alone=self._alone.p99, **measured)
+        return say(Message.VICTIM, **measured)
 
     def _guide(self, stands: StoryStep, now: Service | None, use: Usage | None) -> tuple[str, str]:
         if self._trouble:
-            return self._trouble, "Press q to quit: everything is removed."
-        where = "one core" if self._scene.cpu is None else f"core {self._scene.cpu}"
+            return self._trouble, say(Message.QUIT)
+        where = say(Message.ONE_CORE) if self._scene.cpu is None else say(Message.CORE, number=self._scene.cpu)
         hog = self._session.containers.get(self._scene.hog)
         name = hog.name if hog is not None else "hog"
         match stands:
             case StoryStep.STARTING | StoryStep.ALONE:
-                return (
-                    f"Three containers share {where}. First the victim alone, then {name} starts.",
-                    "Wait a few seconds.",
-                )
+                return say(Message.DEMO_BEGINS, where=where, hog=name), say(Message.WAIT)
             case StoryStep.HURT:
-                return (
-                    f"{name} burns CPU on the victim's core: see its cpu, psi, and the victim's p99.",
-                    f"Next: move to {name} (arrow keys), press l, type 0.2, press Enter.",
-                )
+                return say(Message.DEMO_HURT, hog=name), say(Message.DEMO_LIMIT_IT, hog=name)
             case StoryStep.LIMITED:
-                return (
-                    f"{name} may use {_cores(use)}, {_throttled(use)}. The queue is worked off.",
-                    "Watch the p99 fall.",
-                )
+                limited = say(Message.DEMO_LIMITED, hog=name, cores=_cores(use), throttled=_throttled(use))
+                return limited, say(Message.WATCH_P99)
             case StoryStep.RECOVERED:
-                return (
-                    f"Recovered: {name} may use {_cores(use)}, {_throttled(use)}.",
-                    f"Next: Enter for {name}'s graphs; l, u, Enter lifts the limit; q ends it all.",
-                )
+                recovered = say(Message.DEMO_RECOVERED, hog=name, cores=_cores(use), throttled=_throttled(use))
+                return recovered, say(Message.DEMO_LIFT_IT, hog=name)
             case StoryStep.ENDED:
-                return f"{name} does not run any more.", "Press q to quit: everything is removed."
+                return say(Message.HOG_ENDED, hog=name), say(Message.QUIT)
 
 
 def _cores(use: Usage | None) -> str:
     if use is None or isinstance(use.cpu_limit, (Missing, Unlimited)):
-        return "what it wants"
-    return f"{format_cpus(use.cpu_limit)} cores"
+        return say(Message.UNLIMITED_CORES)
+    return say(Message.CORES, cores=format_cpus(use.cpu_limit))
 
 
 def _throttled(use: Usage | None) -> str:
     if use is None or isinstance(use.throttled_share, Missing):
-        return "limited"
-    return f"throttled in {use.throttled_share:.0%} of its periods"
+        return say(Message.LIMITED)
+    return say(Message.THROTTLED, share=use.throttled_share)

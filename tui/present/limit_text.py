@@ -14,6 +14,7 @@ from runtime.model import (
     UNLIMITED,
     FieldOutcome,
     LimitName,
+    LimitOutcome,
     Limits,
     LimitUnit,
     Missing,
@@ -23,6 +24,7 @@ from runtime.model import (
 )
 from tui.core.drift.detector import Drift
 from tui.present import format as fmt
+from tui.present.messages import Message, say
 
 Held = Value | Missing
 
@@ -160,3 +162,12 @@ def outcome_lines(fields: tuple[FieldOutcome, ...], *, wide: bool) -> list[str]:
         if field.detail:
             lines.append(f"  {fmt.clean(field.detail)}")
     return lines
+
+
+def conclusion(outcome: LimitOutcome) -> tuple[str, bool]:
+    """What a result comes to, in one sentence, and whether it is bad."""
+    if outcome.ok:
+        return say(Message.ALL_AS_ASKED), False
+    if not outcome.error and all(f.verdict is Verdict.UNREADABLE and f.kernel is Missing.GONE for f in outcome.fields):
+        return say(Message.KEPT_FOR_NEXT_START), False
+    return outcome.error or say(Message.NOT_ALL_AS_ASKED), True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -10,11 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
+from tui.app.services import services
 from tui.app.typeahead import Dialog
 from tui.present.format import clean
-
-if TYPE_CHECKING:
-    from tui.app.app import PytopApp
+from tui.present.messages import Message, say
 
 
 class ConfirmScreen(Dialog[bool], inherit_bindings=False):
@@ -34,13 +33,13 @@ class ConfirmScreen(Dialog[bool], inherit_bindings=False):
     def compose(self) -> ComposeResult:
         """The question in a frame, and what each key does."""
         with VerticalScroll(id="confirm", classes="dialog", can_focus=False) as frame:
-            frame.border_title = "Cannot be undone" if self._danger else "Are you sure?"
+            frame.border_title = say(Message.CANNOT_BE_UNDONE if self._danger else Message.ARE_YOU_SURE)
             yield Static(self._title, id="confirm-title", markup=False)
             yield Static(self._body, id="confirm-body", markup=False)
             with Horizontal(id="confirm-keys"):
-                yield Static(f"y {self._label.lower()} it", id="confirm-yes", markup=False)
-                yield Static(f" {cast('PytopApp', self.app).glyphs.dot} ")
-                yield Static("any other key: leave", id="confirm-no", markup=False)
+                yield Static(say(Message.CONFIRM, label=self._label.lower()), id="confirm-yes", markup=False)
+                yield Static(f" {services(self).glyphs.dot} ")
+                yield Static(say(Message.LEAVE), id="confirm-no", markup=False)
 
     def on_mount(self) -> None:
         """A red frame where it matters."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-import time
-from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import on
@@ -13,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
-from runtime.model import Container, ContainerKind, GroupRef, Ref, State
+from runtime.model import GroupRef, Ref
 from tui.app import keymap
 from tui.app.screens.panes.isolation import IsolationPane
 from tui.app.screens.panes.logs import Logs
@@ -25,11 +22,9 @@ from tui.app.services import services
 from tui.app.widgets.lines import Lines
 from tui.app.widgets.tabbar import TabBar
 from tui.core.actions import ACTIONS
-from tui.core.drift.detector import Drift
-from tui.core.permissions import NO_CGROUP
 from tui.core.session import Changed, Session, Subject
-from tui.present import fields, limit_text
-from tui.present import format as fmt
+from tui.present import container_text
+from tui.present.messages import Message, say
 
 PANES: dict[str, type[Pane]] = {
     "overview": Overview,
@@ -39,7 +34,6 @@ PANES: dict[str, type[Pane]] = {
 }
 GROUP_PANES: dict[str, type[Pane]] = {"overview": Overview, "members": Members}
 FOOT = ("limits", "stop", "start", "pause", "help")
-DRIFT_LINES = 2
 LOW = 14  # on fewer lines the head is one line
 
 
@@ -115,54 +109,25 @@ class DetailScreen(Screen[None]):
     def _draw(self) -> None:
         low = self.size.height < LOW
         gone = self._session.find(self.ref) is None
-        self._first.show([f"{self.ref.short}: it is gone" if self._known is None else self._head(self._known, gone)])
+        glyphs = services(self).glyphs
+        if self._known is None:
+            self._first.show([say(Message.IT_IS_GONE, name=self.ref.short)])
+        else:
+            self._first.show([container_text.headline(self._known, glyphs, gone=gone)])
         self._second.display = not low
         if self._known is not None:
             drifts = self._session.drift.get(self.ref, ())
-            self._second.show(self._drift_lines(drifts) if drifts else [_more(self._known)])
+            key, width = keymap.shown("limits", services(self).keymap)[0], max(1, self.size.width - 2)
+            told = container_text.drift_lines(drifts, key, width, glyphs) if drifts else []
+            self._second.show(told or [container_text.details(self._known)])
             self._second.set_class(bool(drifts), "-drifted")
         self._last.show([self._foot()])
-
-    def _head(self, subject: Subject, gone: bool) -> str:
-        app = services(self)
-        dot = f" {app.glyphs.dot} "
-        sign = app.glyphs.states[State.UNKNOWN if gone else subject.state]
-        container = subject if isinstance(subject, Container) else None
-        parts = [fmt.clean(subject.name or subject.ref.short), "gone" if gone else subject.state.value]
-        if container is not None and container.health and container.state.live:
-            parts.append(fmt.clean(container.health))
-        since = fields.FIELDS["up"].extract(subject, None)
-        if isinstance(since, float):
-            parts.append(f"up {fmt.age(since)}" if subject.state.live else f"{fmt.age(since)} ago")
-        if container is not None and container.exit_code is not None and not container.state.live:
-            parts.append(ending(container))
-        if container is not None and container.kind is not ContainerKind.CONTAINER:
-            kinds = {ContainerKind.VM: "virtual machine", ContainerKind.SERVICE: "systemd service"}
-            parts.append(kinds[container.kind])
-        parts += [fmt.clean(text)] if (text := fields.description(subject)) else []
-        found = container.found if container is not None else ""
-        parts += [f"found by {fmt.clean(found)}" if found else fields.runner(subject)]
-        return f"{sign} " + dot.join(parts)
-
-    def _drift_lines(self, drifts: Sequence[Drift]) -> list[str]:
-        """What somebody else has changed, and when it was noticed; on two lines at most."""
-        width = max(1, self.size.width - 2)
-        clock = time.strftime("%H:%M:%S", time.localtime(min(each.since_ns for each in drifts) / 1e9))
-        told = "; ".join(limit_text.drift_text(each) for each in drifts)
-        key = keymap.shown("limits", services(self).keymap)[0]
-        text = fmt.clean(f"{clock} changed by somebody else ({key}: set again or accept): {told}")
-        lines = textwrap.wrap(text, width)
-        more = services(self).glyphs.more
-        return (
-            lines
-            if len(lines) <= DRIFT_LINES
-            else [*lines[: DRIFT_LINES - 1], fmt.fit(" ".join(lines[DRIFT_LINES - 1 :]), width, more=more)]
-        )
 
     def _foot(self) -> str:
         """The keys that make sense now, as many as fit."""
         app = services(self)
-        parts = [f"{keymap.shown('back', app.keymap)[0]} back", f"1-{len(self._kinds)} page"]
+        back = say(Message.KEY_BACK, key=keymap.shown("back", app.keymap)[0])
+        parts = [back, say(Message.KEYS_PAGES, count=len(self._kinds))]
         parts += [f"{keymap.shown(id, app.keymap)[0]} {word}" for id, word in self.pane.KEYS.items()]
         for id in FOOT:
             action = ACTIONS[id]
@@ -217,28 +182,3 @@ class DetailScreen(Screen[None]):
         logs = self._panes.get("logs")
         if not (isinstance(logs, Logs) and logs.leave_search()):
             self.dismiss()
-
-
-def ending(container: Container) -> str:
-    """How it ended: "exit status 1", "killed by signal 9", "out of memory"."""
-    code = container.exit_code or 0
-    words = f"killed by signal {code - 128}" if 128 < code < 128 + 65 else f"exit status {code}"
-    return f"out of memory, {words}" if container.oom_killed else words
-
-
-def _more(subject: Subject) -> str:
-    if not isinstance(subject, Container):
-        return fmt.clean(f"cgroup {subject.cgroup}" if subject.cgroup else NO_CGROUP)
-    container = subject
-    parts = [f"id {container.ref.short}"]
-    if container.pid is not None:
-        parts.append(f"pid {container.pid}")
-    if container.addresses:
-        parts.append(" ".join(container.addresses))
-    parts += [f"{p.host}>{p.container}/{p.protocol}" for p in container.ports if p.host is not None]
-    if container.started_ns:
-        parts.append(f"started {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(container.started_ns / 1e9))}")
-    if container.error:
-        parts.append(container.error)
-    parts.append(" ".join(container.command))
-    return fmt.clean("  ".join(parts))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 from textual import events
@@ -15,16 +14,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from runtime.model import Ref
-from tui.app.keymap import LOG, MOVES, PAGES, shown
-from tui.core.actions import ACTIONS, APP, CONTAINER, LIST
+from tui.app.keymap import shown
 from tui.core.session import Session
-from tui.present import format as fmt
-from tui.present.fields import FIELDS
+from tui.present import help_text
 from tui.present.glyphs import Glyphs
-from tui.present.summary import badge, trouble, watching
+from tui.present.messages import Message, say
 
-KEYS_WIDTH = 16
-WIDTH = 90
 PAGE = 96  # cells of the frame at most
 FRAME = 6  # of them its lines, its padding and the scrollbar
 
@@ -40,69 +35,21 @@ class HelpScreen(ModalScreen[None]):
 
     def __init__(self, session: Session, ref: Ref | None, keymap: Mapping[str, str], glyphs: Glyphs) -> None:
         super().__init__(id="help")
-        self._lines = tuple(page(session, ref, keymap, glyphs))
+        self._lines = tuple(help_text.page(session, ref, partial(shown, keymap=keymap), glyphs))
 
     def compose(self) -> ComposeResult:
         """The page in a frame."""
         with VerticalScroll(id="help-page") as frame:
-            frame.border_title = "Help"
-            frame.border_subtitle = "esc closes"
+            frame.border_title = say(Message.HELP)
+            frame.border_subtitle = say(Message.ESC_CLOSES)
             yield Static("", id="help-text", markup=False)
 
     def on_resize(self, event: events.Resize) -> None:
         """Wrap the page anew."""
         width = min(event.size.width, PAGE) - FRAME
-        self.query_one("#help-text", Static).update("\n".join(wrapped(self._lines, width)))
+        self.query_one("#help-text", Static).update("\n".join(help_text.wrapped(self._lines, width)))
 
     def action_scroll(self, where: str) -> None:
         """One line up or down."""
         page = self.query_one(VerticalScroll)
         (page.scroll_down if where == "down" else page.scroll_up)(animate=False)
-
-
-def wrapped(lines: Iterable[str], width: int) -> Iterator[str]:
-    """The page in `width` cells; what goes on in the next line begins where its text began."""
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if line.startswith("  ") and "  " in line.strip():
-            indent = KEYS_WIDTH + 2
-        yield from textwrap.wrap(line, max(width, indent + 10), subsequent_indent=" " * indent) or [""]
-
-
-def page(session: Session, ref: Ref | None, keymap: Mapping[str, str], glyphs: Glyphs) -> Iterator[str]:
-    """The lines of the help."""
-    yield from filter(None, (badge(session), *watching(session), *trouble(session.problems, WIDTH)))
-    yield from _keys(session, ref, keymap)
-    yield ""
-    yield "STATES"
-    states = [f"{sign} {state.value}" for state, sign in glyphs.states.items()]
-    yield from ("  " + "".join(f"{text:<14}" for text in states[start : start + 4]).rstrip() for start in (0, 4, 8))
-    yield ""
-    yield "COLUMNS"
-    yield "  CPU is in cores: 1.50 is one and a half. K, M, G are multiples of 1024; rates are per second."
-    yield f"  {glyphs.gap} means that there is no value (not measured yet, denied, not known here); max is no limit."
-    yield "  The trend is CPU against its limit, or against the whole machine where there is no limit."
-    for field in FIELDS.values():
-        unit = f" ({field.unit})" if field.unit else ""
-        yield f"  {field.title:<{KEYS_WIDTH}}{field.about}{unit}  [{field.id}]"
-
-
-def _keys(session: Session, ref: Ref | None, keymap: Mapping[str, str]) -> Iterator[str]:
-    container = session.find(ref) if ref is not None else None
-    for group, actions in groupby(ACTIONS.values(), key=lambda action: action.group):
-        yield ""
-        yield group.upper() + (f": {fmt.clean(container.name)}" if group == CONTAINER and container is not None else "")
-        for action in actions:
-            about = f": {action.about}" if action.about else ""
-            reason = action.why_not(session, ref)
-            now = f" (not now: {reason})" if reason is not None else ""
-            yield f"  {', '.join(shown(action.id, keymap)):<{KEYS_WIDTH}}{action.title}{about}{now}"
-        if group == LIST:
-            for id, (_, title) in MOVES.items():
-                yield f"  {', '.join(shown(id, keymap)):<{KEYS_WIDTH}}{title}"
-            yield ""
-            yield "THE SCREEN OF ONE CONTAINER"
-            for id, (_, _, title) in {**PAGES, **LOG}.items():
-                yield f"  {', '.join(shown(id, keymap)):<{KEYS_WIDTH}}{title}"
-        if group == APP:
-            yield "  Keys can be changed in ~/.config/pytop-containers/config.toml: [keys] stop = 'f9'"

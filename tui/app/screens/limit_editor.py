@@ -26,7 +26,6 @@ from runtime.model import (
     Limits,
     Missing,
     Ref,
-    Verdict,
 )
 from tui.app.widgets.limit_field import LimitField
 from tui.app.widgets.limit_footer import LimitFoot
@@ -35,16 +34,12 @@ from tui.core.session import Changed, Session
 from tui.present import limit_form, limit_text
 from tui.present.format import clean
 from tui.present.limit_text import ENTRIES
+from tui.present.messages import Message, say
 
 TYPING = 0.15  # seconds without a key before the kernel is asked what a change would do
 NARROW = 60
 TO_READ = 15.0  # seconds that a result with more to say stays
-KEYS = "enter apply  ctrl-s apply and show  u unlimited  < half  > double  esc cancel"
-SHRINKING_KEYS = "esc stops it: the limits stay as they are"
-SHRINK = "f4: make it give back memory first, then set the limit; nothing is killed"
-DRIFTED = "Changed by somebody else: {}. f6 sets {} again, f7 accepts what the kernel holds."
 BAR = 24
-DONE_KEYS = "enter or esc closes"
 
 
 class LimitEditor(ModalScreen[LimitOutcome | None]):
@@ -73,7 +68,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._heads = Plain(id="limit-heads")
         self._folded = Plain(id="limit-folded")
         self._result = Plain(id="limit-result")
-        self._foot = LimitFoot(KEYS)
+        self._foot = LimitFoot(say(Message.EDITOR_KEYS))
         self._say = self._foot.say
         self._writing = False
         self._outcome: LimitOutcome | None = None
@@ -90,7 +85,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         container = self._session.find(self.ref)
         name = container.name if container is not None else self.ref.short
         with VerticalScroll(id="limits", classes="dialog", can_focus=False) as frame:
-            frame.border_title = f"Limits of {clean(name)}".replace("[", r"\[")
+            frame.border_title = say(Message.LIMITS_OF, name=clean(name)).replace("[", r"\[")
             yield self._heads
             yield from self._fields.values()
             yield self._folded
@@ -141,7 +136,8 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         """Say which limits somebody else has changed, and what can be done about it."""
         found = self._session.drift.get(self.ref, ())
         told = "; ".join(limit_text.drift_text(each) for each in found)
-        self._foot.drifted(DRIFTED.format(told, "it" if len(found) == 1 else "them") if found else "")
+        message = Message.LIMIT_DRIFTED if len(found) == 1 else Message.LIMITS_DRIFTED
+        self._foot.drifted(say(message, limits=told) if found else "")
 
     @work(group="load", exclusive=True)
     async def _load(self) -> None:
@@ -170,20 +166,21 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         if focused is None or focused.disabled:
             self._focus(self._fields)
         if limits.get(LimitName.CPUS) is Missing.GONE and not self._over:
-            self._say("It is not running: the engine keeps a change for its next start.")
+            self._say(say(Message.NOT_RUNNING_KEPT))
 
     def _fold(self) -> None:
         """Leave out what cannot be set: one line names it, and a key shows the reasons."""
         closed = [field for field in self._fields.values() if field.has_class("-closed")]
         for field in closed:
             field.set_class(not self._unfolded, "-folded")
-        key = f"f2 {'folds' if self._unfolded else 'says why'}"
         if len(closed) == len(self._fields):
             told = Counter(field.told for field in closed).most_common(1)[0][0]
-            self._folded.show(f"Nothing can be set here ({key} for each): {clean(told)}.")
+            nothing = Message.NOTHING_CAN_BE_SET_OPEN if self._unfolded else Message.NOTHING_CAN_BE_SET
+            self._folded.show(say(nothing, reason=clean(told)))
         else:
             names = ", ".join(field.entry.label for field in closed)
-            self._folded.show(f"Not to be set here ({key}): {names}" if closed else "")
+            these = Message.NOT_TO_BE_SET_OPEN if self._unfolded else Message.NOT_TO_BE_SET
+            self._folded.show(say(these, names=names) if closed else "")
         self._folded.display = bool(closed) and self._outcome is None
 
     def action_unfold(self) -> None:
@@ -215,7 +212,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         ncpu = frame.host.ncpu if frame is not None else None
         text = limit_form.scaled(field.name_, field.input.value, field.held, factor, ncpu)
         if text is None:
-            field.tell("there is no half or double of that", "warning")
+            field.tell(say(Message.NO_MULTIPLE), "warning")
         else:
             field.input.set(text)
 
@@ -253,7 +250,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             found = worst.get(name)
             field.tell(found.text if found else "", found.severity.value if found else "info")
         if self._too_low and not self._writing:
-            self._say(SHRINK)
+            self._say(say(Message.SHRINK_FIRST))
         return bool(refused)
 
     # writing
@@ -271,7 +268,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         if typed.errors:
             self._focus(typed.errors)
         elif not typed.change:
-            self._say("Nothing to change: type a new value.")
+            self._say(say(Message.NOTHING_TO_CHANGE))
         else:
             self._begin()
             self._write(typed, stay)
@@ -283,12 +280,11 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     @work(group="write")
     async def _write(self, typed: limit_form.Typed, stay: bool) -> None:
-        self._say("Writing, then reading back ...")
+        self._say(say(Message.WRITING))
         try:
             preview = await self._session.preview(self.ref, typed.change)
             if self._judge(preview.findings, {}):
-                way = f" {SHRINK[0].upper()}{SHRINK[1:]}." if self._too_low else ""
-                self._say(f"Refused: it would do harm. Nothing was changed.{way}", bad=True)
+                self._say(say(Message.REFUSED_SHRINK if self._too_low else Message.REFUSED), bad=True)
                 return
             outcome = await self._session.update(self.ref, typed.change)
         except NotFoundError:
@@ -308,20 +304,20 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         if typed.errors:
             self._focus(typed.errors)
         elif not isinstance(typed.change.memory, int):
-            self._say("f4 makes room for a lower memory limit: type one.")
+            self._say(say(Message.SHRINK_NEEDS_LIMIT))
         else:
             self._begin()
             self._shrinking = self._shrink(typed.change, typed.change.memory)
 
     @work(group="shrink")
     async def _shrink(self, change: LimitChange, memory: int) -> None:
-        self._foot.keys(SHRINKING_KEYS)
-        self._say("Taking memory away ...")
+        self._foot.keys(say(Message.EDITOR_KEYS_SHRINKING))
+        self._say(say(Message.SHRINKING))
         try:
             self._came(await self._session.shrink(self.ref, memory, self._progress, beside=change), True)
         except asyncio.CancelledError:
             if self.is_running:
-                self._say("Stopped. The limits are as they were.")
+                self._say(say(Message.SHRINK_STOPPED))
             raise
         except NotFoundError:
             self._gone()
@@ -330,7 +326,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         finally:
             self._writing, self._shrinking = False, None
             if not self._over and self.is_running:
-                self._foot.keys(KEYS)
+                self._foot.keys(say(Message.EDITOR_KEYS))
 
     def _progress(self, so_far: ReclaimProgress) -> None:
         if self._shrinking is not None:
@@ -348,7 +344,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         if self._session.drift.get(self.ref) and not self._writing and not self._over:
             self._session.accept(self.ref)
             self._show_drift()
-            self._say("Accepted: what the kernel holds now is expected from now on.")
+            self._say(say(Message.ACCEPTED))
 
     def _came(self, outcome: LimitOutcome, stay: bool) -> None:
         """Close with a short word when all is as asked, else show every field."""
@@ -358,7 +354,9 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             name = clean(container.name) if container is not None else self.ref.short
             text = "\n".join(limit_text.outcome_text(field) for field in outcome.fields)
             long = TO_READ if any(field.detail for field in outcome.fields) else None
-            self.app.notify(text or "done", title=f"{name}: the kernel holds", markup=False, timeout=long)
+            self.app.notify(
+                text or say(Message.DONE), title=say(Message.KERNEL_HOLDS, name=name), markup=False, timeout=long
+            )
             self.dismiss(outcome)
             return
         self._result.show("\n".join(limit_text.outcome_lines(outcome.fields, wide=self.size.width >= NARROW)))
@@ -366,19 +364,19 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         for field in self._fields.values():
             field.display = False
         self._heads.display = self._folded.display = False
-        self._say(*conclusion(outcome))
+        self._say(*limit_text.conclusion(outcome))
         self._end()
 
     def _gone(self) -> None:
         """The container vanished while the form was open."""
         self._over = True
-        self._say("The container is gone. Nothing was changed.", bad=True)
+        self._say(say(Message.CONTAINER_GONE), bad=True)
         self._end()
 
     def _end(self) -> None:
         for field in self._fields.values():
             field.input.disabled = True
-        self._foot.keys(DONE_KEYS)
+        self._foot.keys(say(Message.EDITOR_KEYS_DONE))
         self.set_focus(None)
 
     def action_leave(self) -> None:
@@ -386,7 +384,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         if self._shrinking is not None:
             self._shrinking.cancel()
         elif self._writing:
-            self._say("Still writing: the result comes in a moment.")
+            self._say(say(Message.STILL_WRITING))
         else:
             self.dismiss(self._outcome)
 
@@ -397,12 +395,3 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             if not self._fields[name].input.disabled:
                 self._fields[name].input.focus()
                 return
-
-
-def conclusion(outcome: LimitOutcome) -> tuple[str, bool]:
-    """What a result comes to, in one sentence, and whether it is bad."""
-    if outcome.ok:
-        return "The kernel holds what was asked for.", False
-    if not outcome.error and all(f.verdict is Verdict.UNREADABLE and f.kernel is Missing.GONE for f in outcome.fields):
-        return "The engine keeps it for the next start: while it is not running, the kernel holds nothing.", False
-    return outcome.error or "Not all is as asked.", True

@@ -25,6 +25,7 @@ from tui.present import fields, summary
 from tui.present import table as rows
 from tui.present.fields import FIELDS
 from tui.present.glyphs import Glyphs
+from tui.present.messages import Message, say
 from tui.present.summary import STOPPED
 from tui.present.table import Column, Row
 
@@ -72,7 +73,7 @@ class ListScreen(Screen[None]):
         yield ColumnHeads(id="heads")
         yield ContainerTable(self._glyphs, id="table")
         yield Lines(id="nothing")
-        yield Input(id="filter", placeholder="name, image, engine, state or label", compact=True, select_on_focus=False)
+        yield Input(id="filter", placeholder=say(Message.FILTER_HINT), compact=True, select_on_focus=False)
         if self._banner is not None:
             yield self._banner
         yield Lines(id="foot")
@@ -280,7 +281,7 @@ class ListScreen(Screen[None]):
         """Put containers under their compose projects, pods and slices, or all beside each other again."""
         self._grouped = not self._grouped
         if self._grouped and not self._session.groups:
-            self.notify("No compose project, pod or slice is here.", title="Groups", timeout=4, markup=False)
+            self.notify(say(Message.NO_GROUPS), title=say(Message.GROUPS), timeout=4, markup=False)
         self.draw()
 
     def action_fold(self) -> None:

@@ -14,6 +14,7 @@ from runtime.model import LimitName, Missing
 from tui.app.widgets.plain import Plain
 from tui.present.format import clean
 from tui.present.limit_text import Held, LimitEntry, format_limit
+from tui.present.messages import Message, say
 
 UNLIMITED_TEXT = "unlimited"
 KINDS = ("info", "warning", "refuse")
@@ -63,7 +64,7 @@ class LimitField(Vertical):
         self._uses = Plain(classes="uses")
         self._message = Plain(classes="message")
         self._reason = Plain(classes="reason")
-        self.input = LimitInput(partial(scale, self), placeholder=f"e.g. {entry.example}")
+        self.input = LimitInput(partial(scale, self), placeholder=say(Message.EXAMPLE, text=entry.example))
         self._lasts = Plain(classes="lasts")
 
     def compose(self) -> ComposeResult:
@@ -107,7 +108,7 @@ class LimitField(Vertical):
 
     def suggest(self, text: str) -> None:
         """Show an example while nothing is typed."""
-        self.input.placeholder = f"e.g. {text}"
+        self.input.placeholder = say(Message.EXAMPLE, text=text)
 
     def use(self, text: str) -> None:
         """Show what is in use."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 from rich.segment import Segment
 from textual.binding import BindingType
@@ -16,8 +16,8 @@ from textual.strip import Strip
 from tui.app import keymap
 from tui.present.cells import chop_cells
 from tui.present.format import fit
+from tui.present.paragraph import Paragraph
 
-Paragraph: TypeAlias = tuple[str, str]  # a kind ("text", "head", "weak", "good", "warn") and one line of clean text
 INDENT = 4  # of the second and later rows of a long line that has no columns
 _COLUMNS = re.compile(r"\s*\S+(?: \S+)*\s{2,}(?:\d+\s{2,})?")
 

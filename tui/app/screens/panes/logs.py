@@ -22,6 +22,7 @@ from tui.core.session import Session
 from tui.present import format as fmt
 from tui.present.glyphs import Glyphs
 from tui.present.log_buffer import LINES
+from tui.present.messages import Message, say
 
 WORK, REST = 0.008, 0.016  # seconds of taking lines, and of leaving the loop to others, while lines pour in
 DRAWN_EVERY = 0.1
@@ -44,7 +45,7 @@ class Logs(Pane):
         super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)
         self.view = LogView(id="log")
         self._status = Lines(id="log-status")
-        self._input = Input(id="log-search", placeholder="search", compact=True)
+        self._input = Input(id="log-search", placeholder=say(Message.SEARCH_HINT), compact=True)
         self._state = ""
         self._started_ns: int | None = None
         self._open = False
@@ -83,7 +84,7 @@ class Logs(Pane):
             return
         container = self.container
         self._started_ns = container.started_ns if container is not None else None
-        self._open, self._state = True, "following"
+        self._open, self._state = True, say(Message.LOG_FOLLOWING)
         self.view.restart()
         self._read()
 
@@ -94,7 +95,7 @@ class Logs(Pane):
             while await self._stream():
                 self._skipped += 1
                 self.view.restart()
-            self._state = "the log has ended"
+            self._state = say(Message.LOG_ENDED)
         except PytopError as error:
             self._state = fmt.clean(str(error))
         finally:
@@ -126,19 +127,20 @@ class Logs(Pane):
             return
         view = self.view
         view.catch_up()
-        parts = [self._state if view.following or self._state != "following" else "held; f follows again"]
-        dropped = f", {view.buffer.first} older ones dropped" if view.buffer.first else ""
-        parts.append(f"{len(view.buffer)} lines{dropped}")
+        held = not view.following and self._state == say(Message.LOG_FOLLOWING)
+        parts = [say(Message.LOG_HELD) if held else self._state]
+        counted = Message.LOG_LINES_DROPPED if view.buffer.first else Message.LOG_LINES
+        parts.append(say(counted, count=len(view.buffer), dropped=view.buffer.first))
         if self._skipped:
-            parts.append("too fast to show all of it")
+            parts.append(say(Message.LOG_SKIPPED))
         if view.query_text:
             parts.append(self._found())
-        parts.append("! is stderr")
+        parts.append(say(Message.LOG_STDERR))
         self._status.show([fmt.fit(f" {self.glyphs.dot} ".join(parts), self.size.width - 2, more=self.glyphs.more)])
 
     def _found(self) -> str:
-        here = self.view.here
-        return f"'{self.view.query_text}': " + ("not found" if here is None else f"line {here + 1}")
+        here, text = self.view.here, self.view.query_text
+        return say(Message.NOT_FOUND, text=text) if here is None else say(Message.FOUND_AT, text=text, line=here + 1)
 
     @on(LogView.Moved)
     def _moved(self, event: LogView.Moved) -> None:

@@ -21,6 +21,7 @@ from tui.present import braille
 from tui.present import format as fmt
 from tui.present.annotation_text import annotation_text
 from tui.present.glyphs import Glyphs
+from tui.present.messages import Message, say
 from tui.present.plots import CPU, MEMORY, SMALL, Plots, Shaped, shaped
 from tui.present.timeline import window
 
@@ -35,9 +36,12 @@ class Overview(Pane):
         super().__init__(session, ref, glyphs, ascii_only=ascii_only, id=id)
         self._charset = braille.charset(ascii_only, os.environ.get("TERM", ""))
         cs = self._charset
-        legend = f"  {cs.glyph(cs.steps, cs.steps)} used  {cs.throttled} held back by its limit  {cs.limit} limit"
+        used = cs.glyph(cs.steps, cs.steps)
+        legend = f"  {say(Message.CPU_LEGEND, used=used, throttled=cs.throttled, limit=cs.limit)}"
         self._cpu = Graph(CPU.title, CPU.name, cs, legend=legend, id=CPU.id)
-        self._memory = Graph(MEMORY.title, MEMORY.name, cs, legend=f"  {cs.limit} limit", id=MEMORY.id)
+        self._memory = Graph(
+            MEMORY.title, MEMORY.name, cs, legend=f"  {say(Message.MEMORY_LEGEND, limit=cs.limit)}", id=MEMORY.id
+        )
         self._small = {m.id: Graph(m.title, m.name, cs, id=m.id) for m in SMALL}
         self._axes = (TimeAxis(cs, id="axis-left"), TimeAxis(cs, id="axis-right"))
         self._marks = Cells(id="marks")

@@ -1,0 +1,37 @@
+"""The keys that are no actions: those that move about, and those of one container's pages and of its log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from tui.core.actions import ACTIONS
+
+MOVES: Final[Mapping[str, tuple[str, str]]] = {
+    "up": ("up,k", "Up"),
+    "down": ("down,j", "Down"),
+    "page_up": ("pageup,ctrl+b", "A page up"),
+    "page_down": ("pagedown,ctrl+f", "A page down"),
+    "first": ("home,g", "To the first"),
+    "last": ("end,G", "To the last"),
+}
+PAGES: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of the screen of one container
+    "back": ("escape", "back", "Back to the list"),
+    "page_1": ("1", "tab(0)", "Overview: graphs"),
+    "page_2": ("2", "tab(1)", "Logs"),
+    "page_3": ("3", "tab(2)", "Processes"),
+    "page_4": ("4", "tab(3)", "Isolation: namespaces, rights, limits"),
+    "page_next": ("right,tab", "turn(1)", "The next page"),
+    "page_before": ("left,shift+tab", "turn(-1)", "The page before"),
+    "look_again": ("f5,ctrl+r", "look_again", "Look again"),
+    "search": ("slash", "search", "Search the log"),
+}
+LOG: Final[Mapping[str, tuple[str, str, str]]] = {  # of its log
+    "follow": ("f", "follow", "Follow the end of the log"),
+    "found_older": ("n", "next(-1)", "To the match before"),
+    "found_newer": ("N", "next(1)", "To the match after"),
+    "wrap": ("w", "wrap", "Wrap long lines"),
+    "times": ("T", "stamps", "Show when a line came"),
+}
+IDS: Final = frozenset({*ACTIONS, *MOVES, *PAGES, *LOG})
+"""Everything that the user's keymap can give another key."""
