@@ -90,7 +90,7 @@ async def test_a_refusal_outlasts_what_the_typing_was_about_to_say(monkeypatch: 
             return await real(*words)
 
         monkeypatch.setattr(app.session, "preview", preview)
-        monkeypatch.setattr("tui.app.screens.limit_editor.TYPING", 1.0)  # longer than a refusal takes
+        monkeypatch.setattr("tui.app.screens.limit_editor.PREVIEW_DELAY_S", 1.0)  # longer than a refusal takes
         field(screen, "memory").input.value = "16m"
         await asyncio.sleep(0.1)
         screen.action_apply(False)

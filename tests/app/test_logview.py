@@ -18,7 +18,7 @@ from tests.app import limit_fakes
 from tests.app.driving import screen, until
 from tui.app.screens.panes.logs import Logs
 from tui.app.widgets.logview import LogView
-from tui.present.log_buffer import LINES
+from tui.present.log_buffer import MAX_LINES
 
 NOW = time.time_ns()
 
@@ -107,13 +107,13 @@ async def test_what_is_held_stays_in_a_flood() -> None:
         await until(pilot, lambda: "line 99" in screen(pilot))
         await pilot.press("home")
         await until(pilot, lambda: "held" in status(pilot))
-        talker.say(*(f"flood {n}" for n in range(3 * LINES)))
+        talker.say(*(f"flood {n}" for n in range(3 * MAX_LINES)))
         await until(pilot, lambda: view.buffer.full)
         await pilot.pause(0.3)
         assert "  line 0" in screen(pilot).splitlines()
         await pilot.press("f")
-        await until(pilot, lambda: f"flood {3 * LINES - 1}" in screen(pilot))
-        assert len(view.buffer) <= LINES
+        await until(pilot, lambda: f"flood {3 * MAX_LINES - 1}" in screen(pilot))
+        assert len(view.buffer) <= MAX_LINES
 
 
 async def test_search_finds_upwards_and_goes_round() -> None:
@@ -239,7 +239,7 @@ async def test_a_flood_does_not_block_and_is_taken_up_again_at_its_end() -> None
             worst = max(worst, time.monotonic() - begun)
         view = app.screen.query_one(LogView)
         assert worst < 0.5
-        assert len(view.buffer) <= LINES
+        assert len(view.buffer) <= MAX_LINES
         assert "too fast" in status(pilot)
         await pilot.press("1")
         await until(pilot, lambda: app.screen.query_one(Logs).display is False)

@@ -1,4 +1,4 @@
-"""The dashboard's frame: themes, keys, what is done to containers, and how it is told when something goes wrong."""
+"""The Textual app: themes, bindings, actions on containers, and notifications of errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from themes.loader import load_all
 from tui.app import keymap as keys
 from tui.app import theming
 from tui.app.ascii_filter import AsciiOnly
-from tui.app.key_queue import KeysInTurn
+from tui.app.key_queue import KeyQueueApp
 from tui.app.palette import Commands
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.detail import DetailScreen
@@ -35,13 +35,13 @@ from tui.present import glyphs
 from tui.present.messages import Message, error_text, say
 from tui.present.table import DEFAULT
 
-BACKLOG = 3  # screens waiting for a slow terminal
-FIRST_THEME = "dark"
-PLAIN_THEME = "ansi"  # sends no colours of its own, so that NO_COLOR can hold
+MAX_PENDING_SCREENS = 3  # writes queued for a slow terminal, above which frames are skipped
+DEFAULT_THEME = "dark"
+NO_COLOR_THEME = "ansi"  # sends no colours of its own, so that NO_COLOR can hold
 
 
-class PytopApp(KeysInTurn):
-    """Shows the containers of a session; starts it, and closes it at the end."""
+class PytopApp(KeyQueueApp):
+    """Shows the containers of a session. Starts the session when mounted, closes it when unmounted."""
 
     CSS_PATH: ClassVar[list[str]] = ["app.tcss", "screens/dialogs.tcss", "screens/detail.tcss"]  # type: ignore[assignment]
     TITLE = "pytop-containers"
@@ -58,9 +58,9 @@ class PytopApp(KeysInTurn):
         chosen: Settings | None = None,
         grouped: bool = False,
     ) -> None:
-        """`chosen` is read from the user's files when it is not given; `theme` goes before what they say.
+        """`chosen` is read from the user's files when it is not given; `theme` takes precedence over them.
 
-        `grouped` lists the containers by their groups at first.
+        `grouped`: start with containers listed under their groups.
         """
         colourless = "NO_COLOR" in os.environ
         super().__init__(ansi_color=True if colourless else None)
@@ -68,7 +68,7 @@ class PytopApp(KeysInTurn):
         self.settings = settings.load(settings.home(os.environ), keys.VOCABULARY) if chosen is None else chosen
         self._theme_file = settings.state_file(os.environ) if chosen is None else None
         self.ascii_only = ascii_only
-        console = os.environ.get("TERM") == "linux"  # its fonts lack most of the signs
+        console = os.environ.get("TERM") == "linux"  # the console font lacks most of the Unicode glyphs
         self.glyphs = glyphs.ASCII if ascii_only or console else glyphs.UNICODE
         self._banner = banner
         self._grouped = grouped
@@ -86,8 +86,8 @@ class PytopApp(KeysInTurn):
             self.add_class("-ascii")
 
     def _choose(self, asked: str | None, colourless: bool) -> str:
-        """The theme to begin with: what was asked for, if there is such a one."""
-        default = PLAIN_THEME if colourless else FIRST_THEME
+        """The initial theme: the one asked for, if it exists, else the last used, else the default."""
+        default = NO_COLOR_THEME if colourless else DEFAULT_THEME
         last = settings.remembered(self._theme_file)
         if asked is None and not colourless and last in self._themes:
             return last
@@ -98,7 +98,7 @@ class PytopApp(KeysInTurn):
         return name or default
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Our own variables, for themes that do not know them."""
+        """Defaults of our own style variables, for Textual themes that do not define them."""
         return dict(theming.FALLBACK)
 
     @property
@@ -108,9 +108,9 @@ class PytopApp(KeysInTurn):
 
     @property
     def behind(self) -> bool:
-        """The terminal has not taken yet what was sent before; more would block the event loop in the end."""
+        """The terminal has not read the last writes yet; further writes would block the event loop."""
         writer = getattr(self._driver, "_writer_thread", None)
-        return writer is not None and writer._queue.qsize() >= BACKLOG
+        return writer is not None and writer._queue.qsize() >= MAX_PENDING_SCREENS
 
     def get_default_screen(self) -> ListScreen:
         """The list."""
@@ -118,7 +118,7 @@ class PytopApp(KeysInTurn):
         return ListScreen(self.session, self.glyphs, columns, self._banner, grouped=self._grouped)
 
     async def on_mount(self) -> None:
-        """Begin to follow and to measure, after the first screen is drawn."""
+        """Start the session once the first screen is drawn."""
         self.set_keymap(dict(self.settings.keys))
         self._unsubscribe = self.session.subscribe(self._changed)
         for problem in self._problems:
@@ -126,12 +126,12 @@ class PytopApp(KeysInTurn):
         await self.session.start()
 
     async def on_unmount(self) -> None:
-        """Let changes end, then let go of everything."""
+        """Wait for changes under way, then close the session."""
         self._unsubscribe()
         await self.session.close()
 
     def _changed(self, what: Changed) -> None:
-        """Tell of what has newly gone wrong, and of what works again."""
+        """Notify about new problems and about engines that answer again."""
         if Changed.PROBLEMS not in what:
             return
         problems = frozenset(self.session.problems)
@@ -154,22 +154,22 @@ class PytopApp(KeysInTurn):
         return ref
 
     def _refused(self, action: Action, ref: Ref | None) -> bool:
-        """Say why it cannot be done now, if so."""
+        """Whether the action is unavailable; if so, notify with the reason."""
         reason = action.why_not(self.session, ref)
         if reason is not None:
             self.notify(f"{reason}.", title=say(Message.NOT_NOW, action=action.title), severity="warning", markup=False)
         return reason is not None
 
     def dead_key(self, key: events.Key) -> None:
-        """Say where the key works that opens a filter everywhere else."""
+        """Notify where the filter key works, when it was typed where it has no meaning."""
         if key.key in keys.bound("filter", self.keymap) and not isinstance(self.screen, Dialog):
             sign = keys.shown("filter", self.keymap)[0]
             self.notify(f"{sign} filters the list, and searches a container's log.", timeout=4, markup=False)
 
-    # what is done to a container
+    # actions on a container
 
     def action_change(self, id: str) -> None:
-        """Do something to the container that is selected now, whatever is selected when its turn comes."""
+        """Perform an action on the container that is selected now, even if the selection changes before it runs."""
         action, ref = ACTIONS[id], self.subject()
         found = self.session.find(ref) if ref is not None else None
         if not self._refused(action, ref) and found is not None:
@@ -177,7 +177,7 @@ class PytopApp(KeysInTurn):
 
     @work(group="changes")
     async def _change(self, action: Action, subject: Subject, verb: Verb) -> None:
-        """Ask where it destroys, then do it, and tell what came of it."""
+        """Ask for confirmation where the action needs it, perform it, notify about the result."""
         ref = subject.ref
         name = fmt.clean(subject.name or ref.short)
         asked = question(action, subject, name)
@@ -195,27 +195,27 @@ class PytopApp(KeysInTurn):
             self.notify((action.done or {}).get(verb, say(Message.DONE)), title=name, timeout=3, markup=False)
 
     def action_limits(self) -> None:
-        """Open the editor of limits."""
+        """Open the limit editor."""
         ref = self.subject()
         if not self._refused(ACTIONS["limits"], ref) and ref is not None:
             self.push_screen(LimitEditor(self.session, ref))
 
     def action_logs(self) -> None:
-        """Open the container at its logs."""
+        """Open the container's screen on its logs page."""
         ref = self.subject()
         if not self._refused(ACTIONS["logs"], ref) and ref is not None:
             self.push_screen(DetailScreen(self.session, ref, tab="logs"))
 
-    # what is done to the dashboard
+    # actions on the dashboard
 
     def action_next_theme(self) -> None:
-        """The next of our themes."""
+        """Switch to the next theme and remember it."""
         self.theme = self._themes[(self._themes.index(self.theme) + 1) % len(self._themes)]
         self.notify(self.theme, title=say(Message.THEME), timeout=2, markup=False)
         self.run_worker(asyncio.to_thread(settings.remember, self._theme_file, self.theme), group="theme")
 
     def action_interval(self, step: int) -> None:
-        """Measure more or less often."""
+        """Make the measuring interval one step longer or shorter."""
         now = self.session.interval
         beside = [s for s in INTERVALS if (s > now if step > 0 else s < now)]
         if beside:
@@ -225,15 +225,15 @@ class PytopApp(KeysInTurn):
 
     @work(group="refresh", exclusive=True)
     async def action_refresh(self) -> None:
-        """Ask every engine for everything now."""
+        """List every engine's containers again now."""
         await self.session.refresh()
 
     def action_help(self) -> None:
-        """What everything means, and which key does what."""
+        """Open the help screen."""
         self.push_screen(HelpScreen(self.session, self.subject(), self.keymap, self.glyphs))
 
     def handle_bindings_clash(self, clashed_bindings: set[Binding], node: object) -> None:
-        """A key in the user's keymap is taken already."""
+        """Notify that a key of the user's keymap was bound to another action already."""
         for binding in clashed_bindings:
             if binding.id not in self._clashes:
                 self._clashes.add(binding.id)

@@ -1,4 +1,4 @@
-"""The last word of `--ascii`: nothing but ASCII leaves for the terminal, whoever drew it."""
+"""`--ascii`: a line filter that replaces every character outside ASCII, whichever widget drew it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _SIGNS = {
 
 @lru_cache(4096)
 def plain(text: str) -> str:
-    """The text in ASCII, as many cells wide as before."""
+    """The text in ASCII, of the same width in cells."""
     return "".join(c if c.isascii() else _SIGNS.get(c, "?" * cell_len(c)) for c in text)
 
 
 class AsciiOnly(LineFilter):
-    """Replaces every character outside ASCII in what is about to be written."""
+    """Replaces every character outside ASCII in rendered lines."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The same segments with plain text."""
+        """The segments with ASCII text."""
         return [s if s.text.isascii() else Segment(plain(s.text), s.style, s.control) for s in segments]

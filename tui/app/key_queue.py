@@ -1,4 +1,4 @@
-"""Keys act one after the other: each is handed on when the one before it has done what it does."""
+"""A queue of keys: each is dispatched only after the key before it has been handled completely."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from textual.timer import Timer
 
 from tui.app.typeahead import Typeahead
 
-PATIENCE: Final = 0.5  # seconds after which a key is handed on although a widget on the way has not answered
+KEY_TIMEOUT_S: Final = 0.5  # a key is dispatched after this time even if a widget has not handled the one before
 
 
-class KeysInTurn(App[None]):
-    """Textual hands each key at once to what has the focus, and lets what a key does come later.
+class KeyQueueApp(App[None]):
+    """An app that handles keys strictly in order.
 
-    Over SSH several keys come in one packet. `/nginx` would open the filter, and its `x` would still be the list's:
-    stop. So a key waits until the one before has gone its way up to the app, and the screen that it opened stands.
+    Textual dispatches each key at once to the widget that has the focus, and runs the key's action later. Several keys
+    can arrive in one packet: of `/nginx` the slash would open the filter, and the `x` would still reach the list, where
+    it stops a container. So a key waits until the one before has bubbled up to the app and the screen that it opened is
+    mounted.
     """
 
     def __init__(self, *, ansi_color: bool | None = None) -> None:
@@ -27,10 +29,10 @@ class KeysInTurn(App[None]):
         self._waiting: deque[events.Key] = deque()
         self._turn = 0
         self._typeahead = Typeahead()
-        self._guard: Timer | None = None  # there is one while a key is on its way
+        self._guard: Timer | None = None  # set while a key is being handled
 
     async def on_event(self, event: events.Event) -> None:
-        """Take keys that come from the terminal; everything else goes the usual way."""
+        """Queue keys from the terminal; pass on every other event."""
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return
@@ -50,7 +52,7 @@ class KeysInTurn(App[None]):
         key = self._waiting.popleft()
         if self._typeahead.is_dead(key, self):
             self.dead_key(key)
-        self._guard = self.set_timer(PATIENCE, self._hand_on)
+        self._guard = self.set_timer(KEY_TIMEOUT_S, self._hand_on)
         begins = self.focused or self.screen
         way: deque[MessagePump | None] = deque(node for node in begins.ancestors_with_self if node is not self)
         await super().on_event(key)
@@ -60,7 +62,7 @@ class KeysInTurn(App[None]):
         """A key that does nothing on the screen that gets it now."""
 
     async def _go(self, turn: int, way: deque[MessagePump | None]) -> None:
-        """Behind the key through the queues of those whom it passes; None is the screen that is on top by then."""
+        """Pass through the message queues of the nodes that the key bubbles to; None is the screen on top by then."""
         while turn == self._turn and way:
             node = way.popleft()
             if (self.screen if node is None else node).call_later(self._go, turn, way):

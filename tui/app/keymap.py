@@ -1,4 +1,4 @@
-"""From the registry of actions to Textual's bindings. Every binding has an id, so that a user's keymap can move it."""
+"""Textual bindings made from the registries of actions and keys. Each has an id, which a user's keymap refers to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui.present.table import KNOWN
 
 _NAMED = frozenset(
     {"up", "down", "left", "right", "enter", "space", "tab", "home", "end", "backspace"}
-)  # their signs are not ASCII
+)  # named, because Textual shows them as arrows
 VOCABULARY: Final = Vocabulary(columns=KNOWN, actions=IDS)
 """What the user's settings may name."""
 _FIRST: Final = {
@@ -25,7 +25,7 @@ _FIRST: Final = {
 
 
 def app_bindings() -> list[Binding]:
-    """The bindings that hold on every screen: what is done to a container, and to the dashboard."""
+    """Bindings of every screen: actions on a container and on the dashboard."""
     return [
         Binding(a.keys, a.call.removeprefix("app."), a.title, show=False, id=a.id)
         for a in ACTIONS.values()
@@ -34,19 +34,19 @@ def app_bindings() -> list[Binding]:
 
 
 def list_bindings() -> list[Binding]:
-    """The bindings of the list's screen."""
+    """Bindings of the list screen."""
     return [
         Binding(a.keys, a.call, a.title, show=False, id=a.id) for a in ACTIONS.values() if not a.call.startswith("app.")
     ]
 
 
 def move_bindings() -> list[Binding]:
-    """The bindings of the table: arrows as well as vi's keys."""
+    """Bindings of the table: arrows and vi's keys."""
     return [Binding(keys, f"move('{id}')", title, show=False, id=id) for id, (keys, title) in MOVES.items()]
 
 
 def scroll_bindings() -> list[Binding]:
-    """The same keys as the table's, for text that scrolls."""
+    """The table's keys, for scrolling text."""
     calls = ("scroll_up", "scroll_down", "page_up", "page_down", "scroll_home", "scroll_end")
     return [
         Binding(keys, call, title, show=False, id=id)
@@ -55,17 +55,17 @@ def scroll_bindings() -> list[Binding]:
 
 
 def page_bindings() -> list[Binding]:
-    """The bindings of the screen of one container."""
+    """Bindings of the screen of one container."""
     return [Binding(keys, call, title, show=False, id=id) for id, (keys, call, title) in PAGES.items()]
 
 
 def log_bindings() -> list[Binding]:
-    """The bindings of its log."""
+    """Bindings of the logs page."""
     return [Binding(keys, call, title, show=False, id=id) for id, (keys, call, title) in LOG.items()]
 
 
 def shown(id: str, keymap: Mapping[str, str]) -> tuple[str, ...]:
-    """The keys of an action, a move or a page as people write them, after the user's keymap."""
+    """The keys of an action, a move or a page as written in the help ("ctrl-r", "pgup"), after the user's keymap."""
     return tuple(_written(key) for key in bound(id, keymap))
 
 

@@ -1,4 +1,4 @@
-"""The command palette: the registry of actions, by name; what cannot be done now says why."""
+"""The command palette: every action by name; an unavailable one with the reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Commands(Provider):
     """Every action as a command."""
 
     def _commands(self) -> Iterator[tuple[str, str, IgnoreReturnCallbackType]]:
-        """Title, help and what to call, of each."""
+        """Title, help and callback of each."""
         app = services(self.screen)
         ref = getattr(self.screen, "ref", None)
         for action in ACTIONS.values():
@@ -39,12 +39,12 @@ class Commands(Provider):
             yield title, escape(about), partial(self.screen.run_action, action.call)
 
     async def discover(self) -> Hits:
-        """Everything, in the registry's order."""
+        """All commands, in the order of the registry."""
         for title, about, call in self._commands():
             yield DiscoveryHit(Content(title), call, title, about)
 
     async def search(self, query: str) -> Hits:
-        """What looks like the query, the best first."""
+        """Commands whose title matches the query."""
         matcher = self.matcher(query)
         for title, about, call in self._commands():
             score = matcher.match(title)

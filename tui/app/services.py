@@ -1,4 +1,4 @@
-"""What screens and the palette use of the app, apart from its class: the app imports them, not they it."""
+"""The interface of the app that screens, panes and the palette use, so that they need not import the app."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tui.present.glyphs import Glyphs
 
 
 class AppServices(Protocol):
-    """The part of the app that is there for its screens."""
+    """What the app offers to its screens."""
 
     session: Session
     glyphs: Glyphs
@@ -26,14 +26,14 @@ class AppServices(Protocol):
 
     @property
     def behind(self) -> bool:
-        """The terminal has not yet taken what was sent before."""
+        """The terminal has not read the last writes yet."""
         ...
 
     def action_refresh(self) -> object:
-        """Ask every engine for everything now."""
+        """List every engine's containers again now."""
         ...
 
 
 def services(node: MessagePump | App[object]) -> AppServices:
-    """The services of the app in which a screen, a widget or a provider lives."""
+    """The services of the app that a screen or a widget belongs to."""
     return cast("AppServices", node.app)

@@ -1,4 +1,4 @@
-"""What the verbs share: opening a session, finding the containers that were named, going on after a failure."""
+"""What the verbs share: a session, the lookup of containers by name, the same operation on several of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui.core.session import Session
 
 T = TypeVar("T")
 
-AT_ONCE = 16  # operations under way at the same time
+MAX_CONCURRENT = 16  # operations on containers
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_services(parser: argparse.ArgumentParser) -> None:
 
 
 def add_names(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
-    """The containers that a verb is for."""
+    """The positional arguments that name containers."""
     what = "container's name, id, unambiguous beginning of an id, or ENGINE:NAME"
     if several:
         parser.add_argument("containers", metavar="CONTAINER", nargs="+", help=what)
@@ -59,7 +59,7 @@ def engines(args: argparse.Namespace) -> list[Engine]:
 
 @contextlib.asynccontextmanager
 async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
-    """A session that has listed everything once; closed at the end."""
+    """A session after its first listing; closed at the end."""
     opened = Session(engines(args), read_only=args.read_only)
     try:
         await opened.refresh()
@@ -73,7 +73,7 @@ async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
 
 
 def tell_problems(session: Session) -> int:
-    """Say on stderr what could not be asked; an exit code when nobody could be asked at all."""
+    """Report engines that could not be asked on stderr; UNAVAILABLE when none could."""
     for problem in session.problems:
         diagnostics.complain(f"{problem.engine}: {problem}")
     failed = {problem.engine for problem in session.problems}
@@ -81,7 +81,7 @@ def tell_problems(session: Session) -> int:
 
 
 def find(session: Session, name: str) -> Container:
-    """The container that is meant: a full id, a name, or the beginning of an id, in this order."""
+    """The container that a full id, a name or an unambiguous id prefix means, tried in this order."""
     engine, colon, rest = name.partition(":")
     qualified = bool(colon) and engine in session.engines
     wanted = rest if qualified else name
@@ -107,14 +107,14 @@ def find(session: Session, name: str) -> Container:
 async def each(
     session: Session, names: Sequence[str], action: Callable[[Container], Awaitable[T]]
 ) -> tuple[list[tuple[str, T]], int]:
-    """Do `action` to every container that was named, several at a time; failures are told and do not end it.
+    """Run `action` for every named container, concurrently; a failure is reported and does not stop the others.
 
-    Returns what came of the ones that went well, in the order of `names`, and the exit code of all.
+    Returns the results of those that succeeded, in the order of `names`, and the exit code for all.
     """
-    turn = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def one(name: str) -> T | PytopError:
-        async with turn:
+        async with slots:
             try:
                 return await action(find(session, name))
             except PytopError as error:

@@ -1,4 +1,4 @@
-"""The dashboard itself, which is what happens without a verb."""
+"""The dashboard, which runs without a verb."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tui.cli import diagnostics, exits, terminal, verbs
 
 
 def main(args: argparse.Namespace) -> int:
-    """Open it on this terminal; without one, say what works instead."""
+    """Open it on this terminal; without a terminal, report what works instead."""
     reason = terminal.why_no_screen()
     if reason is not None:
         diagnostics.complain(f"the dashboard needs a terminal: {reason}. Try `{diagnostics.PROGRAM} stats --once`")

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Play it on this terminal, or without one."""
+    """Run it on this terminal, or without one."""
     headless = args.headless or terminal.why_no_screen() is not None
     try:
         return asyncio.run(_play(args, headless=headless))
@@ -55,7 +55,7 @@ async def _play(args: argparse.Namespace, *, headless: bool) -> int:
 
 @contextlib.asynccontextmanager
 async def _stage(key: str) -> AsyncIterator[tuple[Stage, Setting]]:
-    """Prepare the stage, and clear it whatever happens; a guardian process does so if this one cannot."""
+    """Prepare the stage and clear it in any case; if this process is killed, a guardian process clears it."""
     instance = str(os.getpid())
     stage = open_stage(key, instance)
     guardian = await asyncio.to_thread(Guardian, key, instance)
@@ -79,7 +79,7 @@ async def _clear(stage: Stage) -> None:
 
 @contextlib.contextmanager
 def _cancel_on_signals() -> Iterator[None]:
-    """SIGTERM, SIGHUP and Ctrl-C cancel the story; what it has made is then removed."""
+    """Cancel the current task on SIGTERM, SIGHUP and Ctrl-C; the stage is then cleared."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None

@@ -1,4 +1,4 @@
-"""What the commands say to people, on stderr; data goes to stdout (`output`)."""
+"""Messages on stderr; data goes to stdout (`output`)."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def clean(text: str) -> str:
 
 
 def complain(problem: Exception | str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     print(f"{PROGRAM}: {clean(str(problem))}", file=sys.stderr)

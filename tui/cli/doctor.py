@@ -19,7 +19,7 @@ from tui.cli.common import add_engine, engines
 
 _SIGNS = {Level.GOOD: "✓", Level.LIMITED: "!", Level.BROKEN: "✗"}
 _ASCII_SIGNS = {Level.GOOD: "+", Level.LIMITED: "!", Level.BROKEN: "x"}
-_ENGINE_WITHIN = 5.0
+_ENGINE_TIMEOUT_S = 5.0
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -89,12 +89,12 @@ async def _engines(found: list[Engine]) -> list[Check]:
 
 async def _engine(engine: Engine) -> list[Check]:
     try:
-        async with asyncio.timeout(_ENGINE_WITHIN):
+        async with asyncio.timeout(_ENGINE_TIMEOUT_S):
             info = await engine.info()
             capabilities = await engine.capabilities()
             containers = await engine.containers()
     except TimeoutError:
-        return [Check("engines", engine.key, Level.BROKEN, f"no answer within {_ENGINE_WITHIN:.0f} s", "Restart it")]
+        return [Check("engines", engine.key, Level.BROKEN, f"no answer within {_ENGINE_TIMEOUT_S:.0f} s", "Restart it")]
     except PytopError as error:
         words = f"{error.title}: {error.detail}" if error.detail else error.title
         return [Check("engines", engine.key, Level.BROKEN, words, error.hint)]

@@ -1,4 +1,4 @@
-"""Durations as they are typed; what makes no sense is a usage error that says what would."""
+"""Parsing of durations given as arguments; an invalid one is a usage error with an example."""
 
 from __future__ import annotations
 

@@ -57,11 +57,11 @@ _CODES: tuple[tuple[type[PytopError], int], ...] = (
 
 
 def code_of(error: PytopError) -> int:
-    """The exit code that this error means."""
+    """The exit code of an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
 def together(codes: Iterable[int]) -> int:
-    """One code for several containers: 0 if all went well, the one failure's own, 1 for a mixture."""
+    """One code for several containers: 0 if all succeeded, the failures' code if they agree, else 1."""
     failures = {code for code in codes if code != OK}
     return OK if not failures else failures.pop() if len(failures) == 1 else FAILED

@@ -1,4 +1,4 @@
-"""start, stop, restart, pause, unpause, kill, rm, wait: one verb for each thing that an engine can be asked."""
+"""start, stop, restart, pause, unpause, kill, rm, wait: the verbs of a container's life cycle."""
 
 from __future__ import annotations
 

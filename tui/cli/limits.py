@@ -1,4 +1,4 @@
-"""Limits on the command line, in Docker's flag names, and how they are shown."""
+"""Limits as command line flags, named as in Docker, and their text form."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FLAGS = {
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Docker's limit flags, and those for what Docker has not."""
+    """Add Docker's limit flags, and those of limits that Docker lacks."""
     group = parser.add_argument_group(
         "limits",
         'bytes as 512m or 1.5g; disks as /dev/sda or 8:0; times in microseconds or as 100ms; "unlimited" lifts a limit',
@@ -78,7 +78,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the flags say. Docker's memory-and-swap total and its quota mean something only beside other limits."""
+    """The limits that the flags request. Docker's memory-and-swap total and its quota depend on other limits."""
 
     change: LimitChange
     total: int | Unlimited | None = None
@@ -89,13 +89,13 @@ class Asked:
 
     @property
     def depends(self) -> bool:
-        """Whether `complete` needs the limits that hold now."""
+        """Whether `complete` needs the current limits."""
         return (isinstance(self.total, int) and self.change.memory is None) or (
             isinstance(self.quota, int) and self.change.cpu_period is None
         )
 
     def complete(self, held: Limits | None) -> LimitChange:
-        """The whole change; `held` are the limits that it meets, None for a container that is to be made.
+        """The complete change; `held` are the current limits, None for a new container.
 
         Raises `InvalidError` for a total that has no memory limit beside it.
         """
@@ -115,7 +115,7 @@ class Asked:
 
 
 def requested(args: argparse.Namespace) -> Asked:
-    """What the flags ask for. Raises `InvalidError` for what is not a number, a size, a list or a disk."""
+    """The limits that the flags request. Raises `InvalidError` for what is not a number, a size, a list or a disk."""
 
     def parsed(text: str | None, parse: Callable[[str], T]) -> T | None:
         return None if text is None else parse(text)

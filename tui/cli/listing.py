@@ -1,4 +1,4 @@
-"""ps, images, inspect: what there is."""
+"""ps, images, inspect."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def _ps(args: argparse.Namespace) -> int:
 
 
 def _print_groups(opened: Session, found: Sequence[Container], *, as_document: bool) -> None:
-    """The groups in which one of these containers is, each with those of them that are."""
+    """The groups that contain some of these containers, each with those it contains."""
     wanted = {container.ref: container for container in found}
     groups = sorted(opened.groups.values(), key=lambda group: group.ref)
     chosen = [(group, [wanted[ref] for ref in group.members if ref in wanted]) for group in groups]
@@ -106,7 +106,7 @@ def _names(members: Sequence[Container]) -> str:
 
 
 def group_as_json(group: Group, members: Sequence[Container]) -> dict[str, Any]:
-    """A group; its cgroup is null when there is none that is its own."""
+    """A group; its cgroup is null when it has none of its own."""
     return {
         "kind": group.ref.kind.value,
         "name": group.ref.name,

@@ -1,4 +1,4 @@
-"""logs: what a container has written, to the same streams that it wrote to."""
+"""logs: a container's output, each line to the stream it was written to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tui.cli import exits, output
 from tui.cli.common import add_engine, add_names, find, session
 from tui.cli.values import tail
 
-_AT_ONCE = 4096  # PIPE_BUF: so much a pipe takes without blocking when it is writable at all
+_PIPE_BUF_BYTES = 4096  # a writable pipe takes this many without blocking
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -36,7 +36,7 @@ async def _logs(args: argparse.Namespace) -> int:
 async def copy(lines: AsyncIterator[LogLine], *, timestamps: bool = False) -> None:
     """Write every line to the stream that it came from, byte for byte.
 
-    A slow reader never holds up the event loop. Raises `OSError` when there is no reader any more.
+    A slow reader does not block the event loop. Raises `OSError` when the reader has gone.
     """
     begun = {"stdout": False, "stderr": False}
     try:
@@ -52,7 +52,7 @@ async def copy(lines: AsyncIterator[LogLine], *, timestamps: bool = False) -> No
 
 
 async def _write(fd: int, data: bytes) -> None:
-    if len(data) <= _AT_ONCE and select.select([], [fd], [], 0)[1]:
+    if len(data) <= _PIPE_BUF_BYTES and select.select([], [fd], [], 0)[1]:
         _write_all(fd, data)
     else:
         await asyncio.to_thread(_write_all, fd, data)

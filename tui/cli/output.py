@@ -29,7 +29,7 @@ def document(value: Any) -> None:
 
 
 def line(value: Any) -> None:
-    """One JSON document on one line, flushed: the next may take a while."""
+    """One JSON document on one line, flushed."""
     print(json.dumps(value, separators=(",", ":"), default=str), flush=True)
 
 

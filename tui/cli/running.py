@@ -1,4 +1,4 @@
-"""run and create: new containers; in the foreground with their output, signals and exit status."""
+"""run and create; `run` in the foreground forwards output and signals and returns the exit status."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tui.cli.values import bind, pairs
 from tui.core.session import Session
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-LAST_OUTPUT = 5.0  # seconds to wait for the rest of the output after the end
-PATIENCE = 3  # the how manyth Ctrl-C kills
+LAST_OUTPUT_TIMEOUT_S = 5.0  # for the rest of the output after the container has ended
+KILLING_INTERRUPT = 3  # the third Ctrl-C sends SIGKILL instead of SIGINT
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -76,7 +76,7 @@ def _spec(args: argparse.Namespace) -> ContainerSpec:
 
 
 async def _engine_for(session: Session, image: str) -> str:
-    """The key of the first engine that has the image, else of the first one: its error says what is missing."""
+    """The key of the first engine that has the image, else of the first engine, whose error names the missing image."""
     for key, engine in session.engines.items():
         if engine.facets.images is None:
             continue
@@ -100,7 +100,7 @@ async def _run(args: argparse.Namespace) -> int:
     spec = _spec(args)
     async with session(args) as opened:
         try:
-            # In the foreground the removal is ours: an engine that removes at once takes the last output with it.
+            # In the foreground it is removed here, after its last output was read.
             spec = replace(spec, auto_remove=args.rm and args.detach)
             ref = await opened.create(await _engine_for(opened, spec.image), spec)
         except PytopError as error:
@@ -124,7 +124,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 def _start_failed(error: PytopError) -> int:
-    """125, or what a shell says about a command: 126 cannot be executed, 127 not found."""
+    """The exit code as a shell's: 126 not executable, 127 not found, else 125."""
     said = error.detail.lower()
     if error.errno == errno.ENOENT or "not found" in said or "no such file" in said:
         return exits.NO_COMMAND
@@ -152,9 +152,9 @@ async def _foreground(session: Session, ref: ContainerRef) -> int:
         with forward:
             await asyncio.wait({shown, ended}, return_when=asyncio.FIRST_COMPLETED)
             if shown.done() and not ended.done() and isinstance(shown.exception(), OSError):
-                await stop()  # nobody reads what it writes: as good as a lost terminal
+                await stop()  # the reader of our output has gone: stop, as for a lost terminal
             status = await ended
-            await asyncio.wait({shown}, timeout=LAST_OUTPUT)
+            await asyncio.wait({shown}, timeout=LAST_OUTPUT_TIMEOUT_S)
             if shown.done():
                 shown.result()
             return status
@@ -165,7 +165,7 @@ async def _foreground(session: Session, ref: ContainerRef) -> int:
 
 
 class _Forward:
-    """While entered, signals go to the container instead of to us."""
+    """A context in which signals to this process are forwarded to the container."""
 
     def __init__(self, send: Callable[[str], Awaitable[None]]) -> None:
         self._send = send
@@ -186,9 +186,9 @@ class _Forward:
         name = number.name
         if number is signal.SIGINT:
             self._interrupts += 1
-            if self._interrupts == PATIENCE - 1:
+            if self._interrupts == KILLING_INTERRUPT - 1:
                 diagnostics.complain("it is still running; Ctrl-C once more kills it")
-            elif self._interrupts >= PATIENCE:
+            elif self._interrupts >= KILLING_INTERRUPT:
                 name = signal.SIGKILL.name
         task = asyncio.ensure_future(self._send(name))
         self._sending.add(task)

@@ -1,4 +1,4 @@
-"""stats: what containers use, once or as a stream, without a screen."""
+"""stats: the resource use of containers, once or as a stream."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def _stats(args: argparse.Namespace) -> int:
 
 
 def _chosen(subjects: Iterable[Subject], wanted: frozenset[Ref]) -> list[Subject]:
-    """Those that were named, or all that run; by name."""
+    """The named containers, or all running ones; sorted by name."""
     chosen = [c for c in subjects if (c.ref in wanted if wanted else c.state.live)]
     return sorted(chosen, key=lambda c: (c.name, c.ref))
 
@@ -83,7 +83,7 @@ def _show(args: argparse.Namespace, opened: Session, frame: Frame, subjects: Seq
 
 
 def as_json(frame: Frame, subjects: Sequence[Subject], drift: Mapping[Ref, Sequence[Drift]]) -> dict[str, Any]:
-    """One sweep: every metric of the host and every field of every container, by id; units are the registry's.
+    """One frame: every metric of the host and every field of every container, by id; units are the registry's.
 
     `drift` are the limits that somebody else has changed.
     """

@@ -1,4 +1,4 @@
-"""`update`: change limits, and tell what the kernel made of them."""
+"""update: change limits, and report what the kernel holds afterwards."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ async def _update(args: argparse.Namespace) -> int:
 
 
 async def _before(session: Session, container: Container) -> Limits:
-    """What holds now, or will at the next start."""
+    """The current limits; of a stopped container those of its next start."""
     if container.state.live:
         return await session.limits(container.ref)
     return await session.engines[container.ref.engine].recorded(container.ref.id)
 
 
 async def _shrink(session: Session, container: Container, change: LimitChange) -> LimitOutcome:
-    """`update` with progress on stderr while memory is given back."""
+    """Change limits after a reclaim, with its progress on stderr."""
     assert isinstance(change.memory, int)
     report = ReclaimReport(container.name)
     try:
@@ -81,7 +81,7 @@ async def _shrink(session: Session, container: Container, change: LimitChange) -
 
 
 class ReclaimReport:
-    """Progress of a reclaim on stderr: one line that changes on a terminal, else a line now and then."""
+    """Progress of a reclaim on stderr: one line that is rewritten on a terminal, else a line every interval."""
 
     def __init__(self, name: str) -> None:
         self._name = diagnostics.clean(name)
@@ -107,13 +107,13 @@ class ReclaimReport:
             print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Leave the line."""
+        """End the line."""
         if self._open:
             print(file=sys.stderr)
 
 
 async def _warn(session: Session, container: Container, change: LimitChange) -> None:
-    """Say on stderr what the change will do; what is refused, the engine refuses."""
+    """Print the findings about the change on stderr; refusals come from the engine."""
     if container.state.live:
         for finding in (await session.preview(container.ref, change)).findings:
             if finding.severity is not Severity.REFUSE:
@@ -121,7 +121,7 @@ async def _warn(session: Session, container: Container, change: LimitChange) -> 
 
 
 def _held(container: Container, outcome: LimitOutcome) -> bool:
-    """The kernel holds it; for a container without processes: the engine has it for the next start."""
+    """The kernel holds it; of a stopped container: the engine has recorded it."""
     if container.state.live or outcome.error:
         return outcome.ok
     return all(f.verdict in (Verdict.APPLIED, Verdict.ROUNDED, Verdict.UNREADABLE) for f in outcome.fields)

@@ -1,4 +1,4 @@
-"""Turning what was typed into values; what makes no sense is a usage error that says what would."""
+"""Parsing of other argument values; an invalid one is a usage error with an example."""
 
 from __future__ import annotations
 

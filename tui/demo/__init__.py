@@ -1,1 +1,1 @@
-"""The demo: a victim, a hog and a quiet neighbour, live or headless."""
+"""The demo: three containers on one core, in the dashboard or headless."""

@@ -1,4 +1,4 @@
-"""Clears the stage when the demo has died without doing it: kill -9, a dropped terminal, a crash.
+"""A process that clears the stage when the demo ended without doing so: kill -9, a lost terminal, a crash.
 
 It is a process of its own session. Its standard input is a pipe from the demo: the word
 "done" says that all is clear, the end of the pipe without that word means that the demo has died.
@@ -19,7 +19,7 @@ DONE = b"done\n"
 
 
 class Guardian:
-    """The demo's end of the pipe. Started before anything is created."""
+    """The demo's side: starts the process before anything is created."""
 
     def __init__(self, key: str, instance: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -33,18 +33,18 @@ class Guardian:
         )
 
     def dismiss(self) -> None:
-        """The demo has cleared the stage itself."""
+        """Tell it that the stage is clear, and wait for its end."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(DONE)
             self._process.stdin.close()
-        except BrokenPipeError:  # it has gone already, so there is nothing to tell it
+        except BrokenPipeError:  # it has ended already
             pass
         self._process.wait()
 
 
 def main(arguments: list[str]) -> int:
-    """Wait for the demo's end, then clear what it has left."""
+    """Wait for the demo's end, then clear the stage if the demo did not."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if sys.stdin.buffer.read() != DONE:

@@ -1,4 +1,4 @@
-"""The demo's story without a screen: alone, hurt, contained, reverted, each measured, and one table at the end."""
+"""The demo without a screen: four measured phases (alone, hog, contained, reverted), and a table of them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tui.demo.scene import Reports, Scene, Setting, build, remove_all
 from tui.demo.story import Service, isolation, latency_impact, recovery
 from tui.present.messages import Message, say
 
-CAP = 0.2  # cores
-HELPED = 0.5  # share of the added p99 that containment must take away
-HURT = 2.0  # the hog did harm when the p99 is more than this many times the one alone
+CAP_CORES = 0.2  # the hog's CPU limit while it is contained
+MIN_RECOVERY = 0.5  # share of the added p99 that the limit must take away to have helped
+MIN_DAMAGE_RATIO = 2.0  # p99 beside the hog against p99 alone, above which the hog did harm
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One measured stretch; `hog` is its use over that stretch, None while it does not run."""
+    """One measured phase; `hog` is the hog's use during it, None while it does not run."""
 
     name: str
     victim: Service
@@ -35,7 +35,7 @@ def _share(value: float | Missing) -> str:
 
 
 def table(phases: list[Phase]) -> list[str]:
-    """The phases as aligned lines; the first phase is what the others are compared with."""
+    """The phases as an aligned table; the first phase is the baseline."""
     head = ("phase", "victim p50", "victim p99", "answered", "shed", "isolation", "latency", "hog CPU", "hog throttled")
     rows = [head]
     alone = phases[0].victim
@@ -80,7 +80,7 @@ def _limit_text(outcome: LimitOutcome) -> str:
     ).rstrip()
 
 
-class Teller:
+class StoryRunner:
     """Runs the phases on a scene and measures each."""
 
     def __init__(self, scene: Scene, show: Callable[[str], None]) -> None:
@@ -91,7 +91,7 @@ class Teller:
         self.phases: list[Phase] = []
 
     async def run(self) -> list[LimitOutcome]:
-        """All four phases; the outcomes of the limit that was set and lifted."""
+        """Run all phases; the outcomes of setting and of lifting the limit."""
         follower = asyncio.create_task(self._reports.follow(self._scene.engine, self._scene.victim))
         try:
             self._show(say(Message.MEASURING_ALONE))
@@ -100,7 +100,7 @@ class Teller:
             self._show(say(Message.HOG_STARTS))
             await self._scene.start_hog()
             await self._phase("hog", settle=3, seconds=7)
-            capped = await self._limit(LimitChange(cpus=CAP))
+            capped = await self._limit(LimitChange(cpus=CAP_CORES))
             await self._phase("contained", settle=4, seconds=7)
             lifted = await self._limit(LimitChange(cpus=UNLIMITED))
             await self._phase("reverted", settle=3, seconds=6)
@@ -148,23 +148,23 @@ class Teller:
 
 
 def verdict(phases: list[Phase], outcomes: list[LimitOutcome]) -> tuple[bool, str]:
-    """Whether containment helped, and why we say so."""
+    """Whether containment helped, and the reason."""
     alone, hurt, contained = (phase.victim for phase in phases[:3])
     if not all(outcome.ok for outcome in outcomes):
         return False, say(Message.LIMIT_NOT_HELD)
-    if hurt.p99 < HURT * alone.p99:
+    if hurt.p99 < MIN_DAMAGE_RATIO * alone.p99:
         return False, say(Message.NOT_HURT, now=hurt.p99, alone=alone.p99)
     share = recovery(hurt, contained, alone)
-    if share < HELPED:
+    if share < MIN_RECOVERY:
         return False, say(Message.HARDLY_HELPED, share=share)
     return True, say(Message.TOOK_AWAY, share=share)
 
 
 async def tell(engine: Engine, setting: Setting, show: Callable[[str], None]) -> int:
-    """Play the whole story on an engine; 0 only if containment helped. The three containers are gone afterwards."""
+    """Run the demo on an engine; 0 only if containment helped. The three containers are removed at the end."""
     scene = await build(engine, setting)
     try:
-        teller = Teller(scene, show)
+        teller = StoryRunner(scene, show)
         outcomes = await teller.run()
     finally:
         await remove_all(engine, (scene.hog, scene.victim, scene.quiet))

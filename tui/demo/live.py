@@ -1,4 +1,4 @@
-"""The demo in the dashboard: build the scene, open the screen, measure the victim alone, start the hog."""
+"""The demo in the dashboard: create the containers, open the app, measure the victim alone, start the hog."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tui.demo.scene import Setting, build
 
 
 def others(stage: Engine) -> list[Engine]:
-    """The engines that run here beside the stage's own, so that the dashboard shows the whole host."""
+    """The host's other engines, so that the dashboard shows the whole host."""
     return [engine for engine in discover() if engine.key != stage.key]
 
 
 async def play(engine: Engine, setting: Setting, *, theme: str | None, ascii_only: bool, read_only: bool) -> int:
-    """Play until the user quits; the exit code. The containers are left for the stage to clear."""
+    """Run until the user quits; the exit code. The stage removes the containers."""
     scene = await build(engine, setting)
     session = Session([engine, *others(engine)], read_only=read_only)
     app = PytopApp(session, banner=GuidePanel(session, scene), theme=theme, ascii_only=ascii_only)
@@ -32,7 +32,7 @@ async def play(engine: Engine, setting: Setting, *, theme: str | None, ascii_onl
 
 @contextlib.contextmanager
 def _quit_on_hangup(app: PytopApp) -> Iterator[None]:
-    """SIGTERM and a dropped terminal end the dashboard in the same way as q."""
+    """Quit the app on SIGTERM and SIGHUP, as on q."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGHUP)
     for number in numbers:
@@ -42,4 +42,4 @@ def _quit_on_hangup(app: PytopApp) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)  # clearing up is not to be cut short; it ends by itself
+            signal.signal(number, signal.SIG_IGN)  # the stage must be cleared completely

@@ -1,4 +1,4 @@
-"""The demo's guide above the footer: how the victim does, what to look at, which key to press next."""
+"""The demo's guide above the foot: the victim's latency, what to look at, the next key to press."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from runtime.errors import PytopError
 from runtime.limits.units import format_cpus
 from runtime.model import Missing, Unlimited
 from tui.core.session import Changed, Session
-from tui.demo.scene import RATE, REPORT_SECONDS, Reports, Scene
+from tui.demo.scene import RATE_PER_S, REPORT_INTERVAL_S, Reports, Scene
 from tui.demo.story import Service, StoryStep, step
 from tui.present.messages import Message, say
 
-RECENT = 4.0  # seconds that "now" covers
-WARM_UP = 2.0  # seconds of reports that do not count
-ALONE = 4.0  # seconds that the victim is measured alone
+RECENT_S = 4.0  # that the present latency covers
+WARM_UP_S = 2.0  # of reports that are discarded
+ALONE_S = 4.0  # for which the victim is measured alone
 
 
 class GuidePanel(Static):
-    """Three lines of text that follow the story; when the victim has been measured alone it starts the hog."""
+    """Three lines of text about the present step; starts the hog when the victim has been measured alone."""
 
     DEFAULT_CSS = """
     GuidePanel {
@@ -38,17 +38,17 @@ class GuidePanel(Static):
         self._trouble = ""
 
     def on_mount(self) -> None:
-        """Follow the session until the panel goes."""
+        """Subscribe to the session and read the victim's reports."""
         self._unsubscribe = self._session.subscribe(self._changed)
         self.run_worker(self._follow(), name="victim-reports")
         self.tell()
 
     def on_unmount(self) -> None:
-        """Nothing is told any more."""
+        """Unsubscribe."""
         self._unsubscribe()
 
     async def _follow(self) -> None:
-        """Take the victim's reports until there are no more; what goes wrong is said on the panel."""
+        """Read the victim's reports to their end; errors are shown on the panel."""
         try:
             await self._reports.follow(self._scene.engine, self._scene.victim, self._reported)
         except PytopError as error:
@@ -58,8 +58,8 @@ class GuidePanel(Static):
         self.tell()
 
     def _reported(self) -> None:
-        if self._reports.count == round((WARM_UP + ALONE) / REPORT_SECONDS):
-            self._alone = self._reports.recent(ALONE)
+        if self._reports.count == round((WARM_UP_S + ALONE_S) / REPORT_INTERVAL_S):
+            self._alone = self._reports.recent(ALONE_S)
             self.run_worker(self._start_hog(), name="start-hog")
         self.tell()
 
@@ -75,11 +75,11 @@ class GuidePanel(Static):
             self.tell()
 
     def tell(self) -> None:
-        """Draw where the story stands now."""
+        """Draw the present step."""
         hog = self._session.containers.get(self._scene.hog)
         frame = self._session.frame
         use = frame.usages.get(self._scene.hog) if frame is not None else None
-        now = self._reports.recent(RECENT)
+        now = self._reports.recent(RECENT_S)
         limit = use.cpu_limit if use is not None else Missing.NOT_SAMPLED
         live = hog is not None and (hog.state.live or not self._scene.hog_started)
         stands = step(self._alone, now, live, self._scene.hog_started, limit)
@@ -88,7 +88,7 @@ class GuidePanel(Static):
     def _measures(self, now: Service | None) -> str:
         if now is None:
             return say(Message.VICTIM_SILENT)
-        measured = {"p50": now.p50, "p99": now.p99, "answered": min(now.answered, RATE), "rate": RATE}
+        measured = {"p50": now.p50, "p99": now.p99, "answered": min(now.answered, RATE_PER_S), "rate": RATE_PER_S}
         if self._alone is not None and self._scene.hog_started:
             return say(Message.VICTIM_HURT, alone=self._alone.p99, **measured)
         return say(Message.VICTIM, **measured)

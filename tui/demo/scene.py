@@ -19,10 +19,10 @@ from tui.demo.story import Report, Service, parse_report, service
 PROGRAMS = Path(__file__).parent / "programs"
 INSIDE = "/opt/pytop-demo"
 LABEL = "pytop.demo"
-REPORT_SECONDS = 0.5
-RATE = 50  # requests a second
+REPORT_INTERVAL_S = 0.5
+RATE_PER_S = 50  # requests a second
 WORK_MS = 12.0  # CPU per request: alone the victim needs 0.6 of its core, so half of it is not enough
-QUEUE = 32
+MAX_QUEUED_REQUESTS = 32
 HOG_PROCESSES = 4
 
 
@@ -48,7 +48,7 @@ def own_python() -> Python:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the stage offers: an image, what must be bound for it to work, and a prefix for names on a shared engine."""
+    """What the stage provides: an image, the bind mounts it needs, and a prefix for names on a shared engine."""
 
     image: str
     binds: tuple[Bind, ...] = ()
@@ -58,7 +58,7 @@ class Setting:
 
 @dataclass(slots=True)
 class Scene:
-    """The containers of one demo run; `start_hog` raises the curtain."""
+    """The containers of one demo run; the hog is created by `start_hog`."""
 
     engine: Engine
     setting: Setting
@@ -98,7 +98,16 @@ async def build(engine: Engine, setting: Setting) -> Scene:
             )
         )
 
-    work = ("--rate", str(RATE), "--work-ms", str(WORK_MS), "--queue", str(QUEUE), "--report", str(REPORT_SECONDS))
+    work = (
+        "--rate",
+        str(RATE_PER_S),
+        "--work-ms",
+        str(WORK_MS),
+        "--queue",
+        str(MAX_QUEUED_REQUESTS),
+        "--report",
+        str(REPORT_INTERVAL_S),
+    )
     victim = await create("victim", "victim.py", *work)
     quiet = await create("neighbour", "quiet.py")
     hog = await create("hog", "hog.py", str(HOG_PROCESSES if cpu is not None else 4 * (os.cpu_count() or 1)))
@@ -109,7 +118,7 @@ async def build(engine: Engine, setting: Setting) -> Scene:
 
 @dataclass(slots=True)
 class Reports:
-    """The victim's reports as they come, the last few minutes of them."""
+    """The victim's reports of the last few minutes."""
 
     kept: deque[Report] = field(default_factory=lambda: deque(maxlen=600))
     count: int = 0
@@ -132,13 +141,13 @@ class Reports:
                     on_report()
 
     def since(self, count: int) -> Service | None:
-        """How the victim served since `count` reports had come."""
+        """The victim's service since report number `count`."""
         new = self.count - count
-        return service(list(self.kept)[-new:] if new > 0 else (), REPORT_SECONDS)
+        return service(list(self.kept)[-new:] if new > 0 else (), REPORT_INTERVAL_S)
 
     def recent(self, seconds: float) -> Service | None:
-        """How the victim served over the last `seconds`."""
-        return service(list(self.kept)[-max(1, round(seconds / REPORT_SECONDS)) :], REPORT_SECONDS)
+        """The victim's service over the last `seconds`."""
+        return service(list(self.kept)[-max(1, round(seconds / REPORT_INTERVAL_S)) :], REPORT_INTERVAL_S)
 
 
 async def remove_all(engine: Engine, refs: Iterable[ContainerRef]) -> None:

@@ -1,6 +1,6 @@
-"""Where the demo plays: an embedded engine of its own, or a running engine with an image made for the occasion.
+"""Where the demo runs: an embedded engine of its own, or a running engine with an image that is imported for it.
 
-A stage leaves nothing behind. `clear` can be called at any time, from another process too, and twice.
+`clear` removes everything that a stage created. It can be called at any time, from another process, and repeatedly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EMBEDDED = "embedded"
 
 
 class Stage(Protocol):
-    """Prepares an engine for the scene, and clears everything away."""
+    """Prepares an engine for the demo, and removes everything from it again."""
 
     @property
     def engine(self) -> Engine: ...
@@ -64,13 +64,13 @@ class OwnStage:
         return Setting(image="host", instance=self._instance)
 
     async def clear(self) -> None:
-        engine = NativeEngine(self._config)  # the dashboard may have closed the other one
+        engine = NativeEngine(self._config)  # the session may have closed the other one
         try:
             await engine.destroy()
         finally:
             await engine.close()
         for directory in (self._config.state, self._config.run):
-            with contextlib.suppress(OSError):  # another demo may be playing beside this one
+            with contextlib.suppress(OSError):  # another demo may be running
                 directory.parent.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""What the victim's reports add up to, and where the demo's story stands. Pure: no engine, no screen.
+"""Statistics of the victim's reports, and the present step of the demo. Pure: no engine, no screen.
 
 Measures, after the Linux resctl-demo: requests answered per second against the baseline ("isolation", 1.0 is perfect),
 latency against the baseline ("latency impact", 0 is perfect).
@@ -48,7 +48,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How the victim served over a stretch of time: latencies in ms, rates per second."""
+    """The victim's service over a period: latencies in ms, rates per second."""
 
     p50: float
     p99: float
@@ -92,7 +92,7 @@ def recovery(hurt: Service, contained: Service, alone: Service) -> float:
 
 
 class StoryStep(StrEnum):
-    """Where the story stands."""
+    """A step of the demo."""
 
     STARTING = "starting"
     ALONE = "alone"
@@ -109,7 +109,7 @@ def step(
     hog_started: bool,
     hog_limit: float | Unlimited | Missing,
 ) -> StoryStep:
-    """Judge the story by what is measured, not by which keys were pressed.
+    """The present step, from measurements and not from the keys that were pressed.
 
     `hog_limit` is the hog's CPU limit in cores as the kernel holds it. Recovered means a p99 of less than four times
     the one alone: a capped hog still runs in short bursts.

@@ -1,6 +1,6 @@
-"""Values as short text: cores, bytes, rates, shares, ages; and names from outside made safe to draw.
+"""Values as short text: cores, bytes, rates, shares, ages; and untrusted text made safe to draw.
 
-Plain ASCII, free of Textual. Numbers are rounded to what an eye can use, so that a cell's text changes seldom.
+Plain ASCII. Numbers are rounded to two or three digits, so that a cell's text changes seldom.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from tui.present.cells import cell_len, set_cell_size
 
-GAP = "-"  # a value that is missing; the screen has a glyph of its own for it
+GAP = "-"  # a missing value; screens use `Glyphs.gap`
 _UNITS = "BKMGTPE"
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Me", "Mn"})
 
@@ -75,7 +75,7 @@ def seconds(value: float) -> str:
 
 @lru_cache(4096)
 def clean(text: str) -> str:
-    """Make text from outside safe on one line of a screen.
+    """Make untrusted text safe to draw on one line.
 
     Control characters, line breaks, marks without a width and characters that turn the direction of writing each become
     one visible replacement.

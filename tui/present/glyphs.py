@@ -1,6 +1,6 @@
-"""The signs that the list is drawn with: one set for terminals of today, one of plain ASCII.
+"""The characters that the list is drawn with: a Unicode set and an ASCII set.
 
-Every state has a sign of its own, so that nothing depends on colour.
+Every state has a character of its own, so that nothing depends on colour.
 """
 
 from __future__ import annotations

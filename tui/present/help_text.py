@@ -1,4 +1,4 @@
-"""The help: keys, what the columns and signs mean, what does not work here and why."""
+"""The help: keys, columns, glyphs, and what does not work here with the reason."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tui.present.glyphs import Glyphs
 from tui.present.summary import badge, trouble, watching
 
 KeysOf: TypeAlias = Callable[[str], Sequence[str]]
-KEYS_WIDTH = 16
-WIDTH = 90
+KEYS_CELLS = 16
+TROUBLE_CELLS = 90
 
 
 def wrapped(lines: Iterable[str], width: int) -> Iterator[str]:
-    """The page in `width` cells; what goes on in the next line begins where its text began."""
+    """The lines wrapped to `width` cells; continuation lines are indented to where the text began."""
     for line in lines:
         indent = len(line) - len(line.lstrip())
         if line.startswith("  ") and "  " in line.strip():
-            indent = KEYS_WIDTH + 2
+            indent = KEYS_CELLS + 2
         yield from textwrap.wrap(line, max(width, indent + 10), subsequent_indent=" " * indent) or [""]
 
 
 def page(session: Session, ref: Ref | None, keys: KeysOf, glyphs: Glyphs) -> Iterator[str]:
-    """The lines of the help; `keys` gives the keys of an action or a move as people write them."""
-    yield from filter(None, (badge(session), *watching(session), *trouble(session.problems, WIDTH)))
+    """The lines of the help; `keys` gives the keys of an action or a move by id."""
+    yield from filter(None, (badge(session), *watching(session), *trouble(session.problems, TROUBLE_CELLS)))
     yield from _keys(session, ref, keys)
     yield ""
     yield "STATES"
@@ -45,7 +45,7 @@ def page(session: Session, ref: Ref | None, keys: KeysOf, glyphs: Glyphs) -> Ite
     yield "  The trend is CPU against its limit, or against the whole machine where there is no limit."
     for field in FIELDS.values():
         unit = f" ({field.unit})" if field.unit else ""
-        yield f"  {field.title:<{KEYS_WIDTH}}{field.about}{unit}  [{field.id}]"
+        yield f"  {field.title:<{KEYS_CELLS}}{field.about}{unit}  [{field.id}]"
 
 
 def _keys(session: Session, ref: Ref | None, keys: KeysOf) -> Iterator[str]:
@@ -57,13 +57,13 @@ def _keys(session: Session, ref: Ref | None, keys: KeysOf) -> Iterator[str]:
             about = f": {action.about}" if action.about else ""
             reason = action.why_not(session, ref)
             now = f" (not now: {reason})" if reason is not None else ""
-            yield f"  {', '.join(keys(action.id)):<{KEYS_WIDTH}}{action.title}{about}{now}"
+            yield f"  {', '.join(keys(action.id)):<{KEYS_CELLS}}{action.title}{about}{now}"
         if group == LIST:
             for id, (_, title) in MOVES.items():
-                yield f"  {', '.join(keys(id)):<{KEYS_WIDTH}}{title}"
+                yield f"  {', '.join(keys(id)):<{KEYS_CELLS}}{title}"
             yield ""
             yield "THE SCREEN OF ONE CONTAINER"
             for id, (_, _, title) in {**PAGES, **LOG}.items():
-                yield f"  {', '.join(keys(id)):<{KEYS_WIDTH}}{title}"
+                yield f"  {', '.join(keys(id)):<{KEYS_CELLS}}{title}"
         if group == APP:
             yield "  Keys can be changed in ~/.config/pytop-containers/config.toml: [keys] stop = 'f9'"

@@ -1,4 +1,4 @@
-"""The limit editor without a screen: which limits there are, what was typed, what a key makes of it."""
+"""The limit editor's form without a screen: parsing, scaling, placeholders, current use."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NO_DISKS: Final = Disks()
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """What the fields say together: the change, and per field why it cannot be read."""
+    """All fields parsed: the change, and the error of each field that cannot be parsed."""
 
     change: LimitChange
     errors: Mapping[LimitName, str]
@@ -64,7 +64,7 @@ def parse(texts: Mapping[LimitName, str], held: Limits = NOTHING_HELD, disks: Di
 def _rates(name: LimitName, text: str, held: Held, disks: Disks) -> Value:
     """Rates by disk from "sda 10m, sdb unlimited"; "unlimited" alone lifts every one that is there.
 
-    Only what is in `disks` is taken, so that nothing has to be looked up while somebody types.
+    Only what is in `disks` is taken, so that typing needs no lookup on the host.
     """
     if text.strip().casefold() == str(UNLIMITED):
         if not isinstance(held, tuple) or not held:
@@ -97,7 +97,7 @@ def _disk(text: str, disks: Disks) -> str:
 
 
 def example(name: LimitName, disks: Disks, used: Collection[str]) -> str:
-    """What an empty field suggests; for a rate, with a disk that the container uses, or one that is there."""
+    """The placeholder of a field; of a rate with a disk that the container uses, else one of the host."""
     entry = next(entry for entry in ENTRIES if entry.name is name)
     if name not in DEVICE_LIMITS:
         return entry.example
@@ -107,7 +107,7 @@ def example(name: LimitName, disks: Disks, used: Collection[str]) -> str:
 
 
 def scaled(name: LimitName, text: str, held: Held, factor: float, ncpu: int | None) -> str | None:
-    """What is typed, or else what the kernel holds, times `factor`; None where that has no meaning.
+    """The typed value, else the kernel's, times `factor`; None where that has no meaning.
 
     Half of unlimited CPU is half of the machine.
     """
@@ -138,7 +138,7 @@ _IO: Final = {
 
 
 def in_use(name: LimitName, usage: Usage | None) -> str:
-    """What the container uses of this now, empty where nothing is measured."""
+    """The container's use of this resource, empty where it is not measured."""
     if usage is None:
         return ""
     value: float | Missing
@@ -164,7 +164,7 @@ def in_use(name: LimitName, usage: Usage | None) -> str:
 
 
 def unavailable(name: LimitName, limits: Limits) -> str | None:
-    """Why the kernel does not let this limit be set, as far as reading shows."""
+    """Why the kernel does not offer this limit, as far as reading shows; None when it does."""
     held = limits.get(name)
     if held is Missing.UNSUPPORTED and name in NETWORK_LIMITS:
         return "it has no network interface of its own"

@@ -1,4 +1,4 @@
-"""Limits in words: their labels, their values, what came of a change, what somebody else has changed."""
+"""Limits in words: labels, values, outcomes of a change, drift."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Held = Value | Missing
 
 @dataclass(frozen=True, slots=True)
 class LimitEntry:
-    """One limit in the form; `example` is what an empty field suggests."""
+    """One limit of the form; `example` is the placeholder of its field."""
 
     name: LimitName
     label: str
@@ -71,7 +71,7 @@ DEFAULTS: Final[Mapping[LimitName, Value]] = {
     LimitName.IO_WEIGHT: 100,
     LimitName.MEMORY_RESERVATION: 0,
 }
-_INHERITED = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})  # who has none has its parent's
+_INHERITED = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})  # unset means the parent's
 MISSING_TEXT: Final = {
     Missing.UNSUPPORTED: "this kernel does not offer it",
     Missing.DENIED: "it may not be read here",
@@ -81,12 +81,12 @@ MISSING_TEXT: Final = {
 
 
 def short(device: str) -> str:
-    """A disk as people call it: "sda"."""
+    """A disk's name without its directory: "sda"."""
     return device.removeprefix("/dev/")
 
 
 def format_limit(name: LimitName, value: Held) -> str:
-    """A value as the form shows it; what cannot be typed back exactly is rounded."""
+    """A value as text for the form; long sizes are rounded."""
     if isinstance(value, Missing):
         return fmt.GAP
     if isinstance(value, tuple):
@@ -99,7 +99,7 @@ def format_limit(name: LimitName, value: Held) -> str:
 
 
 def outcome_text(outcome: FieldOutcome) -> str:
-    """One field of a result: "CPU cores 0.2 (was unlimited)", and what else is to be known about it."""
+    """One field of an outcome: "CPU cores 0.2 (was unlimited)", with its verdict and detail."""
     name = outcome.name
     now, before = format_limit(name, outcome.kernel), format_limit(name, outcome.before)
     text = f"{LABELS.get(name, name.value)} {now} (was {before})"
@@ -111,9 +111,9 @@ def outcome_text(outcome: FieldOutcome) -> str:
 
 
 def lasting(name: LimitName, held: Held, recorded: Limits) -> str:
-    """Whether a limit that is in force will be there after a restart; empty where none is, or nobody knows.
+    """Whether a limit is kept at a restart; empty where there is none, or the record is unknown.
 
-    What is normal (no limit, the normal weight) needs no record.
+    A default value (no limit, the default weight) needs no record.
     """
     record = recorded.get(name)
     if isinstance(held, Missing) or record in (Missing.DENIED, Missing.GONE, Missing.NOT_SAMPLED):
@@ -124,7 +124,7 @@ def lasting(name: LimitName, held: Held, recorded: Limits) -> str:
 
 
 def drift_text(found: Drift) -> str:
-    """What somebody else has changed: "CPU cores 2 (we set 0.5)"."""
+    """A drifted limit: "CPU cores 2, expected 0.5"."""
     return (
         f"{LABELS.get(found.name, found.name.value)} {format_limit(found.name, found.kernel)},"
         f" expected {format_limit(found.name, found.expected)}"
@@ -132,7 +132,7 @@ def drift_text(found: Drift) -> str:
 
 
 def reclaim_text(so_far: ReclaimProgress, width: int) -> str:
-    """How far a reclaim has come, as a bar and in figures."""
+    """The progress of a reclaim, as a bar and in figures."""
     goal = max(1, so_far.current - so_far.target + so_far.reclaimed)
     filled = min(width, max(0, round(width * so_far.reclaimed / goal)))
     bar = "#" * filled + "." * (width - filled)
@@ -140,12 +140,12 @@ def reclaim_text(so_far: ReclaimProgress, width: int) -> str:
 
 
 def _is_default(name: LimitName, held: Held) -> bool:
-    """It limits nothing."""
+    """The value is the default, which limits nothing."""
     return isinstance(held, Unlimited) or held in ((), "") or held is False or held == DEFAULTS.get(name)
 
 
 def outcome_lines(fields: tuple[FieldOutcome, ...], *, wide: bool) -> list[str]:
-    """The result as lines: asked, engine, kernel and verdict for every field; two lines a field when not `wide`."""
+    """An outcome as a table: requested, engine, kernel and verdict of every field; two lines a field if not `wide`."""
     lines: list[str] = []
     if wide:
         lines.append(f"{'':<12}{'asked':>10}{'engine':>10}{'kernel':>10}  {'verdict':<12}restart")
@@ -165,7 +165,7 @@ def outcome_lines(fields: tuple[FieldOutcome, ...], *, wide: bool) -> list[str]:
 
 
 def conclusion(outcome: LimitOutcome) -> tuple[str, bool]:
-    """What a result comes to, in one sentence, and whether it is bad."""
+    """An outcome in one sentence, and whether it is bad."""
     if outcome.ok:
         return say(Message.ALL_AS_ASKED), False
     if not outcome.error and all(f.verdict is Verdict.UNREADABLE and f.kernel is Missing.GONE for f in outcome.fields):

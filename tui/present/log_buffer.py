@@ -1,4 +1,4 @@
-"""The last part of a container's output, bounded in lines and bytes, and its bytes made safe to draw."""
+"""A ring buffer of a container's output, bounded in lines and bytes, and its bytes made safe to draw."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Final
 from runtime.model import LogLine
 from tui.present.cells import cell_len, chop_cells
 
-LINES: Final = 10_000
-BYTES: Final = 8 << 20
-LONGEST: Final = 16 << 10  # bytes that are kept of one line
-TAB: Final = 8
+MAX_LINES: Final = 10_000
+MAX_BYTES: Final = 8 << 20
+MAX_LINE_BYTES: Final = 16 << 10  # bytes that are kept of one line
+TAB_CELLS: Final = 8
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _NAMED = {"\r": "\\r", "\x1b": "\\e"}
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -45,7 +45,7 @@ class LogBuffer:
         size: bytes held.
     """
 
-    def __init__(self, lines: int = LINES, size: int = BYTES) -> None:
+    def __init__(self, lines: int = MAX_LINES, size: int = MAX_BYTES) -> None:
         self._lines, self._bytes = lines, size
         self._entries: deque[LogEntry] = deque()
         self._open: dict[str, tuple[int, LogEntry]] = {}
@@ -62,7 +62,7 @@ class LogBuffer:
 
     @property
     def full(self) -> bool:
-        """More would push old ones out, now or soon."""
+        """Further lines will drop old ones, now or soon."""
         return len(self._entries) >= self._lines or self.size >= self._bytes * 0.9
 
     def __getitem__(self, number: int) -> LogEntry:
@@ -76,12 +76,12 @@ class LogBuffer:
         return newest
 
     def add(self, line: LogLine) -> int:
-        """Take a line, or the rest of one; the number of the entry that it is in."""
+        """Add a line, or the rest of one; the number of its entry."""
         number, entry = self._open.pop(line.stream, (-1, None))
         if entry is None or number < self.first:
             number, entry = self.end, LogEntry(line.stream, line.time_ns, b"")
             self._entries.append(entry)
-        room = LONGEST - len(entry.data)
+        room = MAX_LINE_BYTES - len(entry.data)
         entry.data += line.data[:room]
         entry.cut += max(0, len(line.data) - room)
         entry.open = line.partial
@@ -112,7 +112,7 @@ def readable(data: bytes) -> str:
         return text
     text = _COLOUR.sub("", text).rstrip("\r\n")
     if "\t" in text:
-        text = text.expandtabs(TAB)
+        text = text.expandtabs(TAB_CELLS)
     return text if text.isprintable() else "".join(_escaped(c) for c in text)
 
 

@@ -1,4 +1,4 @@
-"""The containers of a group, and what each of them uses now, as lines of a table."""
+"""The members of a group and their present use as lines of a table."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def lines(session: Session, ref: Ref, width: int, glyphs: Glyphs) -> Iterator[Pa
 
 
 def _called(session: Session, member: Container) -> str:
-    """As in the list, with the sign of a limit that somebody else has changed."""
+    """The name as in the list, with the sign of drift."""
     sign = DRIFTED if member.ref in session.drift else ""
     return sign + fmt.clean(member.name or member.ref.short)

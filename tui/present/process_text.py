@@ -12,7 +12,7 @@ HEADS = f"{'pid':>8}{'inside':>8} {'user':<9}{'s':<2}{'cpu':>6}{'time':>8}{'rss'
 
 
 def rates(before: Mapping[int, float], now: Sequence[Process], seconds: float) -> dict[int, float]:
-    """Cores used by each process since the look before; those that were not there then have no rate."""
+    """Cores used by each process since the read before; a process that is new has no rate."""
     if seconds <= 0:
         return {}
     return {

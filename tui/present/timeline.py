@@ -1,7 +1,7 @@
-"""Where a sample goes on a graph, and how high the graph is. Pure, and free of Textual.
+"""The columns of samples on a graph, and the graph's scale. Pure, without Textual.
 
-The pen moves and the paper lies still: a moment keeps its place until the pen comes to the right edge, and then the
-paper moves by an eighth. So a tick changes one column and not the whole graph, which a slow line needs, and all
+The graph scrolls in steps of an eighth of its width: between two steps every sample keeps its column and the newest is
+drawn further to the right. So a tick changes one column and not the whole graph, which a slow terminal needs, and all
 graphs of one width have the same time axis.
 """
 
@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-HOLD = 2.5  # intervals that one sample may stand for; a longer silence is a gap
+MAX_HOLD_INTERVALS = 2.5  # that one sample is drawn for; a longer pause is a gap
 
 _NICE = (1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0)
 
@@ -41,8 +41,8 @@ class Window:
 def window(now_ns: int, step_ns: int, cells: int) -> Window:
     """The window of a graph so many cells wide, with now in its last eighth."""
     jump = max(1, cells // 8)
-    pen = now_ns // (2 * step_ns)
-    last = pen // jump * jump + jump - 1
+    newest = now_ns // (2 * step_ns)
+    last = newest // jump * jump + jump - 1
     return Window(2 * (last - cells + 1), 2 * cells, step_ns)
 
 
@@ -51,12 +51,12 @@ def place(
 ) -> list[float | None]:
     """One value per slot of the window.
 
-    A sample at t stands for the time since the one before it, yet for no more than `HOLD` intervals. A slot takes the
-    sample that stands for its middle, so clocks that drift make no holes.
+    A sample at t is valid for the time since the one before it, but for at most `MAX_HOLD_INTERVALS`. A slot takes the
+    sample that is valid at its middle, so that jitter of the sampling clock makes no gaps.
     """
     slots: list[float | None] = [None] * frame.slots
     step, half = frame.step_ns, frame.step_ns // 2
-    hold = int(interval_ns * HOLD)
+    hold = int(interval_ns * MAX_HOLD_INTERVALS)
     for index in range(len(times_ns) - 1, -1, -1):
         end = times_ns[index]
         if end < frame.start_ns:
@@ -87,7 +87,7 @@ def top(peak: float, *, limit: float | None, floor: float, base: int = 1000) -> 
     """The scale's upper end: a quarter above the limit, or round and above the peak where that is higher.
 
     `peak` is the highest value on the graph and `floor` the least that the scale may be without a limit, so
-    that noise does not look like work.
+    that noise does not fill the graph.
     """
     if limit is not None and limit > 0 and peak <= limit * 1.25:
         return limit * 1.25

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from runtime.model import LogLine
-from tui.present.log_buffer import LONGEST, LogBuffer, pieces, readable
+from tui.present.log_buffer import MAX_LINE_BYTES, LogBuffer, pieces, readable
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_a_line_of_any_length_is_kept_short() -> None:
     for _ in range(100):
         buffer.add(line(b"y" * 1000, partial=True))
     assert len(buffer) == 1
-    assert len(buffer[0].data) == LONGEST
-    assert buffer[0].text.endswith(f"({100_000 - LONGEST} bytes more)")
-    assert buffer.size == LONGEST
+    assert len(buffer[0].data) == MAX_LINE_BYTES
+    assert buffer[0].text.endswith(f"({100_000 - MAX_LINE_BYTES} bytes more)")
+    assert buffer.size == MAX_LINE_BYTES
 
 
 def test_parts_of_a_line_come_together_by_stream() -> None:

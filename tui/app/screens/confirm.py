@@ -1,4 +1,4 @@
-"""Asks before something is done that cannot be taken back."""
+"""The confirmation dialog of actions that cannot be undone."""
 
 from __future__ import annotations
 

@@ -34,11 +34,11 @@ PANES: dict[str, type[Pane]] = {
 }
 GROUP_PANES: dict[str, type[Pane]] = {"overview": Overview, "members": Members}
 FOOT = ("limits", "stop", "start", "pause", "help")
-LOW = 14  # on fewer lines the head is one line
+LOW_LINES = 14  # below this height the head is one line
 
 
 class DetailScreen(Screen[None]):
-    """One container; number keys and arrows change the page, and what can be done in the list can be done here."""
+    """One container or group. Number keys and arrows change the page; the list's actions work here too."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *keymap.page_bindings(),
@@ -60,7 +60,7 @@ class DetailScreen(Screen[None]):
         )
 
     def compose(self) -> ComposeResult:
-        """Head, tabs, the pages on top of each other, foot."""
+        """Head, tabs, one pane per page, foot."""
         app = services(self)
         for name, kind in self._kinds.items():
             pane = kind(self._session, self.ref, app.glyphs, ascii_only=app.ascii_only, id=f"pane-{name}")
@@ -73,7 +73,7 @@ class DetailScreen(Screen[None]):
         yield self._last
 
     def on_mount(self) -> None:
-        """Follow the session."""
+        """Subscribe to the session."""
         self._unsubscribe = self._session.subscribe(self._changed)
         self.query_one(TabBar).mark(self._index)
         self.call_after_refresh(self.pane.awake)
@@ -85,7 +85,7 @@ class DetailScreen(Screen[None]):
         self.call_after_refresh(self._draw)
 
     def on_screen_resume(self) -> None:
-        """Catch up with what happened behind a dialog."""
+        """Draw what changed while a dialog was open."""
         self._draw()
 
     @property
@@ -95,7 +95,7 @@ class DetailScreen(Screen[None]):
 
     def _changed(self, what: Changed) -> None:
         if not all(pane.is_mounted for pane in self._panes.values()):
-            return  # the first look comes when they are
+            return  # drawn first when they are mounted
         subject = self._session.find(self.ref)
         if subject is not None:
             self._known = subject
@@ -107,7 +107,7 @@ class DetailScreen(Screen[None]):
         self._draw()
 
     def _draw(self) -> None:
-        low = self.size.height < LOW
+        low = self.size.height < LOW_LINES
         gone = self._session.find(self.ref) is None
         glyphs = services(self).glyphs
         if self._known is None:
@@ -124,7 +124,7 @@ class DetailScreen(Screen[None]):
         self._last.show([self._foot()])
 
     def _foot(self) -> str:
-        """The keys that make sense now, as many as fit."""
+        """The available keys, as many as fit."""
         app = services(self)
         back = say(Message.KEY_BACK, key=keymap.shown("back", app.keymap)[0])
         parts = [back, say(Message.KEYS_PAGES, count=len(self._kinds))]
@@ -140,10 +140,10 @@ class DetailScreen(Screen[None]):
             text += ("  " if text else "") + part
         return text
 
-    # what the keys do
+    # actions
 
     def action_tab(self, index: int) -> None:
-        """To a page."""
+        """Show the page with this index."""
         if index != self._index and index < len(self._kinds):
             self.pane.asleep()
             self._index = index
@@ -154,7 +154,7 @@ class DetailScreen(Screen[None]):
             self._draw()
 
     def action_turn(self, step: int) -> None:
-        """To the page beside."""
+        """Show the next or the previous page."""
         self.action_tab((self._index + step) % len(self._kinds))
 
     @on(TabBar.Chosen)
@@ -173,12 +173,12 @@ class DetailScreen(Screen[None]):
         pane.search()
 
     def action_look_again(self) -> None:
-        """The newest, of the engine and of this page."""
+        """Refresh the engine's inventory and this page."""
         self.pane.look_again()
         services(self).action_refresh()
 
     def action_back(self) -> None:
-        """Close the search if it is open, else the screen."""
+        """Close the search field if it is open, else the screen."""
         logs = self._panes.get("logs")
         if not (isinstance(logs, Logs) and logs.leave_search()):
             self.dismiss()

@@ -1,4 +1,4 @@
-"""The help: keys, what the columns and signs mean, what does not work here and why."""
+"""The help screen."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tui.present import help_text
 from tui.present.glyphs import Glyphs
 from tui.present.messages import Message, say
 
-PAGE = 96  # cells of the frame at most
-FRAME = 6  # of them its lines, its padding and the scrollbar
+MAX_PAGE_CELLS = 96  # the widest frame
+FRAME_CELLS = 6  # border, padding and scrollbar
 
 
 class HelpScreen(ModalScreen[None]):
@@ -38,15 +38,15 @@ class HelpScreen(ModalScreen[None]):
         self._lines = tuple(help_text.page(session, ref, partial(shown, keymap=keymap), glyphs))
 
     def compose(self) -> ComposeResult:
-        """The page in a frame."""
+        """The text in a frame."""
         with VerticalScroll(id="help-page") as frame:
             frame.border_title = say(Message.HELP)
             frame.border_subtitle = say(Message.ESC_CLOSES)
             yield Static("", id="help-text", markup=False)
 
     def on_resize(self, event: events.Resize) -> None:
-        """Wrap the page anew."""
-        width = min(event.size.width, PAGE) - FRAME
+        """Wrap the text to the new width."""
+        width = min(event.size.width, MAX_PAGE_CELLS) - FRAME_CELLS
         self.query_one("#help-text", Static).update("\n".join(help_text.wrapped(self._lines, width)))
 
     def action_scroll(self, where: str) -> None:

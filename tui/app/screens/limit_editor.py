@@ -1,4 +1,4 @@
-"""The limit editor: what the kernel holds, what it should hold, what that would do, and what came of it."""
+"""The limit editor: current values, new values, findings about the change, and its outcome."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from tui.present.format import clean
 from tui.present.limit_text import ENTRIES
 from tui.present.messages import Message, say
 
-TYPING = 0.15  # seconds without a key before the kernel is asked what a change would do
-NARROW = 60
-TO_READ = 15.0  # seconds that a result with more to say stays
-BAR = 24
+PREVIEW_DELAY_S = 0.15  # without a key, before the change is previewed
+NARROW_CELLS = 60  # below this width a column is left out
+DETAIL_TOAST_S = 15.0  # how long a notification with details stays
+BAR_CELLS = 24  # of the progress bar of a reclaim
 
 
 class LimitEditor(ModalScreen[LimitOutcome | None]):
-    """Changes limits of one container; ends with what came of it, or None when nothing was written.
+    """Changes limits of one container or group; dismissed with the outcome, or None when nothing was written.
 
-    Enter closes it when the kernel holds all that was asked for, and tells so; everything else stays on the screen.
+    After Enter it closes if the kernel holds all requested values; any other outcome stays on the screen.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -72,7 +72,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._say = self._foot.say
         self._writing = False
         self._outcome: LimitOutcome | None = None
-        self._over = False  # nothing more can be written: done, or the container is gone
+        self._over = False  # no further write: done, or the container is gone
         self._shrinking: Worker[None] | None = None
         self._unfolded = False
         self._held = Limits()
@@ -93,7 +93,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             yield self._foot
 
     def on_mount(self) -> None:
-        """Close what cannot be set, begin on the first that can, and ask the kernel."""
+        """Disable fields that cannot be set, focus the first that can, and read the limits."""
         for name, field in self._fields.items():
             reason = self._session.why_not(self.ref, name)
             if reason is not None:
@@ -108,13 +108,13 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._unsubscribe()
 
     def on_resize(self) -> None:
-        """Leave out a column when there is no room for it."""
-        narrow = self.size.width < NARROW
+        """Leave out a column in a narrow terminal."""
+        narrow = self.size.width < NARROW_CELLS
         self.set_class(narrow, "-narrow")
         heads = f"{'':<12}{'now':>11}  new" if narrow else f"{'':<12}{'now':>11}{'in use':>9}  {'new':<20}after restart"
         self._heads.show(heads)
 
-    # what the session tells
+    # changes of the session
 
     def _changed(self, what: Changed) -> None:
         if not self._over and not self._writing and self._session.find(self.ref) is None:
@@ -133,7 +133,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._show_drift()
 
     def _show_drift(self) -> None:
-        """Say which limits somebody else has changed, and what can be done about it."""
+        """Show which limits were changed by somebody else, and the keys for it."""
         found = self._session.drift.get(self.ref, ())
         told = "; ".join(limit_text.drift_text(each) for each in found)
         message = Message.LIMIT_DRIFTED if len(found) == 1 else Message.LIMITS_DRIFTED
@@ -153,7 +153,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self._hold(limits)
 
     def _hold(self, limits: Limits) -> None:
-        """Show what the kernel holds; what it does not offer cannot be typed."""
+        """Show the kernel's values; disable limits that the kernel does not offer."""
         focused = self.focused
         self._held = limits
         for name, field in self._fields.items():
@@ -169,7 +169,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self._say(say(Message.NOT_RUNNING_KEPT))
 
     def _fold(self) -> None:
-        """Leave out what cannot be set: one line names it, and a key shows the reasons."""
+        """Hide fields that cannot be set; one line lists them, a key shows the reasons."""
         closed = [field for field in self._fields.values() if field.has_class("-closed")]
         for field in closed:
             field.set_class(not self._unfolded, "-folded")
@@ -184,11 +184,11 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._folded.display = bool(closed) and self._outcome is None
 
     def action_unfold(self) -> None:
-        """Show what cannot be set, with the reasons, or leave it out again."""
+        """Show or hide the fields that cannot be set, with the reasons."""
         self._unfolded = not self._unfolded
         self._fold()
 
-    # what is typed
+    # typing
 
     def _read(self) -> limit_form.Typed:
         texts = {name: field.text for name, field in self._fields.items()}
@@ -203,7 +203,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             if name in typed.errors:
                 field.tell(typed.errors[name], "refuse")
             elif not field.text or (field.input is event.input and field.refused):
-                field.tell("")  # any other word stays until the kernel was asked, so that the form stands still
+                field.tell("")  # other messages stay until the preview, so that the form does not jump
         self._say("")
         self._preview()
 
@@ -218,8 +218,8 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     @work(group="preview", exclusive=True)
     async def _preview(self) -> None:
-        """Say what the change would do, once the typing has paused."""
-        await asyncio.sleep(TYPING)
+        """Show what the change would do, once typing has paused."""
+        await asyncio.sleep(PREVIEW_DELAY_S)
         typed = self._read()
         if self._writing or self._over:
             return
@@ -238,7 +238,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self._judge(preview.findings, typed.errors)
 
     def _judge(self, findings: Iterable[Finding], errors: Mapping[LimitName, str]) -> bool:
-        """Show findings by their fields, the worst one of each; whether one of them forbids the change."""
+        """Show the worst finding of each field; True when one of them refuses the change."""
         worst: dict[LimitName, Finding] = {}
         for finding in findings:
             worst.setdefault(finding.name, finding)
@@ -261,7 +261,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self.action_apply(False)
 
     def action_apply(self, stay: bool) -> None:
-        """Write what was typed, unless it cannot be read or would do harm."""
+        """Write the typed values, unless they cannot be parsed or would do harm."""
         if self._writing or self._over:
             return
         typed = self._read()
@@ -274,7 +274,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self._write(typed, stay)
 
     def _begin(self) -> None:
-        """From now on the status line is the write's: what the typing has started has no more to say."""
+        """Reserve the status line for the write: cancel the preview of what was typed."""
         self._writing = True
         self.workers.cancel_group(self, "preview")
 
@@ -297,7 +297,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self._writing = False
 
     def action_shrink(self) -> None:
-        """Make it give back memory until the typed limit fits, then set what was typed."""
+        """Reclaim memory until the typed memory limit fits, then write the typed values."""
         if self._writing or self._over:
             return
         typed = self._read()
@@ -330,36 +330,36 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def _progress(self, so_far: ReclaimProgress) -> None:
         if self._shrinking is not None:
-            self._say(limit_text.reclaim_text(so_far, BAR))
+            self._say(limit_text.reclaim_text(so_far, BAR_CELLS))
 
     def action_set_again(self) -> None:
-        """Write again what was expected to hold."""
+        """Write the expected values of the drifted limits again."""
         found = self._session.drift.get(self.ref, ())
         if found and not self._writing and not self._over:
             self._begin()
             self._write(limit_form.Typed(self._session.expected(self.ref), {}), False)
 
     def action_accept(self) -> None:
-        """From now on what the kernel holds is what is expected."""
+        """Expect the kernel's present values from now on."""
         if self._session.drift.get(self.ref) and not self._writing and not self._over:
             self._session.accept(self.ref)
             self._show_drift()
             self._say(say(Message.ACCEPTED))
 
     def _came(self, outcome: LimitOutcome, stay: bool) -> None:
-        """Close with a short word when all is as asked, else show every field."""
+        """Close with a notification if the kernel holds all requested values, else show every field."""
         self._outcome, self._over = outcome, True
         if outcome.ok and not stay:
             container = self._session.find(self.ref)
             name = clean(container.name) if container is not None else self.ref.short
             text = "\n".join(limit_text.outcome_text(field) for field in outcome.fields)
-            long = TO_READ if any(field.detail for field in outcome.fields) else None
+            long = DETAIL_TOAST_S if any(field.detail for field in outcome.fields) else None
             self.app.notify(
                 text or say(Message.DONE), title=say(Message.KERNEL_HOLDS, name=name), markup=False, timeout=long
             )
             self.dismiss(outcome)
             return
-        self._result.show("\n".join(limit_text.outcome_lines(outcome.fields, wide=self.size.width >= NARROW)))
+        self._result.show("\n".join(limit_text.outcome_lines(outcome.fields, wide=self.size.width >= NARROW_CELLS)))
         self._result.display = True
         for field in self._fields.values():
             field.display = False
@@ -368,7 +368,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._end()
 
     def _gone(self) -> None:
-        """The container vanished while the form was open."""
+        """The container was removed while the form was open."""
         self._over = True
         self._say(say(Message.CONTAINER_GONE), bad=True)
         self._end()
@@ -380,7 +380,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self.set_focus(None)
 
     def action_leave(self) -> None:
-        """Close; a write that is under way is awaited, because its result must be seen. Reclaim is stopped."""
+        """Close. A write under way is awaited, because its result must be seen; a reclaim is stopped."""
         if self._shrinking is not None:
             self._shrinking.cancel()
         elif self._writing:
@@ -388,7 +388,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         else:
             self.dismiss(self._outcome)
 
-    # small things
+    # focus
 
     def _focus(self, names: Iterable[LimitName]) -> None:
         for name in names:

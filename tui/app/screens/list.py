@@ -31,9 +31,9 @@ from tui.present.table import Column, Row
 
 S = TypeVar("S", bound=Subject)
 
-SCROLLBAR = 1  # its place is kept free, so that columns do not jump when it comes
-LOW = 14  # on fewer lines than this the head is one line
-TROUBLE = 3  # lines at most; the help has all of them
+SCROLLBAR_CELLS = 1  # always left free, so that columns do not move when it appears
+LOW_LINES = 14  # below this height the head is one line
+MAX_TROUBLE_LINES = 3  # of problems; the help lists all
 
 
 class ListScreen(Screen[None]):
@@ -63,7 +63,7 @@ class ListScreen(Screen[None]):
         self._folded: set[GroupRef] = set()
         self._columns: tuple[Column, ...] = ()
         self._stale = True
-        self._measured = False  # there were rates to sort by
+        self._measured = False  # a frame with rates has been drawn
 
     def compose(self) -> ComposeResult:
         """Head, problems, titles, rows; filter, banner and foot below."""
@@ -79,7 +79,7 @@ class ListScreen(Screen[None]):
         yield Lines(id="foot")
 
     def on_mount(self) -> None:
-        """Follow the session."""
+        """Subscribe to the session."""
         self.query_one("#filter").display = False
         self.table.focus()
         self._unsubscribe = self._session.subscribe(self._changed)
@@ -91,7 +91,7 @@ class ListScreen(Screen[None]):
         self.call_after_refresh(self.draw)
 
     def on_screen_resume(self) -> None:
-        """Catch up with what happened behind another screen."""
+        """Draw what changed while another screen was on top."""
         if self._stale:
             self.draw()
 
@@ -101,33 +101,33 @@ class ListScreen(Screen[None]):
 
     @property
     def ref(self) -> Ref | None:
-        """The container that the keys are about."""
+        """The selected container or group."""
         return self.table.selected
 
     @property
     def sorting(self) -> tuple[str, bool]:
-        """The column, and whether the largest comes first."""
+        """The sort column, and whether the order is descending."""
         return self._sort, self._falling
 
     @property
     def _in_sight(self) -> bool:
-        """Nothing covers it. Textual lets a screen below the top one draw even if it is covered, and sends it all."""
+        """Only modal screens are above it. Textual renders and sends covered screens too."""
         stack = self.app.screen_stack
         return self in stack and all(screen.is_modal for screen in stack[stack.index(self) + 1 :])
 
     def draw(self) -> None:
-        """Bring every part up to date; each sends only what has changed."""
+        """Update every widget; each redraws only the lines that changed."""
         if not self._in_sight:
             self._stale = True
             return
         if not self.query("#foot"):
-            return  # being taken apart
+            return  # being unmounted
         self._stale = False
         session, frame = self._session, self._session.frame
         usages = frame.usages if frame is not None else {}
         containers = session.containers.values()
         listed: list[Subject] = [*containers, *(session.groups.values() if self._grouped else ())]
-        self._columns = rows.columns(self.size.width - SCROLLBAR, self._wanted, listed)
+        self._columns = rows.columns(self.size.width - SCROLLBAR_CELLS, self._wanted, listed)
         seen = [c for c in containers if self._is_wanted(c)]
         lines = [
             rows.row(c, usages.get(c.ref), self._columns, session.history, self._glyphs, self._lead(c.ref, inside))
@@ -140,14 +140,14 @@ class ListScreen(Screen[None]):
         self._draw_foot()
 
     def _begin(self, usages: Mapping[Ref, Usage], lines: Sequence[Row]) -> None:
-        """Begin on the top row, once it is known which one that is, if nobody has chosen another before."""
+        """Select the top row when the first rates have sorted the rows, unless the user has moved the cursor."""
         if not self._measured and any(not isinstance(usage.cpu, Missing) for usage in usages.values()):
             self._measured = True
             if lines and not self.table.moved and self.app.screen is self:
                 self.table.select(lines[0].ref)
 
     def _ordered(self, seen: Sequence[Container], usages: Mapping[Ref, Usage]) -> Iterator[tuple[Subject, bool]]:
-        """Every row from top to bottom, with whether it is inside a group; sorted at both levels."""
+        """Every row in order, with whether it is a member of a group; groups and members are sorted alike."""
 
         def arranged(subjects: Sequence[S]) -> list[S]:
             return fields.arrange(subjects, usages, FIELDS[self._sort], falling=self._falling)
@@ -169,7 +169,7 @@ class ListScreen(Screen[None]):
         return rows.tree(inside, arranged(tops), self._folded)
 
     def _lead(self, ref: Ref, inside: bool) -> str:
-        """What is drawn before a name: the tree, and a sign where somebody else has changed a limit."""
+        """The prefix of a name: the tree glyph, and a sign where a limit has drifted."""
         drifted = rows.DRIFTED if ref in self._session.drift else ""
         if isinstance(ref, GroupRef):
             group = self._session.groups.get(ref)
@@ -188,11 +188,11 @@ class ListScreen(Screen[None]):
         session, width = self._session, self.size.width - 2
         host = summary.machine(session, self._glyphs)
         inventory = summary.inventory(session, view)
-        low = self.size.height < LOW
+        low = self.size.height < LOW_LINES
         self._lines("host", [summary.joined(host, width, self._glyphs)])
         self._lines("inventory", [] if low else [summary.joined(inventory, width, self._glyphs)])
         trouble = summary.trouble(session.problems, width)
-        self._lines("trouble", trouble[: 1 if low else TROUBLE])
+        self._lines("trouble", trouble[: 1 if low else MAX_TROUBLE_LINES])
         self._lines("nothing", [] if view.shown else summary.nothing(session, view, width - 2))
 
     def _draw_foot(self) -> None:
@@ -218,10 +218,10 @@ class ListScreen(Screen[None]):
 
     def _changed(self, what: Changed) -> None:
         if what is Changed.FRAME and services(self).behind:
-            return  # the terminal is slower than the sweeps: it gets a later one
+            return  # the terminal is slower than the sweeps: skip this frame
         self.draw()
 
-    # what the keys do
+    # actions
 
     @on(ContainerTable.Moved)
     def _moved(self) -> None:
@@ -229,18 +229,18 @@ class ListScreen(Screen[None]):
 
     @on(ContainerTable.Chosen)
     def action_open(self) -> None:
-        """Look at the selected container."""
+        """Open the screen of the selected container."""
         if self.ref is not None:
             self.app.push_screen(DetailScreen(self._session, self.ref))
 
     def action_filter(self) -> None:
-        """Type words to filter by."""
+        """Open the filter field."""
         field = self.query_one("#filter", Input)
         field.display = True
         field.focus()
 
     def action_clear(self) -> None:
-        """Show everything again."""
+        """Clear the filter."""
         field = self.query_one("#filter", Input)
         field.value = ""
         field.display = False
@@ -257,14 +257,14 @@ class ListScreen(Screen[None]):
         self.table.focus()
 
     def action_sort(self, step: int) -> None:
-        """Sort by the column beside."""
+        """Sort by the next or the previous column."""
         there = [column.id for column in self._columns if column.field is not None]
         if there:
             place = there.index(self._sort) + step if self._sort in there else 0
             self.action_sort_by(there[place % len(there)])
 
     def action_sort_by(self, field: str) -> None:
-        """Sort by a column, in the direction that makes most sense for it; the same column again turns it round."""
+        """Sort by a column in its natural direction; the same column again reverses the order."""
         self._falling = not self._falling if field == self._sort else FIELDS[field].falling
         self._sort = field
         self.draw()
@@ -278,14 +278,14 @@ class ListScreen(Screen[None]):
         self.action_sort_by("cpu" if event.column == rows.TREND else event.column)
 
     def action_group(self) -> None:
-        """Put containers under their compose projects, pods and slices, or all beside each other again."""
+        """Toggle the grouping by compose projects, pods and slices."""
         self._grouped = not self._grouped
         if self._grouped and not self._session.groups:
             self.notify(say(Message.NO_GROUPS), title=say(Message.GROUPS), timeout=4, markup=False)
         self.draw()
 
     def action_fold(self) -> None:
-        """Hide or show the members of the selected group, or of the group of the selected container."""
+        """Collapse or expand the group that is selected or that contains the selected container."""
         ref = self.ref
         group = self._session.group_of(ref) if ref is not None else None
         if self._grouped and group is not None:
@@ -294,6 +294,6 @@ class ListScreen(Screen[None]):
             self.table.select(group.ref)
 
     def action_stopped(self) -> None:
-        """Show or hide what does not run."""
+        """Toggle whether stopped containers are shown."""
         self._hide_stopped = not self._hide_stopped
         self.draw()

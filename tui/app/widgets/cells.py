@@ -1,4 +1,4 @@
-"""Lines of styled cells that send no more to the terminal than the stretch that has changed."""
+"""Lines of styled cells of which only the changed columns are sent to the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row of the limit editor: what the kernel holds, what is in use, and a field for the new value."""
+"""One row of the limit editor: current value, use, and an input for the new value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("info", "warning", "refuse")
 
 
 class LimitInput(Input):
-    """A field in which one key stands for a value: `u` for unlimited, `<` and `>` for half and double."""
+    """An input with keys for values: `u` is unlimited, `<` half and `>` double."""
 
     def __init__(self, scale: Callable[[float], None], *, placeholder: str) -> None:
         """`scale` takes the value times a factor; called at once, so that the key after it finds the new value."""
@@ -29,7 +29,7 @@ class LimitInput(Input):
         self._scale = scale
 
     def on_key(self, event: events.Key) -> None:
-        """Take the keys that stand for a value before they are typed."""
+        """Handle the keys that stand for a value instead of typing them."""
         character = event.character
         if character in ("<", ">"):
             self._scale(0.5 if character == "<" else 2.0)
@@ -38,7 +38,7 @@ class LimitInput(Input):
         elif self.value == UNLIMITED_TEXT and character is not None and character.isprintable():
             if not character.isdigit():
                 event.prevent_default()
-                return  # the rest of the word, by somebody who types it out
+                return  # the rest of the word "unlimited", typed out
             self.value = ""
             return
         else:
@@ -53,7 +53,7 @@ class LimitInput(Input):
 
 
 class LimitField(Vertical):
-    """The row. Its message line says what is wrong with the value, what it would do, or why it cannot be set."""
+    """The row. Its message line shows an error, a finding, or why the limit cannot be set."""
 
     def __init__(self, entry: LimitEntry, scale: Callable[[LimitField, float], None]) -> None:
         super().__init__(id=f"field-{entry.name.value.replace('_', '-')}")
@@ -68,7 +68,7 @@ class LimitField(Vertical):
         self._lasts = Plain(classes="lasts")
 
     def compose(self) -> ComposeResult:
-        """Label, held, in use, new; below it the message."""
+        """Label, current value, use, input; below them the message."""
         with Horizontal(classes="row"):
             yield Plain(self.entry.label, classes="label")
             yield self._now
@@ -84,45 +84,45 @@ class LimitField(Vertical):
 
     @property
     def text(self) -> str:
-        """What is typed; nothing while the field is closed."""
+        """The typed text; empty while the field is disabled."""
         return "" if self.has_class("-closed") else self.input.value
 
     @property
     def told(self) -> str:
-        """What is said about the value, or why the field is closed."""
+        """The message."""
         return self._told
 
     @property
     def refused(self) -> bool:
-        """What is said is that the value will not do."""
+        """The message refuses the value."""
         return self._message.has_class("-refuse")
 
     def hold(self, held: Held) -> None:
-        """Show what the kernel holds."""
+        """Show the kernel's value."""
         self.held = held
         self._now.show(format_limit(self.name_, held))
 
     def last(self, text: str) -> None:
-        """Show whether what is held survives a restart."""
+        """Show whether the value is kept at a restart."""
         self._lasts.show(text)
 
     def suggest(self, text: str) -> None:
-        """Show an example while nothing is typed."""
+        """Set the placeholder."""
         self.input.placeholder = say(Message.EXAMPLE, text=text)
 
     def use(self, text: str) -> None:
-        """Show what is in use."""
+        """Show the use."""
         self._uses.show(text)
 
     def close(self, reason: str) -> None:
-        """It cannot be set, for this reason."""
+        """Disable the field and show the reason."""
         self.add_class("-closed")
         self.input.disabled = True
         self._told = reason
         self._reason.show(clean(reason))
 
     def tell(self, text: str, kind: str = "info") -> None:
-        """Say something below the row; an empty text takes it away."""
+        """Set the message; an empty text hides it."""
         self._told = text
         self._message.show(clean(text))
         self._message.set_class(bool(text), "-told")

@@ -1,4 +1,4 @@
-"""The foot of the limit editor: what somebody else has changed, how it stands, and the keys."""
+"""The foot of the limit editor: drifted limits, status, keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui.present.format import clean
 
 
 class LimitFoot(Vertical):
-    """Three texts, of which the keys are always there."""
+    """Three texts; the keys are always shown."""
 
     def __init__(self, keys: str) -> None:
         super().__init__(id="limit-foot")
@@ -19,22 +19,22 @@ class LimitFoot(Vertical):
         self._keys = Plain(keys, id="limit-keys")
 
     def compose(self) -> ComposeResult:
-        """From the top."""
+        """Drift, status, keys."""
         yield self._drift
         yield self._status
         yield self._keys
 
     def drifted(self, text: str) -> None:
-        """Say what was changed; nothing takes the line away."""
+        """Show the drifted limits; an empty text hides the line."""
         self._drift.show(clean(text))
         self._drift.display = bool(text)
 
     def say(self, text: str, bad: bool = False) -> None:
-        """Say how it stands; nothing takes the line away."""
+        """Show the status; an empty text hides the line."""
         self._status.show(clean(text))
         self._status.set_class(bool(text), "-told")
         self._status.set_class(bad, "-bad")
 
     def keys(self, text: str) -> None:
-        """Say what can be pressed now."""
+        """Show the available keys."""
         self._keys.show(text)

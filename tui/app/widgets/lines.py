@@ -1,4 +1,4 @@
-"""Lines of plain text that are drawn again only when they say something else: the head and the foot of the screen."""
+"""Lines of plain text that are redrawn only when they change: head and foot of a screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tui.present.format import fit
 
 
 class Lines(Widget):
-    """A few lines; a subclass or an id gives them their colours. Never reads markup."""
+    """A few lines without markup; the style sheet gives them their colours by id."""
 
     DEFAULT_CSS = "Lines { height: auto; }"
 
@@ -32,11 +32,11 @@ class Lines(Widget):
             self.refresh(*changed)
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
-        """As high as there are lines."""
+        """One row per line."""
         return len(self._lines)
 
     def render_line(self, y: int) -> Strip:
-        """One line, cut at the edge."""
+        """One line, cut to the width."""
         width = self.size.width
         text = self._lines[y] if y < len(self._lines) else ""
         return Strip([Segment(fit(text, width, more=""), self.rich_style)], width)

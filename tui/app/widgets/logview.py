@@ -1,4 +1,4 @@
-"""Output that follows: scrolls, wraps, searches, and stays quick however fast lines come."""
+"""A log viewer: follows, scrolls, wraps and searches, with bounded work per draw."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tui.present.cells import cell_len
 from tui.present.log_buffer import LogBuffer, LogEntry, pieces, readable
 
 STDERR_SIGN = "!"
-CLOCK = 13  # cells of a time stamp
-LEAST = 8  # cells that a row has at least
+CLOCK_CELLS = 13  # cells of a time stamp
+MIN_TEXT_CELLS = 8  # cells that a row has at least
 
 
 class LogView(ScrollView, can_focus=True):
-    """Shows a `LogBuffer`. `add` is cheap; `catch_up` lays out what has come since, a few times a second."""
+    """Shows a `LogBuffer`. `add` is cheap; `catch_up` lays out the lines added since, a few times a second."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.scroll_bindings())
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--stdout", "log--stderr", "log--time", "log--found", "log--here"}
 
     class Moved(Message):
-        """Following has begun or ended, or something is found."""
+        """Following has begun or ended, or a match was found."""
 
     def __init__(self, *, id: str, lines: LogBuffer | None = None) -> None:
         super().__init__(id=id)
@@ -41,25 +41,25 @@ class LogView(ScrollView, can_focus=True):
         self.wrap = True
         self.stamps = False
         self.query_text = ""
-        self.here: int | None = None  # the entry that the search has come to
+        self.here: int | None = None  # the entry of the current match
         self._rows: list[tuple[int, int]] = []  # entry and part of it, by row
         self._laid = 0  # entries before this one are laid out
         self._widest = 0
 
-    # what comes in
+    # input
 
     def add(self, line: LogLine) -> None:
-        """Take a line; it is drawn at the next `catch_up`."""
+        """Add a line; it is drawn at the next `catch_up`."""
         self._laid = min(self._laid, self.buffer.add(line))
 
     def restart(self) -> None:
-        """Empty it, for a log that begins anew."""
+        """Empty it, for a log that starts again."""
         self.buffer.clear()
         self.here = None
         self._anew()
 
     def catch_up(self) -> None:
-        """Lay out what has come, and go to its end if following."""
+        """Lay out the added lines, and scroll to the end if following."""
         buffer = self.buffer
         if self._laid == buffer.end and (not self._rows or self._rows[0][0] >= buffer.first):
             return
@@ -80,15 +80,15 @@ class LogView(ScrollView, can_focus=True):
             self._to(self.scroll_offset.y - gone)
         self.refresh()
 
-    # how it is laid out
+    # layout
 
     @property
     def _room(self) -> int:
-        return max(LEAST, self.scrollable_content_region.width - self._prefix)
+        return max(MIN_TEXT_CELLS, self.scrollable_content_region.width - self._prefix)
 
     @property
     def _prefix(self) -> int:
-        return 2 + (CLOCK if self.stamps else 0)
+        return 2 + (CLOCK_CELLS if self.stamps else 0)
 
     def _lay(self, number: int, entry: LogEntry) -> None:
         if self.wrap:
@@ -130,30 +130,30 @@ class LogView(ScrollView, can_focus=True):
         return low
 
     def _to(self, y: int) -> None:
-        self.scroll_to(y=y, animate=False, immediate=True, force=True)  # the bar may not be there yet
+        self.scroll_to(y=y, animate=False, immediate=True, force=True)  # the scrollbar may not be mounted yet
 
     def on_resize(self) -> None:
         """Wrap anew."""
         self._anew()
 
-    # what the reader does
+    # scrolling
 
     def follow(self, on: bool) -> None:
-        """Go to the end and stay there, or stay here."""
+        """Follow the end, or stop following."""
         self.following = on
         if on:
             self._to(len(self._rows))
         self.post_message(self.Moved())
 
     def toggle_wrap(self) -> None:
-        """Wrap long lines, or let them run out of sight."""
+        """Toggle wrapping of long lines."""
         self.wrap = not self.wrap
         self.styles.overflow_x = "hidden" if self.wrap else "auto"
         self.scroll_to(x=0, animate=False, immediate=True)
         self._anew()
 
     def toggle_stamps(self) -> None:
-        """Show or hide when a line came."""
+        """Toggle time stamps."""
         self.stamps = not self.stamps
         self._anew()
 
@@ -196,7 +196,7 @@ class LogView(ScrollView, can_focus=True):
     # search
 
     def search(self, text: str) -> None:
-        """Mark everything that has this text in it, case aside, and go to the last of it."""
+        """Highlight every match, ignoring case, and go to the last one."""
         self.query_text = text.casefold()
         self.here = None
         self.refresh()
@@ -205,7 +205,7 @@ class LogView(ScrollView, can_focus=True):
         self.post_message(self.Moved())
 
     def next_found(self, step: int) -> bool:
-        """Go to the next or the previous line that has the text in it, round the end; whether there is one."""
+        """Go to the next or previous match, wrapping around; whether there is one."""
         found = self.found()
         if not found:
             return False
@@ -259,7 +259,7 @@ class LogView(ScrollView, can_focus=True):
             return
         mark = self.get_component_rich_style("log--here" if number == self.here else "log--found")
         low, at = text.casefold(), 0
-        if len(low) != len(text):  # some letters grow when folded; then places would not fit
+        if len(low) != len(text):  # case folding can change the length; then offsets would not match
             low = text.lower() if len(text.lower()) == len(text) else text
         while (next_at := low.find(self.query_text, at)) >= 0:
             yield Segment(text[at:next_at], style)

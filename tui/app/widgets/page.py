@@ -1,4 +1,4 @@
-"""A page of text that scrolls and is replaced as a whole, yet draws again only the lines that have changed."""
+"""A scrolling page of text that is replaced as a whole, of which only changed lines are redrawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui.present.cells import chop_cells
 from tui.present.format import fit
 from tui.present.paragraph import Paragraph
 
-INDENT = 4  # of the second and later rows of a long line that has no columns
+INDENT_CELLS = 4  # of continuation rows of a long line without columns
 _COLUMNS = re.compile(r"\s*\S+(?: \S+)*\s{2,}(?:\d+\s{2,})?")
 
 
@@ -40,12 +40,12 @@ class Page(ScrollView, can_focus=True):
         return "\n".join(text for _, text in self._paragraphs)
 
     def show(self, paragraphs: Sequence[Paragraph]) -> None:
-        """Replace the text; the place where the reader is stays."""
+        """Replace the text; the scroll position is kept."""
         self._paragraphs = tuple(paragraphs)
         self._lay_out()
 
     def on_resize(self) -> None:
-        """Wrap anew."""
+        """Wrap to the new width."""
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -75,9 +75,9 @@ class Page(ScrollView, can_focus=True):
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """The text in rows; the later ones begin below the last column, if it leaves them half of the width."""
+    """The text in rows; continuation rows are indented to the last column, if that leaves half of the width."""
     found = _COLUMNS.match(text)
-    indent = found.end() if found is not None and found.end() <= width // 2 else INDENT
+    indent = found.end() if found is not None and found.end() <= width // 2 else INDENT_CELLS
     if text.isascii():
         return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False) or [""]
     head, *rest = chop_cells(text, max(8, width - indent))

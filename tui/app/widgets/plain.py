@@ -1,4 +1,4 @@
-"""Plain text that is laid out again only when it may take another number of lines."""
+"""Plain text whose layout is recomputed only when its number of lines may change."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tui.present.cells import cell_len
 
 
 class Plain(Static):
-    """Text as it is, never markup, in a widget whose width does not hang on it.
+    """Text without markup, in a widget whose width does not depend on it.
 
-    A form of many such texts, most of which say the same as a second ago, would else be laid out anew at each key.
+    Otherwise a form of many such texts would be laid out again at each key.
     """
 
     def __init__(self, text: str = "", *, id: str | None = None, classes: str | None = None) -> None:
@@ -26,5 +26,5 @@ class Plain(Static):
         self.update(text, layout=not lines)
 
     def _one_line(self, text: str) -> bool:
-        """It takes the one line, at the width of now; false while there is none."""
+        """The text fits on one line at the present width; False while there is no width."""
         return "\n" not in text and cell_len(text) <= self.content_size.width

@@ -29,13 +29,13 @@ class TabBar(Cells):
         self.index = 0
 
     def mark(self, index: int) -> None:
-        """Show which page is in front; brackets say so where there is no colour."""
+        """Mark the page that is shown; with brackets, for terminals without colour."""
         self.index = index
         kinds = ("tabs--tab", "tabs--shown")
         self.show([tuple((kinds[at == index], text) for at, text in enumerate(self._texts()))])
 
     def _texts(self) -> list[str]:
-        """All tabs; where they do not fit, only the one in front has its name."""
+        """All tabs; where they do not fit, only the current one with its name."""
         room = self.size.width
         short = 0 < room < sum(len(title) + 4 for title in self._titles)
         texts = []
@@ -46,7 +46,7 @@ class TabBar(Cells):
         return texts
 
     def on_resize(self) -> None:
-        """There may be room for names now, or no more."""
+        """Draw for the new width."""
         super().on_resize()
         self.mark(self.index)
 

@@ -1,4 +1,4 @@
-"""Burn CPU in a number of processes until killed: a batch job that takes whatever it gets.
+"""Burn CPU in a number of processes until killed: a batch job without a limit.
 
 Run as: python hog.py [processes]
 """

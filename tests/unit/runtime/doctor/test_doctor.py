@@ -166,7 +166,7 @@ def test_overlay_on_a_file_system_that_cannot_hold_it_is_broken() -> None:
 
 
 async def test_engines_are_asked_and_a_silent_one_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_ENGINE_WITHIN", 0.05)
+    monkeypatch.setattr(doctor, "_ENGINE_TIMEOUT_S", 0.05)
     good = FakeEngine([container("a")], key="good", capabilities=Capabilities(limits={LimitName.SWAP: "no swap"}))
     dead = FakeEngine(key="dead")
     dead.away = True

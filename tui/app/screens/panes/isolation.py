@@ -1,4 +1,4 @@
-"""The fourth page: what keeps the container apart from the host, and every limit as the kernel holds it."""
+"""The isolation page: namespaces, rights, and every limit as the kernel holds it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui.present import isolation_text
 
 
 class IsolationPane(Pane):
-    """Reads when it is shown, and when asked to."""
+    """Reads when it is shown, and on request."""
 
     KEYS: ClassVar[Mapping[str, str]] = {"look_again": "look again"}
     _page: Page
@@ -27,17 +27,17 @@ class IsolationPane(Pane):
         yield self._page
 
     def awake(self) -> None:
-        """Look once."""
+        """Read once."""
         self._page.focus()
         self.look_again()
 
     def look_again(self) -> None:
-        """Read anew; a look that is under way is given up."""
+        """Read again; a read under way is cancelled."""
         self._look()
 
     @work(group="isolation", exclusive=True)
     async def _look(self) -> None:
-        """Read everything in threads."""
+        """Read everything, in threads."""
         try:
             found = await self.session.isolation(self.ref)
             limits = await self.session.limits(self.ref)

@@ -1,4 +1,4 @@
-"""The second page: what the container writes, as it comes."""
+"""The logs page: the container's output as it is written."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tui.app.widgets.logview import LogView
 from tui.core.session import Session
 from tui.present import format as fmt
 from tui.present.glyphs import Glyphs
-from tui.present.log_buffer import LINES
+from tui.present.log_buffer import MAX_LINES
 from tui.present.messages import Message, say
 
-WORK, REST = 0.008, 0.016  # seconds of taking lines, and of leaving the loop to others, while lines pour in
-DRAWN_EVERY = 0.1
-LATE = 5.0  # seconds that a flood may be behind before it is skipped
+READ_BURST_S, YIELD_S = 0.008, 0.016  # reading, and yielding to the event loop, while the log has more lines
+DRAW_INTERVAL_S = 0.1
+MAX_LAG_S = 5.0  # behind the present, above which the log is read anew from its end
 
 
 class Logs(Pane):
-    """Follows from the moment it is first shown until the screen closes."""
+    """Follows the log from when it is first shown until the screen closes."""
 
     KEYS: ClassVar[Mapping[str, str]] = {
         "follow": "follow",
@@ -54,16 +54,16 @@ class Logs(Pane):
         self._following.set()
 
     def compose(self) -> ComposeResult:
-        """The log, and below it the search and a line about what is seen."""
+        """The log, the search field, the status line."""
         yield self.view
         yield self._input
         yield self._status
 
     def on_mount(self) -> None:
-        self.set_interval(DRAWN_EVERY, self._draw)
+        self.set_interval(DRAW_INTERVAL_S, self._draw)
 
     def awake(self) -> None:
-        """Begin to follow, once."""
+        """Start following, once."""
         (self._input if self._input.display else self.view).focus()
         if not self._open and not self._state:
             self._begin()
@@ -90,7 +90,7 @@ class Logs(Pane):
 
     @work(group="log", exclusive=True)
     async def _read(self) -> None:
-        """Take lines as they come, never for long at a time."""
+        """Read lines as they come, yielding to the event loop regularly."""
         try:
             while await self._stream():
                 self._skipped += 1
@@ -102,20 +102,20 @@ class Logs(Pane):
             self._open = False
 
     async def _stream(self) -> bool:
-        """Read the log to its end; True when it came so fast that it must be taken up anew from its end."""
-        stream = self.session.logs(self.ref, follow=True, tail=LINES)
+        """Read the log to its end; True when reading lags so far behind that it must start again at the end."""
+        stream = self.session.logs(self.ref, follow=True, tail=MAX_LINES)
         count, begun = 0, time.monotonic()
         try:
             async for line in stream:
                 self.view.add(line)
                 count += 1
-                if count % 64 == 0 and time.monotonic() - begun > WORK:
-                    if count > 2 * LINES and time.time() - line.time_ns / 1e9 > LATE:
+                if count % 64 == 0 and time.monotonic() - begun > READ_BURST_S:
+                    if count > 2 * MAX_LINES and time.time() - line.time_ns / 1e9 > MAX_LAG_S:
                         return True
-                    await asyncio.sleep(REST)
+                    await asyncio.sleep(YIELD_S)
                     begun = time.monotonic()
                 if self.view.buffer.full:
-                    await self._following.wait()  # what is being read stays; the rest waits in the engine's log
+                    await self._following.wait()  # the reader's place is kept; the rest waits in the engine's log
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:
@@ -149,7 +149,7 @@ class Logs(Pane):
         self._draw()
 
     def action_follow(self) -> None:
-        """To the end, and stay there."""
+        """Scroll to the end and follow."""
         self.view.follow(True)
 
     def action_wrap(self) -> None:
@@ -159,12 +159,12 @@ class Logs(Pane):
         self.view.toggle_stamps()
 
     def search(self) -> None:
-        """Type what to look for."""
+        """Open the search field."""
         self._input.display = True
         self._input.focus()
 
     def action_next(self, step: int) -> None:
-        """To the match before or after; older ones come first, as one looks back from the end."""
+        """Go to the next older or newer match."""
         self.view.next_found(step)
 
     @on(Input.Submitted, "#log-search")
@@ -174,7 +174,7 @@ class Logs(Pane):
         self.leave_search()
 
     def leave_search(self) -> bool:
-        """Close the field; whether it was open."""
+        """Close the search field; whether it was open."""
         was = bool(self._input.display)
         self._input.display = False
         if was:

@@ -1,4 +1,4 @@
-"""The second page of a group: its containers, and what each of them uses now."""
+"""The members page of a group: its containers and their present use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui.present import member_text
 
 
 class Members(Pane):
-    """A table that follows the sweeps; the list is where something is done to one of them."""
+    """A read-only table that is updated with each frame."""
 
     _page: Page
 
@@ -20,20 +20,20 @@ class Members(Pane):
         yield self._page
 
     def awake(self) -> None:
-        """Catch up."""
+        """Draw what changed meanwhile."""
         self._page.focus()
         self.draw()
 
     def frame_changed(self) -> None:
-        """New figures."""
+        """Draw the new rates."""
         self.draw()
 
     def inventory_changed(self) -> None:
-        """Somebody came or went."""
+        """Draw the new members."""
         self.draw()
 
     def on_resize(self) -> None:
-        """More or less room for the names."""
+        """Draw for the new width."""
         self.call_after_refresh(self.draw)
 
     def draw(self) -> None:

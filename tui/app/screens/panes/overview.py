@@ -25,8 +25,8 @@ from tui.present.messages import Message, say
 from tui.present.plots import CPU, MEMORY, SMALL, Plots, Shaped, shaped
 from tui.present.timeline import window
 
-TWO_COLUMNS = 140  # from this width on everything stands side by side
-LEAST_CPU, LEAST_MEMORY = 5, 4
+TWO_COLUMNS_CELLS = 140  # from this width on the graphs are in two columns
+MIN_CPU_LINES, MIN_MEMORY_LINES = 5, 4
 
 
 class Overview(Pane):
@@ -62,11 +62,11 @@ class Overview(Pane):
                 yield self._axes[1]
 
     def awake(self) -> None:
-        """Catch up."""
+        """Draw what changed meanwhile."""
         self.draw()
 
     def frame_changed(self) -> None:
-        """One more column."""
+        """Draw the new sample."""
         self.draw()
         container = self.container
         if container is not None and container.pid is not None:
@@ -74,7 +74,7 @@ class Overview(Pane):
 
     @work(group="shaping")
     async def _look(self) -> None:
-        """See what the queues of its network say; one look at a time."""
+        """Read the queue statistics of its interfaces; one read at a time."""
         if self._reading:
             return
         self._reading = True
@@ -97,23 +97,23 @@ class Overview(Pane):
                 self._shaped[metric] = limit
 
     def on_resize(self) -> None:
-        """Share out the room: all at once if it can be, else CPU and memory first and the rest small."""
+        """Give every graph a height: all large if they fit, else CPU and memory large and the rest small."""
         width, height = self.size
-        two = width >= TWO_COLUMNS
+        two = width >= TWO_COLUMNS_CELLS
         self.set_class(two, "-two")
         small = list(self._small.values())
         if two:
-            rest = max(LEAST_CPU + LEAST_MEMORY, height - 2)
+            rest = max(MIN_CPU_LINES + MIN_MEMORY_LINES, height - 2)
             each, more = divmod(max(len(small), height - 1), len(small))
             heights = [each + (at < more) for at in range(len(small))]
-            memory = max(LEAST_MEMORY, rest * 2 // 5)
+            memory = max(MIN_MEMORY_LINES, rest * 2 // 5)
             cpu = rest - memory
         else:
-            rest = max(LEAST_CPU + LEAST_MEMORY, height - 2 - len(small))
+            rest = max(MIN_CPU_LINES + MIN_MEMORY_LINES, height - 2 - len(small))
             spare = max(0, rest - 20) // len(small) * len(small)
             heights = [1 + spare // len(small)] * len(small)
             rest -= spare
-            memory = max(LEAST_MEMORY, rest * 2 // 5)
+            memory = max(MIN_MEMORY_LINES, rest * 2 // 5)
             cpu = rest - memory
         self._cpu.styles.height, self._memory.styles.height = cpu, memory
         for graph, rows in zip(small, heights, strict=True):
@@ -126,7 +126,7 @@ class Overview(Pane):
         self.call_after_refresh(self.draw)
 
     def draw(self) -> None:
-        """Bring every graph up to date."""
+        """Update every graph."""
         frame = self.session.frame
         width = self._cpu.size.width
         if frame is None or not width:

@@ -1,4 +1,4 @@
-"""What the pages of the detail screen have in common."""
+"""The base class of the detail screen's pages."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tui.present.glyphs import Glyphs
 
 
 class Pane(Vertical):
-    """One page about one container. It works only while it is shown, unless it says otherwise."""
+    """One page about one container or group. It is idle while it is not shown, unless its class says otherwise."""
 
-    KEYS: ClassVar[Mapping[str, str]] = {}  # for the foot of the screen: word by binding
+    KEYS: ClassVar[Mapping[str, str]] = {}  # shown in the foot of the screen: label by binding id
 
     def __init__(self, session: Session, ref: Ref, glyphs: Glyphs, *, ascii_only: bool, id: str) -> None:
         super().__init__(id=id)
@@ -26,7 +26,7 @@ class Pane(Vertical):
 
     @property
     def subject(self) -> Subject | None:
-        """The container or group as it is now; None when it is gone."""
+        """The present inventory entry, a container or a group; None when it is gone."""
         return self.session.find(self.ref)
 
     @property
@@ -35,16 +35,16 @@ class Pane(Vertical):
         return self.session.containers.get(self.ref) if isinstance(self.ref, ContainerRef) else None
 
     def awake(self) -> None:
-        """The page has come to the front."""
+        """The page is shown."""
 
     def asleep(self) -> None:
-        """Another page is in front."""
+        """The page is hidden."""
 
     def frame_changed(self) -> None:
-        """There is a new frame; called only while the page is in front."""
+        """There is a new frame; called only while the page is shown."""
 
     def inventory_changed(self) -> None:
-        """The engine says something new; called also while another page is in front."""
+        """The inventory has changed; called while the page is hidden too."""
 
     def look_again(self) -> None:
-        """The user asks for the newest."""
+        """The user asks for a refresh."""

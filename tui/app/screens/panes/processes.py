@@ -1,4 +1,4 @@
-"""The third page: what runs inside, the busiest first."""
+"""The processes page: what runs inside, sorted by CPU use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INTERVAL_S = 2.0
 
 
 class Processes(Pane):
-    """Looks every two seconds, only while it is shown."""
+    """Reads every two seconds while it is shown."""
 
     KEYS: ClassVar[Mapping[str, str]] = {"look_again": "look again"}
     _timer: Timer | None = None
@@ -37,7 +37,7 @@ class Processes(Pane):
         yield self._status
 
     def awake(self) -> None:
-        """Begin to look."""
+        """Start reading."""
         self._before: Mapping[int, float] = {}
         self._at = 0.0
         self._page.focus()
@@ -45,12 +45,12 @@ class Processes(Pane):
         self.look_again()
 
     def asleep(self) -> None:
-        """Nobody sees it."""
+        """Stop reading."""
         if self._timer is not None:
             self._timer.stop()
 
     def look_again(self) -> None:
-        """Read anew; a look that is under way is given up."""
+        """Read again; a read under way is cancelled."""
         self._look()
 
     @work(group="processes", exclusive=True)
