@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("tui", "collectors", "runtime", "themes")
+_MODULE = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.[a-z_]+)+")
+_STATEMENT = re.compile(rf"\b(?:from|import) ((?:{'|'.join(PACKAGES)})(?:\.[a-z_]+)+)")
 LOADERS: Final = frozenset({"import_module", "__import__"})
 
 
@@ -61,6 +64,23 @@ def imported(source: Source) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_in_functions(source: Source) -> Iterator[str]:
+    """Every name that is imported inside a function."""
+    for node in _in_functions(source.tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def named_in_strings(source: Source) -> Iterator[str]:
+    """Modules of ours that a text names as a whole ("tui.demo.guardian") or as an import statement."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            whole = _MODULE.fullmatch(node.value)
+            yield from [node.value] if whole else _STATEMENT.findall(node.value)
 
 
 def loads_by_name(sources: Mapping[str, Source]) -> Iterator[str]:

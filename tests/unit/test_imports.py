@@ -86,6 +86,19 @@ def test_no_module_of_ours_is_imported_inside_a_function() -> None:
     assert [each for each in IMPORTS if each.in_function and not each.source.startswith(PENDING)] == []
 
 
+def test_inside_functions_only_heavy_libraries_are_imported() -> None:
+    heavy = {"textual", "rich", "aiohttp", "pyroute2", "google", "grpclib", "jeepney", "psutil"}
+    found = {name.split(".")[0] for source in SOURCES.values() for name in import_graph.imported_in_functions(source)}
+    assert found - heavy - set(import_graph.PACKAGES) == set()
+
+
+def test_programs_that_are_started_by_name_exist() -> None:
+    """What another interpreter is told to import: `-m tui.demo.guardian`, the zygote's first line, a logger."""
+    found = {name for source in SOURCES.values() for name in import_graph.named_in_strings(source)}
+    assert {"tui.demo.guardian", "runtime.engines.embedded.process.zygote"} <= found
+    assert found - SOURCES.keys() == set()
+
+
 def test_modules_are_loaded_by_name_in_the_two_registries_only() -> None:
     assert set(import_graph.loads_by_name(SOURCES)) == REGISTRIES
 
