@@ -11,24 +11,13 @@ import pytest
 from runtime.model import State, Verb
 from tests.app.fakes import container
 from tui.app.app import PytopApp
-from tui.app.keymap import (
-    IDS,
-    LOG,
-    MOVES,
-    PAGES,
-    VOCABULARY,
-    app_bindings,
-    list_bindings,
-    log_bindings,
-    move_bindings,
-    page_bindings,
-    shown,
-)
+from tui.app.keymap import VOCABULARY, app_bindings, list_bindings, log_bindings, move_bindings, page_bindings, shown
 from tui.app.screens.detail import DetailScreen
 from tui.app.screens.list import ListScreen
 from tui.app.screens.panes.logs import Logs
 from tui.app.widgets.table import ContainerTable
 from tui.core.actions import ACTIONS, CONTAINER, question
+from tui.core.keys import IDS, LOG, MOVES, PAGES
 from tui.core.settings import Settings, home, load
 
 
