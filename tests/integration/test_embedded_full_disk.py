@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs
@@ -111,7 +112,8 @@ def mend(disks: dict[str, Disk]) -> None:
 
 OBSERVER = """
 import asyncio, json, sys
-from runtime.engines.embedded import NativeConfig, NativeEngine
+from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.engine import NativeEngine
 async def main():
     engine = NativeEngine(NativeConfig.from_json(sys.argv[1]))
     print(json.dumps([[c.ref.id, c.state.value, c.pid, c.exit_code] for c in await engine.containers()]))

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from runtime.engines.daemon import Endpoint
-from runtime.engines.docker import DockerEngine
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.docker.engine import DockerEngine
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups, files, own_cgroup

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.docker import Endpoint
+from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.docker.engine import DockerEngine
-from runtime.engines.found import FoundEngine
+from runtime.engines.found.engine import FoundEngine
 from runtime.engines.protocol import Engine
 from runtime.errors import UnsupportedError
 from runtime.kernel import cgroups
@@ -175,7 +175,7 @@ async def test_a_machine_is_frozen_and_limited_and_not_stopped(here: Place, engi
 
 _TRY = """
 import asyncio, math, os, subprocess, sys
-from runtime.engines.found import FoundEngine
+from runtime.engines.found.engine import FoundEngine
 from runtime.engines.found.engine import DiscoveredEngine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups

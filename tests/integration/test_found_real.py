@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from runtime.engines.embedded.engine import NativeEngine
-from runtime.engines.found import FoundEngine
+from runtime.engines.found.engine import FoundEngine
 from runtime.errors import ConflictError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, own_cgroup
 from runtime.kernel.cgroupfs import Cgroup

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
-from runtime.engines.found import FoundEngine
+from runtime.engines.found.engine import FoundEngine
 from runtime.errors import NotFoundError, RefusedError
 from runtime.kernel import block, cgroupfs, cgroups, files, own_cgroup, systemd
 from runtime.kernel.cgroupfs import Cgroup

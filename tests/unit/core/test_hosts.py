@@ -34,7 +34,8 @@ from runtime.model import (
     Verb,
 )
 from tests.app import fakes
-from tests.app.fakes import FakeEngine, FakeSweeper
+from tests.app.fakes import FakeSweeper
+from tests.fake_engine import FakeEngine
 from tui.core.hosts.frames import MAX_AGE_FRAMES, FrameMerger
 from tui.core.hosts.host import Host, Preview, RecentUsage
 from tui.core.session import Group, Session, Subject

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from collectors.sampling.frame import Frame, HostUsage
-from tests.app.fakes import FakeEngine, FakeSweeper
+from tests.app.fakes import FakeSweeper
+from tests.fake_engine import FakeEngine
 from tui.core import observers
 from tui.core.observers import MAX_FAILURES, PAUSE_S, FrameObservers
 from tui.core.session import Changed, Session

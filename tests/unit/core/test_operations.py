@@ -23,7 +23,8 @@ from runtime.model import (
     Verb,
     Verdict,
 )
-from tests.app.fakes import FakeEngine, container
+from tests.app.fakes import container
+from tests.fake_engine import FakeEngine
 from tui.core.groups import Groups
 from tui.core.hosts.local import LocalHost
 from tui.core.session import Group, Session

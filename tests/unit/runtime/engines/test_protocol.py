@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from runtime.engines.containerd.engine import ContainerdEngine
-from runtime.engines.docker import DockerEngine
-from runtime.engines.embedded import NativeEngine
-from runtime.engines.found import FoundEngine
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.docker.engine import DockerEngine
+from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.found.engine import FoundEngine
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.engines.protocol import Engine, Facets, Images, required
 from runtime.engines.unusable import UnusableEngine
 from runtime.errors import InvalidError, UnsupportedError

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from runtime.engines.daemon import Endpoint, http
+from runtime.engines.daemon import http
+from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.daemon.peer import Peer
 from runtime.engines.daemon.placement import DOCKER, PODMAN, placed
-from runtime.engines.docker import DockerEngine
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.docker.engine import DockerEngine
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.errors import EngineError, UnavailableError, UnsupportedError
 from runtime.kernel import ownership, procfs

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
-from runtime.engines.embedded import NativeConfig, reconcile, removal
 from runtime.engines.embedded import limits as limiting
+from runtime.engines.embedded import reconcile, removal
+from runtime.engines.embedded.config import NativeConfig
 from runtime.engines.embedded.process import launcher, shim
 from runtime.engines.embedded.process import log_writer as journal_module
 from runtime.engines.embedded.process.log_writer import Journal

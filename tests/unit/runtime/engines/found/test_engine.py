@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
-from runtime.engines.found import FoundEngine, engine
-from runtime.engines.found.engine import _differences
+from runtime.engines.found import engine
+from runtime.engines.found.engine import FoundEngine, _differences
 from runtime.engines.found.unsupported import SHARES, why_not
 from runtime.engines.protocol import Facets
 from runtime.errors import NotFoundError, RefusedError, UnsupportedError
