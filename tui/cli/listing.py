@@ -201,7 +201,7 @@ async def _images(args: argparse.Namespace) -> int:
             if engine.facets.images is None and len(opened.engines) > 1:
                 continue  # among several it has nothing to add
             try:
-                images = required(engine.facets.images, engine, "list images", "images")
+                images = required(engine.facets.images, engine.key, "list images", "images")
                 found += [(key, image) for image in await images.images()]
             except PytopError as error:
                 diagnostics.complain(error)

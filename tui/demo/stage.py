@@ -92,7 +92,8 @@ class ImageStage:
             reason = capabilities.why_not(verb)
             if reason is not None:
                 raise UnsupportedError(f"run the demo on {self._engine.key}", detail=reason)
-        images = required(self._engine.facets.images, self._engine, f"run the demo on {self._engine.key}", "images")
+        key = self._engine.key
+        images = required(self._engine.facets.images, key, f"run the demo on {key}", "images")
         layout = host.layout()
         await images.import_image(self._image, _archive(layout))
         binds = tuple(Bind(bind.source, bind.target, read_only=True) for bind in layout.binds)

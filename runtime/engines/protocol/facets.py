@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from runtime.engines.protocol.build import Build
 from runtime.engines.protocol.exec import Exec
@@ -11,9 +11,6 @@ from runtime.engines.protocol.images import Images
 from runtime.engines.protocol.networks import Networks
 from runtime.engines.protocol.volumes import Volumes
 from runtime.errors import UnsupportedError
-
-if TYPE_CHECKING:
-    from runtime.engines.protocol.core import Engine
 
 T = TypeVar("T")
 
@@ -33,11 +30,11 @@ class Facets:
     exec: Exec | None = None
 
 
-def required(facet: T | None, engine: Engine, title: str, noun: str) -> T:
+def required(facet: T | None, engine: str, title: str, noun: str) -> T:
     """The facet itself; raises `UnsupportedError` when the engine has none.
 
-    `title` is what was tried, `noun` what the engine does not have ("images").
+    `engine` is its key, `title` what was tried, `noun` what the engine does not have ("images").
     """
     if facet is None:
-        raise UnsupportedError(title, detail=f"{engine.key} has no {noun}")
+        raise UnsupportedError(title, detail=f"{engine} has no {noun}")
     return facet

@@ -58,7 +58,7 @@ async def test_an_unusable_engine_answers_everything_with_the_one_error() -> Non
 def test_a_facet_that_is_not_there_is_said_in_words() -> None:
     engine = UnusableEngine("docker", InvalidError("x"))
     with pytest.raises(UnsupportedError, match="list images: docker has no images"):
-        required(engine.facets.images, engine, "list images", "images")
+        required(engine.facets.images, engine.key, "list images", "images")
 
 
 @pytest.mark.parametrize("engine", [NativeEngine, DockerEngine, PodmanEngine, ContainerdEngine])
