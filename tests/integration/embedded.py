@@ -17,6 +17,8 @@ from tests import waiting
 from tests.conftest import missing, need_root
 
 SH = "/bin/sh"
+ZYGOTES = (b"runtime.engines.embedded.process.zygote", b"runtime.native.zygote")
+"""What stands in the command lines of zygotes and shims: of this version, of versions before it had folders."""
 
 
 def config(tmp_path: Path) -> NativeConfig:
@@ -69,7 +71,7 @@ def processes_of(where: NativeConfig) -> list[int]:
                 state = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            zygote = b"runtime.engines.embedded.process.zygote" in command
+            zygote = any(module in command for module in ZYGOTES)
             if zygote and str(where.run).encode() in command and state != "Z":
                 found.append(int(entry))
     return found

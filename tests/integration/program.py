@@ -26,16 +26,20 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Call it with the words of a command line; `code` is the exit code that it must have."""
+    """Call it with the words of a command line; `code` is the exit code that it must have.
+
+    `root` is where its source tree is.
+    """
 
     where: NativeConfig
     env: dict[str, str]
+    root: Path = ROOT
 
     def __call__(self, *words: str, code: int | None = 0, **more: Any) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "tui", *words],
             env=self.env | more.pop("env", {}),
-            cwd=ROOT,
+            cwd=self.root,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -51,7 +55,7 @@ class Program:
     def begin(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tui", *words]
         return subprocess.Popen(
-            command, env=self.env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+            command, env=self.env, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
         )
 
     def container(self, name: str) -> dict[str, Any]:

@@ -48,10 +48,6 @@ class NativeConfig:
         """What exists only between creation and removal in `run`: locks, pipes, exit status."""
         return self.run / container_id
 
-    @property
-    def socket(self) -> Path:
-        return self.run / "zygote.sock"
-
     def cgroup_of(self, container_id: str) -> str:
         return f"{self.cgroup}/{container_id}"
 

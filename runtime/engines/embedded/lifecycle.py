@@ -15,13 +15,13 @@ from runtime.engines.embedded import limits, reconcile, removal
 from runtime.engines.embedded.config import NativeConfig
 from runtime.engines.embedded.images import host
 from runtime.engines.embedded.networks import bridge
-from runtime.engines.embedded.process import handles, launcher
+from runtime.engines.embedded.process import handles, launcher, zygote_socket
 from runtime.engines.embedded.sandbox import bind_targets
 from runtime.engines.embedded.sandbox import cgroup as cell
 from runtime.engines.embedded.state import run_files
 from runtime.engines.embedded.state.record import Record, parse_policy
 from runtime.engines.embedded.state.store import Store, check_name, lock
-from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError
+from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, filesystems, netlink
 from runtime.kernel.signals import parse_signal
 from runtime.model import (
@@ -83,6 +83,12 @@ class Lifecycle:
             raise ConflictError(f"{record.spec.name} is being removed")
         if record.state is State.RESTARTING:
             raise ConflictError(f"{record.spec.name} is about to be restarted by its policy", hint="stop it first")
+        if "spec" in record.unknown:
+            raise UnsupportedError(
+                f"start {record.spec.name}",
+                detail=f"a newer version has given it {', '.join(record.unknown['spec'])}, which this one cannot do",
+                hint="Start it with the newer version",
+            )
         run_files.prepare(self.config.live(record.id))
         fresh = replace(record, starting=True, stop_wanted=False, restarts=0)
         self.store.change(record.id, lambda current: replace(fresh, spec=current.spec))
@@ -165,7 +171,7 @@ class Lifecycle:
         if free is not None:
             os.close(free)
             return
-        with suppress(ValueError, ProcessLookupError):
+        with suppress(ValueError, IndexError, ProcessLookupError):  # no pid yet: it has only just begun
             os.kill(int(path.read_text().split()[0]), handles.WAKE)
 
     def kill(self, key: str, name: str) -> None:
@@ -225,7 +231,7 @@ class Lifecycle:
             with suppress(NotFoundError):
                 self.remove(record.id, force=True)
         reconcile.sweep(self.store, self.hierarchies)
-        launcher.quit_zygote(self.config)
+        zygote_socket.quit_all(self.config)
         if netlink.unavailable() is None:
             bridge.remove_bridge(self.config.bridge)
         cgroup = cell.find(self.hierarchies, self.config.cgroup)

@@ -37,7 +37,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ENTER, GO = b"enter", b"go"
 EXIT_SIZE = 64
-"""Bytes of the exit file, zeros but for the line with the status and the time in nanoseconds."""
+"""Bytes that the exit file has until it gets its one line, with the status and the time in nanoseconds."""
 _WORD = 16
 _LINGER_STEP = 0.002
 _MESSAGE = 65536
@@ -232,8 +232,10 @@ def _look_after(child: int, ends: _Ends) -> int:
         code = _reap(child)
         if code is not None:
             break
+    line = f"{code} {time.time_ns()}\n".encode()
     with suppress(OSError):  # our own status says it to the shim
-        os.pwrite(ends.exit, f"{code} {time.time_ns()}\n".encode(), 0)
+        os.pwrite(ends.exit, line, 0)
+        os.ftruncate(ends.exit, len(line))  # readers of earlier versions want nothing behind the line
     with suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
     with suppress(ChildProcessError):

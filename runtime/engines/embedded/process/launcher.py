@@ -1,4 +1,4 @@
-"""The app's side of the zygote: start it when it is not there, ask it for shims.
+"""The client's side of the zygote: start it when it is not there, ask it for shims.
 
 Its interpreter is executed from a sealed memory file, not from disk: a container that gets hold of an engine
 process's /proc/PID/exe cannot write to it (CVE-2019-5736).
@@ -17,14 +17,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.process.messages import rebuild
+from runtime.engines.embedded.process import zygote_socket
+from runtime.engines.embedded.process.messages import PROTOCOL, rebuild
 from runtime.engines.embedded.state.record import Record
 from runtime.engines.embedded.state.store import lock
 from runtime.errors import KernelError, UnavailableError
 
 _BACKLOG = 64
-_ANSWER = 65536
-_PATIENCE = 60.0
+_ANSWER_BYTES = 65536
+_ANSWER_TIMEOUT_S = 60.0
 _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
 _BOOT = (
@@ -38,14 +39,15 @@ def ask(config: NativeConfig, operation: str, record: Record) -> bool:
     Raises what the shim raised. False when the shim died before it answered: then nobody knows how far it came.
     """
     with _connect(config) as connection:
-        connection.settimeout(_PATIENCE)
+        connection.settimeout(_ANSWER_TIMEOUT_S)
         try:
             network = record.spec.network == "bridge"
-            connection.send(json.dumps({"op": operation, "id": record.id, "network": network}).encode())
-            data = connection.recv(_ANSWER)
+            request = {"op": operation, "id": record.id, "network": network, "protocol": PROTOCOL}
+            connection.send(json.dumps(request).encode())
+            data = connection.recv(_ANSWER_BYTES)
         except TimeoutError as error:
             raise UnavailableError(
-                f"start container {record.spec.name}", detail=f"no answer within {_PATIENCE:.0f} s"
+                f"start container {record.spec.name}", detail=f"no answer within {_ANSWER_TIMEOUT_S:.0f} s"
             ) from error
         except OSError:
             return False
@@ -57,65 +59,42 @@ def ask(config: NativeConfig, operation: str, record: Record) -> bool:
     return True
 
 
-def quit_zygote(config: NativeConfig) -> None:
-    """End the zygote, if there is one; containers go on."""
-    try:
-        connection = _try(config)
-    except OSError:
-        return
-    with connection, suppress(OSError):
-        connection.send(b'{"op":"quit"}')
-        connection.settimeout(5)
-        connection.recv(1)
-
-
-def _try(config: NativeConfig) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    directory = os.open(config.run, os.O_PATH | os.O_CLOEXEC)
-    try:  # by descriptor: the path of a socket may not be longer than 107 bytes
-        connection.connect(f"/proc/self/fd/{directory}/{config.socket.name}")
-    except OSError:
-        connection.close()
-        raise
-    finally:
-        os.close(directory)
-    return connection
-
-
 def _connect(config: NativeConfig) -> socket.socket:
+    name = zygote_socket.own_name()
     with suppress(FileNotFoundError, ConnectionRefusedError):
-        return _try(config)
+        return zygote_socket.connect(config, name)
     held = lock(config.run / "zygote.lock")
     assert held is not None
     try:
         with suppress(FileNotFoundError, ConnectionRefusedError):
-            return _try(config)
-        _start(config)
+            return zygote_socket.connect(config, name)
+        _start(config, name)
+        zygote_socket.retire_others(config)
         with suppress(ConnectionRefusedError):  # killed as soon as it was born: once more
-            return _try(config)
-        _start(config)
-        return _try(config)
+            return zygote_socket.connect(config, name)
+        _start(config, name)
+        return zygote_socket.connect(config, name)
     except OSError as error:
         raise KernelError.from_os("start the engine's helper process", error) from error
     finally:
         os.close(held)
 
 
-def _start(config: NativeConfig) -> None:
-    config.socket.unlink(missing_ok=True)
+def _start(config: NativeConfig, name: str) -> None:
+    (config.run / name).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = os.open(config.run, os.O_PATH | os.O_CLOEXEC)
     interpreter = sealed_interpreter()
     log = os.open(config.run / "zygote.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        listener.bind(f"/proc/self/fd/{directory}/{config.socket.name}")
+        listener.bind(f"/proc/self/fd/{directory}/{name}")
         listener.listen(_BACKLOG)
-        root = str(Path(__file__).resolve().parents[4])
+        root = str(zygote_socket.PACKAGE.parent)
         paths = [root, *(path for path in sys.path if path.startswith("/") and path != root)]
-        command = [sys.executable, "-I", "-c", _BOOT.format(paths=paths), str(listener.fileno()), config.to_json()]
+        arguments = [str(listener.fileno()), config.to_json(), name]
         libraries = sysconfig.get_config_var("LIBDIR")  # $ORIGIN means nothing in a memory file
         subprocess.run(
-            command,
+            [sys.executable, "-I", "-c", _BOOT.format(paths=paths), *arguments],
             executable=f"/proc/self/fd/{interpreter}",
             pass_fds=(listener.fileno(), interpreter),
             stdin=subprocess.DEVNULL,
@@ -124,7 +103,7 @@ def _start(config: NativeConfig) -> None:
             env={"PATH": os.defpath, **({"LD_LIBRARY_PATH": libraries} if libraries else {})},
             check=True,
             stderr=log,
-            timeout=_PATIENCE,
+            timeout=_ANSWER_TIMEOUT_S,
         )
     except subprocess.SubprocessError as error:
         raise UnavailableError("start the engine's helper process", detail=str(error)) from error

@@ -6,10 +6,15 @@ import json
 import os
 import socket
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from runtime import errors
-from runtime.errors import InvalidError, PytopError
+from runtime.errors import InvalidError, PytopError, UnavailableError
+
+PROTOCOL: Final = 2
+"""Version of the requests between a client and a zygote. A request without one is of version 1."""
+QUIT: Final = b'{"op":"quit"}'
+"""The request to end; the same in every version, so that each can end the zygotes of the others."""
 
 
 class ProgramError(InvalidError):
@@ -50,3 +55,13 @@ def answer(reply: socket.socket, error: PytopError | None) -> None:
     with suppress(OSError):
         reply.send(json.dumps(message).encode())
     reply.close()
+
+
+def check_protocol(request: dict[str, Any]) -> None:
+    """Raise `UnavailableError` for a request of another version: that of a client whose code was replaced meanwhile."""
+    if request.get("protocol", 1) != PROTOCOL:
+        raise UnavailableError(
+            "start the container's helper process",
+            detail="this program was upgraded after it was started",
+            hint="Start the program again",
+        )

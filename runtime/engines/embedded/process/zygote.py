@@ -25,29 +25,31 @@ from typing import NoReturn
 from runtime.engines.embedded.config import NativeConfig
 from runtime.engines.embedded.images import host
 from runtime.engines.embedded.process import prefork, shim
-from runtime.engines.embedded.sandbox import capabilities
-from runtime.engines.embedded.sandbox.seccomp import apply, compile_filter
+from runtime.engines.embedded.process.messages import answer, check_protocol
+from runtime.engines.embedded.process.zygote_socket import PROCESS_NAME
+from runtime.engines.embedded.sandbox import capabilities, seccomp
 from runtime.engines.embedded.state.store import lock
+from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, syscalls
 
-_REQUEST = 65536
-_PATIENCE = 0.1
-_HEAD_START = 0.02
+_REQUEST_BYTES = 65536
+_RETRY_PAUSE_S = 0.1
+_HEAD_START_S = 0.02
 _TAKEN, _NETWORK, _QUIT = b"taken", b"network", b"quit"
 
 
 def main(arguments: list[str]) -> None:
-    """Arguments: the listening socket's descriptor and the instance's configuration as JSON."""
+    """Arguments: the listening socket's descriptor, the instance's configuration as JSON, the socket's name."""
     if os.fork():  # so that nobody has to wait for us
         os._exit(0)
     os.setsid()
     os.chdir("/")
     os.umask(0o077)
     listener = socket.socket(fileno=int(arguments[0]))
-    serve(listener, NativeConfig.from_json(arguments[1]))
+    serve(listener, NativeConfig.from_json(arguments[1]), arguments[2])
 
 
-def serve(listener: socket.socket, config: NativeConfig) -> None:
+def serve(listener: socket.socket, config: NativeConfig, name: str) -> None:
     """Keep one spare shim ready, which accepts the next request, until nobody has asked for anything for a while."""
     listener.set_inheritable(False)
     listener.setblocking(False)
@@ -55,7 +57,7 @@ def serve(listener: socket.socket, config: NativeConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    syscalls.set_name("pytop-zygote")
+    syscalls.set_name(PROCESS_NAME)
     warm = prefork.Warm(cgroupfs.detect(), _prepare())
     gc.disable()  # a collection would touch, and so copy, every page that forks share
     while True:
@@ -63,18 +65,18 @@ def serve(listener: socket.socket, config: NativeConfig) -> None:
         try:
             forked = os.fork() == 0
         except BlockingIOError:  # no room for another process now
-            time.sleep(_PATIENCE)
+            time.sleep(_RETRY_PAUSE_S)
             continue
         if forked:
             ours.close()
             _wait_for_request(listener, theirs, config, warm)
         theirs.close()
-        if not _outlive(ours, config):
+        if not _outlive(ours, config, name):
             return
         ours.close()
 
 
-def _outlive(spare: socket.socket, config: NativeConfig) -> bool:
+def _outlive(spare: socket.socket, config: NativeConfig, name: str) -> bool:
     """Wait until the spare shim has a request or has died; False when there is nothing left to do.
 
     Then leave it the machine until it has done its work, but not for long: others may be waiting for the next spare.
@@ -84,19 +86,19 @@ def _outlive(spare: socket.socket, config: NativeConfig) -> bool:
         try:
             word = spare.recv(16)
         except TimeoutError:
-            if _retire(config):
+            if _retire(config, name):
                 return False
             continue
         except ConnectionResetError:
             word = b""
         if not word:
-            time.sleep(_PATIENCE)  # it died, and the next one may die of the same
+            time.sleep(_RETRY_PAUSE_S)  # it died, and the next one may die of the same
             return True
         if word == _QUIT:
             return False
         if word == _NETWORK and "pyroute2" not in sys.modules:
             import pyroute2  # noqa: F401  (160 ms, from now on here once instead of in every shim)
-        spare.settimeout(_HEAD_START)
+        spare.settimeout(_HEAD_START_S)
         with suppress(OSError):
             spare.recv(16)
         return True
@@ -120,7 +122,7 @@ def _wait_for_request(
                 os._exit(0)
             continue
         connection.setblocking(True)
-        request = json.loads(connection.recv(_REQUEST) or b"{}")
+        request = json.loads(connection.recv(_REQUEST_BYTES) or b"{}")
         operation = request.get("op")
         if operation is None:
             connection.close()
@@ -130,28 +132,33 @@ def _wait_for_request(
         if operation == "quit":
             os._exit(0)
         listener.close()
+        try:
+            check_protocol(request)
+        except PytopError as error:
+            answer(connection, error)
+            os._exit(1)
         shim.main(config, request, connection, start)
 
 
 def _prepare() -> Callable[[], None]:
     """Work out once what every container needs: the image's layout, the filter that confines it."""
     host.warm()
-    program = compile_filter()
+    program = seccomp.compile_filter()
 
     def confine() -> None:
         capabilities.drop_to()
-        apply(program)
+        seccomp.apply(program)
 
     return confine
 
 
-def _retire(config: NativeConfig) -> bool:
+def _retire(config: NativeConfig, name: str) -> bool:
     """Whether nobody is about to ask: then the socket's name goes, under the lock that launchers hold."""
     held = lock(config.run / "zygote.lock", wait=0)
     if held is None:
         return False
     with suppress(FileNotFoundError):
-        config.socket.unlink()
+        (config.run / name).unlink()
     return True
 
 

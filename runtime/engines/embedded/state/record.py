@@ -1,14 +1,18 @@
 """What is written down about one container: its spec and where it is in its life, in one JSON file.
 
 One file, so that it is never half of each. It is replaced as a whole, by whoever holds its lock (see `store`).
+
+Versions of this program share the files. A field that a file lacks has its default; one that this version does not
+know is kept as it is. A change that an older reader would misunderstand gets a new `FORMAT`, written as "format"; files
+of format 1 do not say so.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final
 
 from runtime.errors import EngineError
 from runtime.limits.controllers.cpu import consistent
@@ -27,6 +31,7 @@ from runtime.model import (
     Value,
 )
 
+FORMAT: Final = 1
 KEY = "embedded"
 COMPOSE = "com.docker.compose.project"  # the label by which every engine of the field knows a project
 
@@ -40,6 +45,7 @@ class Record:
         stop_wanted: somebody asked for the end, so the restart policy does not apply.
         restarts: how often the policy has restarted it since its last start by hand.
         starting: a start has begun and has neither succeeded nor been cleaned up.
+        unknown: fields that a newer version has written, as they stand in the file; those of the spec under "spec".
     """
 
     id: str
@@ -58,6 +64,7 @@ class Record:
     stop_wanted: bool = False
     restarts: int = 0
     starting: bool = False
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def container(self) -> Container:
         spec = self.spec
@@ -139,20 +146,23 @@ def limits_from_json(document: Mapping[str, Any]) -> LimitChange:
 
 def to_json(record: Record) -> dict[str, Any]:
     """JSON-serialisable; this is also what `inspect` shows."""
-    document = {entry.name: getattr(record, entry.name) for entry in fields(record)}
-    spec = asdict(record.spec)
-    spec["limits"] = limits_to_json(record.spec.limits)
-    return {**document, "state": record.state.value, "spec": spec}
+    document = {name: getattr(record, name) for name in _FIELDS}
+    later = record.unknown.get("spec", {})
+    spec = {**later, **asdict(record.spec)}
+    spec["limits"] = {**later.get("limits", {}), **limits_to_json(record.spec.limits)}
+    return {**record.unknown, **document, "state": record.state.value, "spec": spec}
 
 
 def state_to_json(record: Record) -> dict[str, Any]:
     """The record without what never changes by itself: its spec, its id."""
-    return {name: value for name, value in to_json(record).items() if name not in ("spec", "id", "created_ns")}
+    document = to_json(record)
+    return {name: document[name] for name in _FIELDS if name not in ("spec", "id", "created_ns")}
 
 
 def state_from_json(record: Record, document: Mapping[str, Any]) -> Record:
     """The record with the state that `state_to_json` gave."""
-    return replace(record, **{**document, "state": State(document["state"])})
+    known, _ = _split(document, _FIELDS)
+    return replace(record, **{**known, "state": State(document["state"])})
 
 
 def dumps(record: Record) -> bytes:
@@ -161,21 +171,44 @@ def dumps(record: Record) -> bytes:
 
 
 def loads(data: bytes) -> Record:
-    """Raises `EngineError` for a file that is not a record."""
+    """Raises `EngineError` for a file that is not a record, or one of a later format."""
     try:
         document = json.loads(data)
-        raw = document["spec"]
+        written = document.get("format", 1)
+        if written > FORMAT:
+            raise EngineError(
+                "read a container's record",
+                detail=f"a newer version of this program has written it (format {written}; this one reads {FORMAT})",
+                hint="Use the newer version",
+            )
+        raw, later = _split(document.pop("spec"), _SPEC_FIELDS)
+        limits, later_limits = _split(raw.get("limits", {}), tuple(LimitName))
+        known, unknown = _split(document, _FIELDS)
         spec = ContainerSpec(
             **{
                 **raw,
                 "command": tuple(raw["command"]),
-                "binds": tuple(Bind(**bind) for bind in raw["binds"]),
-                "limits": limits_from_json(raw["limits"]),
+                "binds": tuple(Bind(**bind) for bind in raw.get("binds", ())),
+                "limits": limits_from_json(limits),
             }
         )
-        return Record(**{**document, "spec": spec, "state": State(document["state"])})
-    except (ValueError, KeyError, TypeError) as error:
+        if later_limits:
+            later["limits"] = later_limits
+        if later:
+            unknown["spec"] = later
+        return Record(**{**known, "spec": spec, "state": State(document["state"]), "unknown": unknown})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError("read a container's record", detail=f"it is damaged: {error}") from error
+
+
+def _split(document: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields with these names, and the others."""
+    known = {name: value for name, value in document.items() if name in names}
+    return known, {name: value for name, value in document.items() if name not in names}
+
+
+_FIELDS: Final = tuple(entry.name for entry in fields(Record) if entry.name != "unknown")
+_SPEC_FIELDS: Final = tuple(entry.name for entry in fields(ContainerSpec))
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,8 @@ def drop_unsaved(live: Path) -> None:
 def _overwrite(live: Path, data: bytes) -> None:
     if len(data) > PAGE:
         raise ValueError(f"{len(data)} bytes do not fit into a page of {PAGE}")
-    fd = os.open(live / "unsaved", os.O_WRONLY | os.O_CLOEXEC)
+    # A container that was made by a version without this file has none yet.
+    fd = os.open(live / "unsaved", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.pwrite(fd, data.ljust(PAGE, b"\0"), 0)
     finally:
