@@ -31,14 +31,14 @@ from typing import Any, Final
 from runtime.engines.containerd import address as containerd
 from runtime.engines.daemon.endpoint import Endpoint, identity
 from runtime.engines.docker.endpoint import endpoints, is_of_this_machine
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.podman.endpoint import Place, places
 from runtime.engines.protocol import Engine
 from runtime.engines.unusable import UnusableEngine
 from runtime.errors import InvalidError
 
 ENGINES: Final[Mapping[str, tuple[str, str]]] = {
-    "embedded": ("runtime.engines.embedded.engine", "NativeEngine"),
+    "embedded": ("runtime.engines.embedded.engine", "EmbeddedEngine"),
     "docker": ("runtime.engines.docker.engine", "DockerEngine"),
     "podman": ("runtime.engines.podman.engine", "PodmanEngine"),
     "containerd": ("runtime.engines.containerd.engine", "ContainerdEngine"),
@@ -64,7 +64,7 @@ def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = Non
     user's own by default.
     """
     home = home or _home()
-    found: list[Engine] = [_engine("embedded", native_config(environ))]
+    found: list[Engine] = [_engine("embedded", embedded_config(environ))]
     podmans = places(environ, home)
     shown: Endpoint | None = None
     try:
@@ -125,10 +125,10 @@ def _is_podman(endpoint: Endpoint, podmans: Sequence[Place]) -> bool:
     return where is not None and identity(where) in {identity(path) for path in others if path}
 
 
-def native_config(environ: Mapping[str, str]) -> NativeConfig:
+def embedded_config(environ: Mapping[str, str]) -> EmbeddedConfig:
     """Where the embedded engine keeps its things, by the environment."""
     given = {name: read(environ[key]) for key, (name, read) in _SETTINGS.items() if environ.get(key)}
-    return replace(NativeConfig(), **given)
+    return replace(EmbeddedConfig(), **given)
 
 
 def docker_endpoint(environ: Mapping[str, str], home: Path | None = None) -> Endpoint | None:

@@ -21,8 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.model import ContainerSpec, Verb
 from runtime.oci.defaults import MASKED_PATHS, READ_ONLY_PATHS
 from tests.bench.figure import Figure, Unavailable
@@ -78,10 +78,10 @@ def figures() -> list[Figure]:
 
 async def _measure(directory: Path, program: str) -> tuple[float, float, float, float, float | None]:
     tag = secrets.token_hex(3)
-    config = NativeConfig(
+    config = EmbeddedConfig(
         directory / "state", directory / "run", f"pytop-bench-{tag}", f"pb-{tag}", subnet="10.215.0.0/20"
     )
-    engine = NativeEngine(config)
+    engine = EmbeddedEngine(config)
     reason = (await engine.capabilities()).why_not(Verb.START)
     if reason is not None:
         raise Unavailable(reason)
@@ -121,7 +121,7 @@ def _ask(yardstick: subprocess.Popen[str]) -> float:
     return float(yardstick.stdout.readline())
 
 
-async def _start(engine: NativeEngine, program: str, network: str) -> float:
+async def _start(engine: EmbeddedEngine, program: str, network: str) -> float:
     """`start` returns when the program has been exec'ed."""
     ref = await engine.create(ContainerSpec("host", (program, "sleep", "60"), network=network))
     begun = time.perf_counter()

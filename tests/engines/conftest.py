@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.daemon.endpoint import Endpoint
-from runtime.engines.docker.engine import DockerEngine
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
-from runtime.engines.podman.engine import PodmanEngine
+from runtime.engines.docker import DockerEngine, Endpoint
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.podman import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.model import LimitName, Verb
 from tests.conftest import missing, need_root
@@ -44,8 +43,8 @@ async def embedded(cgroup: str = "pytop-test") -> AsyncIterator[Subject]:
     need_root("embedded")
     folder = scratch("native")
     name = folder.name.rpartition("-")[2]
-    engine = NativeEngine(
-        NativeConfig(
+    engine = EmbeddedEngine(
+        EmbeddedConfig(
             state=folder / "state",
             run=folder / "run",
             cgroup=f"{cgroup}-{name}",
@@ -125,8 +124,8 @@ def other_client(subject: Subject) -> Callable[[], Awaitable[Engine]]:
     async def make() -> Engine:
         if isinstance(subject.engine, FakeEngine):
             return subject.engine.client()
-        if isinstance(subject.engine, NativeEngine):
-            return NativeEngine(subject.engine.config)
+        if isinstance(subject.engine, EmbeddedEngine):
+            return EmbeddedEngine(subject.engine.config)
         assert isinstance(subject.daemon, Dockerd | Podmand | Containerdd)
         if isinstance(subject.daemon, Containerdd):
             return engine_of(subject.daemon)

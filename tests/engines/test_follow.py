@@ -18,10 +18,9 @@ import pytest
 
 from runtime.engines.containerd.address import Address
 from runtime.engines.containerd.engine import ContainerdEngine
-from runtime.engines.daemon.endpoint import Endpoint
-from runtime.engines.docker.engine import DockerEngine
-from runtime.engines.embedded.engine import NativeEngine
-from runtime.engines.podman.engine import PodmanEngine
+from runtime.engines.docker import DockerEngine, Endpoint
+from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.podman import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.model import State
 from tests.containerdd import Containerdd
@@ -38,11 +37,13 @@ QUIET = 4.0
 EMBEDDED = """
 import asyncio, sys
 from runtime.model import ContainerSpec
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
 
 async def main(config, verb, name):
-    engine = NativeEngine(NativeConfig.from_json(config))
+    engine = EmbeddedEngine(EmbeddedConfig.from_json(config))
     if verb == "create":
         await engine.create(ContainerSpec("host", ("sleep", "60"), name=name, network="none"))
     elif verb == "remove":
@@ -57,7 +58,7 @@ Step = tuple[tuple[str, ...], State | None]
 """A command, and the state that the container has after it; None when it is gone."""
 
 
-def embedded(engine: NativeEngine) -> list[Step]:
+def embedded(engine: EmbeddedEngine) -> list[Step]:
     ours = (sys.executable, "-c", EMBEDDED, engine.config.to_json())
     return [
         ((*ours, "create", NAME), State.CREATED),
@@ -94,7 +95,7 @@ def containerd(daemon: Containerdd) -> list[Step]:
 
 
 def steps(subject: Subject) -> list[Step]:
-    if isinstance(subject.engine, NativeEngine):
+    if isinstance(subject.engine, EmbeddedEngine):
         return embedded(subject.engine)
     if isinstance(subject.daemon, Containerdd):
         return containerd(subject.daemon)

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
 from runtime.model import LimitChange, LimitOutcome, State
@@ -39,7 +39,7 @@ STARTED = 50  # every so many are started too, which costs Docker 0.3 s of compu
 # the daemon is killed
 
 
-def plumbing(engine: NativeEngine) -> list[psutil.Process]:
+def plumbing(engine: EmbeddedEngine) -> list[psutil.Process]:
     """The embedded engine's zygote, known by the instance's configuration in its command line."""
     found = []
     for process in psutil.process_iter(["cmdline", "name"]):
@@ -51,7 +51,7 @@ def plumbing(engine: NativeEngine) -> list[psutil.Process]:
 
 async def die(subject: Subject) -> None:
     """kill -9 of what the engine's containers are made by."""
-    if isinstance(subject.engine, NativeEngine):
+    if isinstance(subject.engine, EmbeddedEngine):
         killed = plumbing(subject.engine)
         assert killed, "there is no zygote"
         for process in killed:
@@ -116,7 +116,7 @@ class Left:
         self._us = psutil.Process()
         if isinstance(subject.engine, FakeEngine):
             return
-        if isinstance(subject.engine, NativeEngine):
+        if isinstance(subject.engine, EmbeddedEngine):
             config = subject.engine.config
             self._folders, self._mark = (config.state, config.run), str(config.state.parent)
             self._cgroups = config.cgroup

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
-from runtime.engines.embedded.sandbox import cgroup as cell
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, State, Verb
 from tests import waiting
@@ -21,9 +21,9 @@ ZYGOTES = (b"runtime.engines.embedded.process.zygote", b"runtime.native.zygote")
 """What stands in the command lines of zygotes and shims: of this version, of versions before it had folders."""
 
 
-def config(tmp_path: Path) -> NativeConfig:
+def config(tmp_path: Path) -> EmbeddedConfig:
     tag = secrets.token_hex(3)
-    return NativeConfig(
+    return EmbeddedConfig(
         state=tmp_path / "state",
         run=tmp_path / "run",
         cgroup=f"pytop-test-{tag}",
@@ -34,11 +34,11 @@ def config(tmp_path: Path) -> NativeConfig:
 
 
 @asynccontextmanager
-async def instance(tmp_path: Path, where: NativeConfig | None = None) -> AsyncIterator[NativeEngine]:
+async def instance(tmp_path: Path, where: EmbeddedConfig | None = None) -> AsyncIterator[EmbeddedEngine]:
     """`where` is one whose directories are elsewhere than in `tmp_path`."""
     need_root("embedded")
     where = where or config(tmp_path)
-    engine = NativeEngine(where)
+    engine = EmbeddedEngine(where)
     reason = (await engine.capabilities()).why_not(Verb.START)
     if reason is not None:
         missing("embedded", reason)
@@ -50,9 +50,9 @@ async def instance(tmp_path: Path, where: NativeConfig | None = None) -> AsyncIt
         await waiting.until(lambda: not leftovers(where), 5, lambda: f"nothing is left: {leftovers(where)}")
 
 
-def leftovers(where: NativeConfig) -> list[str]:
+def leftovers(where: EmbeddedConfig) -> list[str]:
     """Everything that an instance may have left on the host."""
-    cgroup = cell.find(cgroupfs.detect(), where.cgroup)
+    cgroup = sandbox_cgroup.find(cgroupfs.detect(), where.cgroup)
     found = [str(path) for path in (*cgroup.directories, where.state, where.run) if path.exists()]
     found += [name for name in os.listdir("/sys/class/net") if name == where.bridge]
     mounts = Path("/proc/self/mountinfo").read_text()
@@ -61,7 +61,7 @@ def leftovers(where: NativeConfig) -> list[str]:
     return found + [f"process {pid}" for pid in processes_of(where)]
 
 
-def processes_of(where: NativeConfig) -> list[int]:
+def processes_of(where: EmbeddedConfig) -> list[int]:
     """Zygote and shims of an instance, found by its configuration in their command line."""
     found = []
     for entry in os.listdir("/proc"):
@@ -84,22 +84,22 @@ def name_of(pid: int) -> str:
         return ""
 
 
-def named(where: NativeConfig, name: str) -> list[int]:
+def named(where: EmbeddedConfig, name: str) -> list[int]:
     return [pid for pid in processes_of(where) if name_of(pid) == name]
 
 
-async def run(engine: NativeEngine, *command: str, **fields: object) -> ContainerRef:
+async def run(engine: EmbeddedEngine, *command: str, **fields: object) -> ContainerRef:
     fields.setdefault("network", "none")
     ref = await engine.create(ContainerSpec(image="host", command=command, **fields))  # type: ignore[arg-type]
     await engine.start(ref.id)
     return ref
 
 
-async def sh(engine: NativeEngine, script: str, **fields: object) -> ContainerRef:
+async def sh(engine: EmbeddedEngine, script: str, **fields: object) -> ContainerRef:
     return await run(engine, SH, "-c", script, **fields)
 
 
-async def output(engine: NativeEngine, ref: ContainerRef, stream: str = "stdout") -> list[str]:
+async def output(engine: EmbeddedEngine, ref: ContainerRef, stream: str = "stdout") -> list[str]:
     """Everything until the end, lines put together from their pieces."""
     text = b""
     async for line in engine.logs(ref.id, follow=True):
@@ -108,7 +108,7 @@ async def output(engine: NativeEngine, ref: ContainerRef, stream: str = "stdout"
     return text.decode().splitlines()
 
 
-async def until(engine: NativeEngine, ref: ContainerRef, *states: State) -> None:
+async def until(engine: EmbeddedEngine, ref: ContainerRef, *states: State) -> None:
     """Until it is in one of these states."""
 
     async def reached() -> bool:

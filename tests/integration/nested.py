@@ -13,8 +13,8 @@ from typing import Any
 from runtime import limits
 from runtime.doctor.host import cgroup_checks
 from runtime.doctor.mode import mode_check
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, files, own_cgroup
 from runtime.model import ContainerSpec, LimitChange, Verb
@@ -31,10 +31,10 @@ def main() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
         print(json.dumps(doctor()))
     else:
-        print(json.dumps(root(NativeConfig.from_json(sys.argv[1]))))
+        print(json.dumps(root(EmbeddedConfig.from_json(sys.argv[1]))))
 
 
-def root(config: NativeConfig) -> dict[str, Any]:
+def root(config: EmbeddedConfig) -> dict[str, Any]:
     """As root of a cgroup namespace, with another process beside this one."""
     beside = subprocess.Popen(["sleep", "600"])
     try:
@@ -66,9 +66,9 @@ def doctor() -> dict[str, Any]:
     }
 
 
-async def life(config: NativeConfig) -> dict[str, Any]:
+async def life(config: EmbeddedConfig) -> dict[str, Any]:
     """A container with limits, from its creation to its end, or why there is none."""
-    engine = NativeEngine(config)
+    engine = EmbeddedEngine(config)
     told: dict[str, Any] = {}
     try:
         capabilities = await engine.capabilities()

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.kernel import cgroupfs, own_cgroup
 from tests.conftest import need_root
 from tests.integration.embedded import config, leftovers
@@ -31,7 +31,7 @@ class Program:
     `root` is where its source tree is.
     """
 
-    where: NativeConfig
+    where: EmbeddedConfig
     env: dict[str, str]
     root: Path = ROOT
 
@@ -97,8 +97,8 @@ def program(**environ: str) -> Iterator[Program]:
             asyncio.run(_destroy(where))
 
 
-async def _destroy(where: NativeConfig) -> None:
-    engine = NativeEngine(where)
+async def _destroy(where: EmbeddedConfig) -> None:
+    engine = EmbeddedEngine(where)
     await engine.destroy()
     await engine.close()
     await until(lambda: not leftovers(where), 5, lambda: f"nothing is left: {leftovers(where)}")

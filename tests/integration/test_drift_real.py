@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.daemon.endpoint import Endpoint
-from runtime.engines.docker.engine import DockerEngine
-from runtime.engines.embedded.engine import NativeEngine
-from runtime.engines.podman.engine import PodmanEngine
+from runtime.engines.docker import DockerEngine, Endpoint
+from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.podman import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, GroupKind, LimitChange, LimitName, State
@@ -46,7 +45,7 @@ async def test_a_limit_changed_behind_our_back_is_told_and_a_key_sets_it_again(t
     async with instance(tmp_path) as engine:
         ref = await sh(engine, IDLE, name="idle", limits=LimitChange(pids=77))
         await embedded.until(engine, ref, State.RUNNING)
-        session = Session([NativeEngine(engine.config)], interval=0.5)
+        session = Session([EmbeddedEngine(engine.config)], interval=0.5)
         app = PytopApp(session, chosen=Settings())
         async with app.run_test(size=(80, 24), notifications=True) as pilot:
             await until(lambda: session.frame is not None and ref in session.frame.usages, 20)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.engines.embedded.sandbox import rootfs
-from runtime.engines.embedded.state.store import Store
+from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import InvalidError, KernelError, PytopError
 from runtime.kernel import safe_open, syscalls
 from runtime.model import Bind, ContainerSpec, State
@@ -28,12 +28,12 @@ PYTHON = (Bind(sys.base_prefix, sys.base_prefix, True), Bind(sys.prefix, sys.pre
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[NativeEngine]:
+async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
     async with instance(tmp_path) as made:
         yield made
 
 
-async def test_cve_2019_5736_engine_processes_cannot_be_overwritten(engine: NativeEngine) -> None:
+async def test_cve_2019_5736_engine_processes_cannot_be_overwritten(engine: EmbeddedEngine) -> None:
     ref = await run(engine, "sleep", "100")
     pid = (await engine.get(ref.id)).pid
     assert pid is not None
@@ -57,13 +57,13 @@ async def test_cve_2019_5736_engine_processes_cannot_be_overwritten(engine: Nati
         os.close(fd)
 
 
-async def test_cve_2019_5736_from_inside(engine: NativeEngine) -> None:
+async def test_cve_2019_5736_from_inside(engine: EmbeddedEngine) -> None:
     code = "import os\ntry:\n open('/proc/1/exe', 'r+b').write(b'x')\nexcept OSError as e:\n print(e.errno)"
     ref = await run(engine, sys.executable, "-c", code, binds=PYTHON)
     assert await output(engine, ref) in ([str(errno.EACCES)], [str(errno.EPERM)], [str(errno.ETXTBSY)])
 
 
-async def test_cve_2024_21626_no_descriptor_of_the_host_is_inside(engine: NativeEngine) -> None:
+async def test_cve_2024_21626_no_descriptor_of_the_host_is_inside(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "ls -l /proc/self/fd | wc -l; readlink /proc/self/cwd; exec sleep 100")
     lines = engine.logs(ref.id, follow=True)
     assert [(await anext(lines)).data for _ in range(2)] == [
@@ -80,7 +80,7 @@ async def test_cve_2024_21626_no_descriptor_of_the_host_is_inside(engine: Native
 
 
 @pytest.mark.parametrize("number", [3, 5, 7, 8, 9, 10, 12])
-async def test_cve_2024_21626_working_directory_by_descriptor(engine: NativeEngine, number: int) -> None:
+async def test_cve_2024_21626_working_directory_by_descriptor(engine: EmbeddedEngine, number: int) -> None:
     path = f"/proc/self/fd/{number}"
     ref = await engine.create(ContainerSpec("host", ("/bin/sh", "-c", "ls ../../.."), workdir=path, network="none"))
     with pytest.raises(PytopError):
@@ -88,7 +88,7 @@ async def test_cve_2024_21626_working_directory_by_descriptor(engine: NativeEngi
     assert (await engine.get(ref.id)).state is State.CREATED
 
 
-async def test_cve_2024_21626_program_by_descriptor(engine: NativeEngine) -> None:
+async def test_cve_2024_21626_program_by_descriptor(engine: EmbeddedEngine) -> None:
     for number in range(3, 12):
         ref = await engine.create(ContainerSpec("host", (f"/proc/self/fd/{number}/../bin/sh",), network="none"))
         with pytest.raises(InvalidError):
@@ -106,7 +106,7 @@ def test_cve_2025_31133_and_52565_a_mask_must_be_the_null_device(tmp_path: Path)
         os.close(fd)
 
 
-async def test_masks_hold(engine: NativeEngine) -> None:
+async def test_masks_hold(engine: EmbeddedEngine) -> None:
     script = (
         "for f in kcore keys timer_list interrupts; do [ -e /proc/$f ] && cat /proc/$f 2>&1 | wc -c; done | sort -u;"
         "ls /sys/firmware /proc/acpi /proc/scsi 2>/dev/null | grep -v : | tr -d '\\n' | wc -c;"
@@ -119,7 +119,7 @@ async def test_masks_hold(engine: NativeEngine) -> None:
     assert await output(engine, ref) == ["0", "0", *["denied"] * 6]
 
 
-def _prepare_layer(engine: NativeEngine, container_id: str, name: str, target: str) -> None:
+def _prepare_layer(engine: EmbeddedEngine, container_id: str, name: str, target: str) -> None:
     """Give the container's writable layer a symlink, as a hostile image would have it."""
     upper = engine.config.data(container_id) / "upper"
     upper.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def _prepare_layer(engine: NativeEngine, container_id: str, name: str, target: s
 @pytest.mark.parametrize("name", ["dev", "proc", "sys"])
 @pytest.mark.parametrize("target", ["/tmp", "../../../../etc", "/proc/self/fd"])
 async def test_cve_2026_41579_and_2025_52881_mount_points_that_are_symlinks(
-    engine: NativeEngine, name: str, target: str
+    engine: EmbeddedEngine, name: str, target: str
 ) -> None:
     ref = await engine.create(ContainerSpec("host", ("true",), network="none"))
     _prepare_layer(engine, ref.id, name, target)
@@ -142,7 +142,7 @@ async def test_cve_2026_41579_and_2025_52881_mount_points_that_are_symlinks(
     assert (await engine.get(ref.id)).state is State.CREATED
 
 
-async def test_a_user_that_is_minus_one_to_the_kernel_does_not_run_as_root(engine: NativeEngine) -> None:
+async def test_a_user_that_is_minus_one_to_the_kernel_does_not_run_as_root(engine: EmbeddedEngine) -> None:
     for user in ("4294967295", "-1", "root:4294967295"):
         with pytest.raises(InvalidError, match="not the number of a user"):
             await sh(engine, "id", user=user)
@@ -159,13 +159,13 @@ async def test_a_user_that_is_minus_one_to_the_kernel_does_not_run_as_root(engin
 @pytest.mark.parametrize(
     "target", ["/usr/../proc", "/./proc", "/etc/mtab", "/usr/../sys/fs", "/srv/../dev/shm", "/x/.."]
 )
-async def test_a_bind_does_not_cover_the_systems_own_files(engine: NativeEngine, tmp_path: Path, target: str) -> None:
+async def test_a_bind_does_not_cover_the_systems_own_files(engine: EmbeddedEngine, tmp_path: Path, target: str) -> None:
     """At create; and by init, where a record says it all the same."""
     with pytest.raises(InvalidError, match="Nothing can be bound"):
         await run(engine, "true", binds=(Bind(str(tmp_path), target),))
     ref = await engine.create(ContainerSpec("host", ("true",), network="none"))
     evil = (Bind("/etc/hostname" if target == "/etc/mtab" else str(tmp_path), target),)
-    store = Store(engine.config)
+    store = RecordStore(engine.config)
     store.change(ref.id, lambda record: replace(record, spec=replace(record.spec, binds=evil)))
     with pytest.raises(InvalidError, match=r"Nothing can be bound|has a '\.\.' in it"):
         await engine.start(ref.id)
@@ -175,7 +175,7 @@ async def test_a_bind_does_not_cover_the_systems_own_files(engine: NativeEngine,
 @pytest.mark.parametrize("link", ["/proc", "../../sys", "/dev/../dev", "/dev/shm", "/proc/self"])
 @pytest.mark.parametrize("below", ["", "/new", "/new/er", "/fd"])
 async def test_a_symlink_of_the_image_does_not_lead_a_bind_to_the_systems_own_files(
-    engine: NativeEngine, tmp_path: Path, link: str, below: str
+    engine: EmbeddedEngine, tmp_path: Path, link: str, below: str
 ) -> None:
     (tmp_path / "file").touch()
     for source in (tmp_path, tmp_path / "file"):
@@ -187,7 +187,7 @@ async def test_a_symlink_of_the_image_does_not_lead_a_bind_to_the_systems_own_fi
         assert (await engine.get(ref.id)).state is State.CREATED
 
 
-async def test_a_bind_follows_symlinks_inside_the_container_only(engine: NativeEngine, tmp_path: Path) -> None:
+async def test_a_bind_follows_symlinks_inside_the_container_only(engine: EmbeddedEngine, tmp_path: Path) -> None:
     outside, shown = tmp_path / "outside", tmp_path / "shown"
     outside.mkdir()
     shown.mkdir()
@@ -203,7 +203,7 @@ async def test_a_bind_follows_symlinks_inside_the_container_only(engine: NativeE
     assert list(outside.iterdir()) == []
 
 
-async def test_cve_2025_52881_system_files_are_real(engine: NativeEngine) -> None:
+async def test_cve_2025_52881_system_files_are_real(engine: EmbeddedEngine) -> None:
     code = (
         "import os\n"
         "for p in ('/proc', '/proc/self/attr', '/sys', '/dev', '/dev/pts', '/dev/shm'):\n"
@@ -215,7 +215,7 @@ async def test_cve_2025_52881_system_files_are_real(engine: NativeEngine) -> Non
     assert all(line.endswith("True") for line in lines)
 
 
-async def test_the_host_is_out_of_sight(engine: NativeEngine, tmp_path: Path) -> None:
+async def test_the_host_is_out_of_sight(engine: EmbeddedEngine, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("x")
     script = (
@@ -234,7 +234,7 @@ async def test_the_host_is_out_of_sight(engine: NativeEngine, tmp_path: Path) ->
     assert str(engine.config.state) not in host  # the container's mounts are in its own namespace alone
 
 
-async def test_namespaces_are_its_own(engine: NativeEngine) -> None:
+async def test_namespaces_are_its_own(engine: EmbeddedEngine) -> None:
     ref = await run(engine, "sleep", "100")
     pid = (await engine.get(ref.id)).pid
     for name in ("mnt", "pid", "net", "ipc", "uts", "cgroup"):

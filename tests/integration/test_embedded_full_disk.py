@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
-from runtime.engines.embedded.sandbox import cgroup as cell
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, LimitChange, State, Verdict
@@ -85,7 +85,7 @@ def disks(tmp_path: Path) -> Iterator[dict[str, Disk]]:
 
 
 @pytest.fixture
-async def engine(tmp_path: Path, disks: dict[str, Disk]) -> AsyncIterator[NativeEngine]:
+async def engine(tmp_path: Path, disks: dict[str, Disk]) -> AsyncIterator[EmbeddedEngine]:
     where = replace(config(tmp_path), state=disks["state"].path / "state", run=disks["run"].path / "run")
     async with instance(tmp_path, where) as made:
         try:
@@ -112,17 +112,19 @@ def mend(disks: dict[str, Disk]) -> None:
 
 OBSERVER = """
 import asyncio, json, sys
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
 async def main():
-    engine = NativeEngine(NativeConfig.from_json(sys.argv[1]))
+    engine = EmbeddedEngine(EmbeddedConfig.from_json(sys.argv[1]))
     print(json.dumps([[c.ref.id, c.state.value, c.pid, c.exit_code] for c in await engine.containers()]))
     await engine.close()
 asyncio.run(main())
 """
 
 
-def observed(where: NativeConfig) -> list[tuple[str, str, int | None, int | None]]:
+def observed(where: EmbeddedConfig) -> list[tuple[str, str, int | None, int | None]]:
     """What another process lists: id, state, pid, exit status."""
     command = [sys.executable, "-c", OBSERVER, where.to_json()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
@@ -130,7 +132,7 @@ def observed(where: NativeConfig) -> list[tuple[str, str, int | None, int | None
     return [tuple(each) for each in json.loads(done.stdout)]
 
 
-async def started(engine: NativeEngine, script: str = IDLE, **fields: object) -> tuple[ContainerRef, int]:
+async def started(engine: EmbeddedEngine, script: str = IDLE, **fields: object) -> tuple[ContainerRef, int]:
     """A container that has said its first word, and the pid of its init."""
     ref = await sh(engine, script, **fields)
     async for _ in engine.logs(ref.id, follow=True):
@@ -140,16 +142,16 @@ async def started(engine: NativeEngine, script: str = IDLE, **fields: object) ->
     return ref, pid
 
 
-async def dead(engine: NativeEngine, ref: ContainerRef, pid: int) -> None:
+async def dead(engine: EmbeddedEngine, ref: ContainerRef, pid: int) -> None:
     """Its init is gone, and its cgroup with everything in it."""
     async with asyncio.timeout(5):
         while Path(f"/proc/{pid}").exists():
             await asyncio.sleep(0.01)
-    cgroup = cell.find(cgroupfs.detect(), engine.config.cgroup_of(ref.id))
+    cgroup = sandbox_cgroup.find(cgroupfs.detect(), engine.config.cgroup_of(ref.id))
     assert not any(path.exists() for path in cgroup.directories)
 
 
-def nothing_left(engine: NativeEngine) -> None:
+def nothing_left(engine: EmbeddedEngine) -> None:
     where = engine.config
     assert os.listdir(where.records) == []
     assert os.listdir(where.state / "data") == []
@@ -158,7 +160,7 @@ def nothing_left(engine: NativeEngine) -> None:
 
 @pytest.mark.parametrize("how", [*FULL, *READ_ONLY])
 @pytest.mark.parametrize("verb", ["stop", "kill"])
-async def test_an_end_needs_no_disk(engine: NativeEngine, disks: dict[str, Disk], how: str, verb: str) -> None:
+async def test_an_end_needs_no_disk(engine: EmbeddedEngine, disks: dict[str, Disk], how: str, verb: str) -> None:
     ref, pid = await started(engine)
     spoil(disks, how)
     async with asyncio.timeout(8):
@@ -180,7 +182,7 @@ async def test_an_end_needs_no_disk(engine: NativeEngine, disks: dict[str, Disk]
 
 
 @pytest.mark.parametrize("how", FULL)
-async def test_removal_frees_a_full_disk(engine: NativeEngine, disks: dict[str, Disk], how: str) -> None:
+async def test_removal_frees_a_full_disk(engine: EmbeddedEngine, disks: dict[str, Disk], how: str) -> None:
     ref, pid = await started(engine, "head -c 100000 /dev/zero >/root/file; " + IDLE)
     spoil(disks, how)
     async with asyncio.timeout(8):
@@ -194,7 +196,7 @@ async def test_removal_frees_a_full_disk(engine: NativeEngine, disks: dict[str, 
 
 @pytest.mark.parametrize("how", READ_ONLY)
 async def test_removal_from_a_read_only_disk_ends_the_container_and_names_the_disk(
-    engine: NativeEngine, disks: dict[str, Disk], how: str
+    engine: EmbeddedEngine, disks: dict[str, Disk], how: str
 ) -> None:
     ref, pid = await started(engine)
     spoil(disks, how)
@@ -218,11 +220,11 @@ async def test_removal_from_a_read_only_disk_ends_the_container_and_names_the_di
 
 @pytest.mark.parametrize("how", [*FULL, *READ_ONLY])
 async def test_limits_are_held_and_the_outcome_says_for_how_long(
-    engine: NativeEngine, disks: dict[str, Disk], how: str
+    engine: EmbeddedEngine, disks: dict[str, Disk], how: str
 ) -> None:
     ref, _ = await started(engine)
     words = WORDS[spoil(disks, how)]
-    cgroup = cell.find(cgroupfs.detect(), engine.config.cgroup_of(ref.id))
+    cgroup = sandbox_cgroup.find(cgroupfs.detect(), engine.config.cgroup_of(ref.id))
     async with asyncio.timeout(8):
         outcome = await engine.update(ref.id, LimitChange(pids=77, memory=64 * MB))
     assert outcome.ok
@@ -246,7 +248,7 @@ async def test_limits_are_held_and_the_outcome_says_for_how_long(
 
 @pytest.mark.parametrize("how", ["fill state", "protect state"])
 async def test_limits_at_rest_are_a_record_and_nothing_else(
-    engine: NativeEngine, disks: dict[str, Disk], how: str
+    engine: EmbeddedEngine, disks: dict[str, Disk], how: str
 ) -> None:
     ref = await engine.create(ContainerSpec("host", ("true",), network="none"))
     words = WORDS[spoil(disks, how)]
@@ -263,7 +265,7 @@ async def test_limits_at_rest_are_a_record_and_nothing_else(
 
 @pytest.mark.parametrize("how", ["fill state", "fill state run", "protect state"])
 async def test_what_is_stopped_is_not_restarted_by_its_policy(
-    engine: NativeEngine, disks: dict[str, Disk], how: str
+    engine: EmbeddedEngine, disks: dict[str, Disk], how: str
 ) -> None:
     ref, pid = await started(engine, restart_policy="always")
     spoil(disks, how)
@@ -277,7 +279,7 @@ async def test_what_is_stopped_is_not_restarted_by_its_policy(
 
 
 @pytest.mark.parametrize("how", [*FULL, *READ_ONLY])
-async def test_a_killed_shim_beside_a_full_disk(engine: NativeEngine, disks: dict[str, Disk], how: str) -> None:
+async def test_a_killed_shim_beside_a_full_disk(engine: EmbeddedEngine, disks: dict[str, Disk], how: str) -> None:
     ref, pid = await started(engine)
     spoil(disks, how)
     for shim in named(engine.config, "pytop-shim"):
@@ -301,7 +303,7 @@ async def test_a_killed_shim_beside_a_full_disk(engine: NativeEngine, disks: dic
 
 @pytest.mark.parametrize("how", ["fill run", "protect run", "fill state run", "protect state run"])
 async def test_without_helpers_a_container_is_stopped_too(
-    engine: NativeEngine, disks: dict[str, Disk], how: str
+    engine: EmbeddedEngine, disks: dict[str, Disk], how: str
 ) -> None:
     ref, pid = await started(engine)
     spoil(disks, how)
@@ -320,7 +322,7 @@ async def test_without_helpers_a_container_is_stopped_too(
     nothing_left(engine)
 
 
-async def test_a_record_is_not_replaced_by_a_part_of_it(engine: NativeEngine, disks: dict[str, Disk]) -> None:
+async def test_a_record_is_not_replaced_by_a_part_of_it(engine: EmbeddedEngine, disks: dict[str, Disk]) -> None:
     """A page of room takes the beginning of a record of several pages."""
     ref, pid = await started(engine, env={"LONG": "x" * 12_000})
     disks["state"].fill()
@@ -333,7 +335,7 @@ async def test_a_record_is_not_replaced_by_a_part_of_it(engine: NativeEngine, di
     assert observed(engine.config) == [(ref.id, "exited", None, 3)]
 
 
-async def test_output_that_has_no_room_stops_nobody_and_is_told(engine: NativeEngine, disks: dict[str, Disk]) -> None:
+async def test_output_that_has_no_room_stops_nobody_and_is_told(engine: EmbeddedEngine, disks: dict[str, Disk]) -> None:
     ref, pid = await started(engine, "trap 'printf %05000d+ 7' HUP; " + IDLE)
     disks["state"].fill()
     for _ in range(2):
@@ -352,5 +354,5 @@ async def test_output_that_has_no_room_stops_nobody_and_is_told(engine: NativeEn
     ]
 
 
-async def output_so_far(engine: NativeEngine, ref: ContainerRef) -> list[bytes]:
+async def output_so_far(engine: EmbeddedEngine, ref: ContainerRef) -> list[bytes]:
     return [line.data async for line in engine.logs(ref.id)]

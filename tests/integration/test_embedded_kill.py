@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
-from runtime.engines.embedded.sandbox import cgroup as cell
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.engines.embedded.state.record import dumps
-from runtime.engines.embedded.state.store import Store
+from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import ConflictError
 from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, State
@@ -35,12 +35,12 @@ PLUMBING = ("pytop-shim", "pytop-zygote")
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[NativeEngine]:
+async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
     async with instance(tmp_path) as made:
         yield made
 
 
-def kill(where: NativeConfig, name: str) -> int:
+def kill(where: EmbeddedConfig, name: str) -> int:
     """kill -9 of all of this instance's processes of that name (the init of a container has another)."""
     found = []
     for pid in named(where, name):
@@ -53,14 +53,14 @@ def kill(where: NativeConfig, name: str) -> int:
     return len(found)
 
 
-async def fresh(engine: NativeEngine) -> NativeEngine:
+async def fresh(engine: EmbeddedEngine) -> EmbeddedEngine:
     """Another app on the same instance; it reconciles on its first look."""
-    other = NativeEngine(engine.config)
+    other = EmbeddedEngine(engine.config)
     await other.containers()
     return other
 
 
-async def test_a_killed_shim_loses_neither_container_nor_log_nor_status(engine: NativeEngine) -> None:
+async def test_a_killed_shim_loses_neither_container_nor_log_nor_status(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, COUNT.format(n=300, pause="sleep 0.005; "))
     pid = (await engine.get(ref.id)).pid
     for _ in range(6):
@@ -72,7 +72,7 @@ async def test_a_killed_shim_loses_neither_container_nor_log_nor_status(engine: 
     assert await engine.wait(ref.id) == 9
 
 
-async def test_a_talkative_container_blocks_rather_than_loses(engine: NativeEngine) -> None:
+async def test_a_talkative_container_blocks_rather_than_loses(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, COUNT.format(n=60000, pause=""))
     for _ in range(8):
         await asyncio.sleep(random.uniform(0.01, 0.1))
@@ -82,7 +82,7 @@ async def test_a_talkative_container_blocks_rather_than_loses(engine: NativeEngi
     assert await engine.wait(ref.id) == 9
 
 
-async def test_a_container_that_ends_without_a_shim(engine: NativeEngine) -> None:
+async def test_a_container_that_ends_without_a_shim(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "sleep 0.3; echo late; echo last words >&2; exit 42")
     kill(engine.config, "pytop-shim")
     kill(engine.config, "pytop-zygote")
@@ -94,7 +94,7 @@ async def test_a_container_that_ends_without_a_shim(engine: NativeEngine) -> Non
     await other.close()
 
 
-async def test_waiting_survives_the_shim(engine: NativeEngine) -> None:
+async def test_waiting_survives_the_shim(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "sleep 0.6; exit 6")
     waiting = asyncio.create_task(engine.wait(ref.id))
     await asyncio.sleep(0.1)
@@ -102,7 +102,7 @@ async def test_waiting_survives_the_shim(engine: NativeEngine) -> None:
     assert await asyncio.wait_for(waiting, 10) == 6
 
 
-async def test_verbs_after_the_shim_was_killed(engine: NativeEngine) -> None:
+async def test_verbs_after_the_shim_was_killed(engine: EmbeddedEngine) -> None:
     ref = await run(engine, "sleep", "100")
     kill(engine.config, "pytop-shim")
     await engine.stop(ref.id, timeout=1)
@@ -113,7 +113,7 @@ async def test_verbs_after_the_shim_was_killed(engine: NativeEngine) -> None:
     await engine.remove(ref.id, force=True)
 
 
-async def test_a_killed_init_is_told_as_killed(engine: NativeEngine) -> None:
+async def test_a_killed_init_is_told_as_killed(engine: EmbeddedEngine) -> None:
     ref = await run(engine, "sleep", "100")
     kill(engine.config, "pytop-shim")
     pid = (await engine.get(ref.id)).pid
@@ -125,7 +125,7 @@ async def test_a_killed_init_is_told_as_killed(engine: NativeEngine) -> None:
     await other.close()
 
 
-async def test_restarts_survive_a_killed_shim(engine: NativeEngine) -> None:
+async def test_restarts_survive_a_killed_shim(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "sleep 0.2; exit 1", restart_policy="always")
     kill(engine.config, "pytop-shim")
     await asyncio.sleep(0.5)
@@ -139,9 +139,9 @@ async def test_restarts_survive_a_killed_shim(engine: NativeEngine) -> None:
     await other.close()
 
 
-async def test_another_boot_ends_what_ran(engine: NativeEngine) -> None:
+async def test_another_boot_ends_what_ran(engine: EmbeddedEngine) -> None:
     ref = await run(engine, "sleep", "100")
-    record = Store(engine.config).read(ref.id)
+    record = RecordStore(engine.config).read(ref.id)
     await engine.stop(ref.id, timeout=1)
     old = replace(record, boot_id="00000000-0000-0000-0000-000000000000", pid=1, pid_start=1)
     engine.config.record(ref.id).write_bytes(dumps(old))
@@ -153,7 +153,7 @@ async def test_another_boot_ends_what_ran(engine: NativeEngine) -> None:
     await other.close()
 
 
-async def test_orphans_are_swept(engine: NativeEngine) -> None:
+async def test_orphans_are_swept(engine: EmbeddedEngine) -> None:
     ref = await engine.create(ContainerSpec("host", ("true",)))
     stranger = "ab" * 32
     config = engine.config
@@ -171,12 +171,14 @@ async def test_orphans_are_swept(engine: NativeEngine) -> None:
 
 APP = """
 import asyncio, sys
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.errors import PytopError
 from runtime.model import ContainerSpec
 async def main():
-    engine = NativeEngine(NativeConfig.from_json(sys.argv[1]))
+    engine = EmbeddedEngine(EmbeddedConfig.from_json(sys.argv[1]))
     network = sys.argv[2]
     for turn in range(1000):
         command = ("/bin/sh", "-c", "echo up; sleep 0.02; exit 3")
@@ -196,7 +198,7 @@ except PytopError as error:
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("victim", ["app", *PLUMBING])
-async def test_killed_at_random_moments(engine: NativeEngine, victim: str) -> None:
+async def test_killed_at_random_moments(engine: EmbeddedEngine, victim: str) -> None:
     """Many lives, each cut short somewhere; afterwards every record is true and only recorded things exist."""
     generator = random.Random(victim)
     for turn in range(loops.cycles(12, least=4)):  # every fourth has a network
@@ -226,7 +228,7 @@ async def test_killed_at_random_moments(engine: NativeEngine, victim: str) -> No
         await other.close()
 
 
-async def started(engine: NativeEngine, ref: ContainerRef) -> None:
+async def started(engine: EmbeddedEngine, ref: ContainerRef) -> None:
     """Start it when it is at rest; a start that the killed app had asked for may come through just then."""
     for _ in range(3):
         await until(engine, ref, State.CREATED, State.EXITED)
@@ -241,7 +243,7 @@ async def started(engine: NativeEngine, ref: ContainerRef) -> None:
     pytest.fail(f"{ref.short} runs again and again")
 
 
-async def settled(engine: NativeEngine) -> None:
+async def settled(engine: EmbeddedEngine) -> None:
     """Every container comes to rest, can be started or removed, and then nothing of it is there."""
     for container in await engine.containers():
         ref = container.ref
@@ -255,7 +257,7 @@ async def settled(engine: NativeEngine) -> None:
     other = await fresh(engine)
     await other.close()
     hierarchies = cgroupfs.detect()
-    for directory in cell.find(hierarchies, engine.config.cgroup).directories:
+    for directory in sandbox_cgroup.find(hierarchies, engine.config.cgroup).directories:
         if directory.exists():
             assert [entry.name for entry in directory.iterdir() if entry.is_dir()] == []
     assert os.listdir(engine.config.state / "data") == []

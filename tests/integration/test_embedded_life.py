@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded.engine import NativeEngine
-from runtime.engines.embedded.sandbox import cgroup as cell
+from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.errors import ConflictError, InvalidError, NotFoundError, UnsupportedError
 from runtime.model import (
     UNLIMITED,
@@ -35,12 +35,12 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[NativeEngine]:
+async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
     async with instance(tmp_path) as made:
         yield made
 
 
-async def test_a_life(engine: NativeEngine) -> None:
+async def test_a_life(engine: EmbeddedEngine) -> None:
     ref = await engine.create(ContainerSpec("host", ("/bin/sh", "-c", "echo out; echo err >&2; exit 7"), name="one"))
     assert len(ref.id) == 64
     assert (await engine.get("one")).state is State.CREATED
@@ -57,7 +57,7 @@ async def test_a_life(engine: NativeEngine) -> None:
     assert await engine.containers() == []
 
 
-async def test_names_are_unique_and_ids_have_prefixes(engine: NativeEngine) -> None:
+async def test_names_are_unique_and_ids_have_prefixes(engine: EmbeddedEngine) -> None:
     first = await engine.create(ContainerSpec("host", ("true",), name="same"))
     with pytest.raises(ConflictError, match="same"):
         await engine.create(ContainerSpec("host", ("true",), name="same"))
@@ -86,7 +86,7 @@ async def test_names_are_unique_and_ids_have_prefixes(engine: NativeEngine) -> N
         ({"auto_remove": True, "restart_policy": "always"}, InvalidError),
     ],
 )
-async def test_a_wrong_spec_makes_nothing(engine: NativeEngine, fields: dict[str, object], error: type) -> None:
+async def test_a_wrong_spec_makes_nothing(engine: EmbeddedEngine, fields: dict[str, object], error: type) -> None:
     spec = {"image": "host", "command": ("true",), **fields}
     with pytest.raises(error):
         await engine.create(ContainerSpec(**spec))  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ async def test_a_wrong_spec_makes_nothing(engine: NativeEngine, fields: dict[str
 
 
 @pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("/etc/passwd", 126), ("/usr", 126)])
-async def test_a_program_that_cannot_run(engine: NativeEngine, program: str, code: int) -> None:
+async def test_a_program_that_cannot_run(engine: EmbeddedEngine, program: str, code: int) -> None:
     ref = await engine.create(ContainerSpec("host", (program,), network="none"))
     with pytest.raises(InvalidError, match=program):
         await engine.start(ref.id)
@@ -104,17 +104,17 @@ async def test_a_program_that_cannot_run(engine: NativeEngine, program: str, cod
     await engine.remove(ref.id)
 
 
-async def test_bad_users_and_targets_are_told_and_leave_nothing(engine: NativeEngine, tmp_path: Path) -> None:
+async def test_bad_users_and_targets_are_told_and_leave_nothing(engine: EmbeddedEngine, tmp_path: Path) -> None:
     for fields in ({"user": "nobody-knows"}, {"binds": (Bind(str(tmp_path), "/proc/x"),)}, {"workdir": "/../x"}):
         ref = await engine.create(ContainerSpec("host", ("true",), network="none", **fields))  # type: ignore[arg-type]
         with pytest.raises(InvalidError):
             await engine.start(ref.id)
         assert (await engine.get(ref.id)).state is State.CREATED
-        cgroup = cell.find(engine._verbs.hierarchies, engine.config.cgroup_of(ref.id))
+        cgroup = sandbox_cgroup.find(engine._verbs.hierarchies, engine.config.cgroup_of(ref.id))
         assert not any(path.exists() for path in cgroup.directories)
 
 
-async def test_stop_gives_the_program_time_then_kills(engine: NativeEngine) -> None:
+async def test_stop_gives_the_program_time_then_kills(engine: EmbeddedEngine) -> None:
     polite = await sh(engine, "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")
     async for _ in engine.logs(polite.id, follow=True):
         break
@@ -131,7 +131,7 @@ async def test_stop_gives_the_program_time_then_kills(engine: NativeEngine) -> N
     await engine.stop(deaf.id)
 
 
-async def test_signals_by_name_and_number(engine: NativeEngine) -> None:
+async def test_signals_by_name_and_number(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "trap 'echo hup' HUP; echo up; while :; do sleep 0.05; done")
     lines = engine.logs(ref.id, follow=True)
     assert (await anext(lines)).data == b"up"
@@ -147,7 +147,7 @@ async def test_signals_by_name_and_number(engine: NativeEngine) -> None:
         await engine.kill(ref.id)
 
 
-async def test_pause_stands_still(engine: NativeEngine) -> None:
+async def test_pause_stands_still(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "while :; do echo tick; sleep 0.02; done")
     await engine.pause(ref.id)
     assert (await engine.get(ref.id)).state is State.PAUSED
@@ -166,7 +166,7 @@ async def test_pause_stands_still(engine: NativeEngine) -> None:
     assert (await engine.get(ref.id)).state is State.EXITED
 
 
-async def test_restart_policy(engine: NativeEngine) -> None:
+async def test_restart_policy(engine: EmbeddedEngine) -> None:
     failing = await sh(engine, "echo again; exit 4", restart_policy="on-failure:2")
     await until(engine, failing, State.EXITED)
     assert (await output(engine, failing)) == ["again"] * 3
@@ -186,7 +186,7 @@ async def test_restart_policy(engine: NativeEngine) -> None:
     assert await engine.wait(fine.id) == 0
 
 
-async def test_restart_keeps_the_writable_layer(engine: NativeEngine) -> None:
+async def test_restart_keeps_the_writable_layer(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "cat /root/count 2>/dev/null; echo x >>/root/count; echo up; exec sleep 100")
     await said(engine, ref, [b"up"])
     first = (await engine.get(ref.id)).pid
@@ -197,7 +197,7 @@ async def test_restart_keeps_the_writable_layer(engine: NativeEngine) -> None:
     assert again.pid != first
 
 
-async def said(engine: NativeEngine, ref: ContainerRef, wanted: list[bytes]) -> None:
+async def said(engine: EmbeddedEngine, ref: ContainerRef, wanted: list[bytes]) -> None:
     """Until the log holds these lines; no more than them may come."""
 
     async def there() -> bool:
@@ -208,7 +208,7 @@ async def said(engine: NativeEngine, ref: ContainerRef, wanted: list[bytes]) -> 
     await waiting.until(there, 20, f"the log is {wanted}")
 
 
-async def test_auto_remove_and_its_exit_status(engine: NativeEngine) -> None:
+async def test_auto_remove_and_its_exit_status(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "sleep 0.3; exit 5", auto_remove=True)
     assert await engine.wait(ref.id) == 5
 
@@ -221,9 +221,9 @@ async def test_auto_remove_and_its_exit_status(engine: NativeEngine) -> None:
     await engine.stop(stopped.id, timeout=1)
 
 
-async def test_live_limits_and_recorded_ones(engine: NativeEngine) -> None:
+async def test_live_limits_and_recorded_ones(engine: EmbeddedEngine) -> None:
     ref = await run(engine, "sleep", "100", limits=LimitChange(memory=256 << 20, cpus=1.5))
-    cgroup = cell.find(engine._verbs.hierarchies, engine.config.cgroup_of(ref.id))
+    cgroup = sandbox_cgroup.find(engine._verbs.hierarchies, engine.config.cgroup_of(ref.id))
     where = cgroup.where("memory")
     assert where is not None
     path, version = where
@@ -245,7 +245,7 @@ async def test_live_limits_and_recorded_ones(engine: NativeEngine) -> None:
         await engine.update(ref.id, LimitChange(memory=-5))
 
 
-async def test_a_memory_limit_kills_and_says_so(engine: NativeEngine) -> None:
+async def test_a_memory_limit_kills_and_says_so(engine: EmbeddedEngine) -> None:
     hog = "b = bytearray()\nwhile True: b += bytes(1 << 20)"
     ref = await run(
         engine,
@@ -259,7 +259,7 @@ async def test_a_memory_limit_kills_and_says_so(engine: NativeEngine) -> None:
     assert (await engine.get(ref.id)).oom_killed
 
 
-async def test_what_the_program_is_given(engine: NativeEngine, tmp_path: Path) -> None:
+async def test_what_the_program_is_given(engine: EmbeddedEngine, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/file").write_text("from the host\n")
     tmp_path.chmod(0o755)
@@ -280,7 +280,7 @@ async def test_what_the_program_is_given(engine: NativeEngine, tmp_path: Path) -
     assert not (tmp_path / "data/x").exists()
 
 
-async def test_a_read_only_bind_is_read_only_all_the_way_down(engine: NativeEngine, tmp_path: Path) -> None:
+async def test_a_read_only_bind_is_read_only_all_the_way_down(engine: EmbeddedEngine, tmp_path: Path) -> None:
     inner = tmp_path / "outer/inner"
     inner.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", inner], check=True)
@@ -292,12 +292,12 @@ async def test_a_read_only_bind_is_read_only_all_the_way_down(engine: NativeEngi
         subprocess.run(["umount", inner], check=True)
 
 
-async def test_a_read_only_root(engine: NativeEngine) -> None:
+async def test_a_read_only_root(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "echo x >/root/x || echo denied; echo y >/dev/shm/y && echo shm", read_only=True)
     assert await output(engine, ref) == ["denied", "shm"]
 
 
-async def test_logs_tail_partial_and_long(engine: NativeEngine) -> None:
+async def test_logs_tail_partial_and_long(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "for i in 1 2 3 4 5; do echo $i; done; printf prompt; head -c 40000 /dev/zero | tr '\\0' x")
     await engine.wait(ref.id)
     lines = [line async for line in engine.logs(ref.id, tail=2)]
@@ -307,7 +307,7 @@ async def test_logs_tail_partial_and_long(engine: NativeEngine) -> None:
     assert [line async for line in engine.logs(ref.id, tail=0)] == []
 
 
-async def test_events_of_another_engine_on_the_same_instance(engine: NativeEngine) -> None:
+async def test_events_of_another_engine_on_the_same_instance(engine: EmbeddedEngine) -> None:
     seen: list[EventKind] = []
 
     async def collect() -> None:
@@ -318,7 +318,7 @@ async def test_events_of_another_engine_on_the_same_instance(engine: NativeEngin
 
     collecting = asyncio.create_task(collect())
     await asyncio.sleep(0.3)
-    other = NativeEngine(engine.config)
+    other = EmbeddedEngine(engine.config)
     ref = await sh(other, "sleep 0.6")
     await other.pause(ref.id)
     await asyncio.sleep(0.1)
@@ -341,7 +341,7 @@ async def test_events_of_another_engine_on_the_same_instance(engine: NativeEngin
     ]
 
 
-async def test_containers_reach_each_other_and_the_host_reaches_them(engine: NativeEngine) -> None:
+async def test_containers_reach_each_other_and_the_host_reaches_them(engine: EmbeddedEngine) -> None:
     import socket
 
     binds = (Bind(sys.base_prefix, sys.base_prefix, True), Bind(sys.prefix, sys.prefix, True))
@@ -364,14 +364,14 @@ async def test_containers_reach_each_other_and_the_host_reaches_them(engine: Nat
     assert (await engine.get(client.id)).addresses == ()
 
 
-async def test_many_at_once(engine: NativeEngine) -> None:
+async def test_many_at_once(engine: EmbeddedEngine) -> None:
     refs = await asyncio.gather(*(sh(engine, f"echo {i}; exit {i}", name=f"n-{i}") for i in range(12)))
     codes = await asyncio.gather(*(engine.wait(ref.id) for ref in refs))
     assert codes == list(range(12))
     await asyncio.gather(*(engine.remove(ref.id) for ref in refs))
 
 
-async def test_nothing_blocks_the_event_loop(engine: NativeEngine) -> None:
+async def test_nothing_blocks_the_event_loop(engine: EmbeddedEngine) -> None:
     from blockbuster import blockbuster_ctx
 
     with blockbuster_ctx():
@@ -395,15 +395,15 @@ async def test_nothing_blocks_the_event_loop(engine: NativeEngine) -> None:
         await engine.destroy()
 
 
-async def test_a_quiet_container_costs_little_memory(engine: NativeEngine) -> None:
+async def test_a_quiet_container_costs_little_memory(engine: EmbeddedEngine) -> None:
     ref = await run(engine, "sleep", "100")
-    where = cell.find(engine._verbs.hierarchies, engine.config.cgroup_of(ref.id)).where("memory")
+    where = sandbox_cgroup.find(engine._verbs.hierarchies, engine.config.cgroup_of(ref.id)).where("memory")
     assert where is not None
     used = int((where[0] / ("memory.current" if where[1] == 2 else "memory.usage_in_bytes")).read_text())
     assert used < 6 << 20, f"{used} bytes"
 
 
-async def test_removing_what_runs(engine: NativeEngine) -> None:
+async def test_removing_what_runs(engine: EmbeddedEngine) -> None:
     ref = await run(engine, "sleep", "100")
     with pytest.raises(ConflictError):
         await engine.remove(ref.id)
@@ -411,7 +411,7 @@ async def test_removing_what_runs(engine: NativeEngine) -> None:
     assert await engine.containers() == []
 
 
-async def test_images_are_not_imported(engine: NativeEngine) -> None:
+async def test_images_are_not_imported(engine: EmbeddedEngine) -> None:
     assert [image.names for image in await engine.images()] == [("host",)]
     assert (await engine.capabilities()).why_not(Verb.IMPORT)
     with pytest.raises(UnsupportedError):
@@ -421,13 +421,13 @@ async def test_images_are_not_imported(engine: NativeEngine) -> None:
 def test_without_root_there_is_a_reason_and_no_traceback(tmp_path: Path) -> None:
     code = (
         "import asyncio, os, sys; os.setgid(65534); os.setuid(65534)\n"
-        "from runtime.engines.embedded.config import NativeConfig\n"
-        "from runtime.engines.embedded.engine import NativeEngine\n"
+        "from runtime.engines.embedded.config import EmbeddedConfig\n"
+        "from runtime.engines.embedded.engine import EmbeddedEngine\n"
         "from runtime.errors import PytopError\n"
         "from runtime.model import ContainerSpec, Verb\n"
         "from pathlib import Path\n"
         "async def main():\n"
-        "    e = NativeEngine(NativeConfig(state=Path('/var/lib/pytop-none'), run=Path('/run/pytop-none')))\n"
+        "    e = EmbeddedEngine(EmbeddedConfig(state=Path('/var/lib/pytop-none'), run=Path('/run/pytop-none')))\n"
         "    print((await e.capabilities()).why_not(Verb.START))\n"
         "    print(await e.containers())\n"
         "    try:\n        await e.create(ContainerSpec('host', ('true',)))\n"

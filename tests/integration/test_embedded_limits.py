@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.errors import RefusedError, UnsupportedError
 from runtime.kernel import block, cgroupfs, own_cgroup
 from runtime.model import (
@@ -64,12 +64,12 @@ def first() -> dict[LimitName, Value]:
     }
 
 
-async def offered(engine: NativeEngine) -> LimitChange:
+async def offered(engine: EmbeddedEngine) -> LimitChange:
     lacking = (await engine.capabilities()).limits
     return LimitChange.of(first()).without(lacking)
 
 
-async def kernel(engine: NativeEngine, ref: ContainerRef) -> Limits:
+async def kernel(engine: EmbeddedEngine, ref: ContainerRef) -> Limits:
     container = await engine.get(ref.id)
     assert container.pid is not None
     return limits.read(own_cgroup.locate(cgroupfs.detect(), container.pid))

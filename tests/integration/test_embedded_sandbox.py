@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.engines.embedded.sandbox import capabilities, devices
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup
@@ -40,12 +40,12 @@ def call(name, number, *arguments):
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[NativeEngine]:
+async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
     async with instance(tmp_path) as made:
         yield made
 
 
-async def test_rights_are_the_default_ones_for_good(engine: NativeEngine) -> None:
+async def test_rights_are_the_default_ones_for_good(engine: EmbeddedEngine) -> None:
     status = dict(
         line.split(":\t") for line in await output(engine, await sh(engine, "cat /proc/self/status")) if ":\t" in line
     )
@@ -57,7 +57,7 @@ async def test_rights_are_the_default_ones_for_good(engine: NativeEngine) -> Non
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
-async def test_another_user_than_root_has_no_capabilities(engine: NativeEngine) -> None:
+async def test_another_user_than_root_has_no_capabilities(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "id -u; grep Cap /proc/self/status; cat /etc/passwd >/dev/null && ls /root", user="nobody")
     lines = await output(engine, ref)
     assert lines[0] == "65534"
@@ -66,7 +66,7 @@ async def test_another_user_than_root_has_no_capabilities(engine: NativeEngine) 
     assert lines[6:] == []
 
 
-async def test_system_calls_that_lead_out_are_refused(engine: NativeEngine) -> None:
+async def test_system_calls_that_lead_out_are_refused(engine: EmbeddedEngine) -> None:
     if os.uname().machine != "x86_64":
         missing("embedded", "the numbers of this test are those of x86_64")
     code = CALLS + (
@@ -85,7 +85,7 @@ async def test_system_calls_that_lead_out_are_refused(engine: NativeEngine) -> N
     assert len(said) == 11
 
 
-async def test_unprivileged_namespaces_are_refused_to_ordinary_programs(engine: NativeEngine) -> None:
+async def test_unprivileged_namespaces_are_refused_to_ordinary_programs(engine: EmbeddedEngine) -> None:
     script = "unshare -Ur true 2>&1; unshare -n true 2>&1; nsenter -t 1 -m true 2>&1"
     for user in ("", "nobody"):
         lines = await output(engine, await sh(engine, script, user=user))
@@ -93,7 +93,7 @@ async def test_unprivileged_namespaces_are_refused_to_ordinary_programs(engine: 
         assert all(re.search("not permitted|denied", line) for line in lines), lines
 
 
-async def test_no_raw_packets(engine: NativeEngine) -> None:
+async def test_no_raw_packets(engine: EmbeddedEngine) -> None:
     code = (
         "import socket\nfor family, kind in ((socket.AF_PACKET, socket.SOCK_RAW), (socket.AF_INET, socket.SOCK_RAW)):\n"
         " try:\n  socket.socket(family, kind, 1)\n except PermissionError:\n  print('refused')"
@@ -101,7 +101,7 @@ async def test_no_raw_packets(engine: NativeEngine) -> None:
     assert await output(engine, await run(engine, sys.executable, "-c", code, binds=PYTHON)) == ["refused"] * 2
 
 
-async def test_ping_needs_no_raw_packets(engine: NativeEngine, tmp_path: Path) -> None:
+async def test_ping_needs_no_raw_packets(engine: EmbeddedEngine, tmp_path: Path) -> None:
     """A program with file capabilities, as ping is, starts without them; and every user may send an ICMP echo."""
     code = (
         "import socket, sys\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)\n"
@@ -116,7 +116,7 @@ async def test_ping_needs_no_raw_packets(engine: NativeEngine, tmp_path: Path) -
     assert await engine.wait(ref.id) == 0
 
 
-async def test_no_secret_of_the_host_is_inside(engine: NativeEngine) -> None:
+async def test_no_secret_of_the_host_is_inside(engine: EmbeddedEngine) -> None:
     script = (
         "ls /etc/shadow /etc/gshadow /etc/machine-id /etc/ssh /etc/ssl/private 2>/dev/null;"
         "find /root /home /tmp /var /run /srv /opt /mnt /media /usr/local/etc /usr/etc -type f 2>/dev/null;"
@@ -125,7 +125,7 @@ async def test_no_secret_of_the_host_is_inside(engine: NativeEngine) -> None:
     assert await output(engine, await sh(engine, script)) == []
 
 
-async def test_nothing_of_the_host_can_be_written(engine: NativeEngine) -> None:
+async def test_nothing_of_the_host_can_be_written(engine: EmbeddedEngine) -> None:
     script = (
         "for f in /usr/x /bin/x /etc/ssl/certs/x /etc/ld.so.cache /etc/alternatives/x; do"
         " (echo x >> $f) 2>/dev/null && echo wrote $f; done;"
@@ -135,12 +135,12 @@ async def test_nothing_of_the_host_can_be_written(engine: NativeEngine) -> None:
     assert not any(Path(path).exists() for path in ("/usr/x", "/etc/mine", "/tmp/mine", "/var/mine"))
 
 
-async def test_two_containers_share_no_layer(engine: NativeEngine) -> None:
+async def test_two_containers_share_no_layer(engine: EmbeddedEngine) -> None:
     await output(engine, await sh(engine, "echo mine > /root/mine; echo x >> /etc/passwd"))
     assert await output(engine, await sh(engine, "ls /root; grep -c x$ /etc/passwd")) == ["0"]
 
 
-async def test_only_its_own_devices(engine: NativeEngine) -> None:
+async def test_only_its_own_devices(engine: EmbeddedEngine) -> None:
     lines = await output(
         engine, await sh(engine, "ls /dev; head -c 3 /dev/zero | wc -c; echo x > /dev/null && echo ok")
     )
@@ -151,7 +151,7 @@ async def test_only_its_own_devices(engine: NativeEngine) -> None:
     }
 
 
-async def test_programs_run_and_find_their_libraries_and_certificates(engine: NativeEngine) -> None:
+async def test_programs_run_and_find_their_libraries_and_certificates(engine: EmbeddedEngine) -> None:
     code = (
         "import ssl, ctypes, socket, zoneinfo, pwd, tempfile\n"
         "print(pwd.getpwuid(0).pw_dir, socket.gethostbyname('localhost'))\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.engines.found.engine import FoundEngine
 from runtime.errors import ConflictError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, own_cgroup
@@ -187,7 +187,7 @@ async def test_an_engines_container_is_not_shown_twice(tmp_path: Path) -> None:
         assert len({c.pid for c in both if c.pid is not None}) == len([c for c in both if c.pid is not None])
 
 
-async def listed(*engines: NativeEngine) -> list[Container]:
+async def listed(*engines: EmbeddedEngine) -> list[Container]:
     session = Session([*engines, FoundEngine()], read_only=True)
     await session.refresh()
     try:

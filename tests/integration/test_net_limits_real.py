@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.errors import ConflictError, UnsupportedError
 from runtime.kernel import netlink
 from runtime.limits.controllers import network
@@ -44,18 +44,18 @@ serve({TAKE}, False)
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[NativeEngine]:
+async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
     async with instance(tmp_path) as made:
         yield made
 
 
-async def serve(engine: NativeEngine, **more: LimitChange) -> ContainerRef:
+async def serve(engine: EmbeddedEngine, **more: LimitChange) -> ContainerRef:
     ref = await engine.create(ContainerSpec("host", ("/usr/bin/python3", "-c", SERVER), **more))  # type: ignore[arg-type]
     await engine.start(ref.id)
     return ref
 
 
-async def pid(engine: NativeEngine, ref: ContainerRef) -> int:
+async def pid(engine: EmbeddedEngine, ref: ContainerRef) -> int:
     found = (await engine.get(ref.id)).pid
     assert found is not None
     return found
@@ -108,7 +108,7 @@ def sent(pid: int, address: str, seconds: float) -> float:
         return (counted() - before) * 8 / (time.monotonic() - since) / MBIT
 
 
-async def test_both_directions_are_limited_changed_and_lifted(engine: NativeEngine) -> None:
+async def test_both_directions_are_limited_changed_and_lifted(engine: EmbeddedEngine) -> None:
     ref = await serve(engine)
     address, inside = (await engine.get(ref.id)).addresses[0], await pid(engine, ref)
     outcome = await engine.update(ref.id, LimitChange(net_egress=20 * MBIT, net_ingress=30 * MBIT + 1))
@@ -137,7 +137,7 @@ async def test_both_directions_are_limited_changed_and_lifted(engine: NativeEngi
     assert await asyncio.to_thread(network.shaping, inside) == network.Shaping(None, None)
 
 
-async def test_it_comes_back_with_the_container(engine: NativeEngine) -> None:
+async def test_it_comes_back_with_the_container(engine: EmbeddedEngine) -> None:
     ref = await serve(engine, limits=LimitChange(net_ingress=8 * MBIT))
     inside = await pid(engine, ref)
     held = await asyncio.to_thread(network.read, inside)
@@ -150,7 +150,7 @@ async def test_it_comes_back_with_the_container(engine: NativeEngine) -> None:
     assert (recorded.net_egress, recorded.net_ingress) == (6 * MBIT, 8 * MBIT)
 
 
-async def test_what_waits_and_what_is_dropped_is_counted(engine: NativeEngine) -> None:
+async def test_what_waits_and_what_is_dropped_is_counted(engine: EmbeddedEngine) -> None:
     ref = await serve(engine, limits=LimitChange(net_ingress=1 * MBIT))
     address, inside = (await engine.get(ref.id)).addresses[0], await pid(engine, ref)
 
@@ -168,7 +168,7 @@ async def test_what_waits_and_what_is_dropped_is_counted(engine: NativeEngine) -
     assert shaped.ingress.backlog_bytes > 0
 
 
-async def test_somebody_elses_queue_is_left_alone(engine: NativeEngine) -> None:
+async def test_somebody_elses_queue_is_left_alone(engine: EmbeddedEngine) -> None:
     ref = await serve(engine)
     inside = await pid(engine, ref)
     tc = ["nsenter", f"--net=/proc/{inside}/ns/net", "tc", "qdisc"]
@@ -196,7 +196,7 @@ async def test_somebody_elses_queue_is_left_alone(engine: NativeEngine) -> None:
     assert "7Mbit" in subprocess.run([*tc, "show"], capture_output=True, text=True, check=True).stdout
 
 
-async def test_one_that_fails_takes_the_other_back(engine: NativeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_fails_takes_the_other_back(engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     ref = await serve(engine)
     inside = await pid(engine, ref)
     real = network._Shape._set
@@ -212,7 +212,7 @@ async def test_one_that_fails_takes_the_other_back(engine: NativeEngine, monkeyp
     assert (await asyncio.to_thread(network.read, inside))[LimitName.NET_EGRESS] is UNLIMITED
 
 
-async def test_where_there_is_no_network_of_its_own(engine: NativeEngine) -> None:
+async def test_where_there_is_no_network_of_its_own(engine: EmbeddedEngine) -> None:
     ref = await engine.create(ContainerSpec("host", ("sleep", "60"), network="none"))
     await engine.start(ref.id)
     with pytest.raises(UnsupportedError, match="no network"):
@@ -223,7 +223,7 @@ async def test_where_there_is_no_network_of_its_own(engine: NativeEngine) -> Non
     assert set((await asyncio.to_thread(network.read, 2**22 - 1)).values()) == {Missing.GONE}
 
 
-async def test_an_interface_without_an_end_here_can_only_be_limited_in_what_it_sends(engine: NativeEngine) -> None:
+async def test_an_interface_without_an_end_here_can_only_be_limited_in_what_it_sends(engine: EmbeddedEngine) -> None:
     """A pair whose other end was moved away, as that of a daemon in a namespace of its own."""
     ref = await serve(engine)
     inside = await pid(engine, ref)

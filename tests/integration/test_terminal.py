@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import Container, ContainerSpec
 from tests import unprivileged
@@ -52,7 +52,7 @@ def running() -> Iterator[Running]:
     folder = Path(tempfile.mkdtemp(prefix="pytop-terminal-"))
     folder.chmod(0o755)
     name = uuid.uuid4().hex[:6]
-    config = NativeConfig(
+    config = EmbeddedConfig(
         state=folder / "state",
         run=folder / "run",
         cgroup=f"pytop-test-{name}",
@@ -61,7 +61,7 @@ def running() -> Iterator[Running]:
     )
 
     async def begin() -> Container:
-        engine = NativeEngine(config)
+        engine = EmbeddedEngine(config)
         try:
             spec = ContainerSpec("host", ("sh", "-c", "while :; do :; done"), name="busy", network="none")
             ref = await engine.create(spec)
@@ -71,7 +71,7 @@ def running() -> Iterator[Running]:
             await engine.close()
 
     async def end() -> None:
-        engine = NativeEngine(config)
+        engine = EmbeddedEngine(config)
         await engine.destroy()
         await engine.close()
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.engines.discovery import discover
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.engines.embedded.images import host
 from runtime.engines.protocol import Engine, required
 from runtime.errors import InvalidError, NotFoundError, UnsupportedError
@@ -40,14 +40,14 @@ class OwnStage:
 
     def __init__(self, instance: str) -> None:
         self._instance = instance
-        self._config = NativeConfig(
+        self._config = EmbeddedConfig(
             state=Path("/var/lib/pytop-containers-demo") / instance,
             run=Path("/run/pytop-containers-demo") / instance,
             cgroup=f"pytop-demo-{instance}",
             bridge=f"pytd{instance}",
             subnet="10.214.0.0/24",
         )
-        self._engine = NativeEngine(self._config)
+        self._engine = EmbeddedEngine(self._config)
 
     @property
     def engine(self) -> Engine:
@@ -64,7 +64,7 @@ class OwnStage:
         return Setting(image="host", instance=self._instance)
 
     async def clear(self) -> None:
-        engine = NativeEngine(self._config)  # the session may have closed the other one
+        engine = EmbeddedEngine(self._config)  # the session may have closed the other one
         try:
             await engine.destroy()
         finally:
@@ -119,7 +119,7 @@ def open_stage(key: str, instance: str) -> Stage:
     return ImageStage(engines[key], instance)
 
 
-def _archive(layout: host.Layout) -> bytes:
+def _archive(layout: host.ImageLayout) -> bytes:
     """The skeleton of the host image as a tar archive; what is bound gets a place to be bound to."""
     buffer = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="pytop-demo-") as folder, tarfile.open(fileobj=buffer, mode="w") as archive:

@@ -1,4 +1,4 @@
-"""Where an instance of the embedded engine keeps its things. Two instances with other paths and names never meet."""
+"""Paths and names of an instance of the embedded engine. Instances with different ones share nothing."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ DEFAULT_PIDS = 512
 
 
 @dataclass(frozen=True, slots=True)
-class NativeConfig:
+class EmbeddedConfig:
     """One instance.
 
     Attributes:
-        state: what outlives a reboot: records, writable layers, logs.
-        run: what does not: locks, sockets, the pipes of running containers.
+        state: directory of what survives a reboot: records, writable layers, logs.
+        run: directory of what does not: locks, sockets, pipes of running containers.
         cgroup: parent cgroup of its containers, in every hierarchy.
-        bridge: its network bridge, made on demand.
-        subnet: the containers' addresses.
-        idle: seconds after which its zygote ends when nothing was asked of it.
+        bridge: name of its network bridge, made on demand.
+        subnet: network of the containers' addresses.
+        idle: seconds without a request after which its zygote ends.
     """
 
     state: Path = Path("/var/lib/pytop-containers")
@@ -45,7 +45,7 @@ class NativeConfig:
         return self.data(container_id) / "log"
 
     def live(self, container_id: str) -> Path:
-        """What exists only between creation and removal in `run`: locks, pipes, exit status."""
+        """The container's directory in `run`, until it is removed: locks, pipes, exit status."""
         return self.run / container_id
 
     def cgroup_of(self, container_id: str) -> str:
@@ -55,6 +55,6 @@ class NativeConfig:
         return json.dumps(asdict(self), default=str)
 
     @classmethod
-    def from_json(cls, text: str) -> NativeConfig:
+    def from_json(cls, text: str) -> EmbeddedConfig:
         fields = json.loads(text)
         return cls(**{**fields, "state": Path(fields["state"]), "run": Path(fields["run"])})

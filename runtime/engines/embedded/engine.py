@@ -1,7 +1,7 @@
-"""The embedded engine behind the Engine protocol: asynchronous, and no blocking call on the event loop.
+"""The embedded engine as an `Engine`: asynchronous, with no blocking call on the event loop.
 
-Blocking work runs in threads of the engine's own; waiting (for an end, for output, for changes by other processes) is
-done by inotify on the event loop and costs no thread.
+Blocking work runs in the engine's own threads. Waiting (for an exit, for output, for changes by other processes) uses
+inotify on the event loop and no thread.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 
 from runtime import __version__
 from runtime.engines.embedded import reconcile, requirements
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.images import host
 from runtime.engines.embedded.lifecycle import Lifecycle
 from runtime.engines.embedded.process import shim
-from runtime.engines.embedded.process.init import EXIT_SIZE
-from runtime.engines.embedded.state.record import KEY, Record, to_json
+from runtime.engines.embedded.process.init import EXIT_BYTES
+from runtime.engines.embedded.state.record import KEY, ContainerRecord, to_json
 from runtime.engines.protocol import Facets
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import filesystems, own_cgroup
@@ -46,22 +46,23 @@ from runtime.model import (
     State,
     Verb,
 )
-from runtime.oci import cri_log as logs
+from runtime.oci import cri_log
 
 T = TypeVar("T")
-_THREADS = 16
-_NET = 1.0  # seconds after which a waiter looks again even when inotify said nothing
-_KILL_PATIENCE = 10.0
+_MAX_THREADS = 16
+_RECHECK_INTERVAL_S = 1.0
+"""Waiters read the record again after this time even without an inotify event."""
+_KILL_TIMEOUT_S = 10.0
 
 
-class NativeEngine:
-    """Containers of this project's own; see `runtime.engines.protocol.Engine` for what each method promises."""
+class EmbeddedEngine:
+    """Containers that this project runs itself; see `runtime.engines.protocol.Engine` for what each method promises."""
 
-    def __init__(self, config: NativeConfig | None = None) -> None:
-        self.config = config or NativeConfig()
+    def __init__(self, config: EmbeddedConfig | None = None) -> None:
+        self.config = config or EmbeddedConfig()
         self._verbs = Lifecycle(self.config)
         self._store = self._verbs.store
-        self._pool = ThreadPoolExecutor(_THREADS, "embedded")
+        self._pool = ThreadPoolExecutor(_MAX_THREADS, "embedded")
         self._capabilities: Capabilities | None = None
         self._reconciled: asyncio.Task[None] | None = None
 
@@ -74,7 +75,7 @@ class NativeEngine:
         return Facets(images=self)
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Blocking work in a thread. What the kernel denies on the way comes out as an error of ours."""
+        """Run blocking work in a thread; an `OSError` becomes a `PytopError`."""
 
         def guarded() -> T:
             try:
@@ -94,16 +95,16 @@ class NativeEngine:
         return await asyncio.get_running_loop().run_in_executor(self._pool, guarded)
 
     async def _ready(self) -> None:
-        """Once: take over what a crash has left. Without the rights to, what there is can still be looked at."""
+        """Once: reconcile after a crash. Without the rights for it, containers can be read only."""
         if self._reconciled is None:
             self._reconciled = asyncio.create_task(self._run(self._reconcile))
         await asyncio.shield(self._reconciled)
 
     def _reconcile(self) -> None:
         if self.config.records.is_dir() and requirements.why_not(self._verbs.hierarchies) is None:
-            reconcile.everything(self._store, self._verbs.hierarchies)
+            reconcile.repair_all(self._store, self._verbs.hierarchies)
 
-    # -- looking
+    # -- reading
 
     async def info(self) -> EngineInfo:
         return EngineInfo(
@@ -123,16 +124,16 @@ class NativeEngine:
         return found
 
     def _list(self) -> list[Container]:
-        return [_placed(record) for record in map(self._healed, self._store.all()) if record is not None]
+        return [_placed(record) for record in map(self._repaired, self._store.all()) if record is not None]
 
-    def _healed(self, record: Record) -> Record | None:
-        """The record as it is; a container whose shim has been killed gets another one on the way."""
+    def _repaired(self, record: ContainerRecord) -> ContainerRecord | None:
+        """The record, made true; a container whose shim was killed gets another one."""
         if os.geteuid() != 0:
             return record
-        return reconcile.heal(self._store, self._verbs.hierarchies, record)
+        return reconcile.repair_unless_busy(self._store, self._verbs.hierarchies, record)
 
-    def _find(self, key: str) -> Record:
-        found = self._healed(self._store.find(key))
+    def _find(self, key: str) -> ContainerRecord:
+        found = self._repaired(self._store.find(key))
         if found is None:
             raise NotFoundError(f"There is no container {key!r} (any more)")
         return found
@@ -149,7 +150,7 @@ class NativeEngine:
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         await self._ready()
-        record: Record = await self._run(self._find, key)
+        record: ContainerRecord = await self._run(self._find, key)
         paths = {
             "cgroup": self.config.cgroup_of(record.id),
             "log": str(self.config.log(record.id)),
@@ -186,11 +187,11 @@ class NativeEngine:
 
     async def stop(self, key: str, *, timeout: float | None = None) -> None:
         await self._change(Verb.STOP, lambda: None)
-        record: Record = await self._run(self._store.find, key)
+        record: ContainerRecord = await self._run(self._store.find, key)
         with suppress(NotFoundError):  # removed by itself at its end
             await self._stop(record, record.spec.stop_timeout if timeout is None else timeout)
 
-    async def _stop(self, record: Record, timeout: float) -> None:
+    async def _stop(self, record: ContainerRecord, timeout: float) -> None:
         held = await self._run(self._take, record)
         try:
             record = await self._run(self._store.read, record.id)
@@ -199,17 +200,17 @@ class NativeEngine:
             await self._run(self._verbs.begin_stop, record)
             if not await self._ended(record.id, timeout):
                 await self._run(self._verbs.signal, record, signal.SIGKILL)
-                if not await self._ended(record.id, _KILL_PATIENCE):
+                if not await self._ended(record.id, _KILL_TIMEOUT_S):
                     raise ConflictError(f"{record.spec.name} does not end", detail="its processes cannot be killed")
         finally:
             os.close(held)
 
-    def _take(self, record: Record) -> int:
-        """The operation lock of a container whose record is true."""
+    def _take(self, record: ContainerRecord) -> int:
+        """Take a container's operation lock and make its record true."""
         held = self._store.operation(record.id)
         assert held is not None
         try:
-            reconcile.settled(self._store, self._verbs.hierarchies, self._store.read(record.id))
+            reconcile.repaired(self._store, self._verbs.hierarchies, self._store.read(record.id))
         except PytopError:
             os.close(held)
             raise
@@ -217,7 +218,7 @@ class NativeEngine:
 
     async def restart(self, key: str, *, timeout: float | None = None) -> None:
         await self._change(Verb.RESTART, lambda: None)
-        record: Record = await self._run(self._store.find, key)
+        record: ContainerRecord = await self._run(self._store.find, key)
         await self.stop(record.id, timeout=timeout)
         await self.start(record.id)
 
@@ -245,63 +246,65 @@ class NativeEngine:
 
     async def wait(self, key: str) -> int:
         await self._ready()
-        record: Record = await self._run(self._store.find, key)
+        record: ContainerRecord = await self._run(self._store.find, key)
         kept = await self._run(self._open_exit, record)
         try:
             await self._ended(record.id, None)
             with suppress(NotFoundError):
-                after: Record = await self._run(self._store.read, record.id)
+                after: ContainerRecord = await self._run(self._store.read, record.id)
                 if after.exit_code is not None:
                     return after.exit_code
             if kept is None:
-                return 0  # it has never run
-            code = shim.exit_status(os.pread(kept, EXIT_SIZE, 0).decode())
-            return shim.KILLED if code is None else code  # removed by force: init had no time for a word
+                return 0  # it was never started
+            code = shim.exit_status(os.pread(kept, EXIT_BYTES, 0).decode())
+            return shim.KILLED if code is None else code  # removed by force: init was killed before it wrote a status
         finally:
             if kept is not None:
                 os.close(kept)
 
-    def _open_exit(self, record: Record) -> int | None:
-        """Init's exit file, held open in case the container is removed at its end."""
+    def _open_exit(self, record: ContainerRecord) -> int | None:
+        """Init's exit file, kept open, since the container may be removed when it ends."""
         try:
             return os.open(self.config.live(record.id) / "exit", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
 
     async def _ended(self, container_id: str, timeout: float | None) -> bool:
-        """Wait until the container has ended (or is gone); False after `timeout` seconds.
+        """Wait until the container has ended or was removed; False after `timeout` seconds.
 
-        Looks after its shim meanwhile: one that was killed is replaced.
+        A shim that is killed meanwhile is replaced.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         watch = DirectoryWatch(self.config.records, RECORDS)
         try:
             while True:
                 try:
-                    record: Record = await self._run(self._look, container_id)
+                    record: ContainerRecord = await self._run(self._look, container_id)
                 except NotFoundError:
                     return True
                 if not (record.state.live or record.state is State.RESTARTING):
                     return True
-                left = _NET if deadline is None else min(_NET, deadline - time.monotonic())
+                left = (
+                    _RECHECK_INTERVAL_S if deadline is None else min(_RECHECK_INTERVAL_S, deadline - time.monotonic())
+                )
                 if left <= 0:
                     return False
                 await watch.changed(left)
         finally:
             watch.close()
 
-    def _look(self, container_id: str) -> Record:
-        found = self._healed(self._store.read(container_id))
+    def _look(self, container_id: str) -> ContainerRecord:
+        found = self._repaired(self._store.read(container_id))
         if found is None:
             raise NotFoundError(f"There is no container {container_id[:12]} (any more)")
         return found
 
     async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
         await self._ready()
-        record: Record = await self._run(self._store.find, key)
+        record: ContainerRecord = await self._run(self._store.find, key)
         path = self.config.log(record.id)
         watch = DirectoryWatch(path.parent, LOGS) if follow else None
-        reader: logs.Reader = await self._run(lambda: logs.Reader(path, tail=tail))
+        reader: cri_log.Reader = await self._run(lambda: cri_log.Reader(path, tail=tail))
         try:
             while True:
                 over = watch is None or await self._over(record.id)
@@ -311,16 +314,16 @@ class NativeEngine:
                 if over:
                     return
                 assert watch is not None
-                await watch.changed(_NET)
+                await watch.changed(_RECHECK_INTERVAL_S)
         finally:
             reader.close()
             if watch is not None:
                 watch.close()
 
     async def _over(self, container_id: str) -> bool:
-        """Whether nothing more can come into the log."""
+        """Whether the log is complete."""
         try:
-            record: Record = await self._run(self._look, container_id)
+            record: ContainerRecord = await self._run(self._look, container_id)
         except NotFoundError:
             return True
         return record.state in (State.EXITED, State.DEAD, State.REMOVING)
@@ -329,8 +332,8 @@ class NativeEngine:
         await self._ready()
         if os.geteuid() == 0:
             await self._run(self._store.prepare)
-        while not await self._run(self.config.records.is_dir):  # noqa: ASYNC110  (nothing is there to be watched)
-            await asyncio.sleep(_NET)
+        while not await self._run(self.config.records.is_dir):  # noqa: ASYNC110  (inotify needs the directory)
+            await asyncio.sleep(_RECHECK_INTERVAL_S)
         watch = DirectoryWatch(self.config.records, RECORDS)
         try:
             known = {record.id: record for record in await self._run(self._store.all)}
@@ -349,15 +352,15 @@ class NativeEngine:
         finally:
             watch.close()
 
-    def _peek(self, container_id: str) -> Record | None:
+    def _peek(self, container_id: str) -> ContainerRecord | None:
         with suppress(NotFoundError):
             return self._store.read(container_id)
         return None
 
-    # -- the end
+    # -- close
 
     async def close(self) -> None:
-        """Let go; containers and their shims go on."""
+        """Release the threads; containers and their shims go on."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def destroy(self) -> None:
@@ -365,8 +368,8 @@ class NativeEngine:
         await self._run(self._verbs.destroy)
 
 
-def changes(before: Record | None, after: Record | None) -> list[EventKind]:
-    """What happened between two looks at a record; None is a container that is not there."""
+def changes(before: ContainerRecord | None, after: ContainerRecord | None) -> list[EventKind]:
+    """The events between two states of a record; None is a container that does not exist."""
     if before is None:
         if after is None:
             return []
@@ -390,7 +393,7 @@ def changes(before: Record | None, after: Record | None) -> list[EventKind]:
     return found
 
 
-def _placed(record: Record) -> Container:
-    """With the path of its cgroup: its processes may live below it."""
+def _placed(record: ContainerRecord) -> Container:
+    """The container with the path of its cgroup; its processes may be in a descendant."""
     found = record.container()
     return found if found.pid is None else replace(found, cgroup=own_cgroup.own_path(found.pid, record.id))

@@ -1,4 +1,4 @@
-"""The verbs of the embedded engine, blocking: what each does to a container, under that container's operation lock."""
+"""The verbs of the embedded engine, blocking, each under the container's operation lock."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 
 from runtime.engines.embedded import limits, reconcile, removal
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.images import host
 from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.process import handles, launcher, zygote_socket
 from runtime.engines.embedded.sandbox import bind_targets
-from runtime.engines.embedded.sandbox import cgroup as cell
+from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.engines.embedded.state import run_files
-from runtime.engines.embedded.state.record import Record, parse_policy
-from runtime.engines.embedded.state.store import Store, check_name, lock
+from runtime.engines.embedded.state.record import ContainerRecord, parse_policy
+from runtime.engines.embedded.state.store import RecordStore, check_name, lock
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, filesystems, netlink
 from runtime.kernel.signals import parse_signal
@@ -34,39 +34,39 @@ from runtime.model import (
 )
 from runtime.oci import users
 
-_SHIM_PATIENCE = 10.0
+_SHIM_EXIT_TIMEOUT_S = 10.0
 
 
 class Lifecycle:
     """Blocking verbs; call them in a thread. Every `key` is an id, a name, or the beginning of an id."""
 
-    def __init__(self, config: NativeConfig) -> None:
+    def __init__(self, config: EmbeddedConfig) -> None:
         self.config = config
-        self.store = Store(config)
+        self.store = RecordStore(config)
         self.hierarchies = cgroupfs.detect()
 
     @contextmanager
-    def _operation(self, key: str) -> Iterator[Record]:
-        """The container's record, while nobody else does anything to it. Takes over from a shim that was killed."""
+    def _operation(self, key: str) -> Iterator[ContainerRecord]:
+        """Hold the container's operation lock; gives its record, made true. Replaces a shim that was killed."""
         found = self.store.find(key)
         held = self.store.operation(found.id)
         assert held is not None
         try:
-            yield reconcile.settled(self.store, self.hierarchies, self.store.read(found.id))
+            yield reconcile.repaired(self.store, self.hierarchies, self.store.read(found.id))
         finally:
             os.close(held)
 
     # -- create, start, remove
 
-    def create(self, spec: ContainerSpec) -> Record:
+    def create(self, spec: ContainerSpec) -> ContainerRecord:
         checked = check_spec(spec)
         limits.check(checked.limits, checked, self.hierarchies)
         limits.refuse(checked.limits, LimitChange())
         self.store.prepare()
 
-        def make(container_id: str) -> Record:
+        def make(container_id: str) -> ContainerRecord:
             named = checked if checked.name else replace(checked, name=f"c-{container_id[:12]}")
-            return Record(container_id, named, time.time_ns())
+            return ContainerRecord(container_id, named, time.time_ns())
 
         return self.store.add(make)
 
@@ -74,7 +74,7 @@ class Lifecycle:
         with self._operation(key) as record:
             self._start(record)
 
-    def _start(self, record: Record) -> None:
+    def _start(self, record: ContainerRecord) -> None:
         if record.state is State.PAUSED:
             raise ConflictError(f"{record.spec.name} is paused", hint="unpause it")
         if record.state.live:
@@ -93,10 +93,10 @@ class Lifecycle:
         fresh = replace(record, starting=True, stop_wanted=False, restarts=0)
         self.store.change(record.id, lambda current: replace(fresh, spec=current.spec))
         for _ in range(2):
-            if launcher.ask(self.config, "start", record):
+            if launcher.request_shim(self.config, "start", record):
                 return
-            now = self.store.read(record.id)  # the shim was killed: did it come so far that the container runs?
-            reconcile.settle(self.store, self.hierarchies, now)
+            now = self.store.read(record.id)  # the shim was killed; the container may run already
+            reconcile.repair(self.store, self.hierarchies, now)
             if self.store.read(record.id).state.live:
                 return
         raise KernelError(f"start {record.spec.name}", detail="its helper process was killed, twice")
@@ -117,38 +117,38 @@ class Lifecycle:
             self._await_shim(record)
             removal.erase(self.store, self.hierarchies, record)
 
-    def _await_shim(self, record: Record) -> None:
-        held = self.store.shim_lock(record.id, wait=_SHIM_PATIENCE)
+    def _await_shim(self, record: ContainerRecord) -> None:
+        held = self.store.shim_lock(record.id, wait=_SHIM_EXIT_TIMEOUT_S)
         if held is None:
             raise ConflictError(f"{record.spec.name} does not end", detail="its processes cannot be killed")
         os.close(held)
 
     # -- signals
 
-    def begin_stop(self, record: Record) -> None:
-        """Note that the end is wanted, and send the stop signal. A paused container gets it when it is thawed, now."""
+    def begin_stop(self, record: ContainerRecord) -> None:
+        """Record the stop request and send the stop signal. A paused container is thawed to receive it."""
         self._want_stop(record)
         self.signal(record, parse_signal(record.spec.stop_signal))
 
-    def _want_stop(self, record: Record) -> None:
-        """Note that the end is wanted. On a disk that takes no note the end comes all the same."""
+    def _want_stop(self, record: ContainerRecord) -> None:
+        """Record the stop request. A full disk does not prevent the stop."""
 
-        def change(current: Record) -> Record:
+        def change(current: ContainerRecord) -> ContainerRecord:
             state = State.STOPPING if current.state.live else current.state
             return replace(current, stop_wanted=True, state=state)
 
-        self._note(record, change)
+        self._try_change(record, change)
 
-    def _note(self, record: Record, change: Callable[[Record], Record]) -> None:
-        """Change a record if its file system takes it: what is done to the processes does not wait for a disk."""
+    def _try_change(self, record: ContainerRecord, change: Callable[[ContainerRecord], ContainerRecord]) -> None:
+        """Change a record; a full or read-only disk is ignored, since the processes are changed all the same."""
         try:
             self.store.change(record.id, change)
         except KernelError as error:
             if not filesystems.refuses(error):
                 raise
 
-    def signal(self, record: Record, number: int) -> None:
-        """Send a signal to the container's program, by way of its init; SIGKILL ends init, and so everything."""
+    def signal(self, record: ContainerRecord, number: int) -> None:
+        """Send a signal to the container's program through its init. SIGKILL ends init, and so every process in it."""
         record = self.store.read(record.id)
         if record.state is State.RESTARTING:
             self._wake_shim(record)
@@ -160,28 +160,28 @@ class Lifecycle:
                 signal.pidfd_send_signal(init, number)
         finally:
             os.close(init)
-        cgroup = cell.find(self.hierarchies, self.config.cgroup_of(record.id))
+        cgroup = sandbox_cgroup.find(self.hierarchies, self.config.cgroup_of(record.id))
         if cgroups.is_frozen(cgroup):
             cgroups.thaw(cgroup)
 
-    def _wake_shim(self, record: Record) -> None:
-        """End a shim's pause before a restart. Its pid is in its lock, and is its own while the lock is held."""
+    def _wake_shim(self, record: ContainerRecord) -> None:
+        """End a shim's pause before a restart. The pid in its lock file is valid while the lock is held."""
         path = self.config.live(record.id) / "shim.lock"
         free = lock(path, wait=0)
         if free is not None:
             os.close(free)
             return
-        with suppress(ValueError, IndexError, ProcessLookupError):  # no pid yet: it has only just begun
+        with suppress(ValueError, IndexError, ProcessLookupError):  # it has just started and has not written its pid
             os.kill(int(path.read_text().split()[0]), handles.WAKE)
 
     def kill(self, key: str, name: str) -> None:
         number = parse_signal(name)
         record = self.store.find(key)
-        record = reconcile.settled(self.store, self.hierarchies, record)
+        record = reconcile.repaired(self.store, self.hierarchies, record)
         if not record.state.live:
             raise ConflictError(f"{record.spec.name} is {record.state}", hint="only a running container gets signals")
         if number == signal.SIGKILL:
-            self._note(record, lambda current: replace(current, stop_wanted=True))
+            self._try_change(record, lambda current: replace(current, stop_wanted=True))
         self.signal(record, number)
 
     # -- pause, limits
@@ -192,56 +192,56 @@ class Lifecycle:
                 raise ConflictError(
                     f"{record.spec.name} is {record.state}", hint="only a running container can be paused"
                 )
-            cgroups.freeze(cell.find(self.hierarchies, self.config.cgroup_of(record.id)))
+            cgroups.freeze(sandbox_cgroup.find(self.hierarchies, self.config.cgroup_of(record.id)))
             self._switch(record, State.RUNNING, State.PAUSED)
 
     def unpause(self, key: str) -> None:
         with self._operation(key) as record:
             if record.state is not State.PAUSED:
                 raise ConflictError(f"{record.spec.name} is {record.state}, not paused")
-            cgroups.thaw(cell.find(self.hierarchies, self.config.cgroup_of(record.id)))
+            cgroups.thaw(sandbox_cgroup.find(self.hierarchies, self.config.cgroup_of(record.id)))
             self._switch(record, State.PAUSED, State.RUNNING)
 
-    def _switch(self, record: Record, before: State, after: State) -> None:
-        def change(current: Record) -> Record:
+    def _switch(self, record: ContainerRecord, before: State, after: State) -> None:
+        def change(current: ContainerRecord) -> ContainerRecord:
             return replace(current, state=after) if current.state is before else current
 
-        self._note(record, change)
+        self._try_change(record, change)
 
     def update(self, key: str, change: LimitChange) -> LimitOutcome:
         with self._operation(key) as record:
 
-            def keep(held: LimitChange) -> Record:
+            def keep(held: LimitChange) -> ContainerRecord:
                 return self.store.change(record.id, lambda current: current.with_limits(held), durable=True)
 
-            cgroup = cell.find(self.hierarchies, self.config.cgroup_of(record.id))
+            cgroup = sandbox_cgroup.find(self.hierarchies, self.config.cgroup_of(record.id))
             return limits.update(record, change, self.hierarchies, cgroup, keep)
 
     def recorded(self, key: str) -> Limits:
-        """What the next start will set: what was asked for, and the defaults for the rest."""
-        return limits.recorded(self.store.find(key), self.hierarchies)
+        """The limits that the next start will set, with defaults for the rest."""
+        return limits.persisted_limits(self.store.find(key), self.hierarchies)
 
     # -- the whole instance
 
     def destroy(self) -> None:
-        """Remove every container, and what the instance has made. Containers that cannot be ended raise."""
+        """Remove every container and everything else of the instance. Raises for a container that cannot be ended."""
         if not (self.config.state.exists() or self.config.run.exists()):
             return
         for record in self.store.all():
             with suppress(NotFoundError):
                 self.remove(record.id, force=True)
-        reconcile.sweep(self.store, self.hierarchies)
+        reconcile.remove_orphans(self.store, self.hierarchies)
         zygote_socket.quit_all(self.config)
         if netlink.unavailable() is None:
             bridge.remove_bridge(self.config.bridge)
-        cgroup = cell.find(self.hierarchies, self.config.cgroup)
+        cgroup = sandbox_cgroup.find(self.hierarchies, self.config.cgroup)
         if any(directory.is_dir() for directory in cgroup.directories):
             cgroups.remove(cgroup)
         removal.erase_instance(self.config)
 
 
 def check_spec(spec: ContainerSpec) -> ContainerSpec:
-    """The spec with its defaults filled in. Raises what is wrong with it before anything exists."""
+    """The spec with its defaults filled in. Raises `InvalidError` for a wrong one, before anything is made."""
     host.check(spec.image)
     if spec.name:
         check_name(spec.name)

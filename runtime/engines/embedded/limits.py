@@ -1,4 +1,4 @@
-"""Limits of the embedded engine's containers: what is on record, what may be asked for, and a change of them."""
+"""Limits of the embedded engine's containers: those on record, the check of a change, and the change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from runtime import limits
 from runtime.engines.embedded.config import DEFAULT_PIDS
-from runtime.engines.embedded.state.record import KEY, Record
+from runtime.engines.embedded.state.record import KEY, ContainerRecord
 from runtime.errors import InvalidError, KernelError, UnsupportedError
 from runtime.kernel import filesystems
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
@@ -28,25 +28,25 @@ from runtime.model import (
     Verdict,
 )
 
-_HELD: Final = (Verdict.APPLIED, Verdict.ROUNDED)
+_SUCCESS: Final = (Verdict.APPLIED, Verdict.ROUNDED)
 
 
-def wanted(record: Record) -> LimitChange:
-    """What the next start sets: the limits of the spec, and the default bound on tasks."""
+def wanted(record: ContainerRecord) -> LimitChange:
+    """The limits that the next start sets: those of the spec, and the default limit of tasks."""
     asked = record.spec.limits
     return asked if asked.pids is not None else replace(asked, pids=DEFAULT_PIDS)
 
 
-def recorded(record: Record, hierarchies: Hierarchies) -> Limits:
-    """What the container has after its next start, in the kernel's own words for what is not limited."""
+def persisted_limits(record: ContainerRecord, hierarchies: Hierarchies) -> Limits:
+    """The limits after the next start, with the kernel's default where none is set."""
     host = limits.host_facts()
-    nothing_reserved = UNLIMITED if "memory" in hierarchies.v1 else 0
+    no_reservation = UNLIMITED if "memory" in hierarchies.v1 else 0
     asked: dict[LimitName, Value | Missing] = dict(wanted(record).items())
     for name, everything in ((LimitName.CPUSET_CPUS, host.cpus), (LimitName.CPUSET_MEMS, host.mems)):
         if asked.get(name) is UNLIMITED:
             asked[name] = everything
     if asked.get(LimitName.MEMORY_RESERVATION) in (0, UNLIMITED):
-        asked[LimitName.MEMORY_RESERVATION] = nothing_reserved
+        asked[LimitName.MEMORY_RESERVATION] = no_reservation
     fresh = Limits(
         cpus=UNLIMITED,
         cpu_period=DEFAULT_PERIOD_US,
@@ -57,7 +57,7 @@ def recorded(record: Record, hierarchies: Hierarchies) -> Limits:
         cpuset_mems=host.mems,
         memory=UNLIMITED,
         memory_high=UNLIMITED,
-        memory_reservation=nothing_reserved,
+        memory_reservation=no_reservation,
         swap=UNLIMITED,
         pids=UNLIMITED,
         io_weight=100,
@@ -79,7 +79,7 @@ def _lacking(spec: ContainerSpec, hierarchies: Hierarchies) -> dict[LimitName, s
 
 
 def check(change: LimitChange, spec: ContainerSpec, hierarchies: Hierarchies) -> None:
-    """Raise what is wrong with a change whatever runs: `InvalidError`, or `UnsupportedError` with the reason."""
+    """Raise `InvalidError` for a wrong change, `UnsupportedError` with the reason for a limit that is not possible."""
     limits.validate(change)
     absent = _lacking(spec, hierarchies)
     for name, _ in change.items():
@@ -88,26 +88,26 @@ def check(change: LimitChange, spec: ContainerSpec, hierarchies: Hierarchies) ->
 
 
 def refuse(change: LimitChange, held: LimitChange) -> None:
-    """Raise `RefusedError` for what can be said about harm at the next start; `held` is on record beside the change."""
+    """Raise `RefusedError` for a change that would do harm at the next start; `held` are the limits on record."""
     known = Limits.of(dict(held.without({LimitName.CPU_IDLE}).items()))
     limits.refuse(change, known, limits.host_facts(), None)
 
 
 def update(
-    record: Record,
+    record: ContainerRecord,
     change: LimitChange,
     hierarchies: Hierarchies,
     cgroup: Cgroup,
-    keep: Callable[[LimitChange], Record],
+    keep: Callable[[LimitChange], ContainerRecord],
 ) -> LimitOutcome:
-    """Change limits now, or for the next start when nothing runs; `keep` puts into the record what is held."""
+    """Change limits of a live container, or those of the next start; `keep` records those that were set."""
     if not change:
         raise InvalidError("The change of limits asks for nothing", hint="name at least one limit")
     check(change, record.spec, hierarchies)
     if not record.state.live:
         return _at_rest(record, change, hierarchies, keep)
     outcome = limits.change(ContainerRef(KEY, record.id), cgroup, change, pid=record.pid)
-    kept = change.only({f.name for f in outcome.fields if f.verdict in _HELD})
+    kept = change.only({f.name for f in outcome.fields if f.verdict in _SUCCESS})
     why = ""
     if kept:
         try:
@@ -116,21 +116,24 @@ def update(
             if not filesystems.refuses(error):
                 raise
             why = f"until restart, since it could not be recorded: {error}"
-    outcome = limits.with_persistence(outcome, recorded(record, hierarchies))
+    outcome = limits.with_persistence(outcome, persisted_limits(record, hierarchies))
     return replace(outcome, fields=tuple(_unrecorded(each, why) if why else each for each in outcome.fields))
 
 
 def _unrecorded(field: FieldOutcome, why: str) -> FieldOutcome:
-    """A limit that the kernel holds and the record could not take; one that it held before is there after a restart."""
+    """A limit that is set but could not be recorded; a value equal to that on record survives a restart."""
     return replace(field, detail=f"{field.detail}; {why}".lstrip("; ")) if field.persistent is False else field
 
 
 def _at_rest(
-    record: Record, change: LimitChange, hierarchies: Hierarchies, keep: Callable[[LimitChange], Record]
+    record: ContainerRecord,
+    change: LimitChange,
+    hierarchies: Hierarchies,
+    keep: Callable[[LimitChange], ContainerRecord],
 ) -> LimitOutcome:
     refuse(change, record.spec.limits)
-    before: Limits = recorded(record, hierarchies)
-    after = recorded(keep(change), hierarchies)
+    before: Limits = persisted_limits(record, hierarchies)
+    after = persisted_limits(keep(change), hierarchies)
 
     def field(name: LimitName, value: Value) -> FieldOutcome:
         detail = "applies at the next start"

@@ -1,7 +1,7 @@
-"""After a kill -9, a crash or a reboot: bring records and reality together again.
+"""Make records true again after a SIGKILL, a crash or a reboot.
 
-Judged by what cannot lie: the shim's lock, the pid with its start time and boot, the container's cgroup.
-Everything here can be cut short and done again.
+Decided by what the kernel knows: the shim's lock, the pid with start time and boot id, the container's cgroup. Every
+function here can be interrupted anywhere and run again.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from runtime.engines.embedded import removal
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.process import handles, launcher, shim
-from runtime.engines.embedded.sandbox import cgroup as cell
-from runtime.engines.embedded.state.record import Record
-from runtime.engines.embedded.state.store import Store
+from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
+from runtime.engines.embedded.state.record import ContainerRecord
+from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel import cgroups, filesystems, netlink, procfs
 from runtime.kernel.cgroupfs import Hierarchies
@@ -26,13 +26,15 @@ from runtime.model import State
 
 REBOOTED = 255
 """Exit status of a container that ran when the host went down."""
-_SHIM_PATIENCE_S, _STEP_S = 1.0, 0.005
+_SHIM_TIMEOUT_S = 1.0
+"""How long a shim may take to record the end of its init."""
+_POLL_INTERVAL_S = 0.005
 
 
-def settle(store: Store, hierarchies: Hierarchies, record: Record) -> None:
-    """Make one container's record true; with its operation lock held, unless it is live.
+def repair(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord) -> None:
+    """Make one container's record true. Call it with the operation lock held, unless the container is live.
 
-    A container whose shim was killed gets another one. A start that was cut short is undone, a removal finished.
+    A container whose shim was killed gets another one. An interrupted start is undone, an interrupted removal finished.
     """
     rebooted = bool(record.boot_id) and record.boot_id != procfs.boot_id()
     if (record.state.live or record.state is State.RESTARTING) and rebooted:
@@ -43,14 +45,14 @@ def settle(store: Store, hierarchies: Hierarchies, record: Record) -> None:
         return
     held = store.shim_lock(record.id, wait=0)
     if held is None:
-        return  # its shim lives, and does all this itself
+        return  # its shim lives and records the state itself
     try:
         record = store.read(record.id)
         if record.state is State.REMOVING:
             removal.erase(store, hierarchies, record)
             return
         if record.starting and not record.state.live and record.state is not State.RESTARTING:
-            cell.release(store.config, hierarchies, record)
+            sandbox_cgroup.release(store.config, hierarchies, record)
             store.change(record.id, lambda current: replace(current, starting=False))
             return
     except NotFoundError:
@@ -58,27 +60,27 @@ def settle(store: Store, hierarchies: Hierarchies, record: Record) -> None:
     finally:
         os.close(held)
     if record.state.live or record.state is State.RESTARTING:
-        launcher.ask(store.config, "attach", record)
+        launcher.request_shim(store.config, "attach", record)
 
 
-def settled(store: Store, hierarchies: Hierarchies, record: Record) -> Record:
-    """The container as it is, its record made true as far as the disk takes it; see `settle`.
+def repaired(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord) -> ContainerRecord:
+    """Make the record true (see `repair`) and return it.
 
-    Where it takes nothing, what ended is told as ended although its record does not say so.
+    Where the disk is full or read-only, a container that has ended is returned as ended, although its file is not.
     """
     try:
         if store.unsaved(record.id):
             store.change(record.id, lambda current: current)
-        settle(store, hierarchies, store.read(record.id))
+        repair(store, hierarchies, store.read(record.id))
     except (OSError, PytopError) as error:
         if not filesystems.refuses(error):
             raise
     return _observed(store, store.read(record.id))
 
 
-def _observed(store: Store, record: Record) -> Record:
-    """The record, unless its init is gone and no shim is there to write that down: then as it will be written."""
-    deadline = time.monotonic() + _SHIM_PATIENCE_S
+def _observed(store: RecordStore, record: ContainerRecord) -> ContainerRecord:
+    """The record; where its init has ended and no shim is there to record that, as the shim will write it."""
+    deadline = time.monotonic() + _SHIM_TIMEOUT_S
     while record.state.live and time.monotonic() < deadline:
         init = handles.open_init(record)
         if init is not None:
@@ -88,54 +90,54 @@ def _observed(store: Store, record: Record) -> Record:
         if held is not None:
             os.close(held)
             again = store.read(record.id)
-            if again != record:  # its shim has written, and ended
+            if again != record:  # its shim has recorded the end, and ended
                 record = again
                 continue
             code = shim.read_exit(store.config, record.id)
             return record.ended(shim.KILLED if code is None else code, now_ns=time.time_ns())
-        time.sleep(_STEP_S)
+        time.sleep(_POLL_INTERVAL_S)
         record = store.read(record.id)
     return record
 
 
-def heal(store: Store, hierarchies: Hierarchies, record: Record) -> Record | None:
-    """The container's record, made true first if nobody else is doing it; None when it is gone.
+def repair_unless_busy(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord) -> ContainerRecord | None:
+    """Make the record true, unless another process holds the operation lock; returns it, None when it was removed.
 
-    Some microseconds when there is nothing to heal.
+    Takes microseconds where there is nothing to repair.
     """
     with suppress(NotFoundError):
         if record.state.live or record.state is State.RESTARTING:
-            return settled(store, hierarchies, record)
+            return repaired(store, hierarchies, record)
         if not record.starting and record.state is not State.REMOVING and not store.unsaved(record.id):
             return record
         held = store.operation(record.id, wait=0)
         if held is None:
-            return record  # somebody is busy with it
+            return record  # another process works on it
         try:
-            return settled(store, hierarchies, record)
+            return repaired(store, hierarchies, record)
         finally:
             os.close(held)
     return None
 
 
-def everything(store: Store, hierarchies: Hierarchies) -> None:
-    """Heal every container, then remove what belongs to none."""
+def repair_all(store: RecordStore, hierarchies: Hierarchies) -> None:
+    """Make every record true, then remove orphans."""
     for record in store.all():
-        heal(store, hierarchies, record)
+        repair_unless_busy(store, hierarchies, record)
     try:
-        sweep(store, hierarchies)
+        remove_orphans(store, hierarchies)
     except (OSError, PytopError) as error:
         if not filesystems.refuses(error):
             raise
 
 
-def sweep(store: Store, hierarchies: Hierarchies) -> None:
-    """Remove cgroups, directories and interfaces of this instance that no record speaks of."""
+def remove_orphans(store: RecordStore, hierarchies: Hierarchies) -> None:
+    """Remove cgroups, directories and interfaces of this instance that belong to no record."""
     config = store.config
     with store.locked():
         known = set(store.ids())
         for path in _orphans(config, hierarchies, known):
-            cgroup = cell.find(hierarchies, config.cgroup_of(path))
+            cgroup = sandbox_cgroup.find(hierarchies, config.cgroup_of(path))
             cgroups.kill_all(cgroup)
             cgroups.remove(cgroup)
         for parent in (config.state / "data", config.run):
@@ -148,9 +150,9 @@ def sweep(store: Store, hierarchies: Hierarchies) -> None:
             bridge.sweep_orphans(config.bridge, sorted(known))
 
 
-def _orphans(config: NativeConfig, hierarchies: Hierarchies, known: set[str]) -> set[str]:
+def _orphans(config: EmbeddedConfig, hierarchies: Hierarchies, known: set[str]) -> set[str]:
     found: set[str] = set()
-    for directory in cell.find(hierarchies, config.cgroup).directories:
+    for directory in sandbox_cgroup.find(hierarchies, config.cgroup).directories:
         with suppress(FileNotFoundError, NotADirectoryError):
             found |= {entry.name for entry in os.scandir(directory) if entry.is_dir() and len(entry.name) == 64}
     return found - known

@@ -1,26 +1,26 @@
-"""Taking a container away for good, in an order that can be cut short anywhere and be done again."""
+"""Removal of a container, in an order that can be interrupted anywhere and run again."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import replace
 
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.sandbox import cgroup
-from runtime.engines.embedded.state.record import Record
-from runtime.engines.embedded.state.store import Store
+from runtime.engines.embedded.state.record import ContainerRecord
+from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import KernelError, NotFoundError
 from runtime.kernel import filesystems
 from runtime.kernel.cgroupfs import Hierarchies
 from runtime.model import State
 
 
-def erase(store: Store, hierarchies: Hierarchies, record: Record) -> None:
+def erase(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord) -> None:
     """Remove everything of a container that does not run. Idempotent.
 
-    The record says REMOVING first, so that a removal that was killed half-way is finished by the next engine that
-    looks, and goes last but for the locks. A disk that cannot take that word may still let go of files, which frees it.
-    Raises `KernelError` when the record cannot be removed; everything else that could be is gone then.
+    The record's state becomes REMOVING first, so that an interrupted removal is finished by the next client that reads
+    it; its file is removed last but for the locks. Where a full disk refuses the change of state, removing files may
+    still work and makes room. Raises `KernelError` when the record's file cannot be removed; all else is gone then.
     """
     try:
         store.change(record.id, lambda current: replace(current, state=State.REMOVING, pid=None, pid_start=None))
@@ -42,7 +42,7 @@ def erase(store: Store, hierarchies: Hierarchies, record: Record) -> None:
     shutil.rmtree(config.live(record.id), ignore_errors=True)
 
 
-def erase_instance(config: NativeConfig) -> None:
+def erase_instance(config: EmbeddedConfig) -> None:
     """Remove the directories of an instance that has no containers any more."""
     shutil.rmtree(config.state, ignore_errors=True)
     shutil.rmtree(config.run, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What this host lets the embedded engine do, and in words why not."""
+"""What the embedded engine needs of this host, and the reasons for what is missing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from runtime.kernel.cgroupfs import Hierarchies, Mode
 from runtime.limits import unsupported_limits
 from runtime.model import Capabilities, LimitName, Verb
 
-OLDEST = (5, 12)
-"""mount_setattr(2), by which binds become read-only as a whole."""
+OLDEST_KERNEL = (5, 12)
+"""It has mount_setattr(2), which makes a bind read-only with everything mounted below it."""
 _NEEDED = {
     0: "CHOWN",
     1: "DAC_OVERRIDE",
@@ -22,15 +22,16 @@ _NEEDED = {
     21: "SYS_ADMIN",
     27: "MKNOD",
 }
-_LOOKING = frozenset({Verb.LOGS, Verb.WAIT, Verb.EVENTS})
+_READING = frozenset({Verb.LOGS, Verb.WAIT, Verb.EVENTS})
 IMPORT = "this engine has one image, 'host', which is this machine's own /usr"
 
 
 def why_not(hierarchies: Hierarchies) -> str | None:
-    """Why no container can be run here, None when it can."""
+    """Why no container can be run here; None when one can."""
     found = re.match(r"(\d+)\.(\d+)", platform.release())
-    if platform.system() != "Linux" or found is None or (int(found[1]), int(found[2])) < OLDEST:
-        return f"needs Linux {OLDEST[0]}.{OLDEST[1]} or later, this is {platform.system()} {platform.release()}"
+    if platform.system() != "Linux" or found is None or (int(found[1]), int(found[2])) < OLDEST_KERNEL:
+        oldest = ".".join(map(str, OLDEST_KERNEL))
+        return f"needs Linux {oldest} or later, this is {platform.system()} {platform.release()}"
     held = procfs.effective_capabilities()
     missing = [name for bit, name in _NEEDED.items() if not held >> bit & 1]
     if missing:
@@ -42,9 +43,9 @@ def why_not(hierarchies: Hierarchies) -> str | None:
 
 
 def capabilities(hierarchies: Hierarchies) -> Capabilities:
-    """What is unavailable here, with the reason."""
+    """The verbs and limits that are unavailable here, with the reasons."""
     verbs = {Verb.IMPORT: IMPORT}
     reason = why_not(hierarchies)
     if reason is not None:
-        verbs.update({verb: reason for verb in Verb if verb not in _LOOKING and verb is not Verb.IMPORT})
+        verbs.update({verb: reason for verb in Verb if verb not in _READING and verb is not Verb.IMPORT})
     return Capabilities(verbs, unsupported_limits(hierarchies))

@@ -1,7 +1,7 @@
-"""The image `host`: the machine's own programs, and nothing else of the machine.
+"""The image `host`: the machine's own programs and no other files of it.
 
-/usr is bound read-only, with what programs need to run: the library links, the linker's cache, certificates,
-alternatives. /etc is generated; /root, /home, /var and /tmp are empty. No password or key of the host is inside.
+/usr is bound read-only, with the links to libraries, the linker's cache, certificates and alternatives. /etc is
+generated; /root, /home, /var and /tmp are empty. No password or key of the host is inside.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runtime.errors import KernelError, NotFoundError
 from runtime.model import Bind, Image
 
 if TYPE_CHECKING:
-    from runtime.engines.embedded.state.record import Record
+    from runtime.engines.embedded.state.record import ContainerRecord
 
 NAME: Final = "host"
 
@@ -45,7 +45,7 @@ _SHARED: Final = (
     "pki/tls/certs",
 )
 _LIBRARIES: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_PRIVATE: Final = ("usr/local/etc", "usr/etc")  # below /usr, and not programs but settings
+_PRIVATE: Final = ("usr/local/etc", "usr/etc")  # settings below /usr
 
 _PASSWD = """\
 root:x:0:0:root:/root:/bin/sh
@@ -79,7 +79,7 @@ _PROFILE = 'export PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class GeneratedFile:
     """A generated file."""
 
     path: str
@@ -88,12 +88,12 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """What the image consists of; paths are relative to the container's root, binds are absolute."""
+class ImageLayout:
+    """The image's content; paths are relative to the container's root, those of binds are absolute."""
 
     directories: tuple[tuple[str, int], ...]
     symlinks: tuple[tuple[str, str], ...]
-    files: tuple[File, ...]
+    files: tuple[GeneratedFile, ...]
     binds: tuple[Bind, ...]
     hidden: tuple[str, ...]
 
@@ -104,15 +104,15 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """The image on disk: the lower layer, and what is bound over it, in order."""
+class PreparedImage:
+    """The image on disk: the lower layer, and the binds over it, in order."""
 
     lower: Path
     binds: tuple[Bind, ...]
 
 
-def layout(root: Path = Path("/")) -> Layout:
-    """Look at the machine; `root` is where its file system is."""
+def layout(root: Path = Path("/")) -> ImageLayout:
+    """Read the layout from the machine; `root` is where its file system is mounted."""
     symlinks: list[tuple[str, str]] = [("var/run", "/run"), ("etc/mtab", "/proc/self/mounts")]
     binds = [Bind(str(root / "usr"), "/usr", read_only=True)]
     for name in _LIBRARIES:
@@ -128,25 +128,25 @@ def layout(root: Path = Path("/")) -> Layout:
     zone = root / "etc/localtime"
     if zone.is_symlink() and (target := os.path.normpath(os.path.join("/etc", os.readlink(zone)))).startswith("/usr/"):
         symlinks.append(("etc/localtime", target))
-    # Empty ones too: what somebody puts there later must not show either. A link leads into the generated /etc.
+    # Empty ones too, since files may be added later. A symlink leads into the generated /etc.
     hidden = tuple(name for name in _PRIVATE if (root / name).is_dir() and not (root / name).is_symlink())
-    return Layout(_DIRECTORIES, tuple(symlinks), tuple(_generated(root)), tuple(binds), hidden)
+    return ImageLayout(_DIRECTORIES, tuple(symlinks), tuple(_generated(root)), tuple(binds), hidden)
 
 
-def _generated(root: Path) -> Iterator[File]:
-    yield File("etc/passwd", _PASSWD)
-    yield File("etc/group", _GROUP)
-    yield File("etc/hosts", _HOSTS)
-    yield File("etc/hostname", "")
-    yield File("etc/resolv.conf", "")
-    yield File("etc/nsswitch.conf", _NSSWITCH)
-    yield File("etc/shells", "/bin/sh\n")
-    yield File("etc/profile", _PROFILE)
-    yield File("etc/host.conf", "multi on\n")
+def _generated(root: Path) -> Iterator[GeneratedFile]:
+    yield GeneratedFile("etc/passwd", _PASSWD)
+    yield GeneratedFile("etc/group", _GROUP)
+    yield GeneratedFile("etc/hosts", _HOSTS)
+    yield GeneratedFile("etc/hostname", "")
+    yield GeneratedFile("etc/resolv.conf", "")
+    yield GeneratedFile("etc/nsswitch.conf", _NSSWITCH)
+    yield GeneratedFile("etc/shells", "/bin/sh\n")
+    yield GeneratedFile("etc/profile", _PROFILE)
+    yield GeneratedFile("etc/host.conf", "multi on\n")
     for name in ("os-release", "protocols", "services"):
         path = root / "etc" / name
         if path.is_file():
-            yield File(f"etc/{name}", path.read_text(errors="replace"))
+            yield GeneratedFile(f"etc/{name}", path.read_text(errors="replace"))
 
 
 def check(name: str) -> None:
@@ -158,14 +158,14 @@ def check(name: str) -> None:
 
 
 @cache
-def _machine() -> tuple[Layout, str]:
-    """This machine's layout and its digest, worked out once per process: a zygote's forks share it."""
+def _machine() -> tuple[ImageLayout, str]:
+    """This machine's layout and its digest, computed once per process; a zygote's forks share it."""
     found = layout()
     return found, found.digest
 
 
 def read_link(path: str, binds: tuple[Bind, ...] = ()) -> str | None:
-    """What a symlink of a new container holds, by its absolute path; None where none is. `binds` are its own."""
+    """The target of the symlink at an absolute path of a new container with these binds; None where there is none."""
     wanted, _ = _machine()
     for bind in reversed((*wanted.binds, *binds)):
         if path == bind.target:
@@ -179,12 +179,12 @@ def read_link(path: str, binds: tuple[Bind, ...] = ()) -> str | None:
 
 
 def warm() -> None:
-    """Work out in advance what `prepare` will need."""
+    """Compute in advance what `prepare` needs."""
     _machine()
 
 
-def prepare(state: Path, record: Record) -> Prepared:
-    """Build the lower layer below `state` unless it is there; cheap when it is. Safe against others doing the same."""
+def prepare(state: Path, record: ContainerRecord) -> PreparedImage:
+    """Build the lower layer below `state` unless it exists. Several processes may do so at once."""
     check(record.spec.image)
     wanted, digest = _machine()
     lower = state / "images" / f"{NAME}-{digest[:16]}"
@@ -192,14 +192,14 @@ def prepare(state: Path, record: Record) -> Prepared:
         try:
             _build_at(wanted, lower)
         except OSError as error:
-            if not lower.is_dir():  # else somebody else was faster
+            if not lower.is_dir():  # else another process has built it
                 raise KernelError.from_os("build the image 'host'", error) from error
     hide = tuple(Bind(str(lower / "home"), f"/{name}", read_only=True) for name in wanted.hidden)
-    return Prepared(lower, (*wanted.binds, *hide))
+    return PreparedImage(lower, (*wanted.binds, *hide))
 
 
-def _build_at(wanted: Layout, lower: Path) -> None:
-    """Build beside it and rename, so that it is there in full or not at all."""
+def _build_at(wanted: ImageLayout, lower: Path) -> None:
+    """Build in a temporary directory and rename it, so that the layer is complete or absent."""
     lower.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=lower.parent))
     try:
@@ -211,8 +211,8 @@ def _build_at(wanted: Layout, lower: Path) -> None:
         raise
 
 
-def build(wanted: Layout, into: Path) -> None:
-    """Write directories, links and files, and a place for each bind; readable for every user of the container."""
+def build(wanted: ImageLayout, into: Path) -> None:
+    """Make directories, symlinks, files and a mount point for each bind, readable for every user of the container."""
     previous = os.umask(0o022)
     try:
         _build(wanted, into)
@@ -220,7 +220,7 @@ def build(wanted: Layout, into: Path) -> None:
         os.umask(previous)
 
 
-def _build(wanted: Layout, into: Path) -> None:
+def _build(wanted: ImageLayout, into: Path) -> None:
     for path, mode in wanted.directories:
         directory = into / path
         directory.mkdir(parents=True, exist_ok=True)
@@ -240,5 +240,5 @@ def _build(wanted: Layout, into: Path) -> None:
 
 
 def image() -> Image:
-    """What `images` shows of it. It has no size of its own: it is the machine's /usr."""
+    """The image as `images` lists it. It has no size of its own: it is the machine's /usr."""
     return Image(id=f"sha256:{layout().digest}", names=(NAME,))

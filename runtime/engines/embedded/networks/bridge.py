@@ -1,9 +1,9 @@
 """The containers' own network: one bridge per instance, one veth pair per container.
 
-Containers reach each other and the host over the bridge, and nothing else: no NAT, no firewall rule, no global sysctl.
+Containers reach each other and the host over the bridge, nothing else: no NAT, no firewall rule, no global sysctl.
 
-What is in use is recorded nowhere but in the kernel, so that a kill -9 at any moment leaves no lease behind: the
-host's end of a container's veth has a name that follows from the container's id, and the address is claimed by an
+Addresses in use are recorded in the kernel only, so that a SIGKILL at any moment leaves no lease behind: the host's
+end of a container's veth has a name that follows from the container's id, and the address is claimed by an
 alternative name of that same end ("pytop0-10.213.4.7"). Alternative names are unique in a network namespace, so two
 concurrent starts cannot get one address, and the claim goes away with the interface (rtnetlink, kernel 5.5).
 
@@ -31,13 +31,13 @@ from runtime.kernel.netlink import ignoring
 INSIDE = "eth0"
 _AF_INET = 2
 _RT_TABLE_LOCAL = 255
-_ATTEMPTS = 64  # free addresses to try before the network counts as full
-_FALLBACK = ("10.213.0.0/16", "10.128.0.0/9", "172.16.0.0/12", "192.168.0.0/16")
+_MAX_ATTEMPTS = 64  # addresses to try before the network counts as full
+_FALLBACK_NETWORKS = ("10.213.0.0/16", "10.128.0.0/9", "172.16.0.0/12", "192.168.0.0/16")
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A container's place in the network: `interface` inside, `peer` on the host, `address` with its prefix length."""
+    """A container's network interface: `interface` inside, `peer` on the host, `address` with its prefix length."""
 
     interface: str
     peer: str
@@ -47,12 +47,12 @@ class Attachment:
 
 
 def interface_name(bridge: str, container_id: str) -> str:
-    """The host's end of a container's veth: 15 characters, by which leftovers of this bridge's containers are found."""
+    """The name of the host's end of a container's veth, 15 characters; orphans are found by it."""
     return f"{interface_prefix(bridge)}{container_id[:10]}"
 
 
 def interface_prefix(bridge: str) -> str:
-    """What the names of all interfaces of this bridge's containers begin with."""
+    """The prefix of the names of all interfaces of this bridge's containers."""
     return f"pt{zlib.crc32(bridge.encode()) & 0xFFF:03x}"
 
 
@@ -85,7 +85,7 @@ def ensure_bridge(bridge: str, subnet: str) -> str:
         index = int(link["index"])
         present = _address_of(ip, index)
         gateway = present or _first_address(free_subnet(wanted, _routed(ip, index)))
-        _quiet(bridge)
+        _disable_forwarding(bridge)
         # A fixed MAC: a bridge else takes the lowest of its ports', and changes it under the containers' ARP caches.
         ip.link("set", index=index, address=_mac(gateway.ip), state="up")
         if present is None:
@@ -133,7 +133,7 @@ def sweep_orphans(bridge: str, live: Sequence[str]) -> tuple[str, ...]:
     keep = {bridge, *(interface_name(bridge, container_id) for container_id in live)}
     prefix = interface_prefix(bridge)
     if all(name in keep or not name.startswith(prefix) for _, name in socket.if_nameindex()):
-        return ()  # as nearly always, and without the 90 ms that importing pyroute2 takes
+        return ()  # the usual case, without the 90 ms of importing pyroute2
     with _netlink(f"remove leftover interfaces of {bridge}") as ip:
         gone = tuple(name for name in _ports(ip, bridge) if name not in keep)
         for name in gone:
@@ -155,7 +155,7 @@ def free_subnet(wanted: IPv4Network, routed: Sequence[IPv4Network]) -> IPv4Netwo
 
     def following() -> Iterator[IPv4Network]:
         yield wanted
-        for parent in map(IPv4Network, _FALLBACK):
+        for parent in map(IPv4Network, _FALLBACK_NETWORKS):
             if parent.prefixlen <= wanted.prefixlen:
                 yield from itertools.islice(parent.subnets(new_prefix=wanted.prefixlen), 512)
 
@@ -169,7 +169,7 @@ def free_subnet(wanted: IPv4Network, routed: Sequence[IPv4Network]) -> IPv4Netwo
     )
 
 
-# -- the pieces
+# -- steps
 
 
 def _parse_subnet(subnet: str) -> IPv4Network:
@@ -187,7 +187,7 @@ def _first_address(network: IPv4Network) -> IPv4Interface:
 
 
 def _mac(address: IPv4Address) -> str:
-    """A locally administered MAC that follows from the address, so that no ARP cache is wrong when it is used again."""
+    """A locally administered MAC derived from the address, so that ARP caches stay right when it is used again."""
     return ":".join(f"{byte:02x}" for byte in b"\x02\x70" + address.packed)
 
 
@@ -196,13 +196,13 @@ def _candidates(container_id: str, gateway: IPv4Interface) -> Iterator[IPv4Inter
     network = gateway.network
     usable = network.num_addresses - 3  # without network, gateway (the first) and broadcast
     start = zlib.crc32(container_id.encode()) % usable
-    for step in range(min(usable, _ATTEMPTS if usable > 1024 else usable)):
+    for step in range(min(usable, _MAX_ATTEMPTS if usable > 1024 else usable)):
         host = network.network_address + 2 + (start + step) % usable
         yield IPv4Interface((host, network.prefixlen))
 
 
 def _gateway(ip: Any, bridge: str, subnet: str) -> tuple[int, IPv4Interface]:
-    """Index and address of the bridge, which is made when it is not complete."""
+    """Index and address of the bridge; it is made or completed first where necessary."""
     for again in (True, False):
         link = _find(ip, bridge)
         index = int(link["index"]) if link is not None else 0
@@ -225,13 +225,13 @@ def _create_pair(ip: Any, peer: str, index: int, fd: int) -> None:
     }
     with ignoring(errno.EEXIST) as refused:
         ip.link("add", **arguments)
-    if refused:  # left over from before a kill -9
+    if refused:  # left by a start that was killed
         _delete(ip, peer)
         ip.link("add", **arguments)
 
 
 def _claim(what: str, ip: Any, bridge: str, peer: str, candidates: Iterator[IPv4Interface]) -> IPv4Interface:
-    """Claim an address by an alternative name, which the kernel gives to one interface only."""
+    """Claim an address by an alternative name, which is unique in the network namespace."""
     index = int(ip.link_lookup(ifname=peer)[0])
     for candidate in candidates:
         with ignoring(errno.EEXIST) as refused:
@@ -253,7 +253,7 @@ def _configure(what: str, fd: int, mine: IPv4Interface, mac: str, gateway: IPv4I
         ip.addr("add", index=index, address=str(mine.ip), prefixlen=mine.network.prefixlen)
         ip.route("add", dst="default", gateway=str(gateway.ip), oif=index)
     with netlink.in_namespace(fd), suppress(FileNotFoundError):
-        # Lets `ping` work for every user in there, without the right to send raw packets.
+        # `ping` works for every user in there, without CAP_NET_RAW.
         Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
 
 
@@ -287,7 +287,7 @@ def _address_of(ip: Any, index: int) -> IPv4Interface | None:
 
 
 def _ports(ip: Any, bridge: str) -> list[str]:
-    """The host's ends of this bridge's containers; also those whose bridge was removed under them."""
+    """The host's ends of this bridge's containers, also of a bridge that was removed."""
     link, prefix = _find(ip, bridge), interface_prefix(bridge)
     masters = {None, link["index"] if link is not None else None}
     names = ((entry.get_attr("IFLA_IFNAME"), entry.get_attr("IFLA_MASTER")) for entry in ip.get_links())
@@ -301,13 +301,13 @@ def _delete(ip: Any, name: str) -> None:
             ip.link("del", index=link["index"])
 
 
-def _quiet(bridge: str) -> None:
-    """Switch off, for this interface alone, what a container could abuse: forwarding to elsewhere and IPv6 autoconf."""
+def _disable_forwarding(bridge: str) -> None:
+    """Disable forwarding and IPv6 autoconfiguration on this interface alone, since containers could abuse them."""
     for setting in (f"ipv6/conf/{bridge}/disable_ipv6=1", f"ipv4/conf/{bridge}/forwarding=0"):
         path, _, value = setting.partition("=")
         file = Path("/proc/sys/net", path)
         try:
-            if file.read_text().strip() != value:  # it may be right, and not ours to write (inside a container)
+            if file.read_text().strip() != value:  # it may be right already and read-only (inside a container)
                 file.write_text(value)
         except FileNotFoundError:
             continue  # a kernel without IPv6

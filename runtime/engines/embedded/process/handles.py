@@ -6,14 +6,14 @@ import os
 import signal
 from typing import Final
 
-from runtime.engines.embedded.state.record import Record
+from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.kernel import procfs
 
 WAKE: Final = signal.SIGUSR1
 """Tells a shim that waits before a restart to read its record again."""
 
 
-def open_init(record: Record) -> int | None:
+def open_init(record: ContainerRecord) -> int | None:
     """A descriptor of the container's init, None when it is gone (or this is another boot, or another process)."""
     if record.pid is None or record.boot_id != procfs.boot_id():
         return None

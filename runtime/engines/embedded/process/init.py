@@ -1,9 +1,9 @@
-"""The first process of a container: it builds the sandbox, starts the program, forwards signals, records the end.
+"""A container's first process: it builds the sandbox, starts the program, forwards signals, writes the exit status.
 
-It is a clone of the shim, born in the new namespaces and in the container's v2 cgroup. Messages to the shim are JSON on
-one socket. The shim's "enter" comes when the v1 cgroups are there, its "go" when limits, network and record are in
-place; its end of file means that the shim is dead, and then there is nothing to start. Init answers once: {"ready"}
-when the program has been exec'ed, {"exec"} with the number of an exec that failed, or {"error"}.
+It is cloned from the shim into the new namespaces and the container's v2 cgroup. The shim sends "enter" when the v1
+cgroups exist and "go" when limits, network and record are in place; end of file means that the shim is dead, and init
+gives up. Init sends one JSON message: {"ready"} when the program has been exec'ed, {"exec"} with the errno of an exec
+that failed, or {"error"}.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from runtime.engines.embedded.process import messages
 from runtime.engines.embedded.process.log_writer import STREAMS
 from runtime.engines.embedded.sandbox import rootfs
-from runtime.engines.embedded.state.record import Record
+from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.errors import InvalidError, KernelError, PytopError
 from runtime.kernel import safe_open, syscalls
 from runtime.oci import users
 
 NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
-"""What init is born in. It enters its network namespace, which was ready before, and its cgroup namespace by itself."""
+"""Namespaces that init is cloned into. Its network namespace exists already; its cgroup namespace it makes later."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ENTER, GO = b"enter", b"go"
-EXIT_SIZE = 64
+EXIT_BYTES: Final = 64
 """Bytes that the exit file has until it gets its one line, with the status and the time in nanoseconds."""
-_WORD = 16
-_LINGER_STEP = 0.002
-_MESSAGE = 65536
+_WORD_BYTES: Final = 16
+_POLL_INTERVAL_S: Final = 0.002
+_MESSAGE_BYTES: Final = 65536
 _SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 0x1, 0x40
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that init needs to know. `tasks` are the v1 files by which it enters its cgroups."""
+class InitPlan:
+    """What init needs to know. `tasks` are the v1 files by which it enters its cgroups."""
 
-    record: Record
-    layout: rootfs.Layout
+    record: ContainerRecord
+    layout: rootfs.RootLayout
     live: Path
     tasks: tuple[Path, ...]
     cgroups: rootfs.CgroupView
@@ -57,8 +57,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ends:
-    """What init keeps of the host: its ends of the pipes, files of its own, the shim's lock. No directory."""
+class _HostFiles:
+    """Descriptors of the host that init keeps: of the pipes, of its own files, of the shim's lock; no directory."""
 
     hold: dict[str, int]
     write: dict[str, int]
@@ -67,31 +67,31 @@ class _Ends:
     lock: int
 
 
-def main(plan: Plan, net: int, channel: socket.socket) -> NoReturn:
+def main(plan: InitPlan, net: int, channel: socket.socket) -> NoReturn:
     """Run as pid 1 of the container."""
     code = 1
     try:
         code = _main(plan, net, channel)
     except PytopError as error:
-        _tell(channel, error=messages.describe(error))
+        _send(channel, error=messages.error_to_json(error))
     except OSError as error:
         said = KernelError.from_os("set up the container", error)
         said.detail = str(error)
-        _tell(channel, error=messages.describe(said))
+        _send(channel, error=messages.error_to_json(said))
     os._exit(code & 0xFF)
 
 
-def _main(plan: Plan, net: int, channel: socket.socket) -> int:
+def _main(plan: InitPlan, net: int, channel: socket.socket) -> int:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_name("pytop-init")
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     os.umask(0o022)
     syscalls.setns(net, syscalls.CLONE_NEWNET)
     _close_others(channel.fileno())
-    ends = _open_ends(plan)
+    host_files = _open_host_files(plan)
     os.setsid()
     root = rootfs.mount_root(plan.layout)
-    if channel.recv(_WORD) != ENTER:
+    if channel.recv(_WORD_BYTES) != ENTER:
         return 1
     for path in plan.tasks:
         _enter_cgroup(path)
@@ -105,40 +105,40 @@ def _main(plan: Plan, net: int, channel: socket.socket) -> int:
     _loopback_up()
     socket.sethostname(spec.hostname or plan.record.id[:12])
     user = users.resolve(spec.user)
-    for fd in ends.write.values():
+    for fd in host_files.write.values():
         os.fchown(fd, user.uid, user.gid)
     syscalls.new_session_keyring()
     _change_directory(spec.workdir or "/")
     _become(user)
     plan.confine()
-    if channel.recv(_WORD) != GO:
+    if channel.recv(_WORD_BYTES) != GO:
         return 1
     try:
-        child = _spawn(plan, user, ends)
+        child = _spawn(plan, user, host_files)
     except OSError as error:
         code = NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
-        _tell(channel, exec=error.errno, code=code)
+        _send(channel, exec=error.errno, code=code)
         return code
-    _tell(channel, ready=child)
+    _send(channel, ready=child)
     channel.close()
-    for fd in ends.write.values():
+    for fd in host_files.write.values():
         os.close(fd)
-    return _look_after(child, ends)
+    return _look_after(child, host_files)
 
 
 def _close_others(keep: int) -> None:
-    """Let go of everything of the shim's, above all its lock, which would outlive it here."""
+    """Close the shim's descriptors, above all its lock: a copy here would keep it locked after the shim's end."""
     syscalls.close_range(3, keep - 1)
     syscalls.close_range(keep + 1)
 
 
-def _open_ends(plan: Plan) -> _Ends:
+def _open_host_files(plan: InitPlan) -> _HostFiles:
     live = plan.live
     fresh = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     status = os.open(live / "exit", fresh, 0o600)
-    os.posix_fallocate(status, 0, EXIT_SIZE)  # on a disk that is full at the end there is room for it
+    os.posix_fallocate(status, 0, EXIT_BYTES)  # so that a disk that is full by then takes it
     hold = {s: os.open(live / s, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC) for s in STREAMS}
-    return _Ends(
+    return _HostFiles(
         hold=hold,
         write={s: os.open(live / s, os.O_WRONLY | os.O_CLOEXEC) for s in STREAMS},
         rest={s: os.open(live / f"{s}.rest", fresh, 0o600) for s in STREAMS},
@@ -154,7 +154,7 @@ def _loopback_up() -> None:
 
 
 def _enter_cgroup(tasks: Path) -> None:
-    """Move this process by itself and alone: unlike cgroup.procs, that waits for no RCU grace period."""
+    """Move this one thread by the file `tasks`: a write to cgroup.procs would wait for an RCU grace period."""
     fd = os.open(tasks, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, b"0")
@@ -168,8 +168,8 @@ def _enter_cgroup(tasks: Path) -> None:
 def _become(user: users.User) -> None:
     """Take the program's user and groups, and keep what init needs: its capabilities are cut down after this.
 
-    Without the securebit, leaving uid 0 would drop them all. It is taken back, so the program knows nothing of it; an
-    exec as another user than root then leaves it with none.
+    Without the securebit, leaving uid 0 would drop them all. The bit is cleared before the program runs; its exec as
+    another user than root then leaves it without capabilities.
     """
     os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
@@ -177,10 +177,10 @@ def _become(user: users.User) -> None:
         syscalls.prctl(syscalls.PR_SET_SECUREBITS, syscalls.SECBIT_NO_SETUID_FIXUP)
         os.setresuid(user.uid, user.uid, user.uid)
         syscalls.prctl(syscalls.PR_SET_SECUREBITS, 0)
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # a change of user may have set it
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # setresuid may have set it
 
 
-def _spawn(plan: Plan, user: users.User, ends: _Ends) -> int:
+def _spawn(plan: InitPlan, user: users.User, host_files: _HostFiles) -> int:
     """Start the program by vfork: a fork would first copy what it does not need. Returns when it has been exec'ed."""
     spec = plan.record.spec
     env = {"PATH": PATH, "HOSTNAME": spec.hostname or plan.record.id[:12], "HOME": user.home, **spec.env}
@@ -194,7 +194,7 @@ def _spawn(plan: Plan, user: users.User, ends: _Ends) -> int:
             env,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, fd, number)
-                for number, fd in enumerate((null, ends.write["stdout"], ends.write["stderr"]))
+                for number, fd in enumerate((null, host_files.write["stdout"], host_files.write["stderr"]))
             ],
             setsid=True,
             setsigmask=(),
@@ -217,10 +217,10 @@ def _change_directory(path: str) -> None:
         raise OSError(errno.EPERM, "the working directory is outside the container")
 
 
-# -- its end
+# -- the program's end
 
 
-def _look_after(child: int, ends: _Ends) -> int:
+def _look_after(child: int, host_files: _HostFiles) -> int:
     """Forward signals and reap until the program has ended; then record it and see the output off."""
     watched = signal.valid_signals()
     while True:
@@ -233,15 +233,15 @@ def _look_after(child: int, ends: _Ends) -> int:
         if code is not None:
             break
     line = f"{code} {time.time_ns()}\n".encode()
-    with suppress(OSError):  # our own status says it to the shim
-        os.pwrite(ends.exit, line, 0)
-        os.ftruncate(ends.exit, len(line))  # readers of earlier versions want nothing behind the line
+    with suppress(OSError):  # the shim has it from wait(2) too
+        os.pwrite(host_files.exit, line, 0)
+        os.ftruncate(host_files.exit, len(line))  # readers of earlier versions want nothing behind the line
     with suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
     with suppress(ChildProcessError):
         while True:
             os.wait()
-    _linger(ends)
+    _linger(host_files)
     return code
 
 
@@ -258,20 +258,20 @@ def _reap(child: int) -> int | None:
     return code if code is None or code >= 0 else 128 - code
 
 
-def _linger(ends: _Ends) -> None:
-    """Stay until the output is in the log; save it when no shim is there to log it. Our end would empty the pipes."""
-    while any(_waiting(fd) for fd in ends.hold.values()):
+def _linger(host_files: _HostFiles) -> None:
+    """Wait until the output is in the log; save it where no shim is there to log it. Our end would discard it."""
+    while any(_waiting(fd) for fd in host_files.hold.values()):
         try:
-            fcntl.flock(ends.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(host_files.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(_LINGER_STEP)
+            time.sleep(_POLL_INTERVAL_S)
             continue
-        for stream, fd in ends.hold.items():
+        for stream, fd in host_files.hold.items():
             size = _waiting(fd)
             if size:
                 data = os.read(fd, size)
-                with suppress(OSError):  # a full disk: the end comes all the same
-                    os.write(ends.rest[stream], data)
+                with suppress(OSError):  # a full disk does not stop the end
+                    os.write(host_files.rest[stream], data)
 
 
 def _waiting(fd: int) -> int:
@@ -279,9 +279,9 @@ def _waiting(fd: int) -> int:
     return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0])
 
 
-# -- words for the shim
+# -- messages to the shim
 
 
-def _tell(channel: socket.socket, **message: Any) -> None:
+def _send(channel: socket.socket, **message: Any) -> None:
     with suppress(OSError):
-        channel.send(json.dumps(message).encode()[:_MESSAGE])
+        channel.send(json.dumps(message).encode()[:_MESSAGE_BYTES])

@@ -16,10 +16,10 @@ import sysconfig
 from contextlib import suppress
 from pathlib import Path
 
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.process import zygote_socket
-from runtime.engines.embedded.process.messages import PROTOCOL, rebuild
-from runtime.engines.embedded.state.record import Record
+from runtime.engines.embedded.process.messages import PROTOCOL, error_from_json
+from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.engines.embedded.state.store import lock
 from runtime.errors import KernelError, UnavailableError
 
@@ -33,10 +33,10 @@ _BOOT = (
 )
 
 
-def ask(config: NativeConfig, operation: str, record: Record) -> bool:
-    """Have the zygote fork a shim, and wait for its answer.
+def request_shim(config: EmbeddedConfig, operation: str, record: ContainerRecord) -> bool:
+    """Request a shim from the zygote and wait for its answer. `operation` is "start" or "attach".
 
-    Raises what the shim raised. False when the shim died before it answered: then nobody knows how far it came.
+    Raises what the shim raised. False when the shim died before it answered: the record says how far it came.
     """
     with _connect(config) as connection:
         connection.settimeout(_ANSWER_TIMEOUT_S)
@@ -55,11 +55,11 @@ def ask(config: NativeConfig, operation: str, record: Record) -> bool:
         return False
     message = json.loads(data)
     if "error" in message:
-        raise rebuild(message["error"])
+        raise error_from_json(message["error"])
     return True
 
 
-def _connect(config: NativeConfig) -> socket.socket:
+def _connect(config: EmbeddedConfig) -> socket.socket:
     name = zygote_socket.own_name()
     with suppress(FileNotFoundError, ConnectionRefusedError):
         return zygote_socket.connect(config, name)
@@ -70,7 +70,7 @@ def _connect(config: NativeConfig) -> socket.socket:
             return zygote_socket.connect(config, name)
         _start(config, name)
         zygote_socket.retire_others(config)
-        with suppress(ConnectionRefusedError):  # killed as soon as it was born: once more
+        with suppress(ConnectionRefusedError):  # killed right after its start: try once more
             return zygote_socket.connect(config, name)
         _start(config, name)
         return zygote_socket.connect(config, name)
@@ -80,7 +80,7 @@ def _connect(config: NativeConfig) -> socket.socket:
         os.close(held)
 
 
-def _start(config: NativeConfig, name: str) -> None:
+def _start(config: EmbeddedConfig, name: str) -> None:
     (config.run / name).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = os.open(config.run, os.O_PATH | os.O_CLOEXEC)
@@ -92,7 +92,7 @@ def _start(config: NativeConfig, name: str) -> None:
         root = str(zygote_socket.PACKAGE.parent)
         paths = [root, *(path for path in sys.path if path.startswith("/") and path != root)]
         arguments = [str(listener.fileno()), config.to_json(), name]
-        libraries = sysconfig.get_config_var("LIBDIR")  # $ORIGIN means nothing in a memory file
+        libraries = sysconfig.get_config_var("LIBDIR")  # $ORIGIN in its RPATH does not work for a memory file
         subprocess.run(
             [sys.executable, "-I", "-c", _BOOT.format(paths=paths), *arguments],
             executable=f"/proc/self/fd/{interpreter}",
@@ -115,7 +115,7 @@ def _start(config: NativeConfig, name: str) -> None:
 
 
 def sealed_interpreter() -> int:
-    """A copy of this interpreter in memory that nobody can change any more."""
+    """A descriptor of a copy of this interpreter in a memory file that can no longer be written (memfd_create(2))."""
     memory = os.memfd_create("pytop-python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with Path(sys.executable).resolve().open("rb") as source:
         remaining = os.fstat(source.fileno()).st_size

@@ -1,8 +1,8 @@
-"""From a container's output pipes into its log, so that a kill -9 of the writer neither loses nor repeats a line.
+"""Write a container's output from its pipes into its log; SIGKILL of the writer neither loses nor repeats a line.
 
 The pipes are FIFOs that the container's init holds open for reading and writing, so the container gets no SIGPIPE when
-nobody reads. What is in a pipe is first copied (tee(2)), then logged, and only then taken out. A shared
-mapping remembers how far each step came; the next writer compares it with the log and the pipe, and goes on from there.
+nobody reads. Data in a pipe is first copied (tee(2)), then logged, and only then read from the pipe. The mapped file
+`position` holds the step that is under way; the next writer compares it with the log and the pipe and completes it.
 
 On a full or read-only disk output is dropped, so that the container goes on; once there is room the log says how much.
 """
@@ -21,20 +21,22 @@ from runtime.kernel import filesystems, syscalls
 from runtime.oci import cri_log
 
 STREAMS = ("stdout", "stderr")
-_POSITION = struct.Struct("=QQQQ")  # log size before a chunk, log size after it, chunk length, its CRC
-_PAGE = 4096
-_CHUNK = 64 * 1024
+_POSITION = struct.Struct(
+    "=QQQQ"
+)  # bytes of the log before a chunk and after it, bytes of the chunk, CRC-32 of the chunk
+_PAGE_BYTES = 4096
+_CHUNK_BYTES = 64 * 1024
 
 
 def make_pipes(live: Path) -> None:
-    """The FIFOs of a container in its run directory."""
+    """Make the FIFOs of a container in its run directory, unless they are there."""
     for stream in STREAMS:
         if not (live / stream).exists():
             os.mkfifo(live / stream, 0o600)
 
 
-class Journal:
-    """The writing end of one container's log. One at a time: whoever holds the shim lock."""
+class LogWriter:
+    """The writer of one container's log: the process that holds the shim lock."""
 
     def __init__(self, live: Path, log: Path) -> None:
         self._live, self._path = live, log
@@ -56,7 +58,7 @@ class Journal:
         """Move what is in one pipe into the log; False when it was empty."""
         pipe = self.pipes[stream]
         try:
-            size = syscalls.tee(pipe, self._aux[1], _CHUNK)
+            size = syscalls.tee(pipe, self._aux[1], _CHUNK_BYTES)
         except BlockingIOError:
             return False
         if not size:
@@ -64,11 +66,11 @@ class Journal:
         data = os.read(self._aux[0], size)
         self._log(stream, data)
         _take(pipe, size)
-        self._done(stream)
+        self._clear_position(stream)
         return True
 
     def drain(self) -> None:
-        """Log everything that is in the pipes, and what init saved of them when nobody was there to read."""
+        """Log everything in the pipes, and what init saved from them while there was no shim."""
         for stream in STREAMS:
             while self.pump(stream):
                 pass
@@ -77,7 +79,7 @@ class Journal:
             if data:
                 self._log(stream, data)
                 os.truncate(saved, 0)
-                self._done(stream)
+                self._clear_position(stream)
 
     def close(self) -> None:
         for fd in (*self.pipes.values(), *self._aux, self._fd):
@@ -106,7 +108,7 @@ class Journal:
             cri_log.rotate(self._path)
             self._open()
         before, self._size = self._size, self._size + len(lines)
-        self._remember(stream, before, self._size, len(data), zlib.crc32(data))
+        self._set_position(stream, before, self._size, len(data), zlib.crc32(data))
         try:
             while lines:
                 lines = lines[os.write(self._fd, lines) :]
@@ -116,10 +118,10 @@ class Journal:
             raise
         self._lost = 0
 
-    def _done(self, stream: str) -> None:
-        self._remember(stream, 0, 0, 0, 0)
+    def _clear_position(self, stream: str) -> None:
+        self._set_position(stream, 0, 0, 0, 0)
 
-    def _remember(self, stream: str, *values: int) -> None:
+    def _set_position(self, stream: str, *values: int) -> None:
         _POSITION.pack_into(self._map, STREAMS.index(stream) * _POSITION.size, *values)
 
     def _open(self) -> None:
@@ -130,18 +132,18 @@ class Journal:
         self._size = os.fstat(self._fd).st_size
 
     def _recover(self) -> None:
-        """Finish what the writer before us was doing when it was killed."""
+        """Complete the step that the previous writer was killed in."""
         for index, stream in enumerate(STREAMS):
             before, after, length, crc = _POSITION.unpack_from(self._map, index * _POSITION.size)
             if not length:
                 continue
-            if self._size < after:  # the lines are not (all) in the log: undo, they are still in the pipe
+            if self._size < after:  # not (all) lines are in the log: cut it, the data is still in the pipe
                 if before <= self._size:
                     os.ftruncate(self._fd, before)
                     self._size = before
-            else:  # they are in the log: take them out of where they came from, if they are still there
+            else:  # the lines are in the log: remove the data from its source, unless that was done
                 self._take_again(stream, length, crc)
-            self._done(stream)
+            self._clear_position(stream)
 
     def _take_again(self, stream: str, length: int, crc: int) -> None:
         saved = self._live / f"{stream}.rest"
@@ -158,20 +160,20 @@ class Journal:
 
 
 def _map(path: Path) -> mmap.mmap:
-    """The shared page of positions; one of our own where there is no room for it, or it may not be written."""
+    """Map the file of positions; an anonymous page where the disk is full or read-only."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if not filesystems.refuses(error):
             raise
-        return mmap.mmap(-1, _PAGE)
+        return mmap.mmap(-1, _PAGE_BYTES)
     try:
-        os.posix_fallocate(fd, 0, _PAGE)  # writing to a page that has no room would be SIGBUS
-        return mmap.mmap(fd, _PAGE)
+        os.posix_fallocate(fd, 0, _PAGE_BYTES)  # writing to a page that has no room would be SIGBUS
+        return mmap.mmap(fd, _PAGE_BYTES)
     except OSError as error:
         if not filesystems.refuses(error):
             raise
-        return mmap.mmap(-1, _PAGE)
+        return mmap.mmap(-1, _PAGE_BYTES)
     finally:
         os.close(fd)
 

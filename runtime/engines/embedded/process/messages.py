@@ -1,4 +1,4 @@
-"""Answers between processes: an error of ours goes over as JSON and comes out as the same error."""
+"""Messages between client, zygote, shim and init: JSON; an error is rebuilt as the same class on the other side."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ProgramError(InvalidError):
         self.exit_code = exit_code
 
 
-def describe(error: PytopError) -> dict[str, Any]:
-    """What goes over; a subclass of our own travels as the public error that it is."""
+def error_to_json(error: PytopError) -> dict[str, Any]:
+    """The error as a JSON object; a subclass that `runtime.errors` does not know is sent as its base class there."""
     kind = next(c.__name__ for c in type(error).__mro__ if getattr(errors, c.__name__, None) is c)
     return {
         "kind": kind,
@@ -43,15 +43,21 @@ def describe(error: PytopError) -> dict[str, Any]:
     }
 
 
-def rebuild(said: dict[str, Any]) -> PytopError:
-    """The inverse of `describe`."""
-    kind: type[PytopError] = getattr(errors, said["kind"])
-    return kind(said["title"], detail=said["detail"], hint=said["hint"], path=said["path"], errno=said["errno"])
+def error_from_json(document: dict[str, Any]) -> PytopError:
+    """The inverse of `error_to_json`."""
+    kind: type[PytopError] = getattr(errors, document["kind"])
+    return kind(
+        document["title"],
+        detail=document["detail"],
+        hint=document["hint"],
+        path=document["path"],
+        errno=document["errno"],
+    )
 
 
 def answer(reply: socket.socket, error: PytopError | None) -> None:
-    """The one message that a request gets; whoever asked may be gone."""
-    message = {} if error is None else {"error": describe(error)}
+    """Send the one answer to a request and close; the client may be gone."""
+    message = {} if error is None else {"error": error_to_json(error)}
     with suppress(OSError):
         reply.send(json.dumps(message).encode())
     reply.close()

@@ -1,7 +1,7 @@
-"""A shim before it has a container: what can be done before anybody asks for a start.
+"""A preforked shim: a shim before it has a container, with what can be done before a start is requested.
 
-The zygote keeps one such process ready. It has a network namespace that nobody is in yet, and copies of the memory
-pages that a start writes to.
+The zygote keeps one such process. It has an empty network namespace, and its own copies of the memory pages that a
+start writes to.
 """
 
 from __future__ import annotations
@@ -15,65 +15,70 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
 from runtime import limits
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.images import host
 from runtime.engines.embedded.process import init
 from runtime.engines.embedded.process.handles import WAKE
 from runtime.engines.embedded.process.messages import answer
 from runtime.engines.embedded.sandbox import capabilities
-from runtime.engines.embedded.sandbox import cgroup as cell
-from runtime.engines.embedded.sandbox.rootfs import Layout
-from runtime.engines.embedded.state.record import Record, dumps, loads
-from runtime.engines.embedded.state.store import Store
+from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
+from runtime.engines.embedded.sandbox.rootfs import RootLayout
+from runtime.engines.embedded.state.record import ContainerRecord, dumps, loads
+from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, procfs, syscalls
 from runtime.model import ContainerSpec, LimitChange, State
 
-_MESSAGE = 65536
+PROCESS_NAME: Final = "pytop-prefork"
+_MESSAGE_BYTES: Final = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Warm:
-    """What the zygote has worked out for all its shims: the cgroup mounts, and how to confine a program."""
+class ZygoteState:
+    """What the zygote has computed for all its shims: the cgroup mounts, and the function that confines a program."""
 
     hierarchies: cgroupfs.Hierarchies
     confine: Callable[[], None]
 
 
 @dataclass(slots=True)
-class Start:
-    """What a spare shim holds ready: an empty network namespace, and the zygote, to be told when its work is done."""
+class Preforked:
+    """What a preforked shim has: a descriptor of an empty network namespace, and the socket to the zygote.
 
-    warm: Warm
+    The zygote waits a moment for that socket to be closed, which says that the start is done.
+    """
+
+    zygote_state: ZygoteState
     net: int | None
     zygote: socket.socket
 
 
-def get_ready(config: NativeConfig, warm: Warm, zygote: socket.socket) -> Start:
-    """What a spare shim can do before it knows its container. It never execs, so its own bounding set is of no use."""
+def prepare(config: EmbeddedConfig, zygote_state: ZygoteState, zygote: socket.socket) -> Preforked:
+    """Do what needs no container. A shim never execs, so it drops its own bounding set, which its init inherits."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, {WAKE})
     capabilities.limit_bounding()
-    with suppress(PytopError, OSError):  # whatever is wrong, a real start says it to somebody
-        rehearse(config, warm)
-    return Start(warm, fresh_network_namespace(), zygote)
+    with suppress(PytopError, OSError):  # the real start reports what is wrong
+        rehearse(config, zygote_state)
+    return Preforked(zygote_state, fresh_network_namespace(), zygote)
 
 
-def rehearse(config: NativeConfig, warm: Warm) -> None:
-    """Go through those steps of a start that change nothing.
+def rehearse(config: EmbeddedConfig, zygote_state: ZygoteState) -> None:
+    """Run those steps of a start that change nothing.
 
-    A fork shares its memory with the zygote until it writes, and looking at an object writes its reference count: the
-    pages that a start needs are copied here, before anybody waits for them.
+    A fork shares memory with the zygote until it writes, and reading a Python object writes its reference count. So the
+    pages that a start needs are copied here, before a client waits for them.
     """
-    nobody = Record("0" * 64, ContainerSpec("host", ("true",), limits=LimitChange(pids=1)), time.time_ns())
-    record = replace(loads(dumps(nobody)), state=State.CREATED)
+    unused = ContainerRecord("0" * 64, ContainerSpec("host", ("true",), limits=LimitChange(pids=1)), time.time_ns())
+    record = replace(loads(dumps(unused)), state=State.CREATED)
     with suppress(PytopError):
-        Store(config).read(record.id)
-    cgroup = cell.find(warm.hierarchies, config.cgroup_of(record.id))
-    make_plan(config, warm, record, cgroup)
+        RecordStore(config).read(record.id)
+    cgroup = sandbox_cgroup.find(zygote_state.hierarchies, config.cgroup_of(record.id))
+    make_plan(config, zygote_state, record, cgroup)
     limits.read(cgroup)
     procfs.start_time(os.getpid())
     procfs.boot_id()
@@ -83,17 +88,19 @@ def rehearse(config: NativeConfig, warm: Warm) -> None:
         poll.register(ours, select.POLLIN)
         theirs.send(json.dumps({"op": "start", "id": record.id, "network": False}).encode())
         poll.poll(0)
-        json.loads(ours.recv(_MESSAGE))
+        json.loads(ours.recv(_MESSAGE_BYTES))
         answer(ours, None)
 
 
-def make_plan(config: NativeConfig, warm: Warm, record: Record, cgroup: cgroupfs.Cgroup) -> init.Plan:
-    """What init is to build. Builds the image when it is not there yet."""
+def make_plan(
+    config: EmbeddedConfig, zygote_state: ZygoteState, record: ContainerRecord, cgroup: cgroupfs.Cgroup
+) -> init.InitPlan:
+    """The plan for a container's init. Builds the image unless it is there."""
     data = config.data(record.id)
     image = host.prepare(config.state, record)
-    return init.Plan(
+    return init.InitPlan(
         record=record,
-        layout=Layout(
+        layout=RootLayout(
             lower=image.lower,
             upper=data / "upper",
             work=data / "work",
@@ -102,14 +109,14 @@ def make_plan(config: NativeConfig, warm: Warm, record: Record, cgroup: cgroupfs
             read_only=record.spec.read_only,
         ),
         live=config.live(record.id),
-        tasks=cell.tasks(cgroup),
-        cgroups=cell.view(warm.hierarchies),
-        confine=warm.confine,
+        tasks=sandbox_cgroup.tasks(cgroup),
+        cgroups=sandbox_cgroup.view(zygote_state.hierarchies),
+        confine=zygote_state.confine,
     )
 
 
 def fresh_network_namespace() -> int:
-    """A network namespace that nobody is in yet; making one takes as long as everything else in a clone."""
+    """A descriptor of a new, empty network namespace. Making one takes as long as all the rest of a clone."""
     home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     syscalls.unshare(syscalls.CLONE_NEWNET)
     fresh = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)

@@ -1,8 +1,9 @@
-"""One process per container that outlives the app: it starts it, logs it, restarts it, and writes down its end.
+"""The shim: one process per container that outlives the client.
 
-Forked from the zygote, in a session of its own, it holds the container's shim lock for life. Should it be killed,
-the container goes on: its output waits in the pipes, its init keeps the exit status; the next engine that looks
-has the zygote fork another shim, which takes over (`attach`).
+It starts the container, writes its log, restarts it by policy, and records its end. Forked from the zygote, in a
+session of its own, it holds the container's shim lock while it lives. When it is killed the container goes on: its
+output stays in the pipes and its init keeps the exit status. The next client that reads the record requests another
+shim, which takes over (`attach`).
 """
 
 from __future__ import annotations
@@ -16,34 +17,39 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from runtime.engines.embedded import removal
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.networks import bridge
-from runtime.engines.embedded.process import init as sandbox
+from runtime.engines.embedded.process import init
 from runtime.engines.embedded.process.handles import WAKE, open_init
-from runtime.engines.embedded.process.log_writer import Journal
-from runtime.engines.embedded.process.messages import ProgramError, answer, rebuild
-from runtime.engines.embedded.process.prefork import Start, fresh_network_namespace, make_plan
-from runtime.engines.embedded.sandbox import cgroup as cell
-from runtime.engines.embedded.state.record import Record, parse_policy
-from runtime.engines.embedded.state.store import Store
+from runtime.engines.embedded.process.log_writer import LogWriter
+from runtime.engines.embedded.process.messages import ProgramError, answer, error_from_json
+from runtime.engines.embedded.process.prefork import Preforked, fresh_network_namespace, make_plan
+from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
+from runtime.engines.embedded.state.record import ContainerRecord, parse_policy
+from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
 from runtime.limits.controllers import memory
 from runtime.model import State
 
-_MESSAGE = 65536
-KILLED = 128 + signal.SIGKILL
-_FIRST_PAUSE, _LONGEST_PAUSE, _STEADY = 0.1, 60.0, 10.0
+KILLED: Final = 128 + signal.SIGKILL
+"""Exit status of a container that SIGKILL has ended."""
+_MESSAGE_BYTES: Final = 65536
+_FIRST_PAUSE_S: Final = 0.1
+"""Pause before the first restart by policy; it doubles with each, up to `_MAX_PAUSE_S`."""
+_MAX_PAUSE_S: Final = 60.0
+_STABLE_RUN_S: Final = 10.0
+"""A run at least this long sets the count of restarts back."""
 
 
-def main(config: NativeConfig, request: dict[str, Any], reply: socket.socket, start: Start) -> NoReturn:
+def main(config: EmbeddedConfig, request: dict[str, Any], reply: socket.socket, preforked: Preforked) -> NoReturn:
     """Serve one request of the zygote: {"op": "start" or "attach", "id": ...}; answers with {} or {"error": ...}."""
     syscalls.set_name("pytop-shim")
     try:
-        shim = Shim(config, str(request["id"]), start)
+        shim = Shim(config, str(request["id"]), preforked)
         if request["op"] == "start":
             shim.start(reply)
         else:
@@ -55,25 +61,25 @@ def main(config: NativeConfig, request: dict[str, Any], reply: socket.socket, st
 
 
 class Shim:
-    """The life of one container, seen from its shim."""
+    """The life of one container, as its shim manages it."""
 
-    def __init__(self, config: NativeConfig, container_id: str, start: Start) -> None:
+    def __init__(self, config: EmbeddedConfig, container_id: str, preforked: Preforked) -> None:
         self.config, self.id = config, container_id
-        self.store = Store(config)
-        self.hierarchies = start.warm.hierarchies
-        self._start = start
+        self.store = RecordStore(config)
+        self.hierarchies = preforked.zygote_state.hierarchies
+        self._preforked = preforked
         lock = self.store.shim_lock(container_id)
         assert lock is not None
-        with suppress(OSError):  # read-only: nobody can wake us before a restart, which then comes after its pause
+        with suppress(OSError):  # read-only: a pause before a restart cannot be cut short then
             os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
         self._child = False
 
     @cached_property
-    def journal(self) -> Journal:
-        """Opened when it is needed, which is after init has begun its own work."""
-        return Journal(self.config.live(self.id), self.config.log(self.id))
+    def log_writer(self) -> LogWriter:
+        """Opened on first use: after init was started, so that it does not delay the start."""
+        return LogWriter(self.config.live(self.id), self.config.log(self.id))
 
-    # -- the two ways to begin
+    # -- the two requests
 
     def start(self, reply: socket.socket) -> None:
         record = self.store.read(self.id)
@@ -87,11 +93,11 @@ class Shim:
             self._undo(error)
             raise
         answer(reply, None)
-        self._start.zygote.close()
+        self._preforked.zygote.close()
         self._live(record)
 
     def attach(self, reply: socket.socket) -> None:
-        """Go on where a shim that was killed has left off."""
+        """Take over from a shim that was killed."""
         record = self.store.read(self.id)
         if not (record.state.live or record.state is State.RESTARTING):
             answer(reply, None)
@@ -101,17 +107,17 @@ class Shim:
 
     # -- starting
 
-    def _launch(self, record: Record) -> Record:
+    def _launch(self, record: ContainerRecord) -> ContainerRecord:
         path = self.config.cgroup_of(self.id)
-        born_in = cell.birthplace(self.hierarchies, path)
+        born_in = sandbox_cgroup.birthplace(self.hierarchies, path)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        plan = make_plan(self.config, self._start.warm, record, cell.find(self.hierarchies, path))
-        net = self._start.net if self._start.net is not None else fresh_network_namespace()
-        self._start.net = None
-        pid = syscalls.clone(sandbox.NAMESPACES, born_in)
+        plan = make_plan(self.config, self._preforked.zygote_state, record, sandbox_cgroup.find(self.hierarchies, path))
+        net = self._preforked.net if self._preforked.net is not None else fresh_network_namespace()
+        self._preforked.net = None
+        pid = syscalls.clone(init.NAMESPACES, born_in)
         if pid == 0:
             ours.close()
-            sandbox.main(plan, net, theirs)
+            init.main(plan, net, theirs)
         theirs.close()
         if born_in is not None:
             os.close(born_in)
@@ -119,11 +125,11 @@ class Shim:
         with ours:
             try:
                 cgroup = cgroups.create(self.hierarchies, path)
-                self._send(ours, sandbox.ENTER)
+                self._send(ours, init.ENTER)
                 record = self._running(record, pid, self._equip(record, cgroup, net, pid))
-                self._send(ours, sandbox.GO)
+                self._send(ours, init.GO)
             except PytopError:
-                self._raise_what_init_says(ours)  # when it has failed, that is why we have
+                self._raise_error_of_init(ours)  # where init has failed, this error follows from it
                 raise
             finally:
                 os.close(net)
@@ -131,22 +137,22 @@ class Shim:
         return record
 
     def _send(self, channel: socket.socket, word: bytes) -> None:
-        with suppress(ConnectionError):  # init has failed already, and says so
+        with suppress(ConnectionError):  # init has failed already and has sent why
             channel.send(word)
 
-    def _equip(self, record: Record, cgroup: cgroupfs.Cgroup, net: int, pid: int) -> str:
-        cell.apply(record, cgroup)
+    def _equip(self, record: ContainerRecord, cgroup: cgroupfs.Cgroup, net: int, pid: int) -> str:
+        sandbox_cgroup.apply(record, cgroup)
         if record.spec.network != "bridge":
             return ""
         address = bridge.attach(self.config.bridge, self.config.subnet, self.id, net).address
-        cell.shape(record, cgroup, pid)
+        sandbox_cgroup.shape(record, cgroup, pid)
         return address
 
-    def _running(self, record: Record, pid: int, address: str) -> Record:
-        """Write down who runs before it does: from here on a kill -9 of anything leaves a container, not a leftover."""
+    def _running(self, record: ContainerRecord, pid: int, address: str) -> ContainerRecord:
+        """Record init before its program runs: whatever is killed from here on, the container is found again."""
         now = time.time_ns()
 
-        def change(current: Record) -> Record:
+        def change(current: ContainerRecord) -> ContainerRecord:
             return replace(
                 current,
                 state=State.RUNNING,
@@ -165,31 +171,31 @@ class Shim:
 
         return self.store.change(self.id, change)
 
-    def _await_exec(self, channel: socket.socket, record: Record) -> None:
+    def _await_exec(self, channel: socket.socket, record: ContainerRecord) -> None:
         """Wait until the program has been exec'ed; raises what went wrong."""
         data = _receive(channel)
         if not data:
             raise KernelError("start the container", detail="its init died before the program ran")
         message = json.loads(data)
         if "error" in message:
-            raise rebuild(message["error"])
+            raise error_from_json(message["error"])
         if "exec" in message:
             raise ProgramError(record.spec.command[0], int(message["exec"]), int(message["code"]))
 
-    def _raise_what_init_says(self, channel: socket.socket) -> None:
+    def _raise_error_of_init(self, channel: socket.socket) -> None:
         with suppress(BlockingIOError):
             channel.setblocking(False)
             data = _receive(channel)
             if data:
-                raise rebuild(json.loads(data)["error"])
+                raise error_from_json(json.loads(data)["error"])
 
     def _undo(self, error: PytopError) -> None:
         """After a start that failed: nothing runs, and the record says why."""
-        cell.release(self.config, self.hierarchies, self.store.read(self.id))
+        sandbox_cgroup.release(self.config, self.hierarchies, self.store.read(self.id))
         self._reap()
         code = error.exit_code if isinstance(error, ProgramError) else 128
 
-        def change(current: Record) -> Record:
+        def change(current: ContainerRecord) -> ContainerRecord:
             return replace(
                 current.ended(code, now_ns=time.time_ns(), error=str(error)),
                 state=State.CREATED,
@@ -200,8 +206,8 @@ class Shim:
 
     # -- living
 
-    def _live(self, record: Record) -> NoReturn:
-        """Log and watch until the container has ended for good."""
+    def _live(self, record: ContainerRecord) -> NoReturn:
+        """Write the log and wait until the container has ended and is not restarted."""
         while True:
             code = self._watch(record)
             record, pause = self._ended(record, code)
@@ -210,25 +216,25 @@ class Shim:
             record = self._restarted(record, pause)
             if not record.state.live:
                 break
-        self.journal.close()
+        self.log_writer.close()
         if record.spec.auto_remove:
             removal.erase(self.store, self.hierarchies, record)
         os._exit(0)
 
-    def _watch(self, record: Record) -> int:
-        """Pump the output until init has ended; the exit status."""
-        init = open_init(record)
-        if init is not None:
+    def _watch(self, record: ContainerRecord) -> int:
+        """Write the output to the log until init has ended; returns the exit status."""
+        pidfd = open_init(record)
+        if pidfd is not None:
             poll = select.poll()
-            poll.register(init, select.POLLIN)
-            names = {fd: stream for stream, fd in self.journal.pipes.items()}
+            poll.register(pidfd, select.POLLIN)
+            names = {fd: stream for stream, fd in self.log_writer.pipes.items()}
             for fd in names:
                 poll.register(fd, select.POLLIN)
-            while not any(fd == init for fd, _ in self._ready(poll, names)):
+            while not any(fd == pidfd for fd, _ in self._ready(poll, names)):
                 pass
-            os.close(init)
+            os.close(pidfd)
         status = self._reap()
-        self.journal.drain()
+        self.log_writer.drain()
         written = read_exit(self.config, self.id)
         return written if written is not None else status
 
@@ -236,11 +242,11 @@ class Shim:
         events = poll.poll()
         for fd, _ in events:
             if fd in names:
-                self.journal.pump(names[fd])
+                self.log_writer.pump(names[fd])
         return events
 
     def _reap(self) -> int:
-        """The exit status of our own init; 137 when it is not ours: only SIGKILL ends an init that says nothing."""
+        """The exit status of init as its parent; 137 when it is not our child: an init that wrote none was killed."""
         if not self._child:
             return KILLED
         self._child = False
@@ -251,27 +257,27 @@ class Shim:
         code = os.waitstatus_to_exitcode(status)
         return code if code >= 0 else 128 - code
 
-    def _ended(self, record: Record, code: int) -> tuple[Record, float]:
-        """Clean up and write down the end; with it the pause before the next start, if the policy wants one."""
-        cgroup = cell.find(self.hierarchies, self.config.cgroup_of(self.id))
+    def _ended(self, record: ContainerRecord, code: int) -> tuple[ContainerRecord, float]:
+        """Clean up and record the end; returns the record and the seconds before a restart by policy."""
+        cgroup = sandbox_cgroup.find(self.hierarchies, self.config.cgroup_of(self.id))
         oom = memory.oom_kills(cgroup) > 0
-        cell.release(self.config, self.hierarchies, record)
+        sandbox_cgroup.release(self.config, self.hierarchies, record)
         now = time.time_ns()
         ran = (now - (record.started_ns or now)) / 1e9
 
-        def change(current: Record) -> Record:
+        def change(current: ContainerRecord) -> ContainerRecord:
             policy = parse_policy(current.spec.restart_policy)
             after = current.ended(code, now_ns=now, oom_killed=oom)
-            restarts = 0 if ran >= _STEADY else current.restarts
+            restarts = 0 if ran >= _STABLE_RUN_S else current.restarts
             if current.stop_wanted or policy is None or not policy.wants(code, restarts=restarts):
                 return after
             return replace(after, state=State.RESTARTING, restarts=restarts + 1)
 
         record = self.store.change(self.id, change)
-        return record, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** max(0, record.restarts - 1))
+        return record, min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, record.restarts - 1))
 
-    def _restarted(self, record: Record, pause: float) -> Record:
-        """Wait and start again, unless somebody asks for the end meanwhile."""
+    def _restarted(self, record: ContainerRecord, pause: float) -> ContainerRecord:
+        """Wait and start again, unless a stop is requested meanwhile."""
         signal.sigtimedwait({WAKE}, pause)
         record = self.store.read(self.id)
         if record.stop_wanted:
@@ -285,15 +291,15 @@ class Shim:
 
 
 def _receive(channel: socket.socket) -> bytes:
-    """The next message. An init that ended with a word of ours unread resets the socket, once; its own are there."""
+    """The next message. When init ended without reading ours, the first recv is ECONNRESET; what it sent follows."""
     try:
-        return channel.recv(_MESSAGE)
+        return channel.recv(_MESSAGE_BYTES)
     except ConnectionResetError:
-        return channel.recv(_MESSAGE)
+        return channel.recv(_MESSAGE_BYTES)
 
 
-def read_exit(config: NativeConfig, container_id: str) -> int | None:
-    """The exit status as init has written it, None when it could not."""
+def read_exit(config: EmbeddedConfig, container_id: str) -> int | None:
+    """The exit status that init has written; None when there is none."""
     try:
         text = (config.live(container_id) / "exit").read_text()
     except OSError:
@@ -302,6 +308,6 @@ def read_exit(config: NativeConfig, container_id: str) -> int | None:
 
 
 def exit_status(text: str) -> int | None:
-    """The status in an exit file; None in one that holds no whole line yet."""
+    """The status in an exit file; None when it has no complete line yet. What follows the line is padding."""
     line, newline, _ = text.partition("\n")
     return int(line.split()[0]) if newline else None

@@ -1,11 +1,12 @@
 """The zygote: a warm, single-threaded process from which shims are forked.
 
-The app is never forked: it has threads. A cold interpreter takes 40 ms, a fork of this one two, and none when the next
-shim is forked before it is needed. It serves one instance, on a unix socket, for as long as there is something to do
-and `NativeConfig.idle` seconds more. Its death harms nobody: shims do not need it, and the next request starts another
-one. What goes wrong in it or in a shim in a way that nobody thought of is in zygote.log in the run directory.
+The client is never forked, since it has threads. Starting an interpreter takes 40 ms, a fork of this process 2 ms, and
+the next shim is forked before it is needed (`prefork`). One zygote serves one instance on a unix socket, and ends when
+there was no request for `EmbeddedConfig.idle` seconds. Shims do not need it, and the next request starts another one.
+Its stderr and the shims' is zygote.log in the run directory: unexpected exceptions are there.
 
-All that a shim needs is imported here at the top: once, and in pages that every fork shares.
+Every module of this project that a shim or an init needs is imported before the fork: forks share the memory, and the
+files may have been replaced by another version when a shim needs them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.images import host
 from runtime.engines.embedded.process import prefork, shim
 from runtime.engines.embedded.process.messages import answer, check_protocol
@@ -40,17 +41,17 @@ _TAKEN, _NETWORK, _QUIT = b"taken", b"network", b"quit"
 
 def main(arguments: list[str]) -> None:
     """Arguments: the listening socket's descriptor, the instance's configuration as JSON, the socket's name."""
-    if os.fork():  # so that nobody has to wait for us
+    if os.fork():  # the client waits for this process only
         os._exit(0)
     os.setsid()
     os.chdir("/")
     os.umask(0o077)
     listener = socket.socket(fileno=int(arguments[0]))
-    serve(listener, NativeConfig.from_json(arguments[1]), arguments[2])
+    serve(listener, EmbeddedConfig.from_json(arguments[1]), arguments[2])
 
 
-def serve(listener: socket.socket, config: NativeConfig, name: str) -> None:
-    """Keep one spare shim ready, which accepts the next request, until nobody has asked for anything for a while."""
+def serve(listener: socket.socket, config: EmbeddedConfig, name: str) -> None:
+    """Keep one preforked shim waiting for the next request, until there was none for `config.idle` seconds."""
     listener.set_inheritable(False)
     listener.setblocking(False)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
@@ -58,33 +59,34 @@ def serve(listener: socket.socket, config: NativeConfig, name: str) -> None:
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_name(PROCESS_NAME)
-    warm = prefork.Warm(cgroupfs.detect(), _prepare())
-    gc.disable()  # a collection would touch, and so copy, every page that forks share
+    state = prefork.ZygoteState(cgroupfs.detect(), _prepare())
+    gc.disable()  # a collection writes to every page, and so would copy those that forks share
     while True:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             forked = os.fork() == 0
-        except BlockingIOError:  # no room for another process now
+        except BlockingIOError:  # EAGAIN: the limit of processes
             time.sleep(_RETRY_PAUSE_S)
             continue
         if forked:
             ours.close()
-            _wait_for_request(listener, theirs, config, warm)
+            _wait_for_request(listener, theirs, config, state)
         theirs.close()
-        if not _outlive(ours, config, name):
+        if not _await_preforked(ours, config, name):
             return
         ours.close()
 
 
-def _outlive(spare: socket.socket, config: NativeConfig, name: str) -> bool:
-    """Wait until the spare shim has a request or has died; False when there is nothing left to do.
+def _await_preforked(preforked: socket.socket, config: EmbeddedConfig, name: str) -> bool:
+    """Wait until the preforked shim has a request or has died; False when the zygote is to end.
 
-    Then leave it the machine until it has done its work, but not for long: others may be waiting for the next spare.
+    After a request wait up to `_HEAD_START_S` for its start to finish: the next fork would compete with it for the CPU,
+    and other requests wait for the next fork.
     """
-    spare.settimeout(config.idle)
+    preforked.settimeout(config.idle)
     while True:
         try:
-            word = spare.recv(16)
+            word = preforked.recv(16)
         except TimeoutError:
             if _retire(config, name):
                 return False
@@ -92,24 +94,24 @@ def _outlive(spare: socket.socket, config: NativeConfig, name: str) -> bool:
         except ConnectionResetError:
             word = b""
         if not word:
-            time.sleep(_RETRY_PAUSE_S)  # it died, and the next one may die of the same
+            time.sleep(_RETRY_PAUSE_S)  # it died; the next one may die of the same cause
             return True
         if word == _QUIT:
             return False
         if word == _NETWORK and "pyroute2" not in sys.modules:
-            import pyroute2  # noqa: F401  (160 ms, from now on here once instead of in every shim)
-        spare.settimeout(_HEAD_START_S)
+            import pyroute2  # noqa: F401  (160 ms, once here instead of in every shim)
+        preforked.settimeout(_HEAD_START_S)
         with suppress(OSError):
-            spare.recv(16)
+            preforked.recv(16)
         return True
 
 
 def _wait_for_request(
-    listener: socket.socket, zygote: socket.socket, config: NativeConfig, warm: prefork.Warm
+    listener: socket.socket, zygote: socket.socket, config: EmbeddedConfig, state: prefork.ZygoteState
 ) -> NoReturn:
-    """Be the spare shim: wait, tell the zygote to make another one, and serve. Without a zygote there is no waiting."""
-    syscalls.set_name("pytop-spare")
-    start = prefork.get_ready(config, warm, zygote)
+    """Run as the preforked shim: wait for a request, have the zygote fork the next one, serve. Ends with the zygote."""
+    syscalls.set_name(prefork.PROCESS_NAME)
+    preforked = prefork.prepare(config, state, zygote)
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     poll.register(zygote, select.POLLIN)
@@ -126,7 +128,7 @@ def _wait_for_request(
         operation = request.get("op")
         if operation is None:
             connection.close()
-            continue  # whoever asked is gone
+            continue  # the client is gone
         with suppress(OSError):
             zygote.send(_QUIT if operation == "quit" else _NETWORK if request.get("network") else _TAKEN)
         if operation == "quit":
@@ -137,11 +139,11 @@ def _wait_for_request(
         except PytopError as error:
             answer(connection, error)
             os._exit(1)
-        shim.main(config, request, connection, start)
+        shim.main(config, request, connection, preforked)
 
 
 def _prepare() -> Callable[[], None]:
-    """Work out once what every container needs: the image's layout, the filter that confines it."""
+    """Compute the image's layout and the seccomp program once; returns the function that confines a program."""
     host.warm()
     program = seccomp.compile_filter()
 
@@ -152,8 +154,8 @@ def _prepare() -> Callable[[], None]:
     return confine
 
 
-def _retire(config: NativeConfig, name: str) -> bool:
-    """Whether nobody is about to ask: then the socket's name goes, under the lock that launchers hold."""
+def _retire(config: EmbeddedConfig, name: str) -> bool:
+    """Remove the socket under the launchers' lock; False when a launcher holds it, since its request follows."""
     held = lock(config.run / "zygote.lock", wait=0)
     if held is None:
         return False

@@ -1,8 +1,8 @@
-"""Which zygote a client asks, and the end of those that it does not ask.
+"""Sockets of zygotes: which one a client uses, and how the others are ended.
 
-A zygote forks what it has in memory, so after an upgrade it would go on running the code of before. Therefore a socket
-is named after the code that its zygote was started from, and a client asks only a zygote of its own code. When it has
-started one it asks those of other code to end; their shims go on until their containers end (decision 0012).
+A zygote forks the code that it has in memory, so after an upgrade it would start containers with the old code.
+Therefore a socket is named after the code that its zygote was started from, and a client uses a zygote of its own code
+only. When it has started one it ends those of other code; their shims go on until their containers end (decision 0012).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.process.messages import QUIT
 from runtime.errors import UnavailableError
 from runtime.kernel import procfs
@@ -57,12 +57,12 @@ def _sources(directory: str) -> Iterator[tuple[str, os.stat_result]]:
                 yield entry.path, entry.stat()
 
 
-def names(config: NativeConfig) -> list[str]:
+def names(config: EmbeddedConfig) -> list[str]:
     """The sockets of this instance's zygotes, of any code; not each has somebody who listens."""
     return sorted(path.name for path in config.run.glob("zygote*.sock"))
 
 
-def connect(config: NativeConfig, name: str, *, wait: bool = True) -> socket.socket:
+def connect(config: EmbeddedConfig, name: str, *, wait: bool = True) -> socket.socket:
     """Connect to a zygote. Raises `OSError`; without `wait` a `BlockingIOError` where too many are waiting already."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.setblocking(wait)
@@ -77,31 +77,32 @@ def connect(config: NativeConfig, name: str, *, wait: bool = True) -> socket.soc
     return connection
 
 
-def quit_all(config: NativeConfig) -> None:
-    """End the instance's zygotes, of any code, and wait for each; containers go on."""
-    for name in names(config):
-        with suppress(OSError), connect(config, name) as connection:
-            connection.send(QUIT)
-            connection.settimeout(_QUIT_TIMEOUT_S)
-            connection.recv(1)
+def quit_all(config: EmbeddedConfig) -> None:
+    """End the instance's zygotes, of any code; containers go on."""
+    _end(config, names(config), _QUIT_TIMEOUT_S)
 
 
-def retire_others(config: NativeConfig) -> None:
-    """End the zygotes of other code, and remove sockets that nobody listens to. Call it with the launchers' lock held.
+def retire_others(config: EmbeddedConfig) -> None:
+    """End the zygotes of other code. Call it with the launchers' lock held, so that none is being started.
 
-    A client of that code that still runs starts another one when it needs it. A zygote whose own code was removed from
-    the disk cannot fork a process that would take the request to end, and tries for ever: it is killed, which its
-    shims do not notice.
+    A client of that code that still runs starts another one when it needs it.
+    """
+    _end(config, [name for name in names(config) if name != own_name()], _HANDOVER_TIMEOUT_S)
+
+
+def _end(config: EmbeddedConfig, sockets: Sequence[str], timeout: float) -> None:
+    """Ask the zygotes of these sockets to end, and kill those that do not within `timeout` seconds.
+
+    That is one whose own code was removed from the disk: it cannot fork the process that would take the request, and
+    tries for ever. Shims do not notice the end of their zygote. Sockets that nobody listens to are removed.
     """
     unanswered: set[str] = set()
-    with ExitStack() as open_connections:
-        poll = select.poll()
-        waiting: dict[int, str] = {}
-        for name in names(config):
-            if name == own_name():
-                continue
+    waiting: dict[int, str] = {}
+    poll = select.poll()
+    with ExitStack() as connections:
+        for name in sockets:
             try:
-                connection = open_connections.enter_context(connect(config, name, wait=False))
+                connection = connections.enter_context(connect(config, name, wait=False))
                 connection.send(QUIT)
             except ConnectionRefusedError:
                 (config.run / name).unlink(missing_ok=True)
@@ -112,7 +113,7 @@ def retire_others(config: NativeConfig) -> None:
             else:
                 waiting[connection.fileno()] = name
                 poll.register(connection, select.POLLIN)
-        deadline = time.monotonic() + _HANDOVER_TIMEOUT_S
+        deadline = time.monotonic() + timeout
         while waiting and (left := deadline - time.monotonic()) > 0:
             for fd, _ in poll.poll(left * 1000):
                 poll.unregister(fd)
@@ -122,7 +123,7 @@ def retire_others(config: NativeConfig) -> None:
         _kill(config, unanswered)
 
 
-def _kill(config: NativeConfig, sockets: set[str]) -> None:
+def _kill(config: EmbeddedConfig, sockets: set[str]) -> None:
     """SIGKILL for this instance's zygotes that serve these sockets."""
     for pid in (int(name) for name in os.listdir(procfs.PROC) if name.isdecimal()):
         with suppress(OSError):
@@ -134,7 +135,7 @@ def _kill(config: NativeConfig, sockets: set[str]) -> None:
                 os.close(fd)
 
 
-def serves(config: NativeConfig, pid: int) -> str | None:
+def serves(config: EmbeddedConfig, pid: int) -> str | None:
     """The socket that a process serves, if it is a zygote of this instance. Raises `OSError` when it is gone."""
     process = procfs.PROC / str(pid)
     if (process / "comm").read_text(errors="replace").strip() != PROCESS_NAME:

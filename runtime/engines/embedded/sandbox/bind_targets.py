@@ -1,6 +1,6 @@
-"""Where in a container something may be bound, judged by where the path leads, symlinks followed, not by its text.
+"""Which paths of a container may be bind targets, decided by where a path leads, with its symlinks followed.
 
-This is the look at create, for an early answer. Init looks again by descriptor (rootfs), since files change.
+This is the early check at `create`. Init checks again by descriptor (`rootfs`), since files may change.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 from runtime.errors import InvalidError
 
 SYSTEM: Final = ("proc", "sys", "dev")
-"""Directories below the root of which the engine mounts its own file systems."""
-_MOST_LINKS: Final = 40  # as the kernel
+"""Directories of the root on which the engine mounts its own file systems."""
+_MAX_LINKS: Final = 40  # the kernel's MAXSYMLINKS
 
 
 def refusal(target: str) -> InvalidError:
@@ -26,9 +26,9 @@ def refusal(target: str) -> InvalidError:
 
 
 def check(target: str, read_link: Callable[[str], str | None]) -> str:
-    """The target without ".." and the like, as Docker cleans it. Raises `InvalidError` if it may not be covered.
+    """The target normalised as Docker does it (no "..", no "//"). Raises `InvalidError` if it may not be covered.
 
-    `read_link` tells what a symlink of the container's root holds, by its absolute path; None where none is.
+    `read_link` returns the target of the symlink at an absolute path of the container, None where there is none.
     """
     if not target.startswith("/") or "\0" in target:
         raise refusal(target)
@@ -39,7 +39,7 @@ def check(target: str, read_link: Callable[[str], str | None]) -> str:
 
 
 def resolve(path: str, read_link: Callable[[str], str | None]) -> str:
-    """Follow a path's symlinks without leaving the root they are in; what does not exist stays as it is written."""
+    """Resolve a path's symlinks inside its root; components that do not exist stay as they are."""
     done: list[str] = []
     pending = path.split("/")[::-1]
     links = 0
@@ -55,7 +55,7 @@ def resolve(path: str, read_link: Callable[[str], str | None]) -> str:
             done.append(part)
             continue
         links += 1
-        if links > _MOST_LINKS:
+        if links > _MAX_LINKS:
             raise InvalidError(f"{path!r} has too many symlinks", hint="give the path without them")
         if link.startswith("/"):
             done = []

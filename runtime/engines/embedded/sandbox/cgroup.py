@@ -1,4 +1,4 @@
-"""What a container has on the host beside its processes: cgroup, limits, devices, network."""
+"""A container's cgroup on the host: made, limited and removed, with its device rules and network interface."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 from runtime import limits
-from runtime.engines.embedded import limits as limiting
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.limits import wanted
 from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.sandbox import devices
 from runtime.engines.embedded.sandbox.rootfs import CgroupView
-from runtime.engines.embedded.state.record import KEY, Record
+from runtime.engines.embedded.state.record import KEY, ContainerRecord
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mode
@@ -27,7 +27,7 @@ def find(hierarchies: Hierarchies, path: str) -> Cgroup:
 
 
 def birthplace(hierarchies: Hierarchies, path: str) -> int | None:
-    """The v2 cgroup, open to be born in; made in full on a pure v2 host, and alone beside v1. None without v2."""
+    """Make and open the v2 cgroup for clone3(CLONE_INTO_CGROUP), also on a hybrid host. None without v2."""
     unified = hierarchies.unified
     if unified is None:
         return None
@@ -39,12 +39,12 @@ def birthplace(hierarchies: Hierarchies, path: str) -> int | None:
 
 
 def tasks(cgroup: Cgroup) -> tuple[Path, ...]:
-    """The v1 files by which a process of one thread enters; into the v2 cgroup it is born."""
+    """The v1 files by which init, a process of one thread, enters; it is cloned into the v2 cgroup."""
     return tuple(sorted({directory / "tasks" for directory in cgroup.v1.values()}))
 
 
 def view(hierarchies: Hierarchies) -> CgroupView:
-    """What a container's /sys/fs/cgroup shows: the host's layout."""
+    """The mounts of a container's /sys/fs/cgroup: the host's layout."""
     if hierarchies.mode is Mode.V2:
         return CgroupView(unified="")
     by_mount: dict[Path, list[str]] = {}
@@ -54,27 +54,27 @@ def view(hierarchies: Hierarchies) -> CgroupView:
     return CgroupView(v1, hierarchies.unified.path.name if hierarchies.unified else None)
 
 
-def apply(record: Record, cgroup: Cgroup) -> None:
-    """Devices and the cgroup's limits, before the program runs. Raises the first limit's refusal as a `PytopError`."""
+def apply(record: ContainerRecord, cgroup: Cgroup) -> None:
+    """Set device rules and limits before the program runs. Raises `PytopError` with the limits that were refused."""
     devices.apply(cgroup)
-    _hold(record, cgroup, limiting.wanted(record).without(NETWORK_LIMITS), None)
+    _set(record, cgroup, wanted(record).without(NETWORK_LIMITS), None)
 
 
-def shape(record: Record, cgroup: Cgroup, pid: int) -> None:
-    """The network's limits, once it has its interface. Raises as `apply` does."""
+def shape(record: ContainerRecord, cgroup: Cgroup, pid: int) -> None:
+    """Set the network limits, once the interface exists. Raises as `apply` does."""
     asked = record.spec.limits.only(NETWORK_LIMITS)
     if asked:
-        _hold(record, cgroup, asked, pid)
+        _set(record, cgroup, asked, pid)
 
 
-def _hold(record: Record, cgroup: Cgroup, wanted: LimitChange, pid: int | None) -> None:
-    outcome = limits.change(ContainerRef(KEY, record.id), cgroup, wanted, force=True, pid=pid)
+def _set(record: ContainerRecord, cgroup: Cgroup, change: LimitChange, pid: int | None) -> None:
+    outcome = limits.change(ContainerRef(KEY, record.id), cgroup, change, force=True, pid=pid)
     if not outcome.ok:
         bad = "; ".join(f"{f.name.value}: {f.verdict.value} {f.detail}".strip() for f in outcome.fields if f.detail)
         raise PytopError("set the container's limits", detail=outcome.error or bad)
 
 
-def release(config: NativeConfig, hierarchies: Hierarchies, record: Record) -> None:
+def release(config: EmbeddedConfig, hierarchies: Hierarchies, record: ContainerRecord) -> None:
     """Kill what is left in the cgroup, remove it and the network interface. Idempotent."""
     cgroup = find(hierarchies, config.cgroup_of(record.id))
     if any(directory.is_dir() for directory in cgroup.directories):

@@ -1,8 +1,8 @@
 """A container's root file system, built by its init in a mount namespace of its own.
 
-Nothing here follows a path that the image could have bent: every target is opened with openat2(RESOLVE_IN_ROOT,
+No path is followed that the image could have changed: every target is opened with openat2(RESOLVE_IN_ROOT,
 NO_MAGICLINKS), the engine's own mount points also with NO_SYMLINKS, and mounts are attached by descriptor. Masks come
-from a /dev/null whose device number was checked by descriptor. This holds off CVE-2024-21626, 2025-31133, 2025-52565,
+from a /dev/null whose device number was checked by descriptor. This prevents CVE-2024-21626, 2025-31133, 2025-52565,
 2025-52881 and 2026-41579, each of which has a test.
 """
 
@@ -33,15 +33,15 @@ _NULL = os.makedev(1, 3)
 
 @dataclass(frozen=True, slots=True)
 class CgroupView:
-    """What /sys/fs/cgroup is to show: v1 mounts as (directory name, controllers), and the unified tree."""
+    """The mounts of /sys/fs/cgroup: v1 hierarchies as (directory name, controllers), and the unified tree."""
 
     v1: tuple[tuple[str, tuple[str, ...]], ...] = ()
     unified: str | None = None  # below /sys/fs/cgroup; "" for a pure v2 host
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """What a root is made of. `lower` is read-only, `upper` and `work` are on one file system, `point` is empty."""
+class RootLayout:
+    """An overlay root and its binds. `upper` and `work` are on one file system; `point` is the mount point."""
 
     lower: Path
     upper: Path
@@ -51,8 +51,8 @@ class Layout:
     read_only: bool = False
 
 
-def mount_root(layout: Layout) -> int:
-    """Mount the writable layer over the image; the descriptor of the new root, not yet pivoted into."""
+def mount_root(layout: RootLayout) -> int:
+    """Mount the overlay with /proc, /sys, /dev and the binds; returns a descriptor of the root, before pivot_root."""
     syscalls.mount_flags("/", syscalls.MS_REC | syscalls.MS_PRIVATE)
     options = {"lowerdir": str(layout.lower), "upperdir": str(layout.upper), "workdir": str(layout.work)}
     try:
@@ -66,9 +66,9 @@ def mount_root(layout: Layout) -> int:
     os.close(mount)
     root = os.open(layout.point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     _system(root)
-    barred = _devices(root)
+    forbidden = _devices(root)
     for bind in layout.binds:
-        _bind(root, bind, barred)
+        _bind(root, bind, forbidden)
     if layout.read_only:
         syscalls.set_mount_attributes(root, ATTR_RDONLY)
     return root
@@ -104,7 +104,7 @@ def _system(root: int) -> None:
 
 
 def _devices(root: int) -> frozenset[int]:
-    """The device numbers of what `_system` has mounted: there nothing may be covered, whatever path leads there."""
+    """The device numbers of the file systems that `_system` has mounted, in which no bind target may be."""
     found = set()
     for path in _SYSTEM:
         fd = _existing(root, path)
@@ -114,15 +114,15 @@ def _devices(root: int) -> frozenset[int]:
     return frozenset(found)
 
 
-def _judge(root: int, target: int, path: str, barred: frozenset[int]) -> None:
-    """Refuse a target that is the root or lies in one of the engine's own file systems."""
+def _check_target(root: int, target: int, path: str, forbidden: frozenset[int]) -> None:
+    """Raise `InvalidError` for a target that is the root or is in one of the engine's own file systems."""
     status = os.fstat(target)
-    if status.st_dev in barred or os.path.samestat(status, os.fstat(root)):
+    if status.st_dev in forbidden or os.path.samestat(status, os.fstat(root)):
         raise bind_targets.refusal(path)
 
 
 def mount_cgroups(root: int, view: CgroupView) -> None:
-    """/sys/fs/cgroup, read-only, as seen from the container's own cgroup namespace."""
+    """Mount /sys/fs/cgroup read-only, seen from the container's cgroup namespace."""
     attributes = _SAFE | ATTR_RDONLY
     if view.unified == "":
         _attach(root, "sys/fs/cgroup", syscalls.new_mount("cgroup2", {}, attributes))
@@ -143,7 +143,7 @@ def mount_cgroups(root: int, view: CgroupView) -> None:
 
 
 def mask(root: int, *, masked: Sequence[str] = MASKED_PATHS, read_only: Sequence[str] = READ_ONLY_PATHS) -> None:
-    """Hide what tells of or reaches the host; what this kernel does not have needs no hiding."""
+    """Cover paths that reveal or control the host; those that this kernel does not have are left out."""
     null = open_without_symlinks(root, "dev/null", os.O_PATH)
     check_null(null)
     for path in masked:
@@ -169,14 +169,14 @@ def mask(root: int, *, masked: Sequence[str] = MASKED_PATHS, read_only: Sequence
 
 
 def check_null(fd: int) -> None:
-    """Make sure that this really is the null device (CVE-2025-31133: a mask that was something else hid nothing)."""
+    """Raise `KernelError` unless this is the null device (CVE-2025-31133: another file as the mask hides nothing)."""
     status = os.fstat(fd)
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL:
         raise KernelError("mask the host's files", detail="the container's /dev/null is not the null device")
 
 
 def enter(root: int) -> None:
-    """Make `root` the root of this mount namespace and let go of the old one."""
+    """Make `root` the root of this mount namespace and unmount the old one."""
     os.fchdir(root)
     syscalls.pivot_root(".", ".")
     syscalls.unmount(".", syscalls.MNT_DETACH)
@@ -202,7 +202,7 @@ def _attach(root: int, path: str, mount: int, *, keep: bool = False) -> None:
         os.close(mount)
 
 
-def _bind(root: int, bind: Bind, barred: frozenset[int]) -> None:
+def _bind(root: int, bind: Bind, forbidden: frozenset[int]) -> None:
     try:
         mount = syscalls.open_tree(bind.source, recursive=True)
     except OSError as error:
@@ -215,27 +215,27 @@ def _bind(root: int, bind: Bind, barred: frozenset[int]) -> None:
     try:
         target = open_inside(root, bind.target, os.O_PATH)
     except FileNotFoundError:
-        target = _place(root, bind.target, barred, directory=stat.S_ISDIR(os.fstat(mount).st_mode))
-    _judge(root, target, bind.target, barred)
+        target = _place(root, bind.target, forbidden, directory=stat.S_ISDIR(os.fstat(mount).st_mode))
+    _check_target(root, target, bind.target, forbidden)
     syscalls.move_mount(mount, target)
     os.close(target)
     os.close(mount)
 
 
-def _made(root: int, path: str, barred: frozenset[int]) -> int:
+def _made(root: int, path: str, forbidden: frozenset[int]) -> int:
     try:
-        return make_directories(root, path, barred)
+        return make_directories(root, path, forbidden)
     except BarredDeviceError as error:
         raise bind_targets.refusal(path) from error
 
 
-def _place(root: int, path: str, barred: frozenset[int], *, directory: bool) -> int:
+def _place(root: int, path: str, forbidden: frozenset[int], *, directory: bool) -> int:
     """Make what something can be bound to, and open it. Nothing is made in the engine's own file systems."""
     if directory:
-        return _made(root, path, barred)
+        return _made(root, path, forbidden)
     above, _, name = path.rstrip("/").rpartition("/")
-    parent = _made(root, above, barred)
-    if os.fstat(parent).st_dev in barred:
+    parent = _made(root, above, forbidden)
+    if os.fstat(parent).st_dev in forbidden:
         raise bind_targets.refusal(path)
     real = open_inside(parent, ".", os.O_RDONLY | os.O_DIRECTORY)
     os.close(parent)

@@ -1,6 +1,6 @@
-"""What is written down about one container: its spec and where it is in its life, in one JSON file.
+"""The record of a container: its spec and its state, in one JSON file.
 
-One file, so that it is never half of each. It is replaced as a whole, by whoever holds its lock (see `store`).
+The file is replaced atomically under the record's lock (see `store`).
 
 Versions of this program share the files. A field that a file lacks has its default; one that this version does not
 know is kept as it is. A change that an older reader would misunderstand gets a new `FORMAT`, written as "format"; files
@@ -33,17 +33,17 @@ from runtime.model import (
 
 FORMAT: Final = 1
 KEY = "embedded"
-COMPOSE = "com.docker.compose.project"  # the label by which every engine of the field knows a project
+COMPOSE = "com.docker.compose.project"  # the label by which Docker and Podman know a compose project
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ContainerRecord:
     """One container.
 
     Attributes:
-        pid, pid_start, boot_id: name the container's init for good; start time in clock ticks since boot.
-        stop_wanted: somebody asked for the end, so the restart policy does not apply.
-        restarts: how often the policy has restarted it since its last start by hand.
+        pid, pid_start, boot_id: identify the container's init uniquely; start time in clock ticks since boot.
+        stop_wanted: a stop was requested, so the restart policy does not apply.
+        restarts: restarts by the policy since the last start by a user.
         starting: a start has begun and has neither succeeded nor been cleaned up.
         unknown: fields that a newer version has written, as they stand in the file; those of the spec under "spec".
     """
@@ -88,7 +88,7 @@ class Record:
             placed=False,
         )
 
-    def ended(self, code: int, *, now_ns: int, oom_killed: bool = False, error: str = "") -> Record:
+    def ended(self, code: int, *, now_ns: int, oom_killed: bool = False, error: str = "") -> ContainerRecord:
         """This container after its end."""
         return replace(
             self,
@@ -103,11 +103,11 @@ class Record:
             starting=False,
         )
 
-    def with_limits(self, change: LimitChange) -> Record:
-        """The record after a change of limits: what the change asks for replaces what was asked for before.
+    def with_limits(self, change: LimitChange) -> ContainerRecord:
+        """The record after a change of limits: the requested values replace those on record.
 
-        Rates of disks that the change does not name stay, and a disk whose limit is lifted has none. What no longer
-        goes with what was changed is changed with it, as it is on a live container.
+        Rates of disks that the change does not name stay; a disk whose rate becomes unlimited is left out. Limits that
+        depend on a changed one are adapted (`cpu.together`), as on a live container.
         """
         asked: dict[LimitName, Value] = {}
         for name, value in change.items():
@@ -123,7 +123,7 @@ def _merged(held: tuple[DeviceRate, ...], asked: tuple[DeviceRate, ...]) -> tupl
 
 
 def limits_to_json(change: LimitChange) -> dict[str, Any]:
-    """What a change asks for; unlimited is a word, and rates are a mapping by disk."""
+    """A change as JSON: unlimited is the string "unlimited", rates are an object by disk."""
 
     def plain(value: Value) -> Any:
         if isinstance(value, tuple):
@@ -144,8 +144,8 @@ def limits_from_json(document: Mapping[str, Any]) -> LimitChange:
     return LimitChange.of({LimitName(name): value(plain) for name, plain in document.items()})
 
 
-def to_json(record: Record) -> dict[str, Any]:
-    """JSON-serialisable; this is also what `inspect` shows."""
+def to_json(record: ContainerRecord) -> dict[str, Any]:
+    """The record as a JSON object; `inspect` shows the same."""
     document = {name: getattr(record, name) for name in _FIELDS}
     later = record.unknown.get("spec", {})
     spec = {**later, **asdict(record.spec)}
@@ -153,24 +153,24 @@ def to_json(record: Record) -> dict[str, Any]:
     return {**record.unknown, **document, "state": record.state.value, "spec": spec}
 
 
-def state_to_json(record: Record) -> dict[str, Any]:
-    """The record without what never changes by itself: its spec, its id."""
+def state_to_json(record: ContainerRecord) -> dict[str, Any]:
+    """The record's state as a JSON object: without spec, id and time of creation."""
     document = to_json(record)
     return {name: document[name] for name in _FIELDS if name not in ("spec", "id", "created_ns")}
 
 
-def state_from_json(record: Record, document: Mapping[str, Any]) -> Record:
+def state_from_json(record: ContainerRecord, document: Mapping[str, Any]) -> ContainerRecord:
     """The record with the state that `state_to_json` gave."""
     known, _ = _split(document, _FIELDS)
     return replace(record, **{**known, "state": State(document["state"])})
 
 
-def dumps(record: Record) -> bytes:
+def dumps(record: ContainerRecord) -> bytes:
     """The record as its file holds it."""
     return json.dumps(to_json(record), separators=(",", ":")).encode()
 
 
-def loads(data: bytes) -> Record:
+def loads(data: bytes) -> ContainerRecord:
     """Raises `EngineError` for a file that is not a record, or one of a later format."""
     try:
         document = json.loads(data)
@@ -196,7 +196,7 @@ def loads(data: bytes) -> Record:
             later["limits"] = later_limits
         if later:
             unknown["spec"] = later
-        return Record(**{**known, "spec": spec, "state": State(document["state"]), "unknown": unknown})
+        return ContainerRecord(**{**known, "spec": spec, "state": State(document["state"]), "unknown": unknown})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError("read a container's record", detail=f"it is damaged: {error}") from error
 
@@ -207,21 +207,21 @@ def _split(document: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str,
     return known, {name: value for name, value in document.items() if name not in names}
 
 
-_FIELDS: Final = tuple(entry.name for entry in fields(Record) if entry.name != "unknown")
+_FIELDS: Final = tuple(entry.name for entry in fields(ContainerRecord) if entry.name != "unknown")
 _SPEC_FIELDS: Final = tuple(entry.name for entry in fields(ContainerSpec))
 
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """no, on-failure (with at most `most` attempts), always, unless-stopped."""
+    """no, on-failure (with at most `max_restarts`), always, unless-stopped."""
 
     kind: str = "no"
-    most: int | None = None
+    max_restarts: int | None = None
 
     def wants(self, code: int, *, restarts: int) -> bool:
-        """Whether a container that ended by itself with `code` is to be started again."""
+        """Whether a container that exited with `code` without a stop request is to be restarted."""
         if self.kind == "on-failure":
-            return code != 0 and (self.most is None or restarts < self.most)
+            return code != 0 and (self.max_restarts is None or restarts < self.max_restarts)
         return self.kind in ("always", "unless-stopped")
 
 

@@ -1,7 +1,7 @@
-"""A container's files in the run directory, made with all the room that they need later.
+"""A container's files in the run directory, allocated in full when they are made.
 
-Writes in place to blocks that a file has already succeed on a full tmpfs or disk: so a container that was made can
-always be stopped, killed and removed. `unsaved` holds the state of a container that its record could not take.
+Writes to allocated blocks succeed on a full tmpfs or disk, so a container that exists can always be stopped, killed and
+removed. The file `unsaved` holds the state of a container whose record could not be written.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any, Final
 
 from runtime.engines.embedded.process.log_writer import make_pipes
 
-PAGE: Final = 4096
-_SIZES: Final = {"lock": 0, "record.lock": 0, "shim.lock": 64, "position": PAGE, "unsaved": PAGE}  # bytes
-_LONGEST_ERROR: Final = 512  # characters
-_ATTEMPTS: Final = 3
+PAGE_BYTES: Final = 4096
+_SIZES_BYTES: Final = {"lock": 0, "record.lock": 0, "shim.lock": 64, "position": PAGE_BYTES, "unsaved": PAGE_BYTES}
+_MAX_ERROR_CHARS: Final = 512
+_MAX_ATTEMPTS: Final = 3
 
 
 def prepare(live: Path) -> None:
     """Make what is missing. Raises `OSError` when there is no room."""
     live.mkdir(mode=0o700, parents=True, exist_ok=True)
     make_pipes(live)
-    for name, size in _SIZES.items():
+    for name, size in _SIZES_BYTES.items():
         fd = os.open(live / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(fd).st_size < size:
@@ -37,27 +37,27 @@ def prepare(live: Path) -> None:
 
 
 def keep_unsaved(live: Path, base: bytes, fields: dict[str, Any]) -> None:
-    """Note the fields of a record that its file could not take; `base` is what the file holds. Raises `OSError`."""
-    short = {**fields, "error": fields["error"][:_LONGEST_ERROR]}
+    """Save the fields of a record that could not be written; `base` is the file's content. Raises `OSError`."""
+    short = {**fields, "error": fields["error"][:_MAX_ERROR_CHARS]}
     body = json.dumps({"base": _digest(base), "fields": short}, separators=(",", ":")).encode()
     _overwrite(live, b"%08x" % zlib.crc32(body) + body)
 
 
 @dataclass(frozen=True, slots=True)
 class Unsaved:
-    """Fields of a record that its file could not take, while that file holds what has the digest `base`."""
+    """Fields of a record that could not be written; valid while its file has the digest `base`."""
 
     base: str
     fields: dict[str, Any]
 
     def newer_than(self, data: bytes) -> bool:
-        """Whether the file still holds what it held then."""
+        """Whether the record's file is still the one that these fields replace."""
         return self.base == _digest(data)
 
 
 def unsaved(live: Path) -> Unsaved | None:
-    """What was noted, None when nothing was. Read this first and the record's file after it, never the other way."""
-    for _ in range(_ATTEMPTS):  # a page that is being overwritten may be read half old, half new
+    """The saved fields, None when there are none. Read them before the record's file, never after it."""
+    for _ in range(_MAX_ATTEMPTS):  # a read during an overwrite may be half old, half new
         try:
             page = (live / "unsaved").read_bytes().rstrip(b"\0")
         except OSError:
@@ -71,18 +71,18 @@ def unsaved(live: Path) -> Unsaved | None:
 
 
 def drop_unsaved(live: Path) -> None:
-    """Forget what was noted. Where that cannot be written, the digest of the newer file makes it void."""
+    """Clear the saved fields. Where that cannot be written, the record's new digest makes them invalid."""
     with suppress(OSError):
         _overwrite(live, b"")
 
 
 def _overwrite(live: Path, data: bytes) -> None:
-    if len(data) > PAGE:
-        raise ValueError(f"{len(data)} bytes do not fit into a page of {PAGE}")
-    # A container that was made by a version without this file has none yet.
+    if len(data) > PAGE_BYTES:
+        raise ValueError(f"{len(data)} bytes do not fit into a page of {PAGE_BYTES}")
+    # Made here for a container of a version that did not have this file.
     fd = os.open(live / "unsaved", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.pwrite(fd, data.ljust(PAGE, b"\0"), 0)
+        os.pwrite(fd, data.ljust(PAGE_BYTES, b"\0"), 0)
     finally:
         os.close(fd)
 

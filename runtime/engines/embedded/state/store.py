@@ -1,15 +1,15 @@
 """Records on disk, their locks, and the search for a container by name or id.
 
-A record is written to a temporary file and renamed, so a reader never sees half of it and never needs a lock. Locks are
-flock(2) on files: they vanish with their holder, however it dies.
+A record is written to a temporary file and renamed, so a reader sees all of it and needs no lock. Locks are flock(2) on
+files: the kernel releases them when their holder ends, however it ends.
 
-- the store's lock: names and ids are given out, and leftovers removed, by one process at a time;
-- the operation lock of a container: one verb at a time;
+- the store's lock: held to assign names and ids and to remove orphans;
+- a container's operation lock: held for one verb;
 - its record lock: held for one read-modify-write, also by the shim;
-- its shim lock: held by its shim for life, so that "is there a shim" has an answer without races.
+- its shim lock: held by its shim while it lives, so that whether there is a shim is known without races.
 
-Where the state directory's file system takes no more writes (full, read-only), a container's state is kept in its run
-directory until it can be saved (`rundir.keep_unsaved`); a change of its spec is not.
+Where the state directory's file system is full or read-only, a container's state is kept in its run directory until it
+can be written (`run_files.keep_unsaved`); a change of its spec is not.
 """
 
 from __future__ import annotations
@@ -24,28 +24,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.state import run_files
-from runtime.engines.embedded.state.record import Record, dumps, loads, state_from_json, state_to_json
+from runtime.engines.embedded.state.record import ContainerRecord, dumps, loads, state_from_json, state_to_json
 from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, NotFoundError, PytopError
 from runtime.kernel import filesystems
 
 LAYER = ("upper", "work", "root")
-"""What a container's overlay needs beside its image; `root` is where it is mounted, in its own namespace."""
+"""Directories of a container's overlay beside its image; `root` is its mount point, in its mount namespace."""
 _HEX = frozenset("0123456789abcdef")
+_POLL_INTERVAL_S = 0.005
 
 
 def write_file(path: Path, data: bytes, *, durable: bool) -> None:
-    """Replace a file as a whole: written whole, synced, then renamed, so that it is never a stump.
+    """Replace a file atomically: write a temporary file, fsync it, rename it.
 
-    `durable` also waits until the new one, and not the old one, would be there after a power cut. Raises `OSError`, and
-    leaves the old file and no other.
+    `durable` also syncs the directory, so that the new file survives a power cut. Raises `OSError`; then the old file
+    is as it was and the temporary one is removed.
     """
     temporary = path.parent / f".{path.name}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         try:
-            while data:  # a file system with little room takes a part
+            while data:  # a nearly full file system writes a part
                 data = data[os.write(fd, data) :]
             os.fsync(fd)
         finally:
@@ -60,7 +61,7 @@ def write_file(path: Path, data: bytes, *, durable: bool) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Wait until a rename in this directory would survive a power cut."""
+    """Fsync a directory: renames in it survive a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -69,9 +70,9 @@ def sync_directory(path: Path) -> None:
 
 
 def lock(path: Path, *, wait: float | None = None) -> int | None:
-    """Lock a file until its descriptor is closed; None when `wait` seconds (None: for ever) were not enough.
+    """Lock a file until its descriptor is closed; None when it was locked for `wait` seconds (None: wait for ever).
 
-    Polls when there is an end to the waiting, since flock(2) knows none. A read-only file system takes locks too.
+    Polls where `wait` is given, since flock(2) has no timeout. Works on a read-only file system too.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -91,7 +92,7 @@ def lock(path: Path, *, wait: float | None = None) -> int | None:
                 if time.monotonic() >= deadline:
                     os.close(fd)
                     return None
-                time.sleep(0.005)
+                time.sleep(_POLL_INTERVAL_S)
             else:
                 return fd
     except OSError:
@@ -99,10 +100,10 @@ def lock(path: Path, *, wait: float | None = None) -> int | None:
         raise
 
 
-class Store:
+class RecordStore:
     """The records of one instance."""
 
-    def __init__(self, config: NativeConfig) -> None:
+    def __init__(self, config: EmbeddedConfig) -> None:
         self.config = config
 
     def prepare(self) -> None:
@@ -132,14 +133,14 @@ class Store:
             ) from error
         return [name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."]
 
-    def read(self, container_id: str) -> Record:
+    def read(self, container_id: str) -> ContainerRecord:
         return self._look(container_id)[0]
 
     def unsaved(self, container_id: str) -> bool:
         """Whether the container's state is kept in the run directory only, since its record could not take it."""
         return self._look(container_id)[2]
 
-    def _look(self, container_id: str) -> tuple[Record, bytes, bool]:
+    def _look(self, container_id: str) -> tuple[ContainerRecord, bytes, bool]:
         """The record, what its file holds, and whether the record's state is newer than that."""
         path = self.config.record(container_id)
         noted = run_files.unsaved(self.config.live(container_id))
@@ -154,8 +155,8 @@ class Store:
             return state_from_json(record, noted.fields), data, True
         return record, data, False
 
-    def all(self) -> list[Record]:
-        """Every record that can be read, oldest first; one that vanishes or is damaged meanwhile is left out."""
+    def all(self) -> list[ContainerRecord]:
+        """Every readable record, oldest first; those removed meanwhile, damaged or of a newer format are left out."""
         found = []
         for container_id in self.ids():
             try:
@@ -164,7 +165,7 @@ class Store:
                 continue
         return sorted(found, key=lambda record: record.created_ns)
 
-    def find(self, key: str) -> Record:
+    def find(self, key: str) -> ContainerRecord:
         """A container by full id, name, or the beginning of its id, in this order.
 
         Raises `NotFoundError`, or `ConflictError` when the beginning fits several.
@@ -184,8 +185,8 @@ class Store:
 
     # -- writing
 
-    def add(self, make: Callable[[str], Record]) -> Record:
-        """Give a new id and write the record that `make` gives for it, unless its name is taken."""
+    def add(self, make: Callable[[str], ContainerRecord]) -> ContainerRecord:
+        """Make an id and write the record that `make` returns for it. Raises `ConflictError` when its name is taken."""
         with self.locked():
             record = make(secrets.token_hex(32))
             taken = {other.spec.name: other.id for other in self.all()}
@@ -203,7 +204,7 @@ class Store:
                 raise _refused(f"create container {record.spec.name}", error, where) from error
         return record
 
-    def _make(self, record: Record) -> None:
+    def _make(self, record: ContainerRecord) -> None:
         data = self.config.data(record.id)
         data.mkdir(mode=0o700, parents=True)
         for name in LAYER:
@@ -213,11 +214,13 @@ class Store:
         self.config.log(record.id).touch(mode=0o600)
         write_file(self.config.record(record.id), dumps(record), durable=True)
 
-    def change(self, container_id: str, how: Callable[[Record], Record], *, durable: bool = False) -> Record:
-        """Replace a record by what `how` makes of it; nobody else changes it in between.
+    def change(
+        self, container_id: str, how: Callable[[ContainerRecord], ContainerRecord], *, durable: bool = False
+    ) -> ContainerRecord:
+        """Replace a record by what `how` returns for it, under its record lock; returns the new one.
 
-        Where the file system takes no more writes, the state is kept in the run directory. Raises `KernelError` when
-        that has no room for it either, or when the spec is changed; then the record is what it was before.
+        Where the file system is full or read-only, the state is kept in the run directory. Raises `KernelError` when
+        that fails too, or when the spec is changed; then the record is what it was before.
         """
         with self._held(self.config.live(container_id) / "record.lock", container_id):
             before, base, behind = self._look(container_id)
@@ -228,8 +231,8 @@ class Store:
                     run_files.drop_unsaved(self.config.live(container_id))
             return after
 
-    def _write(self, before: Record, after: Record, base: bytes, *, durable: bool) -> bool:
-        """False when the state is in the run directory only."""
+    def _write(self, before: ContainerRecord, after: ContainerRecord, base: bytes, *, durable: bool) -> bool:
+        """Write the record; False when only its state was kept, in the run directory."""
         path = self.config.record(after.id)
         try:
             write_file(path, dumps(after), durable=durable)
@@ -247,19 +250,19 @@ class Store:
         return True
 
     def forget(self, container_id: str) -> None:
-        """Remove the record itself, the last thing of a container to go."""
+        """Remove the record's file, as the last step of a removal."""
         self.config.record(container_id).unlink(missing_ok=True)
 
     def sweep_temporaries(self) -> None:
-        """Remove what writers of records have left when they died; what somebody is writing at this moment stays.
+        """Remove temporary files of writers that died; call it with the store's lock, so that no record is being added.
 
-        The store's lock keeps out those who write new records, and each record's lock all others.
+        A file whose record is locked is being written, and stays.
         """
         for path in self.config.records.glob(".*.json.*"):
             container_id = path.name[1:].partition(".json.")[0]
             try:
                 held = lock(self.config.live(container_id) / "record.lock", wait=0)
-            except FileNotFoundError:  # nobody could be writing it without this directory
+            except FileNotFoundError:  # a writer would have made this directory
                 path.unlink(missing_ok=True)
                 continue
             if held is not None:
@@ -278,19 +281,19 @@ class Store:
             yield
 
     def operation(self, container_id: str, *, wait: float | None = None) -> int | None:
-        """Take a container's operation lock; close the descriptor to let go. None when `wait` seconds are over."""
+        """Take a container's operation lock; closing the descriptor releases it. None after `wait` seconds."""
         live = self.config.live(container_id)
         self._directory(live, container_id)
         return lock(live / "lock", wait=wait)
 
     def shim_lock(self, container_id: str, *, wait: float | None = None) -> int | None:
-        """Take a container's shim lock: whoever gets it knows that there is no shim."""
+        """Take a container's shim lock: getting it means that there is no shim."""
         live = self.config.live(container_id)
         self._directory(live, container_id)
         return lock(live / "shim.lock", wait=wait)
 
     def _directory(self, live: Path, container_id: str) -> None:
-        """After a reboot /run is empty: make the container's directory there again, if there is such a container."""
+        """Make the container's run directory again after a reboot has emptied /run. Raises `NotFoundError`."""
         if not live.is_dir():
             self.read(container_id)
             try:

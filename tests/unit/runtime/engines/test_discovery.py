@@ -17,7 +17,7 @@ from runtime.engines import discovery
 from runtime.engines.containerd import address as containerd_address
 from runtime.engines.containerd.engine import ContainerdEngine
 from runtime.engines.docker import endpoint
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.podman import endpoint as podman_endpoint
 from runtime.errors import InvalidError, UnsupportedError
 
@@ -124,9 +124,9 @@ def test_current_context_of_dockers_own_configuration(tmp_path: Path) -> None:
 
 
 def test_environment_moves_the_embedded_engine() -> None:
-    assert discovery.native_config({}) == NativeConfig()
-    assert discovery.native_config({"PYTOP_STATE_DIR": ""}) == NativeConfig(), "empty is as good as not set"
-    moved = discovery.native_config(
+    assert discovery.embedded_config({}) == EmbeddedConfig()
+    assert discovery.embedded_config({"PYTOP_STATE_DIR": ""}) == EmbeddedConfig(), "empty is as good as not set"
+    moved = discovery.embedded_config(
         {
             "PYTOP_STATE_DIR": "/s",
             "PYTOP_RUN_DIR": "/r",
@@ -135,7 +135,7 @@ def test_environment_moves_the_embedded_engine() -> None:
             "PYTOP_SUBNET": "10.9.0.0/24",
         }
     )
-    assert moved == NativeConfig(Path("/s"), Path("/r"), "c", "b", "10.9.0.0/24")
+    assert moved == EmbeddedConfig(Path("/s"), Path("/r"), "c", "b", "10.9.0.0/24")
 
 
 def test_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:

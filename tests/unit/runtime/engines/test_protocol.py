@@ -10,14 +10,14 @@ import pytest
 
 from runtime.engines.containerd.engine import ContainerdEngine
 from runtime.engines.docker.engine import DockerEngine
-from runtime.engines.embedded.engine import NativeEngine
+from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.engines.found.engine import FoundEngine
 from runtime.engines.podman.engine import PodmanEngine
 from runtime.engines.protocol import Engine, Facets, Images, required
 from runtime.engines.unusable import UnusableEngine
 from runtime.errors import InvalidError, UnsupportedError
 
-ENGINES = (NativeEngine, DockerEngine, PodmanEngine, ContainerdEngine, FoundEngine, UnusableEngine)
+ENGINES = (EmbeddedEngine, DockerEngine, PodmanEngine, ContainerdEngine, FoundEngine, UnusableEngine)
 
 
 def methods(contract: type) -> dict[str, Callable[..., Any]]:
@@ -61,7 +61,7 @@ def test_a_facet_that_is_not_there_is_said_in_words() -> None:
         required(engine.facets.images, engine.key, "list images", "images")
 
 
-@pytest.mark.parametrize("engine", [NativeEngine, DockerEngine, PodmanEngine, ContainerdEngine])
+@pytest.mark.parametrize("engine", [EmbeddedEngine, DockerEngine, PodmanEngine, ContainerdEngine])
 def test_an_engine_with_images_has_every_method_of_them(engine: type) -> None:
     made = engine.__new__(engine)
     assert made.facets == Facets(images=made)

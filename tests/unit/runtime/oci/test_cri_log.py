@@ -1,4 +1,4 @@
-"""The log format, its reader across rotations, and the journal that goes on after a kill -9 of its writer."""
+"""The log format, its reader across rotations, and the writer that goes on after a kill -9 of the one before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.engines.embedded.process import log_writer
-from runtime.engines.embedded.process.log_writer import Journal
+from runtime.engines.embedded.process.log_writer import LogWriter
 from runtime.oci import cri_log
 
 
@@ -108,9 +108,9 @@ def hold(live: Path) -> int:
     return os.open(live / "stdout", os.O_RDWR | os.O_NONBLOCK)
 
 
-def test_the_journal_moves_output_into_the_log(live: Path) -> None:
+def test_output_is_moved_into_the_log(live: Path) -> None:
     init = hold(live)
-    writer = Journal(live, live / "log")
+    writer = LogWriter(live, live / "log")
     os.write(init, b"one\ntwo")
     assert writer.pump("stdout")
     assert not writer.pump("stdout")
@@ -123,13 +123,13 @@ class KilledError(Exception):
     """Stands for kill -9 at one place."""
 
 
-@pytest.mark.parametrize("place", ["_remember", "write", "_take", "_done"])
+@pytest.mark.parametrize("place", ["_set_position", "write", "_take", "_clear_position"])
 @pytest.mark.parametrize("after", [False, True])
 def test_a_writer_killed_between_two_steps(
     live: Path, monkeypatch: pytest.MonkeyPatch, place: str, after: bool
 ) -> None:
     init = hold(live)
-    writer = Journal(live, live / "log")
+    writer = LogWriter(live, live / "log")
     os.write(init, b"a\n")
     assert writer.pump("stdout")
     os.write(init, b"b\nc")
@@ -147,7 +147,7 @@ def test_a_writer_killed_between_two_steps(
             writer.pump("stdout")
     writer.close()
     os.write(init, b"d\n")
-    following = Journal(live, live / "log")
+    following = LogWriter(live, live / "log")
     following.drain()
     assert text((live / "log").read_bytes()) == b"a\nb\ncd\n"
     following.close()
@@ -156,13 +156,13 @@ def test_a_writer_killed_between_two_steps(
 
 def test_half_a_chunk_in_the_log_is_undone(live: Path) -> None:
     init = hold(live)
-    writer = Journal(live, live / "log")
+    writer = LogWriter(live, live / "log")
     os.write(init, b"whole\n")
     lines = cri_log.encode(b"stdout", b"whole\n", 0)
-    writer._remember("stdout", 0, len(lines), 6, zlib.crc32(b"whole\n"))
+    writer._set_position("stdout", 0, len(lines), 6, zlib.crc32(b"whole\n"))
     (live / "log").write_bytes(lines[:9])
     writer.close()
-    following = Journal(live, live / "log")
+    following = LogWriter(live, live / "log")
     following.drain()
     assert text((live / "log").read_bytes()) == b"whole\n"
     following.close()
@@ -173,7 +173,7 @@ def test_what_init_saved_is_logged_once(live: Path) -> None:
     init = hold(live)
     (live / "stdout.rest").write_bytes(b"saved\n")
     for _ in range(2):
-        writer = Journal(live, live / "log")
+        writer = LogWriter(live, live / "log")
         writer.drain()
         writer.close()
     assert text((live / "log").read_bytes()) == b"saved\n"
@@ -183,7 +183,7 @@ def test_what_init_saved_is_logged_once(live: Path) -> None:
 def test_a_log_that_is_too_long_is_rotated(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cri_log, "ROTATE_BYTES", 300)
     init = hold(live)
-    writer = Journal(live, live / "log")
+    writer = LogWriter(live, live / "log")
     for number in range(12):
         os.write(init, b"%d\n" % number)
         writer.pump("stdout")

@@ -14,16 +14,15 @@ from pathlib import Path
 import pytest
 
 from runtime import limits
-from runtime.engines.embedded import limits as limiting
 from runtime.engines.embedded import reconcile, removal
-from runtime.engines.embedded.config import NativeConfig
-from runtime.engines.embedded.process import launcher, shim
-from runtime.engines.embedded.process import log_writer as journal_module
-from runtime.engines.embedded.process.log_writer import Journal
+from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.limits import update
+from runtime.engines.embedded.process import launcher, log_writer, shim
+from runtime.engines.embedded.process.log_writer import LogWriter
 from runtime.engines.embedded.sandbox import cgroup
 from runtime.engines.embedded.state import run_files
-from runtime.engines.embedded.state.record import Record, dumps, loads
-from runtime.engines.embedded.state.store import Store, lock, write_file
+from runtime.engines.embedded.state.record import ContainerRecord, dumps, loads
+from runtime.engines.embedded.state.store import RecordStore, lock, write_file
 from runtime.errors import KernelError, NotFoundError
 from runtime.kernel import cgroupfs, filesystems, procfs
 from runtime.model import (
@@ -43,15 +42,15 @@ SPEC = ContainerSpec("host", ("sleep", "1"), name="full", network="none", limits
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(NativeConfig(tmp_path / "state", tmp_path / "run"))
+def store(tmp_path: Path) -> RecordStore:
+    made = RecordStore(EmbeddedConfig(tmp_path / "state", tmp_path / "run"))
     made.prepare()
     return made
 
 
 @pytest.fixture
-def record(store: Store) -> Record:
-    return store.add(lambda container_id: Record(container_id, SPEC, 1))
+def record(store: RecordStore) -> ContainerRecord:
+    return store.add(lambda container_id: ContainerRecord(container_id, SPEC, 1))
 
 
 class Full:
@@ -87,11 +86,11 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Full:
     return Full(monkeypatch)
 
 
-def paused(current: Record) -> Record:
+def paused(current: ContainerRecord) -> ContainerRecord:
     return replace(current, state=State.PAUSED)
 
 
-def running(current: Record) -> Record:
+def running(current: ContainerRecord) -> ContainerRecord:
     return replace(current, state=State.RUNNING)
 
 
@@ -116,20 +115,24 @@ def test_a_file_is_written_whole_and_synced_before_it_is_renamed(
     assert synced == [b"longer than three"]
 
 
-def test_a_state_without_room_is_kept_in_the_run_directory(store: Store, record: Record, full: Full) -> None:
+def test_a_state_without_room_is_kept_in_the_run_directory(
+    store: RecordStore, record: ContainerRecord, full: Full
+) -> None:
     full.below = (store.config.state,)
     after = store.change(record.id, lambda current: current.ended(3, now_ns=7, error="x" * 9000))
-    seen = Store(store.config).read(record.id)
+    seen = RecordStore(store.config).read(record.id)
     assert (seen.state, seen.exit_code, seen.finished_ns, seen.spec) == (State.EXITED, 3, 7, SPEC)
     assert store.unsaved(record.id)
     assert loads(store.config.record(record.id).read_bytes()) == record
     full.below = ()
-    saved = reconcile.heal(store, NONE, store.read(record.id))
+    saved = reconcile.repair_unless_busy(store, NONE, store.read(record.id))
     assert saved == loads(store.config.record(record.id).read_bytes()) == replace(after, error="x" * 512)
     assert not store.unsaved(record.id)
 
 
-def test_a_state_kept_beside_the_record_does_not_come_back(store: Store, record: Record, full: Full) -> None:
+def test_a_state_kept_beside_the_record_does_not_come_back(
+    store: RecordStore, record: ContainerRecord, full: Full
+) -> None:
     store.change(record.id, running)
     full.below = (store.config.state,)
     store.change(record.id, paused)
@@ -140,11 +143,11 @@ def test_a_state_kept_beside_the_record_does_not_come_back(store: Store, record:
     store.change(record.id, paused)
     full.below = (store.config.run,)  # what was kept cannot be taken back
     assert store.change(record.id, lambda current: replace(current, restarts=1)).state is State.PAUSED
-    assert Store(store.config).read(record.id) == loads(store.config.record(record.id).read_bytes())
+    assert RecordStore(store.config).read(record.id) == loads(store.config.record(record.id).read_bytes())
 
 
 def test_a_record_that_is_saved_during_a_look_is_seen_as_saved(
-    store: Store, record: Record, full: Full, monkeypatch: pytest.MonkeyPatch
+    store: RecordStore, record: ContainerRecord, full: Full, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full.below = (store.config.state,)
     store.change(record.id, paused)
@@ -162,7 +165,7 @@ def test_a_record_that_is_saved_during_a_look_is_seen_as_saved(
     assert not store.unsaved(record.id)
 
 
-def test_a_torn_page_is_not_believed(store: Store, record: Record, full: Full) -> None:
+def test_a_torn_page_is_not_believed(store: RecordStore, record: ContainerRecord, full: Full) -> None:
     full.below = (store.config.state,)
     store.change(record.id, paused)
     page = store.config.live(record.id) / "unsaved"
@@ -171,10 +174,10 @@ def test_a_torn_page_is_not_believed(store: Store, record: Record, full: Full) -
     assert store.read(record.id) == record
     page.write_bytes(data)
     assert store.read(record.id).state is State.PAUSED
-    assert len(data) == run_files.PAGE
+    assert len(data) == run_files.PAGE_BYTES
 
 
-def test_the_page_has_its_room_from_the_beginning(store: Store, record: Record) -> None:
+def test_the_page_has_its_room_from_the_beginning(store: RecordStore, record: ContainerRecord) -> None:
     live = store.config.live(record.id)
     sizes = {path.name: path.stat().st_size for path in live.iterdir() if path.is_file()}
     assert sizes == {"lock": 0, "record.lock": 0, "shim.lock": 64, "position": 4096, "unsaved": 4096}
@@ -184,7 +187,7 @@ def test_the_page_has_its_room_from_the_beginning(store: Store, record: Record) 
 
 @pytest.mark.parametrize("below", ["spec", "both"])
 def test_what_cannot_be_kept_is_an_error_that_names_the_disk(
-    store: Store, record: Record, full: Full, below: str
+    store: RecordStore, record: ContainerRecord, full: Full, below: str
 ) -> None:
     full.below = (store.config.state, store.config.run) if below == "both" else (store.config.state,)
     change = paused if below == "both" else lambda current: current.with_limits(LimitChange(pids=7))
@@ -197,10 +200,10 @@ def test_what_cannot_be_kept_is_an_error_that_names_the_disk(
     assert store.read(record.id) == record
 
 
-def test_a_creation_without_room_leaves_nothing(store: Store, full: Full) -> None:
+def test_a_creation_without_room_leaves_nothing(store: RecordStore, full: Full) -> None:
     full.below = (store.config.state,)
     with pytest.raises(KernelError, match=r"create container full.*No space left"):
-        store.add(lambda container_id: Record(container_id, SPEC, 1))
+        store.add(lambda container_id: ContainerRecord(container_id, SPEC, 1))
     assert os.listdir(store.config.records) == os.listdir(store.config.state / "data") == []
     assert [name for name in os.listdir(store.config.run) if len(name) == 64] == []
 
@@ -226,7 +229,7 @@ def test_a_lock_on_a_read_only_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def gone(store: Store, record: Record) -> Record:
+def gone(store: RecordStore, record: ContainerRecord) -> ContainerRecord:
     """A container whose init has ended, and nobody has written it down."""
     with subprocess.Popen(["sleep", "100"]) as process:
         start = procfs.start_time(process.pid)
@@ -248,26 +251,28 @@ def no_helper(number: int) -> Callable[..., bool]:
 
 @pytest.mark.parametrize(("written", "code"), [(b"3 17\n".ljust(64, b"\0"), 3), (b"\0" * 64, 137)])
 def test_an_end_that_nobody_could_write_down_is_seen(
-    store: Store, gone: Record, monkeypatch: pytest.MonkeyPatch, written: bytes, code: int
+    store: RecordStore, gone: ContainerRecord, monkeypatch: pytest.MonkeyPatch, written: bytes, code: int
 ) -> None:
     (store.config.live(gone.id) / "exit").write_bytes(written)
-    monkeypatch.setattr(launcher, "ask", no_helper(errno.ENOSPC))
-    found = reconcile.heal(store, NONE, gone)
+    monkeypatch.setattr(launcher, "request_shim", no_helper(errno.ENOSPC))
+    found = reconcile.repair_unless_busy(store, NONE, gone)
     assert found is not None
     assert (found.state, found.exit_code, found.pid) == (State.EXITED, code, None)
 
 
-def test_what_is_wrong_with_a_helper_is_not_hidden(store: Store, gone: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "ask", no_helper(errno.EINVAL))
+def test_what_is_wrong_with_a_helper_is_not_hidden(
+    store: RecordStore, gone: ContainerRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "request_shim", no_helper(errno.EINVAL))
     with pytest.raises(KernelError, match="helper"):
-        reconcile.heal(store, NONE, gone)
+        reconcile.repair_unless_busy(store, NONE, gone)
 
 
-def test_a_shim_that_is_at_work_is_waited_for(store: Store, gone: Record) -> None:
+def test_a_shim_that_is_at_work_is_waited_for(store: RecordStore, gone: ContainerRecord) -> None:
     held = store.shim_lock(gone.id)
     assert held is not None
     began = time.monotonic()
-    found = reconcile.settled(store, NONE, gone)
+    found = reconcile.repaired(store, NONE, gone)
     assert found.state is State.RUNNING
     assert time.monotonic() - began > 0.9
     os.close(held)
@@ -278,7 +283,9 @@ def test_an_exit_file_with_room() -> None:
     assert shim.exit_status("\0" * 64) is shim.exit_status("") is shim.exit_status("13") is None
 
 
-def test_removal_needs_no_room(store: Store, record: Record, full: Full, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removal_needs_no_room(
+    store: RecordStore, record: ContainerRecord, full: Full, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cgroup, "release", lambda *_: None)
     full.below = (store.config.state, store.config.run)
     removal.erase(store, NONE, record)
@@ -289,7 +296,7 @@ def test_removal_needs_no_room(store: Store, record: Record, full: Full, monkeyp
 
 
 def test_a_record_that_cannot_be_unlinked_is_told_after_the_rest_is_gone(
-    store: Store, record: Record, monkeypatch: pytest.MonkeyPatch
+    store: RecordStore, record: ContainerRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cgroup, "release", lambda *_: None)
 
@@ -303,33 +310,35 @@ def test_a_record_that_cannot_be_unlinked_is_told_after_the_rest_is_gone(
     assert store.read(record.id).state is State.REMOVING
 
 
-def test_limits_without_a_record_last_until_the_restart(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_without_a_record_last_until_the_restart(
+    record: ContainerRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
     field = FieldOutcome(LimitName.PIDS, 77, 5, 77, 77, Verdict.APPLIED, "pids.max: 77")
     monkeypatch.setattr(limits, "change", lambda *_, **__: LimitOutcome(ContainerRef("embedded", record.id), (field,)))
     monkeypatch.setattr(limits, "lacking", lambda _: {})
     number = errno.ENOSPC
 
-    def keep(_: LimitChange) -> Record:
+    def keep(_: LimitChange) -> ContainerRecord:
         raise KernelError("write the record", detail="No space left on the file system at /x", errno=number)
 
     alive = replace(record, state=State.RUNNING)
-    outcome = limiting.update(alive, LimitChange(pids=77), NONE, cgroupfs.Cgroup(), keep)
+    outcome = update(alive, LimitChange(pids=77), NONE, cgroupfs.Cgroup(), keep)
     assert outcome.ok
     assert outcome.fields[0].persistent is False
     assert outcome.fields[0].detail.startswith("pids.max: 77; until restart, since it could not be recorded")
     assert "No space left on the file system at /x" in outcome.fields[0].detail
     number = errno.EINVAL
     with pytest.raises(KernelError):
-        limiting.update(alive, LimitChange(pids=77), NONE, cgroupfs.Cgroup(), keep)
+        update(alive, LimitChange(pids=77), NONE, cgroupfs.Cgroup(), keep)
 
 
 # -- output
 
 
 def test_output_without_room_is_dropped_and_the_log_says_so(tmp_path: Path, full: Full) -> None:
-    journal_module.make_pipes(tmp_path)
+    log_writer.make_pipes(tmp_path)
     init = os.open(tmp_path / "stdout", os.O_RDWR | os.O_NONBLOCK)
-    writer = Journal(tmp_path, tmp_path / "log")
+    writer = LogWriter(tmp_path, tmp_path / "log")
     os.write(init, b"before\n")
     assert writer.pump("stdout")
     full.below, full.room = (tmp_path / "log",), 20  # a part of the line fits
@@ -349,12 +358,12 @@ def test_output_without_room_is_dropped_and_the_log_says_so(tmp_path: Path, full
     ]
 
 
-def test_a_journal_without_room_for_its_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_writer_without_room_for_its_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room(*_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", no_room)
-    writer = Journal(tmp_path, tmp_path / "log")
+    writer = LogWriter(tmp_path, tmp_path / "log")
     writer.close()
 
 
@@ -386,7 +395,7 @@ def test_what_to_do_depends_on_what_is_wrong(number: int, hint: str) -> None:
     assert not filesystems.refuses(ValueError())
 
 
-def test_records_are_as_they_were(record: Record, store: Store) -> None:
+def test_records_are_as_they_were(record: ContainerRecord, store: RecordStore) -> None:
     """What a version without this has written is read."""
     (store.config.live(record.id) / "unsaved").unlink()
     assert store.read(record.id) == record

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.engines.embedded.images import host
-from runtime.engines.embedded.state.record import Record
+from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.errors import KernelError, NotFoundError
 from runtime.model import ContainerSpec
 
@@ -177,8 +177,8 @@ def test_the_id_names_the_content(machine: Path) -> None:
     assert image.id.startswith("sha256:")
 
 
-def record() -> Record:
-    return Record(id="ab" * 32, spec=ContainerSpec("host", ("true",), name="one"), created_ns=1)
+def record() -> ContainerRecord:
+    return ContainerRecord(id="ab" * 32, spec=ContainerSpec("host", ("true",), name="one"), created_ns=1)
 
 
 def test_the_image_is_built_once_and_whole_by_many_at_once(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from runtime.engines.embedded import NativeConfig, lifecycle
+from runtime.engines.embedded import lifecycle
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.state import run_files
 from runtime.engines.embedded.state.record import FORMAT, dumps, loads, state_from_json, state_to_json
-from runtime.engines.embedded.state.store import Store
+from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import EngineError, UnsupportedError
 from runtime.model import UNLIMITED, Bind, DeviceRate, LimitChange, State
 
@@ -106,7 +107,7 @@ def test_a_later_format_is_refused_in_words() -> None:
 
 
 def test_a_container_with_what_only_a_newer_version_can_do_is_not_started_without_it(tmp_path: Path) -> None:
-    verbs = lifecycle.Lifecycle(NativeConfig(tmp_path / "state", tmp_path / "run"))
+    verbs = lifecycle.Lifecycle(EmbeddedConfig(tmp_path / "state", tmp_path / "run"))
     verbs.store.prepare()
     record = loads(json.dumps(newer(RECORDS / "exited.json")).encode())
     verbs.config.record(record.id).write_bytes(dumps(record))
@@ -116,7 +117,7 @@ def test_a_container_with_what_only_a_newer_version_can_do_is_not_started_withou
 
 
 def test_the_run_directory_of_an_old_container_has_no_page_for_unsaved_state(tmp_path: Path) -> None:
-    store = Store(NativeConfig(tmp_path / "state", tmp_path / "run"))
+    store = RecordStore(EmbeddedConfig(tmp_path / "state", tmp_path / "run"))
     store.prepare()
     record = loads((RECORDS / "running.json").read_bytes())
     path, live = store.config.record(record.id), store.config.live(record.id)

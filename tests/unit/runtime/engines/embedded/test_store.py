@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.engines.embedded import lifecycle, limits
-from runtime.engines.embedded.config import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.engine import changes
-from runtime.engines.embedded.state.record import Record, RestartPolicy, dumps, loads, parse_policy
-from runtime.engines.embedded.state.store import Store, check_name, lock, write_file
+from runtime.engines.embedded.state.record import ContainerRecord, RestartPolicy, dumps, loads, parse_policy
+from runtime.engines.embedded.state.store import RecordStore, check_name, lock, write_file
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
 from runtime.model import UNLIMITED, Bind, ContainerSpec, DeviceRate, EventKind, LimitChange, Missing, State
@@ -32,18 +32,18 @@ SPEC = ContainerSpec(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(NativeConfig(tmp_path / "state", tmp_path / "run"))
+def store(tmp_path: Path) -> RecordStore:
+    made = RecordStore(EmbeddedConfig(tmp_path / "state", tmp_path / "run"))
     made.prepare()
     return made
 
 
-def add(store: Store, name: str) -> Record:
-    return store.add(lambda container_id: Record(container_id, replace(SPEC, name=name), 1))
+def add(store: RecordStore, name: str) -> ContainerRecord:
+    return store.add(lambda container_id: ContainerRecord(container_id, replace(SPEC, name=name), 1))
 
 
 def test_a_record_survives_its_file() -> None:
-    record = Record("a" * 64, SPEC, 5, state=State.PAUSED, pid=7, exit_code=3, address="10.0.0.2/16")
+    record = ContainerRecord("a" * 64, SPEC, 5, state=State.PAUSED, pid=7, exit_code=3, address="10.0.0.2/16")
     assert loads(dumps(record)) == record
 
 
@@ -53,14 +53,14 @@ def test_a_damaged_record_is_an_error_of_ours(data: bytes) -> None:
         loads(data)
 
 
-def test_a_damaged_record_does_not_hide_the_others(store: Store) -> None:
+def test_a_damaged_record_does_not_hide_the_others(store: RecordStore) -> None:
     good, bad = add(store, "good"), add(store, "bad")
     store.config.record(bad.id).write_bytes(b"{")
     assert [record.id for record in store.all()] == [good.id]
     assert store.find("good").id == good.id
 
 
-def test_names_ids_and_prefixes(store: Store) -> None:
+def test_names_ids_and_prefixes(store: RecordStore) -> None:
     first = add(store, "first")
     with pytest.raises(ConflictError):
         add(store, "first")
@@ -72,7 +72,7 @@ def test_names_ids_and_prefixes(store: Store) -> None:
     assert store.find(first.id[:6]) == named  # a name goes before the beginning of an id
 
 
-def test_change_is_written_and_seen(store: Store) -> None:
+def test_change_is_written_and_seen(store: RecordStore) -> None:
     record = add(store, "x")
     store.change(record.id, lambda current: replace(current, state=State.RUNNING, pid=1))
     assert store.read(record.id).state is State.RUNNING
@@ -106,11 +106,11 @@ def test_locks_exclude_and_end_with_their_descriptor(tmp_path: Path) -> None:
 
 
 def test_an_instance_that_is_not_there_is_empty(tmp_path: Path) -> None:
-    assert Store(NativeConfig(tmp_path / "none", tmp_path / "none")).all() == []
+    assert RecordStore(EmbeddedConfig(tmp_path / "none", tmp_path / "none")).all() == []
 
 
 def test_limits_asked_for_later_replace_those_before() -> None:
-    after = Record("a", SPEC, 1).with_limits(LimitChange(pids=9, memory=1 << 20))
+    after = ContainerRecord("a", SPEC, 1).with_limits(LimitChange(pids=9, memory=1 << 20))
     assert after.spec.limits == replace(SPEC.limits, pids=9, memory=1 << 20)
 
 
@@ -162,15 +162,15 @@ RATED = LimitChange(
 
 
 def test_every_limit_survives_its_file_and_an_old_file_is_read() -> None:
-    record = Record("a" * 64, replace(SPEC, limits=RATED), 5)
+    record = ContainerRecord("a" * 64, replace(SPEC, limits=RATED), 5)
     assert loads(dumps(record)) == record
-    old = json.loads(dumps(Record("a" * 64, SPEC, 5)))
+    old = json.loads(dumps(ContainerRecord("a" * 64, SPEC, 5)))
     assert old["spec"]["limits"] == {"cpus": 1.5, "memory": "unlimited", "cpuset_cpus": "0-1", "pids": 5}
     assert loads(json.dumps(old).encode()).spec.limits == SPEC.limits
 
 
 def test_a_rate_is_recorded_beside_those_of_other_disks_and_lifted_alone() -> None:
-    record = Record("a" * 64, replace(SPEC, limits=RATED), 5)
+    record = ContainerRecord("a" * 64, replace(SPEC, limits=RATED), 5)
     changed = record.with_limits(LimitChange(io_read_bps=(DeviceRate("8:16", UNLIMITED), DeviceRate("7:0", 9)), pids=6))
     assert changed.spec.limits.io_read_bps == (DeviceRate("7:0", 9), DeviceRate("8:0", 1 << 20))
     assert changed.spec.limits.io_write_iops == RATED.io_write_iops
@@ -181,11 +181,11 @@ def test_what_is_on_record_is_what_a_start_sets(tmp_path: Path) -> None:
     everything = Hierarchies(Mode.V1, {name: Mount(tmp_path) for name in ("cpu", "cpuset", "memory", "blkio", "pids")})
     for name in ("cpu.cfs_burst_us", "cpu.idle", "memory.memsw.limit_in_bytes", "blkio.bfq.weight"):
         (tmp_path / name).touch()
-    held = limits.recorded(Record("a" * 64, replace(SPEC, limits=RATED), 5), everything)
+    held = limits.persisted_limits(ContainerRecord("a" * 64, replace(SPEC, limits=RATED), 5), everything)
     assert (held.cpu_period, held.cpu_idle, held.net_ingress, held.pids) == (20_000, True, 20_000_000, 512)
     assert held.memory_high is Missing.UNSUPPORTED
     assert (held.memory_reservation, held.cpu_shares, held.io_write_bps) == (UNLIMITED, 1024, ())
-    lone = limits.recorded(Record("a" * 64, replace(SPEC, network="none"), 5), everything)
+    lone = limits.persisted_limits(ContainerRecord("a" * 64, replace(SPEC, network="none"), 5), everything)
     assert lone.net_egress is Missing.UNSUPPORTED
 
 
@@ -265,7 +265,7 @@ def test_unknown_users(text: str) -> None:
 
 
 def test_what_happened_between_two_looks() -> None:
-    created = Record("a" * 64, SPEC, 1)
+    created = ContainerRecord("a" * 64, SPEC, 1)
     running = replace(created, state=State.RUNNING, started_ns=5)
     paused = replace(running, state=State.PAUSED)
     ended = running.ended(137, now_ns=9, oom_killed=True)
@@ -284,13 +284,13 @@ def test_what_happened_between_two_looks() -> None:
     assert changes(None, None) == []
 
 
-def test_what_a_dead_writer_has_left_goes_and_what_is_being_written_stays(store: Store) -> None:
+def test_what_a_dead_writer_has_left_goes_and_what_is_being_written_stays(store: RecordStore) -> None:
     record, gone = add(store, "one"), "ab" * 32
     mine, nobodys = (store.config.records / f".{which}.json.77" for which in (record.id, gone))
     for path in (mine, nobodys):
         path.write_bytes(b"{")
 
-    def write(current: Record) -> Record:
+    def write(current: ContainerRecord) -> ContainerRecord:
         store.sweep_temporaries()
         assert mine.exists()
         return replace(current, starting=True)

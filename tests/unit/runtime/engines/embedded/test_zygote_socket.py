@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.embedded import NativeConfig
+from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.process import zygote_socket
 from runtime.engines.embedded.process.messages import PROTOCOL, QUIT, check_protocol
 from runtime.errors import UnavailableError
@@ -30,9 +30,9 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> NativeConfig:
+def config(tmp_path: Path) -> EmbeddedConfig:
     (tmp_path / "run").mkdir()
-    return NativeConfig(tmp_path / "state", tmp_path / "run")
+    return EmbeddedConfig(tmp_path / "state", tmp_path / "run")
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def fresh_name() -> Iterator[None]:
     zygote_socket.own_name.cache_clear()
 
 
-def listen(config: NativeConfig, name: str) -> socket.socket:
+def listen(config: EmbeddedConfig, name: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(config.run / name))
     listener.listen()
@@ -88,7 +88,7 @@ def test_the_name_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         name(tmp_path / "two")
 
 
-def test_others_are_asked_to_end_and_what_nobody_listens_to_is_removed(config: NativeConfig) -> None:
+def test_others_are_asked_to_end_and_what_nobody_listens_to_is_removed(config: EmbeddedConfig) -> None:
     own, other, before = zygote_socket.own_name(), "zygote-0123456789ab.sock", zygote_socket.UNVERSIONED
     heard: list[bytes] = []
     listeners = {name: listen(config, name) for name in (own, other, before)}
@@ -116,8 +116,8 @@ def test_others_are_asked_to_end_and_what_nobody_listens_to_is_removed(config: N
         listener.close()
 
 
-def test_a_zygote_that_answers_nobody_is_killed_and_no_other(config: NativeConfig, tmp_path: Path) -> None:
-    elsewhere = NativeConfig(config.state, tmp_path / "elsewhere")
+def test_a_zygote_that_answers_nobody_is_killed_and_no_other(config: EmbeddedConfig, tmp_path: Path) -> None:
+    elsewhere = EmbeddedConfig(config.state, tmp_path / "elsewhere")
     mine, name = config.to_json(), "zygote-0123456789ab.sock"
     processes = {
         "stuck": begin("pytop-zygote", "3", mine, name),
