@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import signal
@@ -138,3 +139,17 @@ def test_a_request_of_another_protocol_is_refused() -> None:
     for request in ({"op": "start", "id": "a"}, {"op": "start", "id": "a", "protocol": PROTOCOL + 1}):
         with pytest.raises(UnavailableError, match="upgraded"):
             check_protocol(request)
+
+
+def test_nothing_of_this_engine_is_imported_after_a_fork() -> None:
+    """By then an upgrade may have replaced the files."""
+    late = [
+        f"{path.name}:{statement.lineno}"
+        for path in (zygote_socket.PACKAGE / "engines/embedded").rglob("*.py")
+        for function in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for statement in ast.walk(function)
+        if (isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("runtime"))
+        or (isinstance(statement, ast.Import) and any(alias.name.startswith("runtime") for alias in statement.names))
+    ]
+    assert late == []
