@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.docker import DockerEngine, Endpoint
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.docker.engine import DockerEngine
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.engine import EmbeddedEngine
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.model import LimitName, Verb
 from tests.conftest import missing, need_root

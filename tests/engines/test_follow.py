@@ -18,9 +18,10 @@ import pytest
 
 from runtime.engines.containerd.address import Address
 from runtime.engines.containerd.engine import ContainerdEngine
-from runtime.engines.docker import DockerEngine, Endpoint
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.docker.engine import DockerEngine
 from runtime.engines.embedded.engine import EmbeddedEngine
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.model import State
 from tests.containerdd import Containerdd

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.docker import DockerEngine, Endpoint
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.docker.engine import DockerEngine
 from runtime.engines.embedded.engine import EmbeddedEngine
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.engines.protocol import Engine
 from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import UNLIMITED, ContainerRef, ContainerSpec, GroupKind, LimitChange, LimitName, State

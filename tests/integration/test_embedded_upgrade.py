@@ -24,8 +24,9 @@ import pytest
 from runtime.engines.embedded.networks import bridge
 from tests.conftest import missing
 from tests.integration.embedded import name_of, named, processes_of
-from tests.integration.program import ROOT, Program, wait_for
+from tests.integration.program import ROOT, Program
 from tests.integration.program import program as program_of_its_own
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -97,7 +98,7 @@ def kill(*pids: int) -> None:
     for pid in pids:
         fd = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda fd=fd: _ended(fd))
+        wait_until(lambda fd=fd: _ended(fd), 15)
         os.close(fd)
 
 
@@ -112,7 +113,7 @@ def lines(program: Program, name: str, *words: str) -> list[str]:
 def test_every_verb_on_what_the_old_version_has_started(old: Program, new: Program) -> None:
     run(old, "web", "-m", "256m", script="trap 'echo hup' HUP; echo up; while :; do sleep 0.05; done")
     before = old.container("web")
-    wait_for(lambda: lines(old, "web") == ["up"])
+    wait_until(lambda: lines(old, "web") == ["up"], 15)
 
     after = new.container("web")
     assert (after["state"], after["pid"], after["id"]) == ("running", before["pid"], before["id"])
@@ -144,7 +145,7 @@ def test_every_verb_on_what_the_old_version_has_started(old: Program, new: Progr
     assert new.file("web", ("memory", "memory.limit_in_bytes"), "memory.max") == str(128 << 20), "from the old record"
     new("stop", "-t", "0.1", "web")
     new("start", "web")
-    wait_for(lambda: lines(new, "web") == ["up", "hup", "up", "up"])
+    wait_until(lambda: lines(new, "web") == ["up", "hup", "up", "up"], 15)
     refused = new("rm", "web", code=1)
     assert "running" in refused.stderr
     new("kill", "-s", "KILL", "web")
@@ -177,7 +178,7 @@ def test_what_is_new_runs_on_the_new_code_and_the_old_zygote_ends(old: Program, 
     (zygote,), shim = zygotes(old, OLD_CODE), shim_of(old, "first")
     run(new, "second")
     assert code_of(shim_of(new, "second")) == NEW_CODE
-    wait_for(lambda: zygote not in processes_of(new.where), within=5)
+    wait_until(lambda: zygote not in processes_of(new.where), 5)
     assert len(zygotes(new, NEW_CODE)) == 1
     assert shim_of(new, "first") == shim
     assert new.container("first")["state"] == "running"
@@ -192,11 +193,15 @@ def test_restart_policies_and_automatic_removal_under_the_old_shim(old: Program,
     run(old, "waiting", "--restart", "always", script="exit 1")
     assert new("wait", "again", code=6).stdout.strip() == "6"
     assert lines(new, "again") == ["turn"] * 3
-    wait_for(lambda: [each["name"] for each in json.loads(new("ps", "-a", "--json").stdout)].count("passing") == 0)
-    wait_for(lambda: json.loads(new("inspect", "waiting").stdout)[0]["restarts"] >= 5)  # the pauses are seconds by now
+    wait_until(
+        lambda: [each["name"] for each in json.loads(new("ps", "-a", "--json").stdout)].count("passing") == 0, 15
+    )
+    wait_until(
+        lambda: json.loads(new("inspect", "waiting").stdout)[0]["restarts"] >= 5, 15
+    )  # the pauses are seconds by now
     new("stop", "waiting")
     assert new.container("waiting")["state"] == "exited"
-    wait_for(lambda: "pytop-shim" not in {name_of(pid) for pid in processes_of(new.where)})
+    wait_until(lambda: "pytop-shim" not in {name_of(pid) for pid in processes_of(new.where)}, 15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +230,7 @@ def end_without_shims(program: Program, gate: Gate, *names: str) -> None:
     kill(*(int((each / "shim.lock").read_text().split()[0]) for each in live))
     gate.open()
     for each in live:
-        wait_for(lambda status=each / "exit": b"\n" in status.read_bytes())
+        wait_until(lambda status=each / "exit": b"\n" in status.read_bytes(), 15)
 
 
 def check_ends(program: Program) -> None:
@@ -246,7 +251,7 @@ def test_a_killed_old_shim_loses_nothing(old: Program, new: Program, gate: Gate,
     pid = new.container("counting")["pid"]
     kill(shim_of(new, "counting"), *(zygotes(new, OLD_CODE) if with_zygote else []))
     assert new.container("counting")["pid"] == pid
-    wait_for(lambda: code_of(shim_of(new, "counting")) == NEW_CODE)
+    wait_until(lambda: code_of(shim_of(new, "counting")) == NEW_CODE, 15)
     end_without_shims(new, gate, "ending")
     check_ends(new)
 
@@ -263,7 +268,7 @@ def test_an_upgrade_in_place(old: Program, new: Program) -> None:
     assert lines(new, "ending") == ["end"]
     assert new("wait", "again", code=6).stdout.strip() == "6"
     run(new, "fresh")
-    wait_for(lambda: zygote not in processes_of(new.where), within=5)
+    wait_until(lambda: zygote not in processes_of(new.where), 5)
     new("rm", "-f", "going", "ending", "again", "fresh")
 
 
@@ -271,7 +276,7 @@ def test_an_old_zygote_that_cannot_fork_any_more_is_ended(old: Program, new: Pro
     """Its code is gone, and the process that it had ready is used up: it would try, and log that, for ever."""
     run(old, "going")
     (zygote,) = zygotes(old, OLD_CODE)
-    wait_for(lambda: named(old.where, "pytop-spare"))
+    wait_until(lambda: named(old.where, "pytop-spare"), 15)
     shutil.rmtree(old.root)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         directory = os.open(new.where.run, os.O_PATH)
@@ -280,11 +285,11 @@ def test_an_old_zygote_that_cannot_fork_any_more_is_ended(old: Program, new: Pro
         connection.send(json.dumps({"op": "attach", "id": "f" * 64, "network": False}).encode())
         connection.settimeout(10)
         connection.recv(65536)
-    wait_for(lambda: b"ImportError" in (new.where.run / "zygote.log").read_bytes())
+    wait_until(lambda: b"ImportError" in (new.where.run / "zygote.log").read_bytes(), 15)
     begun = time.monotonic()
     run(new, "fresh")
     assert time.monotonic() - begun < 10
-    wait_for(lambda: zygote not in processes_of(new.where), within=5)
+    wait_until(lambda: zygote not in processes_of(new.where), 5)
     assert new.container("going")["state"] == new.container("fresh")["state"] == "running"
 
 
