@@ -202,7 +202,7 @@ async def test_inventory_history_drift_locks_and_actions_of_two_hosts_do_not_mix
         assert session.history.series(THERE.ref, "cpu").values[-1] == 0.75
         session.interval = 0.03
         assert w.far.interval == 0.03
-        w.there._tell(EventKind.OOM, THERE.ref)
+        w.there.tell(EventKind.OOM, THERE.ref)
         kinds = lambda ref: {each.kind for each in session.history.annotations(ref)}  # noqa: E731
         await until(lambda: AnnotationKind.OOM_KILL in kinds(THERE.ref))
         assert not kinds(HERE.ref)
@@ -224,8 +224,8 @@ async def test_inventory_history_drift_locks_and_actions_of_two_hosts_do_not_mix
         assert len(w.here.asked) == 1
         assert session.containers[HERE.ref].state is State.PAUSED
         await session.update(THERE.ref, LimitChange(pids=9))
-        await session.shrink(THERE.ref, 1 << 20, lambda _: None)
-        assert w.far.reclaimed == [1 << 20]
+        await session.shrink(THERE.ref, 64 << 20, lambda _: None)
+        assert w.far.reclaimed == [64 << 20]
         assert len(w.here.asked) == 1
         made = await session.create("docker", ContainerSpec("host", name="made"), host=FAR)
         assert made.host == FAR

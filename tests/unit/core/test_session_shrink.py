@@ -17,17 +17,18 @@ from runtime import limits
 from runtime.errors import ConflictError, RefusedError
 from runtime.kernel import cgroups
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits import ReclaimProgress
 from runtime.model import Container, LimitChange, LimitOutcome, State
 from tests.app.fakes import container
 from tests.fake_engine import FakeEngine
-from tui.cli.update import ReclaimProgress, ReclaimReport
+from tui.cli.update import ReclaimReport
 from tui.core.hosts.local import LocalHost
 from tui.core.inspector import Inspector
 from tui.core.session import Session
 
 MB = 1024 * 1024
 WEB, REST = container("web"), container("rest", state=State.EXITED)
-Shrink = Callable[[Callable[[ReclaimReport], None], Event], ReclaimReport]
+Shrink = Callable[[Callable[[ReclaimProgress], None], Event], ReclaimProgress]
 
 
 @pytest.fixture
@@ -52,8 +53,8 @@ async def session(*containers: Container, done: list[str]) -> Session:
 
 def scripted(monkeypatch: pytest.MonkeyPatch, done: list[str], work: Shrink) -> None:
     def shrink(
-        _cgroup: Cgroup, target: int, *, progress: Callable[[ReclaimReport], None], stop: Event
-    ) -> ReclaimReport:
+        _cgroup: Cgroup, target: int, *, progress: Callable[[ReclaimProgress], None], stop: Event
+    ) -> ReclaimProgress:
         done.append(f"shrink to {target}")
         return work(progress, stop)
 
@@ -63,10 +64,10 @@ def scripted(monkeypatch: pytest.MonkeyPatch, done: list[str], work: Shrink) -> 
 async def test_memory_goes_before_the_limit_and_progress_comes_on_the_loop(
     monkeypatch: pytest.MonkeyPatch, done: list[str]
 ) -> None:
-    told: list[tuple[ReclaimReport, threading.Thread]] = []
-    steps = [ReclaimReport(90 * MB, 64 * MB, 10 * MB), ReclaimReport(64 * MB, 64 * MB, 36 * MB, done=True)]
+    told: list[tuple[ReclaimProgress, threading.Thread]] = []
+    steps = [ReclaimProgress(90 * MB, 64 * MB, 10 * MB), ReclaimProgress(64 * MB, 64 * MB, 36 * MB, done=True)]
 
-    def work(progress: Callable[[ReclaimReport], None], _stop: Event) -> ReclaimReport:
+    def work(progress: Callable[[ReclaimProgress], None], _stop: Event) -> ReclaimProgress:
         assert threading.current_thread() is not threading.main_thread()
         for each in steps:
             progress(each)
@@ -88,7 +89,7 @@ async def test_memory_goes_before_the_limit_and_progress_comes_on_the_loop(
 async def test_what_does_not_fit_is_refused_with_what_holds_it(
     monkeypatch: pytest.MonkeyPatch, done: list[str]
 ) -> None:
-    scripted(monkeypatch, done, lambda _progress, _stop: ReclaimReport(80 * MB, 64 * MB, 5, reason="80 MiB are held"))
+    scripted(monkeypatch, done, lambda _progress, _stop: ReclaimProgress(80 * MB, 64 * MB, 5, reason="80 MiB are held"))
     opened = await session(WEB, done=done)
     with pytest.raises(RefusedError, match="80 MiB are held"):
         await opened.shrink(WEB.ref, 64 * MB, lambda _: None)
@@ -101,10 +102,10 @@ async def test_a_caller_that_leaves_stops_it_and_sets_no_limit(
 ) -> None:
     begun = threading.Event()
 
-    def work(_progress: Callable[[ReclaimReport], None], stop: Event) -> ReclaimReport:
+    def work(_progress: Callable[[ReclaimProgress], None], stop: Event) -> ReclaimProgress:
         begun.set()
         assert stop.wait(5), "nobody has told it to stop"
-        return ReclaimReport(80 * MB, 64 * MB, 5, reason="it was stopped")
+        return ReclaimProgress(80 * MB, 64 * MB, 5, reason="it was stopped")
 
     scripted(monkeypatch, done, work)
     opened = await session(WEB, done=done)
@@ -135,8 +136,8 @@ def test_progress_is_told_now_and_then_and_at_the_end(
     told(ReclaimProgress(100 * MB, 120 * MB, 0, done=True))
     assert capsys.readouterr().err == "", "it fits already"
     for current in range(100, 64, -1):
-        told(ReclaimReport(current * MB, 64 * MB, (100 - current) * MB))
-    told(ReclaimReport(64 * MB, 64 * MB, 36 * MB, done=True))
+        told(ReclaimProgress(current * MB, 64 * MB, (100 - current) * MB))
+    told(ReclaimProgress(64 * MB, 64 * MB, 36 * MB, done=True))
     told.end()
     first, last = capsys.readouterr().err.splitlines()
     assert "uses 100.0 MiB, to come down to 64.0 MiB; 0 B given back" in first
