@@ -30,8 +30,8 @@ from runtime.errors import (
     UnsupportedError,
 )
 
-ANSWER_WITHIN: Final = 60.0
-CONNECT_WITHIN: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 60.0
+CONNECT_TIMEOUT_S: Final = 5.0
 M = TypeVar("M", bound=Message)
 _KINDS: Final[dict[Status, type[PytopError]]] = {
     Status.NOT_FOUND: NotFoundError,
@@ -45,7 +45,7 @@ _KINDS: Final[dict[Status, type[PytopError]]] = {
 }
 
 
-class Client:
+class ContainerdClient:
     """Speaks to one daemon. `title` of each call is what an error says was tried."""
 
     def __init__(self, socket: Path) -> None:
@@ -73,7 +73,7 @@ class Client:
         *,
         namespace: str = "",
         lease: str = "",
-        timeout: float | None = ANSWER_WITHIN,
+        timeout: float | None = ANSWER_TIMEOUT_S,
     ) -> M:
         """One request, one answer. `path` is "containers.v1.Containers/Get", below containerd.services."""
         with self._told(title):
@@ -114,7 +114,7 @@ class Client:
     async def _ready(self) -> Channel:
         if self._channel is None:
             self._channel = Channel(path=str(self.socket))
-        async with asyncio.timeout(CONNECT_WITHIN):
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
             protocol = await self._channel.__connect__()
         self._uids.add(uid(protocol.connection._transport.get_extra_info("socket")))  # before anything is asked
         return self._channel

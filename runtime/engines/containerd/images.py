@@ -20,7 +20,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from runtime.engines.containerd import translate
-from runtime.engines.containerd.client import Client
+from runtime.engines.containerd.client import ContainerdClient
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.errors import ConflictError, EngineError, NotFoundError, UnsupportedError
 from runtime.model import Image
@@ -46,7 +46,7 @@ class Unpacked:
 class ContainerdImages:
     """The images of one namespace."""
 
-    def __init__(self, client: Client, namespace: str, snapshotter: str) -> None:
+    def __init__(self, client: ContainerdClient, namespace: str, snapshotter: str) -> None:
         self._client = client
         self._namespace = namespace
         self._snapshotter = snapshotter

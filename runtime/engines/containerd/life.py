@@ -20,7 +20,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
 
 from runtime.engines.containerd import logs, translate
-from runtime.engines.containerd.client import Client
+from runtime.engines.containerd.client import ContainerdClient
 from runtime.engines.containerd.images import ContainerdImages, Unpacked
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.containerd.store import Found, Store
@@ -54,7 +54,7 @@ _MOST: Final = 1 << 20
 class Life:
     """Acts on containers of one containerd."""
 
-    def __init__(self, client: Client, store: Store, snapshotter: str, top: Path) -> None:
+    def __init__(self, client: ContainerdClient, store: Store, snapshotter: str, top: Path) -> None:
         self._client = client
         self._store = store
         self._snapshotter = snapshotter

@@ -16,7 +16,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from runtime.engines.containerd import translate
 from runtime.engines.containerd.address import DEFAULT_NAMESPACE, Address
-from runtime.engines.containerd.client import Client
+from runtime.engines.containerd.client import ContainerdClient
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.daemon.peer import Peer
 from runtime.engines.daemon.placement import may_name
@@ -44,7 +44,7 @@ class Found:
 class Store:
     """Reads records and tasks, and changes records."""
 
-    def __init__(self, client: Client, address: Address, *, proc: Path = Path("/proc")) -> None:
+    def __init__(self, client: ContainerdClient, address: Address, *, proc: Path = Path("/proc")) -> None:
         self._client = client
         self._address = address
         self._proc = proc
@@ -130,11 +130,12 @@ class Store:
     async def look(self, namespace: str, identity: str, title: str) -> Found:
         """One container whose place is known."""
         record, process = await asyncio.gather(
-            self._record(namespace, identity, title), self.process(namespace, identity, title)
+            self.record(namespace, identity, title), self.process(namespace, identity, title)
         )
         return Found(self._address.key, namespace, record, process)
 
-    async def _record(self, namespace: str, identity: str, title: str) -> pb.Container:
+    async def record(self, namespace: str, identity: str, title: str) -> pb.Container:
+        """A container's record, without its task."""
         answer = await self._client.call(
             "containers.v1.Containers/Get",
             pb.IdRequest(id=identity),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -17,36 +17,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from runtime import limits
 from runtime.engines.containerd import translate
 from runtime.engines.containerd.proto import containerd_pb2 as pb
-from runtime.engines.containerd.resources import recorded
-from runtime.errors import UnsupportedError
-from runtime.limits import HostFacts
-from runtime.model import (
-    ContainerRef,
-    FieldOutcome,
-    LimitChange,
-    LimitOutcome,
-    Limits,
-    Missing,
-    Verdict,
-)
-from runtime.oci.resources import KERNEL_ONLY, ResourceContext
+from runtime.model import LimitChange, LimitOutcome, Limits
 
 RESOURCES: Final = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 REPLACED: Final = "until the container ends: Kubernetes makes a new one from the pod's own limits"
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """What is there before a change: the kernel's limits or the record's, the machine, and the OCI spec."""
-
-    held: ResourceContext
-    spec: Mapping[str, Any]
-
-
-def before(spec: Mapping[str, Any], kernel: Limits | None, facts: HostFacts, *, cgroup_v2: bool) -> Before:
-    """`kernel` is None for a container that has no cgroup here."""
-    record = recorded(spec, facts, cgroup_v2=cgroup_v2)
-    return Before(ResourceContext(kernel if kernel is not None else record, facts, cgroup_v2), spec)
 
 
 def forbids(record: pb.Container, spec: Mapping[str, Any], change: LimitChange) -> str:
@@ -69,28 +43,6 @@ def forbids(record: pb.Container, spec: Mapping[str, Any], change: LimitChange) 
 def packed(resources: Mapping[str, Any]) -> AnyMessage:
     """As Tasks.Update takes them."""
     return AnyMessage(type_url=RESOURCES, value=json.dumps(resources).encode())
-
-
-def refuse_at_rest(change: LimitChange, found: Before) -> None:
-    """The checks that need no live cgroup. Raises `RefusedError`, and `UnsupportedError` for what only a kernel can."""
-    limits.refuse(change, found.held.before, found.held.facts, None)
-    for name, _ in change.items():
-        if name in KERNEL_ONLY:
-            raise UnsupportedError(
-                f"set {name.value.replace('_', ' ')}",
-                detail="the container's record cannot hold it, and it has no cgroup on this machine now",
-                hint="It can be set while the container runs",
-            )
-
-
-def at_rest(ref: ContainerRef, change: LimitChange, found: Before, after: Limits, detail: str) -> LimitOutcome:
-    """The outcome where no kernel can be asked: the record is all there is."""
-    held = found.held.before
-    fields = tuple(
-        FieldOutcome(name, value, held.get(name), after.get(name), Missing.GONE, Verdict.UNREADABLE, detail)
-        for name, value in change.items()
-    )
-    return limits.with_persistence(LimitOutcome(ref, fields), after)
 
 
 def unrecorded(outcome: LimitOutcome, record: Limits, why: str) -> LimitOutcome:

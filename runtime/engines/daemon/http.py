@@ -32,8 +32,8 @@ from runtime.errors import (
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
-CONNECT_WITHIN: Final = 5.0
-ANSWER_WITHIN: Final = 60.0  # seconds, to the end of the body
+CONNECT_TIMEOUT_S: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 60.0  # seconds, to the end of the body
 DOCUMENT_MAX: Final = 64 << 20  # bytes of a body that is read as a whole
 _KINDS: Final[Mapping[int, type[PytopError]]] = {
     400: InvalidError,
@@ -54,7 +54,7 @@ class Words:
     denied: str
 
 
-class Client(ABC):
+class DaemonClient(ABC):
     """Speaks to one daemon. A subclass says how the version is agreed on, and where requests go then."""
 
     words: Words
@@ -63,6 +63,7 @@ class Client(ABC):
         self.endpoint = endpoint
         self._session: ClientSession | None = None
         self._version = ""
+        self._agreements = 0
         self._uids: set[int] = set()
 
     @property
@@ -76,6 +77,11 @@ class Client(ABC):
             await self._session.close()
             self._session = None
 
+    @property
+    def agreements(self) -> int:
+        """How often the version was agreed on: another number means that the daemon may be another one."""
+        return self._agreements
+
     def agree_anew(self) -> None:
         """Ask for the daemon's version again at the next request."""
         self._version = ""
@@ -83,8 +89,11 @@ class Client(ABC):
     async def version(self) -> str:
         """The API version that both sides know. Raises `UnavailableError` for a daemon that is too old."""
         if not self._version:
-            async with self._open("GET", "/_ping", {}, None, ANSWER_WITHIN, f"reach {self.words.name}") as response:
-                self._version = self.agree(response.headers)
+            async with self._open("GET", "/_ping", {}, None, ANSWER_TIMEOUT_S, f"reach {self.words.name}") as response:
+                agreed = self.agree(response.headers)
+                if not self._version:  # else another request, which began together with this one, was faster
+                    self._agreements += 1
+                self._version = agreed
         return self._version
 
     @abstractmethod
@@ -107,20 +116,27 @@ class Client(ABC):
         *,
         query: Mapping[str, str] | None = None,
         body: object = None,
-        timeout: float | None = ANSWER_WITHIN,
+        timeout: float | None = ANSWER_TIMEOUT_S,
         lasts: bool = False,
     ) -> Any:
         """One request; the parsed answer, None for an empty one. `title` is what an error says was tried.
 
-        Without a `timeout` the answer may come at any time and must be whole `ANSWER_WITHIN` seconds after it began,
+        Without a `timeout` the answer may come at any time and must be whole `ANSWER_TIMEOUT_S` seconds after it began,
         unless it `lasts`.
         """
         async with self.stream(method, path, title, query=query, body=body, timeout=timeout) as response:
-            text = await self.read(response, title, within=None if lasts else ANSWER_WITHIN)
+            text = await self.read(response, title, within=None if lasts else ANSWER_TIMEOUT_S)
         try:
             return json.loads(text) if text.strip() else None
         except ValueError as error:
             raise EngineError(title, detail=f"{self.words.name} answered with something that is not JSON") from error
+
+    async def inspect(self, key: str) -> Mapping[str, Any]:
+        """The daemon's whole description of a container."""
+        document: Mapping[str, Any] = await self.json(
+            "GET", f"/containers/{quoted(key)}/json", f"look at container {key}"
+        )
+        return document
 
     async def json_lines(
         self, method: str, path: str, title: str, *, query: Mapping[str, str], body: bytes
@@ -134,7 +150,7 @@ class Client(ABC):
                 raise EngineError(title, detail=str(line["error"]))
         return found
 
-    async def read(self, response: ClientResponse, title: str, *, within: float | None = ANSWER_WITHIN) -> bytes:
+    async def read(self, response: ClientResponse, title: str, *, within: float | None = ANSWER_TIMEOUT_S) -> bytes:
         """The body of an answer, in `within` seconds from now. Raises `EngineError` beyond `DOCUMENT_MAX` bytes."""
         found = bytearray()
         async with asyncio.timeout(within):
@@ -177,7 +193,7 @@ class Client(ABC):
                 data=raw,
                 json=body if raw is None and body is not None else None,
                 headers={"Content-Type": "application/x-tar"} if raw is not None else None,
-                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_WITHIN),
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT_S),
             ) as response:
                 if response.status >= 400:
                     if response.status == 400:  # perhaps an older daemon has taken the place: agree anew

@@ -1,7 +1,7 @@
 """Around a daemon's change of limits: room is made before, what it did not do is written, what it undid is put back.
 
 If the kernel refuses a part of a change, the rest is taken back too, from the kernel here and from the daemon's record
-by the engine, which sends it what `back` says.
+by the engine, which sends it what `revert` says.
 
 Some daemons hand their whole record to the OCI runtime at every update (Podman from 5.4 on), so a limit that somebody
 has set past them, by hand or because they cannot, would be lost by the change of another one. What another client has
@@ -43,7 +43,7 @@ _LISTS: Final = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})
 
 
 @asynccontextmanager
-async def room(cgroup: Cgroup | None, change: LimitChange) -> AsyncIterator[None]:
+async def headroom(cgroup: Cgroup | None, change: LimitChange) -> AsyncIterator[None]:
     """Around a daemon's write: a memory limit below what is in use finds room for it, so that nothing is killed.
 
     The daemon writes memory.max at once, and on cgroup v2 that kills what cannot be reclaimed. Raises `KernelError`
@@ -127,7 +127,7 @@ def _beside(field: FieldOutcome, own: FieldOutcome | None, name: str, refused: s
     return replace(field, detail="; ".join(filter(None, (words, own.detail))))
 
 
-def back(names: Iterable[LimitName], then: Limits, now: Limits) -> LimitChange:
+def revert(names: Iterable[LimitName], then: Limits, now: Limits) -> LimitChange:
     """The change that makes these limits again what they were; without those that were not known."""
     found: dict[LimitName, Value] = {}
     for name in names:
@@ -148,7 +148,7 @@ def _with_lifted(then: Value, now: Value | Missing) -> Value:
 def restore(ref: Ref, cgroup: Cgroup, before: Limits, pid: int | None = None) -> list[str]:
     """Have the kernel hold again what it held, and nothing else. Blocking. Returns why it does not, in words."""
     now = apply.read(cgroup, pid)
-    wanted = back([name for name in LimitName if _moved(before.get(name), now.get(name))], before, now)
+    wanted = revert([name for name in LimitName if _moved(before.get(name), now.get(name))], before, now)
     if not wanted:
         return []
     try:
@@ -196,3 +196,12 @@ def take_back(
         )
     error = "; ".join([outcome.error, *(f"not taken back: {text}" for text in words)])
     return replace(outcome, fields=tuple(fields), error=error)
+
+
+def annotated(outcome: LimitOutcome, words: str) -> LimitOutcome:
+    """The outcome with `words` at each limit that the next start undoes and of which nothing else is said."""
+    fields = (
+        replace(field, detail=words) if field.persistent is False and not field.detail else field
+        for field in outcome.fields
+    )
+    return replace(outcome, fields=tuple(fields))

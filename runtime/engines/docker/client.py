@@ -14,7 +14,7 @@ OLDEST: Final = (1, 41)
 _STATE: Final = re.compile(r"is (?:not|already) (?:paused|running)")
 
 
-class Client(http.Client):
+class DockerClient(http.DaemonClient):
     """Speaks to one daemon."""
 
     words = http.Words(

@@ -5,34 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from runtime import limits
-from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon import streams
-from runtime.engines.daemon.documents import shared_network
+from runtime.engines.daemon.changing_limits import DaemonContainer, LimitChanger, baseline_of
 from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.daemon.http import quoted
-from runtime.engines.daemon.placement import DOCKER, cgroup_of, placed
+from runtime.engines.daemon.info import InfoCache
+from runtime.engines.daemon.placement import DOCKER, placed
 from runtime.engines.docker import translate, update
-from runtime.engines.docker.client import Client
-from runtime.engines.docker.update import Held
+from runtime.engines.docker.client import DockerClient
+from runtime.engines.docker.hooks import DockerLimits
 from runtime.engines.protocol import Facets
 from runtime.errors import (
-    DeniedError,
     EngineError,
-    InvalidError,
     NotFoundError,
-    PytopError,
     UnavailableError,
-    UnsupportedError,
 )
 from runtime.kernel import cgroupfs
-from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.controllers.io import RATES
 from runtime.model import (
     Capabilities,
@@ -67,10 +60,11 @@ class DockerEngine:
 
     def __init__(self, endpoint: Endpoint, *, proc: Path = Path("/proc")) -> None:
         self._endpoint = endpoint
-        self._client = Client(endpoint)
+        self._client = DockerClient(endpoint)
+        self._info = InfoCache(self._client, timeout_s=10)
         self._hierarchies = cgroupfs.detect()
         self._proc = proc
-        self._changes: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._limits = LimitChanger(DockerLimits(self._client, self._read), self._hierarchies)
 
     @property
     def key(self) -> str:
@@ -95,11 +89,7 @@ class DockerEngine:
         )
 
     async def capabilities(self) -> Capabilities:
-        return await asyncio.to_thread(self._capabilities, await self._daemon())
-
-    async def _daemon(self) -> Mapping[str, Any]:
-        document: Mapping[str, Any] = await self._client.json("GET", "/info", "ask Docker what it can do", timeout=10)
-        return document
+        return await asyncio.to_thread(self._capabilities, await self._info.get())
 
     def _capabilities(self, daemon: Mapping[str, Any]) -> Capabilities:
         missing = {
@@ -135,10 +125,7 @@ class DockerEngine:
         return (await self._placed([container]))[0]
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
-        document: Mapping[str, Any] = await self._client.json(
-            "GET", f"/containers/{quoted(key)}/json", f"look at container {key}"
-        )
-        return document
+        return await self._client.inspect(key)
 
     def events(self) -> AsyncIterator[Event]:
         # Asked for from this moment on, so nothing is lost while the connection is being made.
@@ -180,8 +167,8 @@ class DockerEngine:
     async def create(self, spec: ContainerSpec) -> ContainerRef:
         limits.validate(spec.limits)
         if spec.limits:
-            held = await asyncio.to_thread(self._held, {}, await self._daemon(), None)
-            limits.refuse(spec.limits, held.before, held.facts, None)
+            daemon = await self._info.get()
+            await asyncio.to_thread(_refuse, spec.limits, _ncpu(daemon), cgroup_v2=_cgroup_v2(daemon))
         query = {"name": spec.name} if spec.name else {}
         title = f"create a container of {spec.image}"
         answer = await self._client.json(
@@ -237,122 +224,18 @@ class DockerEngine:
     # limits
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
-        if not change:
-            raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
-        limits.validate(change)
-        container = await self.get(key)
-        cgroup = await self._own_cgroup(container)
-        identity, title = container.ref.id, f"change limits of container {container.name}"
-        async with self._changes.setdefault(identity, asyncio.Lock()), limits.change_lock(cgroup, title):
-            return await self._update(identity, change, title)
+        return await self._limits.change(key, change)
 
     async def recorded(self, key: str) -> Limits:
-        document, daemon = await asyncio.gather(self.inspect(key), self._daemon())
+        document, daemon = await asyncio.gather(self.inspect(key), self._info.get())
         host, ncpu = document.get("HostConfig") or {}, int(daemon.get("NCPU") or 1)
         return await asyncio.to_thread(translate.record, host, ncpu)
 
-    async def _update(self, identity: str, change: LimitChange, title: str) -> LimitOutcome:
-        document, daemon = await asyncio.gather(self.inspect(identity), self._daemon())
-        capable = await asyncio.to_thread(self._capabilities, daemon)
-        for name, _ in change.items():
-            reason = capable.why_not(name)
-            if reason is not None:
-                raise UnsupportedError(f"set {name.value.replace('_', ' ')}", detail=reason)
-        network = shared_network(str((document.get("HostConfig") or {}).get("NetworkMode", "")))
-        if network and limits.asks_network(change):
-            raise UnsupportedError("limit the network of a container", detail=network)
+    async def _read(self, key: str) -> DaemonContainer[Mapping[str, Any]]:
+        document, daemon = await asyncio.gather(self.inspect(key), self._info.get())
+        capabilities = await asyncio.to_thread(self._capabilities, daemon)
         (container,) = await self._placed([translate.container(document)])
-        cgroup = await self._own_cgroup(container)
-        pid = container.pid if cgroup is not None and limits.asks_network(change) else None
-        held = await asyncio.to_thread(self._held, document.get("HostConfig") or {}, daemon, cgroup, pid)
-        if cgroup is None:
-            update.refuse(change, held)
-            return await self._change_record(container, change, held, title)
-        await asyncio.to_thread(lambda: limits.check(cgroup, change, held.before, pid=pid))
-        return await self._change_live(container.ref, cgroup, pid, change, held, title)
-
-    async def _send(self, identity: str, body: Mapping[str, Any], title: str) -> None:
-        if body:
-            await self._client.json("POST", f"/containers/{identity}/update", title, body=body)
-
-    async def _record(self, identity: str, held: Held) -> Limits:
-        host = (await self.inspect(identity)).get("HostConfig") or {}
-        return await asyncio.to_thread(translate.record, host, held.facts.ncpu)
-
-    async def _change_record(self, container: Container, change: LimitChange, held: Held, title: str) -> LimitOutcome:
-        await self._send(container.ref.id, update.body(change, held), title)
-        detail = "its processes are not on this machine" if container.state.live else "for the next start"
-        record = await self._record(container.ref.id, held)
-        return update.unread(container.ref, change, held, record, detail)
-
-    async def _change_live(
-        self, ref: ContainerRef, cgroup: Cgroup, pid: int | None, change: LimitChange, held: Held, title: str
-    ) -> LimitOutcome:
-        """Docker first, then the kernel; if that refuses a part, all of it is taken back."""
-        body, refused = update.body(change, held), ""
-        tried = await self._try(ref, cgroup, pid, change, held) if update.for_good(body, held, change) else None
-        if tried is not None and tried.error:
-            return tried
-        try:
-            async with settling.room(cgroup, change):
-                await self._send(ref.id, body, title)
-        except PytopError as error:
-            if tried is not None:
-                await asyncio.to_thread(settling.restore, ref, cgroup, held.before, pid)
-            if await asyncio.to_thread(limits.read, cgroup, pid) == held.before:
-                raise
-            refused = str(error)  # it failed half-way: what has come of it is what counts now
-        record = await self._record(ref.id, held)
-
-        def settle() -> LimitOutcome:
-            earlier = translate.record(held.host, held.facts.ncpu)
-            return settling.settle(
-                ref, cgroup, change, held.before, record, earlier=earlier, name="Docker", refused=refused, pid=pid
-            )
-
-        outcome = update.told(await asyncio.to_thread(settle))
-        return await self._take_back(outcome, cgroup, pid, change, held) if outcome.error else outcome
-
-    async def _try(
-        self, ref: ContainerRef, cgroup: Cgroup, pid: int | None, change: LimitChange, held: Held
-    ) -> LimitOutcome | None:
-        """Have the kernel take a change before Docker hears of it; None where that is not for us to write."""
-        try:
-            outcome = await asyncio.to_thread(lambda: limits.change(ref, cgroup, change, pid=pid))
-        except DeniedError:
-            if any(name in translate.KERNEL_ONLY or name in RATES for name, _ in change.items()):
-                raise
-            return None
-        record = await self._record(ref.id, held)
-        return replace(outcome, fields=tuple(replace(field, engine=record.get(field.name)) for field in outcome.fields))
-
-    async def _take_back(
-        self, outcome: LimitOutcome, cgroup: Cgroup, pid: int | None, change: LimitChange, held: Held
-    ) -> LimitOutcome:
-        """Out of Docker's record, as far as that can be, and then out of the kernel."""
-        stuck: list[str] = []
-        names = [name for name, _ in change.items()]
-        try:
-            host = (await self.inspect(outcome.ref.id)).get("HostConfig") or {}
-            body = await asyncio.to_thread(update.undone, names, held, host)
-            await self._send(outcome.ref.id, body, "take a change of limits back")
-        except PytopError as error:
-            stuck.append(str(error))
-        record = await self._record(outcome.ref.id, held)
-        return await asyncio.to_thread(
-            lambda: settling.take_back(outcome, cgroup, held.before, record, stuck=stuck, pid=pid)
-        )
-
-    def _held(
-        self, host: Mapping[str, Any], daemon: Mapping[str, Any], cgroup: Cgroup | None, pid: int | None = None
-    ) -> Held:
-        facts = limits.host_facts()
-        ncpu = int(daemon.get("NCPU") or facts.ncpu)
-        if ncpu != facts.ncpu:  # another machine's, or its daemon is kept to some CPUs
-            cpus = f"0-{ncpu - 1}" if ncpu > 1 else "0"
-            facts = replace(facts, ncpu=ncpu, cpus=facts.cpus if cgroup is not None else cpus)
-        before = limits.read(cgroup, pid) if cgroup is not None else translate.record(host, ncpu)
-        return Held(host, before, facts, cgroup_v2=str(daemon.get("CgroupVersion", "1")) == "2")
+        return DaemonContainer(container, document, capabilities, _ncpu(daemon), _cgroup_v2(daemon))
 
     # which processes are this machine's
 
@@ -363,9 +246,6 @@ class DockerEngine:
             return [placed(found, peer, DOCKER, self._hierarchies, self._proc) for found in containers]
 
         return await asyncio.to_thread(place)
-
-    async def _own_cgroup(self, container: Container) -> Cgroup | None:
-        return await asyncio.to_thread(cgroup_of, container, self._client.peer, self._hierarchies)
 
     async def _post(
         self,
@@ -381,3 +261,18 @@ class DockerEngine:
 
 def _seconds(timeout: float | None) -> dict[str, str]:
     return {} if timeout is None else {"t": str(max(0, round(timeout)))}
+
+
+def _ncpu(daemon: Mapping[str, Any]) -> int | None:
+    return int(daemon.get("NCPU") or 0) or None
+
+
+def _cgroup_v2(daemon: Mapping[str, Any]) -> bool:
+    return str(daemon.get("CgroupVersion", "1")) == "2"
+
+
+def _refuse(change: LimitChange, ncpu: int | None, *, cgroup_v2: bool) -> None:
+    """Raise `RefusedError` for limits that would harm a new container. Blocking."""
+    recorded = translate.record({}, ncpu or limits.host_facts().ncpu)
+    baseline = baseline_of(recorded, None, ncpu=ncpu, cgroup_v2=cgroup_v2)
+    limits.refuse(change, baseline.before, baseline.facts, None)

@@ -17,134 +17,111 @@ says so. In any case the kernel is the judge.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from runtime import limits
 from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon.documents import EVERYTHING
 from runtime.engines.docker import translate
-from runtime.errors import InvalidError, RefusedError, UnsupportedError
+from runtime.errors import InvalidError, RefusedError
 from runtime.kernel import cpu_bandwidth
 from runtime.kernel.cpu_bandwidth import exact_quota_us, period_or_default, quota_us
-from runtime.limits import HostFacts
 from runtime.limits.controllers.io import RATES
-from runtime.model import (
-    ContainerRef,
-    FieldOutcome,
-    LimitChange,
-    LimitName,
-    LimitOutcome,
-    Limits,
-    Missing,
-    Unlimited,
-    Verdict,
-)
+from runtime.model import LimitChange, LimitName, Missing, Unlimited
+from runtime.oci.resources import ResourceContext
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What is there before a change.
-
-    Attributes:
-        host: Docker's record (HostConfig).
-        before: the kernel's limits, or Docker's where the kernel cannot be asked.
-        facts: the daemon's machine.
-        cgroup_v2: its memory controller is cgroup v2's.
-    """
-
-    host: Mapping[str, Any]
-    before: Limits
-    facts: HostFacts
-    cgroup_v2: bool
-
-    def number(self, name: str) -> int:
-        return int(self.host.get(name) or 0)
-
-
-def body(change: LimitChange, held: Held) -> dict[str, Any]:
-    """The document for /update; empty when the API has nothing to do with this change.
+def body(change: LimitChange, host: Mapping[str, Any], baseline: ResourceContext) -> dict[str, Any]:
+    """The document for /update; empty when the API has nothing to do with this change. `host` is Docker's HostConfig.
 
     Raises `InvalidError` for what contradicts itself, `RefusedError` for what Docker would take and choke on later.
     """
     found: dict[str, Any] = {}
     if change.cpus is not None or change.cpu_period is not None:
-        found.update(_cpus(change, held))
+        found.update(_cpus(change, host, baseline))
     if change.cpu_shares is not None:
         found["CpuShares"] = change.cpu_shares
     for field, value, everything in (
-        ("CpusetCpus", change.cpuset_cpus, held.facts.cpus),
-        ("CpusetMems", change.cpuset_mems, held.facts.mems),
+        ("CpusetCpus", change.cpuset_cpus, baseline.facts.cpus),
+        ("CpusetMems", change.cpuset_mems, baseline.facts.mems),
     ):
         if value is not None:
             found[field] = everything if isinstance(value, Unlimited) else value
     if change.pids is not None:
         found["PidsLimit"] = -1 if isinstance(change.pids, Unlimited) else change.pids
-    if change.io_weight is not None and not held.cgroup_v2 and translate.fits_blkio_weight(change.io_weight):
+    if change.io_weight is not None and not baseline.cgroup_v2 and translate.fits_blkio_weight(change.io_weight):
         found["BlkioWeight"] = change.io_weight
     if change.memory is not None or change.swap is not None:
-        found.update(_memory(change, held))
-    found.update(_reservation(change, held, int(found.get("Memory", 0))))
+        found.update(_memory(change, baseline))
+    found.update(_reservation(change, host, baseline, int(found.get("Memory", 0))))
     return found
 
 
-def undone(names: Iterable[LimitName], held: Held, host: Mapping[str, Any]) -> dict[str, Any]:
-    """The document for /update that makes these limits of Docker's record, which now is `host`, what they were."""
-    then, now = (translate.record(record, held.facts.ncpu) for record in (held.host, host))
-    return body(settling.back(names, then, now), replace(held, host=host, before=now))
+def undone(
+    names: Iterable[LimitName], then: Mapping[str, Any], now: Mapping[str, Any], baseline: ResourceContext
+) -> dict[str, Any]:
+    """The document for /update that makes these limits of Docker's record `now` what they were in the record `then`."""
+    before, after = (translate.record(host, baseline.facts.ncpu) for host in (then, now))
+    return body(settling.revert(names, before, after), now, replace(baseline, before=after))
 
 
-def for_good(sent: Mapping[str, Any], held: Held, change: LimitChange) -> bool:
+def is_irrevocable(sent: Mapping[str, Any], host: Mapping[str, Any], change: LimitChange) -> bool:
     """Whether a part of this change could fail after Docker has recorded what it cannot forget again.
 
     NanoCpus that were not set cannot be unset.
     """
-    return "NanoCpus" in sent and not held.number("NanoCpus") and len(list(change.items())) > 1
+    return "NanoCpus" in sent and not _number(host, "NanoCpus") and len(list(change.items())) > 1
 
 
-def _cpus(change: LimitChange, held: Held) -> dict[str, Any]:
+def _number(host: Mapping[str, Any], name: str) -> int:
+    return int(host.get(name) or 0)
+
+
+def _cpus(change: LimitChange, host: Mapping[str, Any], baseline: ResourceContext) -> dict[str, Any]:
     """Bandwidth. A period needs the form with quota and period, which Docker refuses beside NanoCpus."""
-    nano, quota = held.number("NanoCpus"), held.number("CpuQuota")
-    period = period_or_default(change.cpu_period or held.number("CpuPeriod"))
+    nano, quota = _number(host, "NanoCpus"), _number(host, "CpuQuota")
+    period = period_or_default(change.cpu_period or _number(host, "CpuPeriod"))
     if change.cpus is None:
-        cores = cpu_bandwidth.cores(quota, period_or_default(held.number("CpuPeriod")))
+        cores = cpu_bandwidth.cores(quota, period_or_default(_number(host, "CpuPeriod")))
         kept = {} if isinstance(cores, Unlimited) else {"CpuQuota": exact_quota_us(cores, period)}
         return {} if nano else {"CpuPeriod": period, **kept}
     if isinstance(change.cpus, Unlimited):
         if nano:
-            return {"NanoCpus": held.facts.ncpu * 1_000_000_000}
+            return {"NanoCpus": baseline.facts.ncpu * 1_000_000_000}
         return {"CpuQuota": -1, **({"CpuPeriod": period} if change.cpu_period else {})}
     if (quota or change.cpu_period) and not nano:
         return {"CpuQuota": quota_us(change.cpus, period), "CpuPeriod": period}
     return {"NanoCpus": round(change.cpus * 1e9)}
 
 
-def _memory(change: LimitChange, held: Held) -> dict[str, Any]:
-    memory = change.memory if change.memory is not None else held.before.memory
-    swap = change.swap if change.swap is not None else held.before.swap
+def _memory(change: LimitChange, baseline: ResourceContext) -> dict[str, Any]:
+    memory = change.memory if change.memory is not None else baseline.before.memory
+    swap = change.swap if change.swap is not None else baseline.before.swap
     if isinstance(memory, int):
         if isinstance(swap, Missing):
             return {"Memory": memory}
         return {"Memory": memory, "MemorySwap": memory + swap if isinstance(swap, int) else -1}
-    if isinstance(change.swap, int) and not held.cgroup_v2:
+    if isinstance(change.swap, int) and not baseline.cgroup_v2:
         raise InvalidError(
             "limit swap alone", detail="without a memory limit the kernel bounds no swap", hint="Set memory as well"
         )
     if change.memory is None:
         return {}
-    return {"Memory": EVERYTHING, "MemorySwap": -1 if held.cgroup_v2 else EVERYTHING}
+    return {"Memory": EVERYTHING, "MemorySwap": -1 if baseline.cgroup_v2 else EVERYTHING}
 
 
-def _reservation(change: LimitChange, held: Held, memory: int) -> dict[str, Any]:
+def _reservation(
+    change: LimitChange, host: Mapping[str, Any], baseline: ResourceContext, memory: int
+) -> dict[str, Any]:
     """The reservation, never above the memory limit that Docker will have on record."""
-    bound = memory or held.number("Memory") or EVERYTHING
-    recorded = held.number("MemoryReservation")
+    bound = memory or _number(host, "Memory") or EVERYTHING
+    recorded = _number(host, "MemoryReservation")
     if isinstance(change.memory_reservation, int):
         return {"MemoryReservation": change.memory_reservation}
     if change.memory_reservation is not None:
         return {"MemoryReservation": bound}
-    lifted = recorded > 0 and isinstance(held.before.memory_reservation, Unlimited)
-    reserves = not lifted and recorded < (held.number("Memory") or EVERYTHING)
+    lifted = recorded > 0 and isinstance(baseline.before.memory_reservation, Unlimited)
+    reserves = not lifted and recorded < (_number(host, "Memory") or EVERYTHING)
     if recorded <= bound and not (lifted and memory):
         return {}
     if not reserves:  # it follows the memory limit, at which it means nothing
@@ -160,35 +137,3 @@ def unrecorded(daemon: Mapping[str, Any]) -> frozenset[LimitName]:
     """What is changed past Docker's record. A weight on cgroup v2 is recorded by others, in the numbers of v1."""
     v2 = str(daemon.get("CgroupVersion", "1")) == "2"
     return frozenset({*RATES, LimitName.IO_WEIGHT}) if v2 else frozenset(RATES)
-
-
-def refuse(change: LimitChange, held: Held) -> None:
-    """The checks that need no live cgroup: harm by the record and the machine's facts. Raises `RefusedError`."""
-    limits.refuse(change, held.before, held.facts, None)
-    for name, _ in change.items():
-        if name in translate.KERNEL_ONLY or name in RATES:
-            raise UnsupportedError(
-                f"set {name.value.replace('_', ' ')}",
-                detail="Docker's API cannot, and the container has no cgroup on this machine now",
-                hint="It can be set on a running container of this machine",
-            )
-
-
-def unread(ref: ContainerRef, change: LimitChange, held: Held, engine: Limits, detail: str) -> LimitOutcome:
-    """The outcome where no kernel can be asked: Docker's record is all there is."""
-    fields = (
-        FieldOutcome(name, value, held.before.get(name), engine.get(name), Missing.GONE, Verdict.UNREADABLE, detail)
-        for name, value in change.items()
-    )
-    return limits.with_persistence(LimitOutcome(ref, tuple(fields)), engine)
-
-
-def told(outcome: LimitOutcome) -> LimitOutcome:
-    """The outcome with a word about each limit that the next start undoes."""
-    fields = (
-        replace(field, detail="held by the kernel: Docker does not keep it")
-        if field.persistent is False and not field.detail
-        else field
-        for field in outcome.fields
-    )
-    return replace(outcome, fields=tuple(fields))

@@ -23,7 +23,7 @@ _MEANINGS: Final[Mapping[str, type[PytopError]]] = {
 }
 
 
-class Client(http.Client):
+class PodmanClient(http.DaemonClient):
     """Speaks to one service."""
 
     words = http.Words(

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
-import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from runtime import limits
-from runtime.engines.daemon import settle as settling
 from runtime.engines.daemon import streams
-from runtime.engines.daemon.documents import device_number
+from runtime.engines.daemon.changing_limits import (
+    DaemonContainer,
+    LimitChanger,
+    baseline_of,
+    refuse_at_rest,
+    refuse_unsupported,
+)
 from runtime.engines.daemon.endpoint import Endpoint
-from runtime.engines.daemon.http import ANSWER_WITHIN, quoted
-from runtime.engines.daemon.placement import PODMAN, cgroup_of, placed
-from runtime.engines.podman import support, translate, update
-from runtime.engines.podman.client import Client, numbers
+from runtime.engines.daemon.http import quoted
+from runtime.engines.daemon.info import InfoCache
+from runtime.engines.daemon.placement import PODMAN, placed
+from runtime.engines.podman import support, translate
+from runtime.engines.podman.client import PodmanClient
 from runtime.engines.podman.follow import follow
+from runtime.engines.podman.hooks import PodmanLimits, persisted_limits
 from runtime.engines.protocol import Facets
 from runtime.errors import (
     ConflictError,
     EngineError,
-    InvalidError,
     NotFoundError,
-    PytopError,
-    UnsupportedError,
 )
 from runtime.kernel import cgroupfs
-from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import (
     Capabilities,
     Container,
@@ -48,10 +49,8 @@ from runtime.model import (
     State,
 )
 from runtime.oci import resources
-from runtime.oci.resources import ResourceContext
 
 TOGETHER: Final = 16  # inspects under way at once
-_RUNTIME: Final = re.compile(r"`.* update .*` failed: exit status \d+")
 
 
 class PodmanEngine:
@@ -60,13 +59,13 @@ class PodmanEngine:
     def __init__(self, endpoint: Endpoint, *, key: str = "podman", proc: Path = Path("/proc")) -> None:
         self._endpoint = endpoint
         self._key = key
-        self._client = Client(endpoint)
+        self._client = PodmanClient(endpoint)
+        self._info = InfoCache(self._client, timeout_s=30)
         self._hierarchies = cgroupfs.detect()
         self._proc = proc
-        self._about: Mapping[str, Any] | None = None
         self._pods: dict[str, str] = {}  # name by id; a pod is never renamed
         self._refusals: dict[str, str] = {}  # why a container could not be started, which Podman does not keep
-        self._changes: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._limits = LimitChanger(PodmanLimits(self._client, self._read), self._hierarchies)
 
     @property
     def key(self) -> str:
@@ -81,23 +80,15 @@ class PodmanEngine:
 
     async def info(self) -> EngineInfo:
         self._client.agree_anew()  # a Podman that was upgraded meanwhile
-        self._about = None
         version = await self._client.version()
-        about = await self._service()
+        about = await self._info.get()
         detail = {"found by": self._endpoint.origin, "rootless": "yes" if support.rootless(about) else "no"}
         return EngineInfo(self.key, "Podman", version, self._endpoint.url, detail)
 
     async def capabilities(self) -> Capabilities:
-        about, version = await self._service(), await self._client.version()
+        about, version = await self._info.get(), await self._client.version()
         lacking = await asyncio.to_thread(limits.unsupported_limits, self._hierarchies)
         return support.capabilities(about, version, local=self._endpoint.socket is not None, lacking=lacking)
-
-    async def _service(self) -> Mapping[str, Any]:
-        """What Podman says about itself and its machine; a tenth of a second of its work, so it is kept."""
-        if self._about is None:
-            self._about = await self._client.json("GET", "/info", "ask Podman what it can do", timeout=30)
-        assert self._about is not None
-        return self._about
 
     # what is there
 
@@ -136,10 +127,7 @@ class PodmanEngine:
         return replace(container, error=container.error or refusal)
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
-        document: Mapping[str, Any] = await self._client.json(
-            "GET", f"/containers/{quoted(key)}/json", f"look at container {key}"
-        )
-        return document
+        return await self._client.inspect(key)
 
     def events(self) -> AsyncIterator[Event]:
         return follow(self._client, self.key, time.time())
@@ -166,14 +154,11 @@ class PodmanEngine:
     async def create(self, spec: ContainerSpec) -> ContainerRef:
         limits.validate(spec.limits)
         body: dict[str, Any] = {}
-        if spec.network == "bridge" and support.rootless(await self._service()):
+        if spec.network == "bridge" and support.rootless(await self._info.get()):
             spec = replace(spec, network="default")  # what its own client takes; a bridge needs more than a user has
         if spec.limits:
-            capabilities = await self.capabilities()
-            self._permit(spec.limits, capabilities)
-            held = await asyncio.to_thread(self._held, {}, await self._service(), None)
-            update.refuse(spec.limits, held)
-            body = resources.initial_resources(spec.limits, held)
+            refuse_unsupported(spec.limits, await self.capabilities())
+            body = await asyncio.to_thread(_initial_limits, spec.limits, await self._info.get())
         title = f"create a container of {spec.image}"
         answer = await self._client.json(
             "POST", "/containers/create", title, body=translate.create_body(spec, body), timeout=None
@@ -246,118 +231,16 @@ class PodmanEngine:
     # limits
 
     async def recorded(self, key: str) -> Limits:
-        document, about = await asyncio.gather(self.inspect(key), self._service())
-        return await asyncio.to_thread(self._record, document, _ncpu(about))
+        document, about = await asyncio.gather(self.inspect(key), self._info.get())
+        return await asyncio.to_thread(persisted_limits, document, _ncpu(about))
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
-        if not change:
-            raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
-        limits.validate(change)
-        (container,) = await self._placed([translate.container(await self.inspect(key), self.key)])
-        cgroup = await self._own_cgroup(container)
-        identity, title = container.ref.id, f"change limits of container {container.name}"
-        # At rest it is the record alone that changes: of two changes within each other Podman 5.4 keeps one.
-        held = cgroup or (self._endpoint.socket.parent if self._endpoint.socket is not None else None)
-        async with self._changes.setdefault(identity, asyncio.Lock()), limits.change_lock(held, title):
-            return await self._update(identity, change, title)
+        return await self._limits.change(key, change)
 
-    async def _update(self, identity: str, change: LimitChange, title: str) -> LimitOutcome:
-        document, about, capabilities = await asyncio.gather(
-            self.inspect(identity), self._service(), self.capabilities()
-        )
-        version = await self._client.version()
-        self._permit(change, capabilities)
-        container = translate.container(document, self.key)
-        live = container.state.live
-        if reason := update.forbids(document.get("HostConfig") or {}, change):
-            raise UnsupportedError(title, detail=reason)
-        (container,) = await self._placed([container])
-        cgroup = await self._own_cgroup(container)
-        pid = container.pid if limits.asks_network(change) else None
-        held = await asyncio.to_thread(self._held, document, about, cgroup, pid)
-        if cgroup is None:
-            update.refuse(change, held)
-            if not live and capabilities.at_rest:
-                raise UnsupportedError(title, detail=capabilities.at_rest)
-        else:
-            await asyncio.to_thread(limits.check, cgroup, change, held.before, pid=pid)
-        body, refused = resources.resources(change, held), ""
-        if body:
-            try:
-                async with settling.room(cgroup, change):
-                    await self._send(body, document, title)
-            except EngineError as error:  # the runtime's refusal, whose words are lost: the kernel's say why
-                if cgroup is None:
-                    raise
-                refused = _RUNTIME.sub("its OCI runtime failed", error.detail)
-        earlier = await asyncio.to_thread(self._record, document, held.facts.ncpu)
-        recorded = await asyncio.to_thread(self._record, await self.inspect(identity), held.facts.ncpu)
-        if cgroup is None:
-            detail = "its processes are not on this machine" if live else "for the next start"
-            return update.unread(container.ref, change, held, recorded, kept=bool(body) and not live, detail=detail)
-        settled = await asyncio.to_thread(
-            lambda: settling.settle(
-                container.ref,
-                cgroup,
-                change,
-                held.before,
-                recorded,
-                earlier=earlier,
-                name="Podman",
-                refused=refused,
-                pid=pid,
-            )
-        )
-        if settled.error:
-            settled = await self._take_back(settled, cgroup, pid, document, held)
-        return update.told(settled, version)
-
-    async def _send(self, body: Mapping[str, Any], document: Mapping[str, Any], title: str) -> None:
-        version = numbers(await self._client.version())
-        body = await asyncio.to_thread(update.whole, body, document, version, self._client.peer.owners)
-        path = f"/containers/{document['Id']}/update"
-        async with self._client.stream("POST", path, title, body=body, timeout=ANSWER_WITHIN) as response:
-            await self._client.read(response, title)  # the id, as plain text
-
-    async def _take_back(
-        self, outcome: LimitOutcome, cgroup: Cgroup, pid: int | None, document: Mapping[str, Any], held: ResourceContext
-    ) -> LimitOutcome:
-        """Out of what Podman and its OCI runtime keep, and then out of the kernel; `document` is that of before."""
-        stuck: list[str] = []
-        keeps = numbers(await self._client.version()) >= update.RECORDS
-        then = await asyncio.to_thread(self._record, document, held.facts.ncpu) if keeps else held.before
-        now = await asyncio.to_thread(limits.read, cgroup)
-        names = [field.name for field in outcome.fields]
-        try:
-            body = resources.resources(settling.back(names, then, now), replace(held, before=now))
-            if body:
-                await self._send(body, await self.inspect(outcome.ref.id), "take a change of limits back")
-        except PytopError as error:
-            stuck.append(_RUNTIME.sub("its OCI runtime failed", str(error)))
-        recorded = await asyncio.to_thread(self._record, await self.inspect(outcome.ref.id), held.facts.ncpu)
-        return await asyncio.to_thread(
-            lambda: settling.take_back(outcome, cgroup, held.before, recorded, stuck=stuck, pid=pid)
-        )
-
-    def _permit(self, change: LimitChange, capabilities: Capabilities) -> None:
-        for name, _ in change.items():
-            reason = capabilities.why_not(name)
-            if reason is not None:
-                raise UnsupportedError(f"set {name.value.replace('_', ' ')}", detail=reason)
-
-    def _record(self, document: Mapping[str, Any], ncpu: int) -> Limits:
-        return translate.record(document.get("HostConfig") or {}, ncpu, device_number)
-
-    def _held(
-        self, document: Mapping[str, Any], about: Mapping[str, Any], cgroup: Cgroup | None, pid: int | None = None
-    ) -> ResourceContext:
-        facts = limits.host_facts()
-        ncpu = _ncpu(about) or facts.ncpu
-        if ncpu != facts.ncpu:  # another machine's, or its service is kept to some CPUs
-            cpus = f"0-{ncpu - 1}" if ncpu > 1 else "0"
-            facts = replace(facts, ncpu=ncpu, cpus=facts.cpus if cgroup is not None else cpus)
-        before = limits.read(cgroup, pid) if cgroup is not None else self._record(document, ncpu)
-        return ResourceContext(before, facts, support.cgroup_v2(about))
+    async def _read(self, key: str) -> DaemonContainer[Mapping[str, Any]]:
+        document, about, capabilities = await asyncio.gather(self.inspect(key), self._info.get(), self.capabilities())
+        (container,) = await self._placed([translate.container(document, self.key)])
+        return DaemonContainer(container, document, capabilities, _ncpu(about), support.cgroup_v2(about))
 
     # which processes are this machine's
 
@@ -369,9 +252,6 @@ class PodmanEngine:
 
         return await asyncio.to_thread(place)
 
-    async def _own_cgroup(self, container: Container) -> Cgroup | None:
-        return await asyncio.to_thread(cgroup_of, container, self._client.peer, self._hierarchies)
-
     async def _post(
         self,
         key: str,
@@ -382,6 +262,15 @@ class PodmanEngine:
         within: float | None = 60.0,
     ) -> None:
         await self._client.json("POST", f"/containers/{quoted(key)}/{verb}", title, query=query, timeout=within)
+
+
+def _initial_limits(change: LimitChange, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The resources of a new container. Blocking. Raises `RefusedError` and `UnsupportedError`."""
+    ncpu = _ncpu(about)
+    recorded = persisted_limits({}, ncpu)
+    baseline = baseline_of(recorded, None, ncpu=ncpu, cgroup_v2=support.cgroup_v2(about))
+    refuse_at_rest(change, baseline, PodmanLimits.kernel_only, PodmanLimits.name)
+    return resources.initial_resources(change, baseline)
 
 
 def _ncpu(about: Mapping[str, Any]) -> int:

@@ -14,7 +14,7 @@ from typing import Final
 
 from runtime.engines.daemon import streams
 from runtime.engines.podman import translate
-from runtime.engines.podman.client import Client
+from runtime.engines.podman.client import PodmanClient
 from runtime.errors import UnavailableError
 from runtime.model import ContainerRef, Event, EventKind
 
@@ -24,7 +24,7 @@ OVERLAP: Final = 2.0  # seconds of events that are asked for again after that; t
 REMEMBERED: Final = 512
 
 
-async def follow(client: Client, key: str, since: float) -> AsyncIterator[Event]:
+async def follow(client: PodmanClient, key: str, since: float) -> AsyncIterator[Event]:
     """What happens to containers from the moment `since` on (seconds since the epoch), each event once.
 
     Raises `UnavailableError` when Podman goes away.

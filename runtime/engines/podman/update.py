@@ -16,25 +16,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
-from runtime import limits
 from runtime.engines.daemon.documents import shared_network
 from runtime.errors import PytopError, UnsupportedError
 from runtime.kernel import regular_file
-from runtime.model import (
-    ContainerRef,
-    FieldOutcome,
-    LimitChange,
-    LimitName,
-    LimitOutcome,
-    Limits,
-    Missing,
-    Value,
-    Verdict,
-)
-from runtime.oci.resources import KERNEL_ONLY, ResourceContext, merged
+from runtime.model import LimitChange
+from runtime.oci.resources import merged
 
 RECORDS: Final = (5, 1)
 MERGES: Final = (5, 4)
@@ -79,40 +67,3 @@ def whole(
             hint="Podman 5.4 or later does not; or run this on the container's own machine as its owner",
         ) from error
     return merged(spec if isinstance(spec, dict) else {}, body)
-
-
-def refuse(change: LimitChange, held: ResourceContext) -> None:
-    """The checks that need no live cgroup. Raises `RefusedError`, and `UnsupportedError` for what only a kernel can."""
-    limits.refuse(change, held.before, held.facts, None)
-    for name, _ in change.items():
-        if name in KERNEL_ONLY:
-            raise UnsupportedError(
-                f"set {name.value.replace('_', ' ')}",
-                detail="Podman's API cannot, and the container has no cgroup on this machine now",
-                hint="It can be set on a running container of this machine",
-            )
-
-
-def unread(
-    ref: ContainerRef, change: LimitChange, held: ResourceContext, recorded: Limits, *, kept: bool, detail: str
-) -> LimitOutcome:
-    """The outcome where no kernel can be asked. `kept`: the record took it, though inspect may not tell it yet."""
-
-    def one(name: LimitName, value: Value) -> FieldOutcome:
-        says = value if kept else recorded.get(name)
-        persistent = kept or limits.same(name, recorded.get(name), value) is not None
-        return FieldOutcome(
-            name, value, held.before.get(name), says, Missing.GONE, Verdict.UNREADABLE, detail, persistent
-        )
-
-    return LimitOutcome(ref, tuple(one(name, value) for name, value in change.items()))
-
-
-def told(outcome: LimitOutcome, version: str) -> LimitOutcome:
-    """The outcome with a word about each limit that the next start undoes."""
-    words = f"until the container is restarted: Podman {version} keeps what it was created with"
-    fields = (
-        replace(field, detail=words) if field.persistent is False and not field.detail else field
-        for field in outcome.fields
-    )
-    return replace(outcome, fields=tuple(fields))

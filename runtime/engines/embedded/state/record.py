@@ -107,7 +107,7 @@ class ContainerRecord:
         """The record after a change of limits: the requested values replace those on record.
 
         Rates of disks that the change does not name stay; a disk whose rate becomes unlimited is left out. Limits that
-        depend on a changed one are adapted (`cpu.together`), as on a live container.
+        depend on a changed one are adapted (`cpu.consistent`), as on a live container.
         """
         asked: dict[LimitName, Value] = {}
         for name, value in change.items():

@@ -427,7 +427,7 @@ async def test_a_containers_cgroup_is_a_whole_name_and_of_another_users_containe
 ) -> None:
     (tmp_path / "42").mkdir()
     (tmp_path / "42/cgroup").write_text(f"0::{cgroup}\n")
-    asked = client.Client(tmp_path / "c.sock")
+    asked = client.ContainerdClient(tmp_path / "c.sock")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "c.sock"))
         listening.listen()

@@ -284,7 +284,7 @@ async def test_a_line_without_an_end_is_refused(service: Foreign, podman: Podman
 async def test_a_body_that_stops_is_given_up(
     service: Foreign, podman: PodmanEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "ANSWER_WITHIN", 0.5)
+    monkeypatch.setattr(http, "ANSWER_TIMEOUT_S", 0.5)
     service.say(**{f"containers_{ID}": "slow"})
     with pytest.raises(UnavailableError, match="did not answer in time"):
         await asyncio.wait_for(podman.remove(ID), 10)

@@ -141,12 +141,12 @@ async def test_room_is_made_before_a_daemon_lowers_a_v2_limit(
     assert cgroup.unified is not None
     kernel.put(cgroup.unified / "memory.high", high)
     kernel.uses(cgroup, 100 * MB, cache=50 * MB)
-    async with settling.room(cgroup, LimitChange(memory=64 * MB, pids=9)):
+    async with settling.headroom(cgroup, LimitChange(memory=64 * MB, pids=9)):
         files.write(cgroup.unified / "memory.max", str(64 * MB))
     assert not kernel.oom_killed
     assert kernel.get(cgroup.unified / "memory.high") == high
     with pytest.raises(KernelError, match="could not be reclaimed"):
-        async with settling.room(cgroup, LimitChange(memory=10 * MB)):
+        async with settling.headroom(cgroup, LimitChange(memory=10 * MB)):
             pytest.fail("there is no room")
     assert kernel.get(cgroup.unified / "memory.high") == high
 
@@ -155,9 +155,9 @@ async def test_no_room_is_needed(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     kernel.uses(cgroup, 10 * MB, cache=5 * MB)
     for change in (LimitChange(memory=64 * MB), LimitChange(memory=UNLIMITED), LimitChange(pids=3)):
-        async with settling.room(cgroup, change):
+        async with settling.headroom(cgroup, change):
             pass
-    async with settling.room(None, LimitChange(memory=1)):
+    async with settling.headroom(None, LimitChange(memory=1)):
         pass
     assert kernel.writes == []
 
@@ -227,5 +227,5 @@ def test_what_cannot_be_taken_back_is_said(kernel: FakeKernel) -> None:
 
 def test_back_lifts_the_rate_of_a_disk_that_had_none() -> None:
     then, now = ((DeviceRate("8:0", 5),), (DeviceRate("8:0", 7), DeviceRate("8:16", 9)))
-    found = settling.back([LimitName.IO_READ_BPS, LimitName.PIDS], Limits(io_read_bps=then), Limits(io_read_bps=now))
+    found = settling.revert([LimitName.IO_READ_BPS, LimitName.PIDS], Limits(io_read_bps=then), Limits(io_read_bps=now))
     assert found == LimitChange(io_read_bps=(DeviceRate("8:0", 5), DeviceRate("8:16", UNLIMITED)))

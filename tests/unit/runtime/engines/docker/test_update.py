@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from runtime.engines.daemon.changing_limits import refuse_at_rest
 from runtime.engines.daemon.documents import EVERYTHING
 from runtime.engines.docker import translate, update
-from runtime.engines.docker.update import Held
+from runtime.engines.docker.hooks import DockerLimits
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
 from runtime.limits import HostFacts
 from runtime.model import UNLIMITED, LimitChange, LimitName
+from runtime.oci.resources import ResourceContext
 
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0-1", memory_total=8 << 30, swap_total=1 << 30, pid_max=32768)
 MB = 1 << 20
 
 
+def baseline(host: dict[str, Any], *, v2: bool = False) -> ResourceContext:
+    return ResourceContext(translate.record(host, FACTS.ncpu), FACTS, cgroup_v2=v2)
+
+
 def body(change: LimitChange, *, v2: bool = False, **host: Any) -> dict[str, Any]:
-    return update.body(change, Held(host, translate.record(host, FACTS.ncpu), FACTS, cgroup_v2=v2))
+    return update.body(change, host, baseline(host, v2=v2))
 
 
 @pytest.mark.parametrize(
@@ -81,19 +86,21 @@ def test_everything_else() -> None:
 
 
 def test_at_rest_harm_is_refused_by_the_record() -> None:
-    held = Held({}, translate.record({}, 4), FACTS, cgroup_v2=True)
+    def refuse(change: LimitChange) -> None:
+        refuse_at_rest(change, baseline({}, v2=True), DockerLimits.kernel_only, DockerLimits.name)
+
     for change in (LimitChange(cpus=0.001), LimitChange(memory=MB), LimitChange(cpuset_cpus="0-9")):
         with pytest.raises(RefusedError):
-            update.refuse(change, held)
+            refuse(change)
     with pytest.raises(UnsupportedError):
-        update.refuse(LimitChange(memory_high=64 * MB), held)
-    update.refuse(LimitChange(cpus=0.5), held)
+        refuse(LimitChange(memory_high=64 * MB))
+    refuse(LimitChange(cpus=0.5))
 
 
 def test_a_change_is_taken_out_of_the_record_in_the_form_that_the_record_has() -> None:
     def undone(change: LimitChange, then: dict[str, Any]) -> dict[str, Any]:
-        held = Held(then, translate.record(then, FACTS.ncpu), FACTS, cgroup_v2=False)
-        return update.undone([name for name, _ in change.items()], held, {**then, **update.body(change, held)})
+        now = {**then, **update.body(change, then, baseline(then))}
+        return update.undone([name for name, _ in change.items()], then, now, baseline(then))
 
     quota = {"CpuQuota": 50_000, "CpuPeriod": 50_000, "Memory": 64 * MB, "MemorySwap": 96 * MB, "PidsLimit": 9}
     change = LimitChange(cpus=0.2, memory=32 * MB, pids=UNLIMITED)
@@ -107,12 +114,11 @@ def test_a_change_is_taken_out_of_the_record_in_the_form_that_the_record_has() -
 
 
 def test_only_nanocpus_that_were_not_set_are_for_good() -> None:
-    held = Held({}, translate.record({}, FACTS.ncpu), FACTS, cgroup_v2=False)
     two, one = LimitChange(cpus=0.5, pids=9), LimitChange(cpus=0.5)
-    assert update.for_good(update.body(two, held), held, two)
-    assert not update.for_good(update.body(one, held), held, one)
-    set_before = replace(held, host={"NanoCpus": 1_000_000_000})
-    assert not update.for_good(update.body(two, set_before), set_before, two)
+    assert update.is_irrevocable(body(two), {}, two)
+    assert not update.is_irrevocable(body(one), {}, one)
+    before = {"NanoCpus": 1_000_000_000}
+    assert not update.is_irrevocable(body(two, **before), before, two)
 
 
 def test_what_is_changed_past_the_record_is_named() -> None:

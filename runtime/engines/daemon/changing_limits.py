@@ -1,0 +1,428 @@
+"""The one way in which limits of a daemon's container are changed.
+
+Read the container, lock it, check the change, make room for less memory, tell the daemon, settle the rest with the
+kernel, and take all of it back when the kernel refuses a part. What differs between daemons is in `DaemonLimits`.
+
+The container is read once before it is locked, to know what to lock. That description counts under the lock too when
+the kernel holds what it says of the limits in question: another client of this project, which would have held the
+lock, cannot have changed them in between without changing the kernel's files. Else it is read again. So a change costs
+two inspects: one before, and one after the daemon was told.
+
+From the first write on a change runs to its end, also when the caller is cancelled: a cancelled caller waits for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from runtime import limits
+from runtime.engines.daemon import settle as settling
+from runtime.engines.daemon.peer import Peer
+from runtime.engines.daemon.placement import cgroup_of
+from runtime.errors import ConflictError, DeniedError, EngineError, InvalidError, PytopError, UnsupportedError
+from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.model import (
+    Capabilities,
+    Container,
+    FieldOutcome,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    Limits,
+    Missing,
+    Verdict,
+)
+from runtime.oci.resources import ResourceContext
+
+MAX_ATTEMPTS: Final = 5
+"""How often a container that was restarted before it could be locked is looked at again."""
+DEPENDENT_LIMITS: Final = (
+    frozenset({LimitName.CPUS, LimitName.CPU_PERIOD}),
+    frozenset({LimitName.MEMORY, LimitName.SWAP, LimitName.MEMORY_RESERVATION}),
+)
+"""Limits that daemons' APIs take together: a request for one of them is made from the others' values too."""
+UNKNOWN_LIMITS: Final = Limits(**dict.fromkeys((name.value for name in LimitName), Missing.NOT_SAMPLED))
+"""What the daemon's record says when it cannot be read any more."""
+Document = TypeVar("Document")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonContainer(Generic[Document]):
+    """A container as its daemon describes it.
+
+    Attributes:
+        container: with its pid and cgroup, where its processes are of this machine.
+        document: the daemon's own description.
+        capabilities: which limits this daemon can change.
+        ncpu: how many CPUs the daemon's machine has; None where it is this machine.
+        cgroup_v2: the daemon's machine has its controllers on cgroup v2.
+    """
+
+    container: Container
+    document: Document
+    capabilities: Capabilities
+    ncpu: int | None
+    cgroup_v2: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeContext(Generic[Document]):
+    """What a change starts from, as it is under the container's lock.
+
+    Attributes:
+        cgroup: the container's own; None for one that is at rest, or on another machine.
+        pid: a process of it, where its network is to be limited.
+        baseline: the limits before the change: the kernel's, or the daemon's record where there is no cgroup.
+        recorded: the limits in the daemon's record.
+    """
+
+    target: DaemonContainer[Document]
+    change: LimitChange
+    title: str
+    cgroup: Cgroup | None
+    pid: int | None
+    baseline: ResourceContext
+    recorded: Limits
+
+
+class DaemonLimits(ABC, Generic[Document]):
+    """What is one daemon's own in a change of limits: talk to the daemon and translate. The order is `LimitChanger`'s.
+
+    Attributes:
+        name: the daemon's, for messages.
+        kernel_only: limits that its API cannot change, so that they need a cgroup on this machine.
+        refusals: errors after which the change is tried on the kernel, which does it or says why not.
+        record_lags: the record may be read back in its old state after a change at rest was accepted.
+    """
+
+    name: str
+    kernel_only: frozenset[LimitName]
+    refusals: tuple[type[PytopError], ...] = ()
+    record_lags = False
+
+    @property
+    @abstractmethod
+    def peer(self) -> Peer:
+        """Who has answered so far."""
+
+    @property
+    @abstractmethod
+    def lock_directory(self) -> Path | None:
+        """What is locked for a container that has no cgroup here; None where the daemon itself keeps changes apart."""
+
+    @abstractmethod
+    async def read(self, key: str) -> DaemonContainer[Document]:
+        """The container as it is now."""
+
+    @abstractmethod
+    async def tell(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
+        """Have the daemon change a live container."""
+
+    @abstractmethod
+    async def reread(self, target: DaemonContainer[Document], sent: Mapping[str, Any]) -> Document:
+        """The description once the daemon was told `sent`; empty when that was taken back again."""
+
+    @abstractmethod
+    def persisted_limits(self, target: DaemonContainer[Document], document: Document) -> Limits:
+        """What a description of the container says of its limits. Blocking."""
+
+    @abstractmethod
+    def request(self, context: ChangeContext[Document]) -> dict[str, Any]:
+        """What the daemon is told; empty when its API has nothing to do with this change. Raises what forbids it."""
+
+    @abstractmethod
+    def revert_request(self, context: ChangeContext[Document], document: Document, now: Limits) -> dict[str, Any]:
+        """What makes the daemon hold again what it held. `document` describes it now, `now` are the kernel's limits."""
+
+    def forbids(self, context: ChangeContext[Document]) -> str:
+        """Why this container cannot have such limits; "" when it can."""
+        return ""
+
+    def is_irrevocable(self, context: ChangeContext[Document], request: Mapping[str, Any]) -> bool:
+        """Whether the daemon's record could not forget the request, so that the kernel is asked before it."""
+        return False
+
+    async def tell_at_rest(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
+        """Have the daemon record a change of a container that has no cgroup here."""
+        await self.tell(target, request, title)
+
+    async def finish(
+        self, context: ChangeContext[Document], request: Mapping[str, Any], outcome: LimitOutcome
+    ) -> LimitOutcome:
+        """The last word about a live container's change: what is left to record or to say."""
+        return outcome
+
+
+class LimitChanger(Generic[Document]):
+    """Changes limits of one daemon's containers, one change at a time for each of them."""
+
+    def __init__(self, daemon: DaemonLimits[Document], hierarchies: Hierarchies) -> None:
+        self._daemon = daemon
+        self._hierarchies = hierarchies
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def change(self, key: str, change: LimitChange) -> LimitOutcome:
+        """As `Engine.update`."""
+        if not change:
+            raise InvalidError(f"change limits of container {key}", detail="nothing was asked for")
+        limits.validate(change)
+        target = await self._daemon.read(key)
+        title = f"change limits of container {target.container.name}"
+        async with self._locks.setdefault(target.container.ref.id, asyncio.Lock()):
+            for _ in range(MAX_ATTEMPTS):
+                cgroup = await self._own_cgroup(target)
+                async with limits.change_lock(cgroup or self._daemon.lock_directory, title):
+                    context = await self._context(target, cgroup, change, title)
+                    if context.cgroup == cgroup and context.target.container.pid == target.container.pid:
+                        return await self._change(context)
+                target = context.target
+        raise ConflictError(title, detail="it is being restarted over and over again", hint="Try again when it is not")
+
+    async def _context(
+        self, target: DaemonContainer[Document], cgroup: Cgroup | None, change: LimitChange, title: str
+    ) -> ChangeContext[Document]:
+        """What the change starts from, read again unless the kernel confirms what was read before the lock."""
+        if cgroup is not None and await self._own_cgroup(target) == cgroup:
+            context = await asyncio.to_thread(self._describe, target, cgroup, change, title)
+            if is_confirmed(change, context.baseline.before, context.recorded):
+                return context
+        target = await self._daemon.read(target.container.ref.id)
+        return await asyncio.to_thread(self._describe, target, await self._own_cgroup(target), change, title)
+
+    def _describe(
+        self, target: DaemonContainer[Document], cgroup: Cgroup | None, change: LimitChange, title: str
+    ) -> ChangeContext[Document]:
+        """Blocking."""
+        pid = target.container.pid if cgroup is not None and limits.asks_network(change) else None
+        recorded = self._daemon.persisted_limits(target, target.document)
+        kernel = limits.read(cgroup, pid) if cgroup is not None else None
+        baseline = baseline_of(recorded, kernel, ncpu=target.ncpu, cgroup_v2=target.cgroup_v2)
+        return ChangeContext(target, change, title, cgroup, pid=pid, baseline=baseline, recorded=recorded)
+
+    async def _change(self, context: ChangeContext[Document]) -> LimitOutcome:
+        refuse_unsupported(context.change, context.target.capabilities)
+        if reason := self._daemon.forbids(context):
+            raise UnsupportedError(context.title, detail=reason)
+        cgroup, before = context.cgroup, context.baseline.before
+        if cgroup is None:
+            refuse_at_rest(context.change, context.baseline, self._daemon.kernel_only, self._daemon.name)
+            if not context.target.container.state.live and (reason := context.target.capabilities.at_rest):
+                raise UnsupportedError(context.title, detail=reason)
+        else:
+            await asyncio.to_thread(limits.check, cgroup, context.change, before, pid=context.pid)
+        request = await asyncio.to_thread(self._daemon.request, context)
+        if cgroup is None:
+            return await run_to_end(self._record(context, request))
+        return await run_to_end(self._apply(context, cgroup, request))
+
+    # a container without a cgroup on this machine
+
+    async def _record(self, context: ChangeContext[Document], request: Mapping[str, Any]) -> LimitOutcome:
+        target, live = context.target, context.target.container.state.live
+        if request:
+            try:
+                await self._daemon.tell_at_rest(target, request, context.title)
+            except self._daemon.refusals as error:
+                raise EngineError(context.title, detail=error.detail) from error
+        recorded = await self._persisted(target, await self._daemon.reread(target, request) if request else None)
+        detail = "its processes are not on this machine" if live else "for the next start"
+        outcome = unread(context, recorded, detail)
+        if request and not live and self._daemon.record_lags:
+            return replace(
+                outcome, fields=tuple(replace(each, engine=each.requested, persistent=True) for each in outcome.fields)
+            )
+        return outcome
+
+    # a live one
+
+    async def _apply(
+        self, context: ChangeContext[Document], cgroup: Cgroup, request: Mapping[str, Any]
+    ) -> LimitOutcome:
+        """The daemon first, then the kernel; if that refuses a part, all of it is taken back."""
+        target = context.target
+        tried: LimitOutcome | None = None
+        if self._daemon.is_irrevocable(context, request):
+            tried = await self._try(context, cgroup)
+            if tried is not None and tried.error:
+                return tried
+        refused = await self._tell(context, cgroup, request, restore=tried is not None) if request else ""
+        document, recorded = target.document, context.recorded
+        if request:
+            document, recorded = await self._reread(target, request)
+
+        def settle() -> LimitOutcome:
+            return settling.settle(
+                target.container.ref,
+                cgroup,
+                context.change,
+                context.baseline.before,
+                recorded,
+                earlier=context.recorded,
+                name=self._daemon.name,
+                refused=refused,
+                pid=context.pid,
+            )
+
+        outcome = await asyncio.to_thread(settle)
+        if outcome.error:
+            outcome = await self._take_back(context, cgroup, document, outcome)
+        return await self._daemon.finish(context, request, outcome)
+
+    async def _try(self, context: ChangeContext[Document], cgroup: Cgroup) -> LimitOutcome | None:
+        """Have the kernel take a change before the daemon hears of it; None where that is not for us to write."""
+        ref, recorded = context.target.container.ref, context.recorded
+        try:
+            outcome = await asyncio.to_thread(limits.change, ref, cgroup, context.change, pid=context.pid)
+        except DeniedError:
+            if any(name in self._daemon.kernel_only for name, _ in context.change.items()):
+                raise
+            return None
+        return replace(
+            outcome, fields=tuple(replace(field, engine=recorded.get(field.name)) for field in outcome.fields)
+        )
+
+    async def _tell(
+        self, context: ChangeContext[Document], cgroup: Cgroup, request: Mapping[str, Any], *, restore: bool
+    ) -> str:
+        """Why the daemon refused it, "" when it did not. Raises when nothing has come of it.
+
+        `restore` first takes back what the kernel was given before the daemon.
+        """
+        before = context.baseline.before
+        try:
+            async with settling.headroom(cgroup, context.change):
+                await self._daemon.tell(context.target, request, context.title)
+        except self._daemon.refusals as error:
+            return error.detail
+        except PytopError as error:
+            if restore:
+                ref = context.target.container.ref
+                await asyncio.to_thread(settling.restore, ref, cgroup, before, context.pid)
+            if await asyncio.to_thread(limits.read, cgroup, context.pid) == before:
+                raise
+            return str(error)  # it failed half-way: what has come of it is what counts now
+        return ""
+
+    async def _take_back(
+        self, context: ChangeContext[Document], cgroup: Cgroup, document: Document, outcome: LimitOutcome
+    ) -> LimitOutcome:
+        """Out of what the daemon keeps, as far as that can be, and then out of the kernel."""
+        target, stuck = context.target, list[str]()
+        now = await asyncio.to_thread(limits.read, cgroup, context.pid)
+        try:
+            request = await asyncio.to_thread(self._daemon.revert_request, context, document, now)
+            if request:
+                await self._daemon.tell(target, request, "take a change of limits back")
+        except PytopError as error:
+            stuck.append(str(error))
+        _, recorded = await self._reread(target, {})
+        before = context.baseline.before
+        return await asyncio.to_thread(
+            settling.take_back, outcome, cgroup, before, recorded, stuck=stuck, pid=context.pid
+        )
+
+    async def _reread(self, target: DaemonContainer[Document], sent: Mapping[str, Any]) -> tuple[Document, Limits]:
+        """The description and its limits once something was told; a daemon that has gone away stops nothing here."""
+        try:
+            document = await self._daemon.reread(target, sent)
+        except PytopError:
+            return target.document, UNKNOWN_LIMITS
+        return document, await self._persisted(target, document)
+
+    async def _persisted(self, target: DaemonContainer[Document], document: Document | None) -> Limits:
+        found = target.document if document is None else document
+        return await asyncio.to_thread(self._daemon.persisted_limits, target, found)
+
+    async def _own_cgroup(self, target: DaemonContainer[Document]) -> Cgroup | None:
+        return await asyncio.to_thread(cgroup_of, target.container, self._daemon.peer, self._hierarchies)
+
+
+async def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, which is not cancelled with its caller: a cancelled caller waits for its end."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report it as lost
+        raise cancelled
+    return task.result()
+
+
+def is_confirmed(change: LimitChange, kernel: Limits, recorded: Limits) -> bool:
+    """Whether the kernel holds what the daemon's record says of the limits that a change is about."""
+    names = {name for name, _ in change.items()}
+    names = names.union(*(group for group in DEPENDENT_LIMITS if group & names))
+    return all(_agrees(name, kernel, recorded) for name in names)
+
+
+def _agrees(name: LimitName, kernel: Limits, recorded: Limits) -> bool:
+    held, kept = kernel.get(name), recorded.get(name)
+    if held is Missing.GONE:
+        return False
+    if isinstance(held, Missing) or isinstance(kept, Missing):  # one of the two never tells it
+        return True
+    return held == kept if isinstance(held, tuple) else limits.same(name, held, kept) is not None
+
+
+def baseline_of(recorded: Limits, kernel: Limits | None, *, ncpu: int | None, cgroup_v2: bool) -> ResourceContext:
+    """The limits before a change and the facts of the machine, on which it depends what may be asked for. Blocking.
+
+    A daemon of another machine, or one that is kept to some CPUs, has its own number of CPUs.
+    """
+    facts = limits.host_facts()
+    if ncpu is not None and ncpu != facts.ncpu:
+        cpus = f"0-{ncpu - 1}" if ncpu > 1 else "0"
+        facts = replace(facts, ncpu=ncpu, cpus=facts.cpus if kernel is not None else cpus)
+    return ResourceContext(kernel if kernel is not None else recorded, facts, cgroup_v2)
+
+
+def refuse_unsupported(change: LimitChange, capabilities: Capabilities) -> None:
+    """Raise `UnsupportedError` for a limit that the engine does not offer."""
+    for name, _ in change.items():
+        reason = capabilities.why_not(name)
+        if reason is not None:
+            raise UnsupportedError(f"set {name.value.replace('_', ' ')}", detail=reason)
+
+
+def refuse_at_rest(
+    change: LimitChange, baseline: ResourceContext, kernel_only: frozenset[LimitName], name: str
+) -> None:
+    """The checks that need no live cgroup. Raises `RefusedError`, and `UnsupportedError` for what only a kernel can."""
+    limits.refuse(change, baseline.before, baseline.facts, None)
+    for limit, _ in change.items():
+        if limit in kernel_only:
+            raise UnsupportedError(
+                f"set {limit.value.replace('_', ' ')}",
+                detail=f"{name}'s API cannot, and the container has no cgroup on this machine now",
+                hint="It can be set on a running container of this machine",
+            )
+
+
+def unread(context: ChangeContext[Any], recorded: Limits, detail: str) -> LimitOutcome:
+    """The outcome where no kernel can be asked: the daemon's record is all there is."""
+    before = context.baseline.before
+    fields = tuple(
+        FieldOutcome(
+            name,
+            value,
+            before=before.get(name),
+            engine=recorded.get(name),
+            kernel=Missing.GONE,
+            verdict=Verdict.UNREADABLE,
+            detail=detail,
+        )
+        for name, value in context.change.items()
+    )
+    return limits.with_persistence(LimitOutcome(context.target.container.ref, fields), recorded)
