@@ -16,7 +16,7 @@ def containerd_checks(environ: Mapping[str, str] = os.environ, *, listed: Collec
         addresses = containerd.find(environ)
     except InvalidError:
         return
-    reason = containerd.lacking()
+    reason = containerd.missing_dependency()
     for address in addresses:
         if address.key in listed:
             continue

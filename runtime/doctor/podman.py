@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runtime.doctor.check import Check, Level
-from runtime.engines.podman.endpoint import places
+from runtime.engines.podman.endpoint import connections
 
 _SYSTEMD = Path("/run/systemd/system")
 
@@ -17,7 +17,7 @@ def podman_checks(
     environ: Mapping[str, str] = os.environ, *, home: Path | None = None, uid: int | None = None
 ) -> Iterator[Check]:
     """One line where Podman is installed and no socket is there; where one is, the engine tells about itself."""
-    if shutil.which("podman", path=environ.get("PATH")) is None or places(environ, home, uid=uid):
+    if shutil.which("podman", path=environ.get("PATH")) is None or connections(environ, home, uid=uid):
         return
     own = "" if (os.geteuid() if uid is None else uid) == 0 else "--user "
     remedy = f"systemctl {own}enable --now podman.socket"

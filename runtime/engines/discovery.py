@@ -32,7 +32,7 @@ from runtime.engines.containerd import address as containerd
 from runtime.engines.daemon.endpoint import Endpoint, identity
 from runtime.engines.docker.endpoint import endpoints, is_of_this_machine
 from runtime.engines.embedded.config import EmbeddedConfig
-from runtime.engines.podman.endpoint import Place, places
+from runtime.engines.podman.endpoint import Connection, connections
 from runtime.engines.protocol import Engine
 from runtime.engines.unusable import UnusableEngine
 from runtime.errors import InvalidError
@@ -65,7 +65,7 @@ def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = Non
     """
     home = home or _home()
     found: list[Engine] = [_engine("embedded", embedded_config(environ))]
-    podmans = places(environ, home)
+    podmans = connections(environ, home)
     shown: Endpoint | None = None
     try:
         endpoint = docker_endpoint(environ, home)
@@ -104,7 +104,7 @@ def _containerds(environ: Mapping[str, str], docker: Endpoint | None, *, beside_
     except InvalidError as error:
         yield UnusableEngine(containerd.KEY, error)
         return
-    reason = containerd.lacking()
+    reason = containerd.missing_dependency()
     for address in addresses:
         quiet = beside_docker and not address.configured and address.may_be_dockers
         if quiet and (reason is not None or address.denied):
@@ -114,11 +114,11 @@ def _containerds(environ: Mapping[str, str], docker: Endpoint | None, *, beside_
             continue
         dockers = docker is not None and is_of_this_machine(docker) and address.may_be_dockers
         yield _engine(
-            "containerd", replace(address, hidden=frozenset({containerd.DOCKERS}) if dockers else frozenset())
+            "containerd", replace(address, hidden=frozenset({containerd.DOCKER_NAMESPACE}) if dockers else frozenset())
         )
 
 
-def _is_podman(endpoint: Endpoint, podmans: Sequence[Place]) -> bool:
+def _is_podman(endpoint: Endpoint, podmans: Sequence[Connection]) -> bool:
     """Docker's address leads to a Podman that is listed as itself, as the package podman-docker arranges it."""
     where = endpoint.socket
     others = [place.endpoint.socket for place in podmans if isinstance(place.endpoint, Endpoint)]

@@ -21,7 +21,7 @@ from runtime.errors import InvalidError, PytopError, UnsupportedError
 
 KEY: Final = "containerd"
 DEFAULT_NAMESPACE: Final = "default"
-DOCKERS: Final = "moby"
+DOCKER_NAMESPACE: Final = "moby"
 """The namespace in which Docker keeps its containers."""
 SOCKETS: Final[Mapping[str, Path]] = {
     KEY: Path("/run/containerd/containerd.sock"),
@@ -94,7 +94,7 @@ def find(environ: Mapping[str, str] = os.environ) -> list[Address]:
     return list(found.values())
 
 
-def lacking() -> PytopError | None:
+def missing_dependency() -> PytopError | None:
     """Why containerd cannot be spoken to from this installation; None when the extra is there."""
     missing = [name for name in NEEDED if not _installed(name)]
     if not missing:

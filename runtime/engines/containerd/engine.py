@@ -17,16 +17,16 @@ from runtime.engines.containerd.address import Address
 from runtime.engines.containerd.client import ContainerdClient
 from runtime.engines.containerd.hooks import ContainerdLimits, Document
 from runtime.engines.containerd.images import ContainerdImages
-from runtime.engines.containerd.life import Life, creation
+from runtime.engines.containerd.life import ContainerdLifecycle, creation
 from runtime.engines.containerd.proto import containerd_pb2 as pb
-from runtime.engines.containerd.store import Found, Store
+from runtime.engines.containerd.store import MetadataStore, StoredContainer
 from runtime.engines.daemon.changing_limits import (
-    DaemonContainer,
     LimitChanger,
     baseline_of,
     refuse_at_rest,
     refuse_unsupported,
 )
+from runtime.engines.daemon.limit_hooks import DaemonContainer
 from runtime.engines.protocol import Facets
 from runtime.errors import (
     ConflictError,
@@ -59,8 +59,8 @@ class ContainerdEngine:
         self.address = address
         self._top = top / address.key
         self._client = ContainerdClient(address.socket)
-        self._store = Store(self._client, address)
-        self._life = Life(self._client, self._store, address.snapshotter, self._top)
+        self._store = MetadataStore(self._client, address)
+        self._life = ContainerdLifecycle(self._client, self._store, address.snapshotter, self._top)
         self._images = ContainerdImages(self._client, self._store.home, address.snapshotter)
         self._hierarchies = cgroupfs.detect()
         hooks = ContainerdLimits(self._client, self._store, self._read)
@@ -240,7 +240,7 @@ class ContainerdEngine:
         refuse_at_rest(change, baseline, ContainerdLimits.kernel_only, ContainerdLimits.name)
         return oci.initial_resources(change, baseline)
 
-    async def _here(self, found: Found) -> Container:
+    async def _here(self, found: StoredContainer) -> Container:
         return (await asyncio.to_thread(self._store.here, [found]))[0]
 
 

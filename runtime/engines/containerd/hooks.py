@@ -15,8 +15,8 @@ from runtime.engines.containerd import resources, translate, update
 from runtime.engines.containerd.client import ContainerdClient
 from runtime.engines.containerd.life import SPEC
 from runtime.engines.containerd.proto import containerd_pb2 as pb
-from runtime.engines.containerd.store import Found, Store
-from runtime.engines.daemon.changing_limits import ChangeContext, DaemonContainer, DaemonLimits
+from runtime.engines.containerd.store import MetadataStore, StoredContainer
+from runtime.engines.daemon.limit_hooks import ChangeContext, DaemonContainer, DaemonLimits
 from runtime.engines.daemon.peer import Peer
 from runtime.engines.daemon.settle import revert
 from runtime.errors import EngineError, InvalidError, NotFoundError, PytopError
@@ -29,7 +29,7 @@ from runtime.oci.resources import resources as oci_resources
 class Document:
     """A container's record and task, and the OCI spec that the record holds or is to hold."""
 
-    found: Found
+    found: StoredContainer
     spec: Mapping[str, Any]
 
 
@@ -41,7 +41,10 @@ class ContainerdLimits(DaemonLimits[Document]):
     refusals = (EngineError, InvalidError, NotFoundError)  # the OCI runtime's
 
     def __init__(
-        self, client: ContainerdClient, store: Store, read: Callable[[str], Awaitable[DaemonContainer[Document]]]
+        self,
+        client: ContainerdClient,
+        store: MetadataStore,
+        read: Callable[[str], Awaitable[DaemonContainer[Document]]],
     ) -> None:
         self._client = client
         self._store = store
@@ -68,7 +71,7 @@ class ContainerdLimits(DaemonLimits[Document]):
             await self.tell(target, request, title)
         await self._record(target.document.found, request, title)
 
-    async def _record(self, found: Found, request: Mapping[str, Any], title: str) -> None:
+    async def _record(self, found: StoredContainer, request: Mapping[str, Any], title: str) -> None:
         """Write a change into the container's OCI spec as it is now: another client may have changed it meanwhile."""
         now = (await self._store.record(found.namespace, found.record.id, title)).spec
         spec = resources.amended(translate.document(now), request)

@@ -25,17 +25,17 @@ from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.errors import ConflictError, EngineError, NotFoundError, UnsupportedError
 from runtime.model import Image
 
-PIECE: Final = 1 << 20
+UPLOAD_PIECE_BYTES: Final = 1 << 20
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _MACHINES: Final[Mapping[str, str]] = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 _EXPIRE: Final = "containerd.io/gc.expire"
-_LONGEST: Final = datetime.timedelta(hours=6)
+MAX_LEASE_TIME: Final = datetime.timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
-class Unpacked:
+class UnpackedImage:
     """An image that is ready for use: its full name, its configuration, the snapshot of its layers ("" for none)."""
 
     name: str
@@ -131,7 +131,7 @@ class ContainerdImages:
         )
         return translate.image(answer.image)
 
-    async def unpack(self, name: str) -> Unpacked:
+    async def unpack(self, name: str) -> UnpackedImage:
         """The image with its layers as snapshots; those that are not there yet are made."""
         title = f"create a container of {name}"
         found = await self.get(name, title)
@@ -147,7 +147,7 @@ class ContainerdImages:
                         await self._apply(layer, parent, chain, title, lease)
                     parent = chain
                 await self._refer(manifest["config"]["digest"], top, title, lease)
-        return Unpacked(found.name, config.get("config") or {}, top)
+        return UnpackedImage(found.name, config.get("config") or {}, top)
 
     async def _has_snapshot(self, key: str, title: str) -> bool:
         request = pb.SnapshotRequest(snapshotter=self._snapshotter, key=key)
@@ -185,8 +185,8 @@ class ContainerdImages:
             return
         same = {"ref": reference, "total": len(data), "expected": digest}
         pieces = [
-            pb.WriteContentRequest(action=pb.WRITE, offset=start, data=data[start : start + PIECE], **same)  # type: ignore[arg-type]
-            for start in range(0, len(data), PIECE)
+            pb.WriteContentRequest(action=pb.WRITE, offset=start, data=data[start : start + UPLOAD_PIECE_BYTES], **same)  # type: ignore[arg-type]
+            for start in range(0, len(data), UPLOAD_PIECE_BYTES)
         ]
         end = pb.WriteContentRequest(action=pb.COMMIT, offset=len(data), labels=labels, **same)  # type: ignore[arg-type]
         await self._client.upload(
@@ -213,6 +213,7 @@ class ContainerdImages:
         prepared = await self._client.call(
             f"{path}/Prepare", request, pb.MountsResponse, title, namespace=space, lease=lease
         )
+        committed = False
         try:
             wanted = pb.ApplyRequest(diff=_message(layer), mounts=prepared.mounts)
             await self._client.call(
@@ -220,10 +221,12 @@ class ContainerdImages:
             )
             commit = pb.CommitSnapshotRequest(snapshotter=self._snapshotter, name=chain, key=key)
             await self._client.tell(f"{path}/Commit", commit, title, namespace=space, lease=lease)
-        except BaseException as error:
-            await self._client.tell(f"{path}/Remove", request, title, namespace=space, lease=lease)
-            if not isinstance(error, ConflictError):  # else somebody has made the same one meanwhile
-                raise
+            committed = True
+        except ConflictError:  # another client has committed the same one meanwhile
+            pass
+        finally:
+            if not committed:
+                await self._client.tell(f"{path}/Remove", request, title, namespace=space, lease=lease)
 
     async def _refer(self, config: str, snapshot: str, title: str, lease: str) -> None:
         """From the configuration to its snapshot, so that the snapshot lives as long as the image."""
@@ -236,7 +239,7 @@ class ContainerdImages:
     async def lease(self, title: str) -> AsyncIterator[str]:
         """What is made meanwhile is not collected as garbage."""
         name = f"pytop-{secrets.token_hex(8)}"
-        until = datetime.datetime.now(datetime.UTC) + _LONGEST  # in case this program dies meanwhile
+        until = datetime.datetime.now(datetime.UTC) + MAX_LEASE_TIME  # in case this program dies meanwhile
         request = pb.CreateLeaseRequest(id=name, labels={_EXPIRE: f"{until:%Y-%m-%dT%H:%M:%SZ}"})
         await self._client.tell("leases.v1.Leases/Create", request, title, namespace=self._namespace)
         try:

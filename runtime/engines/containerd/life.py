@@ -1,4 +1,4 @@
-"""The life of a container: made of an image, its task started, stopped and taken away again.
+"""The lifecycle of a container: create it from an image; start, stop and delete its task.
 
 A task that has ended is kept until the next start, since only it knows the exit status.
 """
@@ -21,9 +21,9 @@ from google.protobuf.empty_pb2 import Empty
 
 from runtime.engines.containerd import logs, translate
 from runtime.engines.containerd.client import ContainerdClient
-from runtime.engines.containerd.images import ContainerdImages, Unpacked
+from runtime.engines.containerd.images import ContainerdImages, UnpackedImage
 from runtime.engines.containerd.proto import containerd_pb2 as pb
-from runtime.engines.containerd.store import Found, Store
+from runtime.engines.containerd.store import MetadataStore, StoredContainer
 from runtime.errors import (
     ConflictError,
     EngineError,
@@ -40,21 +40,21 @@ from runtime.oci import users
 RUNTIME: Final = "io.containerd.runc.v2"
 SPEC: Final = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 NOTES: Final = "io.pytop-containers/notes/1"
-STOP_TIMEOUT: Final = 10.0
-POLICIES: Final = (1, 7)
+STOP_TIMEOUT_S: Final = 10.0
+RESTART_POLICIES_SINCE: Final = (1, 7)
 """The version from which its restart monitor knows more than "always"."""
 NO_NETWORK: Final = "containerd itself has no networks: those that it is used with make them (CNI)"
 NO_REMOVAL: Final = "containerd removes no container by itself"
 ALWAYS_OR_NEVER: Final = "containerd before 1.7 restarts a container always or never"
 _SNAPSHOTS: Final = "snapshots.v1.Snapshots"
 _TASKS: Final = "tasks.v1.Tasks"
-_MOST: Final = 1 << 20
+MAX_PASSWD_BYTES: Final = 1 << 20
 
 
-class Life:
+class ContainerdLifecycle:
     """Acts on containers of one containerd."""
 
-    def __init__(self, client: ContainerdClient, store: Store, snapshotter: str, top: Path) -> None:
+    def __init__(self, client: ContainerdClient, store: MetadataStore, snapshotter: str, top: Path) -> None:
         self._client = client
         self._store = store
         self._snapshotter = snapshotter
@@ -95,7 +95,7 @@ class Life:
         self,
         record: pb.Container,
         spec: ContainerSpec,
-        unpacked: Unpacked,
+        unpacked: UnpackedImage,
         resources: Mapping[str, Any],
         title: str,
         lease: str,
@@ -106,18 +106,20 @@ class Life:
         prepared = await self._client.call(
             f"{_SNAPSHOTS}/Prepare", request, pb.MountsResponse, title, namespace=namespace, lease=lease
         )
+        added = False
         try:
             user = await asyncio.to_thread(user_of, spec.user or str(unpacked.config.get("User") or ""), prepared)
-            place, host = f"/{namespace}/{record.id}", record.id[:12]
-            document = oci.document(spec, unpacked.config, user, resources, cgroup=place, host=host)
+            cgroup, host = f"/{namespace}/{record.id}", record.id[:12]
+            document = oci.document(spec, unpacked.config, user, resources, cgroup=cgroup, host=host)
             record.spec.CopyFrom(AnyMessage(type_url=SPEC, value=json.dumps(document).encode()))
             await self._store.add(namespace, record, title)
-        except BaseException:
-            await self._client.tell(f"{_SNAPSHOTS}/Remove", request, title, namespace=namespace)
-            raise
+            added = True
+        finally:
+            if not added:
+                await self._client.tell(f"{_SNAPSHOTS}/Remove", request, title, namespace=namespace)
 
-    async def start(self, found: Found) -> None:
-        """A new task, or the one that waits for its start. One that runs already is left alone."""
+    async def start(self, found: StoredContainer) -> None:
+        """Create and start a task, or start the one that was created. Does nothing when it runs."""
         title = f"start container {found.container.name}"
         process = found.process
         if process is not None and process.status in (pb.RUNNING, pb.PAUSING):
@@ -139,7 +141,7 @@ class Life:
             await self._note(found, title, error="")
         await self._monitored(found, title, running=True)
 
-    async def _create_task(self, found: Found, title: str) -> None:
+    async def _create_task(self, found: StoredContainer, title: str) -> None:
         record = found.record
         request = pb.CreateTaskRequest(container_id=record.id)
         if record.snapshotter:
@@ -152,7 +154,7 @@ class Life:
         request.terminal = bool((translate.document(record.spec).get("process") or {}).get("terminal"))
         await self._call(found, "Create", request, title)
 
-    async def _start_task(self, found: Found, title: str) -> None:
+    async def _start_task(self, found: StoredContainer, title: str) -> None:
         try:
             await self._call(found, "Start", pb.IdRequest(id=found.record.id), title)
         except EngineError:
@@ -160,8 +162,8 @@ class Life:
                 await self._delete_task(found, title)
             raise
 
-    async def stop(self, found: Found, timeout: float | None) -> None:
-        """Its stop signal, then SIGKILL after `timeout` seconds. A paused one is let go first: else nothing ends."""
+    async def stop(self, found: StoredContainer, timeout: float | None) -> None:
+        """Its stop signal, then SIGKILL after `timeout` seconds. A paused one is resumed to get it."""
         title = f"stop container {found.container.name}"
         await self._monitored(found, title, running=False)
         if found.process is None or found.process.status == pb.STOPPED:
@@ -170,7 +172,7 @@ class Life:
             await self._delete_task(found, title)
             return
         notes = translate.notes(found.record)
-        grace = timeout if timeout is not None else float(notes.get("stop timeout", STOP_TIMEOUT))
+        grace = timeout if timeout is not None else float(notes.get("stop timeout", STOP_TIMEOUT_S))
         wanted = parse_signal(found.record.labels.get(translate.STOP_SIGNAL, "SIGTERM"))
         with contextlib.suppress(NotFoundError):
             await self._signal(found, title, wanted)
@@ -183,7 +185,7 @@ class Life:
                 await self._signal(found, title, signals.SIGKILL)
                 await self.wait(found, title)
 
-    async def kill(self, found: Found, signal: str) -> None:
+    async def kill(self, found: StoredContainer, signal: str) -> None:
         title, number = f"kill container {found.container.name}", parse_signal(signal)
         self._live(found, title)
         await self._signal(found, title, number)
@@ -192,7 +194,7 @@ class Life:
             with contextlib.suppress(PytopError):
                 await self._call(found, "Resume", pb.IdRequest(id=found.record.id), title)
 
-    async def pause(self, found: Found, verb: str) -> None:
+    async def pause(self, found: StoredContainer, verb: str) -> None:
         """`verb` is "Pause" or "Resume"."""
         title = f"{'pause' if verb == 'Pause' else 'unpause'} container {found.container.name}"
         self._live(found, title)
@@ -201,7 +203,7 @@ class Life:
             raise ConflictError(title, detail="it is paused already" if paused else "it is not paused")
         await self._call(found, verb, pb.IdRequest(id=found.record.id), title)
 
-    async def remove(self, found: Found, *, force: bool) -> None:
+    async def remove(self, found: StoredContainer, *, force: bool) -> None:
         title = f"remove container {found.container.name}"
         self._not_kubernetes(found, title)
         if found.container.state.live and not force:
@@ -219,8 +221,8 @@ class Life:
         folder = logs.folder(self._top, found.namespace, found.record.id)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _end(self, found: Found, title: str) -> None:
-        """Kill what runs and take the task away."""
+    async def _end(self, found: StoredContainer, title: str) -> None:
+        """Kill the processes and delete the task."""
         with contextlib.suppress(NotFoundError):
             if found.container.state.live:
                 await self._signal(found, title, signals.SIGKILL)
@@ -230,7 +232,7 @@ class Life:
                 await self.wait(found, title)
             await self._delete_task(found, title)
 
-    async def wait(self, found: Found, title: str) -> int:
+    async def wait(self, found: StoredContainer, title: str) -> int:
         answer = await self._client.call(
             f"{_TASKS}/Wait",
             pb.IdRequest(id=found.record.id),
@@ -241,18 +243,18 @@ class Life:
         )
         return answer.exit_status
 
-    async def _signal(self, found: Found, title: str, number: int) -> None:
+    async def _signal(self, found: StoredContainer, title: str, number: int) -> None:
         request = pb.KillRequest(container_id=found.record.id, signal=number, all=number == signals.SIGKILL)
         await self._call(found, "Kill", request, title)
 
-    async def _delete_task(self, found: Found, title: str) -> None:
+    async def _delete_task(self, found: StoredContainer, title: str) -> None:
         with contextlib.suppress(NotFoundError):
             await self._call(found, "Delete", pb.IdRequest(id=found.record.id), title)
 
-    async def _call(self, found: Found, verb: str, request: Any, title: str) -> None:
+    async def _call(self, found: StoredContainer, verb: str, request: Any, title: str) -> None:
         await self._client.call(f"{_TASKS}/{verb}", request, Empty, title, namespace=found.namespace)
 
-    async def _monitored(self, found: Found, title: str, *, running: bool) -> None:
+    async def _monitored(self, found: StoredContainer, title: str, *, running: bool) -> None:
         """Tell containerd's restart monitor what is wanted, where it looks after this container."""
         labels = found.record.labels
         if not labels.get(translate.RESTART_STATUS) and labels.get(translate.RESTART_POLICY, "no") == "no":
@@ -263,18 +265,18 @@ class Life:
         }
         await self._store.change(found, title, labels=wanted)
 
-    async def _note(self, found: Found, title: str, **words: object) -> None:
+    async def _note(self, found: StoredContainer, title: str, **words: object) -> None:
         notes = {name: value for name, value in (translate.notes(found.record) | words).items() if value}
         with contextlib.suppress(NotFoundError):
             await self._store.change(found, title, notes=_packed(notes))
 
     @staticmethod
-    def _live(found: Found, title: str) -> None:
+    def _live(found: StoredContainer, title: str) -> None:
         if not found.container.state.live:
             raise ConflictError(title, detail="it is not running")
 
     @staticmethod
-    def _not_kubernetes(found: Found, title: str) -> None:
+    def _not_kubernetes(found: StoredContainer, title: str) -> None:
         if translate.is_kubernetes(found.record):
             raise UnsupportedError(
                 title,
@@ -286,7 +288,7 @@ class Life:
 def creation(version: tuple[int, int]) -> dict[str, str]:
     """What a container cannot be created with, for `Capabilities`."""
     found = {"network": NO_NETWORK, "auto_remove": NO_REMOVAL}
-    return found if version >= POLICIES else {**found, "restart_policy": ALWAYS_OR_NEVER}
+    return found if version >= RESTART_POLICIES_SINCE else {**found, "restart_policy": ALWAYS_OR_NEVER}
 
 
 def _packed(notes: Mapping[str, object]) -> AnyMessage:
@@ -296,12 +298,12 @@ def _packed(notes: Mapping[str, object]) -> AnyMessage:
 def _notes(spec: ContainerSpec) -> dict[str, object]:
     """What containerd's record has no field for: it drops labels that are empty."""
     empty = sorted(name for name, value in spec.labels.items() if not value)
-    timeout = spec.stop_timeout if spec.stop_timeout != STOP_TIMEOUT else None
+    timeout = spec.stop_timeout if spec.stop_timeout != STOP_TIMEOUT_S else None
     return {name: value for name, value in (("empty labels", empty), ("stop timeout", timeout)) if value is not None}
 
 
 def _labels(spec: ContainerSpec, version: tuple[int, int], title: str) -> dict[str, str]:
-    """The labels of the record. Raises `UnsupportedError` for what nobody would see to."""
+    """The labels of the record. Raises `UnsupportedError` for what neither containerd nor its monitor does."""
     labels = dict(spec.labels)
     parse_signal(spec.stop_signal)
     if spec.stop_signal != "SIGTERM":
@@ -309,7 +311,7 @@ def _labels(spec: ContainerSpec, version: tuple[int, int], title: str) -> dict[s
     if spec.auto_remove:
         raise UnsupportedError(title, detail=NO_REMOVAL, hint="Leave --rm out")
     policy = spec.restart_policy.partition(":")[0]
-    if policy not in ("no", "always") and version < POLICIES:
+    if policy not in ("no", "always") and version < RESTART_POLICIES_SINCE:
         raise UnsupportedError(title, detail=ALWAYS_OR_NEVER, hint="Use the restart policy always or no")
     if policy != "no":
         labels[translate.RESTART_POLICY] = spec.restart_policy
@@ -350,7 +352,7 @@ def _fields(layers: list[str], path: str) -> list[list[str]]:
         finally:
             os.close(directory)
         try:
-            return [line.split(":") for line in os.read(file, _MOST).decode(errors="replace").splitlines()]
+            return [line.split(":") for line in os.read(file, MAX_PASSWD_BYTES).decode(errors="replace").splitlines()]
         finally:
             os.close(file)
     return []

@@ -22,7 +22,7 @@ if __name__ == "__main__":
 from runtime.oci import cri_log
 
 STDOUT, STDERR, READY = 3, 4, 5
-CHUNK = 65536
+CHUNK_BYTES = 65536
 
 
 def main(folder: Path) -> None:
@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
             ready = selector.select()
             fcntl.flock(lock, fcntl.LOCK_EX)
             for key, _ in ready:
-                data = os.read(key.fd, CHUNK)
+                data = os.read(key.fd, CHUNK_BYTES)
                 if not data:
                     selector.unregister(key.fd)
                     continue
@@ -59,7 +59,7 @@ def _open(log: Path) -> int:
 
 
 def _write(target: int, data: bytes) -> None:
-    """A full disk costs lines of the log, and never stops the container."""
+    """Write, and drop what cannot be written (a full disk), so that the container never blocks on its output."""
     view = memoryview(data)
     while view:
         try:

@@ -26,10 +26,10 @@ from runtime.oci import cri_log as cri
 
 TOP: Final = Path("/var/lib/pytop-containers")
 """Each containerd has a folder there, called by its key: an id is unique in a namespace of one containerd."""
-KUBELETS: Final = Path("/var/log/containers")
+KUBELET_LOGS: Final = Path("/var/log/containers")
 LOGGER: Final = Path(logger.__file__)
-SETTLE_WITHIN: Final = 3.0
-EVERY: Final = 0.1
+LAST_OUTPUT_TIMEOUT_S: Final = 3.0
+POLL_INTERVAL_S: Final = 0.1
 NEEDED: Final = ("containerd.io/restart.loguri", "nerdctl/log-uri")
 """Labels by which others say where a container's output is to go."""
 
@@ -42,7 +42,7 @@ def folder(top: Path, namespace: str, identity: str) -> Path:
 
 
 def uri(directory: Path) -> str:
-    """What has the shim run our logger: one argument as key, one as value, whose order alone is certain."""
+    """The log URI that makes the shim run our logger. Only one key and its value are passed in a certain order."""
     return f"binary://{quote(sys.executable)}?{quote(str(LOGGER), safe='')}={quote(str(directory), safe='')}"
 
 
@@ -59,7 +59,7 @@ def find(container: pb.Container, process: pb.Process | None, top: Path, namespa
         arguments = [word for pair in parse_qsl(urlsplit(process.stdout).query) for word in pair]
         if str(own.parent) in arguments:
             return own
-    linked = next(KUBELETS.glob(f"*-{container.id}.log"), None) if namespace == "k8s.io" else None
+    linked = next(KUBELET_LOGS.glob(f"*-{container.id}.log"), None) if namespace == "k8s.io" else None
     if linked is not None:
         return linked
     if process is None and own.exists():
@@ -89,7 +89,7 @@ async def lines(log: Path, *, follow: bool, tail: int | None, ended: Callable[[]
             if last:
                 return
             last = ended()
-            await (_settled(log.parent) if last else asyncio.sleep(EVERY))
+            await (_settled(log.parent) if last else asyncio.sleep(POLL_INTERVAL_S))
     finally:
         reader.close()
 
@@ -109,13 +109,13 @@ async def _settled(directory: Path) -> None:
 
 
 def _settle(directory: Path) -> None:
-    deadline = time.monotonic() + SETTLE_WITHIN
+    deadline = time.monotonic() + LAST_OUTPUT_TIMEOUT_S
     while not (_is_drained(directory) and _is_free(directory)) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
 def _is_drained(directory: Path) -> bool:
-    """Nothing is in the logger's pipes; so it is too when there is no logger (any more)."""
+    """Whether the logger's pipes are empty; also true when there is no logger (any more)."""
     try:
         process = Path("/proc", (directory / "pid").read_text())
         if os.fsencode(directory) not in (process / "cmdline").read_bytes().split(b"\0"):
@@ -126,7 +126,7 @@ def _is_drained(directory: Path) -> bool:
 
 
 def _waiting(pipe: Path) -> int:
-    """Bytes in a pipe of another process, which are not taken out."""
+    """How many bytes are in a pipe of another process, without reading them."""
     try:
         descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -139,7 +139,7 @@ def _waiting(pipe: Path) -> int:
 
 
 def _is_free(directory: Path) -> bool:
-    """The logger is not writing a piece that it has taken out of a pipe."""
+    """Whether the logger holds no bytes that it has read from a pipe and not written yet."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

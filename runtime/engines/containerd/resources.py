@@ -10,7 +10,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
-from runtime.engines.daemon.documents import EVERYTHING
+from runtime.engines.daemon.documents import UNLIMITED_BYTES
 from runtime.kernel.cpu_bandwidth import cores, period_or_default
 from runtime.limits import HostFacts
 from runtime.model import UNLIMITED, DeviceRate, Limits, Missing, Unlimited
@@ -72,7 +72,7 @@ def _number(value: Any) -> int:
 
 def _size(value: Any) -> int | Unlimited:
     number = _number(value)
-    return number if 0 < number < EVERYTHING else UNLIMITED
+    return number if 0 < number < UNLIMITED_BYTES else UNLIMITED
 
 
 def _rates(entries: Any) -> tuple[DeviceRate, ...]:

@@ -1,4 +1,4 @@
-"""What containerd's metadata store and its tasks say: records, their tasks, and which one a key means."""
+"""containerd's metadata store and its tasks: list and read them, find one by a key, change a record."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredContainer:
     """One container as it is now; `engine` is its containerd's key, `process` its task's, None when it has no task."""
 
     engine: str
@@ -41,7 +41,7 @@ class Found:
         return translate.container(self.engine, self.namespace, self.record, self.process)
 
 
-class Store:
+class MetadataStore:
     """Reads records and tasks, and changes records."""
 
     def __init__(self, client: ContainerdClient, address: Address, *, proc: Path = Path("/proc")) -> None:
@@ -56,7 +56,7 @@ class Store:
         return self._address.namespace or DEFAULT_NAMESPACE
 
     async def namespaces(self) -> list[str]:
-        """Those that are shown."""
+        """The names of the namespaces that are shown."""
         if self._address.namespace:
             return [self._address.namespace]
         answer = await self._client.call(
@@ -72,14 +72,14 @@ class Store:
             return namespace == self._address.namespace
         return namespace not in self._address.hidden
 
-    async def all(self) -> list[Found]:
+    async def all(self) -> list[StoredContainer]:
         """Every container of every namespace that is shown."""
         lists = await asyncio.gather(*(self._list(namespace) for namespace in await self.namespaces()))
         return [found for part in lists for found in part]
 
-    async def _list(self, namespace: str) -> list[Found]:
+    async def _list(self, namespace: str) -> list[StoredContainer]:
         records, tasks = await asyncio.gather(self._records(namespace), self._tasks(namespace))
-        return [Found(self._address.key, namespace, record, tasks.get(record.id)) for record in records]
+        return [StoredContainer(self._address.key, namespace, record, tasks.get(record.id)) for record in records]
 
     async def _records(self, namespace: str) -> list[pb.Container]:
         """One message each: all OCI specs together can be larger than a message may be."""
@@ -102,7 +102,7 @@ class Store:
         )
         return {task.container_id or task.id: task for task in answer.tasks}
 
-    async def find(self, key: str, title: str) -> Found:
+    async def find(self, key: str, title: str) -> StoredContainer:
         """By "namespace/id", id, name, or the beginning of an id; the first of these that fits.
 
         Raises `NotFoundError`, and `ConflictError` when several fit.
@@ -112,7 +112,7 @@ class Store:
             with contextlib.suppress(NotFoundError, InvalidError):
                 return await self.look(namespace, identity, title)
         everything = await self.all()
-        tests: Sequence[Callable[[Found], bool]] = (
+        tests: Sequence[Callable[[StoredContainer], bool]] = (
             lambda found: found.record.id == key,
             lambda found: found.container.name == key,
             lambda found: bool(key) and found.record.id.startswith(key),
@@ -127,12 +127,12 @@ class Store:
                 raise ConflictError(title, detail=f"{key} fits several: {words}", hint="Say NAMESPACE/ID")
         raise NotFoundError(title, detail=f"containerd has no container {key}")
 
-    async def look(self, namespace: str, identity: str, title: str) -> Found:
-        """One container whose place is known."""
+    async def look(self, namespace: str, identity: str, title: str) -> StoredContainer:
+        """One container by its namespace and id."""
         record, process = await asyncio.gather(
             self.record(namespace, identity, title), self.process(namespace, identity, title)
         )
-        return Found(self._address.key, namespace, record, process)
+        return StoredContainer(self._address.key, namespace, record, process)
 
     async def record(self, namespace: str, identity: str, title: str) -> pb.Container:
         """A container's record, without its task."""
@@ -162,7 +162,7 @@ class Store:
             "containers.v1.Containers/Create", request, pb.ContainerMessage, title, namespace=namespace
         )
 
-    async def change(self, found: Found, title: str, **fields: object) -> None:
+    async def change(self, found: StoredContainer, title: str, **fields: object) -> None:
         """Change a record: `spec`, `notes` (an extension of our own) or `labels` (those that are named)."""
         request = pb.UpdateContainerRequest(container=pb.Container(id=found.record.id))
         for name, value in fields.items():
@@ -178,7 +178,7 @@ class Store:
                     request.update_mask.paths.append(f"extensions.{translate.EXTENSION}")
         await self._client.call("containers.v1.Containers/Update", request, Empty, title, namespace=found.namespace)
 
-    def here(self, everything: Sequence[Found]) -> list[Container]:
+    def here(self, everything: Sequence[StoredContainer]) -> list[Container]:
         """As containers, each with what this machine's /proc adds. Blocking.
 
         A pid means nothing here when containerd is in another pid namespace (a node in a container).
@@ -186,7 +186,7 @@ class Store:
         peer = self._client.peer
         return [self._here(found, peer) for found in everything]
 
-    def _here(self, found: Found, peer: Peer) -> Container:
+    def _here(self, found: StoredContainer, peer: Peer) -> Container:
         container = replace(found.container, trusted=peer.trusted)
         if container.pid is None:
             return container

@@ -15,21 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Final, Generic, TypeVar
 
 from runtime import limits
-from runtime.engines.daemon import settle as settling
-from runtime.engines.daemon.peer import Peer
+from runtime.engines.daemon.limit_hooks import ChangeContext, DaemonContainer, DaemonLimits
 from runtime.engines.daemon.placement import cgroup_of
+from runtime.engines.daemon.settle import headroom, restore, settle, take_back
 from runtime.errors import ConflictError, DeniedError, EngineError, InvalidError, PytopError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import (
     Capabilities,
-    Container,
     FieldOutcome,
     LimitChange,
     LimitName,
@@ -51,113 +48,6 @@ UNKNOWN_LIMITS: Final = Limits(**dict.fromkeys((name.value for name in LimitName
 """What the daemon's record says when it cannot be read any more."""
 Document = TypeVar("Document")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonContainer(Generic[Document]):
-    """A container as its daemon describes it.
-
-    Attributes:
-        container: with its pid and cgroup, where its processes are of this machine.
-        document: the daemon's own description.
-        capabilities: which limits this daemon can change.
-        ncpu: how many CPUs the daemon's machine has; None where it is this machine.
-        cgroup_v2: the daemon's machine has its controllers on cgroup v2.
-    """
-
-    container: Container
-    document: Document
-    capabilities: Capabilities
-    ncpu: int | None
-    cgroup_v2: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeContext(Generic[Document]):
-    """What a change starts from, as it is under the container's lock.
-
-    Attributes:
-        cgroup: the container's own; None for one that is at rest, or on another machine.
-        pid: a process of it, where its network is to be limited.
-        baseline: the limits before the change: the kernel's, or the daemon's record where there is no cgroup.
-        recorded: the limits in the daemon's record.
-    """
-
-    target: DaemonContainer[Document]
-    change: LimitChange
-    title: str
-    cgroup: Cgroup | None
-    pid: int | None
-    baseline: ResourceContext
-    recorded: Limits
-
-
-class DaemonLimits(ABC, Generic[Document]):
-    """What is one daemon's own in a change of limits: talk to the daemon and translate. The order is `LimitChanger`'s.
-
-    Attributes:
-        name: the daemon's, for messages.
-        kernel_only: limits that its API cannot change, so that they need a cgroup on this machine.
-        refusals: errors after which the change is tried on the kernel, which does it or says why not.
-        record_lags: the record may be read back in its old state after a change at rest was accepted.
-    """
-
-    name: str
-    kernel_only: frozenset[LimitName]
-    refusals: tuple[type[PytopError], ...] = ()
-    record_lags = False
-
-    @property
-    @abstractmethod
-    def peer(self) -> Peer:
-        """Who has answered so far."""
-
-    @property
-    @abstractmethod
-    def lock_directory(self) -> Path | None:
-        """What is locked for a container that has no cgroup here; None where the daemon itself keeps changes apart."""
-
-    @abstractmethod
-    async def read(self, key: str) -> DaemonContainer[Document]:
-        """The container as it is now."""
-
-    @abstractmethod
-    async def tell(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
-        """Have the daemon change a live container."""
-
-    @abstractmethod
-    async def reread(self, target: DaemonContainer[Document], sent: Mapping[str, Any]) -> Document:
-        """The description once the daemon was told `sent`; empty when that was taken back again."""
-
-    @abstractmethod
-    def persisted_limits(self, target: DaemonContainer[Document], document: Document) -> Limits:
-        """What a description of the container says of its limits. Blocking."""
-
-    @abstractmethod
-    def request(self, context: ChangeContext[Document]) -> dict[str, Any]:
-        """What the daemon is told; empty when its API has nothing to do with this change. Raises what forbids it."""
-
-    @abstractmethod
-    def revert_request(self, context: ChangeContext[Document], document: Document, now: Limits) -> dict[str, Any]:
-        """What makes the daemon hold again what it held. `document` describes it now, `now` are the kernel's limits."""
-
-    def forbids(self, context: ChangeContext[Document]) -> str:
-        """Why this container cannot have such limits; "" when it can."""
-        return ""
-
-    def is_irrevocable(self, context: ChangeContext[Document], request: Mapping[str, Any]) -> bool:
-        """Whether the daemon's record could not forget the request, so that the kernel is asked before it."""
-        return False
-
-    async def tell_at_rest(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
-        """Have the daemon record a change of a container that has no cgroup here."""
-        await self.tell(target, request, title)
-
-    async def finish(
-        self, context: ChangeContext[Document], request: Mapping[str, Any], outcome: LimitOutcome
-    ) -> LimitOutcome:
-        """The last word about a live container's change: what is left to record or to say."""
-        return outcome
 
 
 class LimitChanger(Generic[Document]):
@@ -252,25 +142,23 @@ class LimitChanger(Generic[Document]):
             tried = await self._try(context, cgroup)
             if tried is not None and tried.error:
                 return tried
-        refused = await self._tell(context, cgroup, request, restore=tried is not None) if request else ""
+        refused = await self._tell(context, cgroup, request, tried=tried is not None) if request else ""
         document, recorded = target.document, context.recorded
         if request:
             document, recorded = await self._reread(target, request)
 
-        def settle() -> LimitOutcome:
-            return settling.settle(
-                target.container.ref,
-                cgroup,
-                context.change,
-                context.baseline.before,
-                recorded,
-                earlier=context.recorded,
-                name=self._daemon.name,
-                refused=refused,
-                pid=context.pid,
-            )
-
-        outcome = await asyncio.to_thread(settle)
+        outcome = await asyncio.to_thread(
+            settle,
+            target.container.ref,
+            cgroup,
+            context.change,
+            context.baseline.before,
+            recorded,
+            earlier=context.recorded,
+            name=self._daemon.name,
+            refused=refused,
+            pid=context.pid,
+        )
         if outcome.error:
             outcome = await self._take_back(context, cgroup, document, outcome)
         return await self._daemon.finish(context, request, outcome)
@@ -289,22 +177,22 @@ class LimitChanger(Generic[Document]):
         )
 
     async def _tell(
-        self, context: ChangeContext[Document], cgroup: Cgroup, request: Mapping[str, Any], *, restore: bool
+        self, context: ChangeContext[Document], cgroup: Cgroup, request: Mapping[str, Any], *, tried: bool
     ) -> str:
         """Why the daemon refused it, "" when it did not. Raises when nothing has come of it.
 
-        `restore` first takes back what the kernel was given before the daemon.
+        `tried`: the kernel was given the change before the daemon, and gets back what it held.
         """
         before = context.baseline.before
         try:
-            async with settling.headroom(cgroup, context.change):
+            async with headroom(cgroup, context.change):
                 await self._daemon.tell(context.target, request, context.title)
         except self._daemon.refusals as error:
             return error.detail
         except PytopError as error:
-            if restore:
+            if tried:
                 ref = context.target.container.ref
-                await asyncio.to_thread(settling.restore, ref, cgroup, before, context.pid)
+                await asyncio.to_thread(restore, ref, cgroup, before, context.pid)
             if await asyncio.to_thread(limits.read, cgroup, context.pid) == before:
                 raise
             return str(error)  # it failed half-way: what has come of it is what counts now
@@ -324,9 +212,7 @@ class LimitChanger(Generic[Document]):
             stuck.append(str(error))
         _, recorded = await self._reread(target, {})
         before = context.baseline.before
-        return await asyncio.to_thread(
-            settling.take_back, outcome, cgroup, before, recorded, stuck=stuck, pid=context.pid
-        )
+        return await asyncio.to_thread(take_back, outcome, cgroup, before, recorded, stuck=stuck, pid=context.pid)
 
     async def _reread(self, target: DaemonContainer[Document], sent: Mapping[str, Any]) -> tuple[Document, Limits]:
         """The description and its limits once something was told; a daemon that has gone away stops nothing here."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from runtime.model import Port
 
-EVERYTHING: Final = 2**63 - 4096
+UNLIMITED_BYTES: Final = 2**63 - 4096
 """The kernel's largest size in whole pages (PAGE_COUNTER_MAX), which it reads back as unlimited."""
 
 

@@ -1,4 +1,4 @@
-"""Where an engine listens."""
+"""The address of a daemon: a unix socket or TCP."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Endpoint:
 
 
 def identity(socket: Path) -> tuple[int, int] | str:
-    """What a path leads to, by whatever name: device and inode, or the path itself where there is nothing to see."""
+    """Device and inode of the socket, equal for all paths to it; the resolved path where it cannot be looked at."""
     try:
         found = os.stat(socket)
     except OSError:

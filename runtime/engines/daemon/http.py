@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from runtime.engines.daemon.connector import peer_connector
 from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.daemon.peer import Peer
 from runtime.errors import (
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
 CONNECT_TIMEOUT_S: Final = 5.0
-ANSWER_TIMEOUT_S: Final = 60.0  # seconds, to the end of the body
-DOCUMENT_MAX: Final = 64 << 20  # bytes of a body that is read as a whole
+ANSWER_TIMEOUT_S: Final = 60.0  # to the end of the body
+MAX_DOCUMENT_BYTES: Final = 64 << 20  # bytes of a body that is read as a whole
 _KINDS: Final[Mapping[int, type[PytopError]]] = {
     400: InvalidError,
     401: DeniedError,
@@ -46,7 +47,7 @@ _KINDS: Final[Mapping[int, type[PytopError]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ErrorTexts:
     """How errors speak of the daemon: its name, what to do when it is away, and when its socket may not be opened."""
 
     name: str
@@ -57,7 +58,7 @@ class Words:
 class DaemonClient(ABC):
     """Speaks to one daemon. A subclass says how the version is agreed on, and where requests go then."""
 
-    words: Words
+    words: ErrorTexts
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -151,13 +152,13 @@ class DaemonClient(ABC):
         return found
 
     async def read(self, response: ClientResponse, title: str, *, within: float | None = ANSWER_TIMEOUT_S) -> bytes:
-        """The body of an answer, in `within` seconds from now. Raises `EngineError` beyond `DOCUMENT_MAX` bytes."""
+        """The body of an answer, in `within` seconds from now. Raises `EngineError` beyond `MAX_DOCUMENT_BYTES`."""
         found = bytearray()
         async with asyncio.timeout(within):
             async for chunk in response.content.iter_any():
                 found += chunk
-                if len(found) > DOCUMENT_MAX:
-                    detail = f"{self.words.name} answered with more than {DOCUMENT_MAX >> 20} MiB"
+                if len(found) > MAX_DOCUMENT_BYTES:
+                    detail = f"{self.words.name} answered with more than {MAX_DOCUMENT_BYTES >> 20} MiB"
                     raise EngineError(title, detail=detail)
         return bytes(found)
 
@@ -209,11 +210,9 @@ class DaemonClient(ABC):
         if self._session is None or self._session.closed:
             import aiohttp
 
-            from runtime.engines.daemon.connector import PeerConnector  # imports aiohttp
-
             path = self.endpoint.socket
             connector: aiohttp.BaseConnector = (
-                PeerConnector(str(path), self._uids.add) if path is not None else aiohttp.TCPConnector(limit=0)
+                peer_connector(str(path), self._uids.add) if path is not None else aiohttp.TCPConnector(limit=0)
             )
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return self._session

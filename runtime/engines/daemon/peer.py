@@ -22,7 +22,7 @@ class _Socket(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whoever has answered so far.
+    """The users as whom the daemon at one endpoint has answered so far.
 
     Attributes:
         uids: the users as whom the other ends of all connections listened, as this process sees them.
@@ -45,7 +45,7 @@ class Peer:
 
     @property
     def owners(self) -> frozenset[int]:
-        """Whose files its answers may name."""
+        """The users whose files may be read because its answers name them."""
         if self.remote:
             return frozenset()
         if self.trusted:

@@ -27,7 +27,7 @@ def placed(
     hierarchies: Hierarchies,
     proc: Path = procfs.PROC,
 ) -> Container:
-    """With the path of its own cgroup, or without its pid: the pid of a daemon in a VM means nothing here.
+    """The container with the path of its own cgroup, or without its pid where that is not of this machine (a VM's).
 
     The last part of that path is the engine's name for a cgroup of this id, whatever the cgroup driver and parent are;
     its processes may live below. Of an untrusted `peer` the process and that cgroup must be its user's. Blocking.
@@ -61,7 +61,7 @@ def cgroup_of(container: Container, peer: Peer, hierarchies: Hierarchies) -> Cgr
         found = own_cgroup.locate(hierarchies, container.pid, within=container.cgroup)
     except NotFoundError:
         return None
-    # Again: its process may have ended since, and another one have its pid.
+    # Checked again: the process may have ended since, and its pid may be another one's.
     return found if peer.trusted or _is_the_peers(peer, container.pid, found, hierarchies, procfs.PROC) else None
 
 

@@ -1,11 +1,11 @@
-"""Around a daemon's change of limits: room is made before, what it did not do is written, what it undid is put back.
+"""The kernel's part of a daemon's change of limits: headroom before it, the missing writes after it, and the revert.
 
-If the kernel refuses a part of a change, the rest is taken back too, from the kernel here and from the daemon's record
-by the engine, which sends it what `revert` says.
+If the kernel refuses a part of a change, the rest is reverted too: in the kernel here, and in the daemon's record by
+the request that is made of `revert`.
 
-Some daemons hand their whole record to the OCI runtime at every update (Podman from 5.4 on), so a limit that somebody
-has set past them, by hand or because they cannot, would be lost by the change of another one. What another client has
-changed meanwhile is not put back: it is in the daemon's record, or it is not what the daemon's record says.
+Some daemons hand their whole record to the OCI runtime at every update (Podman from 5.4 on). A limit that was written
+to the kernel alone would be lost when another limit is changed, so it is written again. What another client has changed
+meanwhile is left as it is: then it is in the daemon's record, or the kernel holds something else than that record.
 """
 
 from __future__ import annotations

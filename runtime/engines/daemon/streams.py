@@ -1,4 +1,4 @@
-"""Streams: log frames, a terminal's raw log, and JSON lines, each taken apart as it comes.
+"""Parsers of streams: log frames, a terminal's raw log, and JSON lines.
 
 Without a terminal every frame {stream, 0, 0, 0, big-endian length} is one message of the log: a line with its newline,
 or a piece of a longer line, which Docker cuts after 16 KiB; each begins with a timestamp of its own. With a terminal
@@ -15,10 +15,10 @@ from runtime.errors import EngineError
 from runtime.model import LogLine
 from runtime.oci.timestamps import parse_time_ns
 
-PIECE: Final = 16 * 1024  # moby daemon/logger/copier.go, defaultBufSize
+MAX_PIECE_BYTES: Final = 16 * 1024  # moby daemon/logger/copier.go, defaultBufSize
 _STREAMS: Final = {0: "stdout", 1: "stdout", 2: "stderr"}
-_HEADER: Final = 8
-LINE_MAX: Final = 1 << 20  # bytes of one event
+_HEADER_BYTES: Final = 8
+MAX_LINE_BYTES: Final = 1 << 20  # bytes of one event
 
 
 async def lines(chunks: AsyncIterator[bytes], *, tty: bool) -> AsyncIterator[LogLine]:
@@ -31,15 +31,15 @@ async def lines(chunks: AsyncIterator[bytes], *, tty: bool) -> AsyncIterator[Log
 async def split(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Lines without their newlines; empty ones and one that was cut off by the end are dropped.
 
-    Raises `EngineError` for one of more than `LINE_MAX` bytes.
+    Raises `EngineError` for one of more than `MAX_LINE_BYTES` bytes.
     """
     buffer = bytearray()
     async for chunk in chunks:
         searched = len(buffer)
         buffer += chunk
         if buffer.find(b"\n", searched) < 0:
-            if len(buffer) > LINE_MAX:
-                detail = f"one line of its answer is longer than {LINE_MAX >> 20} MiB"
+            if len(buffer) > MAX_LINE_BYTES:
+                detail = f"one line of its answer is longer than {MAX_LINE_BYTES >> 20} MiB"
                 raise EngineError("read what an engine sends", detail=detail)
             continue
         *whole, rest = bytes(buffer).split(b"\n")
@@ -54,12 +54,12 @@ async def _frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, byte
     async for chunk in chunks:
         buffer += chunk
         start = 0
-        while len(buffer) - start >= _HEADER:
+        while len(buffer) - start >= _HEADER_BYTES:
             kind, length = struct.unpack_from(">B3xI", buffer, start)
-            end = start + _HEADER + length
+            end = start + _HEADER_BYTES + length
             if len(buffer) < end:
                 break
-            yield _STREAMS.get(kind, "stdout"), bytes(buffer[start + _HEADER : end])
+            yield _STREAMS.get(kind, "stdout"), bytes(buffer[start + _HEADER_BYTES : end])
             start = end
         del buffer[:start]
 
@@ -76,12 +76,12 @@ async def _raw(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, bytes]]
 
 
 def _message_length(buffer: bytearray) -> int | None:
-    """How far the first message of a terminal's log reaches; None when its end has not come yet."""
+    """Length in bytes of the first message of a terminal's log; None while it is incomplete."""
     text = buffer.find(b" ") + 1
-    newline = buffer.find(b"\n", 0, text + PIECE)
+    newline = buffer.find(b"\n", 0, text + MAX_PIECE_BYTES)
     if newline >= 0:
         return newline + 1
-    return text + PIECE if text and len(buffer) >= text + PIECE else None
+    return text + MAX_PIECE_BYTES if text and len(buffer) >= text + MAX_PIECE_BYTES else None
 
 
 def _line(stream: str, message: bytes, *, tty: bool) -> LogLine:

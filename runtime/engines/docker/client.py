@@ -1,4 +1,4 @@
-"""Docker's HTTP API: which version to speak, and what its answers mean."""
+"""Docker's HTTP API: the version that is agreed on, and the errors that its answers stand for."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final
 from runtime.engines.daemon import http
 from runtime.errors import ConflictError, EngineError, PytopError, UnavailableError
 
-NEWEST: Final = (1, 52)
-OLDEST: Final = (1, 41)
-_STATE: Final = re.compile(r"is (?:not|already) (?:paused|running)")
+NEWEST_API: Final = (1, 52)
+OLDEST_API: Final = (1, 41)
+_STATE_CONFLICT: Final = re.compile(r"is (?:not|already) (?:paused|running)")
 
 
 class DockerClient(http.DaemonClient):
     """Speaks to one daemon."""
 
-    words = http.Words(
+    words = http.ErrorTexts(
         "Docker",
         away="Start it (systemctl start docker), or set DOCKER_HOST",
         denied="Run as root, or join the group docker and log in again",
@@ -32,19 +32,19 @@ class DockerClient(http.DaemonClient):
             )
         said = headers.get("Api-Version", "1.41")
         theirs = tuple(int(part) for part in said.split(".")[:2] if part.isdigit())
-        if theirs < OLDEST:
+        if theirs < OLDEST_API:
             raise UnavailableError(
                 "use this Docker",
-                detail=f"it speaks API {said}, and {'.'.join(map(str, OLDEST))} is the least",
+                detail=f"it speaks API {said}, and {'.'.join(map(str, OLDEST_API))} is the least",
                 hint="Docker 20.10 or later is needed",
             )
-        return ".".join(map(str, min(NEWEST, theirs)))
+        return ".".join(map(str, min(NEWEST_API, theirs)))
 
     def path(self, version: str, path: str) -> str:
         return f"/v{version}{path}"
 
     def kind(self, status: int, words: str) -> type[PytopError]:
         found = super().kind(status, words)
-        if found is EngineError and _STATE.search(words):  # 20.10 says some conflicts with status 500
+        if found is EngineError and _STATE_CONFLICT.search(words):  # 20.10 says some conflicts with status 500
             return ConflictError
         return found

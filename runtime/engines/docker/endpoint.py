@@ -58,7 +58,7 @@ def endpoints(environ: Mapping[str, str] = os.environ, home: Path | None = None)
 
 
 def is_of_this_machine(endpoint: Endpoint) -> bool:
-    """A rootful Docker of this machine: nobody else's socket is root's, and a rootless one has a user's."""
+    """Whether it is a rootful Docker of this machine: its socket is root's, a rootless one's is its user's."""
     if endpoint.socket is None:
         return urlsplit(endpoint.url).hostname in LOCAL
     try:

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from runtime import limits
 from runtime.engines.daemon import streams
-from runtime.engines.daemon.changing_limits import DaemonContainer, LimitChanger, baseline_of
+from runtime.engines.daemon.changing_limits import LimitChanger, baseline_of
 from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.daemon.http import quoted
 from runtime.engines.daemon.info import InfoCache
+from runtime.engines.daemon.limit_hooks import DaemonContainer
 from runtime.engines.daemon.placement import DOCKER, placed
 from runtime.engines.docker import translate, update
 from runtime.engines.docker.client import DockerClient
@@ -43,8 +44,8 @@ from runtime.model import (
 )
 from runtime.oci.timestamps import parse_time_ns
 
-TOGETHER: Final = 16  # inspects under way at once
-FLAGS: Final = (
+MAX_CONCURRENT_INSPECTS: Final = 16  # inspects under way at once
+INFO_FLAGS: Final = (
     ("MemoryLimit", LimitName.MEMORY),
     ("SwapLimit", LimitName.SWAP),
     ("CpuCfsQuota", LimitName.CPUS),
@@ -94,7 +95,7 @@ class DockerEngine:
     def _capabilities(self, daemon: Mapping[str, Any]) -> Capabilities:
         missing = {
             name: f"Docker says that its kernel does not offer it ({flag} is false)"
-            for flag, name in FLAGS
+            for flag, name in INFO_FLAGS
             if daemon.get(flag) is False
         }
         if self._endpoint.socket is None:
@@ -108,7 +109,7 @@ class DockerEngine:
 
     async def containers(self) -> list[Container]:
         rows = await self._client.json("GET", "/containers/json", "list Docker's containers", query={"all": "1"})
-        gate = asyncio.Semaphore(TOGETHER)
+        gate = asyncio.Semaphore(MAX_CONCURRENT_INSPECTS)
 
         async def look(identity: str) -> Container | None:
             async with gate:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime import limits
-from runtime.engines.daemon.changing_limits import ChangeContext, DaemonContainer, DaemonLimits
 from runtime.engines.daemon.documents import shared_network
+from runtime.engines.daemon.limit_hooks import ChangeContext, DaemonContainer, DaemonLimits
 from runtime.engines.daemon.peer import Peer
 from runtime.engines.daemon.settle import annotated
 from runtime.engines.docker import translate, update

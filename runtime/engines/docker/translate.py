@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from runtime.engines.daemon.documents import EVERYTHING, ports
+from runtime.engines.daemon.documents import UNLIMITED_BYTES, ports
 from runtime.errors import InvalidError, UnsupportedError
 from runtime.kernel import block
 from runtime.kernel.cpu_bandwidth import cores, period_or_default
@@ -31,8 +31,8 @@ from runtime.model import (
 from runtime.oci.timestamps import parse_time_ns
 
 KEY: Final = "docker"
-NORMAL_WEIGHT: Final = 100
-LEAST_BLKIO_WEIGHT, MOST_BLKIO_WEIGHT = 10, 1000
+DEFAULT_BLKIO_WEIGHT: Final = 100
+MIN_BLKIO_WEIGHT, MAX_BLKIO_WEIGHT = 10, 1000
 KERNEL_ONLY: Final = frozenset(
     {
         LimitName.CPU_BURST,
@@ -155,7 +155,7 @@ def record(host: Mapping[str, Any], ncpu: int) -> Limits:
         memory_reservation=_size(host, "MemoryReservation"),
         swap=max(0, both - memory) if isinstance(both, int) and isinstance(memory, int) else UNLIMITED,
         pids=pids if pids > 0 else UNLIMITED,
-        io_weight=int(host.get("BlkioWeight") or 0) or NORMAL_WEIGHT,
+        io_weight=int(host.get("BlkioWeight") or 0) or DEFAULT_BLKIO_WEIGHT,
         io_read_bps=_rates(host, "BlkioDeviceReadBps"),
         io_write_bps=_rates(host, "BlkioDeviceWriteBps"),
         io_read_iops=_rates(host, "BlkioDeviceReadIOps"),
@@ -176,12 +176,12 @@ def _rates(host: Mapping[str, Any], name: str) -> tuple[DeviceRate, ...] | Missi
 
 def fits_blkio_weight(weight: int) -> bool:
     """Whether Docker takes this weight."""
-    return LEAST_BLKIO_WEIGHT <= weight <= MOST_BLKIO_WEIGHT
+    return MIN_BLKIO_WEIGHT <= weight <= MAX_BLKIO_WEIGHT
 
 
 def _size(host: Mapping[str, Any], name: str) -> int | Unlimited:
     value = int(host.get(name) or 0)
-    return value if 0 < value < EVERYTHING else UNLIMITED
+    return value if 0 < value < UNLIMITED_BYTES else UNLIMITED
 
 
 def host_config(spec: ContainerSpec) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def initial_limits(change: LimitChange) -> dict[str, Any]:
         if not fits_blkio_weight(change.io_weight):
             raise InvalidError(
                 f"create it with an I/O weight of {change.io_weight}",
-                hint=f"Docker takes {LEAST_BLKIO_WEIGHT} to {MOST_BLKIO_WEIGHT}",
+                hint=f"Docker takes {MIN_BLKIO_WEIGHT} to {MAX_BLKIO_WEIGHT}",
             )
         found["BlkioWeight"] = change.io_weight
     for field, rates in (

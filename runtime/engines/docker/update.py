@@ -20,8 +20,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from runtime.engines.daemon import settle as settling
-from runtime.engines.daemon.documents import EVERYTHING
+from runtime.engines.daemon.documents import UNLIMITED_BYTES
+from runtime.engines.daemon.settle import revert
 from runtime.engines.docker import translate
 from runtime.errors import InvalidError, RefusedError
 from runtime.kernel import cpu_bandwidth
@@ -62,7 +62,7 @@ def undone(
 ) -> dict[str, Any]:
     """The document for /update that makes these limits of Docker's record `now` what they were in the record `then`."""
     before, after = (translate.record(host, baseline.facts.ncpu) for host in (then, now))
-    return body(settling.revert(names, before, after), now, replace(baseline, before=after))
+    return body(revert(names, before, after), now, replace(baseline, before=after))
 
 
 def is_irrevocable(sent: Mapping[str, Any], host: Mapping[str, Any], change: LimitChange) -> bool:
@@ -107,21 +107,21 @@ def _memory(change: LimitChange, baseline: ResourceContext) -> dict[str, Any]:
         )
     if change.memory is None:
         return {}
-    return {"Memory": EVERYTHING, "MemorySwap": -1 if baseline.cgroup_v2 else EVERYTHING}
+    return {"Memory": UNLIMITED_BYTES, "MemorySwap": -1 if baseline.cgroup_v2 else UNLIMITED_BYTES}
 
 
 def _reservation(
     change: LimitChange, host: Mapping[str, Any], baseline: ResourceContext, memory: int
 ) -> dict[str, Any]:
     """The reservation, never above the memory limit that Docker will have on record."""
-    bound = memory or _number(host, "Memory") or EVERYTHING
+    bound = memory or _number(host, "Memory") or UNLIMITED_BYTES
     recorded = _number(host, "MemoryReservation")
     if isinstance(change.memory_reservation, int):
         return {"MemoryReservation": change.memory_reservation}
     if change.memory_reservation is not None:
         return {"MemoryReservation": bound}
     lifted = recorded > 0 and isinstance(baseline.before.memory_reservation, Unlimited)
-    reserves = not lifted and recorded < (_number(host, "Memory") or EVERYTHING)
+    reserves = not lifted and recorded < (_number(host, "Memory") or UNLIMITED_BYTES)
     if recorded <= bound and not (lifted and memory):
         return {}
     if not reserves:  # it follows the memory limit, at which it means nothing

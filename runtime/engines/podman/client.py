@@ -1,4 +1,4 @@
-"""Podman's libpod API: which version to speak, and what its answers mean.
+"""Podman's libpod API: the version that is requested, and the errors that its answers stand for.
 
 Requests name API version 4.0.0, which every Podman from 4.0 on serves with documents of one shape; the daemon's own
 version, which says what it can do and what it does wrong, comes with the answer to a ping.
@@ -13,8 +13,8 @@ from typing import Final
 from runtime.engines.daemon import http
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, PytopError, UnavailableError
 
-OLDEST: Final = (4, 3)
-API: Final = "4.0.0"
+OLDEST_VERSION: Final = (4, 3)
+API_VERSION: Final = "4.0.0"
 _CONFLICT: Final = r"container state improper|already in use|is in use|is the infra container|already exists"
 _MEANINGS: Final[Mapping[str, type[PytopError]]] = {
     _CONFLICT: ConflictError,
@@ -26,7 +26,7 @@ _MEANINGS: Final[Mapping[str, type[PytopError]]] = {
 class PodmanClient(http.DaemonClient):
     """Speaks to one service."""
 
-    words = http.Words(
+    words = http.ErrorTexts(
         "Podman",
         away="Start its API (systemctl start podman.socket, with --user for a rootless one), or set CONTAINER_HOST",
         denied="Run as root, or use a rootless Podman's own socket (systemctl --user start podman.socket)",
@@ -37,14 +37,14 @@ class PodmanClient(http.DaemonClient):
         if not said:
             what = headers.get("Server", "something else")
             raise UnavailableError("use this Podman", detail=f"{what} answers here, which is no Podman")
-        if numbers(said) < OLDEST:
+        if numbers(said) < OLDEST_VERSION:
             raise UnavailableError(
                 "use this Podman", detail=f"it is version {said}", hint="Podman 4.3 or later is needed"
             )
         return said
 
     def path(self, version: str, path: str) -> str:
-        return f"/v{API}/libpod{path}"
+        return f"/v{API_VERSION}/libpod{path}"
 
     def kind(self, status: int, words: str) -> type[PytopError]:
         """By its words: Podman answers almost everything with status 500."""

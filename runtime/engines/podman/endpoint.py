@@ -28,7 +28,7 @@ SYSTEM = (Path("/usr/share/containers"), Path("/etc/containers"))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Connection:
     """One Podman: the engine's key, and where it is, or why it cannot be reached that way."""
 
     key: str
@@ -62,17 +62,19 @@ def parse(url: str, origin: str) -> Endpoint:
     raise InvalidError(f"use '{url}' from {origin} as Podman's address", hint=hint)
 
 
-def places(environ: Mapping[str, str] = os.environ, home: Path | None = None, *, uid: int | None = None) -> list[Place]:
+def connections(
+    environ: Mapping[str, str] = os.environ, home: Path | None = None, *, uid: int | None = None
+) -> list[Connection]:
     """Every Podman of this host, the user's own first, which has the key "podman"; others are "podman-NAME".
 
     One that is configured comes alone, even if it is dead; of the usual places only those where a socket is.
     """
     home = home or Path(environ.get("HOME") or "/nonexistent")
     if environ.get("CONTAINER_HOST"):
-        return [_place("podman", environ["CONTAINER_HOST"], "CONTAINER_HOST")]
+        return [_connection("podman", environ["CONTAINER_HOST"], "CONTAINER_HOST")]
     uid = os.geteuid() if uid is None else uid
     name = environ.get("CONTAINER_CONNECTION")
-    named = _connections(environ, home, uid)
+    named = _configured(environ, home, uid)
     if name:
         url = named.urls.get(name)
         if url is None:
@@ -81,20 +83,20 @@ def places(environ: Mapping[str, str] = os.environ, home: Path | None = None, *,
                 detail="CONTAINER_CONNECTION names it, and no configuration describes it",
                 hint="`podman system connection list` shows those that there are",
             )
-            return [Place("podman", error)]
-        return [_place("podman", url, f"connection '{name}'")]
+            return [Connection("podman", error)]
+        return [_connection("podman", url, f"connection '{name}'")]
     found = list(_usual(environ, uid))
-    return _apart([*found, *_others(named, found)])
+    return _distinct([*found, *_others(named, found)])
 
 
-def _place(key: str, url: str, origin: str) -> Place:
+def _connection(key: str, url: str, origin: str) -> Connection:
     try:
-        return Place(key, parse(url, origin))
+        return Connection(key, parse(url, origin))
     except InvalidError as error:
-        return Place(key, error)
+        return Connection(key, error)
 
 
-def _usual(environ: Mapping[str, str], uid: int) -> Iterator[Place]:
+def _usual(environ: Mapping[str, str], uid: int) -> Iterator[Connection]:
     """The sockets in the usual places. What the user's own `podman` talks to is "podman"."""
     system = RUN / "podman/podman.sock"
     own = Path(environ.get("XDG_RUNTIME_DIR") or RUN / f"user/{uid}") / "podman/podman.sock"
@@ -112,8 +114,8 @@ def _usual(environ: Mapping[str, str], uid: int) -> Iterator[Place]:
         yield _guess("podman-root", system, "the usual place")
 
 
-def _guess(key: str, path: Path, origin: str) -> Place:
-    return Place(key, Endpoint(f"unix://{path}", origin, configured=False))
+def _guess(key: str, path: Path, origin: str) -> Connection:
+    return Connection(key, Endpoint(f"unix://{path}", origin, configured=False))
 
 
 def _there(path: Path) -> bool:
@@ -124,7 +126,7 @@ def _there(path: Path) -> bool:
 
 
 def _leads_into(path: Path, folder: Path) -> bool:
-    """A user's link to another's socket, Docker's for one, would make that one's engine pass for this user's Podman."""
+    """Whether a socket is inside `folder`: a user's symbolic link to Docker's socket must not pass for a Podman."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # a loop of links
@@ -138,37 +140,37 @@ def _user(uid: str) -> str:
         return uid
 
 
-def _others(named: _Named, found: list[Place]) -> Iterator[Place]:
+def _others(named: _Named, found: list[Connection]) -> Iterator[Connection]:
     """Sockets on this machine that only the configuration names.
 
     Connections to other machines are left out, since this is about one host. But where no Podman was found, the
     default connection is what `podman` itself would use, so it is used, or told why not.
     """
-    keys = {place.key for place in found}
+    keys = {connection.key for connection in found}
     default = "" if found else named.default
     if default and default in named.urls:
-        yield _place("podman", named.urls[default], f"connection '{default}'")
+        yield _connection("podman", named.urls[default], f"connection '{default}'")
     for name, url in sorted(named.urls.items()):
         key = f"podman-{name}"
         if key in keys:  # a user has the same name
             key = f"podman-connection-{name}"
-        place = _place(key, url, f"connection '{name}'")
-        socket = place.endpoint.socket if isinstance(place.endpoint, Endpoint) else None
+        connection = _connection(key, url, f"connection '{name}'")
+        socket = connection.endpoint.socket if isinstance(connection.endpoint, Endpoint) else None
         if name != default and socket is not None and _there(socket):
-            yield place
+            yield connection
 
 
-def _apart(places: list[Place]) -> list[Place]:
-    """The first of those that lead to the same socket."""
-    found: dict[object, Place] = {}
-    for place in places:
-        socket = place.endpoint.socket if isinstance(place.endpoint, Endpoint) else None
-        found.setdefault(identity(socket) if socket is not None else place.key, place)
+def _distinct(connections: list[Connection]) -> list[Connection]:
+    """The connections without those whose socket an earlier one has too."""
+    found: dict[object, Connection] = {}
+    for connection in connections:
+        socket = connection.endpoint.socket if isinstance(connection.endpoint, Endpoint) else None
+        found.setdefault(identity(socket) if socket is not None else connection.key, connection)
     return list(found.values())
 
 
-def _connections(environ: Mapping[str, str], home: Path, uid: int) -> _Named:
-    """What the configuration names; a file that cannot be read or makes no sense names nothing."""
+def _configured(environ: Mapping[str, str], home: Path, uid: int) -> _Named:
+    """The connections in the configuration files; one that cannot be read or parsed counts as empty."""
     config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers"
     urls: dict[str, str] = {}
     default = ""
@@ -204,7 +206,7 @@ def _drop_ins(folder: Path) -> list[Path]:
 
 
 def _of_user(folder: Path, uid: int) -> list[Path]:
-    """What the system's configuration has for root alone, or for everybody else and for one user."""
+    """The files of a system folder for rootful Podman, or for rootless Podman and this user."""
     if uid == 0:
         return _parts(folder / "containers.rootful.conf.d")
     rootless = folder / "containers.rootless.conf.d"

@@ -13,7 +13,6 @@ from typing import Any, Final
 from runtime import limits
 from runtime.engines.daemon import streams
 from runtime.engines.daemon.changing_limits import (
-    DaemonContainer,
     LimitChanger,
     baseline_of,
     refuse_at_rest,
@@ -22,6 +21,7 @@ from runtime.engines.daemon.changing_limits import (
 from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.daemon.http import quoted
 from runtime.engines.daemon.info import InfoCache
+from runtime.engines.daemon.limit_hooks import DaemonContainer
 from runtime.engines.daemon.placement import PODMAN, placed
 from runtime.engines.podman import support, translate
 from runtime.engines.podman.client import PodmanClient
@@ -50,7 +50,7 @@ from runtime.model import (
 )
 from runtime.oci import resources
 
-TOGETHER: Final = 16  # inspects under way at once
+MAX_CONCURRENT_INSPECTS: Final = 16  # inspects under way at once
 
 
 class PodmanEngine:
@@ -98,7 +98,7 @@ class PodmanEngine:
         self._pods = {str(row["Pod"]): str(row["PodName"]) for row in rows if row.get("Pod") and row.get("PodName")}
         there = {str(row["Id"]) for row in rows}
         self._refusals = {identity: words for identity, words in self._refusals.items() if identity in there}
-        gate = asyncio.Semaphore(TOGETHER)
+        gate = asyncio.Semaphore(MAX_CONCURRENT_INSPECTS)
 
         async def look(identity: str) -> Container | None:
             async with gate:

@@ -1,7 +1,7 @@
-"""Podman's events, through the end of the file in which it keeps them.
+"""Podman's events, also across the rotation of its event file.
 
-With `events_logger = "file"` that file is cut when it is full, and a stream that follows it ends: nothing is wrong, and
-the rest of the story is in the file that takes its place. Source: containers/podman, libpod/events/logfile.go.
+With `events_logger = "file"` that file is rotated when it is full, and a stream that follows it ends. Podman is still
+there then, and a new stream reads the new file. Source: containers/podman, libpod/events/logfile.go.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from runtime.engines.podman.client import PodmanClient
 from runtime.errors import UnavailableError
 from runtime.model import ContainerRef, Event, EventKind
 
-EARLIER: Final = 0.001  # seconds; Podman reads the moment from which events are told as a floating number
-CUT: Final = 0.2  # seconds; a stream of events that is over sooner will be so the next time too
-OVERLAP: Final = 2.0  # seconds of events that are asked for again after that; those that were told are left out
-REMEMBERED: Final = 512
+SINCE_MARGIN_S: Final = 0.001  # subtracted from `since`: Podman parses that time as a float and rounds it
+MIN_STREAM_S: Final = 0.2  # a stream that ends sooner was not ended by a rotation, so it is not opened again
+OVERLAP_S: Final = 2.0  # of events are asked for again after a rotation; those that were yielded are left out
+MAX_REMEMBERED_EVENTS: Final = 512
 
 
 async def follow(client: PodmanClient, key: str, since: float) -> AsyncIterator[Event]:
@@ -29,9 +29,9 @@ async def follow(client: PodmanClient, key: str, since: float) -> AsyncIterator[
 
     Raises `UnavailableError` when Podman goes away.
     """
-    told: deque[tuple[int, EventKind, ContainerRef]] = deque(maxlen=REMEMBERED)
-    since, lasted = since - EARLIER, CUT
-    while lasted >= CUT:
+    told: deque[tuple[int, EventKind, ContainerRef]] = deque(maxlen=MAX_REMEMBERED_EVENTS)
+    since, lasted = since - SINCE_MARGIN_S, MIN_STREAM_S
+    while lasted >= MIN_STREAM_S:
         begun = time.monotonic()
         query = {"filters": json.dumps({"type": ["container"]}), "since": f"{since:.6f}", "stream": "true"}
         async with client.stream("GET", "/events", "follow Podman", query=query) as response:
@@ -40,5 +40,5 @@ async def follow(client: PodmanClient, key: str, since: float) -> AsyncIterator[
                 if event is not None and (mark := (event.time_ns, event.kind, event.ref)) not in told:
                     told.append(mark)
                     yield event
-        lasted, since = time.monotonic() - begun, max(since, time.time() - OVERLAP)
+        lasted, since = time.monotonic() - begun, max(since, time.time() - OVERLAP_S)
     raise UnavailableError("follow Podman", detail="it ended its stream of events")

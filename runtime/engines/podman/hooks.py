@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime import limits
-from runtime.engines.daemon.changing_limits import ChangeContext, DaemonContainer, DaemonLimits
 from runtime.engines.daemon.documents import device_number
 from runtime.engines.daemon.http import ANSWER_TIMEOUT_S
+from runtime.engines.daemon.limit_hooks import ChangeContext, DaemonContainer, DaemonLimits
 from runtime.engines.daemon.peer import Peer
 from runtime.engines.daemon.settle import annotated, revert
 from runtime.engines.podman import translate, update
@@ -61,7 +61,7 @@ class PodmanLimits(DaemonLimits[Document]):
             raise EngineError(title, detail=_RUNTIME_FAILED.sub("its OCI runtime failed", error.detail)) from error
 
     async def reread(self, target: DaemonContainer[Document], sent: Mapping[str, Any]) -> Document:
-        if numbers(await self._client.version()) < update.RECORDS:
+        if numbers(await self._client.version()) < update.RECORDS_SINCE:
             return target.document  # its record is how the container was created
         return await self._client.inspect(target.container.ref.id)
 

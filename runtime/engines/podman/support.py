@@ -23,7 +23,7 @@ _CONTROLLERS: Final[Mapping[str, tuple[LimitName, ...]]] = {
         LimitName.IO_WRITE_IOPS,
     ),
 }
-OFF: Final = ("none", "null")
+NO_EVENT_LOGGERS: Final = ("none", "null")
 
 
 def capabilities(
@@ -36,7 +36,7 @@ def capabilities(
     """
     host = about.get("host") or {}
     verbs: dict[Verb, str] = {}
-    if str(host.get("eventLogger", "")).lower() in OFF:
+    if str(host.get("eventLogger", "")).lower() in NO_EVENT_LOGGERS:
         verbs[Verb.EVENTS] = "Podman is configured to keep no events (events_logger is none)"
     v2 = cgroup_v2(about)
     limits: dict[LimitName, str] = dict(lacking) if local else {}
@@ -54,7 +54,7 @@ def capabilities(
         reason = "Podman's API cannot change it, and another machine's kernel is out of reach"
         limits.update(dict.fromkeys(KERNEL_ONLY, reason))
     found = numbers(version)
-    unrecorded = frozenset() if found >= update.RECORDS else frozenset(LimitName)
+    unrecorded = frozenset() if found >= update.RECORDS_SINCE else frozenset(LimitName)
     return Capabilities(verbs, limits, update.at_rest(found), unrecorded=unrecorded)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from runtime.engines.daemon.documents import EVERYTHING, ports
+from runtime.engines.daemon.documents import UNLIMITED_BYTES, ports
 from runtime.kernel.cpu_bandwidth import cores, period_or_default
 from runtime.kernel.signals import parse_signal
 from runtime.model import (
@@ -168,7 +168,7 @@ def record(host: Mapping[str, Any], ncpu: int, device: Device) -> Limits:
 
 def _size(value: object) -> int | Unlimited:
     number = int(str(value or 0))
-    return number if 0 < number < EVERYTHING else UNLIMITED
+    return number if 0 < number < UNLIMITED_BYTES else UNLIMITED
 
 
 def create_body(spec: ContainerSpec, limits: Mapping[str, Any]) -> dict[str, Any]:

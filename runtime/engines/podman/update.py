@@ -24,16 +24,16 @@ from runtime.kernel import regular_file
 from runtime.model import LimitChange
 from runtime.oci.resources import merged
 
-RECORDS: Final = (5, 1)
-MERGES: Final = (5, 4)
-SPEC_MAX: Final = 16 << 20  # bytes of an OCI spec; a usual one has 20,000
+RECORDS_SINCE: Final = (5, 1)
+MERGES_SINCE: Final = (5, 4)
+MAX_SPEC_BYTES: Final = 16 << 20  # bytes of an OCI spec; a usual one has 20,000
 
 
 def at_rest(version: tuple[int, int]) -> str:
     """Why limits of a container that is not live cannot be changed, "" when they can."""
-    if version < RECORDS:
+    if version < RECORDS_SINCE:
         return "Podman before 5.1 keeps no changed limits: change them while it runs, or create it anew"
-    if version < MERGES:
+    if version < MERGES_SINCE:
         return "Podman 5.1 to 5.3 forgets other limits in a change at rest: change them while it runs"
     return ""
 
@@ -55,11 +55,11 @@ def whole(
     The service names that file: it is read only when one of `owners`, by uid, owns it. Raises `UnsupportedError` where
     that record cannot be read.
     """
-    if not body or not RECORDS <= version < MERGES:
+    if not body or not RECORDS_SINCE <= version < MERGES_SINCE:
         return dict(body)
     path = str(document.get("OCIConfigPath", ""))
     try:
-        spec = json.loads(regular_file.read(path, limit=SPEC_MAX, owners=owners))["linux"]["resources"]
+        spec = json.loads(regular_file.read(path, limit=MAX_SPEC_BYTES, owners=owners))["linux"]["resources"]
     except (PytopError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnsupportedError(
             "change limits",

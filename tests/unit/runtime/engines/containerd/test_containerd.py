@@ -357,7 +357,7 @@ def test_where_the_output_goes(tmp_path: Path) -> None:
 
 
 async def test_the_log_of_a_pods_container_is_kubelets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "KUBELETS", tmp_path)
+    monkeypatch.setattr(logs, "KUBELET_LOGS", tmp_path)
     link = tmp_path / "shop-1_prod_web-0a1b.log"
     link.write_bytes(b"2026-11-21T05:14:07.5+02:00 stdout F hello\n")
     process = pb.Process(stdout="/run/containerd/fifo")
@@ -435,10 +435,10 @@ async def test_a_containers_cgroup_is_a_whole_name_and_of_another_users_containe
         asked.close()
         await asyncio.sleep(0.05)  # the loop closes a connection in its next rounds
     assert asked.peer == Peer(frozenset({os.geteuid()}))
-    at = store.Store(asked, Address(tmp_path / "c.sock", "the test"), proc=tmp_path)
+    at = store.MetadataStore(asked, Address(tmp_path / "c.sock", "the test"), proc=tmp_path)
     task = pb.Process(id="web", pid=42, status=2)
     spec = {"linux": {"cgroupsPath": path}} if path else None
-    found = store.Found("containerd", "default", record(spec, id="web"), task)
+    found = store.StoredContainer("containerd", "default", record(spec, id="web"), task)
     (trusted,) = at.here([found])
     assert (trusted.pid, trusted.cgroup, trusted.trusted) == (42 if own else None, own, True)
     asked._uids.add(4321)

@@ -15,7 +15,8 @@ import pytest
 
 from runtime import limits
 from runtime.engines.daemon import changing_limits
-from runtime.engines.daemon.changing_limits import ChangeContext, DaemonContainer, DaemonLimits, LimitChanger
+from runtime.engines.daemon.changing_limits import LimitChanger
+from runtime.engines.daemon.limit_hooks import ChangeContext, DaemonContainer, DaemonLimits
 from runtime.engines.daemon.peer import Peer
 from runtime.errors import ConflictError, EngineError, PytopError, UnavailableError
 from runtime.kernel.cgroupfs import Cgroup, Mode

@@ -53,8 +53,11 @@ async def test_a_line_without_its_end_is_partial() -> None:
 async def test_a_long_line_comes_in_pieces_without_stamps_inside(tty: bool) -> None:
     text = bytes(range(33, 127)) * 430  # 40,420 bytes
     messages = [
-        STAMP + b" " + text[start : start + streams.PIECE] + (b"\n" if start + streams.PIECE >= len(text) else b"")
-        for start in range(0, len(text), streams.PIECE)
+        STAMP
+        + b" "
+        + text[start : start + streams.MAX_PIECE_BYTES]
+        + (b"\n" if start + streams.MAX_PIECE_BYTES >= len(text) else b"")
+        for start in range(0, len(text), streams.MAX_PIECE_BYTES)
     ]
     data = b"".join(message if tty else frame(1, message) for message in messages)
     found = await lines(data, tty=tty, size=1000)

@@ -156,7 +156,7 @@ def test_both_forms_of_a_cpu_limit_in_the_record(host: dict[str, int], cpus: obj
 def test_swap_in_the_record_is_apart_from_memory() -> None:
     assert translate.record({"Memory": 100, "MemorySwap": 150}, 2).swap == 50
     assert translate.record({"Memory": 100, "MemorySwap": -1}, 2).swap is UNLIMITED
-    everything = translate.record({"Memory": translate.EVERYTHING, "MemorySwap": translate.EVERYTHING}, 2)
+    everything = translate.record({"Memory": translate.UNLIMITED_BYTES, "MemorySwap": translate.UNLIMITED_BYTES}, 2)
     assert (everything.memory, everything.swap) == (UNLIMITED, UNLIMITED)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runtime.engines.daemon.changing_limits import refuse_at_rest
-from runtime.engines.daemon.documents import EVERYTHING
+from runtime.engines.daemon.documents import UNLIMITED_BYTES
 from runtime.engines.docker import translate, update
 from runtime.engines.docker.hooks import DockerLimits
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
@@ -57,8 +57,8 @@ def test_memory_never_comes_without_swap() -> None:
 
 def test_memory_is_lifted_by_the_largest_size_that_there_is() -> None:
     held = {"Memory": 100 * MB, "MemorySwap": 130 * MB}
-    assert body(LimitChange(memory=UNLIMITED), **held) == {"Memory": EVERYTHING, "MemorySwap": EVERYTHING}
-    assert body(LimitChange(memory=UNLIMITED), v2=True, **held) == {"Memory": EVERYTHING, "MemorySwap": -1}
+    assert body(LimitChange(memory=UNLIMITED), **held) == {"Memory": UNLIMITED_BYTES, "MemorySwap": UNLIMITED_BYTES}
+    assert body(LimitChange(memory=UNLIMITED), v2=True, **held) == {"Memory": UNLIMITED_BYTES, "MemorySwap": -1}
 
 
 def test_swap_alone_bounds_nothing_on_v1() -> None:
@@ -71,8 +71,8 @@ def test_a_reservation_is_never_recorded_above_the_memory() -> None:
     assert body(LimitChange(memory_reservation=UNLIMITED), Memory=64 * MB, MemoryReservation=32 * MB) == {
         "MemoryReservation": 64 * MB
     }
-    assert body(LimitChange(memory_reservation=UNLIMITED)) == {"MemoryReservation": EVERYTHING}
-    lowered = body(LimitChange(memory=64 * MB, swap=0), MemoryReservation=EVERYTHING)
+    assert body(LimitChange(memory_reservation=UNLIMITED)) == {"MemoryReservation": UNLIMITED_BYTES}
+    lowered = body(LimitChange(memory=64 * MB, swap=0), MemoryReservation=UNLIMITED_BYTES)
     assert lowered["MemoryReservation"] == 64 * MB
     with pytest.raises(RefusedError, match="reservation"):
         body(LimitChange(memory=64 * MB), Memory=256 * MB, MemorySwap=256 * MB, MemoryReservation=128 * MB)
@@ -107,8 +107,8 @@ def test_a_change_is_taken_out_of_the_record_in_the_form_that_the_record_has() -
     assert undone(change, quota) == quota
     assert undone(change, {}) == {
         "NanoCpus": FACTS.ncpu * 1_000_000_000,
-        "Memory": EVERYTHING,
-        "MemorySwap": EVERYTHING,
+        "Memory": UNLIMITED_BYTES,
+        "MemorySwap": UNLIMITED_BYTES,
         "PidsLimit": -1,
     }
 

@@ -13,7 +13,7 @@ import pytest
 
 from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.podman import endpoint
-from runtime.engines.podman.endpoint import Place, places
+from runtime.engines.podman.endpoint import Connection, connections
 from runtime.errors import InvalidError
 
 
@@ -35,15 +35,15 @@ def sockets(tmp_path: Path) -> Iterator[Path]:
 
 
 def found(tmp_path: Path, uid: int = 0, **environ: str) -> list[tuple[str, str]]:
-    return [(place.key, url(place)) for place in places(environ, tmp_path, uid=uid)]
+    return [(place.key, url(place)) for place in connections(environ, tmp_path, uid=uid)]
 
 
-def url(place: Place) -> str:
+def url(place: Connection) -> str:
     assert isinstance(place.endpoint, Endpoint)
     return place.endpoint.url
 
 
-def connections(tmp_path: Path, default: str = "", **urls: str) -> None:
+def podman_connections(tmp_path: Path, default: str = "", **urls: str) -> None:
     folder = tmp_path / ".config/containers"
     folder.mkdir(parents=True, exist_ok=True)
     entries = {name: {"URI": address, "Identity": "/k"} for name, address in urls.items()}
@@ -82,11 +82,11 @@ def test_a_users_own_comes_first(tmp_path: Path, sockets: Path) -> None:
 
 
 def test_one_that_is_named_comes_alone(tmp_path: Path, sockets: Path) -> None:
-    connections(tmp_path, box="unix:///x/box.sock")
+    podman_connections(tmp_path, box="unix:///x/box.sock")
     named = {"CONTAINER_HOST": "unix:///x/dead.sock", "CONTAINER_CONNECTION": "box"}
     assert found(tmp_path, **named) == [("podman", "unix:///x/dead.sock")]
     assert found(tmp_path, CONTAINER_CONNECTION="box") == [("podman", "unix:///x/box.sock")]
-    (place,) = places({"CONTAINER_CONNECTION": "nobody"}, tmp_path)
+    (place,) = connections({"CONTAINER_CONNECTION": "nobody"}, tmp_path)
     assert isinstance(place.endpoint, InvalidError)
     assert "nobody" in place.endpoint.title
 
@@ -106,7 +106,7 @@ def test_addresses(tmp_path: Path, given: str, taken: str) -> None:
 
 @pytest.mark.parametrize("given", ["ssh://u@box/run/p.sock", "nonsense", "unix://", "tcp://", "ftp://box"])
 def test_addresses_that_cannot_be_spoken_to(tmp_path: Path, given: str) -> None:
-    (place,) = places({"CONTAINER_HOST": given}, tmp_path)
+    (place,) = connections({"CONTAINER_HOST": given}, tmp_path)
     assert isinstance(place.endpoint, InvalidError)
     assert given in place.endpoint.title
     assert ("ssh -NL /tmp/podman.sock:/run/p.sock box" in place.endpoint.hint) == given.startswith("ssh")
@@ -114,7 +114,9 @@ def test_addresses_that_cannot_be_spoken_to(tmp_path: Path, given: str) -> None:
 
 def test_connections_add_sockets_in_other_places(tmp_path: Path, sockets: Path) -> None:
     usual, extra = sockets / "podman/podman.sock", sockets / "elsewhere/podman.sock"
-    connections(tmp_path, same=f"unix://{usual}", extra=f"unix://{extra}", dead="unix:///no.sock", far="ssh://u@box")
+    podman_connections(
+        tmp_path, same=f"unix://{usual}", extra=f"unix://{extra}", dead="unix:///no.sock", far="ssh://u@box"
+    )
     keys = dict(found(tmp_path))
     assert keys["podman-extra"] == f"unix://{extra}"
     assert not {"podman-same", "podman-dead", "podman-far"} & keys.keys()
@@ -129,7 +131,7 @@ def test_one_socket_is_one_podman_whatever_its_paths(tmp_path: Path, sockets: Pa
         name: f"unix://{tmp_path}/{path}"
         for name, path in (("a", "var/run/podman/podman.sock"), ("b", "run/linked.sock"))
     }
-    connections(tmp_path, **ways, c=f"unix://{sockets}/user/../podman/podman.sock")
+    podman_connections(tmp_path, **ways, c=f"unix://{sockets}/user/../podman/podman.sock")
     assert found(tmp_path) == before
     own = str(tmp_path / "var/run/podman/..")
     assert found(tmp_path, uid=5, XDG_RUNTIME_DIR=own) == [("podman", f"unix://{own}/podman/podman.sock")]
@@ -139,22 +141,22 @@ def test_the_default_connection_has_its_socket_for_itself(tmp_path: Path, socket
     socket = sockets / "elsewhere/podman.sock"
     socket.rename(tmp_path / "podman.sock")
     (tmp_path / "again.sock").symlink_to(tmp_path / "podman.sock")
-    connections(tmp_path, "main", also=f"unix://{tmp_path}/again.sock", main=f"unix://{tmp_path}/podman.sock")
+    podman_connections(tmp_path, "main", also=f"unix://{tmp_path}/again.sock", main=f"unix://{tmp_path}/podman.sock")
     for path in sockets.glob("**/podman.sock"):
         path.unlink()
     assert found(tmp_path) == [("podman", f"unix://{tmp_path}/podman.sock")]
 
 
 def test_a_connection_that_is_called_like_a_user(tmp_path: Path, sockets: Path) -> None:
-    connections(tmp_path, daemon=f"unix://{sockets}/elsewhere/podman.sock")
+    podman_connections(tmp_path, daemon=f"unix://{sockets}/elsewhere/podman.sock")
     assert ("podman-connection-daemon", f"unix://{sockets}/elsewhere/podman.sock") in found(tmp_path)
 
 
 def test_the_default_connection_where_no_podman_is_here(tmp_path: Path) -> None:
-    connections(tmp_path, "box", box="tcp://box:8080", other="tcp://other:8080")
+    podman_connections(tmp_path, "box", box="tcp://box:8080", other="tcp://other:8080")
     assert found(tmp_path) == [("podman", "tcp://box:8080")]
-    connections(tmp_path, "box", box="ssh://core@box:22/run/podman/podman.sock")
-    (place,) = places({}, tmp_path)
+    podman_connections(tmp_path, "box", box="ssh://core@box:22/run/podman/podman.sock")
+    (place,) = connections({}, tmp_path)
     assert isinstance(place.endpoint, InvalidError)
 
 
