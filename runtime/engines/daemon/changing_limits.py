@@ -81,7 +81,8 @@ class LimitChanger(Generic[Document]):
         """What the change starts from, read again unless the kernel confirms what was read before the lock."""
         if cgroup is not None and await self._own_cgroup(target) == cgroup:
             context = await asyncio.to_thread(self._describe, target, cgroup, change, title)
-            if is_confirmed(change, context.baseline.before, context.recorded):
+            names = self._daemon.always_requested.union(name for name, _ in change.items())
+            if is_confirmed(names, context.baseline.before, context.recorded):
                 return context
         target = await self._daemon.read(target.container.ref.id)
         return await asyncio.to_thread(self._describe, target, await self._own_cgroup(target), change, title)
@@ -246,9 +247,8 @@ async def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
     return task.result()
 
 
-def is_confirmed(change: LimitChange, kernel: Limits, recorded: Limits) -> bool:
-    """Whether the kernel holds what the daemon's record says of the limits that a change is about."""
-    names = {name for name, _ in change.items()}
+def is_confirmed(names: frozenset[LimitName], kernel: Limits, recorded: Limits) -> bool:
+    """Whether the kernel holds what the daemon's record says of these limits and of those that go with them."""
     names = names.union(*(group for group in DEPENDENT_LIMITS if group & names))
     return all(_agrees(name, kernel, recorded) for name in names)
 

@@ -63,12 +63,14 @@ class DaemonLimits(ABC, Generic[Document]):
         name: the daemon's, for messages.
         kernel_only: limits that its API cannot change, so that they need a cgroup on this machine.
         refusals: errors after which the change is tried on the kernel, which does it or says why not.
+        always_requested: limits whose recorded values go into every request, whatever it is about.
         record_lags: the record may be read back in its old state after a change at rest was accepted.
     """
 
     name: str
     kernel_only: frozenset[LimitName]
     refusals: tuple[type[PytopError], ...] = ()
+    always_requested: frozenset[LimitName] = frozenset()
     record_lags = False
 
     @property

@@ -14,7 +14,7 @@ from runtime.engines.daemon.settle import annotated
 from runtime.engines.docker import translate, update
 from runtime.engines.docker.client import DockerClient
 from runtime.limits.controllers.io import RATES
-from runtime.model import LimitOutcome, Limits
+from runtime.model import LimitName, LimitOutcome, Limits
 
 Document = Mapping[str, Any]
 
@@ -24,6 +24,7 @@ class DockerLimits(DaemonLimits[Document]):
 
     name = "Docker"
     kernel_only = translate.KERNEL_ONLY | RATES.keys()
+    always_requested = frozenset({LimitName.MEMORY, LimitName.MEMORY_RESERVATION})  # see `update.body`
 
     def __init__(self, client: DockerClient, read: Callable[[str], Awaitable[DaemonContainer[Document]]]) -> None:
         self._client = client

@@ -184,6 +184,11 @@ async def test_only_the_limits_in_question_need_the_kernels_word(daemon: Daemon,
     assert (await changer.change("web", LimitChange(pids=44))).ok
     assert daemon.asked == ["read", "tell", "reread"]
     daemon.asked.clear()
+    daemon.always_requested = frozenset({LimitName.MEMORY})
+    assert (await changer.change("web", LimitChange(pids=45))).ok
+    assert daemon.asked == ["read", "read", "tell", "reread"], "its value goes into every request"
+    daemon.asked.clear()
+    daemon.always_requested = frozenset()
     assert (await changer.change("web", LimitChange(memory=96 * MB))).ok
     assert daemon.asked == ["read", "read", "tell", "reread"]
 
