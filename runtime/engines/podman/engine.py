@@ -86,7 +86,10 @@ class PodmanEngine:
         return EngineInfo(self.key, "Podman", version, self._endpoint.url, detail)
 
     async def capabilities(self) -> Capabilities:
-        about, version = await self._info.get(), await self._client.version()
+        return await self._capabilities(await self._info.get())
+
+    async def _capabilities(self, about: Mapping[str, Any]) -> Capabilities:
+        version = await self._client.version()
         lacking = await asyncio.to_thread(limits.unsupported_limits, self._hierarchies)
         return support.capabilities(about, version, local=self._endpoint.socket is not None, lacking=lacking)
 
@@ -238,7 +241,8 @@ class PodmanEngine:
         return await self._limits.change(key, change)
 
     async def _read(self, key: str) -> DaemonContainer[Mapping[str, Any]]:
-        document, about, capabilities = await asyncio.gather(self.inspect(key), self._info.get(), self.capabilities())
+        document, about = await asyncio.gather(self.inspect(key), self._info.get())
+        capabilities = await self._capabilities(about)
         (container,) = await self._placed([translate.container(document, self.key)])
         return DaemonContainer(container, document, capabilities, _ncpu(about), support.cgroup_v2(about))
 
