@@ -82,7 +82,7 @@ async def test_a_change_reads_once_tells_the_task_and_then_writes_the_record(
     daemon: Daemon, engine: ContainerdEngine
 ) -> None:
     (field,) = (await engine.update("default/web", LimitChange(pids=50))).fields
-    assert (field.kernel, field.engine, field.survives) == (50, 50, True)
+    assert (field.kernel, field.engine, field.persistent) == (50, 50, True)
     assert daemon.asked == [*LIVE, "Containers/Get", "Containers/Update"]
     assert daemon.spec["linux"]["resources"]["pids"] == {"limit": 50}
 
@@ -100,5 +100,5 @@ async def test_what_the_kernel_refuses_is_never_recorded(
 async def test_the_record_of_kubernetes_is_its_own(daemon: Daemon, engine: ContainerdEngine) -> None:
     daemon.labels["io.cri-containerd.kind"] = "container"
     (field,) = (await engine.update("default/web", LimitChange(pids=50))).fields
-    assert (field.kernel, field.survives) == (50, False)
+    assert (field.kernel, field.persistent) == (50, False)
     assert daemon.asked == LIVE

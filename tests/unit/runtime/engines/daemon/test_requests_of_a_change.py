@@ -16,9 +16,10 @@ import pytest
 from aiohttp import web
 
 from runtime import limits
-from runtime.engines.daemon import Endpoint, changing_limits
-from runtime.engines.docker import DockerEngine
-from runtime.engines.podman import PodmanEngine
+from runtime.engines.daemon import changing_limits
+from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.docker.engine import DockerEngine
+from runtime.engines.podman.engine import PodmanEngine
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import apply
 from runtime.limits.review.facts import HostFacts
