@@ -18,8 +18,6 @@ from tui.cli import verbs
 REGISTRIES = {"tui.cli.verbs", "runtime.engines.discovery"}
 FLOORS = ("tui.__main__", "tui.cli", "tui.demo", "tui.app", "tui.present", "tui.core", "collectors", "runtime")
 """From top to bottom: a module imports only from its own floor and from those below; `themes` is beside them."""
-PENDING = ("tui.core.", "runtime.limits.")  # parts that are being rewritten beside this one
-PENDING_ENGINES = {f"runtime.engines.embedded.{name}" for name in ("libc", "sandbox.capabilities", "sandbox.rootfs")}
 SOURCES = import_graph.modules()
 IMPORTS = list(import_graph.imports(SOURCES))
 
@@ -79,11 +77,11 @@ def test_cells_are_all_that_present_uses_of_rich() -> None:
 
 
 def test_no_circle() -> None:
-    assert [group for group in import_graph.circles(STATIC) if not group[0].startswith(PENDING)] == []
+    assert import_graph.circles(STATIC) == []
 
 
 def test_no_module_of_ours_is_imported_inside_a_function() -> None:
-    assert [each for each in IMPORTS if each.in_function and not each.source.startswith(PENDING)] == []
+    assert [each for each in IMPORTS if each.in_function] == []
 
 
 def test_inside_functions_only_heavy_libraries_are_imported() -> None:
@@ -141,7 +139,6 @@ def test_no_engine_reaches_another_one_by_name_either(kind: str) -> None:
     whole = edges([*((each.source, each.target) for each in IMPORTS), *by_name()])
     reached = import_graph.reached(ENGINES[kind][0], whole)
     others = tuple(f"runtime.engines.{other}." for other in ENGINES if other != kind)
-    reached -= PENDING_ENGINES
     assert [module for module in sorted(reached) if module.startswith(others)] == []
 
 

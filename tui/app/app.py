@@ -164,7 +164,7 @@ class PytopApp(KeyQueueApp):
         """Notify where the filter key works, when it was typed where it has no meaning."""
         if key.key in keys.bound("filter", self.keymap) and not isinstance(self.screen, Dialog):
             sign = keys.shown("filter", self.keymap)[0]
-            self.notify(f"{sign} filters the list, and searches a container's log.", timeout=4, markup=False)
+            self.notify(say(Message.FILTER_WORKS_ELSEWHERE, key=sign), timeout=4, markup=False)
 
     # actions on a container
 

@@ -31,6 +31,7 @@ class Message(Enum):
     KEYS_SECTION = "config.toml, section keys"
     KEY_OF_ACTION = "key {keys}"
     KEY_OF_ACTION_ABOUT = "key {keys}: {about}"
+    FILTER_WORKS_ELSEWHERE = "{key} filters the list, and searches a container's log."
     # the list
     FILTER_HINT = "name, image, engine, state or label"
     GROUPS = "Groups"

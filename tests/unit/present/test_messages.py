@@ -17,7 +17,13 @@ from tui.present.messages import Message, error_text, say
 SOURCES = import_graph.modules()
 SCREENS = sorted(name for name in SOURCES if name.startswith(("tui.app", "tui.demo")) and "programs" not in name)
 SENTENCE = re.compile(r"[A-Za-z'{}:,.()]+(?: [A-Za-z0-9'{}:,.()/-]+){2,}")
-SILENT = {"Binding", "PytopError", "UnsupportedError", "InvalidError"}  # titles that are not shown; errors have words
+SILENT = {
+    "Binding",
+    "PytopError",
+    "UnsupportedError",
+    "InvalidError",
+    "required",
+}  # titles that are not shown; errors have words
 USED = {
     node.attr
     for source in SOURCES.values()
