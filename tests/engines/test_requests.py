@@ -12,7 +12,7 @@ from runtime.engines.containerd.client import ContainerdClient
 from runtime.engines.daemon.http import DaemonClient
 from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.model import LimitChange, Missing
-from tests.engines.conftest import Subject
+from tests.engines.subject import Needs, Subject
 
 MB = 1 << 20
 MOST_HTTP = {"inspect": 2, "update": 1}
@@ -40,6 +40,7 @@ async def asked(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> Counter[st
 
 
 async def test_a_change_of_one_limit_is_two_inspects_and_one_update(subject: Subject, asked: Counter[str]) -> None:
+    subject.need(Needs.CGROUPS)
     if isinstance(subject.engine, EmbeddedEngine):
         return  # it asks nobody
     ref = await subject.run("sleep 60", limits=LimitChange(memory=64 * MB, swap=0, cpus=1.0))

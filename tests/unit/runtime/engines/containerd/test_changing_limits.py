@@ -69,7 +69,7 @@ def daemon(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> Daemon:
         return await made.call(client, *arguments, **named)
 
     monkeypatch.setattr(ContainerdClient, "call", call)
-    monkeypatch.setattr(changing_limits, "own_cgroup", lambda *_: made.cgroup)
+    monkeypatch.setattr(changing_limits, "cgroup_of", lambda *_: made.cgroup)
     return made
 
 

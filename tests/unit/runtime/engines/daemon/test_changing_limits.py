@@ -117,7 +117,7 @@ def kernel(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 @pytest.fixture
 def daemon(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     made = Daemon(kernel.cgroup())
-    monkeypatch.setattr(changing_limits, "own_cgroup", lambda *_: made.cgroup)
+    monkeypatch.setattr(changing_limits, "cgroup_of", lambda *_: made.cgroup)
     return made
 
 
@@ -173,7 +173,7 @@ async def test_another_clients_change_before_the_lock_is_read_again(
             limits.change(ContainerRef("test", ID), daemon.cgroup, LimitChange(pids=70))
         return daemon.cgroup
 
-    monkeypatch.setattr(changing_limits, "own_cgroup", own_cgroup)
+    monkeypatch.setattr(changing_limits, "cgroup_of", own_cgroup)
     outcome = await changer.change("web", LimitChange(pids=44))
     assert (outcome.ok, outcome.fields[0].before) == (True, 70)
     assert daemon.asked == ["read", "read", "tell", "reread"]
@@ -209,7 +209,7 @@ async def test_a_container_that_restarts_before_it_is_locked_is_locked_where_it_
         assert (is_free(old), is_free(new)) == (True, False)
         await tell(*arguments)
 
-    monkeypatch.setattr(changing_limits, "own_cgroup", own_cgroup)
+    monkeypatch.setattr(changing_limits, "cgroup_of", own_cgroup)
     monkeypatch.setattr(daemon, "tell", told)
     assert (await changer.change("web", LimitChange(pids=44))).ok
     assert daemon.asked == ["read", "read", "tell", "reread"]

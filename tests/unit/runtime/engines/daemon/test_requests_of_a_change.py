@@ -83,7 +83,7 @@ async def daemon(
     request: pytest.FixtureRequest, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Daemon]:
     cgroup = kernel.cgroup()
-    monkeypatch.setattr(changing_limits, "own_cgroup", lambda *_: cgroup)
+    monkeypatch.setattr(changing_limits, "cgroup_of", lambda *_: cgroup)
     with tempfile.TemporaryDirectory(prefix="pytop-") as folder:
         made = Daemon(Path(folder) / "engine.sock", cgroup, podman=request.param.partition(" ")[2])
         application = web.Application()

@@ -315,7 +315,7 @@ def test_limits_without_a_record_last_until_the_restart(
 ) -> None:
     field = FieldOutcome(LimitName.PIDS, 77, 5, 77, 77, Verdict.APPLIED, "pids.max: 77")
     monkeypatch.setattr(limits, "change", lambda *_, **__: LimitOutcome(ContainerRef("embedded", record.id), (field,)))
-    monkeypatch.setattr(limits, "lacking", lambda _: {})
+    monkeypatch.setattr(limits, "unsupported_limits", lambda _: {})
     number = errno.ENOSPC
 
     def keep(_: LimitChange) -> ContainerRecord:
