@@ -80,7 +80,7 @@ def outcomes(
         verdict, detail = limits.same(name, kernel, wanted) or Verdict.IGNORED, ""
         if name in scripted:
             verdict, kernel, detail = scripted[name]
-        found.append(FieldOutcome(name, value, before.get(name), recorded.get(name), kernel, verdict, detail))
+        found.append(FieldOutcome(name, value, before.get(name), recorded.get(name), kernel, verdict, detail=detail))
     return tuple(found)
 
 

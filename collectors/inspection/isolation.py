@@ -49,7 +49,7 @@ class MountPoint:
     options: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Isolation:
     """The isolation of one container; `seccomp` is "off", "strict" or "filter (N)".
 

@@ -7,7 +7,7 @@ container in every sweep is a named tuple, which costs a fraction of a frozen da
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -89,7 +89,7 @@ class Usage(NamedTuple):
     extra: Mapping[str, float | Missing] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostUsage:
     """The host over the same interval: CPU in cores, memory in bytes, network and disks in bytes per second."""
 
@@ -120,5 +120,6 @@ class Frame:
     interval_ns: int
     cost_ns: int
     host: HostUsage
+    _: KW_ONLY
     usages: Mapping[Ref, Usage]
     problems: Mapping[Ref, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ needs no more than an entry with `from_sample`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -65,6 +65,7 @@ class Metric(Generic[Source]):
     type: MetricType
     about: str
     extract: Callable[[Source], MetricValue]
+    _: KW_ONLY
     summable: bool = False
     history: bool = True
     drawn: bool = False

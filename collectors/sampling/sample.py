@@ -48,7 +48,7 @@ class IoCounters:
     write_ops: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetCounters:
     """Counters of one network interface, as seen from inside its network namespace."""
 

@@ -253,7 +253,7 @@ def _rolled_back(
             verdict, detail = Verdict.ROLLED_BACK, "taken back"
         else:
             verdict, detail = Verdict.FAILED, "not tried"
-        outcomes.append(FieldOutcome(name, value, before.get(name), Missing.NOT_SAMPLED, held, verdict, detail))
+        outcomes.append(FieldOutcome(name, value, before.get(name), Missing.NOT_SAMPLED, held, verdict, detail=detail))
     words = [f"{error}; {why}" if why else str(error), *(f"not taken back: {text}" for text in reverted.stuck)]
     return LimitOutcome(ref, tuple(outcomes), error="; ".join(words))
 

@@ -43,7 +43,7 @@ def outcome_of(
         held = now.get(name)
         verdict, detail = _verdict_of(cgroup, name, value, before.get(name), held)
         says: HeldValue = engine.get(name) if engine is not None else value
-        outcomes.append(FieldOutcome(name, value, before.get(name), says, held, verdict, detail))
+        outcomes.append(FieldOutcome(name, value, before.get(name), says, held, verdict, detail=detail))
     return LimitOutcome(ref, tuple(outcomes))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -112,6 +112,7 @@ class Container:
     name: str
     image: str
     state: State
+    _: KW_ONLY
     pid: int | None = None
     command: tuple[str, ...] = ()
     created_ns: int = 0

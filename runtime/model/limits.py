@@ -145,7 +145,7 @@ DEVICE_LIMITS: Final = frozenset(name for name, limit in LIMITS.items() if limit
 NETWORK_LIMITS: Final = frozenset(name for name, limit in LIMITS.items() if not limit.controller)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitChange:
     """A request; a field that is None stays as it is.
 
@@ -233,7 +233,7 @@ class LimitChange:
 NO_CHANGE: Final = LimitChange()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What the kernel (or an engine's record) holds now; same fields and units as `LimitChange`.
 

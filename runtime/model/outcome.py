@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 
 from runtime.model.container import Ref
@@ -34,6 +34,7 @@ class FieldOutcome:
     engine: Value | Missing
     kernel: Value | Missing
     verdict: Verdict
+    _: KW_ONLY
     detail: str = ""  # the file and its raw text, or what was answered
     persistent: bool | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from runtime.model.limits import NO_CHANGE, LimitChange
 from runtime.model.values import Missing
@@ -35,6 +35,7 @@ class ContainerSpec:
     image: str
     command: tuple[str, ...] = ()
     name: str = ""
+    _: KW_ONLY
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     workdir: str = ""

@@ -89,7 +89,7 @@ class FakeSweeper:
     def sweep(self, targets: Sequence[Target]) -> Frame:
         self.count += 1
         at = self.count * 10**9
-        return Frame(self.count, at, NOW_NS + at, 10**9, 100_000, self.host, self.script(self.count, targets))
+        return Frame(self.count, at, NOW_NS + at, 10**9, 100_000, self.host, usages=self.script(self.count, targets))
 
     def close(self) -> None:
         self.closed = True

@@ -45,7 +45,15 @@ HOG = limit_fakes.HOG
 def frames(usages: Sequence[Usage | None]) -> list[Frame]:
     """One frame a second; None is a sweep without the hog."""
     return [
-        Frame(n, n * S, NOON + n * S, S, 0, fakes.HOST, {} if usage is None else {HOG.ref: usage._replace(at_ns=n * S)})
+        Frame(
+            n,
+            n * S,
+            NOON + n * S,
+            S,
+            0,
+            fakes.HOST,
+            usages={} if usage is None else {HOG.ref: usage._replace(at_ns=n * S)},
+        )
         for n, usage in enumerate(usages, 1)
     ]
 
@@ -178,8 +186,20 @@ async def test_ascii_only_uses_nothing_else() -> None:
 
 
 PROCESSES = (
-    Process(100, 1, 99, "root", "S", 1.0, 28 << 20, 1, "init"),
-    Process(101, 7, 100, "33", "R", 4000.0, 1 << 20, 3, "worker\x1b[2J --fast [x]"),
+    Process(
+        pid=100, inner_pid=1, ppid=99, user="root", state="S", cpu_time_s=1.0, rss=28 << 20, threads=1, command="init"
+    ),
+    Process(
+        pid=101,
+        inner_pid=7,
+        ppid=100,
+        user="33",
+        state="R",
+        cpu_time_s=4000.0,
+        rss=1 << 20,
+        threads=3,
+        command="worker\x1b[2J --fast [x]",
+    ),
 )
 
 

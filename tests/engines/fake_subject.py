@@ -56,7 +56,7 @@ class FakeSubject(Subject):
         return kernel_file(self.engine.kernel(ref), v2)
 
     async def cpu_time(self, ref: ContainerRef) -> float:
-        return psutil.Process(await self.pid(ref)).cpu_times().user
+        return psutil.Process(pid=await self.pid(ref)).cpu_times().user
 
 
 def kernel_file(held: Limits, name: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 from runtime.engines.protocol import Engine
@@ -65,6 +65,7 @@ class Scene:
     cpu: int | None
     victim: ContainerRef
     quiet: ContainerRef
+    _: KW_ONLY
     hog: ContainerRef
     hog_started: bool = False
 
@@ -113,7 +114,7 @@ async def build(engine: Engine, setting: Setting) -> Scene:
     hog = await create("hog", "hog.py", str(HOG_PROCESSES if cpu is not None else 4 * (os.cpu_count() or 1)))
     await engine.start(victim.id)
     await engine.start(quiet.id)
-    return Scene(engine, setting, cpu, victim, quiet, hog)
+    return Scene(engine, setting, cpu, victim, quiet, hog=hog)
 
 
 @dataclass(slots=True)

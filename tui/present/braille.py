@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 from functools import lru_cache
 from itertools import zip_longest
@@ -42,6 +42,7 @@ class Charset:
     throttled: str
     limit: str
     axis: str
+    _: KW_ONLY
     tick: str
     change: str
     harm: str
@@ -54,10 +55,10 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII = " .:#"
 
 BRAILLE = Charset(
-    "braille", 4, lambda a, b: _BRAILLE[a][b] if a or b else " ", "▒", "╌", "─", "┴", change="▲", harm="✖"
+    "braille", 4, lambda a, b: _BRAILLE[a][b] if a or b else " ", "▒", "╌", "─", tick="┴", change="▲", harm="✖"
 )
-BLOCKS = Charset("blocks", 8, lambda a, b: _BLOCKS[max(a, b)], "▒", "╌", "─", "┴", change="▲", harm="✖")
-ASCII = Charset("ascii", 3, lambda a, b: _ASCII[max(a, b)], "x", "-", "-", "+", change="^", harm="X")
+BLOCKS = Charset("blocks", 8, lambda a, b: _BLOCKS[max(a, b)], "▒", "╌", "─", tick="┴", change="▲", harm="✖")
+ASCII = Charset("ascii", 3, lambda a, b: _ASCII[max(a, b)], "x", "-", "-", tick="+", change="^", harm="X")
 
 
 def charset(ascii_only: bool, term: str) -> Charset:

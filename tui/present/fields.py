@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import floor, inf, log10
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -52,6 +52,7 @@ class Field:
     about: str
     width: int
     extract: Extract
+    _: KW_ONLY
     show: Callable[[Any], str]
     rank: int
     align: Literal["left", "right"] = "right"
@@ -169,7 +170,20 @@ def _addresses(subject: Subject) -> str:
 def _text_field(
     id: str, title: str, about: str, extract: Extract, *, width: int, max_width: int, rank: int, shown: bool = True
 ) -> Field:
-    return Field(id, title, "", about, width, extract, fmt.clean, rank, "left", max_width, shown, falling=False)
+    return Field(
+        id,
+        title,
+        "",
+        about,
+        width,
+        extract,
+        show=fmt.clean,
+        rank=rank,
+        align="left",
+        max_width=max_width,
+        shown=shown,
+        falling=False,
+    )
 
 
 _NAME, _IMAGE, _ENGINE = _text(lambda c: c.name or c.ref.short), _text(description), _text(runner)
@@ -187,7 +201,9 @@ _BEFORE: Final = (
     _text_field("addresses", "address", "Its network addresses", _ADDRESSES, width=12, max_width=32, rank=19),
 )
 _AFTER: Final = (
-    Field("up", "since", "seconds", "For how long it runs, or is stopped", 5, _up, fmt.age, 14, falling=False),
+    Field(
+        "up", "since", "seconds", "For how long it runs, or is stopped", 5, _up, show=fmt.age, rank=14, falling=False
+    ),
 )
 LAST_RANK: Final = 30  # of columns about which nothing is said below: the first to go
 

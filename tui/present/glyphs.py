@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from runtime.model import State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Glyphs:
     """Signs of one cell each.
 
@@ -43,8 +43,32 @@ def _states(signs: str) -> Mapping[State, str]:
 
 
 # created running paused restarting stopping removing exited dead unknown
-UNICODE = Glyphs("–", "…", "▌", "▲", "▼", "·", "▁▂▃▄▅▆▇█", "▾", "▸", "└", _states("◌●◫↻▽✕○✖?"))
-ASCII = Glyphs("-", "~", ">", "^", "v", "|", "_.:-=+*#", "-", "+", "`", _states("+*=@vxoX?"))
+UNICODE = Glyphs(
+    gap="–",
+    more="…",
+    cursor="▌",
+    rising="▲",
+    falling="▼",
+    dot="·",
+    trend="▁▂▃▄▅▆▇█",
+    open="▾",
+    folded="▸",
+    branch="└",
+    states=_states("◌●◫↻▽✕○✖?"),
+)
+ASCII = Glyphs(
+    gap="-",
+    more="~",
+    cursor=">",
+    rising="^",
+    falling="v",
+    dot="|",
+    trend="_.:-=+*#",
+    open="-",
+    folded="+",
+    branch="`",
+    states=_states("+*=@vxoX?"),
+)
 
 
 def trend(values: Sequence[float | None], scale: float, width: int, glyphs: Glyphs) -> str:

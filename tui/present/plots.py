@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Final
 
 from collectors.history.rings import History
@@ -37,12 +37,13 @@ class Plot:
     figures: tuple[str, str, str]
     show: Callable[[float], str]
     held: Sequence[float | None] = ()
+    _: KW_ONLY
     limit: float | None = None
     notes: tuple[str, ...] = ()
     brief: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
     """One graph.
 
@@ -175,7 +176,9 @@ class Plots:
         if share:
             notes += [f"periods cut {fmt.share(share)}"]
         line = limit if limit is not None and limit <= high else None
-        return Plot(values, high, self._figures("cpu", values, CPU.show), CPU.show, held, line, tuple(notes))
+        return Plot(
+            values, high, self._figures("cpu", values, CPU.show), CPU.show, held, limit=line, notes=tuple(notes)
+        )
 
     def memory(self) -> Plot:
         """Use, against its limit."""
@@ -193,7 +196,7 @@ class Plots:
             if kills:
                 notes.insert(1, f"OOM kills {fmt.count(kills)}")
         high = top(_peak(values), limit=limit, floor=MEMORY.floor, base=MEMORY.base)
-        return Plot(values, high, self._figures("memory", values, fmt.size), fmt.size, (), limit, tuple(notes))
+        return Plot(values, high, self._figures("memory", values, fmt.size), fmt.size, limit=limit, notes=tuple(notes))
 
     def small(self, measure: Measure) -> Plot:
         """One of the others."""

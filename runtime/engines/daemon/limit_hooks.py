@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -51,6 +51,7 @@ class ChangeContext(Generic[Document]):
     change: LimitChange
     title: str
     cgroup: Cgroup | None
+    _: KW_ONLY
     pid: int | None
     baseline: ResourceContext
     recorded: Limits

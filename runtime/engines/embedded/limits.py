@@ -138,7 +138,14 @@ def _at_rest(
     def field(name: LimitName, value: Value) -> FieldOutcome:
         detail = "applies at the next start"
         return FieldOutcome(
-            name, value, before.get(name), after.get(name), Missing.GONE, Verdict.UNREADABLE, detail, persistent=True
+            name,
+            value,
+            before.get(name),
+            after.get(name),
+            Missing.GONE,
+            Verdict.UNREADABLE,
+            detail=detail,
+            persistent=True,
         )
 
     return LimitOutcome(ContainerRef(KEY, record.id), tuple(field(name, value) for name, value in change.items()))

@@ -32,7 +32,7 @@ V1_MEMORY_AND_SWAP = "memory.memsw.limit_in_bytes"
 V1_SOFT = "memory.soft_limit_in_bytes"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
     """Bytes in use now; `file` is cache that can be dropped; None where the kernel does not tell.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 from runtime.errors import ConflictError, DeniedError, NotFoundError, PytopError
@@ -43,6 +43,7 @@ class Queue:
     drops: int = 0
     overlimits: int = 0
     backlog_bytes: int = 0
+    _: KW_ONLY
     backlog_packets: int = 0
 
 

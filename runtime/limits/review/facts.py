@@ -10,7 +10,7 @@ from runtime.kernel import block, cgroupfs, files
 from runtime.kernel.block import Disks
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What the machine has: online CPUs, memory nodes, memory and swap in bytes, the largest number of processes.
 
@@ -30,7 +30,7 @@ class HostFacts:
     counts_written_back: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecentUse:
     """What a container used: CPU in cores, bytes, tasks, bits per second. None where it is not known.
 

@@ -469,7 +469,7 @@ def test_what_is_to_be_known_of_a_limit_is_printed_also_when_it_holds(
     capsys: pytest.CaptureFixture[str], verdict: Verdict, detail: str, words: str
 ) -> None:
     web = container("web")
-    entry = FieldOutcome(LimitName.CPUS, 0.2, UNLIMITED, 0.2, 0.2, verdict, detail)
+    entry = FieldOutcome(LimitName.CPUS, 0.2, UNLIMITED, 0.2, 0.2, verdict, detail=detail)
     update._print([(web, LimitOutcome(web.ref, (entry,)))])
     assert words in capsys.readouterr().out
 

@@ -13,7 +13,7 @@ MEMBERS = (ContainerRef("docker", "a"), ContainerRef("docker", "b"))
 
 def test_a_group_is_told_by_kind_engine_and_name() -> None:
     shop = Group(GroupRef(GroupKind.COMPOSE, "shop", "docker"), MEMBERS, state=State.RUNNING, live=1)
-    frame = Frame(1, 1, 1, 10**9, 1, fakes.HOST, {shop.ref: fakes.usage(0.75)})
+    frame = Frame(1, 1, 1, 10**9, 1, fakes.HOST, usages={shop.ref: fakes.usage(0.75)})
     (told,) = as_json(frame, [shop], {})["containers"]
     names = ("engine", "id", "name", "group", "image", "state", "cpu", "addresses", "drift")
     assert {name: told[name] for name in names} == {

@@ -51,7 +51,7 @@ class World:
 
     def frame(self, **swept: object) -> Frame:
         usage = Usage(0, **{"cpu_limit": UNLIMITED, "memory_limit": UNLIMITED, "pids_limit": UNLIMITED, **swept})  # type: ignore[arg-type]
-        return Frame(1, 1, 1, 1, 1, HostUsage(2), {REF: usage})
+        return Frame(1, 1, 1, 1, 1, HostUsage(ncpu=2), usages={REF: usage})
 
     def see(self, held: Limits, above: Limits = Limits(), **swept: object) -> None:  # noqa: B008  (frozen)
         """One round; `above` is what the parent has."""
@@ -232,7 +232,7 @@ def test_all_files_are_read_in_turn_a_few_in_each_round() -> None:
     detector = DriftDetector(History(), lambda: now)
     refs = [ContainerRef("x", str(number)) for number in range(3 * MAX_READ_IN_TURN)]
     detector.inventory(replace(WEB, ref=ref) for ref in refs)
-    frame = Frame(1, 1, 1, 1, 1, HostUsage(2), {})
+    frame = Frame(1, 1, 1, 1, 1, HostUsage(ncpu=2), usages={})
     for _ in range(2):
         read: list[Ref] = []
         for _ in range(3):

@@ -95,7 +95,7 @@ class World:
             ref: Usage(0, cpu_limit=UNLIMITED, memory_limit=held.memory, pids_limit=UNLIMITED)
             for ref, held in self.files.held.items()
         }
-        return Frame(1, 1, 1, 1, 1, HostUsage(2), usages)
+        return Frame(1, 1, 1, 1, 1, HostUsage(ncpu=2), usages=usages)
 
     async def round(self, after: float = 1.0) -> None:
         self.now += after
@@ -185,7 +185,8 @@ async def test_an_engine_that_hangs_delays_nobody_else() -> None:
 async def test_records_of_one_engine_are_asked_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World("x")
     more = {
-        ContainerRef("x", word): Container(ContainerRef("x", word), word, "image", State.RUNNING, 7) for word in "bcd"
+        ContainerRef("x", word): Container(ContainerRef("x", word), word, "image", State.RUNNING, pid=7)
+        for word in "bcd"
     }
     world.refs.update({ref.id: ref for ref in more})
     world.detector.inventory(Container(ref, "web", "image", State.RUNNING, pid=7) for ref in world.refs.values())

@@ -151,7 +151,7 @@ class World:
         return {HERE.ref: fakes.usage(0.25)}
 
     def far_frame(self, seq: int, **usage: Any) -> Frame:
-        return Frame(seq, 5 * 10**18, 1, 10**9, 1, fakes.HOST, {THERE.ref: fakes.usage(0.75, **usage)})
+        return Frame(seq, 5 * 10**18, 1, 10**9, 1, fakes.HOST, usages={THERE.ref: fakes.usage(0.75, **usage)})
 
 
 @asynccontextmanager
@@ -287,7 +287,7 @@ async def _recorded(_: str) -> Limits:
 def test_another_hosts_use_counts_until_it_is_too_old() -> None:
     w = World()
     merger = FrameMerger()
-    local = Frame(1, 10**9, 1, 10**9, 1, fakes.HOST, {HERE.ref: fakes.usage(0.25)})
+    local = Frame(1, 10**9, 1, 10**9, 1, fakes.HOST, usages={HERE.ref: fakes.usage(0.25)})
     assert merger.take("", local) is local
     assert merger.take(FAR, w.far_frame(1)) is None
     for _ in range(MAX_AGE_FRAMES):

@@ -27,7 +27,7 @@ class Observer:
         self.seen.append((frame.seq, previous.seq if previous is not None else 0, frame.host.ncpu))
         if self.broken:
             raise ZeroDivisionError("on purpose")
-        return replace(frame, host=HostUsage(self.ncpu)) if self.ncpu else None
+        return replace(frame, host=HostUsage(ncpu=self.ncpu)) if self.ncpu else None
 
     @property
     def frames(self) -> list[int]:
@@ -47,7 +47,7 @@ class World:
         for _ in range(times):
             self.number += 1
             self.now += 1
-            self.observers.take(Frame(self.number, 0, 0, 1, 1, HostUsage(2), {}))
+            self.observers.take(Frame(self.number, 0, 0, 1, 1, HostUsage(ncpu=2), usages={}))
 
 
 def test_each_sees_the_frame_before_and_what_those_before_it_made_of_this_one() -> None:
@@ -125,7 +125,7 @@ async def test_the_session_goes_on_shows_it_and_tells_when_it_is_over(
     session._notifier.tell = told.append  # type: ignore[method-assign]
     monkeypatch.setattr(session.history, "push", lambda _: 1 / 0)
     for number in range(1, 5):
-        session._measurement.take("", Frame(number, 0, 0, 1, 1, HostUsage(2), {}))
+        session._measurement.take("", Frame(number, 0, 0, 1, 1, HostUsage(ncpu=2), usages={}))
     assert session.frame is not None
     assert session.frame.seq == 4
     assert [problem.title for problem in session.problems] == [
@@ -135,7 +135,7 @@ async def test_the_session_goes_on_shows_it_and_tells_when_it_is_over(
     assert told.count(Changed.FRAME) == 4
     monkeypatch.undo()
     monkeypatch.setattr(session._measurement._observers, "_clock", lambda: observers.PAUSE_S + 1)
-    session._measurement.take("", Frame(5, 0, 0, 1, 1, HostUsage(2), {}))
+    session._measurement.take("", Frame(5, 0, 0, 1, 1, HostUsage(ncpu=2), usages={}))
     assert not session.problems
     assert told.count(Changed.PROBLEMS) == 2
     assert session.history.latest is session.frame

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 from runtime.errors import EngineError
@@ -54,6 +54,7 @@ class ContainerRecord:
     state: State = State.CREATED
     pid: int | None = None
     pid_start: int | None = None
+    _: KW_ONLY
     boot_id: str = ""
     started_ns: int | None = None
     finished_ns: int | None = None

@@ -15,7 +15,7 @@ A, B = ContainerRef("test", "a"), ContainerRef("test", "b")
 
 def frame(number: int, **cpu: float | Missing) -> Frame:
     usages = {ContainerRef("test", name): Usage(number * S, cpu=value) for name, value in cpu.items()}
-    return Frame(number, number * S, number * S, S, 0, HostUsage(ncpu=2, cpu=0.5), usages)
+    return Frame(number, number * S, number * S, S, 0, HostUsage(ncpu=2, cpu=0.5), usages=usages)
 
 
 def test_values_come_back_in_order_with_gaps() -> None:

@@ -42,7 +42,7 @@ def sample(at_s: int, periods: int) -> Sample:
 
 
 def frame(at_s: int, usages: dict[ContainerRef, Usage]) -> Frame:
-    return Frame(at_s, at_s * S, at_s * S, S, 0, HostUsage(2), usages)
+    return Frame(at_s, at_s * S, at_s * S, S, 0, HostUsage(ncpu=2), usages=usages)
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ def test_every_number_of_a_usage_and_of_the_host_is_in_the_registry() -> None:
 
 def test_what_the_history_keeps_and_what_it_does_not() -> None:
     history = History(4)
-    history.push(Frame(1, 1, 1, 1, 0, HostUsage(2), {A: BUSY}))
+    history.push(Frame(1, 1, 1, 1, 0, HostUsage(ncpu=2), usages={A: BUSY}))
     for id, metric in METRICS.items():
         assert metric.history or not metric.drawn
         if metric.history:

@@ -84,7 +84,9 @@ def test_every_device_counts() -> None:
 def test_every_interface_but_lo_counts() -> None:
     found = parse.net_dev(NET)
     assert set(found) == {"eth0", "a:b:1"}
-    assert found["eth0"] == NetCounters(2000, 3000, 20, 30, 1, 3, 2, 4)
+    assert found["eth0"] == NetCounters(
+        rx_bytes=2000, tx_bytes=3000, rx_packets=20, tx_packets=30, rx_errors=1, tx_errors=3, rx_drops=2, tx_drops=4
+    )
 
 
 PARSERS = (

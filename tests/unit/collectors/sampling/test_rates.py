@@ -63,7 +63,10 @@ def test_a_split_that_runs_backwards_is_clamped() -> None:
 
 def test_devices_and_interfaces_are_summed_and_kept_apart() -> None:
     io = {"8:0": IoCounters(), "8:16": IoCounters()}, {"8:0": IoCounters(10, 0, 1, 0), "8:16": IoCounters(30, 4, 3, 1)}
-    net = {"eth0": NetCounters(), "eth1": NetCounters()}, {"eth0": NetCounters(5), "eth1": NetCounters(7, 3)}
+    net = (
+        {"eth0": NetCounters(), "eth1": NetCounters()},
+        {"eth0": NetCounters(rx_bytes=5), "eth1": NetCounters(rx_bytes=7, tx_bytes=3)},
+    )
     usage = derive(sample(1, io=io[0], net=net[0]), sample(3, io=io[1], net=net[1]), 2)
     assert not isinstance(usage.io, Missing)
     assert not isinstance(usage.net, Missing)

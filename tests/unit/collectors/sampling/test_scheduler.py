@@ -12,7 +12,7 @@ from collectors.sampling.target import Target
 
 class Sweeps:
     def sweep(self, targets: Sequence[Target]) -> Frame:
-        return Frame(1, 1, 1, 1, 1, HostUsage(2), {})
+        return Frame(1, 1, 1, 1, 1, HostUsage(ncpu=2), usages={})
 
 
 async def test_a_cancellation_in_the_same_turn_as_a_new_interval_is_not_lost() -> None:

@@ -24,7 +24,17 @@ RATES = tuple(io.RATES)
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     disks = Disks({"8:0": "/dev/sda", "254:0": "/dev/vda"}, {"8:1": "/dev/sda"})
-    facts = HostFacts(4, "0-3", "0", 8 << 30, 0, 32768, disks=disks, weighs_io=False, counts_written_back=False)
+    facts = HostFacts(
+        ncpu=4,
+        cpus="0-3",
+        mems="0",
+        memory_total=8 << 30,
+        swap_total=0,
+        pid_max=32768,
+        disks=disks,
+        weighs_io=False,
+        counts_written_back=False,
+    )
     monkeypatch.setattr(apply, "host_facts", lambda: facts)
 
 

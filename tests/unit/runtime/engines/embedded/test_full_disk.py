@@ -313,7 +313,7 @@ def test_a_record_that_cannot_be_unlinked_is_told_after_the_rest_is_gone(
 def test_limits_without_a_record_last_until_the_restart(
     record: ContainerRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    field = FieldOutcome(LimitName.PIDS, 77, 5, 77, 77, Verdict.APPLIED, "pids.max: 77")
+    field = FieldOutcome(LimitName.PIDS, 77, 5, 77, 77, Verdict.APPLIED, detail="pids.max: 77")
     monkeypatch.setattr(limits, "change", lambda *_, **__: LimitOutcome(ContainerRef("embedded", record.id), (field,)))
     monkeypatch.setattr(limits, "unsupported_limits", lambda _: {})
     number = errno.ENOSPC
