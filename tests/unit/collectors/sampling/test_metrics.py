@@ -26,6 +26,7 @@ BUSY = Usage(
     io=IoRates(2.0, 2.0, 2.0, 2.0),
     net=NetRates(2.0, 2.0, 2.0, 2.0, 2.0, 2.0),
     pressure={name: Pressure(0.5, 0.25) for name in ("cpu", "memory", "io")},
+    extra={id: 2.0 for id, metric in METRICS.items() if metric.read is not None},
 )
 WORKED_OUT = {"cpu_share", "memory_share"}  # of the total's other numbers
 
