@@ -98,9 +98,9 @@ async def test_the_screen_of_a_group_has_its_members_and_no_logs() -> None:
 async def test_a_group_without_a_cgroup_of_its_own_is_refused_a_limit_in_words() -> None:
     session, _ = shop()
     async with running(session):
-        reason = session.why_not(SHOP, LimitName.MEMORY)
-        assert reason is not None
-        assert "one by one" in reason
+        refusal = session.why_not(SHOP, LimitName.MEMORY)
+        assert isinstance(refusal, UnsupportedError)
+        assert "one by one" in refusal.detail
         with pytest.raises(UnsupportedError, match="one by one"):
             await session.update(SHOP, LimitChange(pids=10))
 

@@ -28,10 +28,11 @@ from tui.app.screens.list import ListScreen
 from tui.app.typeahead import Dialog
 from tui.core import settings
 from tui.core.actions import ACTIONS, Action, question
-from tui.core.session import Changed, Problem, Session, Subject
-from tui.core.settings import INTERVALS, Settings
+from tui.core.problem import Problem
+from tui.core.session import Changed, Session, Subject
+from tui.core.settings import INTERVALS_S, Settings
 from tui.present import format as fmt
-from tui.present import glyphs
+from tui.present import glyphs, problem_text
 from tui.present.messages import Message, error_text, say
 from tui.present.table import DEFAULT
 
@@ -77,7 +78,7 @@ class PytopApp(KeyQueueApp):
         self._unsubscribe: Callable[[], None] = lambda: None
         themes, problems = load_all(self.settings.themes)
         self._themes = tuple(themes)
-        self._problems = [*self.settings.problems, *problems]
+        self._problems = [*map(str, self.settings.problems), *problems]
         for entry in themes.values():
             self.register_theme(theming.textual_theme(entry))
         self.theme = self._choose(theme, colourless)
@@ -137,9 +138,8 @@ class PytopApp(KeyQueueApp):
         problems = frozenset(self.session.problems)
         engines = {problem.engine for problem in problems}
         for problem in problems - self._told:
-            self.notify(
-                fmt.clean(problem.hint) or " ", title=fmt.clean(problem.title), severity="warning", markup=False
-            )
+            title, hint = (fmt.clean(words(problem)) for words in (problem_text.title, problem_text.hint))
+            self.notify(hint or " ", title=title, severity="warning", markup=False)
         for engine in sorted({problem.engine for problem in self._told} - engines):
             self.notify(say(Message.ENGINE_ANSWERS_AGAIN), title=engine, markup=False)
         self._told = problems
@@ -155,10 +155,11 @@ class PytopApp(KeyQueueApp):
 
     def _refused(self, action: Action, ref: Ref | None) -> bool:
         """Whether the action is unavailable; if so, notify with the reason."""
-        reason = action.why_not(self.session, ref)
-        if reason is not None:
-            self.notify(f"{reason}.", title=say(Message.NOT_NOW, action=action.title), severity="warning", markup=False)
-        return reason is not None
+        refusal = action.why_not(self.session, ref)
+        if refusal is not None:
+            title = say(Message.NOT_NOW, action=action.title)
+            self.notify(f"{refusal.detail}.", title=title, severity="warning", markup=False)
+        return refusal is not None
 
     def dead_key(self, key: events.Key) -> None:
         """Notify where the filter key works, when it was typed where it has no meaning."""
@@ -217,7 +218,7 @@ class PytopApp(KeyQueueApp):
     def action_interval(self, step: int) -> None:
         """Make the measuring interval one step longer or shorter."""
         now = self.session.interval
-        beside = [s for s in INTERVALS if (s > now if step > 0 else s < now)]
+        beside = [s for s in INTERVALS_S if (s > now if step > 0 else s < now)]
         if beside:
             self.session.interval = min(beside) if step > 0 else max(beside)
             text = say(Message.MEASURED_EVERY, interval=fmt.seconds(self.session.interval))

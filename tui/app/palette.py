@@ -29,9 +29,11 @@ class Commands(Provider):
             here = action.call.startswith("app.") or hasattr(self.screen, f"action_{action.call.partition('(')[0]}")
             if action.id in _NOT_LISTED or not here:
                 continue
-            reason = action.why_not(app.session, ref)
+            refusal = action.why_not(app.session, ref)
             keys = ", ".join(shown(action.id, app.keymap))
-            title = action.title if reason is None else say(Message.NOT_NOW_BECAUSE, action=action.title, reason=reason)
+            title = action.title
+            if refusal is not None:
+                title = say(Message.NOT_NOW_BECAUSE, action=action.title, reason=refusal.detail)
             if action.about:
                 about = say(Message.KEY_OF_ACTION_ABOUT, keys=keys, about=action.about)
             else:

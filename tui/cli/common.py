@@ -15,6 +15,8 @@ from runtime.errors import InvalidError, NotFoundError, PytopError, UnavailableE
 from runtime.model import Container, ContainerRef
 from tui.cli import diagnostics, exits
 from tui.core.session import Session
+from tui.present import problem_text
+from tui.present.messages import Message, say
 
 T = TypeVar("T")
 
@@ -37,11 +39,12 @@ def add_services(parser: argparse.ArgumentParser) -> None:
 
 def add_names(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
     """The positional arguments that name containers."""
-    what = "container's name, id, unambiguous beginning of an id, or ENGINE:NAME"
-    if several:
-        parser.add_argument("containers", metavar="CONTAINER", nargs="+", help=what)
-    else:
-        parser.add_argument("container", metavar="CONTAINER", help=what)
+    parser.add_argument(
+        "containers" if several else "container",
+        metavar="CONTAINER",
+        nargs="+" if several else None,
+        help="container's name, id, unambiguous beginning of an id, or ENGINE:NAME",
+    )
 
 
 def engines(args: argparse.Namespace) -> list[Engine]:
@@ -66,7 +69,7 @@ async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
         yield opened
     except asyncio.CancelledError:
         if opened.busy:
-            diagnostics.complain("finishing what has begun; Ctrl-C again leaves it unfinished")
+            diagnostics.complain(say(Message.FINISHING))
         raise
     finally:
         await opened.close()
@@ -75,7 +78,7 @@ async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
 def tell_problems(session: Session) -> int:
     """Report engines that could not be asked on stderr; UNAVAILABLE when none could."""
     for problem in session.problems:
-        diagnostics.complain(f"{problem.engine}: {problem}")
+        diagnostics.complain(f"{problem.engine}: {problem_text.line(problem)}")
     failed = {problem.engine for problem in session.problems}
     return exits.UNAVAILABLE if failed and failed >= set(session.engines) else exits.OK
 
@@ -97,11 +100,13 @@ def find(session: Session, name: str) -> Container:
         raise NotFoundError(
             f"{name} fits several containers", detail=fits + more, hint="Say ENGINE:NAME or more of the id"
         )
-    asked = [p for p in session.problems if not qualified or p.engine == engine]
-    if asked and len(asked) == (1 if qualified else len(session.engines)):
-        raise UnavailableError(f"find container {name}", detail=asked[0].title, hint=asked[0].hint)
-    hint = f"{asked[0].engine} could not be asked: {asked[0].title}" if asked else "See `ps -a` for what there is"
-    raise NotFoundError(f"there is no container {name}", hint=hint)
+    problems = [p for p in session.problems if not qualified or p.engine == engine]
+    cause, hint = (problem_text.title(problems[0]), problem_text.hint(problems[0])) if problems else ("", "")
+    if problems and len(problems) == (1 if qualified else len(session.engines)):
+        raise UnavailableError(f"find container {name}", detail=cause, hint=hint)
+    if problems:
+        raise NotFoundError(f"there is no container {name}", hint=f"{problems[0].engine} could not be asked: {cause}")
+    raise NotFoundError(f"there is no container {name}", hint="See `ps -a` for what there is")
 
 
 async def each(

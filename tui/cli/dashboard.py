@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 
 from tui.cli import diagnostics, exits, terminal, verbs
+from tui.present.messages import Message, say
 
 
 def main(args: argparse.Namespace) -> int:
     """Open it on this terminal; without a terminal, report what works instead."""
     reason = terminal.why_no_screen()
     if reason is not None:
-        diagnostics.complain(f"the dashboard needs a terminal: {reason}. Try `{diagnostics.PROGRAM} stats --once`")
+        command = f"{diagnostics.PROGRAM} stats --once"
+        diagnostics.complain(say(Message.NEEDS_TERMINAL, reason=reason, command=command))
         return exits.USAGE
     terminal.log_to_file()
     code: int = verbs.load(verbs.ON_SCREEN["dashboard"]).run(args)

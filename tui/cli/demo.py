@@ -10,10 +10,11 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 
 from tui.cli import diagnostics, exits, terminal, verbs
-from tui.demo import headless as story
 from tui.demo.guardian import Guardian
+from tui.demo.headless import run_story
 from tui.demo.scene import Setting
 from tui.demo.stage import Stage, open_stage
+from tui.present.messages import Message, say
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -42,14 +43,14 @@ async def _play(args: argparse.Namespace, *, headless: bool) -> int:
     if headless:
         with _cancel_on_signals():
             async with _stage(args.engine) as (stage, setting):
-                return await story.tell(stage.engine, setting, lambda line: print(line, flush=True))
+                return await run_story(stage.engine, setting, lambda line: print(line, flush=True))
     terminal.log_to_file()
     live = verbs.load(verbs.ON_SCREEN["demo"])
     async with _stage(args.engine) as (stage, setting):
         code: int = await live.play(
             stage.engine, setting, theme=args.theme, ascii_only=args.ascii, read_only=args.read_only
         )
-    diagnostics.complain("the demo's containers, cgroups, network and files are gone")
+    diagnostics.complain(say(Message.DEMO_REMOVED))
     return code
 
 

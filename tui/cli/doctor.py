@@ -14,8 +14,9 @@ from runtime.engines.found.names import KEY as FOUND
 from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
 from runtime.model import Verb
-from tui.cli import diagnostics, exits, output
+from tui.cli import diagnostics, exits, output, terminal
 from tui.cli.common import add_engine, engines
+from tui.present.messages import Message, say
 
 _SIGNS = {Level.GOOD: "✓", Level.LIMITED: "!", Level.BROKEN: "✗"}
 _ASCII_SIGNS = {Level.GOOD: "+", Level.LIMITED: "!", Level.BROKEN: "x"}
@@ -76,7 +77,7 @@ def _print(checks: list[Check], works: bool) -> None:
         print(f"  {signs[check.level]} {check.level.value:7}  {check.name:{width}}  {diagnostics.clean(check.found)}")
         if check.remedy and check.level is not Level.GOOD:
             print(f"    {'':7}  {'':{width}}  -> {diagnostics.clean(check.remedy)}")
-    print("An engine works here." if works else "No engine works here; the marked lines say what is missing.")
+    print(say(Message.ENGINE_WORKS if works else Message.NO_ENGINE_WORKS))
 
 
 async def _engines(found: list[Engine]) -> list[Check]:
@@ -94,20 +95,22 @@ async def _engine(engine: Engine) -> list[Check]:
             capabilities = await engine.capabilities()
             containers = await engine.containers()
     except TimeoutError:
-        return [Check("engines", engine.key, Level.BROKEN, f"no answer within {_ENGINE_TIMEOUT_S:.0f} s", "Restart it")]
+        silent = say(Message.NO_ANSWER, seconds=_ENGINE_TIMEOUT_S)
+        return [Check("engines", engine.key, Level.BROKEN, silent, say(Message.RESTART_ENGINE))]
     except PytopError as error:
-        words = f"{error.title}: {error.detail}" if error.detail else error.title
-        return [Check("engines", engine.key, Level.BROKEN, words, error.hint)]
-    said = f"{info.product} {info.version}".rstrip() + f" at {info.endpoint}, {len(containers)} containers"
+        found = f"{error.title}: {error.detail}" if error.detail else error.title
+        return [Check("engines", engine.key, Level.BROKEN, found, error.hint)]
+    product = f"{info.product} {info.version}".rstrip()
+    answer = say(Message.ENGINE_ANSWER, product=product, endpoint=info.endpoint, count=len(containers))
     if engine.key == FOUND:
-        return [Check("engines", FOUND, Level.GOOD, f"{said}; it makes none")]
+        return [Check("engines", FOUND, Level.GOOD, say(Message.MAKES_NONE, answer=answer))]
     reason = capabilities.why_not(Verb.CREATE) or capabilities.why_not(Verb.START)
     if reason is not None:
-        return [Check("engines", engine.key, Level.BROKEN, f"{said}; it cannot make containers: {reason}")]
-    checks = [Check("engines", engine.key, Level.GOOD, said)]
+        return [Check("engines", engine.key, Level.BROKEN, say(Message.CANNOT_MAKE, answer=answer, reason=reason))]
+    checks = [Check("engines", engine.key, Level.GOOD, answer)]
     for what, why in (*capabilities.verbs.items(), *capabilities.limits.items()):
-        words = what.value.replace("_", " ")
-        checks.append(Check("engines", f"{engine.key}: {words}", Level.LIMITED, f"not here: {why}"))
+        name = f"{engine.key}: {what.value.replace('_', ' ')}"
+        checks.append(Check("engines", name, Level.LIMITED, say(Message.NOT_HERE, reason=why)))
     return checks
 
 
@@ -117,23 +120,23 @@ def _terminal() -> Iterator[Check]:
         "characters",
         Level.GOOD if _utf8() else Level.LIMITED,
         sys.stdout.encoding,
-        "" if _utf8() else "Set LANG=C.UTF-8, or start the dashboard with --ascii",
+        "" if _utf8() else say(Message.SET_UTF8),
     )
     term = os.environ.get("TERM", "")
     if not sys.stdout.isatty():
-        yield Check("terminal", "colours", Level.GOOD, "the output is not a terminal")
-    elif term in ("", "dumb", "unknown"):
-        words = f"TERM is {term or 'not set'}: the dashboard cannot be drawn"
-        yield Check("terminal", "colours", Level.LIMITED, words, "Set TERM, for example xterm-256color")
+        yield Check("terminal", "colours", Level.GOOD, say(Message.NOT_A_TERMINAL))
+    elif term in terminal.NO_TERMINALS:
+        found = say(Message.CANNOT_BE_DRAWN, term=terminal.term_text(term))
+        yield Check("terminal", "colours", Level.LIMITED, found, say(Message.SET_TERM))
     else:
-        yield Check("terminal", "colours", Level.GOOD, f"{_colours(term)} (TERM={term})")
+        yield Check("terminal", "colours", Level.GOOD, say(Message.COLOURS, colours=_colours(term), term=term))
 
 
 def _colours(term: str) -> str:
     if os.environ.get("NO_COLOR"):
-        return "none, because NO_COLOR is set"
+        return say(Message.COLOURS_OFF)
     if os.environ.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
-        return "16 million"
+        return say(Message.COLOURS_16M)
     return "256" if "256color" in term else "16"
 
 

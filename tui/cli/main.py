@@ -30,12 +30,13 @@ def run(argv: Sequence[str] | None = None) -> int:
         return exits.NO_READER
     except OSError as error:
         _drop_output()
-        complain(f"the system said no: {error}")
+        complain(PytopError("the system said no", detail=str(error)))
         return exits.FAILED
     except Exception as error:
         if os.environ.get("PYTOP_DEBUG"):
             raise
-        complain(f"a bug: {type(error).__name__}: {error}. PYTOP_DEBUG=1 shows where; please report it")
+        title = f"a bug: {type(error).__name__}"
+        complain(PytopError(title, detail=str(error), hint="PYTOP_DEBUG=1 shows where; please report it"))
         return exits.BROKEN
 
 

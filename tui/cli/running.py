@@ -18,6 +18,7 @@ from tui.cli.limits import add_limits, requested
 from tui.cli.logs import copy
 from tui.cli.values import bind, pairs
 from tui.core.session import Session
+from tui.present.messages import Message, say
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 LAST_OUTPUT_TIMEOUT_S = 5.0  # for the rest of the output after the container has ended
@@ -187,7 +188,7 @@ class _Forward:
         if number is signal.SIGINT:
             self._interrupts += 1
             if self._interrupts == KILLING_INTERRUPT - 1:
-                diagnostics.complain("it is still running; Ctrl-C once more kills it")
+                diagnostics.complain(say(Message.STILL_RUNNING))
             elif self._interrupts >= KILLING_INTERRUPT:
                 name = signal.SIGKILL.name
         task = asyncio.ensure_future(self._send(name))

@@ -7,18 +7,24 @@ import os
 import sys
 
 from runtime.errors import PytopError
+from tui.present.messages import Message, say
 
 LOG_VARIABLE = "PYTOP_LOG"
+NO_TERMINALS = frozenset({"", "dumb", "unknown"})  # values of TERM with which nothing can be drawn
 
 
 def why_no_screen() -> str | None:
     """Why nothing can be drawn here, or None."""
-    for stream, what in ((sys.stdin, "the input"), (sys.stdout, "the output")):
+    for stream, reason in ((sys.stdin, Message.INPUT_NO_TERMINAL), (sys.stdout, Message.OUTPUT_NO_TERMINAL)):
         if stream is None or stream.closed or not stream.isatty():
-            return f"{what} is not one"
-    if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
-        return f"TERM is {os.environ.get('TERM') or 'not set'}"
-    return None
+            return say(reason)
+    term = os.environ.get("TERM", "")
+    return term_text(term) if term in NO_TERMINALS else None
+
+
+def term_text(term: str) -> str:
+    """What TERM is."""
+    return say(Message.TERM_IS, term=term) if term else say(Message.TERM_NOT_SET)
 
 
 def log_to_file() -> None:

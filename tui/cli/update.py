@@ -16,6 +16,7 @@ from tui.cli import diagnostics, exits, output
 from tui.cli.common import add_engine, add_names, each, session
 from tui.cli.limits import FLAGS, add_limits, requested, show
 from tui.core.session import Session
+from tui.present.messages import Message, say
 
 _INTERVAL_S = 0.5  # between two lines of progress when stderr is no terminal
 
@@ -97,9 +98,8 @@ class ReclaimReport:
             return
         self._next = time.monotonic() + _INTERVAL_S
         sizes = [human_bytes(size) for size in (so_far.current, so_far.target, so_far.reclaimed)]
-        text = (
-            f"{diagnostics.PROGRAM}: {self._name}: uses {sizes[0]}, to come down to {sizes[1]}; {sizes[2]} given back"
-        )
+        progress = say(Message.RECLAIMING, name=self._name, current=sizes[0], target=sizes[1], reclaimed=sizes[2])
+        text = f"{diagnostics.PROGRAM}: {progress}"
         if self._watched:
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
             self._open = True
@@ -133,7 +133,7 @@ def _print(results: list[tuple[Container, LimitOutcome]]) -> None:
         for entry in outcome.fields:
             values = (entry.requested, entry.before, entry.engine, entry.kernel)
             shown = [show(entry.name, value) for value in values]
-            lasts = {True: "kept", False: "until restart", None: "-"}[entry.persistent]
+            lasts = {True: say(Message.KEPT), False: say(Message.UNTIL_RESTART), None: "-"}[entry.persistent]
             flag = FLAGS[entry.name].removeprefix("--")
             rows.append([container.name, flag, *shown, lasts, _verdict(container, entry)])
     output.table(["CONTAINER", "LIMIT", "REQUESTED", "BEFORE", "ENGINE SAYS", "KERNEL SAYS", "LASTS", "VERDICT"], rows)
@@ -144,7 +144,7 @@ def _print(results: list[tuple[Container, LimitOutcome]]) -> None:
 
 def _verdict(container: Container, entry: FieldOutcome) -> str:
     if entry.verdict is Verdict.UNREADABLE and not container.state.live:
-        return "recorded for the next start"
+        return say(Message.RECORDED)
     return f"{entry.verdict.value}: {entry.detail}" if entry.detail else entry.verdict.value
 
 

@@ -1,6 +1,7 @@
-"""Everything that can be done, each thing once: for keys, the command palette, the help and the foot of the screen.
+"""The registry of actions: keys, the command palette, the help and the foot of the screen are made from it.
 
-Free of Textual. What cannot be done now stays visible, with the reason.
+Titles, help lines and questions are texts by the action's id, so a translation replaces this table. It does not import
+Textual. An action that is not possible now stays visible, with the reason.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Final
 
+from runtime.errors import InvalidError, NotFoundError, PytopError
 from runtime.model import Ref, Verb
 from tui.core.session import Session
 from tui.core.subject import Subject
@@ -16,29 +18,38 @@ from tui.core.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked before something is done; `{name}` is the container. `danger` when it cannot be undone."""
+    """The question before an action.
+
+    Attributes:
+        title: `{name}` in it is the container's name.
+        label: the verb on the button.
+        danger: it cannot be undone.
+        if_live: added to the body when the container is live.
+    """
 
     title: str
     body: str
     label: str
     danger: bool = False
+    if_live: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that can be done.
+    """One action.
 
     Attributes:
         id: its name in the keymap; for a verb also the command line's.
-        title: what it is called.
-        keys: the keys at first, with commas between.
+        title: its name on the screen.
+        keys: the default keys, separated by commas.
         call: the Textual action that does it.
         group: the heading in the help.
-        verbs: what is asked of the engine; of several the one that is possible now.
-        question: asked first.
-        done: told afterwards, with the container's name before it.
-        foot: the word in the foot of the screen; the lower `place`, the sooner it is there.
         about: one line of help.
+        verbs: what is asked of the engine; of several the one that is possible now.
+        question: asked before it is done; None for an action that needs no confirmation.
+        done: the notification afterwards, by verb; its title is the container's name.
+        foot: the word in the foot of the screen, empty for none.
+        place: the order in the foot; where there is little room, those with the lowest numbers are shown.
     """
 
     id: str
@@ -56,19 +67,19 @@ class Action:
 
     @property
     def of_container(self) -> bool:
-        """It is about the selected container."""
+        """It acts on the selected container."""
         return self.group == CONTAINER
 
-    def why_not(self, session: Session, ref: Ref | None) -> str | None:
-        """Why it cannot be done now, in words for the user; None when it can."""
+    def why_not(self, session: Session, ref: Ref | None) -> PytopError | None:
+        """The error in which it would end now, with the reason as its detail; None when it can be done."""
         if not self.of_container:
             return None
         if ref is None:
-            return "no container is selected"
+            return InvalidError(self.title, detail="no container is selected")
         if session.find(ref) is None:
-            return "it is gone"
-        reasons = [session.why_not(ref, verb) for verb in self.verbs]
-        return None if not reasons or None in reasons else reasons[0]
+            return NotFoundError(self.title, detail="it is gone")
+        refusals = [session.why_not(ref, verb) for verb in self.verbs]
+        return None if not refusals or None in refusals else refusals[0]
 
     def verb(self, session: Session, ref: Ref) -> Verb:
         """The verb that is possible now, the first one when none is."""
@@ -85,25 +96,29 @@ _KILL = Question(
     "Kill {name}?", "All its processes end at once (SIGKILL), with no time to save anything.", "Kill", True
 )
 _REMOVE = Question(
-    "Remove {name}?", "The container and what it wrote to its own file system are deleted.", "Remove", True
+    "Remove {name}?",
+    "The container and what it wrote to its own file system are deleted.",
+    "Remove",
+    True,
+    if_live=" It is running, and is killed first.",
 )
-RUNNING_TOO: Final = " It is running, and is killed first."
-
-_FREEZE = "freezes its processes, and lets them go on"
-_WHERE = "by name, image, engine, state, label"
-_OUTPUT = "its output, as it comes"
-_FILES = "CPU, memory, swap, processes; read back from the kernel"
 _STARTED, _STOPPED, _KILLED = {Verb.START: "started"}, {Verb.STOP: "stopped"}, {Verb.KILL: "killed"}
 _RESTARTED, _REMOVED = {Verb.RESTART: "restarted"}, {Verb.REMOVE: "removed"}
 _PAUSED = {Verb.PAUSE: "paused", Verb.UNPAUSE: "resumed"}
 
 
 def _change(
-    id: str, title: str, keys: str, done: Mapping[Verb, str], *, question: Question | None = None, place: int = 0
+    id: str,
+    title: str,
+    keys: str,
+    done: Mapping[Verb, str],
+    *,
+    about: str = "",
+    question: Question | None = None,
+    place: int = 0,
 ) -> Action:
-    """Something that is asked of an engine; with a place in the foot of the screen if it has one."""
-    about, foot = (_FREEZE if id == "pause" else ""), (id if place else "")
-    call = f"app.change('{id}')"
+    """An action that asks an engine for the verbs of `done`; it is in the foot of the screen if it has a place."""
+    call, foot = f"app.change('{id}')", (id if place else "")
     return Action(
         id, title, keys, call, CONTAINER, about, verbs=tuple(done), question=question, done=done, foot=foot, place=place
     )
@@ -112,7 +127,15 @@ def _change(
 _ALL: Final = (
     Action("detail", "Open", "enter", "open", CONTAINER, "graphs, logs, processes, isolation", foot="open", place=1),
     Action(
-        "limits", "Change limits", "l", "app.limits", CONTAINER, _FILES, verbs=(Verb.UPDATE,), foot="limits", place=2
+        "limits",
+        "Change limits",
+        "l",
+        "app.limits",
+        CONTAINER,
+        "CPU, memory, swap, processes; read back from the kernel",
+        verbs=(Verb.UPDATE,),
+        foot="limits",
+        place=2,
     ),
     Action(
         "logs", "Logs", "o", "app.logs", CONTAINER, "its output, as it comes", verbs=(Verb.LOGS,), foot="logs", place=7
@@ -120,10 +143,10 @@ _ALL: Final = (
     _change("start", "Start", "s", _STARTED, place=5),
     _change("stop", "Stop", "x", _STOPPED, question=_STOP, place=5),
     _change("restart", "Restart", "r", _RESTARTED, question=_RESTART),
-    _change("pause", "Pause or resume", "p", _PAUSED, place=9),
+    _change("pause", "Pause or resume", "p", _PAUSED, about="freezes its processes, and lets them go on", place=9),
     _change("kill", "Kill", "K", _KILLED, question=_KILL),
     _change("remove", "Remove", "D,delete", _REMOVED, question=_REMOVE, place=12),
-    Action("filter", "Filter", "slash", "filter", LIST, _WHERE, foot="filter", place=4),
+    Action("filter", "Filter", "slash", "filter", LIST, "by name, image, engine, state, label", foot="filter", place=4),
     Action("clear", "Clear the filter", "escape", "clear", LIST),
     Action("sort_next", "Sort by the next column", "greater_than_sign,right", "sort(1)", LIST, foot="sort", place=10),
     Action("sort_previous", "Sort by the column before", "less_than_sign,left", "sort(-1)", LIST),
@@ -147,11 +170,9 @@ ACTIONS: Final[Mapping[str, Action]] = {action.id: action for action in _ALL}
 
 
 def question(action: Action, subject: Subject, name: str) -> Question | None:
-    """The question for this container or group, with its name in it."""
-    asked = action.question
-    if asked is None:
+    """The question about this container or group, with its name in the title."""
+    template = action.question
+    if template is None:
         return None
-    body = asked.body
-    if action.id == "remove" and subject.state.live:
-        body += RUNNING_TOO
-    return Question(asked.title.replace("{name}", name), body, asked.label, asked.danger)
+    body = template.body + (template.if_live if subject.state.live else "")
+    return Question(template.title.replace("{name}", name), body, template.label, template.danger)

@@ -31,7 +31,7 @@ class Groups:
         of: the group under which a container is listed.
     """
 
-    name = "totals of groups"
+    name = "groups"
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self.groups: Mapping[GroupRef, Group] = {}

@@ -16,14 +16,13 @@ from collectors.inspection.processes import Process
 from collectors.sampling.frame import Usage
 from collectors.sampling.network import network_namespace
 from runtime import limits
-from runtime.errors import ConflictError
 from runtime.kernel import block, cgroupfs, own_cgroup
 from runtime.limits import RawFile, RecentUse
 from runtime.limits.controllers import cpuset, network
 from runtime.limits.controllers.network import Shaping
 from runtime.model import Container, LimitChange, Limits, Missing
 from tui.core.hosts.host import Preview, RecentUsage
-from tui.core.permissions import STATE_WORDS
+from tui.core.permissions import state_conflict
 from tui.core.subject import Subject, limit_target
 
 T = TypeVar("T")
@@ -110,7 +109,7 @@ def _network_pid(subject: Subject) -> int | None:
 
 def _pid(container: Container) -> int:
     if container.pid is None:
-        raise ConflictError(f"look into {container.name}", detail=STATE_WORDS[container.state])
+        raise state_conflict(f"look into {container.name}", container.state)
     return container.pid
 
 

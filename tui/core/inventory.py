@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from runtime.engines.protocol import Engine
 from runtime.errors import EngineError, NotFoundError, PytopError, UnavailableError
 from runtime.model import Capabilities, Container, ContainerRef, EngineInfo, Event, State, Verb
 from tui.core.deduplication import unclaimed
+from tui.core.problem import Problem, ProblemKind
 from tui.core.subject import EngineRef, engine_of
 
 log = logging.getLogger(__name__)
@@ -30,19 +31,6 @@ LIST_FROM = 8  # from here on one list is cheaper than asking about each
 SECOND_LIST_S = 1.0  # catches what happened while the subscription was being made
 RELIST_S = 15.0
 POLL_S = 2.0  # for an engine without events
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that does not work and that the user should know of, with what to do about it."""
-
-    engine: str  # its key, "" when it is none's
-    title: str
-    hint: str = ""
-    host: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.title}. {self.hint}" if self.hint else self.title
 
 
 class EngineInventory:
@@ -197,7 +185,13 @@ class EngineInventory:
             self._changed()
 
     def _lost(self, error: PytopError) -> None:
-        problem = Problem(self.engine.key, _without_hint(error), error.hint, self.host)
+        problem = Problem(
+            ProblemKind.ENGINE,
+            engine=self.engine.key,
+            host=self.host,
+            cause=f"{error.title}: {error.detail}" if error.detail else error.title,
+            hint=error.hint,
+        )
         unknown = {ref: replace(container, state=State.UNKNOWN) for ref, container in self.containers.items()}
         self.answered.set()
         if problem != self.problem or unknown != self.containers:
@@ -262,11 +256,6 @@ class Inventory:
             containers.update(unclaimed(everything, wait=not all(each.answered.is_set() for each in of_host)))
         self.containers = containers
         self._changed()
-
-
-def _without_hint(error: PytopError) -> str:
-    """Title and detail on one line; the hint is shown apart."""
-    return f"{error.title}: {error.detail}" if error.detail else error.title
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,7 @@
-"""The keys that are no actions: those that move about, and those of one container's pages and of its log."""
+"""Keys that are not actions on a container: cursor movement, the pages of the container screen, the log.
+
+The titles are texts by id, so a translation replaces these tables.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Final
 
 from tui.core.actions import ACTIONS
 
-MOVES: Final[Mapping[str, tuple[str, str]]] = {
+MOVES: Final[Mapping[str, tuple[str, str]]] = {  # keys, title
     "up": ("up,k", "Up"),
     "down": ("down,j", "Down"),
     "page_up": ("pageup,ctrl+b", "A page up"),
@@ -15,7 +18,7 @@ MOVES: Final[Mapping[str, tuple[str, str]]] = {
     "first": ("home,g", "To the first"),
     "last": ("end,G", "To the last"),
 }
-PAGES: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of the screen of one container
+PAGES: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of the container screen
     "back": ("escape", "back", "Back to the list"),
     "page_1": ("1", "tab(0)", "Overview: graphs"),
     "page_2": ("2", "tab(1)", "Logs"),
@@ -26,7 +29,7 @@ PAGES: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of th
     "look_again": ("f5,ctrl+r", "look_again", "Look again"),
     "search": ("slash", "search", "Search the log"),
 }
-LOG: Final[Mapping[str, tuple[str, str, str]]] = {  # of its log
+LOG: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of the logs page
     "follow": ("f", "follow", "Follow the end of the log"),
     "found_older": ("n", "next(-1)", "To the match before"),
     "found_newer": ("N", "next(1)", "To the match after"),
@@ -34,4 +37,4 @@ LOG: Final[Mapping[str, tuple[str, str, str]]] = {  # of its log
     "times": ("T", "stamps", "Show when a line came"),
 }
 IDS: Final = frozenset({*ACTIONS, *MOVES, *PAGES, *LOG})
-"""Everything that the user's keymap can give another key."""
+"""Every id to which the user's keymap can give other keys."""

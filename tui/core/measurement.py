@@ -11,8 +11,8 @@ from collectors.sampling.frame import Frame
 from collectors.sampling.target import Target
 from tui.core.hosts.frames import FrameMerger
 from tui.core.hosts.host import Host, Hosts
-from tui.core.inventory import Problem
 from tui.core.observers import FrameObservers
+from tui.core.problem import Problem, ProblemKind
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Measurement:
 
     def _failed(self, host: str, error: Exception) -> None:
         log.error("a sweep failed", exc_info=error)
-        problem = Problem("", f"measuring failed: {error}", host=host)
+        problem = Problem(ProblemKind.MEASUREMENT, host=host, cause=str(error))
         if problem != self._broken.get(host):
             self._broken[host] = problem
             self._problems_changed()

@@ -10,13 +10,12 @@ from typing import Final, Protocol
 
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame
-from tui.core.inventory import Problem
+from tui.core.problem import Problem, ProblemKind
 
 log = logging.getLogger(__name__)
 
 MAX_FAILURES: Final = 3  # in a row, after which an observer is paused
 PAUSE_S: Final = 60.0  # after which it is tried again
-_TRIED_AGAIN: Final = f"It is tried again every {PAUSE_S:.0f} s"
 
 
 class FrameObserver(Protocol):
@@ -24,7 +23,7 @@ class FrameObserver(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in a problem."""
+        """Its id in a problem; `tui.present.problem_text` has the words."""
         ...
 
     def observe(self, previous: Frame | None, frame: Frame) -> Frame | None:
@@ -78,7 +77,7 @@ class FrameObservers:
         standing.failures += 1
         if standing.failures >= MAX_FAILURES:
             standing.paused_until = self._clock() + PAUSE_S
-            standing.problem = Problem("", f"{name} failed {MAX_FAILURES} times and is paused: {error!r}", _TRIED_AGAIN)
+            standing.problem = Problem(ProblemKind.OBSERVER, subject=name, cause=repr(error))
 
 
 class HistoryObserver:
@@ -97,7 +96,7 @@ class HistoryObserver:
 class FramePublisher:
     """Hands each frame to whoever shows it; the last of the observers, so that what it hands out is complete."""
 
-    name = "the screen"
+    name = "screen"
 
     def __init__(self, publish: Callable[[Frame], None]) -> None:
         self._publish = publish

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from threading import Event as Stop
 from typing import Any, Final, TypeVar
 
-from runtime.errors import ConflictError, NotFoundError, RefusedError, UnsupportedError
+from runtime.errors import ConflictError, NotFoundError, PytopError, RefusedError
 from runtime.limits import ReclaimProgress
 from runtime.model import ContainerRef, ContainerSpec, GroupRef, LimitChange, LimitName, LimitOutcome, Limits, Ref, Verb
 from tui.core.annotations import Annotations
@@ -67,8 +67,8 @@ class Operations:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def why_not(self, ref: Ref, what: Verb | LimitName) -> str | None:
-        """Why this cannot be done to this container or group now, in words for the user; None when it can."""
+    def why_not(self, ref: Ref, what: Verb | LimitName) -> PytopError | None:
+        """The error in which this would end now, with the reason as its detail; None when it can be done."""
         return self._of(ref).why_not(what)
 
     async def recorded(self, ref: Ref) -> Limits:
@@ -105,9 +105,9 @@ class Operations:
             await self._in_turn(ref, title, lambda: target.perform(verb, options))
 
     async def _perform_on_members(self, target: GroupOperations, verb: Verb) -> None:
-        reason = target.why_not(verb)
-        if reason is not None:
-            raise UnsupportedError(f"{verb.value} {target.name}", detail=reason)
+        refusal = target.why_not(verb)
+        if refusal is not None:
+            raise refusal
         results = await asyncio.gather(*(self.perform(ref, verb) for ref in target.able(verb)), return_exceptions=True)
         for failure in results:
             if failure is not None:
@@ -119,7 +119,8 @@ class Operations:
         """Change limits; what came of it is judged by the kernel. Raises when nothing was written."""
         target = self._of(ref)
         self._permit_change(target, change)
-        return await self._in_turn(ref, f"change limits of {target.name}", lambda: self._update(ref, target, change))
+        title = f"change limits of {target.name}"
+        return await self._in_turn(ref, title, lambda: self._update(ref, target, change))
 
     async def shrink(
         self, ref: Ref, memory: int, progress: Callable[[ReclaimProgress], None], beside: LimitChange

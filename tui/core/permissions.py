@@ -1,20 +1,19 @@
-"""What may be asked of a container now, and if not, why: read-only mode, the engine's word, the container's state."""
+"""What may be asked of a container now. What may not is an error whose detail is the reason.
+
+Reasons are read-only mode, what the engine cannot do, the container's state, and being a group.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
+from runtime.errors import ConflictError, PytopError, RefusedError, UnsupportedError
 from runtime.model import Capabilities, LimitName, State, Verb
 from tui.core.subject import Group
 
-READ_ONLY: Final = "started with --read-only"
-NO_CGROUP: Final = "its containers have no cgroup that is theirs alone: limit them one by one"
-ONE_BY_ONE: Final = "it is a group: choose one of its containers"
-NO_NETWORK: Final = "rates of the network hold for one container, not for a group"
-
 _READING: Final = frozenset({Verb.LOGS, Verb.WAIT, Verb.EVENTS})
-STATE_WORDS: Final = {
+_STATE_DETAILS: Final = {
     State.CREATED: "it was never started",
     State.RUNNING: "it is running",
     State.PAUSED: "it is paused",
@@ -38,29 +37,49 @@ _ALLOWED: Mapping[Verb, frozenset[State]] = {
 }
 
 
-def by_engine(capabilities: Capabilities, what: Verb | LimitName, *, read_only: bool) -> str | None:
-    """The reason that holds whatever the container's state is, or None."""
+def by_engine(title: str, what: Verb | LimitName, capabilities: Capabilities, *, read_only: bool) -> PytopError | None:
+    """Refused whatever the container's state is: by read-only mode, or because the engine cannot do it."""
     if read_only and what not in _READING:
-        return READ_ONLY
+        return _read_only(title)
     reason = capabilities.why_not(what)
     if reason is None and isinstance(what, LimitName):
         reason = capabilities.why_not(Verb.UPDATE)
-    return reason
+    return None if reason is None else UnsupportedError(title, detail=reason)
 
 
-def by_state(state: State, what: Verb | LimitName, at_rest: str = "") -> str | None:
-    """The reason in the container's own state, or None; `at_rest` as in `Capabilities`."""
+def by_state(title: str, what: Verb | LimitName, state: State, at_rest: str = "") -> PytopError | None:
+    """Refused by the container's own state; `at_rest` as in `Capabilities`."""
     verb = Verb.UPDATE if isinstance(what, LimitName) else what
     allowed = _ALLOWED.get(verb)
     if allowed is not None and state not in allowed:
-        return STATE_WORDS[state]
-    return at_rest or None if verb is Verb.UPDATE and not state.live else None
+        return state_conflict(title, state)
+    if at_rest and verb is Verb.UPDATE and not state.live:
+        return ConflictError(title, detail=at_rest)
+    return None
 
 
-def by_group(group: Group, what: Verb | LimitName) -> str | None:
-    """The reason that lies in being a group, or None when its members decide."""
+def by_group(title: str, what: Verb | LimitName, group: Group, *, read_only: bool) -> PytopError | None:
+    """Refused for every group, or for one without a cgroup of its own; None when its members decide."""
     if what in (LimitName.NET_EGRESS, LimitName.NET_INGRESS):
-        return NO_NETWORK
-    if isinstance(what, LimitName) or what is Verb.UPDATE:
-        return None if group.cgroup else NO_CGROUP
-    return None if what in (Verb.PAUSE, Verb.UNPAUSE) else ONE_BY_ONE
+        return UnsupportedError(title, detail="rates of the network hold for one container, not for a group")
+    limits = isinstance(what, LimitName) or what is Verb.UPDATE
+    if limits and not group.cgroup:
+        detail = "its containers have no cgroup that is theirs alone: limit them one by one"
+        return UnsupportedError(title, detail=detail)
+    if not limits and what not in (Verb.PAUSE, Verb.UNPAUSE):
+        return choose_one(title)
+    return _read_only(title) if read_only else None
+
+
+def _read_only(title: str) -> RefusedError:
+    return RefusedError(title, detail="started with --read-only")
+
+
+def state_conflict(title: str, state: State) -> ConflictError:
+    """The state does not allow it."""
+    return ConflictError(title, detail=_STATE_DETAILS[state])
+
+
+def choose_one(title: str) -> UnsupportedError:
+    """It can be done to a container, not to a group."""
+    return UnsupportedError(title, detail="it is a group: choose one of its containers")

@@ -19,7 +19,7 @@ from collectors.sampling.frame import Frame
 from collectors.sampling.sweep import Sweeper
 from collectors.sampling.target import Target
 from runtime.engines.protocol import Engine
-from runtime.errors import NotFoundError, UnsupportedError
+from runtime.errors import NotFoundError, PytopError
 from runtime.kernel.block import Disks
 from runtime.limits import RawFile, ReclaimProgress
 from runtime.limits.controllers.network import Shaping
@@ -48,11 +48,12 @@ from tui.core.groups import Groups
 from tui.core.hosts.frames import LOCAL
 from tui.core.hosts.host import Host, Hosts, Inspection, Preview, RecentUsage
 from tui.core.hosts.local import LocalHost
-from tui.core.inventory import Inventory, Problem
+from tui.core.inventory import Inventory
 from tui.core.measurement import Measurement
 from tui.core.observers import FrameObservers, FramePublisher, HistoryObserver
 from tui.core.operations import Operations
-from tui.core.permissions import ONE_BY_ONE
+from tui.core.permissions import choose_one
+from tui.core.problem import Problem
 from tui.core.subject import EngineRef, Group, Subject
 from tui.core.subject_operations import Known
 from tui.core.subscription import Changed, Notifier
@@ -224,8 +225,8 @@ class Session:
 
     # changing
 
-    def why_not(self, ref: Ref, what: Verb | LimitName) -> str | None:
-        """Why this cannot be done to this container or group now, in words for the user; None when it can."""
+    def why_not(self, ref: Ref, what: Verb | LimitName) -> PytopError | None:
+        """The error in which this would end now, with the reason as its detail; None when it can be done."""
         return self._operations.why_not(ref, what)
 
     async def perform(self, ref: Ref, verb: Verb, **options: Any) -> None:
@@ -304,19 +305,19 @@ class Session:
 
     async def processes(self, ref: Ref) -> tuple[Process, ...]:
         """Everything that runs inside; raises `ConflictError` while the container is not live."""
-        return await self._inspection(ref).processes(self._container(ref, "list processes of"))
+        return await self._inspection(ref).processes(self._container(ref, doing="list processes of"))
 
     async def isolation(self, ref: Ref) -> Isolation:
         """How it is kept apart; raises `ConflictError` while the container is not live."""
-        return await self._inspection(ref).isolation(self._container(ref, "look into"))
+        return await self._inspection(ref).isolation(self._container(ref, doing="look into"))
 
     def logs(self, ref: Ref, *, follow: bool = True, tail: int | None = None) -> AsyncIterator[LogLine]:
         """The engine's log of this container; close the iterator when done."""
-        return self._engine(ref, "show the log of").logs(ref.id, follow=follow, tail=tail)
+        return self._engine(ref, doing="show the log of").logs(ref.id, follow=follow, tail=tail)
 
     async def inspect(self, ref: Ref) -> Mapping[str, Any]:
         """The engine's own document about this container."""
-        return await self._engine(ref, "inspect").inspect(ref.id)
+        return await self._engine(ref, doing="inspect").inspect(ref.id)
 
     # inside
 
@@ -329,15 +330,15 @@ class Session:
             raise NotFoundError(f"look at {ref.short}", detail="it is gone")
         return subject
 
-    def _container(self, ref: Ref, doing: str) -> Container:
+    def _container(self, ref: Ref, *, doing: str) -> Container:
         subject = self._subject(ref)
         if not isinstance(subject, Container):
-            raise UnsupportedError(f"{doing} {subject.name}", detail=ONE_BY_ONE)
+            raise choose_one(f"{doing} {subject.name}")
         return subject
 
-    def _engine(self, ref: Ref, doing: str) -> Engine:
+    def _engine(self, ref: Ref, *, doing: str) -> Engine:
         if not isinstance(ref, ContainerRef):
-            raise UnsupportedError(f"{doing} {ref.short}", detail=ONE_BY_ONE)
+            raise choose_one(f"{doing} {ref.short}")
         return self._hosts.engine(ref)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:

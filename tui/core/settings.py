@@ -1,6 +1,6 @@
 """The user's settings: ~/.config/pytop-containers/config.toml, and themes/ beside it.
 
-Nothing in them can keep the dashboard from starting: what is wrong is told in one line, and the default holds.
+A wrong setting never prevents the start: it becomes one error to be shown, and the default is used.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds that the keys for it step through."""
-_SHORTEST, _LONGEST = 0.1, 60.0
-_TOP = ("theme", "interval", "columns", "keys")
+from runtime.errors import InvalidError, PytopError
+
+INTERVALS_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""The intervals that the keys choose from."""
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
+_FILE = "config.toml"
+_ENTRIES = ("theme", "interval", "columns", "keys")
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What may be named in the settings: the ids of columns and of actions."""
+    """The ids that the settings may contain: of columns and of actions."""
 
     columns: Collection[str]
     actions: Collection[str]
@@ -28,15 +31,15 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the user chose; a field that is None was not said.
+    """The user's settings; None is not set.
 
     Attributes:
         theme: the name of a theme.
         interval: seconds between measurements.
-        columns: ids of the table's columns, in order; empty when they were not said.
-        keys: keys by action id, several with commas between.
-        themes: where the user's own themes are.
-        problems: one line for each thing in the file that was not understood.
+        columns: ids of the table's columns, in order; empty is not set.
+        keys: keys by action id, several of them separated by commas.
+        themes: the directory of the user's own themes.
+        problems: one error for each wrong entry of the file; each is one line.
     """
 
     theme: str | None = None
@@ -44,7 +47,7 @@ class Settings:
     columns: tuple[str, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
     themes: Path | None = None
-    problems: tuple[str, ...] = ()
+    problems: tuple[PytopError, ...] = ()
 
 
 def home(environ: Mapping[str, str]) -> Path | None:
@@ -57,24 +60,25 @@ def home(environ: Mapping[str, str]) -> Path | None:
 
 
 def load(directory: Path | None, known: Vocabulary) -> Settings:
-    """Read config.toml, in which nothing but what is `known` may be named; a missing one is no error."""
+    """Read config.toml, which may contain only the ids of `known`; a missing file is no error."""
     if directory is None:
         return Settings()
-    path = directory / "config.toml"
+    path = directory / _FILE
     themes = directory / "themes"
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return Settings(themes=themes)
     except OSError as error:
-        return Settings(themes=themes, problems=(f"{path.name}: {error.strerror}; defaults hold",))
+        return Settings(themes=themes, problems=(InvalidError(_FILE, detail=f"{error.strerror}; defaults hold"),))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return Settings(themes=themes, problems=(f"{path.name} is not TOML: {error}; defaults hold",))
+        problem = InvalidError(f"{_FILE} is not TOML", detail=f"{error}; defaults hold")
+        return Settings(themes=themes, problems=(problem,))
     return _settings(data, themes, known)
 
 
 def state_file(environ: Mapping[str, str]) -> Path | None:
-    """Where the dashboard itself notes what was chosen by key; config.toml is the user's alone."""
+    """The file for the theme that was chosen by key; config.toml is never written."""
     base = environ.get("XDG_STATE_HOME")
     user = environ.get("HOME")
     if not base and not user:
@@ -91,7 +95,7 @@ def remembered(path: Path | None) -> str | None:
 
 
 def remember(path: Path | None, theme: str) -> None:
-    """Note the theme; where that cannot be written, nothing is remembered."""
+    """Write the theme to the state file; a failure is ignored, since the theme is only a convenience."""
     if path is None:
         return
     with contextlib.suppress(OSError):
@@ -100,55 +104,62 @@ def remember(path: Path | None, theme: str) -> None:
 
 
 def _settings(data: Mapping[str, Any], themes: Path, known: Vocabulary) -> Settings:
-    wrong = [f"config.toml: unknown entry {key!r} (there are {', '.join(_TOP)})" for key in data if key not in _TOP]
+    errors: list[PytopError] = [
+        InvalidError(_FILE, detail=f"unknown entry {key!r} (there are {', '.join(_ENTRIES)})")
+        for key in data
+        if key not in _ENTRIES
+    ]
     theme = data.get("theme")
     if theme is not None and not isinstance(theme, str):
-        wrong.append(f"config.toml: theme must be a name, not {theme!r}")
+        errors.append(InvalidError(_FILE, detail=f"theme must be a name, not {theme!r}"))
         theme = None
     return Settings(
         theme=theme,
-        interval=_interval(data, wrong),
-        columns=_columns(data, wrong, known.columns),
-        keys=_keys(data, wrong, known.actions),
+        interval=_interval(data, errors),
+        columns=_columns(data, errors, known.columns),
+        keys=_keys(data, errors, known.actions),
         themes=themes,
-        problems=tuple(wrong),
+        problems=tuple(errors),
     )
 
 
-def _interval(data: Mapping[str, Any], wrong: list[str]) -> float | None:
+def _interval(data: Mapping[str, Any], errors: list[PytopError]) -> float | None:
     value = data.get("interval")
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not _SHORTEST <= value <= _LONGEST:
-        wrong.append(f"config.toml: interval must be seconds from {_SHORTEST:g} to {_LONGEST:g}, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not MIN_INTERVAL_S <= value <= MAX_INTERVAL_S:
+        detail = f"interval must be seconds from {MIN_INTERVAL_S:g} to {MAX_INTERVAL_S:g}, not {value!r}"
+        errors.append(InvalidError(_FILE, detail=detail))
         return None
     return float(value)
 
 
-def _columns(data: Mapping[str, Any], wrong: list[str], known: Collection[str]) -> tuple[str, ...]:
+def _columns(data: Mapping[str, Any], errors: list[PytopError], known: Collection[str]) -> tuple[str, ...]:
     value = data.get("columns")
     if value is None:
         return ()
     if not isinstance(value, list) or not value:
-        wrong.append("config.toml: columns must be a list of names")
+        errors.append(InvalidError(_FILE, detail="columns must be a list of names"))
         return ()
     unknown = [id for id in value if not isinstance(id, str) or id not in known]
     if unknown:
-        wrong.append(f"config.toml: there is no column {unknown[0]!r} (there are {', '.join(sorted(known))})")
+        detail = f"there is no column {unknown[0]!r} (there are {', '.join(sorted(known))})"
+        errors.append(InvalidError(_FILE, detail=detail))
     return tuple(dict.fromkeys(id for id in value if isinstance(id, str) and id in known))
 
 
-def _keys(data: Mapping[str, Any], wrong: list[str], known: Collection[str]) -> Mapping[str, str]:
+def _keys(data: Mapping[str, Any], errors: list[PytopError], known: Collection[str]) -> Mapping[str, str]:
     table = data.get("keys", {})
     if not isinstance(table, Mapping):
-        wrong.append("config.toml: [keys] must be a table of action = key")
+        errors.append(InvalidError(_FILE, detail="[keys] must be a table of action = key"))
         return {}
     keys = {}
     for id, value in table.items():
         if id not in known:
-            wrong.append(f"config.toml: keys: there is no action {id!r} (there are {', '.join(sorted(known))})")
+            detail = f"keys: there is no action {id!r} (there are {', '.join(sorted(known))})"
+            errors.append(InvalidError(_FILE, detail=detail))
         elif not isinstance(value, str) or not all(part.strip() for part in value.split(",")):
-            wrong.append(f"config.toml: keys.{id} must be a key such as 'f2' or 'ctrl+l'")
+            errors.append(InvalidError(_FILE, detail=f"keys.{id} must be a key such as 'f2' or 'ctrl+l'"))
         else:
             keys[id] = value
     return keys

@@ -1,7 +1,8 @@
-"""What may be asked of one container or one group, why not, and who is asked: its engine, its members, its kernel.
+"""Operations on one container or one group: whether one is possible now, and its execution.
 
-`ContainerOperations` and `GroupOperations` fill `SubjectOperations`; which of them a ref needs is decided in
-`Operations` alone. Nothing here waits for anything but the engines and the kernel: order is kept by `Operations`.
+`ContainerOperations` (asks the engine) and `GroupOperations` (asks the members, or writes to the group's cgroup)
+implement `SubjectOperations`; `Operations` chooses between them. There are no locks here: `Operations` runs one
+operation at a time for each ref.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runtime.engines.found import kernel_limits, unsupported
-from runtime.errors import NotFoundError, PytopError, RefusedError, UnsupportedError
+from runtime.errors import NotFoundError, PytopError, UnavailableError, UnsupportedError
 from runtime.model import (
     Capabilities,
     Container,
@@ -32,7 +33,7 @@ from tui.core.subject import EngineRef, Group, Subject, engine_of
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What decides whether something may be done, and who is asked."""
+    """What an operation needs of the session."""
 
     hosts: Hosts
     inventory: Inventory
@@ -50,32 +51,32 @@ class SubjectOperations(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called, or was."""
+        """Its name, also when it is gone."""
         ...
 
-    def why_not(self, what: Verb | LimitName) -> str | None:
-        """Why this cannot be done now, in words for the user; None when it can."""
+    def why_not(self, what: Verb | LimitName) -> PytopError | None:
+        """The error in which this would end now, with the reason as its detail; None when it can be done."""
         ...
 
     def permit(self, what: Verb | LimitName) -> None:
-        """Raise what `why_not` says, except for the state: whoever does it judges that, when it is done."""
+        """Raise what `why_not` gives, except for the state: the engine judges that at the time of the call."""
         ...
 
     async def recorded(self) -> Limits:
-        """The limits that it will have when it is made anew, by whoever keeps a record."""
+        """The limits by the engine's record, which hold after a restart."""
         ...
 
     async def update(self, change: LimitChange) -> LimitOutcome:
-        """Change limits; judged by the kernel."""
+        """Change limits; the outcome is what was read back from the kernel."""
         ...
 
     async def look(self) -> None:
-        """See what came of a change."""
+        """Bring the inventory up to date after a change."""
         ...
 
 
 class ContainerOperations:
-    """A container: its engine is asked."""
+    """Operations on a container, which its engine does."""
 
     def __init__(self, ref: ContainerRef, known: Known) -> None:
         self._ref = ref
@@ -92,23 +93,28 @@ class ContainerOperations:
         container = self.subject
         return container.name if container is not None else self._ref.short
 
-    def why_not(self, what: Verb | LimitName) -> str | None:
-        """Read-only mode, the engine's word, how it was found, its engine's absence, its state."""
+    def why_not(self, what: Verb | LimitName) -> PytopError | None:
+        """Refused by read-only mode, the engine's capabilities, how it was found, an engine that is away, its state."""
         container, engine = self.subject, self._known.inventory.engines.get(engine_of(self._ref))
+        title = self._title(what)
         if container is None or engine is None:
-            return "it is gone"
+            return NotFoundError(title, detail="it is gone")
         if engine.capabilities is None:
-            problem = engine.problem
-            return problem.title if problem is not None else f"{self._ref.engine} has not answered yet"
-        reason = permissions.by_engine(engine.capabilities, what, read_only=self._known.read_only)
-        reason = reason or unsupported.why_not(container, what)
-        if reason is None and engine.problem is not None:
-            reason = engine.problem.title
-        return reason or permissions.by_state(container.state, what, engine.capabilities.at_rest)
+            detail = engine.problem.cause if engine.problem is not None else f"{self._ref.engine} has not answered yet"
+            return UnavailableError(title, detail=detail)
+        refusal = permissions.by_engine(title, what, engine.capabilities, read_only=self._known.read_only)
+        if refusal is not None:
+            return refusal
+        reason = unsupported.why_not(container, what)
+        if reason is not None:
+            return UnsupportedError(title, detail=reason)
+        if engine.problem is not None:
+            return UnavailableError(title, detail=engine.problem.cause)
+        return permissions.by_state(title, what, container.state, engine.capabilities.at_rest)
 
     def permit(self, what: Verb | LimitName) -> None:
         """What the engine cannot do at all is refused here; the rest the engine judges."""
-        title = f"{what.value.replace('_', ' ')} {self.name}"
+        title = self._title(what)
         permit_engine(self._known, engine_of(self._ref), what, title)
         container = self.subject
         reason = unsupported.why_not(container, what) if container is not None else None
@@ -116,15 +122,15 @@ class ContainerOperations:
             raise UnsupportedError(title, detail=reason)
 
     async def recorded(self) -> Limits:
-        """By its engine."""
+        """The engine's record."""
         return await self._known.hosts.engine(self._ref).recorded(self._ref.id)
 
     async def update(self, change: LimitChange) -> LimitOutcome:
-        """By its engine."""
+        """The engine changes them."""
         return await self._known.hosts.engine(self._ref).update(self._ref.id, change)
 
     async def perform(self, verb: Verb, options: Mapping[str, Any]) -> None:
-        """With the options of the engine's method."""
+        """Ask the engine, with the options of its method."""
         engine = self._known.hosts.engine(self._ref)
         methods: Mapping[Verb, Callable[..., Awaitable[None]]] = {
             Verb.START: engine.start,
@@ -144,9 +150,12 @@ class ContainerOperations:
         """Ask the engine again."""
         await self._known.inventory.look(self._ref)
 
+    def _title(self, what: Verb | LimitName) -> str:
+        return f"{what.value.replace('_', ' ')} {self.name}"
+
 
 class GroupOperations:
-    """A group: verbs are for its members, limits for the kernel that has its cgroup."""
+    """Operations on a group: verbs go to its members, limits to its cgroup."""
 
     def __init__(self, ref: GroupRef, known: Known) -> None:
         self._ref = ref
@@ -162,18 +171,18 @@ class GroupOperations:
         """Its name."""
         return self._ref.short
 
-    def why_not(self, what: Verb | LimitName) -> str | None:
-        """What cannot be done to any group; for the rest it is enough that one of the members can."""
-        group = self.subject
+    def why_not(self, what: Verb | LimitName) -> PytopError | None:
+        """Refused for every group, or when it can be done to none of the members."""
+        group, limits = self.subject, isinstance(what, LimitName) or what is Verb.UPDATE
+        title = f"limit {self.name}" if limits else f"{what.value} {self.name}"
+        gone = NotFoundError(title, detail="it is gone")
         if group is None:
-            return "it is gone"
-        reason = permissions.by_group(group, what)
-        if reason is None and self._known.read_only:
-            return permissions.READ_ONLY
-        if reason is None and isinstance(what, Verb) and what is not Verb.UPDATE:
-            reasons = [ContainerOperations(ref, self._known).why_not(what) for ref in group.members]
-            return None if None in reasons else next(iter(reasons), "it is gone")
-        return reason
+            return gone
+        refusal = permissions.by_group(title, what, group, read_only=self._known.read_only)
+        if refusal is not None or limits:
+            return refusal
+        refusals = [ContainerOperations(ref, self._known).why_not(what) for ref in group.members]
+        return None if None in refusals else next(iter(refusals), gone)
 
     def able(self, verb: Verb) -> list[ContainerRef]:
         """The members to which it can be done now."""
@@ -181,17 +190,17 @@ class GroupOperations:
         return [ref for ref in members if ContainerOperations(ref, self._known).why_not(verb) is None]
 
     def permit(self, what: Verb | LimitName) -> None:
-        """Raise what `why_not` says."""
-        reason = self.why_not(what)
-        if reason is not None:
-            raise _refusal(reason, f"limit {self.name}")
+        """Raise what `why_not` gives."""
+        refusal = self.why_not(what)
+        if refusal is not None:
+            raise refusal
 
     async def recorded(self) -> Limits:
-        """Nobody keeps a record of a group's."""
+        """No engine keeps a record of a group's limits."""
         return kernel_limits.NOBODY_KNOWS
 
     async def update(self, change: LimitChange) -> LimitOutcome:
-        """In the kernel, after another look: somebody else may have come to live in its cgroup."""
+        """Write them to the kernel, after the groups were found again: other processes may be in its cgroup now."""
         await self._known.groups.look()
         permit_change(self, change)
         group = self.subject
@@ -200,25 +209,22 @@ class GroupOperations:
         return await self._known.hosts[self._ref.host].change_group_limits(group, change)
 
     async def look(self) -> None:
-        """Nothing to see: its members tell."""
+        """Nothing to ask: what is shown of a group comes from its members."""
 
 
 def permit_change(target: SubjectOperations, change: LimitChange) -> None:
-    """Raise why one of these limits cannot be set."""
+    """Raise the refusal of one of these limits, if there is one."""
     target.permit(Verb.UPDATE)
     for name, _ in change.items():
         target.permit(name)
 
 
 def permit_engine(known: Known, engine: EngineRef, what: Verb | LimitName, title: str) -> None:
-    """Raise why this engine cannot be asked for this."""
+    """Raise the refusal of this engine, if there is one."""
     inventory = known.inventory.engines.get(engine)
     if inventory is None:
         raise NotFoundError(title, detail=f"there is no engine {engine.engine}")
-    reason = permissions.by_engine(inventory.capabilities or Capabilities(), what, read_only=known.read_only)
-    if reason is not None:
-        raise _refusal(reason, title)
-
-
-def _refusal(reason: str, title: str) -> PytopError:
-    return (RefusedError if reason == permissions.READ_ONLY else UnsupportedError)(title, detail=reason)
+    capabilities = inventory.capabilities or Capabilities()
+    refusal = permissions.by_engine(title, what, capabilities, read_only=known.read_only)
+    if refusal is not None:
+        raise refusal

@@ -160,18 +160,18 @@ def verdict(phases: list[Phase], outcomes: list[LimitOutcome]) -> tuple[bool, st
     return True, say(Message.TOOK_AWAY, share=share)
 
 
-async def tell(engine: Engine, setting: Setting, show: Callable[[str], None]) -> int:
+async def run_story(engine: Engine, setting: Setting, show: Callable[[str], None]) -> int:
     """Run the demo on an engine; 0 only if containment helped. The three containers are removed at the end."""
     scene = await build(engine, setting)
     try:
-        teller = StoryRunner(scene, show)
-        outcomes = await teller.run()
+        runner = StoryRunner(scene, show)
+        outcomes = await runner.run()
     finally:
         await remove_all(engine, (scene.hog, scene.victim, scene.quiet))
     show("")
-    for line in table(teller.phases):
+    for line in table(runner.phases):
         show(line)
-    helped, why = verdict(teller.phases, outcomes)
+    helped, why = verdict(runner.phases, outcomes)
     show("")
     show(say(Message.HELPED if helped else Message.DID_NOT_HELP, why=why))
     return 0 if helped else 1

@@ -9,7 +9,6 @@ from typing import Final
 
 from runtime.model import Container, ContainerKind, State
 from tui.core.drift.detector import Drift
-from tui.core.permissions import NO_CGROUP
 from tui.core.subject import Subject
 from tui.present import fields
 from tui.present import format as fmt
@@ -55,7 +54,7 @@ def ending(container: Container) -> str:
 def details(subject: Subject) -> str:
     """One line: id, pid, addresses, ports, start, error, command; of a group its cgroup."""
     if not isinstance(subject, Container):
-        return fmt.clean(f"cgroup {subject.cgroup}" if subject.cgroup else NO_CGROUP)
+        return fmt.clean(f"cgroup {subject.cgroup}" if subject.cgroup else say(Message.NO_OWN_CGROUP))
     container = subject
     parts = [f"id {container.ref.short}"]
     if container.pid is not None:

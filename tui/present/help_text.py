@@ -55,8 +55,8 @@ def _keys(session: Session, ref: Ref | None, keys: KeysOf) -> Iterator[str]:
         yield group.upper() + (f": {fmt.clean(container.name)}" if group == CONTAINER and container is not None else "")
         for action in actions:
             about = f": {action.about}" if action.about else ""
-            reason = action.why_not(session, ref)
-            now = f" (not now: {reason})" if reason is not None else ""
+            refusal = action.why_not(session, ref)
+            now = f" (not now: {refusal.detail})" if refusal is not None else ""
             yield f"  {', '.join(keys(action.id)):<{KEYS_CELLS}}{action.title}{about}{now}"
         if group == LIST:
             for id, (_, title) in MOVES.items():

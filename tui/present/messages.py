@@ -1,7 +1,8 @@
-"""The sentences that the dashboard and the demo say, by id; the arguments of each are named in its text.
+"""The sentences of the dashboard, the command line and the demo, by id; the arguments of each are named in its text.
 
-No other part of the screen makes sentences of its own, so this table is what a translation replaces. Errors bring their
-own words (`runtime.errors`), actions and keys theirs (`tui.core.actions`, `tui.core.keys`).
+The dashboard, the demo and the command line contain no other sentences, so a translation replaces this table. Errors
+(`runtime.errors`), the registries of actions and keys (`tui.core.actions`, `tui.core.keys`) and the help of the command
+line's arguments have texts of their own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,18 @@ from tui.present import format as fmt
 class Message(Enum):
     """A sentence; `say` puts the arguments in."""
 
+    # what does not work (`tui.core.problem`)
+    MEASURING_FAILED = "measuring failed: {cause}"
+    COMPARING_FAILED = "comparing the limits of {subject} failed: {cause}"
+    ALL_GROUPS = "groups"
+    OBSERVER_PAUSED = "{observer} failed {count} times and is paused: {cause}"
+    TRIED_AGAIN = "It is tried again every {seconds:.0f} s"
+    OBSERVER_GROUPS = "totals of groups"
+    OBSERVER_DRIFT = "the check for changed limits"
+    OBSERVER_ANNOTATIONS = "annotations"
+    OBSERVER_HISTORY = "history"
+    OBSERVER_SCREEN = "the screen"
+    READ_ONLY_MODE = "No changes: started with --read-only."
     # the dashboard
     UNKNOWN_THEME = "there is no theme {name!r} (there are {known})"
     SETTINGS = "Settings"
@@ -53,6 +66,7 @@ class Message(Enum):
     EXIT_STATUS = "exit status {code}"
     OUT_OF_MEMORY = "out of memory, {ending}"
     STARTED_AT = "started {time}"
+    NO_OWN_CGROUP = "its containers have no cgroup that is theirs alone: limit them one by one"
     CHANGED_AT = "{clock} changed by somebody else ({key}: set again or accept): {limits}"
     KEY_BACK = "{key} back"
     KEYS_PAGES = "1-{count} page"
@@ -106,6 +120,35 @@ class Message(Enum):
     ALL_AS_ASKED = "The kernel holds what was asked for."
     KEPT_FOR_NEXT_START = "The engine keeps it for the next start: while it is not running, the kernel holds nothing."
     NOT_ALL_AS_ASKED = "Not all is as asked."
+    # the command line
+    NEEDS_TERMINAL = "the dashboard needs a terminal: {reason}. Try `{command}`"
+    INPUT_NO_TERMINAL = "the input is not one"
+    OUTPUT_NO_TERMINAL = "the output is not one"
+    TERM_IS = "TERM is {term}"
+    TERM_NOT_SET = "TERM is not set"
+    FINISHING = "finishing what has begun; Ctrl-C again leaves it unfinished"
+    STILL_RUNNING = "it is still running; Ctrl-C once more kills it"
+    RECLAIMING = "{name}: uses {current}, to come down to {target}; {reclaimed} given back"
+    KEPT = "kept"
+    UNTIL_RESTART = "until restart"
+    RECORDED = "recorded for the next start"
+    DEMO_REMOVED = "the demo's containers, cgroups, network and files are gone"
+    # the command line's doctor
+    ENGINE_WORKS = "An engine works here."
+    NO_ENGINE_WORKS = "No engine works here; the marked lines say what is missing."
+    NO_ANSWER = "no answer within {seconds:.0f} s"
+    RESTART_ENGINE = "Restart it"
+    ENGINE_ANSWER = "{product} at {endpoint}, {count} containers"
+    MAKES_NONE = "{answer}; it makes none"
+    CANNOT_MAKE = "{answer}; it cannot make containers: {reason}"
+    NOT_HERE = "not here: {reason}"
+    SET_UTF8 = "Set LANG=C.UTF-8, or start the dashboard with --ascii"
+    NOT_A_TERMINAL = "the output is not a terminal"
+    CANNOT_BE_DRAWN = "{term}: the dashboard cannot be drawn"
+    SET_TERM = "Set TERM, for example xterm-256color"
+    COLOURS = "{colours} (TERM={term})"
+    COLOURS_OFF = "none, because NO_COLOR is set"
+    COLOURS_16M = "16 million"
     # the demo's guide
     VICTIM_SILENT = "victim: no answers yet"
     VICTIM = "victim: p50 {p50:.0f} ms, p99 {p99:.0f} ms, answers {answered:.0f} of {rate} requests/s"

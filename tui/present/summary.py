@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from collectors.sampling.frame import HostUsage
 from runtime.model import Missing, State, Verb
-from tui.core.permissions import READ_ONLY
-from tui.core.session import Problem, Session
+from tui.core.problem import Problem
+from tui.core.session import Session
 from tui.present import format as fmt
+from tui.present import problem_text
 from tui.present.glyphs import Glyphs
+from tui.present.messages import Message, say
 
 STOPPED = frozenset({State.CREATED, State.EXITED, State.DEAD})
 ACTING = (Verb.START, Verb.KILL, Verb.UPDATE)
@@ -109,8 +111,9 @@ def trouble(problems: Sequence[Problem], width: int) -> list[str]:
     """What does not work, each beginning on a line of its own."""
     lines: list[str] = []
     for problem in problems:
-        told = problem.title.casefold().startswith(problem.engine.casefold())
-        lines += textwrap.wrap(fmt.clean(f"! {problem}" if told else f"! {problem.engine}: {problem}"), max(width, 1))
+        named = problem_text.title(problem).casefold().startswith(problem.engine.casefold())
+        text = problem_text.line(problem)
+        lines += textwrap.wrap(fmt.clean(f"! {text}" if named else f"! {problem.engine}: {text}"), max(width, 1))
     return lines
 
 
@@ -151,5 +154,5 @@ def _nothing(session: Session, view: View) -> list[str]:
 
 
 def badge(session: Session) -> str:
-    """Why nothing can be changed, for the help; empty when it can."""
-    return f"No changes: {READ_ONLY}." if session.read_only else ""
+    """That nothing can be changed in read-only mode, for the help; empty in the normal mode."""
+    return say(Message.READ_ONLY_MODE) if session.read_only else ""

@@ -108,15 +108,15 @@ def test_a_wrong_setting_is_one_clear_line_and_the_default_holds(tmp_path: Path,
     (tmp_path / "config.toml").write_text(text)
     found = load(tmp_path, VOCABULARY)
     assert len(found.problems) == 1
-    assert words in found.problems[0]
-    assert "\n" not in found.problems[0]
+    assert words in str(found.problems[0])
+    assert "\n" not in str(found.problems[0])
     assert (found.theme, found.interval, dict(found.keys)) == (None, None, {})
     assert found.columns in ((), ("cpu",))
 
 
 def test_settings_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "config.toml").mkdir()
-    assert "config.toml: Is a directory" in load(tmp_path, VOCABULARY).problems[0]
+    assert "config.toml: Is a directory" in str(load(tmp_path, VOCABULARY).problems[0])
 
 
 def test_where_the_settings_are() -> None:

@@ -15,6 +15,7 @@ from runtime.model import UNLIMITED, Capabilities, Container, ContainerRef, Limi
 from tui.core.drift.checker import DriftChecker
 from tui.core.drift.detector import LAST_PAUSE_S, SETTLE_S, DriftDetector
 from tui.core.subject import EngineRef, Subject
+from tui.present import problem_text
 
 GB, MB = 1 << 30, 1 << 20
 
@@ -138,8 +139,8 @@ async def test_a_document_that_makes_no_sense_is_a_problem_and_hides_nothing_of_
         world.checker.observe(None, world.frame())
         await _turns()
         (problem,) = world.checker.problems
-        assert "web" in str(problem)
-        assert "no number" in str(problem)
+        assert "web" in problem_text.line(problem)
+        assert "no number" in problem_text.line(problem)
         assert world.told
         world.hold(MB)
         for _ in range(3):
@@ -162,7 +163,7 @@ async def test_a_round_that_breaks_is_a_problem_until_one_does_not(monkeypatch: 
     with monkeypatch.context() as broken:
         broken.setattr(world.detector, "suspects", lambda engine, _: {}[f"no {engine.engine}"])
         await world.round()
-    assert "comparing the limits of x failed: KeyError('no x')" in map(str, world.checker.problems)
+    assert "comparing the limits of x failed: KeyError('no x')" in map(problem_text.line, world.checker.problems)
     await world.round()
     assert not world.checker.problems
 

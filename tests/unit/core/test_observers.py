@@ -11,7 +11,9 @@ from tests.app.fakes import FakeSweeper
 from tests.fake_engine import FakeEngine
 from tui.core import observers
 from tui.core.observers import MAX_FAILURES, PAUSE_S, FrameObservers
+from tui.core.problem import ProblemKind
 from tui.core.session import Changed, Session
+from tui.present import problem_text
 
 
 class Observer:
@@ -80,8 +82,8 @@ def test_three_failures_in_a_row_pause_it_for_a_minute_and_that_is_shown(caplog:
     assert not world.observers.problems
     world.frame()
     (problem,) = world.observers.problems
-    assert "first failed" in str(problem)
-    assert "ZeroDivisionError('on purpose')" in str(problem)
+    assert (problem.kind, problem.subject) == (ProblemKind.OBSERVER, "first")
+    assert "ZeroDivisionError('on purpose')" in problem.cause
     world.frame(int(PAUSE_S) - 1)
     assert world.first.frames == [1, 2, 3]
     assert world.second.frames == list(range(1, world.number + 1))
@@ -128,7 +130,7 @@ async def test_the_session_goes_on_shows_it_and_tells_when_it_is_over(
         session._measurement.take("", Frame(number, 0, 0, 1, 1, HostUsage(ncpu=2), usages={}))
     assert session.frame is not None
     assert session.frame.seq == 4
-    assert [problem.title for problem in session.problems] == [
+    assert [problem_text.title(problem) for problem in session.problems] == [
         "history failed 3 times and is paused: ZeroDivisionError('division by zero')"
     ]
     assert told.count(Changed.PROBLEMS) == 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from collectors.sampling.frame import Frame
-from runtime.errors import ConflictError, EngineError, NotFoundError, RefusedError, UnsupportedError
+from runtime.errors import ConflictError, EngineError, NotFoundError, PytopError, RefusedError, UnsupportedError
 from runtime.model import (
     Capabilities,
     Container,
@@ -36,6 +36,11 @@ from tui.present.annotation_text import annotation_text
 
 WEB = container("web")
 OLD = container("old", state=State.EXITED)
+
+
+def detail(refusal: PytopError | None) -> str | None:
+    """The reason of a refusal, None where there is none."""
+    return None if refusal is None else refusal.detail
 
 
 @asynccontextmanager
@@ -100,7 +105,7 @@ async def test_container_that_vanishes_between_list_and_look_is_gone() -> None:
         engine.tell(EventKind.DIED, WEB.ref)
         await until(lambda: not session.containers, 3)
         assert not session.problems
-        assert session.why_not(WEB.ref, Verb.STOP) == "it is gone"
+        assert detail(session.why_not(WEB.ref, Verb.STOP)) == "it is gone"
         with pytest.raises(NotFoundError):
             await session.limits(WEB.ref)
 
@@ -116,7 +121,7 @@ async def test_dead_engine_keeps_its_containers_until_it_is_back(monkeypatch: py
         (problem,) = session.problems
         assert (problem.engine, problem.hint) == ("fake", "Start it")
         assert session.containers[WEB.ref].state is State.UNKNOWN
-        assert "cannot be reached" in (session.why_not(WEB.ref, Verb.STOP) or "")
+        assert "cannot be reached" in (detail(session.why_not(WEB.ref, Verb.STOP)) or "")
         assert session.containers[container("batch", engine="other").ref].state is State.RUNNING
         await until(lambda: any(Changed.PROBLEMS in what for what in told), 3)
         engine.all[OLD.ref] = OLD
@@ -140,7 +145,7 @@ async def test_engine_that_breaks_in_an_unexpected_way_is_a_problem_not_a_crash(
     try:
         await session.start()
         await until(lambda: session.problems, 3)
-        assert "odd" in session.problems[0].title
+        assert "odd" in session.problems[0].cause
         assert caplog.records
     finally:
         await session.close()
@@ -156,7 +161,7 @@ async def test_silent_engine_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> 
 
     session = Session([Silent()])
     await session.refresh()
-    assert "did not answer" in session.problems[0].title
+    assert "did not answer" in session.problems[0].cause
     await session.close()
 
 
@@ -243,10 +248,10 @@ async def test_read_only_refuses_every_change_and_no_look() -> None:
     engine = FakeEngine([WEB])
     async with opened(engine, start=False, read_only=True) as session:
         for verb in (Verb.STOP, Verb.KILL, Verb.REMOVE):
-            assert session.why_not(WEB.ref, verb) == "started with --read-only"
+            assert detail(session.why_not(WEB.ref, verb)) == "started with --read-only"
             with pytest.raises(RefusedError):
                 await session.perform(WEB.ref, verb)
-        assert session.why_not(WEB.ref, LimitName.CPUS) == "started with --read-only"
+        assert detail(session.why_not(WEB.ref, LimitName.CPUS)) == "started with --read-only"
         with pytest.raises(RefusedError):
             await session.update(WEB.ref, LimitChange(cpus=1.0))
         with pytest.raises(RefusedError):
@@ -276,15 +281,15 @@ async def test_read_only_refuses_every_change_and_no_look() -> None:
 async def test_why_not_by_state(state: State, verb: Verb, reason: str | None) -> None:
     there = container("x", state=state)
     async with opened(FakeEngine([there]), start=False) as session:
-        assert session.why_not(there.ref, verb) == reason
+        assert detail(session.why_not(there.ref, verb)) == reason
 
 
 async def test_capability_is_the_reason_and_stops_the_change() -> None:
     able = Capabilities({Verb.PAUSE: "no freezer here"}, {LimitName.SWAP: "no swap accounting"})
     engine = FakeEngine([WEB], capabilities=able)
     async with opened(engine, start=False) as session:
-        assert session.why_not(WEB.ref, Verb.PAUSE) == "no freezer here"
-        assert session.why_not(WEB.ref, LimitName.SWAP) == "no swap accounting"
+        assert detail(session.why_not(WEB.ref, Verb.PAUSE)) == "no freezer here"
+        assert detail(session.why_not(WEB.ref, LimitName.SWAP)) == "no swap accounting"
         assert session.why_not(WEB.ref, LimitName.CPUS) is None
         with pytest.raises(UnsupportedError, match="no freezer here"):
             await session.perform(WEB.ref, Verb.PAUSE)
@@ -296,7 +301,7 @@ async def test_capability_is_the_reason_and_stops_the_change() -> None:
 async def test_no_update_at_all_makes_every_limit_unavailable() -> None:
     engine = FakeEngine([WEB], capabilities=Capabilities({Verb.UPDATE: "too old"}))
     async with opened(engine, start=False) as session:
-        assert session.why_not(WEB.ref, LimitName.CPUS) == "too old"
+        assert detail(session.why_not(WEB.ref, LimitName.CPUS)) == "too old"
 
 
 async def test_annotations_of_life_limits_and_oom_each_once() -> None:
@@ -358,7 +363,7 @@ async def test_sweep_that_fails_is_a_problem_until_one_succeeds(caplog: pytest.L
     try:
         await session.start()
         await until(lambda: session.problems, 3)
-        assert "no more descriptors" in session.problems[0].title
+        assert "no more descriptors" in session.problems[0].cause
         await until(lambda: session.frame is not None, 3)
         assert not session.problems
     finally:

@@ -95,9 +95,9 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def on_mount(self) -> None:
         """Disable fields that cannot be set, focus the first that can, and read the limits."""
         for name, field in self._fields.items():
-            reason = self._session.why_not(self.ref, name)
-            if reason is not None:
-                field.close(reason)
+            refusal = self._session.why_not(self.ref, name)
+            if refusal is not None:
+                field.close(refusal.detail)
         self._fold()
         self._focus(self._fields)
         self._unsubscribe = self._session.subscribe(self._changed)

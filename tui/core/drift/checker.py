@@ -18,7 +18,7 @@ from runtime.errors import PytopError, UnavailableError
 from runtime.model import Capabilities, Container, LimitName, Limits, Ref
 from tui.core.drift.detector import SETTLE_S, DriftDetector
 from tui.core.hosts.host import LimitReader
-from tui.core.inventory import Problem
+from tui.core.problem import Problem, ProblemKind
 from tui.core.subject import EngineRef, Subject, engine_of
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ RECORD_DELAY_S: Final = 0.2  # seconds from an engine's write of a limit to its 
 class DriftChecker:
     """Asks engines for their records and the kernel for its files, where the `DriftDetector` wants to know them."""
 
-    name = "the check for changed limits"
+    name = "drift"
 
     def __init__(
         self,
@@ -187,8 +187,8 @@ class DriftChecker:
     def _fails(self, what: str, engine: EngineRef, ref: Ref | None, error: Exception) -> bool:
         """Show it; whether it is news."""
         subject = self._find(ref) if ref is not None else None
-        of = subject.name if subject is not None else engine.engine or "groups"
-        problem = Problem("", f"comparing the limits of {of} failed: {error!r}", host=engine.host)
+        name = subject.name if subject is not None else engine.engine
+        problem = Problem(ProblemKind.COMPARISON, host=engine.host, subject=name, cause=repr(error))
         if self._broken.get((what, engine, ref)) == problem:
             return False
         self._broken[what, engine, ref] = problem

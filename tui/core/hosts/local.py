@@ -20,7 +20,7 @@ from runtime.limits import ReclaimProgress
 from runtime.model import LimitChange, LimitOutcome
 from tui.core.hosts.frames import LOCAL
 from tui.core.inspector import Inspector
-from tui.core.permissions import STATE_WORDS
+from tui.core.permissions import state_conflict
 from tui.core.subject import Group, Subject, limit_target
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class LocalHost:
         title = f"reclaim memory of {subject.name}"
         cgroup = await asyncio.to_thread(self.inspection.cgroup, subject)
         if cgroup is None:
-            raise ConflictError(title, detail=STATE_WORDS[subject.state])
+            raise state_conflict(title, subject.state)
         target = limit_target(subject)
         if target is not None and target.guarded:
             await asyncio.to_thread(protect_self, title, cgroup)

@@ -78,9 +78,9 @@ class Logs(Pane):
             self._begin()
 
     def _begin(self) -> None:
-        reason = self.session.why_not(self.ref, Verb.LOGS)
-        if reason is not None:
-            self._state = reason
+        refusal = self.session.why_not(self.ref, Verb.LOGS)
+        if refusal is not None:
+            self._state = refusal.detail
             return
         container = self.container
         self._started_ns = container.started_ns if container is not None else None

@@ -220,10 +220,13 @@ async def test_the_session_says_the_same_before_anything_is_asked() -> None:
     session = Session([fake])
     await session.refresh()
     try:
-        assert "power cut" in (session.why_not(virtual.ref, Verb.STOP) or "")
+        refusal = session.why_not(virtual.ref, Verb.STOP)
+        assert refusal is not None
+        assert "power cut" in refusal.detail
         assert session.why_not(virtual.ref, Verb.PAUSE) is None
         for what in (Verb.PAUSE, LimitName.MEMORY):
-            assert session.why_not(shared.ref, what) == SHARES
+            assert (refusal := session.why_not(shared.ref, what)) is not None
+            assert refusal.detail == SHARES
         assert session.why_not(shared.ref, LimitName.NET_EGRESS) is None
         assert session.why_not(shared.ref, Verb.STOP) is None
         works: list[Callable[[], Awaitable[object]]] = [
