@@ -51,7 +51,7 @@ async def running(
 def tamper(session: Session, ref: ContainerRef, *found: Drift) -> None:
     """Somebody else has changed these limits, and no look into a kernel says anything else."""
     session._detector.judge = lambda *_: False  # type: ignore[method-assign]
-    session._detector.found = {ref: found}
+    session._detector.drifts = {ref: found}
     session._drift_changed()
 
 

@@ -156,7 +156,7 @@ async def test_limits_of_a_group_with_a_cgroup_of_its_own_are_set_on_the_screen(
         return limit_fakes.KERNEL
 
     session, _ = shop()
-    monkeypatch.setattr(Groups, "_owned", lambda _, members: dict.fromkeys(members, "/shop"))
+    monkeypatch.setattr(Groups, "_find_cgroups", lambda _, members: dict.fromkeys(members, "/shop"))
     monkeypatch.setattr(LocalHost, "change_group_limits", change)
     monkeypatch.setattr(Inspector, "limits", read)
     async with running(session) as pilot:

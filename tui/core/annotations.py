@@ -10,7 +10,7 @@ from collectors.history.rings import History
 from collectors.sampling.frame import Frame
 from runtime.model import Event, EventKind, LimitOutcome, Missing, Ref, Verdict
 
-SAME_S: Final = 3.0  # seconds in which an engine's event and a counter that tell of the same thing make one annotation
+SAME_S: Final = 3.0  # within which an engine's event and a counter for the same fact make one annotation
 
 _KINDS: Final = {
     EventKind.STARTED: AnnotationKind.STARTED,
@@ -23,7 +23,7 @@ _KINDS: Final = {
 
 
 class Annotations:
-    """Writes annotations into the history, each once although it may be told of twice."""
+    """Writes annotations into the history, each once although two sources may report it."""
 
     name = "annotations"
 
@@ -32,28 +32,28 @@ class Annotations:
         self._last: dict[tuple[Ref, AnnotationKind], float] = {}
 
     def event(self, event: Event) -> None:
-        """Note what an engine tells, if it belongs on a graph."""
+        """Annotate an engine's event, if its kind is shown on graphs."""
         kind = _KINDS.get(event.kind)
         if kind is not None:
             self._once(event.ref, kind)
 
     def expect(self, ref: Ref) -> None:
-        """We are about to change limits: the engine's own event about it is no news, `outcome` will say more."""
+        """Before a change of limits from here: ignore the engine's event about it, since `outcome` has the values."""
         self._last[ref, AnnotationKind.LIMITS_CHANGED] = time.monotonic()
 
     def outcome(self, outcome: LimitOutcome) -> None:
-        """Note the limits that the kernel now holds."""
-        held = [
+        """Annotate the limits that the kernel holds after a change."""
+        limits = [
             AnnotatedLimit(field.name, field.kernel)
             for field in outcome.fields
             if field.verdict in (Verdict.APPLIED, Verdict.ROUNDED) and not isinstance(field.kernel, Missing)
         ]
-        if held:
-            self._history.annotate(outcome.ref, AnnotationKind.LIMITS_SET, *held)
+        if limits:
+            self._history.annotate(outcome.ref, AnnotationKind.LIMITS_SET, *limits)
             self.expect(outcome.ref)
 
     def observe(self, previous: Frame | None, frame: Frame) -> None:
-        """Note the OOM kills that the kernel has counted between two sweeps."""
+        """Annotate OOM kills that the kernel has counted between two sweeps."""
         if previous is None:
             return
         for ref, usage in frame.usages.items():
@@ -64,7 +64,7 @@ class Annotations:
                 self._once(ref, AnnotationKind.OOM_KILL)
 
     def forget(self, ref: Ref) -> None:
-        """The container is gone."""
+        """Drop the history of a container that is gone."""
         self._history.forget(ref)
         self._last = {key: at for key, at in self._last.items() if key[0] != ref}
 

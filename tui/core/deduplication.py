@@ -1,4 +1,4 @@
-"""No container is shown twice: one that was found without an engine gives way to the engine that lists it."""
+"""Removes found containers that an engine lists too, so that none is shown twice."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from runtime.model import Container, ContainerRef
 
 
 def unclaimed(containers: Mapping[ContainerRef, Container], *, wait: bool = False) -> dict[ContainerRef, Container]:
-    """Everything except what was only found and is listed by an engine too, by its id or by its first process.
+    """All containers except found ones that an engine lists too, by their id, first process or cgroup.
 
-    The id is an engine's word alone, so an untrusted one hides only what is seen to be its user's: the process or the
-    cgroup with which its container was placed.
-    The containers of an engine that is away stay listed, so what they claim stays away as well. With `wait` nothing
-    that was found is shown: an engine has not answered yet, and may claim it.
+    Ids are compared only with those of trusted engines, since an engine can list any id. An untrusted engine hides only
+    the process or the cgroup with which its container was placed. Containers of an engine that is away stay listed, so
+    they still hide found ones. With `wait` no found container is listed, because an engine has not answered yet.
     """
     known = [container for container in containers.values() if not container.found]
     ids = {container.ref.id.rpartition("/")[2] for container in known if container.trusted}

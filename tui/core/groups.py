@@ -1,4 +1,4 @@
-"""Compose projects, pods and slices: which containers belong together, and what each group is and uses as a whole."""
+"""Compose projects, pods and slices: the members, the cgroup and the usage of each group."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from runtime.model import Container, ContainerRef, GroupKind, GroupRef, State
 from tui.core.hosts.frames import LOCAL
 from tui.core.subject import Group
 
-SETTLE_S: Final = 0.1  # without news before the kernel is looked at again
-RELOOK_S: Final = 15.0  # after which it is looked at without news: who lives in a cgroup changes unseen
+SETTLE_S: Final = 0.1  # between a change of the inventory and the next read of cgroups
+REFRESH_INTERVAL_S: Final = 15.0  # between reads without a change: processes enter and leave cgroups unnoticed
 
 
 class Groups:
-    """Keeps `groups` true: members by what the engines say at once, cgroups after a look into the kernel.
+    """Keeps `groups` up to date: members at once from the inventory, slices and cgroups after a read of the kernel.
 
-    Only the kernel of this machine can be looked into: groups of other hosts are those that their engines name, and
-    have no cgroup.
+    Only cgroups of this machine can be read. Groups of other hosts are those that their engines name, without a cgroup.
 
     Attributes:
         groups: by ref.
@@ -38,42 +37,42 @@ class Groups:
         self.of: Mapping[ContainerRef, GroupRef] = {}
         self._changed = changed
         self._containers: Mapping[ContainerRef, Container] = {}
-        self._places = CgroupPaths()
+        self._paths = CgroupPaths()
         self._cgroups: Mapping[GroupRef, str] = {}
         self._hierarchies: cgroupfs.Hierarchies | None = None
-        self._news = asyncio.Event()
+        self._inventory_changed = asyncio.Event()
 
     def inventory(self, containers: Mapping[ContainerRef, Container]) -> None:
-        """The engines say something new."""
+        """Take a changed inventory."""
         self._containers = containers
         self._build()
-        self._news.set()
+        self._inventory_changed.set()
 
     async def follow(self) -> None:
-        """Look into the kernel after news, and now and then without, until cancelled."""
+        """Read the cgroups after each change and every `REFRESH_INTERVAL_S`, until cancelled."""
         while True:
-            await self.look()
+            await self.refresh()
             try:
-                async with asyncio.timeout(RELOOK_S):
-                    await self._news.wait()
+                async with asyncio.timeout(REFRESH_INTERVAL_S):
+                    await self._inventory_changed.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(SETTLE_S)
 
-    async def look(self) -> None:
-        """Find slices, and the cgroup of every group, as they are now."""
-        self._news.clear()
+    async def refresh(self) -> None:
+        """Find the slices, and the cgroup of every group, now."""
+        self._inventory_changed.clear()
         live = [
             Target(c.ref, c.pid, c.cgroup)
             for c in self._containers.values()
             if c.pid is not None and c.state.live and c.ref.host == LOCAL
         ]
-        if not live and not self._places.paths:
+        if not live and not self._paths.paths:
             return
         before = self.groups
-        self._places = await asyncio.to_thread(self._find, live)
-        members = _members(self._containers, self._places)
-        self._cgroups = await asyncio.to_thread(self._owned, members)
+        self._paths = await asyncio.to_thread(self._find_paths, live)
+        members = _members(self._containers, self._paths)
+        self._cgroups = await asyncio.to_thread(self._find_cgroups, members)
         self._build()
         if self.groups != before:
             self._changed()
@@ -85,7 +84,7 @@ class Groups:
                 yield Target(group.ref, group.pid, group.cgroup)
 
     def observe(self, previous: Frame | None, frame: Frame) -> Frame | None:
-        """The frame with what every group uses: measured where it could be, else summed up."""
+        """The frame with the usage of every group: measured in its cgroup, else the sum of its members."""
         if not self.groups:
             return None
         usages = dict(frame.usages)
@@ -93,45 +92,46 @@ class Groups:
             live = [ref for ref in group.members if self._containers[ref].state.live]
             whole = usages.get(group.ref)
             if whole is None:
-                total = totals.total(frame.usages, live, self._places.networks)
+                total = totals.total(frame.usages, live, self._paths.networks)
                 if total is not None:
                     usages[group.ref] = total
-            else:  # its cgroup knows all but the network
-                net, shared = totals.network(frame.usages, live, self._places.networks)
+            else:  # a cgroup has no network counters
+                net, shared = totals.network(frame.usages, live, self._paths.networks)
                 usages[group.ref] = whole._replace(net=net, net_interfaces=NOTHING, net_shared=shared)
         return replace(frame, usages=usages)
 
-    # inside
+    # internals
 
-    def _find(self, live: Iterable[Target]) -> CgroupPaths:
+    def _find_paths(self, live: Iterable[Target]) -> CgroupPaths:
         if self._hierarchies is None:
             self._hierarchies = cgroupfs.detect()
         return shared_cgroups.cgroup_paths(live, self._hierarchies)
 
-    def _owned(self, members: Mapping[GroupRef, list[ContainerRef]]) -> Mapping[GroupRef, str]:
+    def _find_cgroups(self, members: Mapping[GroupRef, list[ContainerRef]]) -> Mapping[GroupRef, str]:
         assert self._hierarchies is not None
-        containers, places = self._containers, self._places
-        roots = _roots(containers, places)
-        found = {}
+        containers, all_paths = self._containers, self._paths
+        parents = _engine_parents(containers, all_paths)
+        cgroups = {}
         for ref, refs in members.items():
-            paths = [places.paths[each] for each in refs if each in places.paths]
+            paths = [all_paths.paths[each] for each in refs if each in all_paths.paths]
             live = sum(containers[each].state.live for each in refs if each in containers)
-            found[ref] = shared_cgroups.cgroup_of_group(paths, self._hierarchies, roots) if len(paths) == live else ""
-        return found
+            complete = len(paths) == live
+            cgroups[ref] = shared_cgroups.cgroup_of_group(paths, self._hierarchies, parents) if complete else ""
+        return cgroups
 
     def _build(self) -> None:
-        """Put together what is known."""
+        """Make `groups` and `of` of the inventory and the cgroups."""
         groups: dict[GroupRef, Group] = {}
-        taken: set[str] = set()
-        for ref, members in _members(self._containers, self._places).items():
+        listed: set[str] = set()
+        for ref, members in _members(self._containers, self._paths).items():
             cgroup = self._cgroups.get(ref, "")
-            if ref.kind is GroupKind.SLICE and cgroup and cgroup in taken:
-                continue  # a project or a pod is this very cgroup
-            taken.add(cgroup)
+            if ref.kind is GroupKind.SLICE and cgroup and cgroup in listed:
+                continue  # a project or a pod has the same cgroup and is listed instead
+            listed.add(cgroup)
             groups[ref] = _group(ref, [self._containers[member] for member in sorted(members)], cgroup)
         self.groups = groups
         self.of = {}
-        for group in reversed(groups.values()):  # projects and pods come first: they have the last word
+        for group in reversed(groups.values()):  # projects and pods come first in the dict and override slices here
             self.of.update(dict.fromkeys(group.members, group.ref))
 
 
@@ -154,27 +154,25 @@ def _group(ref: GroupRef, members: Sequence[Container], cgroup: str) -> Group:
     )
 
 
-def _roots(containers: Mapping[ContainerRef, Container], places: CgroupPaths) -> frozenset[str]:
-    """Where engines put whatever comes, by usual names and by where those live for whom nobody chose a place."""
-    unplaced = (places.paths.get(ref, "") for ref, container in containers.items() if not container.placed)
+def _engine_parents(containers: Mapping[ContainerRef, Container], paths: CgroupPaths) -> frozenset[str]:
+    """The default parent cgroups of engines: the usual names, and the parents of containers that chose none."""
+    unplaced = (paths.paths.get(ref, "") for ref, container in containers.items() if not container.placed)
     return shared_cgroups.ENGINE_PARENTS.union(path.rpartition("/")[0] for path in unplaced if path)
 
 
-def _members(
-    containers: Mapping[ContainerRef, Container], places: CgroupPaths
-) -> Mapping[GroupRef, list[ContainerRef]]:
-    """The containers of each group: what engines say first, then slices of two and more."""
-    found: dict[GroupRef, list[ContainerRef]] = {}
+def _members(containers: Mapping[ContainerRef, Container], paths: CgroupPaths) -> Mapping[GroupRef, list[ContainerRef]]:
+    """The members of each group: first those that engines name, then slices with two members or more."""
+    groups: dict[GroupRef, list[ContainerRef]] = {}
     slices: dict[GroupRef, list[ContainerRef]] = {}
-    roots = _roots(containers, places)
+    parents = _engine_parents(containers, paths)
     for ref, container in containers.items():
         if container.group is not None:
-            found.setdefault(container.group._replace(host=ref.host), []).append(ref)
-        path = places.paths.get(ref)
-        above = shared_cgroups.chosen_parent(path, roots) if path is not None and container.state.live else ""
-        if above:
-            slices.setdefault(GroupRef(GroupKind.SLICE, above.lstrip("/")), []).append(ref)
+            groups.setdefault(container.group._replace(host=ref.host), []).append(ref)
+        path = paths.paths.get(ref)
+        parent = shared_cgroups.chosen_parent(path, parents) if path is not None and container.state.live else ""
+        if parent:
+            slices.setdefault(GroupRef(GroupKind.SLICE, parent.lstrip("/")), []).append(ref)
     for slice_ref, members in slices.items():
-        if len(members) > 1 and not any(sorted(members) == sorted(others) for others in found.values()):
-            found[slice_ref] = members
-    return found
+        if len(members) > 1 and not any(sorted(members) == sorted(others) for others in groups.values()):
+            groups[slice_ref] = members
+    return groups

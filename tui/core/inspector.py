@@ -1,6 +1,6 @@
-"""Looks at one container or group of this machine from outside: limits as the kernel holds them, processes, isolation.
+"""Inspection of one container or group of this machine: limits in the kernel, processes, isolation.
 
-What blocks runs in a thread.
+Blocking reads run in threads.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ GONE: Final = Limits.of({}, absent=Missing.GONE)
 
 
 class Inspector:
-    """Finds a cgroup and reads it; knows the host's cgroup mounts after the first look."""
+    """Finds a cgroup and reads it; the host's cgroup mounts are detected once."""
 
     def __init__(self) -> None:
         self._hierarchies: cgroupfs.Hierarchies | None = None
 
     def cgroup(self, subject: Subject) -> cgroupfs.Cgroup | None:
-        """Where its limits are held, None when there is none (any more). Blocks."""
+        """The cgroup that holds its limits, None when there is none (any more). Blocks."""
         target = limit_target(subject)
         if target is None:
             return None
@@ -48,7 +48,7 @@ class Inspector:
         return own_cgroup.own_cgroup(self._hierarchies, target.pid, target.cgroup)
 
     async def limits(self, subject: Subject, *, network: bool = True) -> Limits:
-        """What the kernel holds, `GONE` when there is no cgroup (any more); those of the network only where asked."""
+        """The kernel's limits, `GONE` when there is no cgroup (any more); network rates only with `network`."""
 
         def read() -> Limits:
             cgroup = self.cgroup(subject)
@@ -68,7 +68,7 @@ class Inspector:
         return await asyncio.to_thread(read)
 
     async def raw_limits(self, subject: Subject) -> tuple[RawFile, ...]:
-        """Every limit file with its text; none when it does not live."""
+        """Every limit file with its text; none when it is not live."""
         cgroup = await asyncio.to_thread(self.cgroup, subject)
         return () if cgroup is None else await asyncio.to_thread(limits.raw_files, cgroup)
 
@@ -84,7 +84,7 @@ class Inspector:
     async def preview(
         self, subject: Subject, change: LimitChange, recent: RecentUsage, others: Collection[Container] = ()
     ) -> Preview:
-        """Judge a change; `others` are the live containers that may share its network."""
+        """Review a change; `others` are the live containers that may share its network."""
         before = await self.limits(subject)
         host = await asyncio.to_thread(limits.host_facts)
         use = _recent(recent.usage, recent.mean) if recent.usage is not None else RecentUse()
@@ -93,16 +93,16 @@ class Inspector:
         return Preview(before, tuple(limits.review(change, before, host, use)))
 
     async def processes(self, container: Container) -> tuple[Process, ...]:
-        """Everything that runs inside."""
+        """All processes inside."""
         return await asyncio.to_thread(processes.processes, _pid(container), container.cgroup)
 
     async def isolation(self, container: Container) -> Isolation:
-        """How it is kept apart from the host."""
+        """Its isolation from the host."""
         return await asyncio.to_thread(isolation.isolation, _pid(container))
 
 
 def _network_pid(subject: Subject) -> int | None:
-    """The process by which limits of the network are found; a group has none."""
+    """The process whose network namespace has the rates; None for a group."""
     target = limit_target(subject)
     return None if target is None else target.pid
 
@@ -114,7 +114,7 @@ def _pid(container: Container) -> int:
 
 
 def _sharing(subject: Subject, others: Collection[Container]) -> tuple[str, ...]:
-    """The names of those that are in the same network namespace."""
+    """The names of containers in the same network namespace."""
     pid = _network_pid(subject)
     own = Missing.GONE if pid is None else network_namespace(pid)
     if isinstance(own, Missing):

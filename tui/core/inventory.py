@@ -1,8 +1,8 @@
-"""Keeps what engines say about their containers true, for as long as the dashboard runs.
+"""The inventory of every engine, kept up to date while the dashboard runs.
 
-Subscribe to the engine's events, list, then apply each event by asking again about that one container: an event only
-says where to look, so a lost or doubled one does no harm. A list every `RELIST_S` finds what no event told. When the
-engine goes away its containers stay, as `State.UNKNOWN`, and it is tried again with growing pauses.
+It subscribes to the engine's events, lists the containers, then applies each event by an inspect of that container: an
+event only names the container, so a lost or repeated one does no harm. A list every `RELIST_S` finds changes without an
+event. While the engine is away its containers stay listed as `State.UNKNOWN`; it is tried again with growing pauses.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tui.core.subject import EngineRef, engine_of
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY_S = 0.5  # seconds, doubled up to LAST_RETRY_S
+FIRST_RETRY_S = 0.5  # doubled up to LAST_RETRY_S
 LAST_RETRY_S = 10.0
 SETTLED_S = 5.0  # a connection that lived this long starts the next series of retries anew
 ANSWER_TIMEOUT_S = 10.0
-COALESCE_S = 0.03  # a burst of events costs one look
-LIST_FROM = 8  # from here on one list is cheaper than asking about each
-SECOND_LIST_S = 1.0  # catches what happened while the subscription was being made
+COALESCE_S = 0.03  # events within this time are applied together
+LIST_THRESHOLD = 8  # changed containers from which on one list is cheaper than an inspect of each
+SECOND_LIST_S = 1.0  # after the first: finds changes from before the subscription was complete
 RELIST_S = 15.0
 POLL_S = 2.0  # for an engine without events
 
@@ -39,7 +39,7 @@ class EngineInventory:
     Attributes:
         info, capabilities: as the engine last gave them; None before its first answer.
         containers: by ref; replaced, never mutated.
-        problem: why the engine cannot be asked now, or None.
+        problem: why the engine is unavailable now, or None.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class EngineInventory:
         self.answered = asyncio.Event()  # the first answer or the first failure is in
         self._changed = changed
         self._happened = happened
-        self._asking = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._dirty: set[ContainerRef] = set()
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Follow the engine until cancelled, through its deaths and returns."""
+        """Follow the engine until cancelled, also when it goes away and comes back."""
         loop = asyncio.get_running_loop()
         pause = FIRST_RETRY_S
         while True:
@@ -85,10 +85,10 @@ class EngineInventory:
         except PytopError as error:
             self._lost(error)
 
-    async def look(self, ref: ContainerRef) -> None:
-        """Ask about one container again, so that what is shown after a change is what came of it."""
+    async def refresh_container(self, ref: ContainerRef) -> None:
+        """Inspect one container again after a change; a failure is logged."""
         try:
-            async with self._asking, _answer(self.engine.key):
+            async with self._lock, _answer(self.engine.key):
                 self._take({ref: await self._get(ref)})
         except PytopError as error:
             log.warning("%s", error)
@@ -98,16 +98,16 @@ class EngineInventory:
         assert self.capabilities is not None
         live = self.capabilities.why_not(Verb.EVENTS) is None
         self._wake.clear()
-        pump = asyncio.create_task(self._follow_events(), name=f"events of {self.engine.key}") if live else None
-        if pump is not None:
-            pump.add_done_callback(lambda _: self._wake.set())
+        event_task = asyncio.create_task(self._follow_events(), name=f"events of {self.engine.key}") if live else None
+        if event_task is not None:
+            event_task.add_done_callback(lambda _: self._wake.set())
         try:
             await self._list()
             pause = SECOND_LIST_S
             while True:
-                if await self._woken(pause):
-                    if pump is not None and pump.done():
-                        pump.result()
+                if await self._wait_for_event(pause):
+                    if event_task is not None and event_task.done():
+                        event_task.result()
                         raise UnavailableError(f"{self.engine.key} ended its stream of events")
                     await asyncio.sleep(COALESCE_S)
                     await self._apply()
@@ -115,11 +115,11 @@ class EngineInventory:
                     await self._list()
                     pause = RELIST_S if live else POLL_S
         finally:
-            if pump is not None:
-                pump.cancel()
-                await asyncio.gather(pump, return_exceptions=True)
+            if event_task is not None:
+                event_task.cancel()
+                await asyncio.gather(event_task, return_exceptions=True)
 
-    async def _woken(self, timeout: float) -> bool:
+    async def _wait_for_event(self, timeout: float) -> bool:
         """Wait for an event, at most `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
@@ -146,22 +146,22 @@ class EngineInventory:
             self.capabilities = await self.engine.capabilities()
 
     async def _list(self) -> None:
-        async with self._asking, _answer(self.engine.key):
+        async with self._lock, _answer(self.engine.key):
             self._dirty.clear()
-            found = await self.engine.containers()
+            listed = await self.engine.containers()
         first = not self.answered.is_set()
         self.answered.set()
-        containers = {container.ref: container for container in found}
+        containers = {container.ref: container for container in listed}
         if first or self.problem is not None or containers != self.containers:
             self.problem = None
             self.containers = containers
             self._changed()
 
     async def _apply(self) -> None:
-        if len(self._dirty) >= LIST_FROM:
+        if len(self._dirty) >= LIST_THRESHOLD:
             await self._list()
             return
-        async with self._asking, _answer(self.engine.key):
+        async with self._lock, _answer(self.engine.key):
             dirty = tuple(self._dirty)
             self._dirty.clear()
             self._take({ref: await self._get(ref) for ref in dirty})
@@ -173,9 +173,9 @@ class EngineInventory:
         except NotFoundError:
             return None
 
-    def _take(self, news: Mapping[ContainerRef, Container | None]) -> None:
+    def _take(self, changes: Mapping[ContainerRef, Container | None]) -> None:
         containers = dict(self.containers)
-        for ref, container in news.items():
+        for ref, container in changes.items():
             if container is None:
                 containers.pop(ref, None)
             else:
@@ -201,7 +201,7 @@ class EngineInventory:
 
 
 class Inventory:
-    """What all engines of all hosts say together.
+    """The inventory of all engines of all hosts.
 
     Attributes:
         engines: the inventory of each.
@@ -220,7 +220,7 @@ class Inventory:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Why engines cannot be asked now."""
+        """Engines that are unavailable now."""
         return tuple(each.problem for each in self.engines.values() if each.problem is not None)
 
     def capabilities(self, engine: EngineRef) -> Capabilities | None:
@@ -244,9 +244,9 @@ class Inventory:
             for wait in late:
                 wait.cancel()
 
-    async def look(self, ref: ContainerRef) -> None:
-        """Ask about one container again."""
-        await self.engines[engine_of(ref)].look(ref)
+    async def refresh_container(self, ref: ContainerRef) -> None:
+        """Inspect one container again."""
+        await self.engines[engine_of(ref)].refresh_container(ref)
 
     def _merge(self) -> None:
         containers: dict[ContainerRef, Container] = {}

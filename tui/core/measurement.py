@@ -1,4 +1,4 @@
-"""Sweeps of all hosts, joined to one frame at a time, and what is done with each."""
+"""Sweeps of all hosts, merged into one frame, which is given to the observers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Measurement:
-    """Lets every host sweep, and shows each frame to the observers. A sweep that breaks is a problem, not a gap."""
+    """Runs the sweeps of every host. A sweep that fails as a whole is a problem that is shown."""
 
     def __init__(
         self,
@@ -28,18 +28,18 @@ class Measurement:
         targets: Callable[[str], Sequence[Target]],
         problems_changed: Callable[[], None],
     ) -> None:
-        """`targets` gives what lives on a host, by the host's name."""
+        """`targets` gives the targets of a host by its name."""
         self._hosts = hosts
         self._observers = observers
         self._targets = targets
         self._problems_changed = problems_changed
         self._merger = FrameMerger()
-        self._broken: dict[str, Problem] = {}  # by host
+        self._failed_hosts: dict[str, Problem] = {}  # by host
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Hosts that cannot be measured, and observers that are paused."""
-        return (*self._broken.values(), *self._observers.problems)
+        return (*self._failed_hosts.values(), *self._observers.problems)
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -50,9 +50,9 @@ class Measurement:
         await host.measure(partial(self._targets, name), partial(self.take, name), partial(self._failed, name))
 
     def take(self, host: str, frame: Frame) -> None:
-        """A host has swept."""
+        """Take a frame of a host."""
         before = self.problems
-        self._broken.pop(host, None)
+        self._failed_hosts.pop(host, None)
         whole = self._merger.take(host, frame)
         if whole is not None:
             self._observers.take(whole)
@@ -62,6 +62,6 @@ class Measurement:
     def _failed(self, host: str, error: Exception) -> None:
         log.error("a sweep failed", exc_info=error)
         problem = Problem(ProblemKind.MEASUREMENT, host=host, cause=str(error))
-        if problem != self._broken.get(host):
-            self._broken[host] = problem
+        if problem != self._failed_hosts.get(host):
+            self._failed_hosts[host] = problem
             self._problems_changed()

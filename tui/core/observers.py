@@ -1,4 +1,4 @@
-"""What is done with every frame, in order: one observer that fails costs that frame, and no other observer."""
+"""The observers of frames, called in order. One that fails misses that frame; the others are not affected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAUSE_S: Final = 60.0  # after which it is tried again
 
 
 class FrameObserver(Protocol):
-    """Is shown every frame on the event loop, and must be quick."""
+    """Gets every frame, on the event loop, so it must not block."""
 
     @property
     def name(self) -> str:
@@ -27,13 +27,13 @@ class FrameObserver(Protocol):
         ...
 
     def observe(self, previous: Frame | None, frame: Frame) -> Frame | None:
-        """Look at a frame and at the one before it; the result takes the frame's place for those that come after."""
+        """Take a frame and the one before it; a frame that is returned replaces it for the observers that follow."""
         ...
 
 
 @dataclass(slots=True)
-class _Standing:
-    """How an observer has done; `paused_until` is a monotonic time, 0 while it is not paused."""
+class _ObserverState:
+    """Failures in a row of an observer; `paused_until` is a monotonic time, 0 while it is not paused."""
 
     failures: int = 0
     paused_until: float = 0.0
@@ -49,39 +49,39 @@ class FrameObservers:
 
     def __init__(self, observers: Sequence[FrameObserver], *, clock: Callable[[], float] = time.monotonic) -> None:
         self.latest: Frame | None = None
-        self._observers = tuple((observer, _Standing()) for observer in observers)
+        self._observers = tuple((observer, _ObserverState()) for observer in observers)
         self._clock = clock
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Of the observers that are paused, or were and have not yet done better."""
-        return tuple(standing.problem for _, standing in self._observers if standing.problem is not None)
+        """Of observers that are paused, or have not succeeded since they were."""
+        return tuple(state.problem for _, state in self._observers if state.problem is not None)
 
     def take(self, frame: Frame) -> Frame:
-        """Show a frame to every observer that is not paused; the frame as they left it."""
+        """Give a frame to every observer that is not paused; the frame as they left it."""
         previous = self.latest
-        for observer, standing in self._observers:
-            if standing.paused_until > self._clock():
+        for observer, state in self._observers:
+            if state.paused_until > self._clock():
                 continue
             try:
                 frame = observer.observe(previous, frame) or frame
-            except Exception as error:  # of whatever kind: the others and the next frame go on
+            except Exception as error:  # of any kind, so that the other observers and the next frame are not affected
                 log.exception("frame %d: %s", frame.seq, observer.name)
-                self._failed(observer.name, standing, error)
+                self._failed(observer.name, state, error)
             else:
-                standing.failures, standing.paused_until, standing.problem = 0, 0.0, None
+                state.failures, state.paused_until, state.problem = 0, 0.0, None
         self.latest = frame
         return frame
 
-    def _failed(self, name: str, standing: _Standing, error: Exception) -> None:
-        standing.failures += 1
-        if standing.failures >= MAX_FAILURES:
-            standing.paused_until = self._clock() + PAUSE_S
-            standing.problem = Problem(ProblemKind.OBSERVER, subject=name, cause=repr(error))
+    def _failed(self, name: str, state: _ObserverState, error: Exception) -> None:
+        state.failures += 1
+        if state.failures >= MAX_FAILURES:
+            state.paused_until = self._clock() + PAUSE_S
+            state.problem = Problem(ProblemKind.OBSERVER, subject=name, cause=repr(error))
 
 
 class HistoryObserver:
-    """Puts each frame into the history."""
+    """Adds each frame to the history."""
 
     name = "history"
 
@@ -89,12 +89,12 @@ class HistoryObserver:
         self._history = history
 
     def observe(self, previous: Frame | None, frame: Frame) -> None:
-        """One more column of every graph."""
+        """Add the frame."""
         self._history.push(frame)
 
 
 class FramePublisher:
-    """Hands each frame to whoever shows it; the last of the observers, so that what it hands out is complete."""
+    """Publishes each frame; it is the last observer, so that the frame is complete."""
 
     name = "screen"
 
@@ -102,5 +102,5 @@ class FramePublisher:
         self._publish = publish
 
     def observe(self, previous: Frame | None, frame: Frame) -> None:
-        """There is a new frame."""
+        """Publish the frame."""
         self._publish(frame)

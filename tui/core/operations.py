@@ -1,6 +1,6 @@
-"""Changes containers and groups: one change at a time for each, none cancelled half-way, each result told to somebody.
+"""Operations on containers and groups: one at a time for each, never cancelled half-way, no failure lost.
 
-Who is asked, and what may be asked, is in `subject_operations`.
+What is possible, and the execution, is in `subject_operations`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tui.core.subject import EngineRef
 from tui.core.subject_operations import (
     ContainerOperations,
     GroupOperations,
-    Known,
+    OperationContext,
     SubjectOperations,
     permit_change,
     permit_engine,
@@ -36,17 +36,17 @@ CLOSE_TIMEOUT_S: Final = 30.0  # how long closing waits for changes that are und
 
 @dataclass(slots=True)
 class _Lock:
-    """A lock and how many hold it or wait for it: with the last of them it is forgotten."""
+    """A lock and the number of operations that hold it or wait for it; it is dropped with the last one."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
 
 
 class Operations:
-    """The half of the session that writes."""
+    """The operations of a session, all of which change something."""
 
-    def __init__(self, known: Known, *, annotations: Annotations, detector: DriftDetector) -> None:
-        self._known = known
+    def __init__(self, context: OperationContext, *, annotations: Annotations, detector: DriftDetector) -> None:
+        self._context = context
         self._annotations = annotations
         self._detector = detector
         self._work: set[asyncio.Task[Any]] = set()
@@ -59,7 +59,7 @@ class Operations:
         return bool(self._work)
 
     async def close(self) -> None:
-        """Begin nothing more, and let what is under way come to its end."""
+        """Refuse new operations, and wait for those under way, at most `CLOSE_TIMEOUT_S`."""
         self._closed = True
         if self._work:
             _, late = await asyncio.wait(self._work, timeout=CLOSE_TIMEOUT_S)
@@ -72,7 +72,7 @@ class Operations:
         return self._of(ref).why_not(what)
 
     async def recorded(self, ref: Ref) -> Limits:
-        """The limits by the engine's record; nobody keeps one of a group's."""
+        """The limits by the engine's record; of a group all are unknown."""
         return await self._of(ref).recorded()
 
     # verbs
@@ -80,35 +80,37 @@ class Operations:
     async def create(self, engine: EngineRef, spec: ContainerSpec) -> ContainerRef:
         """Make a container with this engine; it is listed when this returns."""
         title = f"create {spec.name or 'a container'}"
-        self._still_open(title)
-        permit_engine(self._known, engine, Verb.CREATE, title)
+        self._require_open(title)
+        permit_engine(self._context, engine, Verb.CREATE, title)
 
         async def work() -> ContainerRef:
-            ref = await self._known.hosts.engines[engine].create(spec)
-            await self._known.inventory.look(ref)
+            ref = await self._context.hosts.engines[engine].create(spec)
+            await self._context.inventory.refresh_container(ref)
             return ref
 
         return await self._shielded(title, work())
 
     async def perform(self, ref: Ref, verb: Verb, **options: Any) -> None:
-        """Do it, with the options of the engine's method. A kill does not wait for its turn."""
+        """Perform a verb, with the options of the engine's method. A kill does not wait for the operation under way."""
         if isinstance(ref, GroupRef):
-            await self._perform_on_members(GroupOperations(ref, self._known), verb)
+            await self._perform_on_members(GroupOperations(ref, self._context), verb)
             return
-        target = ContainerOperations(ref, self._known)
-        self._still_open(f"{verb.value} {target.name}")
+        target = ContainerOperations(ref, self._context)
+        self._require_open(f"{verb.value} {target.name}")
         target.permit(verb)
         title = f"{verb.value} {target.name}"
         if verb is Verb.KILL:
             await self._shielded(title, target.perform(verb, options))
         else:
-            await self._in_turn(ref, title, lambda: target.perform(verb, options))
+            await self._serialized(ref, title, lambda: target.perform(verb, options))
 
     async def _perform_on_members(self, target: GroupOperations, verb: Verb) -> None:
         refusal = target.why_not(verb)
         if refusal is not None:
             raise refusal
-        results = await asyncio.gather(*(self.perform(ref, verb) for ref in target.able(verb)), return_exceptions=True)
+        results = await asyncio.gather(
+            *(self.perform(ref, verb) for ref in target.members_allowing(verb)), return_exceptions=True
+        )
         for failure in results:
             if failure is not None:
                 raise failure
@@ -116,18 +118,18 @@ class Operations:
     # limits
 
     async def update(self, ref: Ref, change: LimitChange) -> LimitOutcome:
-        """Change limits; what came of it is judged by the kernel. Raises when nothing was written."""
+        """Change limits; the outcome is read back from the kernel. Raises when nothing was written."""
         target = self._of(ref)
         self._permit_change(target, change)
         title = f"change limits of {target.name}"
-        return await self._in_turn(ref, title, lambda: self._update(ref, target, change))
+        return await self._serialized(ref, title, lambda: self._update(ref, target, change))
 
     async def shrink(
         self, ref: Ref, memory: int, progress: Callable[[ReclaimProgress], None], beside: LimitChange
     ) -> LimitOutcome:
-        """Take memory away until a limit of `memory` bytes fits, then set it, and `beside` with it.
+        """Reclaim memory until a limit of `memory` bytes fits, then set it, and `beside` with it.
 
-        A caller that is cancelled stops it after the step under way.
+        Cancelling the caller stops the reclaim after the step under way.
         """
         change = replace(beside, memory=memory)
         target = self._of(ref)
@@ -140,13 +142,13 @@ class Operations:
             if subject is None:
                 raise NotFoundError(title, detail="it is gone")
             if subject.state.live:
-                reached = await self._known.hosts[ref.host].reclaim(subject, memory, progress, stop)
+                reached = await self._context.hosts[ref.host].reclaim(subject, memory, progress, stop)
                 if not reached.done:
                     raise RefusedError(title, detail=reached.reason, hint="The limits are as they were")
             return await self._update(ref, target, change)
 
         try:
-            return await self._in_turn(ref, title, work)
+            return await self._serialized(ref, title, work)
         finally:
             stop.set()
 
@@ -159,33 +161,33 @@ class Operations:
         finally:
             self._detector.end(ref, outcome)
         self._annotations.outcome(outcome)
-        await target.look()
+        await target.refresh()
         return outcome
 
     def _permit_change(self, target: SubjectOperations, change: LimitChange) -> None:
-        self._still_open(f"update {target.name}")
+        self._require_open(f"update {target.name}")
         permit_change(target, change)
 
-    # order
+    # one at a time
 
     def _of(self, ref: Ref) -> SubjectOperations:
         if isinstance(ref, GroupRef):
-            return GroupOperations(ref, self._known)
-        return ContainerOperations(ref, self._known)
+            return GroupOperations(ref, self._context)
+        return ContainerOperations(ref, self._context)
 
-    def _still_open(self, title: str) -> None:
+    def _require_open(self, title: str) -> None:
         if self._closed:
             raise ConflictError(title, detail="the session is closed")
 
-    async def _in_turn(self, ref: Ref, title: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run `work` when nothing else is done to `ref`. Waiting for that can be cancelled, the work itself cannot.
+    async def _serialized(self, ref: Ref, title: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run `work` under the lock of `ref`. The wait for the lock can be cancelled, the work cannot.
 
-        The lock is held until the work ends, whether its caller still waits for it or not.
+        The lock is held until the work ends, also when its caller was cancelled.
         """
         await self._acquire(ref)
         if self._closed:
             self._release(ref)
-            self._still_open(title)
+            self._require_open(title)
         return await self._shielded(title, work(), lambda: self._release(ref))
 
     async def _acquire(self, ref: Ref) -> None:
@@ -208,9 +210,9 @@ class Operations:
             del self._locks[ref]
 
     async def _shielded(self, title: str, work: Coroutine[Any, Any, T], ended: Callable[[], None] = lambda: None) -> T:
-        """Run it to its end even if the caller is cancelled; a failure that nobody waits for any more is logged.
+        """Run the work to its end even if the caller is cancelled; its failure is then logged.
 
-        `ended` is called in any case, also when closing cancels the work before it has begun.
+        `ended` is always called, also when closing cancels the work before it has begun.
         """
         task = asyncio.create_task(work, name=title)
         self._work.add(task)
@@ -225,4 +227,4 @@ class Operations:
 
 def _log_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("%s, for a caller that has left", task.get_name(), exc_info=error)
+        log.error("%s, after its caller was cancelled", task.get_name(), exc_info=error)

@@ -1,7 +1,7 @@
-"""The composition root: hosts, engines, sampling and history as one thing that a screen or a command can ask.
+"""The composition root: hosts, engines, sampling and history behind one facade for screens and commands.
 
-Free of Textual, so the dashboard, the command line and the tests use the same `Session`. Everything public is called
-on the event loop; what blocks goes to a thread.
+It does not import Textual, so the dashboard, the command line and the tests use the same `Session`. Everything public
+is called on the event loop; blocking calls run in threads.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from tui.core.operations import Operations
 from tui.core.permissions import choose_one
 from tui.core.problem import Problem
 from tui.core.subject import EngineRef, Group, Subject
-from tui.core.subject_operations import Known
+from tui.core.subject_operations import OperationContext
 from tui.core.subscription import Changed, Notifier
 
 __all__ = ["Changed", "Drift", "Group", "Preview", "Problem", "Session", "Subject"]
@@ -66,13 +66,13 @@ RECENT_S: Final = 60.0  # of history that a preview judges by
 
 
 class Session:
-    """Everything that can be seen and asked, of all engines together.
+    """All engines of all hosts: what they list, their measurements, and the operations on them.
 
     Attributes:
         engines: those of this machine, by key.
         containers: by ref, of all engines of all hosts; replaced, never mutated.
         frame: the last sweep, None before the first.
-        history: what the last minutes' sweeps gave, and annotations on their time axis.
+        history: the measurements of the last minutes, and annotations on their time axis.
         read_only: refuse every change.
     """
 
@@ -108,7 +108,7 @@ class Session:
             changed=self._drift_changed,
         )
         self._operations = Operations(
-            Known(self._hosts, self._inventory, self._groups, read_only),
+            OperationContext(self._hosts, self._inventory, self._groups, read_only),
             annotations=self._annotations,
             detector=self._detector,
         )
@@ -127,7 +127,7 @@ class Session:
         )
         self._tasks: list[asyncio.Task[None]] = []
 
-    # what is there
+    # state
 
     @property
     def capabilities(self) -> Mapping[str, Capabilities]:
@@ -143,7 +143,7 @@ class Session:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What does not work now, engines first."""
+        """The problems now, engines first."""
         return (*self._inventory.problems, *self._measurement.problems, *self._checker.problems)
 
     @property
@@ -154,7 +154,7 @@ class Session:
     @property
     def drift(self) -> Mapping[Ref, tuple[Drift, ...]]:
         """Limits that somebody else has changed."""
-        return self._detector.found
+        return self._detector.drifts
 
     def find(self, ref: Ref) -> Subject | None:
         """A container or a group."""
@@ -185,10 +185,10 @@ class Session:
         """Call `callback` on the event loop after changes, several of them at once; the result ends it."""
         return self._notifier.subscribe(callback)
 
-    # life
+    # life cycle
 
     async def start(self) -> None:
-        """Begin to follow the engines and to measure; returns at once, the first changes are told when they come."""
+        """Begin to follow the engines and to measure; returns at once, subscribers are called as data comes in."""
         self._spawn(self._inventory.run(), "inventory")
         self._spawn(self._groups.follow(), "groups")
         self._spawn(self._checker.run(), "drift")
@@ -199,19 +199,19 @@ class Session:
         await self._inventory.answered(timeout)
 
     async def refresh(self) -> None:
-        """Ask every engine for everything now; works without `start` too. Failures become `problems`."""
+        """List every engine's containers now; works without `start` too. Failures become `problems`."""
         await self._inventory.load()
 
     async def regroup(self) -> None:
-        """Look into the kernel for slices and the groups' cgroups now; works without `start` too."""
-        await self._groups.look()
+        """Find slices and the groups' cgroups now; works without `start` too."""
+        await self._groups.refresh()
 
     async def compare(self, containers: Iterable[Container]) -> None:
-        """Look now for limits that somebody else has changed, into `drift`; works without `start` too."""
+        """Compare limits now, into `drift`; works without `start` too."""
         await self._checker.compare(containers)
 
     async def close(self) -> None:
-        """Let changes that are under way come to their end, then stop everything and let go of every descriptor."""
+        """Wait for operations under way, then stop everything and close every descriptor."""
         self._notifier.close()
         await self._operations.close()
         for task in self._tasks:
@@ -223,18 +223,18 @@ class Session:
             if isinstance(result, Exception):
                 log.error("closing host %r", name, exc_info=result)
 
-    # changing
+    # operations
 
     def why_not(self, ref: Ref, what: Verb | LimitName) -> PytopError | None:
         """The error in which this would end now, with the reason as its detail; None when it can be done."""
         return self._operations.why_not(ref, what)
 
     async def perform(self, ref: Ref, verb: Verb, **options: Any) -> None:
-        """Do it, after whatever is being done to this container; it is done even if the caller is cancelled.
+        """Perform a verb, after the operation under way on this container; it ends even if the caller is cancelled.
 
         Options are those of the engine's method: `timeout` for stop and restart, `signal` for kill, `force` for
-        remove. A kill does not wait its turn: it is what one does when a stop takes too long. A group is paused and
-        resumed member by member, so that each engine knows of it.
+        remove. A kill does not wait, since it is used when a stop takes too long. A group is paused and resumed member
+        by member, so that each engine records it.
         """
         await self._operations.perform(ref, verb, **options)
 
@@ -243,7 +243,7 @@ class Session:
         return await self._operations.create(EngineRef(host, engine), spec)
 
     async def update(self, ref: Ref, change: LimitChange) -> LimitOutcome:
-        """Change limits; what came of it is judged by the kernel. Raises when nothing was written."""
+        """Change limits; the outcome is read back from the kernel. Raises when nothing was written."""
         return await self._operations.update(ref, change)
 
     async def shrink(
@@ -254,30 +254,30 @@ class Session:
         *,
         beside: LimitChange = LimitChange(),  # noqa: B008  (frozen)
     ) -> LimitOutcome:
-        """Take memory away until a limit of `memory` bytes fits, then set it, and `beside` with it.
+        """Reclaim memory until a limit of `memory` bytes fits, then set it, and `beside` with it.
 
-        `progress` is called on the event loop. Raises `RefusedError` with what holds the memory when it does not
-        fit; the limits are as before then. A caller that is cancelled stops it after the step under way.
+        `progress` is called on the event loop. Raises `RefusedError` with the reason when it does not fit; the
+        limits are then as before. Cancelling the caller stops the reclaim after the step under way.
         """
         return await self._operations.shrink(ref, memory, progress, beside)
 
     def expected(self, ref: Ref) -> LimitChange:
-        """The change that sets again what somebody else has changed."""
+        """The change that sets the expected values of drifted limits again."""
         return self._detector.expected(ref)
 
     def accept(self, ref: Ref) -> None:
-        """From now on what the kernel holds is what is expected."""
+        """Expect what the kernel holds from now on."""
         self._detector.accept(ref)
         self._drift_changed()
 
-    # asking
+    # reads
 
     async def recorded(self, ref: Ref) -> Limits:
-        """The limits by the engine's record; nobody keeps one of a group's."""
+        """The limits by the engine's record; of a group all are unknown."""
         return await self._operations.recorded(ref)
 
     async def limits(self, ref: Ref) -> Limits:
-        """What the kernel holds; every field is `Missing.GONE` while it is not live."""
+        """The kernel's limits; every field is `Missing.GONE` while it is not live."""
         return await self._inspection(ref).limits(self._subject(ref))
 
     async def raw_limits(self, ref: Ref) -> tuple[RawFile, ...]:
@@ -293,7 +293,7 @@ class Session:
         return await self._hosts[host].inspection.disks()
 
     async def preview(self, ref: Ref, change: LimitChange) -> Preview:
-        """Judge a change before it is made, by the host and by the last minute's use."""
+        """Review a change before it is made, by the host and by the last minute's usage."""
         usage = self.frame.usages.get(ref) if self.frame is not None else None
         recent = RecentUsage(usage, partial(self.history.mean, ref, seconds=RECENT_S))
         others = [
@@ -304,11 +304,11 @@ class Session:
         return await self._inspection(ref).preview(self._subject(ref), change, recent, others)
 
     async def processes(self, ref: Ref) -> tuple[Process, ...]:
-        """Everything that runs inside; raises `ConflictError` while the container is not live."""
+        """All processes inside; raises `ConflictError` while the container is not live."""
         return await self._inspection(ref).processes(self._container(ref, doing="list processes of"))
 
     async def isolation(self, ref: Ref) -> Isolation:
-        """How it is kept apart; raises `ConflictError` while the container is not live."""
+        """Its isolation from the host; raises `ConflictError` while the container is not live."""
         return await self._inspection(ref).isolation(self._container(ref, doing="look into"))
 
     def logs(self, ref: Ref, *, follow: bool = True, tail: int | None = None) -> AsyncIterator[LogLine]:
@@ -319,7 +319,7 @@ class Session:
         """The engine's own document about this container."""
         return await self._engine(ref, doing="inspect").inspect(ref.id)
 
-    # inside
+    # internals
 
     def _inspection(self, ref: Ref) -> Inspection:
         return self._hosts[ref.host].inspection
@@ -345,7 +345,7 @@ class Session:
         self._tasks.append(asyncio.create_task(work, name=name))
 
     def targets(self, host: str = LOCAL) -> Sequence[Target]:
-        """What lives on a host, for a sweep. One whose engine is away is measured on: its processes may well live."""
+        """The targets of a sweep. Containers whose engine is away are included: their processes may be alive."""
         return [
             *(
                 Target(container.ref, container.pid, container.cgroup)

@@ -1,6 +1,6 @@
 """What can be shown, measured and limited as one: a container, or a group of containers.
 
-Both fill `Subject`. What differs between them for the kernel is in `LimitTarget`, and is decided here alone.
+Both implement `Subject`. How the limits of each are found in the kernel is in `LimitTarget`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from runtime.model import Container, ContainerRef, GroupRef, Ref, State
 
 
 class Subject(Protocol):
-    """A row: what it is called, where it is in its life, and where the kernel has it; as in `Container`."""
+    """A container or a group; the attributes are those of `Container`."""
 
     @property
     def ref(self) -> Ref: ...
@@ -61,30 +61,30 @@ class Group:
 
     @property
     def name(self) -> str:
-        """What it is called in the list."""
+        """Its name in the list."""
         return self.ref.short
 
 
 class EngineRef(NamedTuple):
-    """Names one engine on a host; `engine` is "" for what no engine keeps a record of, which groups are."""
+    """One engine of a host; `engine` is "" for groups, of which no engine keeps a record."""
 
     host: str
     engine: str
 
 
 def engine_of(ref: Ref) -> EngineRef:
-    """Who keeps the record of its limits."""
+    """The engine that keeps the record of its limits."""
     return EngineRef(ref.host, ref.engine if isinstance(ref, ContainerRef) else "")
 
 
 @dataclass(frozen=True, slots=True)
 class LimitTarget:
-    """Where the kernel holds the limits of something that lives.
+    """Where the kernel holds the limits of a live container or group.
 
     Attributes:
         cgroup: its path; of a container as in `Container`, beside `pid` by which it is found.
         pid: a process of it; None for a group, whose cgroup is found by its path.
-        guarded: no engine looks after it, so what would hit this program itself must be refused here.
+        guarded: no engine protects this program from the change, so it is checked here.
     """
 
     cgroup: str
@@ -93,7 +93,7 @@ class LimitTarget:
 
 
 def limit_target(subject: Subject) -> LimitTarget | None:
-    """None when it does not live, or is a group without a cgroup of its own."""
+    """None when it is not live, or is a group without a cgroup of its own."""
     if subject.pid is None:
         return None
     if isinstance(subject, Container):
@@ -102,5 +102,5 @@ def limit_target(subject: Subject) -> LimitTarget | None:
 
 
 def incarnation(subject: Subject) -> object:
-    """Differs once its limits are another's: a container that was restarted, a group that got another cgroup."""
+    """Another value after a restart of a container, or when a group got another cgroup."""
     return subject.pid if isinstance(subject, Container) else subject.cgroup

@@ -32,7 +32,7 @@ from tui.core.subject import EngineRef, Group, Subject, engine_of
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class OperationContext:
     """What an operation needs of the session."""
 
     hosts: Hosts
@@ -70,7 +70,7 @@ class SubjectOperations(Protocol):
         """Change limits; the outcome is what was read back from the kernel."""
         ...
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Bring the inventory up to date after a change."""
         ...
 
@@ -78,14 +78,14 @@ class SubjectOperations(Protocol):
 class ContainerOperations:
     """Operations on a container, which its engine does."""
 
-    def __init__(self, ref: ContainerRef, known: Known) -> None:
+    def __init__(self, ref: ContainerRef, context: OperationContext) -> None:
         self._ref = ref
-        self._known = known
+        self._context = context
 
     @property
     def subject(self) -> Container | None:
         """The container."""
-        return self._known.inventory.containers.get(self._ref)
+        return self._context.inventory.containers.get(self._ref)
 
     @property
     def name(self) -> str:
@@ -95,14 +95,14 @@ class ContainerOperations:
 
     def why_not(self, what: Verb | LimitName) -> PytopError | None:
         """Refused by read-only mode, the engine's capabilities, how it was found, an engine that is away, its state."""
-        container, engine = self.subject, self._known.inventory.engines.get(engine_of(self._ref))
+        container, engine = self.subject, self._context.inventory.engines.get(engine_of(self._ref))
         title = self._title(what)
         if container is None or engine is None:
             return NotFoundError(title, detail="it is gone")
         if engine.capabilities is None:
             detail = engine.problem.cause if engine.problem is not None else f"{self._ref.engine} has not answered yet"
             return UnavailableError(title, detail=detail)
-        refusal = permissions.by_engine(title, what, engine.capabilities, read_only=self._known.read_only)
+        refusal = permissions.by_engine(title, what, engine.capabilities, read_only=self._context.read_only)
         if refusal is not None:
             return refusal
         reason = unsupported.why_not(container, what)
@@ -115,7 +115,7 @@ class ContainerOperations:
     def permit(self, what: Verb | LimitName) -> None:
         """What the engine cannot do at all is refused here; the rest the engine judges."""
         title = self._title(what)
-        permit_engine(self._known, engine_of(self._ref), what, title)
+        permit_engine(self._context, engine_of(self._ref), what, title)
         container = self.subject
         reason = unsupported.why_not(container, what) if container is not None else None
         if reason is not None:
@@ -123,15 +123,15 @@ class ContainerOperations:
 
     async def recorded(self) -> Limits:
         """The engine's record."""
-        return await self._known.hosts.engine(self._ref).recorded(self._ref.id)
+        return await self._context.hosts.engine(self._ref).recorded(self._ref.id)
 
     async def update(self, change: LimitChange) -> LimitOutcome:
         """The engine changes them."""
-        return await self._known.hosts.engine(self._ref).update(self._ref.id, change)
+        return await self._context.hosts.engine(self._ref).update(self._ref.id, change)
 
     async def perform(self, verb: Verb, options: Mapping[str, Any]) -> None:
         """Ask the engine, with the options of its method."""
-        engine = self._known.hosts.engine(self._ref)
+        engine = self._context.hosts.engine(self._ref)
         methods: Mapping[Verb, Callable[..., Awaitable[None]]] = {
             Verb.START: engine.start,
             Verb.STOP: engine.stop,
@@ -144,11 +144,11 @@ class ContainerOperations:
         try:
             await methods[verb](self._ref.id, **options)
         finally:
-            await self.look()
+            await self.refresh()
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Ask the engine again."""
-        await self._known.inventory.look(self._ref)
+        await self._context.inventory.refresh_container(self._ref)
 
     def _title(self, what: Verb | LimitName) -> str:
         return f"{what.value.replace('_', ' ')} {self.name}"
@@ -157,14 +157,14 @@ class ContainerOperations:
 class GroupOperations:
     """Operations on a group: verbs go to its members, limits to its cgroup."""
 
-    def __init__(self, ref: GroupRef, known: Known) -> None:
+    def __init__(self, ref: GroupRef, context: OperationContext) -> None:
         self._ref = ref
-        self._known = known
+        self._context = context
 
     @property
     def subject(self) -> Group | None:
         """The group."""
-        return self._known.groups.groups.get(self._ref)
+        return self._context.groups.groups.get(self._ref)
 
     @property
     def name(self) -> str:
@@ -178,16 +178,16 @@ class GroupOperations:
         gone = NotFoundError(title, detail="it is gone")
         if group is None:
             return gone
-        refusal = permissions.by_group(title, what, group, read_only=self._known.read_only)
+        refusal = permissions.by_group(title, what, group, read_only=self._context.read_only)
         if refusal is not None or limits:
             return refusal
-        refusals = [ContainerOperations(ref, self._known).why_not(what) for ref in group.members]
+        refusals = [ContainerOperations(ref, self._context).why_not(what) for ref in group.members]
         return None if None in refusals else next(iter(refusals), gone)
 
-    def able(self, verb: Verb) -> list[ContainerRef]:
-        """The members to which it can be done now."""
+    def members_allowing(self, verb: Verb) -> list[ContainerRef]:
+        """The members for which the verb is possible now."""
         members = self.subject.members if self.subject is not None else ()
-        return [ref for ref in members if ContainerOperations(ref, self._known).why_not(verb) is None]
+        return [ref for ref in members if ContainerOperations(ref, self._context).why_not(verb) is None]
 
     def permit(self, what: Verb | LimitName) -> None:
         """Raise what `why_not` gives."""
@@ -201,14 +201,14 @@ class GroupOperations:
 
     async def update(self, change: LimitChange) -> LimitOutcome:
         """Write them to the kernel, after the groups were found again: other processes may be in its cgroup now."""
-        await self._known.groups.look()
+        await self._context.groups.refresh()
         permit_change(self, change)
         group = self.subject
         if group is None:
             raise NotFoundError(f"limit {self.name}", detail="it is gone")
-        return await self._known.hosts[self._ref.host].change_group_limits(group, change)
+        return await self._context.hosts[self._ref.host].change_group_limits(group, change)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Nothing to ask: what is shown of a group comes from its members."""
 
 
@@ -219,12 +219,12 @@ def permit_change(target: SubjectOperations, change: LimitChange) -> None:
         target.permit(name)
 
 
-def permit_engine(known: Known, engine: EngineRef, what: Verb | LimitName, title: str) -> None:
+def permit_engine(context: OperationContext, engine: EngineRef, what: Verb | LimitName, title: str) -> None:
     """Raise the refusal of this engine, if there is one."""
-    inventory = known.inventory.engines.get(engine)
+    inventory = context.inventory.engines.get(engine)
     if inventory is None:
         raise NotFoundError(title, detail=f"there is no engine {engine.engine}")
     capabilities = inventory.capabilities or Capabilities()
-    refusal = permissions.by_engine(title, what, capabilities, read_only=known.read_only)
+    refusal = permissions.by_engine(title, what, capabilities, read_only=context.read_only)
     if refusal is not None:
         raise refusal

@@ -1,4 +1,4 @@
-"""Tells those who look at the session that something has changed."""
+"""Notification of subscribers that something in the session has changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class Changed(Flag):
-    """What a subscriber should look at again."""
+    """What a subscriber should read again."""
 
     INVENTORY = auto()
     FRAME = auto()
@@ -19,7 +19,7 @@ class Changed(Flag):
 
 
 class Notifier:
-    """The subscribers, who are told once per turn of the loop, however much has changed in it."""
+    """Calls the subscribers once per iteration of the event loop, with all changes of that iteration."""
 
     def __init__(self) -> None:
         self._subscribers: list[Callable[[Changed], None]] = []
@@ -37,7 +37,7 @@ class Notifier:
         return unsubscribe
 
     def tell(self, what: Changed) -> None:
-        """Something has changed."""
+        """Notify about a change."""
         if self._pending is None:
             self._pending = what
             asyncio.get_running_loop().call_soon(self._deliver)
@@ -45,7 +45,7 @@ class Notifier:
             self._pending |= what
 
     def close(self) -> None:
-        """Nobody is told anything any more."""
+        """Stop notifying."""
         self._closed = True
 
     def _deliver(self) -> None:

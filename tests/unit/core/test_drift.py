@@ -71,7 +71,7 @@ class World:
 
     @property
     def told(self) -> dict[LimitName, tuple[Value, Value]]:
-        return {d.name: (d.expected, d.kernel) for d in self.detector.found.get(REF, ())}
+        return {d.name: (d.expected, d.kernel) for d in self.detector.drifts.get(REF, ())}
 
 
 def test_a_limit_that_was_set_here_and_changed_elsewhere_is_told_with_an_annotation() -> None:

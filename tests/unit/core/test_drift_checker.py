@@ -103,7 +103,7 @@ class World:
         await self.checker.round(self.frame())
 
     def drift(self, key: str) -> dict[LimitName, tuple[object, object]]:
-        return {d.name: (d.expected, d.kernel) for d in self.detector.found.get(self.refs[key], ())}
+        return {d.name: (d.expected, d.kernel) for d in self.detector.drifts.get(self.refs[key], ())}
 
 
 async def test_an_engine_that_was_away_is_asked_again_and_its_record_compared_then() -> None:

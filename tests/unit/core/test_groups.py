@@ -151,7 +151,7 @@ async def test_where_nobody_chose_to_put_them_they_are_no_group(
     }
     groups = Groups(lambda: None)
     groups.inventory(everything)
-    await groups.look()
+    await groups.refresh()
     assert {ref.name: group.cgroup for ref, group in groups.groups.items()} == {"shop": "", "batch": "/batch"}
 
 

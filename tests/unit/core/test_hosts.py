@@ -231,7 +231,7 @@ async def test_inventory_history_drift_locks_and_actions_of_two_hosts_do_not_mix
         assert made.host == FAR
         assert made in session.containers
         assert not any(ref.id == made.id for ref in w.here.all)
-        monkeypatch.setattr(session._groups, "_owned", lambda members: dict.fromkeys(members, "/shop"))
+        monkeypatch.setattr(session._groups, "_find_cgroups", lambda members: dict.fromkeys(members, "/shop"))
         await session.regroup()
         await session.update(SHOP._replace(host=FAR), LimitChange(pids=5))
         assert w.far.limited == [("shop", LimitChange(pids=5))]

@@ -215,7 +215,7 @@ async def test_limits_of_a_group_are_changed_one_at_a_time_and_not_cut(monkeypat
         return outcome(group.ref, what)
 
     monkeypatch.setattr(LocalHost, "change_group_limits", change)
-    monkeypatch.setattr(Groups, "_owned", lambda _, members: dict.fromkeys(members, "/shop"))
+    monkeypatch.setattr(Groups, "_find_cgroups", lambda _, members: dict.fromkeys(members, "/shop"))
     other = container("other", group=SHOP, state=State.PAUSED)
     async with opened(SlowEngine(WEB, other)) as session:
         await session.regroup()

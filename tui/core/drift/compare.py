@@ -1,7 +1,7 @@
-"""Whether a limit is as it was left: what the kernel holds against what was seen before, and against a record.
+"""Comparison of a limit that the kernel holds with an earlier value, and with an engine's record.
 
-Two readings of the kernel's files are the same or not. A record is in another one's words: the kernel rounds, older
-runtimes convert weights in another way, and all CPUs are as good as no limit.
+Two values that were read from the kernel are compared as they are. A record may differ from the kernel's value without
+a change: the kernel rounds, older runtimes convert weights by another formula, and a quota of all CPUs is no limit.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ from runtime.limits.units import cpuset_numbers
 from runtime.model import NETWORK_LIMITS, LimitName, Limits, Missing, Unlimited, Value
 
 CPUSETS: Final = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})
-NORMAL_IO_WEIGHT: Final = 100
+DEFAULT_IO_WEIGHT: Final = 100
 
 
 def comparable(record: Limits, unrecorded: Collection[LimitName]) -> dict[LimitName, Value]:
-    """What of a record the kernel must hold; `unrecorded` as in `Capabilities`.
+    """The values of a record that the kernel must hold; `unrecorded` as in `Capabilities`.
 
-    Where a record says that nothing was asked for, the kernel may hold a default of somebody's: systemd's for tasks,
-    a scheduler's for the weight of I/O, and a period that was set past the engine. Swap means nothing there without a
-    limit of memory, nor does a reservation of all of it: that is what Docker is left with when one is lifted.
+    Where a record has the default, the kernel may hold another one: systemd's for tasks, a scheduler's for the I/O
+    weight, a period that was set without the engine. Swap without a memory limit means nothing, nor does a reservation
+    of the whole memory limit: Docker keeps that one when a reservation is lifted.
     """
-    found: dict[LimitName, Value] = {}
+    expected: dict[LimitName, Value] = {}
     for name in LimitName:
         value = record.get(name)
         if name not in unrecorded and not isinstance(value, Missing):
-            found[name] = value
-    if isinstance(found.get(LimitName.PIDS), Unlimited):
-        del found[LimitName.PIDS]
-    if found.get(LimitName.CPU_PERIOD) == DEFAULT_PERIOD_US:
-        del found[LimitName.CPU_PERIOD]
-    if found.get(LimitName.IO_WEIGHT) == NORMAL_IO_WEIGHT:
-        del found[LimitName.IO_WEIGHT]
+            expected[name] = value
+    if isinstance(expected.get(LimitName.PIDS), Unlimited):
+        del expected[LimitName.PIDS]
+    if expected.get(LimitName.CPU_PERIOD) == DEFAULT_PERIOD_US:
+        del expected[LimitName.CPU_PERIOD]
+    if expected.get(LimitName.IO_WEIGHT) == DEFAULT_IO_WEIGHT:
+        del expected[LimitName.IO_WEIGHT]
     for name in NETWORK_LIMITS:
-        if isinstance(found.get(name), Unlimited):
-            del found[name]
+        if isinstance(expected.get(name), Unlimited):
+            del expected[name]
     memory, reserved = record.memory, record.memory_reservation
     if not isinstance(memory, int):
-        found.pop(LimitName.SWAP, None)
+        expected.pop(LimitName.SWAP, None)
     if not isinstance(reserved, int) or reserved == 0 or (isinstance(memory, int) and reserved >= memory):
-        found.pop(LimitName.MEMORY_RESERVATION, None)
-    return found
+        expected.pop(LimitName.MEMORY_RESERVATION, None)
+    return expected
 
 
-def moved(name: LimitName, held: Limits, before: Value, above: Limits) -> bool:
-    """The kernel holds another value than it did; `above` has the lists of CPUs and memory nodes of the parent."""
+def has_changed(name: LimitName, held: Limits, before: Value, above: Limits) -> bool:
+    """The kernel's value is not `before`; `above` has the parent's CPUs and memory nodes."""
     value = held.get(name)
     if isinstance(value, Missing) or value == before:
         return False
     return name not in CPUSETS or not _same_list(str(value), str(before), above.get(name))
 
 
-def belied(name: LimitName, held: Limits, recorded: Value, above: Limits, ncpu: int) -> bool:
-    """The kernel holds something else than a record says, rounding apart, on a machine with `ncpu` CPUs."""
+def differs_from_record(name: LimitName, held: Limits, recorded: Value, above: Limits, ncpu: int) -> bool:
+    """The kernel's value is not the recorded one, except for rounding, on a machine with `ncpu` CPUs."""
     value = held.get(name)
     if isinstance(value, Missing) or value == recorded:
         return False
@@ -75,20 +75,22 @@ def belied(name: LimitName, held: Limits, recorded: Value, above: Limits, ncpu: 
 
 
 def _same_cores(held: Value, recorded: Value, period: int, ncpu: int) -> bool:
-    """No more than a microsecond of the period apart; that is all that rounding does."""
-    one, other = (cores if isinstance(cores, (int, float)) and cores < ncpu else ncpu for cores in (held, recorded))
-    return abs(one - other) * period < 1.0 + 1e-6
+    """The quotas differ by less than 1 us per period, which is the most that rounding changes."""
+    held_cores, recorded_cores = (
+        cores if isinstance(cores, (int, float)) and cores < ncpu else ncpu for cores in (held, recorded)
+    )
+    return abs(held_cores - recorded_cores) * period < 1.0 + 1e-6
 
 
 def _same_shares(held: Value, recorded: Value) -> bool:
-    """The same weight, which runtimes compute in two ways."""
+    """The same weight by one of the two formulas that runtimes use."""
     if not isinstance(held, int) or not isinstance(recorded, int):
         return False
     return shares_to_weight(held) in (shares_to_weight(recorded), shares_to_weight_linear(recorded))
 
 
 def _same_list(held: str, expected: str, above: Value | Missing) -> bool:
-    """The same CPUs or nodes, or as many of them as the parent has left."""
+    """The same CPUs or nodes, or those of them that the parent has."""
     try:
         now, wanted = cpuset_numbers(held), cpuset_numbers(expected)
         return now == wanted or (isinstance(above, str) and now == wanted & cpuset_numbers(above))

@@ -1,11 +1,12 @@
 """Limits that somebody else has changed: what is expected to hold, and what the kernel holds instead.
 
-Expected is what the engine's record says, as far as it keeps changes, and else what the kernel held when it was first
-read. From then on it is what was read last, what was set here, and what the engine records anew. The limits that every
-sweep measures are compared in each; a difference is believed only after the container's own files were read, since a
-sweep gives the tightest limit with those above. Beside these, the files of those are read that were changed here or
-differ, which are few, and of some others in turn, so that every limit is compared.
-Nothing is said while a change is under way here, nor just after a start.
+At first the engine's record is expected, as far as it follows changes, else what the kernel held at the first read.
+After that: the value of the last read, the values that were set here, and new values of the engine's record.
+
+The limits that every sweep measures are compared at every sweep. A difference there counts only after the container's
+own limit files were read, because a sweep gives the tightest limit of all parents. In each round the files of
+containers that were changed here or that differ are read, and those of a few others in turn, so that every limit of
+every container is compared in time. Nothing is reported while a change is made here, nor just after a start.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ from tui.core.drift.compare import CPUSETS, comparable
 from tui.core.drift.expectation import Expectation
 from tui.core.subject import EngineRef, Subject, engine_of, incarnation
 
-SETTLE_S: Final = 2.0  # seconds after a start in which an engine may still be writing limits
-MAX_RECORDS: Final = 8  # of the engines' records that are asked for in one round, at most
-MAX_READ_IN_TURN: Final = 8  # containers of an engine whose files are read in one round though nothing looks different
-FIRST_PAUSE_S: Final = 1.0  # seconds after which a record that could not be had is asked for again; doubled each time
+SETTLE_S: Final = 2.0  # after a start, while an engine may still be writing limits
+MAX_RECORDS: Final = 8  # records of one engine that are read in one round
+MAX_READ_IN_TURN: Final = 8  # containers of an engine without a difference whose files are read in one round
+FIRST_PAUSE_S: Final = 1.0  # before a record that could not be read is read again; doubled up to LAST_PAUSE_S
 LAST_PAUSE_S: Final = 60.0
-SWEPT: Final = {metric.limit: metric.extract for metric in METRICS.values() if metric.limit is not None}
+SAMPLED_LIMITS: Final = {metric.limit: metric.extract for metric in METRICS.values() if metric.limit is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One limit that is not as it was left; `since_ns` is the wall clock at which it was noticed."""
+    """One limit that somebody else has changed; `since_ns` is the wall clock at which it was detected."""
 
     name: LimitName
     expected: Value
@@ -61,166 +62,181 @@ class Drift:
 
 
 class DriftDetector:
-    """Compares, frame by frame; what is found is in `found`, by container or group."""
+    """Compares limits with what is expected.
+
+    Attributes:
+        drifts: by container or group; replaced, never mutated.
+    """
 
     def __init__(self, history: History, clock: Callable[[], float] = time.monotonic) -> None:
-        self.found: Mapping[Ref, tuple[Drift, ...]] = {}
+        self.drifts: Mapping[Ref, tuple[Drift, ...]] = {}
         self._history = history
         self._clock = clock
-        self._known: dict[Ref, Expectation] = {}
+        self._expectations: dict[Ref, Expectation] = {}
         self._ncpu = os.cpu_count() or 1
 
-    # what is told
+    # input
 
     def inventory(self, subjects: Iterable[Subject]) -> None:
-        """Begin anew with what was restarted, forget what is gone. Live ones only are known."""
-        gone = set(self._known)
+        """Start again with containers that were restarted, forget those that are gone. Only live ones are kept."""
+        gone = set(self._expectations)
         for subject in subjects:
             if subject.pid is None:
                 continue
-            ref, begun = subject.ref, incarnation(subject)
+            ref, current = subject.ref, incarnation(subject)
             gone.discard(ref)
-            known = self._known.get(ref)
-            if known is None or known.begun != begun:
+            expectation = self._expectations.get(ref)
+            if expectation is None or expectation.incarnation != current:
                 self._drop(ref)
-                self._known[ref] = Expectation(engine_of(ref), begun, self._clock() + SETTLE_S)
+                self._expectations[ref] = Expectation(engine_of(ref), current, self._clock() + SETTLE_S)
         for ref in gone:
             self._drop(ref)
 
     def event(self, event: Event) -> None:
         """An engine has changed its record."""
-        known = self._known.get(event.ref)
-        if known is not None and event.kind is EventKind.UPDATED:
-            known.ask()
+        expectation = self._expectations.get(event.ref)
+        if expectation is not None and event.kind is EventKind.UPDATED:
+            expectation.request_record()
 
     def begin(self, ref: Ref) -> None:
-        """A change is made from here: what is read now says nothing."""
-        if ref in self._known:
-            self._known[ref].generation += 1
-            self._known[ref].busy += 1
+        """A change is being made here: values that are read meanwhile are not compared."""
+        if ref in self._expectations:
+            self._expectations[ref].generation += 1
+            self._expectations[ref].busy += 1
 
     def end(self, ref: Ref, outcome: LimitOutcome | None) -> None:
-        """The change is over; where it has come to something, what the kernel was read to hold is expected from now on.
+        """The change is over; from now on the values that were read back after it are expected.
 
-        What the kernel moves together with that is taken as it is, and nothing else is.
+        Limits that the kernel adjusts together with them are accepted as they are, no others.
         """
-        known = self._known.get(ref)
-        if known is None:
+        expectation = self._expectations.get(ref)
+        if expectation is None:
             return
-        known.generation += 1
-        known.busy = max(0, known.busy - 1)
-        known.ask()
+        expectation.generation += 1
+        expectation.busy = max(0, expectation.busy - 1)
+        expectation.request_record()
         done: set[LimitName] = set()
         for each in outcome.fields if outcome is not None else ():
             held = each.verdict in (Verdict.APPLIED, Verdict.ROUNDED)
             if isinstance(each.kernel, Missing) or not (held or each.kernel != each.before):
                 continue
             done.add(each.name)
-            known.left[each.name] = each.kernel
-            known.due.pop(each.name, None)
-        known.own |= done
-        told = {drift.name for drift in self.found.get(ref, ())}
-        known.follows |= _followers(done) - told
-        self._put(ref, tuple(drift for drift in self.found.get(ref, ()) if drift.name not in done))
+            expectation.last_seen[each.name] = each.kernel
+            expectation.pending.pop(each.name, None)
+        expectation.set_here |= done
+        reported = {drift.name for drift in self.drifts.get(ref, ())}
+        expectation.side_effects |= _followers(done) - reported
+        self._put(ref, tuple(drift for drift in self.drifts.get(ref, ()) if drift.name not in done))
 
     def accept(self, ref: Ref) -> None:
-        """What the kernel holds is right."""
-        known = self._known.get(ref)
-        if known is not None:
-            for drift in self.found.get(ref, ()):
-                known.left[drift.name] = drift.kernel
-                known.due.pop(drift.name, None)
-            known.generation += 1
-            known.swept = None
+        """Expect what the kernel holds from now on."""
+        expectation = self._expectations.get(ref)
+        if expectation is not None:
+            for drift in self.drifts.get(ref, ()):
+                expectation.last_seen[drift.name] = drift.kernel
+                expectation.pending.pop(drift.name, None)
+            expectation.generation += 1
+            expectation.sampled = None
         self._put(ref, ())
 
     def expected(self, ref: Ref) -> LimitChange:
-        """The change that would undo what somebody else did."""
-        return LimitChange.of({drift.name: _back(drift) for drift in self.found.get(ref, ())})
+        """The change that sets the expected values again."""
+        return LimitChange.of({drift.name: _restoring(drift) for drift in self.drifts.get(ref, ())})
 
-    # what is asked for
+    # what is to be read
 
     def unrecorded(self, engine: EngineRef, refs: Iterable[Ref]) -> list[Ref]:
-        """Some of those, of this engine, whose record it has not told since something changed."""
+        """Those of this engine whose record is to be read, at most `MAX_RECORDS`."""
         now = self._clock()
-        found = ((ref, self._known[ref]) for ref in refs if ref in self._known)
-        asked = (ref for ref, known in found if known.engine == engine and known.unsure and now >= known.ask_at)
-        return list(islice(asked, MAX_RECORDS))
+        candidates = ((ref, self._expectations[ref]) for ref in refs if ref in self._expectations)
+        wanted = (
+            ref
+            for ref, expectation in candidates
+            if expectation.engine == engine and expectation.record_wanted and now >= expectation.record_wanted_at
+        )
+        return list(islice(wanted, MAX_RECORDS))
 
     def unanswered(self, ref: Ref) -> None:
-        """The engine could not tell: it is asked again, with pauses that grow."""
-        known, now = self._known.get(ref), self._clock()
-        if known is not None and now >= known.ask_at:  # not twice for one failure of the engine
-            known.pause = min(max(FIRST_PAUSE_S, 2 * known.pause), LAST_PAUSE_S)
-            known.unsure, known.ask_at = True, now + known.pause
+        """The record could not be read: it is read again after a pause, which doubles with each failure."""
+        expectation, now = self._expectations.get(ref), self._clock()
+        if expectation is not None and now >= expectation.record_wanted_at:  # not twice for one failure of the engine
+            expectation.retry_pause = min(max(FIRST_PAUSE_S, 2 * expectation.retry_pause), LAST_PAUSE_S)
+            expectation.record_wanted, expectation.record_wanted_at = True, now + expectation.retry_pause
 
-    def away(self, engine: EngineRef) -> None:
-        """The engine tells nothing at all now: none of its containers is asked for before the pause is over."""
-        for ref, known in self._known.items():
-            if known.engine == engine:
+    def engine_away(self, engine: EngineRef) -> None:
+        """The engine does not answer: no record of its containers is read until the pause is over."""
+        for ref, expectation in self._expectations.items():
+            if expectation.engine == engine:
                 self.unanswered(ref)
 
     def recorded(self, ref: Ref, record: Limits, unrecorded: Collection[LimitName] = ()) -> None:
-        """What the engine says; `unrecorded` as in `Capabilities`. What it says anew is expected, but for what is ours.
+        """Take the engine's record; `unrecorded` as in `Capabilities`.
 
-        What it no longer says, and what the kernel moves together with its news, is taken as it is.
+        Values that are new in it are expected, except for limits that were set here. Values that are no longer in it,
+        and limits that the kernel adjusts together with the new ones, are accepted as they are.
         """
-        known = self._known.get(ref)
-        if known is None:
+        expectation = self._expectations.get(ref)
+        if expectation is None:
             return
-        first = known.unsure and not known.record
-        known.pause = known.ask_at = 0.0
-        known.unsure = False
-        before, known.record = known.record, comparable(record, unrecorded)
-        names = {name for name in {*before, *known.record} if before.get(name) != known.record.get(name)} - known.own
+        first = expectation.record_wanted and not expectation.record
+        expectation.retry_pause = expectation.record_wanted_at = 0.0
+        expectation.record_wanted = False
+        before, expectation.record = expectation.record, comparable(record, unrecorded)
+        names = {
+            name for name in {*before, *expectation.record} if before.get(name) != expectation.record.get(name)
+        } - expectation.set_here
         if not names:
             return
-        known.due = {name: value for name, value in known.due.items() if name not in names}
-        known.due.update({name: known.record[name] for name in names if name in known.record})
+        expectation.pending = {name: value for name, value in expectation.pending.items() if name not in names}
+        expectation.pending.update({name: expectation.record[name] for name in names if name in expectation.record})
         if not first:
-            known.follows |= (names | _followers(names)) - known.due.keys() - known.own
-        known.swept, known.read_at = None, 0.0
+            expectation.side_effects |= (names | _followers(names)) - expectation.pending.keys() - expectation.set_here
+        expectation.sampled, expectation.read_at = None, 0.0
 
     def suspects(self, engine: EngineRef, frame: Frame) -> dict[Ref, int]:
-        """Containers of this engine whose files should be read, each with a number to hand in with the answer."""
+        """Containers of this engine whose files are to be read, each with the generation to give to `judge`."""
         now = self._clock()
         self._ncpu = frame.host.ncpu
         chosen: dict[Ref, int] = {}
         others: list[tuple[float, Ref]] = []
-        for ref, known in self._known.items():
-            if known.engine != engine or known.busy or now < known.settled:
+        for ref, expectation in self._expectations.items():
+            if expectation.engine != engine or expectation.busy or now < expectation.settled_at:
                 continue
             usage = frame.usages.get(ref)
-            if known.own or ref in self.found or (usage is not None and self._differs(known, usage)):
-                chosen[ref] = known.generation
+            if expectation.set_here or ref in self.drifts or (usage is not None and self._differs(expectation, usage)):
+                chosen[ref] = expectation.generation
             else:
-                others.append((known.read_at, ref))
-        turns = heapq.nsmallest(MAX_READ_IN_TURN, others, key=lambda other: other[0])
-        return {**chosen, **{ref: self._known[ref].generation for _, ref in turns}}
+                others.append((expectation.read_at, ref))
+        longest_unread = heapq.nsmallest(MAX_READ_IN_TURN, others, key=lambda other: other[0])
+        return {**chosen, **{ref: self._expectations[ref].generation for _, ref in longest_unread}}
 
     def generation(self, ref: Ref) -> int:
-        """The number to hand in with an answer that no frame has led to."""
-        return self._known[ref].generation if ref in self._known else 0
+        """The generation to give to `judge` for a read outside the rounds."""
+        return self._expectations[ref].generation if ref in self._expectations else 0
 
     def wants_network(self, ref: Ref) -> bool:
-        """Whether a rate of its network was set here or is on record: reading those costs more."""
-        known = self._known.get(ref)
-        return known is not None and not NETWORK_LIMITS.isdisjoint(known.own | known.record.keys())
+        """Whether network rates are compared: one was set here or is on record. Reading them is expensive."""
+        expectation = self._expectations.get(ref)
+        return expectation is not None and not NETWORK_LIMITS.isdisjoint(
+            expectation.set_here | expectation.record.keys()
+        )
 
     def wants_parent(self, ref: Ref, held: Limits) -> bool:
-        """Whether a difference may come from what the parent cgroup has."""
-        known = self._known.get(ref)
-        return known is not None and not CPUSETS.isdisjoint(known.differences(held, Limits(), self._ncpu))
+        """Whether the parent's cpusets are needed to judge a difference."""
+        expectation = self._expectations.get(ref)
+        return expectation is not None and not CPUSETS.isdisjoint(expectation.differences(held, Limits(), self._ncpu))
 
     def doubts(self, ref: Ref, held: Limits, above: Limits = Limits()) -> bool:  # noqa: B008  (frozen)
-        """Whether a difference is new and the engine could have made it: then its record is wanted again."""
-        known = self._known.get(ref)
-        if known is None or self._clock() < known.ask_at:
+        """Whether the engine could have made a new difference; if so, its record is read again before `judge`."""
+        expectation = self._expectations.get(ref)
+        if expectation is None or self._clock() < expectation.record_wanted_at:
             return False
-        news = known.differences(held, above, self._ncpu).keys() - {drift.name for drift in self.found.get(ref, ())}
-        if (news & known.record.keys()) <= known.own:
+        new = expectation.differences(held, above, self._ncpu).keys() - {
+            drift.name for drift in self.drifts.get(ref, ())
+        }
+        if (new & expectation.record.keys()) <= expectation.set_here:
             return False
-        known.unsure = True
+        expectation.record_wanted = True
         return True
 
     def judge(
@@ -231,15 +247,15 @@ class DriftDetector:
         usage: Usage | None,
         above: Limits = Limits(),  # noqa: B008  (frozen)
     ) -> bool:
-        """Take what the files hold, read for the sake of `usage`; whether anything about drift has changed by it.
+        """Compare the values that were read from the files; whether `drifts` has changed.
 
-        `above` has the parent's lists of CPUs and memory nodes.
+        `usage` is the sample that led to the read, if one did; `above` has the parent's CPUs and memory nodes.
         """
-        known = self._known.get(ref)
-        if known is None or known.generation != generation or known.busy:
+        expectation = self._expectations.get(ref)
+        if expectation is None or expectation.generation != generation or expectation.busy:
             return False
-        before = {drift.name: drift for drift in self.found.get(ref, ())}
-        expected = known.differences(held, above, self._ncpu)
+        before = {drift.name: drift for drift in self.drifts.get(ref, ())}
+        expected = expectation.differences(held, above, self._ncpu)
         drifts = []
         for name, value in expected.items():
             now, old = held.get(name), before.get(name)
@@ -250,43 +266,43 @@ class DriftDetector:
                 continue
             drifts.append(Drift(name, value, now, time.time_ns()))
             self._history.annotate(ref, AnnotationKind.LIMIT_DRIFTED, AnnotatedLimit(name, now, value))
-        known.take(held, expected)
-        known.swept = _swept(usage) if usage is not None and not drifts else None
-        known.read_at = self._clock()
+        expectation.take(held, expected)
+        expectation.sampled = _sampled(usage) if usage is not None and not drifts else None
+        expectation.read_at = self._clock()
         return self._put(ref, tuple(drifts))
 
-    # inside
+    # internals
 
-    def _differs(self, known: Expectation, usage: Usage) -> bool:
-        """What the sweep gave is not what is expected, and was not looked into already."""
-        swept = Limits.of({name: extract(usage) for name, extract in SWEPT.items()})
-        if known.swept == _swept(usage):
+    def _differs(self, expectation: Expectation, usage: Usage) -> bool:
+        """The sampled limits differ from what is expected, and the files were not read for the same sample before."""
+        sampled = Limits.of({name: extract(usage) for name, extract in SAMPLED_LIMITS.items()})
+        if expectation.sampled == _sampled(usage):
             return False
-        return not known.differences(swept, Limits(), self._ncpu).keys().isdisjoint(SWEPT)
+        return not expectation.differences(sampled, Limits(), self._ncpu).keys().isdisjoint(SAMPLED_LIMITS)
 
     def _put(self, ref: Ref, drifts: tuple[Drift, ...]) -> bool:
-        if drifts == self.found.get(ref, ()):
+        if drifts == self.drifts.get(ref, ()):
             return False
-        rest = {key: value for key, value in self.found.items() if key != ref}
-        self.found = {**rest, ref: drifts} if drifts else rest
+        rest = {key: value for key, value in self.drifts.items() if key != ref}
+        self.drifts = {**rest, ref: drifts} if drifts else rest
         return True
 
     def _drop(self, ref: Ref) -> None:
-        self._known.pop(ref, None)
+        self._expectations.pop(ref, None)
         self._put(ref, ())
 
 
-def _swept(usage: Usage) -> object:
-    return tuple(extract(usage) for extract in SWEPT.values())
+def _sampled(usage: Usage) -> object:
+    return tuple(extract(usage) for extract in SAMPLED_LIMITS.values())
 
 
 def _followers(names: Collection[LimitName]) -> set[LimitName]:
-    """Limits that may rightly move when these are changed."""
+    """Limits that the kernel adjusts when these are changed."""
     return set(followers(names))
 
 
-def _back(drift: Drift) -> Value:
-    """The value that was expected; of a list of rates also that there were no others."""
+def _restoring(drift: Drift) -> Value:
+    """The value that restores what was expected; of device rates also "unlimited" for each device that was added."""
     if not isinstance(drift.expected, tuple) or not isinstance(drift.kernel, tuple):
         return drift.expected
     wanted = {each.device for each in drift.expected}

@@ -1,4 +1,4 @@
-"""What one container is expected to have: by its engine's record, by what was set here, and by what the kernel held."""
+"""The limits that one container is expected to have."""
 
 from __future__ import annotations
 
@@ -6,67 +6,72 @@ from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass, field
 
 from runtime.model import LimitName, Limits, Missing, Value
-from tui.core.drift.compare import CPUSETS, belied, moved
+from tui.core.drift.compare import CPUSETS, differs_from_record, has_changed
 from tui.core.subject import EngineRef
 
 
 @dataclass(slots=True)
 class Expectation:
-    """What is known of one container or group since its process began.
+    """The expected limits of one container or group since its start.
 
     Attributes:
-        engine: who keeps the record.
-        begun: differs after a restart.
-        settled: the monotonic time from which on differences count.
-        left: what the kernel held when it was last as expected.
-        own: limits that were set here.
-        record: the engine's, as far as it can be compared, when it was last told.
-        unsure: the record is to be asked for.
-        ask_at: the monotonic time from which on it may be asked for; `pause` is what was waited after the last failure.
-        due: what the record says anew and the kernel was not yet seen to hold.
-        follows: a change may have moved these with it, so they are taken as they are.
-        swept: what was compared when the files were last read, and no drift was found.
-        read_at: the monotonic time of that; 0 is never.
+        engine: keeps the record.
+        incarnation: another one after a restart.
+        settled_at: monotonic time from which on differences count.
+        last_seen: the kernel's values when they were last as expected.
+        set_here: limits that were set here.
+        record: the engine's record of the last read, as far as it can be compared.
+        record_wanted: the record is to be read.
+        record_wanted_at: monotonic time before which the record is not read.
+        retry_pause: seconds of the pause after the last failure to read it.
+        pending: new values of the record that the kernel was not yet seen to hold.
+        side_effects: limits that a change may have adjusted too; their values are accepted at the next read.
+        generation: counts changes; a read that began before the last one is dropped.
+        busy: changes that are under way here.
+        sampled: the sampled limits for which the files were last read without finding a drift.
+        read_at: monotonic time of the last read of the files; 0 is never.
     """
 
     engine: EngineRef
-    begun: object
-    settled: float
+    incarnation: object
+    settled_at: float
     _: KW_ONLY
-    left: dict[LimitName, Value] = field(default_factory=dict)
-    own: set[LimitName] = field(default_factory=set)
+    last_seen: dict[LimitName, Value] = field(default_factory=dict)
+    set_here: set[LimitName] = field(default_factory=set)
     record: dict[LimitName, Value] = field(default_factory=dict)
-    unsure: bool = True
-    ask_at: float = 0.0
-    pause: float = 0.0
-    due: dict[LimitName, Value] = field(default_factory=dict)
-    follows: set[LimitName] = field(default_factory=set)
+    record_wanted: bool = True
+    record_wanted_at: float = 0.0
+    retry_pause: float = 0.0
+    pending: dict[LimitName, Value] = field(default_factory=dict)
+    side_effects: set[LimitName] = field(default_factory=set)
     generation: int = 0
     busy: int = 0
-    swept: object = None
+    sampled: object = None
     read_at: float = 0.0
 
-    def ask(self) -> None:
-        """Something has changed: ask for the record, and read the files before those of others."""
-        self.unsure, self.ask_at, self.swept, self.read_at = True, 0.0, None, 0.0
+    def request_record(self) -> None:
+        """After a change: read the record again, and the files before those of other containers."""
+        self.record_wanted, self.record_wanted_at, self.sampled, self.read_at = True, 0.0, None, 0.0
 
     def differences(self, held: Limits, above: Limits, ncpu: int) -> dict[LimitName, Value]:
-        """What is expected where the kernel holds something else."""
-        found = {name: value for name, value in self.due.items() if belied(name, held, value, above, ncpu)}
-        for name, value in self.left.items():
-            if name not in self.due and name not in self.follows and moved(name, held, value, above):
-                found[name] = value
-        return found
+        """The expected values of limits of which the kernel holds another."""
+        expected = {
+            name: value for name, value in self.pending.items() if differs_from_record(name, held, value, above, ncpu)
+        }
+        for name, value in self.last_seen.items():
+            if name not in self.pending and name not in self.side_effects and has_changed(name, held, value, above):
+                expected[name] = value
+        return expected
 
-    def take(self, held: Limits, but: Collection[LimitName]) -> None:
-        """What the kernel holds is as it should be, `but` for some."""
+    def take(self, held: Limits, drifted: Collection[LimitName]) -> None:
+        """Expect the kernel's values from now on, except for the limits that have drifted."""
         for name in LimitName:
             value = held.get(name)
-            if name in but or isinstance(value, Missing):
+            if name in drifted or isinstance(value, Missing):
                 continue
-            if name in CPUSETS and name in self.due:
-                self.left[name] = self.due[name]  # the parent may have less of it at this time
-            elif name not in self.left or name in self.due or name in self.follows:
-                self.left[name] = value
-            self.due.pop(name, None)
-        self.follows.clear()
+            if name in CPUSETS and name in self.pending:
+                self.last_seen[name] = self.pending[name]  # the parent may have fewer of these CPUs or nodes for now
+            elif name not in self.last_seen or name in self.pending or name in self.side_effects:
+                self.last_seen[name] = value
+            self.pending.pop(name, None)
+        self.side_effects.clear()

@@ -1,4 +1,4 @@
-"""One frame of all hosts: what this machine measured, with the newest use that the others have sent."""
+"""One frame of all hosts: this machine's, with the newest usages of the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from collectors.sampling.frame import Frame
 
 LOCAL: Final = ""
-MAX_AGE_FRAMES: Final = 3  # of this machine; after that another host's use is too old, and a gap
+MAX_AGE_FRAMES: Final = 3  # frames of this machine, after which another host's usages are too old and become gaps
 
 
 @dataclass(slots=True)
@@ -18,13 +18,13 @@ class _Remote:
 
 
 class FrameMerger:
-    """Joins frames by this machine's clock: times of different machines cannot be compared."""
+    """Merges frames by this machine's clock, since clocks of different machines cannot be compared."""
 
     def __init__(self) -> None:
         self._remote: dict[str, _Remote] = {}
 
     def take(self, host: str, frame: Frame) -> Frame | None:
-        """A frame of a host; the frame of all hosts when it is this machine's turn."""
+        """Take a frame of a host; for one of this machine the result is the frame of all hosts."""
         if host != LOCAL:
             self._remote[host] = _Remote(frame)
             return None

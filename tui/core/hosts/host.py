@@ -1,4 +1,4 @@
-"""What the session needs of a machine: its engines, its sweeps, a look into its kernel, and limits that it writes."""
+"""The interface of a machine: engines, sweeps, inspection of its kernel, changes of limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tui.core.subject import EngineRef, Group, Subject
 
 @dataclass(frozen=True, slots=True)
 class RecentUsage:
-    """What something used lately: its last usage, and the mean of a metric over the last minute."""
+    """The last usage of a container or group, and the mean of a metric over the last minute."""
 
     usage: Usage | None
     mean: Callable[[str], float | None]
@@ -30,17 +30,17 @@ class RecentUsage:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a change would meet: the limits as the kernel holds them, and what there is to say about it."""
+    """The review of a change: the kernel's limits before it, and the findings."""
 
     before: Limits
     findings: tuple[Finding, ...]
 
 
 class LimitReader(Protocol):
-    """Reads what a machine's kernel holds. Nothing here raises for what has ended meanwhile, unless it says so."""
+    """Reads limits from a machine's kernel; a container that has ended is no error."""
 
     async def limits(self, subject: Subject, *, network: bool = True) -> Limits:
-        """All of them, each `Missing.GONE` when it does not live; those of the network only where asked."""
+        """All limits, each `Missing.GONE` when it is not live; network rates only with `network`."""
         ...
 
     async def parent_cpusets(self, subject: Subject) -> Limits:
@@ -49,7 +49,7 @@ class LimitReader(Protocol):
 
 
 class Inspection(LimitReader, Protocol):
-    """Everything that is looked up about one container or group when somebody asks."""
+    """Reads on demand about one container or group; nothing raises when it has ended, unless its docstring says so."""
 
     async def raw_limits(self, subject: Subject) -> tuple[RawFile, ...]:
         """Every limit file with its text."""
@@ -66,20 +66,20 @@ class Inspection(LimitReader, Protocol):
     async def preview(
         self, subject: Subject, change: LimitChange, recent: RecentUsage, others: Collection[Container] = ()
     ) -> Preview:
-        """Judge a change before it is made."""
+        """Review a change before it is made."""
         ...
 
     async def processes(self, container: Container) -> tuple[Process, ...]:
-        """Everything that runs inside; raises `ConflictError` while it does not live."""
+        """All processes inside; raises `ConflictError` while it is not live."""
         ...
 
     async def isolation(self, container: Container) -> Isolation:
-        """How it is kept apart from the host; raises `ConflictError` while it does not live."""
+        """Its isolation from the host; raises `ConflictError` while it is not live."""
         ...
 
 
 class Host(Protocol):
-    """One machine. Every ref that comes from it names it, and only such refs are given to it."""
+    """One machine. Its refs have its name as `host`; it is called with such refs only."""
 
     @property
     def name(self) -> str:
@@ -88,12 +88,12 @@ class Host(Protocol):
 
     @property
     def engines(self) -> Mapping[str, Engine]:
-        """By key; they list containers, tell events, and do what is asked for."""
+        """By key."""
         ...
 
     @property
     def inspection(self) -> Inspection:
-        """Looks into its kernel."""
+        """Reads from its kernel."""
         ...
 
     async def measure(
@@ -102,7 +102,7 @@ class Host(Protocol):
         on_frame: Callable[[Frame], None],
         on_error: Callable[[Exception], None],
     ) -> None:
-        """Sweep until cancelled; the functions are called on the event loop."""
+        """Sweep until cancelled; the callbacks run on the event loop."""
         ...
 
     def set_interval(self, seconds: float) -> None:
@@ -110,17 +110,17 @@ class Host(Protocol):
         ...
 
     async def change_group_limits(self, group: Group, change: LimitChange) -> LimitOutcome:
-        """Change limits of a group's own cgroup, for which no engine answers; read back."""
+        """Change limits of a group's own cgroup, without an engine; the outcome is read back."""
         ...
 
     async def reclaim(
         self, subject: Subject, target_bytes: int, progress: Callable[[ReclaimProgress], None], stop: Event
     ) -> ReclaimProgress:
-        """Take memory away until it uses no more than `target_bytes`; `progress` is called on the event loop."""
+        """Reclaim memory until it uses no more than `target_bytes`; `progress` is called on the event loop."""
         ...
 
     async def close(self) -> None:
-        """Let go of every descriptor."""
+        """Close every descriptor."""
         ...
 
 

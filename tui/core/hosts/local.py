@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalHost:
-    """Its engines, its kernel."""
+    """The engines and the kernel of this machine."""
 
     name = LOCAL
 
@@ -58,7 +58,7 @@ class LocalHost:
             self._scheduler.interval = seconds
 
     async def change_group_limits(self, group: Group, change: LimitChange) -> LimitOutcome:
-        """Written, guarded and locked as those of found containers are."""
+        """Like those of found containers: checked for self-protection and locked."""
         cgroup = await asyncio.to_thread(self.inspection.cgroup, group)
         if cgroup is None:
             raise ConflictError(f"change limits of {group.name}", detail="it has no cgroup of its own now")
@@ -69,7 +69,7 @@ class LocalHost:
     async def reclaim(
         self, subject: Subject, target_bytes: int, progress: Callable[[ReclaimProgress], None], stop: Event
     ) -> ReclaimProgress:
-        """Take memory away until it uses no more than `target_bytes`; `progress` is called on the event loop."""
+        """Reclaim memory until it uses no more than `target_bytes`; `progress` is called on the event loop."""
         title = f"reclaim memory of {subject.name}"
         cgroup = await asyncio.to_thread(self.inspection.cgroup, subject)
         if cgroup is None:
@@ -85,7 +85,7 @@ class LocalHost:
         return await asyncio.to_thread(lambda: limits.shrink(cgroup, target_bytes, progress=report, stop=stop))
 
     async def close(self) -> None:
-        """Close the engines and the sweeper; one that fails keeps none of the others open."""
+        """Close the engines and the sweeper; an engine that fails does not keep the others open."""
         results = await asyncio.gather(*(engine.close() for engine in self.engines.values()), return_exceptions=True)
         for key, result in zip(self.engines, results, strict=True):
             if isinstance(result, Exception):
