@@ -203,7 +203,7 @@ PROCESSES = (
 )
 
 
-def _look(processes: Mapping[int, float]) -> tuple[Process, ...]:
+def _load(processes: Mapping[int, float]) -> tuple[Process, ...]:
     return tuple(replace(p, cpu_time_s=processes[p.pid]) for p in PROCESSES)
 
 
@@ -211,7 +211,7 @@ async def test_processes_are_measured_while_they_are_shown(monkeypatch: pytest.M
     looks = itertools.count()
 
     async def processes(self: Session, ref: ContainerRef) -> tuple[Process, ...]:
-        return _look({100: 1.0, 101: 4000.0 + next(looks)})
+        return _load({100: 1.0, 101: 4000.0 + next(looks)})
 
     monkeypatch.setattr(limit_fakes.ScriptedSession, "processes", processes)
     monkeypatch.setattr("tui.app.screens.panes.processes.INTERVAL_S", 0.05)
@@ -353,7 +353,8 @@ async def looked(pilot: Pilot[None], session: Session, *answers: Shaping) -> Non
         session.shaping = shaping  # type: ignore[method-assign]
         feed(session, frames([fakes.usage(0.5)] * (3 + number))[-1:])
         await until(
-            pilot, lambda seen=seen, answer=answer: seen.is_set() and pane._looked and pane._looked[0] is answer
+            pilot,
+            lambda seen=seen, answer=answer: seen.is_set() and pane._last_shaping and pane._last_shaping[0] is answer,
         )  # type: ignore[misc]
     pane.draw()
     await pilot.pause()

@@ -60,8 +60,10 @@ async def test_what_it_will_do_is_said_while_typing() -> None:
         screen = await editor(app, pilot)
         await pilot.press("0", ".", "5")
         cpus = field(screen, "cpus")
-        await until(pilot, lambda: bool(cpus.told))
-        assert cpus.told == "0.5 cores: it used 1.9 in the last minute, so it will be throttled most of the time"
+        await until(pilot, lambda: bool(cpus.message_text))
+        assert (
+            cpus.message_text == "0.5 cores: it used 1.9 in the last minute, so it will be throttled most of the time"
+        )
         assert not engine.changes
 
 
@@ -72,7 +74,7 @@ async def test_a_harmful_value_is_refused_with_the_figures_and_nothing_is_writte
         field(screen, "memory").input.focus()
         await pilot.press("1", "6", "m", "enter")
         await until(pilot, lambda: "Refused" in status(screen))
-        assert "it uses 120.0 MiB, and 80.0 MiB of it cannot be reclaimed" in field(screen, "memory").told
+        assert "it uses 120.0 MiB, and 80.0 MiB of it cannot be reclaimed" in field(screen, "memory").message_text
         assert not engine.changes
         assert field(screen, "memory").text == "16m"
 
@@ -110,7 +112,7 @@ async def test_a_malformed_value_keeps_what_was_typed_and_gets_the_focus_back() 
         await pilot.pause()
         assert screen.focused is field(screen, "cpus").input
         assert field(screen, "cpus").text == "0.2x"
-        assert "read '0.2x' as a number of CPU cores" in field(screen, "cpus").told
+        assert "read '0.2x' as a number of CPU cores" in field(screen, "cpus").message_text
         assert field(screen, "pids").text == "50"
         assert not engine.changes
 
@@ -143,8 +145,8 @@ async def test_what_cannot_be_set_says_why() -> None:
     app, _ = limit_fakes.app(capabilities=Capabilities(limits=reasons))
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await editor(app, pilot)
-        assert field(screen, "swap").told == "this engine does not know swap"
-        assert field(screen, "memory-high").told == "this kernel does not offer it"
+        assert field(screen, "swap").message_text == "this engine does not know swap"
+        assert field(screen, "memory-high").message_text == "this kernel does not offer it"
         assert field(screen, "memory-high").query_one(Input).disabled
 
 
@@ -325,9 +327,9 @@ async def test_a_disk_rate_is_typed_with_its_disk_and_mistakes_say_which_there_a
         assert row.input.placeholder == "e.g. sda 10m"
         row.input.focus()
         await pilot.press(*"sdz", "space", *"10m")
-        await until(pilot, lambda: "there is no disk sdz. There are: sda" in row.told)
+        await until(pilot, lambda: "there is no disk sdz. There are: sda" in row.message_text)
         await pilot.press("ctrl+u", *"sda", "space", *"10", "enter")
-        await until(pilot, lambda: "less than 4.0 KiB a second would hang it" in row.told)
+        await until(pilot, lambda: "less than 4.0 KiB a second would hang it" in row.message_text)
         await pilot.press("m", "enter")
         await until(pilot, lambda: not isinstance(app.screen, LimitEditor))
         assert engine.changes == [LimitChange(io_write_bps=(DeviceRate("8:0", 10 << 20),))]
@@ -345,7 +347,7 @@ async def test_a_memory_limit_without_a_unit_is_refused_with_what_was_meant() ->
         field(screen, "memory").input.focus()
         await pilot.press(*"100", "enter")
         await until(pilot, lambda: "Refused" in status(screen))
-        assert "a number alone is bytes, 100m is megabytes" in field(screen, "memory").told
+        assert "a number alone is bytes, 100m is megabytes" in field(screen, "memory").message_text
         assert not engine.changes
 
 
@@ -414,7 +416,7 @@ async def test_the_form_is_not_laid_out_anew_by_figures_that_move() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await editor(app, pilot)
         await pilot.press("0", ".", "5")
-        await until(pilot, lambda: "cores" in field(screen, "cpus").told)
+        await until(pilot, lambda: "cores" in field(screen, "cpus").message_text)
         layouts: list[object] = []
         screen.screen_layout_refresh_signal.subscribe(app, layouts.append, immediate=True)
         shown = set()

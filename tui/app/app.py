@@ -34,7 +34,7 @@ from tui.core.settings import INTERVALS_S, Settings
 from tui.present import format as fmt
 from tui.present import glyphs, problem_text
 from tui.present.messages import Message, error_text, say
-from tui.present.table import DEFAULT
+from tui.present.table import DEFAULT_COLUMNS
 
 MAX_PENDING_SCREENS = 3  # writes queued for a slow terminal, above which frames are skipped
 DEFAULT_THEME = "dark"
@@ -73,8 +73,8 @@ class PytopApp(KeyQueueApp):
         self.glyphs = glyphs.ASCII if ascii_only or console else glyphs.UNICODE
         self._banner = banner
         self._grouped = grouped
-        self._told: frozenset[Problem] = frozenset()
-        self._clashes: set[str | None] = set()
+        self._notified: frozenset[Problem] = frozenset()
+        self._clashing: set[str | None] = set()
         self._unsubscribe: Callable[[], None] = lambda: None
         themes, problems = load_all(self.settings.themes)
         self._themes = tuple(themes)
@@ -115,7 +115,7 @@ class PytopApp(KeyQueueApp):
 
     def get_default_screen(self) -> ListScreen:
         """The list."""
-        columns = self.settings.columns or DEFAULT
+        columns = self.settings.columns or DEFAULT_COLUMNS
         return ListScreen(self.session, self.glyphs, columns, self._banner, grouped=self._grouped)
 
     async def on_mount(self) -> None:
@@ -137,14 +137,14 @@ class PytopApp(KeyQueueApp):
             return
         problems = frozenset(self.session.problems)
         engines = {problem.engine for problem in problems}
-        for problem in problems - self._told:
+        for problem in problems - self._notified:
             title, hint = (fmt.clean(words(problem)) for words in (problem_text.title, problem_text.hint))
             self.notify(hint or " ", title=title, severity="warning", markup=False)
-        for engine in sorted({problem.engine for problem in self._told} - engines):
+        for engine in sorted({problem.engine for problem in self._notified} - engines):
             self.notify(say(Message.ENGINE_ANSWERS_AGAIN), title=engine, markup=False)
-        self._told = problems
+        self._notified = problems
 
-    def tell(self, error: PytopError) -> None:
+    def notify_error(self, error: PytopError) -> None:
         """Show an error: what was tried, what was answered, what to do."""
         self.notify(error_text(error), title=fmt.clean(error.title), severity="error", timeout=10, markup=False)
 
@@ -164,7 +164,7 @@ class PytopApp(KeyQueueApp):
     def dead_key(self, key: events.Key) -> None:
         """Notify where the filter key works, when it was typed where it has no meaning."""
         if key.key in keys.bound("filter", self.keymap) and not isinstance(self.screen, Dialog):
-            sign = keys.shown("filter", self.keymap)[0]
+            sign = keys.format_keys("filter", self.keymap)[0]
             self.notify(say(Message.FILTER_WORKS_ELSEWHERE, key=sign), timeout=4, markup=False)
 
     # actions on a container
@@ -191,7 +191,7 @@ class PytopApp(KeyQueueApp):
         try:
             await self.session.perform(ref, verb, **options)
         except PytopError as error:
-            self.tell(error)
+            self.notify_error(error)
         else:
             self.notify((action.done or {}).get(verb, say(Message.DONE)), title=name, timeout=3, markup=False)
 
@@ -236,8 +236,8 @@ class PytopApp(KeyQueueApp):
     def handle_bindings_clash(self, clashed_bindings: set[Binding], node: object) -> None:
         """Notify that a key of the user's keymap was bound to another action already."""
         for binding in clashed_bindings:
-            if binding.id not in self._clashes:
-                self._clashes.add(binding.id)
+            if binding.id not in self._clashing:
+                self._clashing.add(binding.id)
                 self.notify(
                     say(Message.KEY_LOST, action=binding.id, key=binding.key),
                     title=say(Message.KEYS_SECTION),

@@ -38,9 +38,9 @@ class KeyQueueApp(App[None]):
             return
         self._waiting.append(event)
         if self._guard is None:
-            await self._hand_on()
+            await self._dispatch_next()
 
-    async def _hand_on(self) -> None:
+    async def _dispatch_next(self) -> None:
         if self._guard is not None:
             self._guard.stop()
             self._guard = None
@@ -52,7 +52,7 @@ class KeyQueueApp(App[None]):
         key = self._waiting.popleft()
         if self._typeahead.is_dead(key, self):
             self.dead_key(key)
-        self._guard = self.set_timer(KEY_TIMEOUT_S, self._hand_on)
+        self._guard = self.set_timer(KEY_TIMEOUT_S, self._dispatch_next)
         begins = self.focused or self.screen
         way: deque[MessagePump | None] = deque(node for node in begins.ancestors_with_self if node is not self)
         await super().on_event(key)
@@ -68,4 +68,4 @@ class KeyQueueApp(App[None]):
             if (self.screen if node is None else node).call_later(self._go, turn, way):
                 return
         if turn == self._turn:
-            await self._hand_on()
+            await self._dispatch_next()

@@ -11,14 +11,14 @@ from textual.keys import format_key
 from tui.core.actions import ACTIONS
 from tui.core.keys import IDS, LOG, MOVES, PAGES
 from tui.core.settings import Vocabulary
-from tui.present.table import KNOWN
+from tui.present.table import COLUMN_IDS
 
 _NAMED = frozenset(
     {"up", "down", "left", "right", "enter", "space", "tab", "home", "end", "backspace"}
 )  # named, because Textual shows them as arrows
-VOCABULARY: Final = Vocabulary(columns=KNOWN, actions=IDS)
+VOCABULARY: Final = Vocabulary(columns=COLUMN_IDS, actions=IDS)
 """What the user's settings may name."""
-_FIRST: Final = {
+_DEFAULT_KEYS: Final = {
     **{id: action.keys for id, action in ACTIONS.items()},
     **{id: entry[0] for entries in (MOVES, PAGES, LOG) for id, entry in entries.items()},
 }
@@ -64,18 +64,18 @@ def log_bindings() -> list[Binding]:
     return [Binding(keys, call, title, show=False, id=id) for id, (keys, call, title) in LOG.items()]
 
 
-def shown(id: str, keymap: Mapping[str, str]) -> tuple[str, ...]:
+def format_keys(id: str, keymap: Mapping[str, str]) -> tuple[str, ...]:
     """The keys of an action, a move or a page as written in the help ("ctrl-r", "pgup"), after the user's keymap."""
-    return tuple(_written(key) for key in bound(id, keymap))
+    return tuple(_format_key(key) for key in bound(id, keymap))
 
 
 def bound(id: str, keymap: Mapping[str, str]) -> tuple[str, ...]:
     """The same keys by Textual's names."""
-    keys = keymap.get(id) or _FIRST[id]
+    keys = keymap.get(id) or _DEFAULT_KEYS[id]
     return tuple(key.strip() for key in keys.split(","))
 
 
-def _written(key: str) -> str:
+def _format_key(key: str) -> str:
     if key.startswith(("ctrl+", "shift+")):
         return key.replace("+", "-", 1)
     words = {"pageup": "pgup", "pagedown": "pgdn", "escape": "esc", "delete": "del"}

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.markup import escape
 from textual.types import IgnoreReturnCallbackType
 
-from tui.app.keymap import shown
+from tui.app.keymap import format_keys
 from tui.app.services import services
 from tui.core.actions import ACTIONS
 from tui.present.messages import Message, say
@@ -30,7 +30,7 @@ class Commands(Provider):
             if action.id in _NOT_LISTED or not here:
                 continue
             refusal = action.why_not(app.session, ref)
-            keys = ", ".join(shown(action.id, app.keymap))
+            keys = ", ".join(format_keys(action.id, app.keymap))
             title = action.title
             if refusal is not None:
                 title = say(Message.NOT_NOW_BECAUSE, action=action.title, reason=refusal.detail)

@@ -14,7 +14,7 @@ from runtime.limits import units
 from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Limits, Missing, Unlimited, Value
 
 T = TypeVar("T")
-Held = Value | Missing
+LimitValue = Value | Missing
 
 FLAGS = {
     LimitName.CPUS: "--cpus",
@@ -167,7 +167,7 @@ def swap_of(total: int | Unlimited, memory: int | Unlimited | Missing | None) ->
     return total - memory
 
 
-def show(name: LimitName, value: Held) -> str:
+def show(name: LimitName, value: LimitValue) -> str:
     """A limit as it could be typed, "-" where there is none to show."""
     if isinstance(value, Missing):
         return "-"

@@ -70,7 +70,7 @@ def _show(args: argparse.Namespace, opened: Session, frame: Frame, subjects: Seq
     if args.json:
         (output.document if args.once else output.line)(as_json(frame, subjects, opened.drift))
         return
-    fields = [field for field in FIELDS.values() if field.shown]
+    fields = [field for field in FIELDS.values() if field.default]
     rows = [
         [field.format(field.extract(subject, frame.usages.get(subject.ref))) for field in fields]
         for subject in subjects

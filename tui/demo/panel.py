@@ -41,7 +41,7 @@ class GuidePanel(Static):
         """Subscribe to the session and read the victim's reports."""
         self._unsubscribe = self._session.subscribe(self._changed)
         self.run_worker(self._follow(), name="victim-reports")
-        self.tell()
+        self.redraw()
 
     def on_unmount(self) -> None:
         """Unsubscribe."""
@@ -55,35 +55,35 @@ class GuidePanel(Static):
             self._trouble = str(error)
         else:
             self._trouble = say(Message.VICTIM_ENDED)
-        self.tell()
+        self.redraw()
 
     def _reported(self) -> None:
         if self._reports.count == round((WARM_UP_S + ALONE_S) / REPORT_INTERVAL_S):
             self._alone = self._reports.recent(ALONE_S)
             self.run_worker(self._start_hog(), name="start-hog")
-        self.tell()
+        self.redraw()
 
     async def _start_hog(self) -> None:
         try:
             await self._scene.start_hog()
         except PytopError as error:
             self._trouble = str(error)
-            self.tell()
+            self.redraw()
 
     def _changed(self, what: Changed) -> None:
         if Changed.FRAME in what or Changed.INVENTORY in what:
-            self.tell()
+            self.redraw()
 
-    def tell(self) -> None:
+    def redraw(self) -> None:
         """Draw the present step."""
         hog = self._session.containers.get(self._scene.hog)
         frame = self._session.frame
-        use = frame.usages.get(self._scene.hog) if frame is not None else None
+        usage = frame.usages.get(self._scene.hog) if frame is not None else None
         now = self._reports.recent(RECENT_S)
-        limit = use.cpu_limit if use is not None else Missing.NOT_SAMPLED
+        limit = usage.cpu_limit if usage is not None else Missing.NOT_SAMPLED
         live = hog is not None and (hog.state.live or not self._scene.hog_started)
-        stands = step(self._alone, now, live, self._scene.hog_started, limit)
-        self.update(Text("\n".join((self._measures(now), *self._guide(stands, now, use)))))
+        current = step(self._alone, now, live, self._scene.hog_started, limit)
+        self.update(Text("\n".join((self._measures(now), *self._guide(current, now, usage)))))
 
     def _measures(self, now: Service | None) -> str:
         if now is None:
@@ -93,34 +93,34 @@ class GuidePanel(Static):
             return say(Message.VICTIM_HURT, alone=self._alone.p99, **measured)
         return say(Message.VICTIM, **measured)
 
-    def _guide(self, stands: StoryStep, now: Service | None, use: Usage | None) -> tuple[str, str]:
+    def _guide(self, current: StoryStep, now: Service | None, usage: Usage | None) -> tuple[str, str]:
         if self._trouble:
             return self._trouble, say(Message.QUIT)
         where = say(Message.ONE_CORE) if self._scene.cpu is None else say(Message.CORE, number=self._scene.cpu)
         hog = self._session.containers.get(self._scene.hog)
         name = hog.name if hog is not None else "hog"
-        match stands:
+        match current:
             case StoryStep.STARTING | StoryStep.ALONE:
                 return say(Message.DEMO_BEGINS, where=where, hog=name), say(Message.WAIT)
             case StoryStep.HURT:
                 return say(Message.DEMO_HURT, hog=name), say(Message.DEMO_LIMIT_IT, hog=name)
             case StoryStep.LIMITED:
-                limited = say(Message.DEMO_LIMITED, hog=name, cores=_cores(use), throttled=_throttled(use))
+                limited = say(Message.DEMO_LIMITED, hog=name, cores=_cores(usage), throttled=_throttled(usage))
                 return limited, say(Message.WATCH_P99)
             case StoryStep.RECOVERED:
-                recovered = say(Message.DEMO_RECOVERED, hog=name, cores=_cores(use), throttled=_throttled(use))
+                recovered = say(Message.DEMO_RECOVERED, hog=name, cores=_cores(usage), throttled=_throttled(usage))
                 return recovered, say(Message.DEMO_LIFT_IT, hog=name)
             case StoryStep.ENDED:
                 return say(Message.HOG_ENDED, hog=name), say(Message.QUIT)
 
 
-def _cores(use: Usage | None) -> str:
-    if use is None or isinstance(use.cpu_limit, (Missing, Unlimited)):
+def _cores(usage: Usage | None) -> str:
+    if usage is None or isinstance(usage.cpu_limit, (Missing, Unlimited)):
         return say(Message.UNLIMITED_CORES)
-    return say(Message.CORES, cores=format_cpus(use.cpu_limit))
+    return say(Message.CORES, cores=format_cpus(usage.cpu_limit))
 
 
-def _throttled(use: Usage | None) -> str:
-    if use is None or isinstance(use.throttled_share, Missing):
+def _throttled(usage: Usage | None) -> str:
+    if usage is None or isinstance(usage.throttled_share, Missing):
         return say(Message.LIMITED)
-    return say(Message.THROTTLED, share=use.throttled_share)
+    return say(Message.THROTTLED, share=usage.throttled_share)

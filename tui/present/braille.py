@@ -33,7 +33,7 @@ class Charset:
         throttled: stands on top of the use, for time in which it was held back.
         limit: the limit line, where nothing else is drawn.
         axis, tick: the time axis.
-        change, harm: marks on the time axis.
+        change_sign, harm_sign: of annotations on the time axis.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Charset:
     axis: str
     _: KW_ONLY
     tick: str
-    change: str
-    harm: str
+    change_sign: str
+    harm_sign: str
 
 
 _LEFT = (0x00, 0x40, 0x44, 0x46, 0x47)
@@ -55,10 +55,38 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII = " .:#"
 
 BRAILLE = Charset(
-    "braille", 4, lambda a, b: _BRAILLE[a][b] if a or b else " ", "▒", "╌", "─", tick="┴", change="▲", harm="✖"
+    "braille",
+    4,
+    lambda a, b: _BRAILLE[a][b] if a or b else " ",
+    "▒",
+    "╌",
+    "─",
+    tick="┴",
+    change_sign="▲",
+    harm_sign="✖",
 )
-BLOCKS = Charset("blocks", 8, lambda a, b: _BLOCKS[max(a, b)], "▒", "╌", "─", tick="┴", change="▲", harm="✖")
-ASCII = Charset("ascii", 3, lambda a, b: _ASCII[max(a, b)], "x", "-", "-", tick="+", change="^", harm="X")
+BLOCKS = Charset(
+    "blocks",
+    8,
+    lambda a, b: _BLOCKS[max(a, b)],
+    "▒",
+    "╌",
+    "─",
+    tick="┴",
+    change_sign="▲",
+    harm_sign="✖",
+)
+ASCII = Charset(
+    "ascii",
+    3,
+    lambda a, b: _ASCII[max(a, b)],
+    "x",
+    "-",
+    "-",
+    tick="+",
+    change_sign="^",
+    harm_sign="X",
+)
 
 
 def charset(ascii_only: bool, term: str) -> Charset:

@@ -41,7 +41,7 @@ class Field:
         extract: the raw value from what the engine says and what was measured (None while it is not live).
         show: a value as text.
         rank: which columns stay when the screen is narrow, the lowest first.
-        shown: part of the table unless the settings choose otherwise.
+        default: part of the table unless the settings choose otherwise.
         grain: differences below this do not change the order of rows.
         falling: the largest first, when this is chosen to sort by.
     """
@@ -57,7 +57,7 @@ class Field:
     rank: int
     align: Literal["left", "right"] = "right"
     max_width: int = 0
-    shown: bool = True
+    default: bool = True
     grain: float = 0.0
     falling: bool = True
 
@@ -73,7 +73,7 @@ class Field:
             return 0.0, natural(value)
         if isinstance(value, Missing):
             return -1.0, ()
-        return inf if isinstance(value, Unlimited) else steady(value, self.grain), ()
+        return inf if isinstance(value, Unlimited) else rounded(value, self.grain), ()
 
 
 def natural(text: str) -> tuple[tuple[float, str], ...]:
@@ -83,7 +83,7 @@ def natural(text: str) -> tuple[tuple[float, str], ...]:
     )
 
 
-def steady(value: float, grain: float) -> float:
+def rounded(value: float, grain: float) -> float:
     """The value with two digits, and no finer than `grain`: what wobbles less than that keeps its place."""
     if value <= 0:
         return 0.0
@@ -168,7 +168,7 @@ def _addresses(subject: Subject) -> str:
 
 
 def _text_field(
-    id: str, title: str, about: str, extract: Extract, *, width: int, max_width: int, rank: int, shown: bool = True
+    id: str, title: str, about: str, extract: Extract, *, width: int, max_width: int, rank: int, default: bool = True
 ) -> Field:
     return Field(
         id,
@@ -181,7 +181,7 @@ def _text_field(
         rank=rank,
         align="left",
         max_width=max_width,
-        shown=shown,
+        default=default,
         falling=False,
     )
 
@@ -196,8 +196,8 @@ _BEFORE: Final = (
     _text_field("name", "name", "Its name", _NAME, width=16, max_width=40, rank=0),
     _text_field("image", "image", "What it was created from", _IMAGE, width=12, max_width=40, rank=15),
     _text_field("engine", "engine", "Who runs it", _ENGINE, width=8, max_width=12, rank=12),
-    _text_field("group", "group", "Its compose project or pod", _GROUP, width=8, max_width=20, rank=21, shown=False),
-    _text_field("id", "id", "The beginning of its id", _ID, width=12, max_width=12, rank=22, shown=False),
+    _text_field("group", "group", "Its compose project or pod", _GROUP, width=8, max_width=20, rank=21, default=False),
+    _text_field("id", "id", "The beginning of its id", _ID, width=12, max_width=12, rank=22, default=False),
     _text_field("addresses", "address", "Its network addresses", _ADDRESSES, width=12, max_width=32, rank=19),
 )
 _AFTER: Final = (
@@ -215,7 +215,7 @@ class _Column:
     title: str
     width: int
     rank: int
-    shown: bool = True
+    default: bool = True
 
 
 _COLUMNS: Final[Mapping[str, _Column]] = {
@@ -223,16 +223,16 @@ _COLUMNS: Final[Mapping[str, _Column]] = {
     "cpu_limit": _Column("limit", 6, 4),
     "cpu_share": _Column("cpu%", 5, 16),
     "throttled_share": _Column("thrtl", 5, 6),
-    "throttled": _Column("held", 5, 23, shown=False),
+    "throttled": _Column("held", 5, 23, default=False),
     "waiting": _Column("wait", 4, 9),
     "memory": _Column("mem", 5, 3),
     "memory_limit": _Column("limit", 6, 5),
     "memory_share": _Column("mem%", 5, 17),
-    "working_set": _Column("wset", 5, 24, shown=False),
-    "anon": _Column("anon", 5, 25, shown=False),
-    "file": _Column("file", 5, 26, shown=False),
-    "swap": _Column("swap", 5, 20, shown=False),
-    "memory_peak": _Column("peak", 5, 27, shown=False),
+    "working_set": _Column("wset", 5, 24, default=False),
+    "anon": _Column("anon", 5, 25, default=False),
+    "file": _Column("file", 5, 26, default=False),
+    "swap": _Column("swap", 5, 20, default=False),
+    "memory_peak": _Column("peak", 5, 27, default=False),
     "oom_kills": _Column("oom", 4, 18),
     "net_rx": _Column("net in", 6, 10),
     "net_tx": _Column("out", 5, 10),
@@ -241,16 +241,16 @@ _COLUMNS: Final[Mapping[str, _Column]] = {
     "pids": _Column("pids", 5, 8),
     "pids_limit": _Column("limit", 6, 18),
     "pressure": _Column("psi", 4, 7),
-    "pressure_cpu": _Column("psi cpu", 7, 28, shown=False),
-    "pressure_memory": _Column("psi mem", 7, 28, shown=False),
-    "pressure_io": _Column("psi io", 6, 28, shown=False),
+    "pressure_cpu": _Column("psi cpu", 7, 28, default=False),
+    "pressure_memory": _Column("psi mem", 7, 28, default=False),
+    "pressure_io": _Column("psi io", 6, 28, default=False),
 }
 
 
 def of_metric(metric: Metric[Usage]) -> Field:
     """The field of a metric; one that is not in `_COLUMNS` is named after its id and hidden until it is chosen."""
     unit, title = UNITS[metric.unit], metric.id.replace("_", " ")
-    column = _COLUMNS.get(metric.id) or _Column(title, max(unit.width, len(title)), LAST_RANK, shown=False)
+    column = _COLUMNS.get(metric.id) or _Column(title, max(unit.width, len(title)), LAST_RANK, default=False)
 
     def extract(_: Subject, usage: Usage | None) -> Value:
         return Missing.NOT_SAMPLED if usage is None else metric.extract(usage)
@@ -264,7 +264,7 @@ def of_metric(metric: Metric[Usage]) -> Field:
         extract=extract,
         show=unit.show,
         rank=column.rank,
-        shown=column.shown,
+        default=column.default,
         grain=unit.grain,
     )
 

@@ -26,7 +26,7 @@ from runtime.model import (
     Value,
 )
 from tui.present import format as fmt
-from tui.present.limit_text import ENTRIES, MISSING_TEXT, Held, short
+from tui.present.limit_text import ENTRIES, MISSING_TEXT, LimitValue, short
 
 NOT_SCALED: Final = DEVICE_LIMITS | {LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS, LimitName.CPU_IDLE}
 RANGED: Final = (LimitName.CPU_SHARES, LimitName.CPU_PERIOD, LimitName.IO_WEIGHT)
@@ -61,7 +61,7 @@ def parse(texts: Mapping[LimitName, str], held: Limits = NOTHING_HELD, disks: Di
     return Typed(LimitChange.of(values), errors)
 
 
-def _rates(name: LimitName, text: str, held: Held, disks: Disks) -> Value:
+def _rates(name: LimitName, text: str, held: LimitValue, disks: Disks) -> Value:
     """Rates by disk from "sda 10m, sdb unlimited"; "unlimited" alone lifts every one that is there.
 
     Only what is in `disks` is taken, so that typing needs no lookup on the host.
@@ -106,7 +106,7 @@ def example(name: LimitName, disks: Disks, used: Collection[str]) -> str:
     return entry.example.replace("sda", short(there[0])) if there else entry.example
 
 
-def scaled(name: LimitName, text: str, held: Held, factor: float, ncpu: int | None) -> str | None:
+def scaled(name: LimitName, text: str, held: LimitValue, factor: float, ncpu: int | None) -> str | None:
     """The typed value, else the kernel's, times `factor`; None where that has no meaning.
 
     Half of unlimited CPU is half of the machine.
@@ -114,7 +114,7 @@ def scaled(name: LimitName, text: str, held: Held, factor: float, ncpu: int | No
     if name in NOT_SCALED:
         return None
     try:
-        value: Held = units.parse_value(name, text.strip()) if text.strip() else held
+        value: LimitValue = units.parse_value(name, text.strip()) if text.strip() else held
     except InvalidError:
         return None
     if isinstance(value, Unlimited) and name is LimitName.CPUS and ncpu is not None:

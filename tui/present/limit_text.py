@@ -26,7 +26,7 @@ from tui.core.drift.detector import Drift
 from tui.present import format as fmt
 from tui.present.messages import Message, say
 
-Held = Value | Missing
+LimitValue = Value | Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def short(device: str) -> str:
     return device.removeprefix("/dev/")
 
 
-def format_limit(name: LimitName, value: Held) -> str:
+def format_limit(name: LimitName, value: LimitValue) -> str:
     """A value as text for the form; long sizes are rounded."""
     if isinstance(value, Missing):
         return fmt.GAP
@@ -110,7 +110,7 @@ def outcome_text(outcome: FieldOutcome) -> str:
     return f"{text}: {fmt.clean(outcome.detail)}" if outcome.detail else text
 
 
-def lasting(name: LimitName, held: Held, recorded: Limits) -> str:
+def lasting(name: LimitName, held: LimitValue, recorded: Limits) -> str:
     """Whether a limit is kept at a restart; empty where there is none, or the record is unknown.
 
     A default value (no limit, the default weight) needs no record.
@@ -139,7 +139,7 @@ def reclaim_text(so_far: ReclaimProgress, width: int) -> str:
     return f"[{bar}] uses {fmt.size(so_far.current)}, to come down to {fmt.size(so_far.target)}"
 
 
-def _is_default(name: LimitName, held: Held) -> bool:
+def _is_default(name: LimitName, held: LimitValue) -> bool:
     """The value is the default, which limits nothing."""
     return isinstance(held, Unlimited) or held in ((), "") or held is False or held == DEFAULTS.get(name)
 

@@ -16,7 +16,7 @@ from tui.present.glyphs import Glyphs
 from tui.present.messages import Message, say
 
 STOPPED = frozenset({State.CREATED, State.EXITED, State.DEAD})
-ACTING = (Verb.START, Verb.KILL, Verb.UPDATE)
+CHANGING_VERBS = (Verb.START, Verb.KILL, Verb.UPDATE)
 DOCTOR = "pytop-containers doctor"
 DOCTOR_SAYS = f"`{DOCTOR}` says more."
 RUN = "pytop-containers run host sleep 600"
@@ -31,13 +31,13 @@ class View:
     hide_stopped: bool
 
 
-def machine(session: Session, glyphs: Glyphs) -> list[str]:
+def machine_parts(session: Session, glyphs: Glyphs) -> list[str]:
     """The machine's use, the most important part first."""
     mode = ["READ-ONLY"] if session.read_only else []
-    return [*mode, *_use(session.frame.host, glyphs)] if session.frame is not None else [*mode, "measuring"]
+    return [*mode, *_host_parts(session.frame.host, glyphs)] if session.frame is not None else [*mode, "measuring"]
 
 
-def _use(host: HostUsage, glyphs: Glyphs) -> list[str]:
+def _host_parts(host: HostUsage, glyphs: Glyphs) -> list[str]:
     cpu = glyphs.gap if isinstance(host.cpu, Missing) else fmt.cores(host.cpu)
     parts = [
         f"cpu {cpu}/{host.ncpu} cores",
@@ -51,13 +51,13 @@ def _use(host: HostUsage, glyphs: Glyphs) -> list[str]:
     parts.append(f"psi {' '.join(waits)}")
     if host.swap_used:
         parts.append(f"swap {fmt.size(host.swap_used)}")
-    for name, value, show in _flows(host):
+    for name, value, show in _rates(host):
         if not isinstance(value, Missing):
             parts.append(f"{name} {show(value)}")
     return parts
 
 
-def _flows(host: HostUsage) -> Sequence[tuple[str, float | Missing, Callable[[float], str]]]:
+def _rates(host: HostUsage) -> Sequence[tuple[str, float | Missing, Callable[[float], str]]]:
     return (
         ("net in", host.net_rx, fmt.rate),
         ("out", host.net_tx, fmt.rate),
@@ -66,7 +66,7 @@ def _flows(host: HostUsage) -> Sequence[tuple[str, float | Missing, Callable[[fl
     )
 
 
-def inventory(session: Session, view: View) -> list[str]:
+def inventory_parts(session: Session, view: View) -> list[str]:
     """How many containers, whose, and in which mode they are shown."""
     containers = session.containers.values()
     total = len(containers)
@@ -82,32 +82,32 @@ def inventory(session: Session, view: View) -> list[str]:
     for key in session.engines:
         info = session.infos.get(key)
         state = "away" if key in lost else info.version if info is not None else "asking"
-        only = " (watching only, see ?)" if helpless(session, key) is not None else ""
+        only = " (watching only, see ?)" if why_only_watched(session, key) is not None else ""
         parts.append(f"{key} {fmt.clean(state)}{only}")
     parts.append(f"every {fmt.seconds(session.interval)}")
     return parts
 
 
-def unable(session: Session, key: str) -> str | None:
+def why_cannot_start(session: Session, key: str) -> str | None:
     """Why an engine that answers can start nothing here; None when it can."""
     capabilities = session.capabilities.get(key)
     return None if capabilities is None else capabilities.why_not(Verb.START)
 
 
-def helpless(session: Session, key: str) -> str | None:
+def why_only_watched(session: Session, key: str) -> str | None:
     """Why an engine that answers can neither start, nor end, nor limit anything here; None when it can do one of it."""
     capabilities = session.capabilities.get(key)
-    reasons = [None if capabilities is None else capabilities.why_not(verb) for verb in ACTING]
+    reasons = [None if capabilities is None else capabilities.why_not(verb) for verb in CHANGING_VERBS]
     return None if None in reasons else reasons[0]
 
 
-def watching(session: Session) -> list[str]:
+def watched_engine_lines(session: Session) -> list[str]:
     """One sentence for each engine that can only be watched, for the help."""
-    reasons = {key: helpless(session, key) for key in session.engines}
+    reasons = {key: why_only_watched(session, key) for key in session.engines}
     return [f"! {key} can only be watched: {fmt.clean(why)}." for key, why in reasons.items() if why is not None]
 
 
-def trouble(problems: Sequence[Problem], width: int) -> list[str]:
+def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
     """What does not work, each beginning on a line of its own."""
     lines: list[str] = []
     for problem in problems:
@@ -117,7 +117,7 @@ def trouble(problems: Sequence[Problem], width: int) -> list[str]:
     return lines
 
 
-def joined(parts: Sequence[str], width: int, glyphs: Glyphs) -> str:
+def join_parts(parts: Sequence[str], width: int, glyphs: Glyphs) -> str:
     """As many parts as fit on one line; the rest is left out whole."""
     line = ""
     for part in parts:
@@ -128,12 +128,12 @@ def joined(parts: Sequence[str], width: int, glyphs: Glyphs) -> str:
     return line
 
 
-def nothing(session: Session, view: View, width: int) -> list[str]:
+def empty_list_lines(session: Session, view: View, width: int) -> list[str]:
     """What an empty list says instead of rows."""
-    return [line for text in _nothing(session, view) for line in textwrap.wrap(text, max(width, 1)) or [""]]
+    return [line for text in _empty_list_text(session, view) for line in textwrap.wrap(text, max(width, 1)) or [""]]
 
 
-def _nothing(session: Session, view: View) -> list[str]:
+def _empty_list_text(session: Session, view: View) -> list[str]:
     total = len(session.containers)
     if view.words:
         return [f"No container matches {fmt.clean(view.words)!r}.", "Esc clears the filter."]
@@ -148,11 +148,16 @@ def _nothing(session: Session, view: View) -> list[str]:
         return ["No engine answers; they are asked again by and by.", f"`{DOCTOR}` says what to do."]
     if session.read_only:
         return ["There are no containers yet. New ones appear here by themselves."]
-    if all(unable(session, key) is not None for key in session.engines):
-        return ["There are no containers yet, and none can be started from here.", "", *watching(session), DOCTOR_SAYS]
+    if all(why_cannot_start(session, key) is not None for key in session.engines):
+        return [
+            "There are no containers yet, and none can be started from here.",
+            "",
+            *watched_engine_lines(session),
+            DOCTOR_SAYS,
+        ]
     return ["There are no containers yet. Run one in another terminal:", "", RUN, "", "It appears here by itself."]
 
 
-def badge(session: Session) -> str:
+def read_only_line(session: Session) -> str:
     """That nothing can be changed in read-only mode, for the help; empty in the normal mode."""
     return say(Message.READ_ONLY_MODE) if session.read_only else ""

@@ -21,21 +21,24 @@ from tui.present.fields import FIELDS, Field
 from tui.present.glyphs import Glyphs, trend
 
 TREND: Final = "trend"
-DEFAULT: Final = (
+DEFAULT_COLUMNS: Final = (
     *("state", "name", "image", "engine", "cpu", "cpu_limit", "cpu_share", TREND, "throttled_share", "waiting"),
     *("memory", "memory_limit", "memory_share", "oom_kills", "net_rx", "net_tx", "io_read", "io_write"),
     *("pids", "pids_limit", "pressure", "up", "addresses"),
 )
-KNOWN: Final = frozenset({*FIELDS, TREND})
+COLUMN_IDS: Final = frozenset({*FIELDS, TREND})
 _JOINED = frozenset({"cpu_limit", "memory_limit", "pids_limit"})
-_NARROW = 72  # below this many cells the least widths hold
-_LEAST = {"state": 1, "name": 10}
-_TREND_WIDTH, _TREND_MOST, _TREND_RANK = 8, 20, 5.5
-_MARK = 1  # the cell before each row that shows which one is selected
-KINDS: Final = {ContainerKind.VM: "vm:", ContainerKind.SERVICE: "svc:"}  # before the names of what is no container
+_NARROW_CELLS = 72  # below this many cells the least widths hold
+_NARROW_WIDTHS = {"state": 1, "name": 10}
+_TREND_CELLS, _TREND_MAX_CELLS, _TREND_RANK = 8, 20, 5.5
+_CURSOR_CELLS = 1  # the cell before each row that shows which one is selected
+KIND_PREFIXES: Final = {
+    ContainerKind.VM: "vm:",
+    ContainerKind.SERVICE: "svc:",
+}  # before the names of what is no container
 DRIFTED: Final = "!"  # before the name of one whose limits somebody else has changed
-MUCH_THROTTLED = 0.25  # of its periods
-NEARLY_FULL = 0.95  # of its memory limit, without the cache that can go
+THROTTLED_SHARE = 0.25  # of its periods
+CRITICAL_MEMORY_SHARE = 0.95  # of its memory limit, without the cache that can go
 
 
 class RowStyle(Enum):
@@ -85,18 +88,18 @@ class Row:
 
 def columns(width: int, wanted: Sequence[str], subjects: Collection[Subject]) -> tuple[Column, ...]:
     """The wanted columns that fit in `width` cells, the most important ones first, and what is left over given out."""
-    narrow = width < _NARROW
-    least = {id: (_LEAST.get(id) if narrow else None) or _width(id) for id in wanted}
+    narrow = width < _NARROW_CELLS
+    least = {id: (_NARROW_WIDTHS.get(id) if narrow else None) or _width(id) for id in wanted}
     widths: dict[str, int] = {}
     left = 0
     for id in sorted(wanted, key=_rank):
         tried = {i: least[i] for i in wanted if i in widths or i == id}
-        rest = width - _MARK - sum(tried.values()) - sum(map(_gap, list(tried)[1:]))
+        rest = width - _CURSOR_CELLS - sum(tried.values()) - sum(map(_gap, list(tried)[1:]))
         if rest >= 0 or not widths:
             widths, left = tried, max(0, rest)
     for id in ("state", "name", "image", "addresses", "group", "engine", TREND):
         if id in widths and not (id == "state" and narrow):  # there its sign alone leaves room for what is measured
-            more = min(left, max(0, _most(id, subjects) - widths[id]))
+            more = min(left, max(0, _max_width(id, subjects) - widths[id]))
             widths[id] += more
             left -= more
     first = next(iter(widths), "")
@@ -106,7 +109,7 @@ def columns(width: int, wanted: Sequence[str], subjects: Collection[Subject]) ->
 def head(layout: Sequence[Column], sort: str, falling: bool, glyphs: Glyphs) -> str:
     """The line of titles, with an arrow at the column that the rows are sorted by."""
     arrow = glyphs.falling if falling else glyphs.rising
-    parts = [" " * _MARK]
+    parts = [" " * _CURSOR_CELLS]
     over = ""
     for column, after in pairwise([*layout, None]):
         assert column is not None
@@ -161,16 +164,16 @@ def row_style(subject: Subject, usage: Usage | None) -> RowStyle:
     if usage is None:
         return RowStyle.NORMAL
     full, limit = usage.working_set, usage.memory_limit
-    if isinstance(full, int) and isinstance(limit, int) and full >= NEARLY_FULL * limit:
+    if isinstance(full, int) and isinstance(limit, int) and full >= CRITICAL_MEMORY_SHARE * limit:
         return RowStyle.CRITICAL
-    if not isinstance(usage.throttled_share, Missing) and usage.throttled_share >= MUCH_THROTTLED:
+    if not isinstance(usage.throttled_share, Missing) and usage.throttled_share >= THROTTLED_SHARE:
         return RowStyle.THROTTLED
     return RowStyle.NORMAL
 
 
 def at(layout: Sequence[Column], x: int) -> str | None:
     """The id of the column that is drawn at cell `x`."""
-    end = _MARK
+    end = _CURSOR_CELLS
     for column in layout:
         end += column.gap + column.width
         if x < end:
@@ -185,14 +188,14 @@ def _cell(column: Column, field: Field, subject: Subject, usage: Usage | None, g
         sign = glyphs.states[subject.state]
         text = sign if column.width < _width("state") else f"{sign} {text}"
     elif field.id == "name":
-        text = lead + _kind(subject) + text
+        text = lead + _kind_prefix(subject) + text
     elif column.joined:
         text = f"/{text}"
     return fmt.fit(text, column.width, right=column.right, more=glyphs.more)
 
 
-def _kind(subject: Subject) -> str:
-    return KINDS.get(subject.kind, "") if isinstance(subject, Container) else ""
+def _kind_prefix(subject: Subject) -> str:
+    return KIND_PREFIXES.get(subject.kind, "") if isinstance(subject, Container) else ""
 
 
 def _trend(ref: Ref, usage: Usage | None, width: int, history: History, glyphs: Glyphs) -> str:
@@ -210,17 +213,17 @@ def _rank(id: str) -> float:
 
 
 def _width(id: str) -> int:
-    return _TREND_WIDTH if id == TREND else FIELDS[id].width
+    return _TREND_CELLS if id == TREND else FIELDS[id].width
 
 
 def _gap(id: str) -> int:
     return 0 if id in _JOINED else 1
 
 
-def _most(id: str, subjects: Collection[Subject]) -> int:
+def _max_width(id: str, subjects: Collection[Subject]) -> int:
     """The cells that a column can use: as many as its longest text, up to its most."""
     if id == TREND:
-        return _TREND_MOST
+        return _TREND_MAX_CELLS
     field = FIELDS[id]
     sign = 2 if id == "state" else 0
     longest = max((cell_len(field.format(field.extract(c, None))) for c in subjects), default=0)

@@ -11,7 +11,15 @@ import pytest
 from runtime.model import State, Verb
 from tests.app.fakes import container
 from tui.app.app import PytopApp
-from tui.app.keymap import VOCABULARY, app_bindings, list_bindings, log_bindings, move_bindings, page_bindings, shown
+from tui.app.keymap import (
+    VOCABULARY,
+    app_bindings,
+    format_keys,
+    list_bindings,
+    log_bindings,
+    move_bindings,
+    page_bindings,
+)
 from tui.app.screens.detail import DetailScreen
 from tui.app.screens.list import ListScreen
 from tui.app.screens.panes.logs import Logs
@@ -64,11 +72,11 @@ def test_every_verb_of_the_life_of_a_container_has_an_action() -> None:
 
 
 def test_keys_are_written_for_people_in_ascii() -> None:
-    assert shown("filter", {}) == ("/",)
-    assert shown("faster", {}) == ("+", "=")
-    assert shown("refresh", {}) == ("f5", "ctrl-r")
-    assert shown("stop", {"stop": "f9"}) == ("f9",)
-    assert all(key.isascii() for id in IDS for key in shown(id, {}))
+    assert format_keys("filter", {}) == ("/",)
+    assert format_keys("faster", {}) == ("+", "=")
+    assert format_keys("refresh", {}) == ("f5", "ctrl-r")
+    assert format_keys("stop", {"stop": "f9"}) == ("f9",)
+    assert all(key.isascii() for id in IDS for key in format_keys(id, {}))
 
 
 def test_no_settings_are_the_defaults(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_row_is_cut_where_its_meaning_changes() -> None:
 @SETS
 def test_no_glyph_means_two_things(glyphs: Charset) -> None:
     levels = {glyphs.glyph(a, b) for a in range(glyphs.steps + 1) for b in range(glyphs.steps + 1)}
-    assert not levels & {glyphs.throttled, glyphs.limit, glyphs.change, glyphs.harm}
+    assert not levels & {glyphs.throttled, glyphs.limit, glyphs.change_sign, glyphs.harm_sign}
     if glyphs is ASCII:
         assert all(glyph.isascii() for glyph in levels | {glyphs.throttled, glyphs.limit, glyphs.axis, glyphs.tick})
 

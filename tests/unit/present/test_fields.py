@@ -16,7 +16,7 @@ from collectors.sampling.frame import Pressure
 from runtime.model import UNLIMITED, GroupKind, GroupRef, Missing, State, Unlimited
 from tests.app.fakes import container, usage
 from tui.present import format as fmt
-from tui.present.fields import FIELDS, arrange, matches, natural, steady
+from tui.present.fields import FIELDS, arrange, matches, natural, rounded
 
 
 def test_every_field_has_what_a_column_and_the_help_need() -> None:
@@ -122,7 +122,7 @@ def test_cleaned_text_stays_on_its_line(text: str) -> None:
 
 @given(st.floats(0, 1e15), st.floats(0.001, 1e6))
 def test_steady_values_keep_the_order_of_what_differs_clearly(value: float, grain: float) -> None:
-    assert steady(value, grain) <= steady(value * 1.3 + 2 * grain, grain)
+    assert rounded(value, grain) <= rounded(value * 1.3 + 2 * grain, grain)
 
 
 def test_names_with_numbers_are_sorted_as_people_do() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from collectors.history.annotation import Annotation, AnnotationKind
 from tui.app.widgets.cells import changed
-from tui.app.widgets.graph import GUTTER, axis
+from tui.app.widgets.graph import GUTTER_CELLS, axis
 from tui.present.braille import BRAILLE
 from tui.present.timeline import Window, nice, place, top, window
 
@@ -66,9 +66,9 @@ def test_annotations_stand_on_the_axis_each_kind_with_its_sign() -> None:
     kinds = {10: changed, 30: killed, 31: changed, 500: changed}
     parts = list(axis(shown, 0, [Annotation(at * S, kind) for at, kind in kinds.items()], BRAILLE))
     line = "".join(text for _, text in parts)
-    assert len(line) == GUTTER + 40
-    assert line[GUTTER + 5] == "▲"
-    assert line[GUTTER + 15] == "✖"
+    assert len(line) == GUTTER_CELLS + 40
+    assert line[GUTTER_CELLS + 5] == "▲"
+    assert line[GUTTER_CELLS + 15] == "✖"
     assert line.count("▲") == 1  # the one in the same cell as the harm gives way
     assert ("axis--harm", "✖") in parts
 

@@ -11,13 +11,13 @@ from collectors.history.rings import History
 from runtime.model import UNLIMITED, Missing, State
 from tests.app.fakes import container, town, usage
 from tui.present import glyphs
-from tui.present.table import DEFAULT, KNOWN, TREND, RowStyle, at, columns, head, row, row_style
+from tui.present.table import COLUMN_IDS, DEFAULT_COLUMNS, TREND, RowStyle, at, columns, head, row, row_style
 
 FLEET, USES = town()
 
 
 @example(30, ["memory_limit", "addresses", "anon", "cpu", "cpu_limit", "cpu_share"])
-@given(st.integers(1, 400), st.lists(st.sampled_from(sorted(KNOWN)), unique=True, min_size=1))
+@given(st.integers(1, 400), st.lists(st.sampled_from(sorted(COLUMN_IDS)), unique=True, min_size=1))
 def test_columns_never_need_more_than_there_is(width: int, wanted: list[str]) -> None:
     layout = columns(width, wanted, FLEET)
     assert layout, "one column at least"
@@ -27,25 +27,25 @@ def test_columns_never_need_more_than_there_is(width: int, wanted: list[str]) ->
 
 
 def test_the_important_columns_are_there_in_a_narrow_terminal() -> None:
-    ids = {c.id for c in columns(39, DEFAULT, FLEET)}
+    ids = {c.id for c in columns(39, DEFAULT_COLUMNS, FLEET)}
     assert ids == {"state", "name", "cpu", "cpu_limit", "memory", "memory_limit"}
 
 
 def test_eighty_columns_show_what_the_job_needs() -> None:
-    ids = {c.id for c in columns(79, DEFAULT, FLEET)}
+    ids = {c.id for c in columns(79, DEFAULT_COLUMNS, FLEET)}
     assert {"state", "name", "cpu", "cpu_limit", TREND, "memory", "memory_limit", "throttled_share", "pressure"} <= ids
 
 
 def test_a_wide_terminal_shows_everything_and_gives_the_rest_to_names() -> None:
-    layout = columns(199, DEFAULT, [*FLEET, container("a-container-with-quite-a-long-name")])
-    assert {c.id for c in layout} == set(DEFAULT)
+    layout = columns(199, DEFAULT_COLUMNS, [*FLEET, container("a-container-with-quite-a-long-name")])
+    assert {c.id for c in layout} == set(DEFAULT_COLUMNS)
     assert next(c.width for c in layout if c.id == "name") >= len("a-container-with-quite-a-long-name")
 
 
 @pytest.mark.parametrize("signs", [glyphs.UNICODE, glyphs.ASCII])
 @pytest.mark.parametrize("width", [39, 79, 119, 199])
 def test_rows_and_head_are_as_wide_as_their_columns(width: int, signs: glyphs.Glyphs) -> None:
-    layout = columns(width, DEFAULT, FLEET)
+    layout = columns(width, DEFAULT_COLUMNS, FLEET)
     wide = sum(c.gap + c.width for c in layout)
     assert cell_len(head(layout, "cpu", True, signs)) == wide + 1
     for each in FLEET:
@@ -56,17 +56,17 @@ def test_rows_and_head_are_as_wide_as_their_columns(width: int, signs: glyphs.Gl
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_arrow_cuts_no_title_where_the_gap_has_room_for_it(width: int) -> None:
-    layout = columns(width, DEFAULT, town()[0])
+    layout = columns(width, DEFAULT_COLUMNS, town()[0])
     plain = head(layout, "", True, glyphs.UNICODE)
     for column in layout:
         marked = head(layout, column.id, True, glyphs.UNICODE)
         assert marked.count("▼") == 1
         assert cell_len(marked) == cell_len(plain)
-    assert "cpu/limit▼" in head(columns(80, DEFAULT, town()[0]), "cpu_limit", True, glyphs.UNICODE)
+    assert "cpu/limit▼" in head(columns(80, DEFAULT_COLUMNS, town()[0]), "cpu_limit", True, glyphs.UNICODE)
 
 
 def test_every_column_can_be_found_by_where_it_is() -> None:
-    layout = columns(120, DEFAULT, FLEET)
+    layout = columns(120, DEFAULT_COLUMNS, FLEET)
     found = [at(layout, x) for x in range(1 + sum(c.gap + c.width for c in layout))]
     assert list(dict.fromkeys(found)) == [c.id for c in layout]
     assert at(layout, 500) is None

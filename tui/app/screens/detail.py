@@ -49,8 +49,8 @@ class DetailScreen(Screen[None]):
         super().__init__()
         self.ref = ref
         self._session = session
-        self._kinds = GROUP_PANES if isinstance(ref, GroupRef) else PANES
-        self._index = list(self._kinds).index(tab)
+        self._pane_types = GROUP_PANES if isinstance(ref, GroupRef) else PANES
+        self._index = list(self._pane_types).index(tab)
         self._known: Subject | None = session.find(ref)
         self._panes: dict[str, Pane] = {}
         self._first, self._second, self._last = (
@@ -62,13 +62,13 @@ class DetailScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Head, tabs, one pane per page, foot."""
         app = services(self)
-        for name, kind in self._kinds.items():
+        for name, kind in self._pane_types.items():
             pane = kind(self._session, self.ref, app.glyphs, ascii_only=app.ascii_only, id=f"pane-{name}")
             self._panes[name] = pane
         yield self._first
         yield self._second
-        yield TabBar(list(self._kinds))
-        with ContentSwitcher(initial=f"pane-{list(self._kinds)[self._index]}", id="panes"):
+        yield TabBar(list(self._pane_types))
+        with ContentSwitcher(initial=f"pane-{list(self._pane_types)[self._index]}", id="panes"):
             yield from self._panes.values()
         yield self._last
 
@@ -76,7 +76,7 @@ class DetailScreen(Screen[None]):
         """Subscribe to the session."""
         self._unsubscribe = self._session.subscribe(self._changed)
         self.query_one(TabBar).mark(self._index)
-        self.call_after_refresh(self.pane.awake)
+        self.call_after_refresh(self.pane.activate)
 
     def on_unmount(self) -> None:
         self._unsubscribe()
@@ -91,7 +91,7 @@ class DetailScreen(Screen[None]):
     @property
     def pane(self) -> Pane:
         """The page in front."""
-        return self._panes[list(self._kinds)[self._index]]
+        return self._panes[list(self._pane_types)[self._index]]
 
     def _changed(self, what: Changed) -> None:
         if not all(pane.is_mounted for pane in self._panes.values()):
@@ -117,7 +117,7 @@ class DetailScreen(Screen[None]):
         self._second.display = not low
         if self._known is not None:
             drifts = self._session.drift.get(self.ref, ())
-            key, width = keymap.shown("limits", services(self).keymap)[0], max(1, self.size.width - 2)
+            key, width = keymap.format_keys("limits", services(self).keymap)[0], max(1, self.size.width - 2)
             told = container_text.drift_lines(drifts, key, width, glyphs) if drifts else []
             self._second.show(told or [container_text.details(self._known)])
             self._second.set_class(bool(drifts), "-drifted")
@@ -126,13 +126,13 @@ class DetailScreen(Screen[None]):
     def _foot(self) -> str:
         """The available keys, as many as fit."""
         app = services(self)
-        back = say(Message.KEY_BACK, key=keymap.shown("back", app.keymap)[0])
-        parts = [back, say(Message.KEYS_PAGES, count=len(self._kinds))]
-        parts += [f"{keymap.shown(id, app.keymap)[0]} {word}" for id, word in self.pane.KEYS.items()]
+        back = say(Message.KEY_BACK, key=keymap.format_keys("back", app.keymap)[0])
+        parts = [back, say(Message.KEYS_PAGES, count=len(self._pane_types))]
+        parts += [f"{keymap.format_keys(id, app.keymap)[0]} {word}" for id, word in self.pane.KEYS.items()]
         for id in FOOT:
             action = ACTIONS[id]
             if action.why_not(self._session, self.ref) is None:
-                parts.append(f"{keymap.shown(id, app.keymap)[0]} {action.foot}")
+                parts.append(f"{keymap.format_keys(id, app.keymap)[0]} {action.foot}")
         text = ""
         for part in parts:
             if len(text) + len(part) + 2 > self.size.width - 2:
@@ -144,18 +144,18 @@ class DetailScreen(Screen[None]):
 
     def action_tab(self, index: int) -> None:
         """Show the page with this index."""
-        if index != self._index and index < len(self._kinds):
-            self.pane.asleep()
+        if index != self._index and index < len(self._pane_types):
+            self.pane.deactivate()
             self._index = index
-            self.query_one(ContentSwitcher).current = f"pane-{list(self._kinds)[index]}"
+            self.query_one(ContentSwitcher).current = f"pane-{list(self._pane_types)[index]}"
             self.query_one(TabBar).mark(index)
             self.set_focus(None)
-            self.call_after_refresh(self.pane.awake)
+            self.call_after_refresh(self.pane.activate)
             self._draw()
 
     def action_turn(self, step: int) -> None:
         """Show the next or the previous page."""
-        self.action_tab((self._index + step) % len(self._kinds))
+        self.action_tab((self._index + step) % len(self._pane_types))
 
     @on(TabBar.Chosen)
     def _chosen(self, event: TabBar.Chosen) -> None:
@@ -163,18 +163,18 @@ class DetailScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """A group has no log to search."""
-        return action != "search" or "logs" in self._kinds
+        return action != "search" or "logs" in self._pane_types
 
     def action_search(self) -> None:
         """Search the log, from every page."""
-        self.action_tab(list(self._kinds).index("logs"))
+        self.action_tab(list(self._pane_types).index("logs"))
         pane = self._panes["logs"]
         assert isinstance(pane, Logs)
         pane.search()
 
     def action_look_again(self) -> None:
         """Refresh the engine's inventory and this page."""
-        self.pane.look_again()
+        self.pane.reload()
         services(self).action_refresh()
 
     def action_back(self) -> None:

@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from runtime.model import Ref
-from tui.app.keymap import shown
+from tui.app.keymap import format_keys
 from tui.core.session import Session
 from tui.present import help_text
 from tui.present.glyphs import Glyphs
@@ -35,7 +35,7 @@ class HelpScreen(ModalScreen[None]):
 
     def __init__(self, session: Session, ref: Ref | None, keymap: Mapping[str, str], glyphs: Glyphs) -> None:
         super().__init__(id="help")
-        self._lines = tuple(help_text.page(session, ref, partial(shown, keymap=keymap), glyphs))
+        self._lines = tuple(help_text.page(session, ref, partial(format_keys, keymap=keymap), glyphs))
 
     def compose(self) -> ComposeResult:
         """The text in a frame."""

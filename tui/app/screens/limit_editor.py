@@ -72,7 +72,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._say = self._foot.say
         self._writing = False
         self._outcome: LimitOutcome | None = None
-        self._over = False  # no further write: done, or the container is gone
+        self._finished = False  # no further write: done, or the container is gone
         self._shrinking: Worker[None] | None = None
         self._unfolded = False
         self._held = Limits()
@@ -117,9 +117,9 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     # changes of the session
 
     def _changed(self, what: Changed) -> None:
-        if not self._over and not self._writing and self._session.find(self.ref) is None:
+        if not self._finished and not self._writing and self._session.find(self.ref) is None:
             self._gone()
-        elif not self._over:
+        elif not self._finished:
             self._show_use()
 
     def _show_use(self) -> None:
@@ -165,7 +165,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._fold()
         if focused is None or focused.disabled:
             self._focus(self._fields)
-        if limits.get(LimitName.CPUS) is Missing.GONE and not self._over:
+        if limits.get(LimitName.CPUS) is Missing.GONE and not self._finished:
             self._say(say(Message.NOT_RUNNING_KEPT))
 
     def _fold(self) -> None:
@@ -174,7 +174,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         for field in closed:
             field.set_class(not self._unfolded, "-folded")
         if len(closed) == len(self._fields):
-            told = Counter(field.told for field in closed).most_common(1)[0][0]
+            told = Counter(field.message_text for field in closed).most_common(1)[0][0]
             nothing = Message.NOTHING_CAN_BE_SET_OPEN if self._unfolded else Message.NOTHING_CAN_BE_SET
             self._folded.show(say(nothing, reason=clean(told)))
         else:
@@ -201,9 +201,9 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             if field.has_class("-closed"):
                 continue
             if name in typed.errors:
-                field.tell(typed.errors[name], "refuse")
+                field.set_message(typed.errors[name], "refuse")
             elif not field.text or (field.input is event.input and field.refused):
-                field.tell("")  # other messages stay until the preview, so that the form does not jump
+                field.set_message("")  # other messages stay until the preview, so that the form does not jump
         self._say("")
         self._preview()
 
@@ -212,7 +212,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         ncpu = frame.host.ncpu if frame is not None else None
         text = limit_form.scaled(field.name_, field.input.value, field.held, factor, ncpu)
         if text is None:
-            field.tell(say(Message.NO_MULTIPLE), "warning")
+            field.set_message(say(Message.NO_MULTIPLE), "warning")
         else:
             field.input.set(text)
 
@@ -221,7 +221,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         """Show what the change would do, once typing has paused."""
         await asyncio.sleep(PREVIEW_DELAY_S)
         typed = self._read()
-        if self._writing or self._over:
+        if self._writing or self._finished:
             return
         if not typed.change:
             self._judge((), typed.errors)
@@ -248,7 +248,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             if field.has_class("-closed") or name in errors:
                 continue
             found = worst.get(name)
-            field.tell(found.text if found else "", found.severity.value if found else "info")
+            field.set_message(found.text if found else "", found.severity.value if found else "info")
         if self._too_low and not self._writing:
             self._say(say(Message.SHRINK_FIRST))
         return bool(refused)
@@ -262,7 +262,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def action_apply(self, stay: bool) -> None:
         """Write the typed values, unless they cannot be parsed or would do harm."""
-        if self._writing or self._over:
+        if self._writing or self._finished:
             return
         typed = self._read()
         if typed.errors:
@@ -292,13 +292,13 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         except PytopError as error:
             self._say(str(error), bad=True)
         else:
-            self._came(outcome, stay)
+            self._show_outcome(outcome, stay)
         finally:
             self._writing = False
 
     def action_shrink(self) -> None:
         """Reclaim memory until the typed memory limit fits, then write the typed values."""
-        if self._writing or self._over:
+        if self._writing or self._finished:
             return
         typed = self._read()
         if typed.errors:
@@ -314,7 +314,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._foot.keys(say(Message.EDITOR_KEYS_SHRINKING))
         self._say(say(Message.SHRINKING))
         try:
-            self._came(await self._session.shrink(self.ref, memory, self._progress, beside=change), True)
+            self._show_outcome(await self._session.shrink(self.ref, memory, self._progress, beside=change), True)
         except asyncio.CancelledError:
             if self.is_running:
                 self._say(say(Message.SHRINK_STOPPED))
@@ -325,7 +325,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self._say(str(error), bad=True)
         finally:
             self._writing, self._shrinking = False, None
-            if not self._over and self.is_running:
+            if not self._finished and self.is_running:
                 self._foot.keys(say(Message.EDITOR_KEYS))
 
     def _progress(self, so_far: ReclaimProgress) -> None:
@@ -335,20 +335,20 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def action_set_again(self) -> None:
         """Write the expected values of the drifted limits again."""
         found = self._session.drift.get(self.ref, ())
-        if found and not self._writing and not self._over:
+        if found and not self._writing and not self._finished:
             self._begin()
             self._write(limit_form.Typed(self._session.expected(self.ref), {}), False)
 
     def action_accept(self) -> None:
         """Expect the kernel's present values from now on."""
-        if self._session.drift.get(self.ref) and not self._writing and not self._over:
+        if self._session.drift.get(self.ref) and not self._writing and not self._finished:
             self._session.accept(self.ref)
             self._show_drift()
             self._say(say(Message.ACCEPTED))
 
-    def _came(self, outcome: LimitOutcome, stay: bool) -> None:
+    def _show_outcome(self, outcome: LimitOutcome, stay: bool) -> None:
         """Close with a notification if the kernel holds all requested values, else show every field."""
-        self._outcome, self._over = outcome, True
+        self._outcome, self._finished = outcome, True
         if outcome.ok and not stay:
             container = self._session.find(self.ref)
             name = clean(container.name) if container is not None else self.ref.short
@@ -369,7 +369,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def _gone(self) -> None:
         """The container was removed while the form was open."""
-        self._over = True
+        self._finished = True
         self._say(say(Message.CONTAINER_GONE), bad=True)
         self._end()
 

@@ -21,8 +21,7 @@ from tui.app.widgets.lines import Lines
 from tui.app.widgets.table import ColumnHeads, ContainerTable
 from tui.core.actions import ACTIONS
 from tui.core.session import Changed, Session, Subject
-from tui.present import fields, summary
-from tui.present import table as rows
+from tui.present import fields, summary, table
 from tui.present.fields import FIELDS
 from tui.present.glyphs import Glyphs
 from tui.present.messages import Message, say
@@ -127,10 +126,10 @@ class ListScreen(Screen[None]):
         usages = frame.usages if frame is not None else {}
         containers = session.containers.values()
         listed: list[Subject] = [*containers, *(session.groups.values() if self._grouped else ())]
-        self._columns = rows.columns(self.size.width - SCROLLBAR_CELLS, self._wanted, listed)
+        self._columns = table.columns(self.size.width - SCROLLBAR_CELLS, self._wanted, listed)
         seen = [c for c in containers if self._is_wanted(c)]
         lines = [
-            rows.row(c, usages.get(c.ref), self._columns, session.history, self._glyphs, self._lead(c.ref, inside))
+            table.row(c, usages.get(c.ref), self._columns, session.history, self._glyphs, self._lead(c.ref, inside))
             for c, inside in self._ordered(seen, usages)
         ]
         self.table.show(lines)
@@ -166,15 +165,15 @@ class ListScreen(Screen[None]):
         inside: dict[Ref, list[Container]] = {
             ref: arranged(found) for ref, found in members.items() if ref not in self._folded
         }
-        return rows.tree(inside, arranged(tops), self._folded)
+        return table.tree(inside, arranged(tops), self._folded)
 
     def _lead(self, ref: Ref, inside: bool) -> str:
         """The prefix of a name: the tree glyph, and a sign where a limit has drifted."""
-        drifted = rows.DRIFTED if ref in self._session.drift else ""
+        drifted = table.DRIFTED if ref in self._session.drift else ""
         if isinstance(ref, GroupRef):
             group = self._session.groups.get(ref)
             if ref in self._folded and group is not None and not self._session.drift.keys().isdisjoint(group.members):
-                drifted = rows.DRIFTED
+                drifted = table.DRIFTED
             sign = self._glyphs.folded if ref in self._folded else self._glyphs.open
             return f"{sign} {drifted}"
         return f" {self._glyphs.branch} {drifted}" if inside else drifted
@@ -186,14 +185,14 @@ class ListScreen(Screen[None]):
 
     def _draw_head(self, view: summary.View) -> None:
         session, width = self._session, self.size.width - 2
-        host = summary.machine(session, self._glyphs)
-        inventory = summary.inventory(session, view)
+        host = summary.machine_parts(session, self._glyphs)
+        inventory = summary.inventory_parts(session, view)
         low = self.size.height < LOW_LINES
-        self._lines("host", [summary.joined(host, width, self._glyphs)])
-        self._lines("inventory", [] if low else [summary.joined(inventory, width, self._glyphs)])
-        trouble = summary.trouble(session.problems, width)
+        self._lines("host", [summary.join_parts(host, width, self._glyphs)])
+        self._lines("inventory", [] if low else [summary.join_parts(inventory, width, self._glyphs)])
+        trouble = summary.problem_lines(session.problems, width)
         self._lines("trouble", trouble[: 1 if low else MAX_TROUBLE_LINES])
-        self._lines("nothing", [] if view.shown else summary.nothing(session, view, width - 2))
+        self._lines("nothing", [] if view.shown else summary.empty_list_lines(session, view, width - 2))
 
     def _draw_foot(self) -> None:
         """As many keys as fit, the most needed first."""
@@ -202,7 +201,7 @@ class ListScreen(Screen[None]):
         for action in sorted((a for a in ACTIONS.values() if a.foot), key=lambda a: a.place):
             if action.why_not(self._session, self.ref) is not None:
                 continue
-            text = f"{keymap.shown(action.id, services(self).keymap)[0]} {action.foot}"
+            text = f"{keymap.format_keys(action.id, services(self).keymap)[0]} {action.foot}"
             if len(text) > left:
                 break
             parts.append(text)
@@ -275,7 +274,7 @@ class ListScreen(Screen[None]):
 
     @on(ColumnHeads.Clicked)
     def _head_clicked(self, event: ColumnHeads.Clicked) -> None:
-        self.action_sort_by("cpu" if event.column == rows.TREND else event.column)
+        self.action_sort_by("cpu" if event.column == table.TREND else event.column)
 
     def action_group(self) -> None:
         """Toggle the grouping by compose projects, pods and slices."""

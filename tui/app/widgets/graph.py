@@ -16,24 +16,24 @@ from tui.present.format import fit
 from tui.present.plots import Plot
 from tui.present.timeline import Window
 
-GUTTER = 9  # cells left of the graph, for its scale or its name
-FIGURE = 7  # cells of one figure
-WIDE = 60  # from this width on mean and maximum stand beside the value of now
-TITLED = 4  # from this height on the first line is a title
+GUTTER_CELLS = 9  # cells left of the graph, for its scale or its name
+FIGURE_CELLS = 7  # cells of one figure
+WIDE_CELLS = 60  # from this width on mean and maximum stand beside the value of now
+MIN_TITLED_LINES = 4  # from this height on the first line is a title
 _COMPONENTS = {Ink.USE: "graph--use", Ink.THROTTLED: "graph--throttled", Ink.LIMIT: "graph--limit"}
-_EVERY = (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
-_LABEL = 11  # cells between two labels of the time axis at least
+_TICK_INTERVALS_S = (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
+_MIN_LABEL_CELLS = 11  # cells between two labels of the time axis at least
 _HARM = frozenset({AnnotationKind.OOM_KILL, AnnotationKind.ENDED})
 
 
 def figures_width(width: int) -> int:
     """Cells that the figures take on a graph so wide."""
-    return 3 * FIGURE + 1 if width >= WIDE else FIGURE + 1
+    return 3 * FIGURE_CELLS + 1 if width >= WIDE_CELLS else FIGURE_CELLS + 1
 
 
 def body_width(width: int) -> int:
     """Cells that are left for the graph itself."""
-    return max(1, width - GUTTER - figures_width(width))
+    return max(1, width - GUTTER_CELLS - figures_width(width))
 
 
 class Graph(Cells):
@@ -70,9 +70,9 @@ class Graph(Cells):
 
     def _draw(self, plot: Plot, width: int, height: int) -> Iterator[Line]:
         side = figures_width(width)
-        titled = height >= TITLED
+        titled = height >= MIN_TITLED_LINES
         if titled:
-            heads = "now   mean    max" if side > FIGURE + 1 else "now"
+            heads = "now   mean    max" if side > FIGURE_CELLS + 1 else "now"
             room = max(0, width - side)
             title = fit(f" {self._title}", min(room, len(self._title) + 2), more="")
             yield (
@@ -88,7 +88,7 @@ class Graph(Cells):
         labels = self._scale(plot, rows, limit) if titled else {0: self._label}
         for y, row in enumerate(drawn):
             yield (
-                ("graph--label", f"{labels.get(y, ''):<{GUTTER}}" if not titled else f"{labels.get(y, ''):>8} "),
+                ("graph--label", f"{labels.get(y, ''):<{GUTTER_CELLS}}" if not titled else f"{labels.get(y, ''):>8} "),
                 *((_COMPONENTS[ink], text) for ink, text in braille.inks(row, self._charset)),
                 self._beside(plot, y, side),
             )
@@ -100,12 +100,12 @@ class Graph(Cells):
         return labels
 
     def _beside(self, plot: Plot, y: int, side: int) -> tuple[str, str]:
-        if y == 0 and plot.brief and self.size.height == 1 and side > FIGURE + 1:
-            return "graph--figure", " " + f"{plot.figures[0]:>{FIGURE}}" + f"{plot.brief:>{2 * FIGURE}}"
+        if y == 0 and plot.brief and self.size.height == 1 and side > FIGURE_CELLS + 1:
+            return "graph--figure", " " + f"{plot.figures[0]:>{FIGURE_CELLS}}" + f"{plot.brief:>{2 * FIGURE_CELLS}}"
         if y == 0:
-            shown = plot.figures if side > FIGURE + 1 else plot.figures[:1]
-            return "graph--figure", " " + "".join(f"{text:>{FIGURE}}" for text in shown)
-        if 0 < y <= len(plot.notes) and side > FIGURE + 1:
+            shown = plot.figures if side > FIGURE_CELLS + 1 else plot.figures[:1]
+            return "graph--figure", " " + "".join(f"{text:>{FIGURE_CELLS}}" for text in shown)
+        if 0 < y <= len(plot.notes) and side > FIGURE_CELLS + 1:
             return "graph--label", fit(f"  {plot.notes[y - 1]}", side, more="")
         return "graph--label", " " * side
 
@@ -126,26 +126,26 @@ class TimeAxis(Cells):
 
 def annotation_sign(annotation: Annotation, charset: Charset) -> str:
     """The sign of an annotation: one for harm, one for changes."""
-    return charset.harm if annotation.kind in _HARM else charset.change
+    return charset.harm_sign if annotation.kind in _HARM else charset.change_sign
 
 
 def axis(frame: Window, wall_ns: int, annotations: Sequence[Annotation], charset: Charset) -> Iterator[tuple[str, str]]:
     """The line of the time axis: the clock at round times, annotations on top of it."""
     cells = [charset.axis] * (frame.slots // 2)
     per_cell = 2 * frame.step_ns / 1e9
-    every = next((s for s in _EVERY if s / per_cell >= _LABEL), _EVERY[-1])
+    every = next((s for s in _TICK_INTERVALS_S if s / per_cell >= _MIN_LABEL_CELLS), _TICK_INTERVALS_S[-1])
     first = (frame.start_ns + wall_ns) // 10**9
     for second in range(-(-first // every) * every, first + int(frame.seconds) + 1, every):
         cell = frame.cell(second * 10**9 - wall_ns)
         text = charset.tick + time.strftime("%H:%M:%S", time.localtime(second))
         if cell is not None and cell + len(text) <= len(cells):
             cells[cell : cell + len(text)] = text
-    yield "axis--line", " " * GUTTER
+    yield "axis--line", " " * GUTTER_CELLS
     done = 0
     for at, sign in _placed(frame, annotations, charset):
         if at >= done:
             yield "axis--line", "".join(cells[done:at])
-            yield ("axis--harm" if sign == charset.harm else "axis--change"), sign
+            yield ("axis--harm" if sign == charset.harm_sign else "axis--change"), sign
             done = at + 1
     yield "axis--line", "".join(cells[done:])
 
@@ -155,6 +155,6 @@ def _placed(frame: Window, annotations: Sequence[Annotation], charset: Charset) 
     found: dict[int, str] = {}
     for annotation in annotations:
         cell = frame.cell(annotation.at_ns)
-        if cell is not None and found.get(cell) != charset.harm:
+        if cell is not None and found.get(cell) != charset.harm_sign:
             found[cell] = annotation_sign(annotation, charset)
     return sorted(found.items())

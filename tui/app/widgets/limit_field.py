@@ -13,7 +13,7 @@ from textual.widgets import Input
 from runtime.model import LimitName, Missing
 from tui.app.widgets.plain import Plain
 from tui.present.format import clean
-from tui.present.limit_text import Held, LimitEntry, format_limit
+from tui.present.limit_text import LimitEntry, LimitValue, format_limit
 from tui.present.messages import Message, say
 
 UNLIMITED_TEXT = "unlimited"
@@ -58,8 +58,8 @@ class LimitField(Vertical):
     def __init__(self, entry: LimitEntry, scale: Callable[[LimitField, float], None]) -> None:
         super().__init__(id=f"field-{entry.name.value.replace('_', '-')}")
         self.entry = entry
-        self.held: Held = Missing.NOT_SAMPLED
-        self._told = ""
+        self.held: LimitValue = Missing.NOT_SAMPLED
+        self._message_text = ""
         self._now = Plain(classes="now")
         self._uses = Plain(classes="uses")
         self._message = Plain(classes="message")
@@ -88,16 +88,16 @@ class LimitField(Vertical):
         return "" if self.has_class("-closed") else self.input.value
 
     @property
-    def told(self) -> str:
+    def message_text(self) -> str:
         """The message."""
-        return self._told
+        return self._message_text
 
     @property
     def refused(self) -> bool:
         """The message refuses the value."""
         return self._message.has_class("-refuse")
 
-    def hold(self, held: Held) -> None:
+    def hold(self, held: LimitValue) -> None:
         """Show the kernel's value."""
         self.held = held
         self._now.show(format_limit(self.name_, held))
@@ -118,13 +118,13 @@ class LimitField(Vertical):
         """Disable the field and show the reason."""
         self.add_class("-closed")
         self.input.disabled = True
-        self._told = reason
+        self._message_text = reason
         self._reason.show(clean(reason))
 
-    def tell(self, text: str, kind: str = "info") -> None:
+    def set_message(self, text: str, kind: str = "info") -> None:
         """Set the message; an empty text hides it."""
-        self._told = text
+        self._message_text = text
         self._message.show(clean(text))
-        self._message.set_class(bool(text), "-told")
+        self._message.set_class(bool(text), "-filled")
         for known in KINDS:
             self._message.set_class(known == kind, f"-{known}")

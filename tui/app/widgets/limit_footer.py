@@ -32,7 +32,7 @@ class LimitFoot(Vertical):
     def say(self, text: str, bad: bool = False) -> None:
         """Show the status; an empty text hides the line."""
         self._status.show(clean(text))
-        self._status.set_class(bool(text), "-told")
+        self._status.set_class(bool(text), "-filled")
         self._status.set_class(bad, "-bad")
 
     def keys(self, text: str) -> None:

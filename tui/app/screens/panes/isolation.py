@@ -26,17 +26,17 @@ class IsolationPane(Pane):
         self._page = Page(wrap=True, id="isolation-page")
         yield self._page
 
-    def awake(self) -> None:
+    def activate(self) -> None:
         """Read once."""
         self._page.focus()
-        self.look_again()
+        self.reload()
 
-    def look_again(self) -> None:
+    def reload(self) -> None:
         """Read again; a read under way is cancelled."""
-        self._look()
+        self._load()
 
     @work(group="isolation", exclusive=True)
-    async def _look(self) -> None:
+    async def _load(self) -> None:
         """Read everything, in threads."""
         try:
             found = await self.session.isolation(self.ref)

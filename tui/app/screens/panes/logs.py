@@ -62,7 +62,7 @@ class Logs(Pane):
     def on_mount(self) -> None:
         self.set_interval(DRAW_INTERVAL_S, self._draw)
 
-    def awake(self) -> None:
+    def activate(self) -> None:
         """Start following, once."""
         (self._input if self._input.display else self.view).focus()
         if not self._open and not self._state:

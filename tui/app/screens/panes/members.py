@@ -19,7 +19,7 @@ class Members(Pane):
         self._page = Page(wrap=False, id="members-page")
         yield self._page
 
-    def awake(self) -> None:
+    def activate(self) -> None:
         """Draw what changed meanwhile."""
         self._page.focus()
         self.draw()

@@ -44,10 +44,10 @@ class Overview(Pane):
         )
         self._small = {m.id: Graph(m.title, m.name, cs, id=m.id) for m in SMALL}
         self._axes = (TimeAxis(cs, id="axis-left"), TimeAxis(cs, id="axis-right"))
-        self._marks = Cells(id="marks")
+        self._annotations = Cells(id="annotations")
         self._reading = False
         self._shaped: dict[str, Shaped] = {}
-        self._looked: tuple[Shaping, float] | None = None
+        self._last_shaping: tuple[Shaping, float] | None = None
 
     def compose(self) -> ComposeResult:
         """Large graphs left or above, small ones right or below."""
@@ -56,12 +56,12 @@ class Overview(Pane):
                 yield self._cpu
                 yield self._memory
                 yield self._axes[0]
-                yield self._marks
+                yield self._annotations
             with Vertical(id="graphs-small"):
                 yield from self._small.values()
                 yield self._axes[1]
 
-    def awake(self) -> None:
+    def activate(self) -> None:
         """Draw what changed meanwhile."""
         self.draw()
 
@@ -70,10 +70,10 @@ class Overview(Pane):
         self.draw()
         container = self.container
         if container is not None and container.pid is not None:
-            self._look()
+            self._load()
 
     @work(group="shaping")
-    async def _look(self) -> None:
+    async def _load(self) -> None:
         """Read the queue statistics of its interfaces; one read at a time."""
         if self._reading:
             return
@@ -84,13 +84,13 @@ class Overview(Pane):
             found = Missing.GONE
         finally:
             self._reading = False
-        before, self._looked = self._looked, None
+        before, self._last_shaping = self._last_shaping, None
         self._shaped = {}
         if isinstance(found, Missing):
             return
         now = time.monotonic()
         old, seconds = (before[0], now - before[1]) if before is not None else (None, 0.0)
-        self._looked = (found, now)
+        self._last_shaping = (found, now)
         for metric, way in (("net_tx", "egress"), ("net_rx", "ingress")):
             limit = shaped(getattr(found, way), getattr(old, way, None), seconds)
             if limit is not None:
@@ -147,4 +147,4 @@ class Overview(Pane):
             clock = time.strftime("%H:%M:%S", time.localtime((each.at_ns + offset) / 1e9))
             texts.append(f"{annotation_sign(each, self._charset)} {clock} {fmt.clean(annotation_text(each))}")
         line = fmt.fit(" " + "  ".join(reversed(texts)), width, more=self.glyphs.more) if texts else " " * width
-        self._marks.show([(("", line),)])
+        self._annotations.show([(("", line),)])

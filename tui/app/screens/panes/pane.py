@@ -34,10 +34,10 @@ class Pane(Vertical):
         """What the engine says now; None when it is gone, or is a group."""
         return self.session.containers.get(self.ref) if isinstance(self.ref, ContainerRef) else None
 
-    def awake(self) -> None:
+    def activate(self) -> None:
         """The page is shown."""
 
-    def asleep(self) -> None:
+    def deactivate(self) -> None:
         """The page is hidden."""
 
     def frame_changed(self) -> None:
@@ -46,5 +46,5 @@ class Pane(Vertical):
     def inventory_changed(self) -> None:
         """The inventory has changed; called while the page is hidden too."""
 
-    def look_again(self) -> None:
+    def reload(self) -> None:
         """The user asks for a refresh."""

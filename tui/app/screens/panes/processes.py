@@ -36,25 +36,25 @@ class Processes(Pane):
         yield self._page
         yield self._status
 
-    def awake(self) -> None:
+    def activate(self) -> None:
         """Start reading."""
         self._before: Mapping[int, float] = {}
         self._at = 0.0
         self._page.focus()
-        self._timer = self.set_interval(INTERVAL_S, self.look_again)
-        self.look_again()
+        self._timer = self.set_interval(INTERVAL_S, self.reload)
+        self.reload()
 
-    def asleep(self) -> None:
+    def deactivate(self) -> None:
         """Stop reading."""
         if self._timer is not None:
             self._timer.stop()
 
-    def look_again(self) -> None:
+    def reload(self) -> None:
         """Read again; a read under way is cancelled."""
-        self._look()
+        self._load()
 
     @work(group="processes", exclusive=True)
-    async def _look(self) -> None:
+    async def _load(self) -> None:
         """Read all processes in a thread."""
         try:
             found = await self.session.processes(self.ref)
