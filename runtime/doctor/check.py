@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, what was found, and what to do when it is not good."""
+    """One finding: what was checked, what was found, and the remedy when it is not good."""
 
     area: str
     name: str

@@ -1,4 +1,4 @@
-"""Whether containerds are here that are not listed: Docker brings one along, which nobody needs to see."""
+"""Checks for containerd daemons on this host that are not in the list of engines, such as the one Docker installs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime.errors import InvalidError
 
 
 def containerd_checks(environ: Mapping[str, str] = os.environ, *, listed: Collection[str] = ()) -> Iterator[Check]:
-    """A line for each whose socket is there and cannot be used from here; those `listed` tell about themselves."""
+    """One check for each daemon whose socket exists but cannot be used; the keys in `listed` are checked elsewhere."""
     try:
         addresses = containerd.find(environ)
     except InvalidError:

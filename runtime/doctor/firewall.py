@@ -1,7 +1,7 @@
-"""Whether the host's firewall keeps containers of the embedded engine's bridge from each other.
+"""Checks whether the host's firewall drops packets between containers on the embedded engine's bridge.
 
 With br_netfilter, packets between two ports of one bridge pass iptables' FORWARD chain, and Docker sets that chain's
-policy to DROP. The engine never touches a firewall, so this is only told.
+policy to DROP. The engine never changes a firewall, so this is only reported.
 
 Source: kernel documentation, networking/bridge, "Netfilter".
 """
@@ -16,11 +16,11 @@ from runtime.doctor.check import Check, Level
 
 _SETTING = "sys/net/bridge/bridge-nf-call-iptables"
 _TOOLS = ("iptables", "iptables-nft", "iptables-legacy")
-_WITHIN = 5.0  # seconds
+_TOOL_TIMEOUT_S = 5.0
 
 
 def bridge_check(bridge: str, *, proc: Path = Path("/proc"), tools: Sequence[str] = _TOOLS) -> Check:
-    """Look at the FORWARD chain of each firewall tool that is here. Blocking; changes nothing."""
+    """Read the FORWARD chain with each installed firewall tool. Blocking; changes nothing."""
     area, name = "isolation", "firewall"
     try:
         filtered = (proc / _SETTING).read_text().strip() == "1"
@@ -43,9 +43,11 @@ def bridge_check(bridge: str, *, proc: Path = Path("/proc"), tools: Sequence[str
 
 
 def _forward(tool: str) -> list[str]:
-    """The FORWARD chain as `-S` prints it; empty where there is no such tool, or where it may not be asked."""
+    """The FORWARD chain as `-S` prints it; empty when the tool is missing or fails."""
     try:
-        done = subprocess.run([tool, "-S", "FORWARD"], capture_output=True, text=True, timeout=_WITHIN, check=False)
+        done = subprocess.run(
+            [tool, "-S", "FORWARD"], capture_output=True, text=True, timeout=_TOOL_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
     return done.stdout.splitlines() if done.returncode == 0 else []

@@ -18,9 +18,9 @@ from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, delegation, files, procfs
 
 PROBE = Path(__file__).with_name("probe.py")
-PROBE_WITHIN = 15.0  # seconds
-OLDEST_KERNEL = (5, 10)
-FEW_FILES = 4096
+PROBE_TIMEOUT_S = 15.0
+MIN_KERNEL_VERSION = (5, 10)
+MIN_OPEN_FILES = 4096
 AS_ROOT = "Run it as root (sudo)"
 _SEE_MODE = "See mode, below"
 
@@ -32,12 +32,12 @@ _CAPABILITIES: Mapping[str, tuple[int, str]] = {
     "CAP_SYS_PTRACE": (19, "other users' processes and namespaces cannot be looked at without it"),
     "CAP_SYS_RESOURCE": (24, "resource limits cannot be raised and PSI triggers are coarse without it"),
 }
-_VITAL = frozenset({"CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_DAC_OVERRIDE", "CAP_KILL"})
-_WANTED = ("cpu", "memory", "pids", "cpuset", "io")
+_REQUIRED_CAPABILITIES = frozenset({"CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_DAC_OVERRIDE", "CAP_KILL"})
+_WANTED_CONTROLLERS = ("cpu", "memory", "pids", "cpuset", "io")
 
 
 def host_checks(state: Path, *, proc: Path = Path("/proc")) -> Iterator[Check]:
-    """All of them, in the order in which they are told. `state` is the embedded engine's directory. Blocking."""
+    """All checks of the host, in the order of the report. `state` is the embedded engine's directory. Blocking."""
     yield _python()
     yield _kernel()
     yield _open_files()
@@ -48,10 +48,10 @@ def host_checks(state: Path, *, proc: Path = Path("/proc")) -> Iterator[Check]:
         yield mode_check(hierarchies, proc=proc)
     yield from _pressure(proc, hierarchies)
     yield _swap(hierarchies)
-    yield _probed("isolation", "namespaces", "namespaces")
+    yield _run_probe("isolation", "namespaces", "namespaces")
     yield _overlay(state)
-    yield _probed("isolation", "seccomp", "seccomp", remedy="This kernel was built without CONFIG_SECCOMP_FILTER")
-    yield _probed("isolation", "network", "bridge and veth", remedy="Load the modules: modprobe bridge veth")
+    yield _run_probe("isolation", "seccomp", "seccomp", remedy="This kernel was built without CONFIG_SECCOMP_FILTER")
+    yield _run_probe("isolation", "network", "bridge and veth", remedy="Load the modules: modprobe bridge veth")
 
 
 def _python() -> Check:
@@ -63,14 +63,14 @@ def _python() -> Check:
 def _kernel() -> Check:
     release = platform.release()
     numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
-    if numbers >= OLDEST_KERNEL:
+    if numbers >= MIN_KERNEL_VERSION:
         return Check("host", "kernel", Level.GOOD, f"Linux {release}")
     return Check("host", "kernel", Level.LIMITED, f"Linux {release}", "5.10 or newer has everything that is used")
 
 
 def _open_files() -> Check:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= FEW_FILES:
+    if soft == resource.RLIM_INFINITY or soft >= MIN_OPEN_FILES:
         return Check("host", "open files", Level.GOOD, f"{soft} at most")
     words = f"{soft} at most ({hard} can be had): enough for about {soft // 12} containers"
     return Check("host", "open files", Level.LIMITED, words, f"ulimit -n {min(hard, 65536) if hard > 0 else 65536}")
@@ -86,14 +86,14 @@ def _capabilities(proc: Path) -> Iterator[Check]:
         yield Check("rights", "capabilities", Level.BROKEN, words, AS_ROOT)
     else:
         for name in missing:
-            level = Level.BROKEN if name in _VITAL else Level.LIMITED
+            level = Level.BROKEN if name in _REQUIRED_CAPABILITIES else Level.LIMITED
             yield Check("rights", name, level, f"missing: {_CAPABILITIES[name][1]}", "Start it with this capability")
 
 
 def cgroup_checks(
     hierarchies: cgroupfs.Hierarchies, *, proc: Path = Path("/proc"), uid: int | None = None
 ) -> Iterator[Check]:
-    """The layout, and each controller by making a cgroup in it: at the top, or in what is delegated to a user."""
+    """The layout, then each controller, tested by creating a cgroup: in the root, or in a user's delegated cgroup."""
     mode = hierarchies.mode
     if mode is cgroupfs.Mode.NONE:
         yield Check("cgroups", "layout", Level.BROKEN, "no cgroup is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
@@ -103,20 +103,20 @@ def cgroup_checks(
     yield Check("cgroups", "layout", Level.GOOD, f"{mode.value}{nested}")
     user = os.geteuid() if uid is None else uid
     given = delegated(hierarchies, user, proc=proc) if user != 0 else None
-    there = _controllers(hierarchies)
-    for name in _WANTED:
-        if name not in there:
+    directories = _controllers(hierarchies)
+    for name in _WANTED_CONTROLLERS:
+        if name not in directories:
             remedy = "Boot without cgroup_disable, or delegate the controller to this part of the tree"
             level = Level.LIMITED if name in ("io", "cpuset") else Level.BROKEN
             yield Check("cgroups", name, level, "not available", remedy)
         elif given is not None:
-            yield _delegated(name, given)
+            yield _delegated_controller_check(name, given)
         else:
-            yield _tried(hierarchies, name, there[name], proc)
+            yield _controller_check(hierarchies, name, directories[name], proc)
     yield _devices(hierarchies)
 
 
-def _tried(hierarchies: cgroupfs.Hierarchies, name: str, directory: Path, proc: Path) -> Check:
+def _controller_check(hierarchies: cgroupfs.Hierarchies, name: str, directory: Path, proc: Path) -> Check:
     unified = hierarchies.unified is not None and directory == hierarchies.unified.path
     version = "v2" if unified else "v1"
     refusal = _try_cgroup(directory)
@@ -128,8 +128,8 @@ def _tried(hierarchies: cgroupfs.Hierarchies, name: str, directory: Path, proc: 
     return Check("cgroups", name, Level.GOOD, f"{version}, cgroups can be made")
 
 
-def _delegated(name: str, directory: Path) -> Check:
-    """What a user can do in the cgroup that is delegated to them."""
+def _delegated_controller_check(name: str, directory: Path) -> Check:
+    """Whether a user can create cgroups and use the controller in the cgroup delegated to them."""
     refusal = _try_cgroup(directory)
     if refusal is not None:
         words = f"v2, no cgroup can be made in what is delegated to you: {refusal}"
@@ -141,19 +141,21 @@ def _delegated(name: str, directory: Path) -> Check:
 
 
 def _controllers(hierarchies: cgroupfs.Hierarchies) -> dict[str, Path]:
-    """The directory of each controller, by its v2 name."""
-    there: dict[str, Path] = {("io" if name == "blkio" else name): mount.path for name, mount in hierarchies.v1.items()}
+    """The root directory of each controller, by its v2 name."""
+    directories: dict[str, Path] = {
+        ("io" if name == "blkio" else name): mount.path for name, mount in hierarchies.v1.items()
+    }
     if hierarchies.unified is not None:
         try:
             names = (hierarchies.unified.path / "cgroup.controllers").read_text().split()
         except OSError:
             names = []
-        there.update(dict.fromkeys(names, hierarchies.unified.path))
-    return there
+        directories.update(dict.fromkeys(names, hierarchies.unified.path))
+    return directories
 
 
 def _try_cgroup(directory: Path) -> str | None:
-    """Make a cgroup and remove it; what was refused, or None."""
+    """Create a cgroup and remove it; the error's text, or None when it worked."""
     probe = directory / f"pytop-doctor-{os.getpid()}"
     try:
         probe.mkdir()
@@ -164,16 +166,17 @@ def _try_cgroup(directory: Path) -> str | None:
 
 
 def _try_controller(hierarchies: cgroupfs.Hierarchies, name: str, top: Path, proc: Path) -> str | None:
-    """Why what is below the top cannot have a controller, by enabling it and taking that back at once; None if it can.
+    """Why child cgroups of `top` cannot have a controller, tested by enabling and disabling it; None if they can.
 
-    A real root gives whatever it has. Beside processes of ours nothing is tried: they have to be moved first.
+    The root cgroup can always enable a controller. In a cgroup with processes nothing is tested, since they would have
+    to be moved first.
     """
     enabled = files.try_read(top / "cgroup.subtree_control")
     if not (top / "cgroup.type").exists() or (isinstance(enabled, str) and name in enabled.split()):
         return None
-    hindrance = delegation.why_no_controllers(hierarchies, proc=proc)
-    if hindrance is not None or delegation.has_processes(top):
-        return hindrance
+    reason = delegation.why_no_controllers(hierarchies, proc=proc)
+    if reason is not None or delegation.has_processes(top):
+        return reason
     try:
         for sign in "+-":
             files.write(top / "cgroup.subtree_control", f"{sign}{name}")
@@ -222,37 +225,39 @@ def _pressure(proc: Path, hierarchies: cgroupfs.Hierarchies) -> Iterator[Check]:
 
 
 def _swap(hierarchies: cgroupfs.Hierarchies) -> Check:
-    there = _controllers(hierarchies).get("memory")
-    if there is None:
+    directories = _controllers(hierarchies).get("memory")
+    if directories is None:
         return Check("measuring", "swap limits", Level.LIMITED, "no memory controller")
     name = "memory.memsw.limit_in_bytes" if "memory" in hierarchies.v1 else "*/memory.swap.max"
-    if next(there.glob(name), None) is not None:
+    if next(directories.glob(name), None) is not None:
         return Check("measuring", "swap limits", Level.GOOD, "accounted and limitable")
     words = "swap is not accounted, so it cannot be limited"
     return Check("measuring", "swap limits", Level.LIMITED, words, "Boot with swapaccount=1")
 
 
 def _overlay(state: Path) -> Check:
-    """Where the writable layers will lie: an overlay cannot lie on every file system."""
-    place = next((path for path in (state, *state.parents) if path.is_dir()), Path("/"))
+    """Whether the file system of the state directory can hold the writable layer of an overlay."""
+    parent = next((path for path in (state, *state.parents) if path.is_dir()), Path("/"))
     try:
-        with tempfile.TemporaryDirectory(prefix="pytop-doctor-", dir=place) as directory:
+        with tempfile.TemporaryDirectory(prefix="pytop-doctor-", dir=parent) as directory:
             remedy = "Use a state directory on ext4 or xfs"
-            return _probed("isolation", "overlay", f"overlayfs on {place}", directory, remedy=remedy)
+            return _run_probe("isolation", "overlay", f"overlayfs on {parent}", directory, remedy=remedy)
     except OSError as error:
-        return Check("isolation", f"overlayfs on {place}", Level.BROKEN, str(error.strerror), AS_ROOT)
+        return Check("isolation", f"overlayfs on {parent}", Level.BROKEN, str(error.strerror), AS_ROOT)
 
 
-def _probed(area: str, probe: str, name: str, *arguments: str, remedy: str = "") -> Check:
-    """Let a child try it; what it makes vanishes with it."""
+def _run_probe(area: str, probe: str, name: str, *arguments: str, remedy: str = "") -> Check:
+    """Run one probe in a child process; its namespaces and mounts end with it."""
     command = [sys.executable, "-I", str(PROBE), probe, *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=PROBE_WITHIN, check=False)
-        said = json.loads(done.stdout)
+        done = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=PROBE_TIMEOUT_S, check=False
+        )
+        answer = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        return Check(area, name, Level.BROKEN, f"no answer within {PROBE_WITHIN:.0f} s", remedy)
+        return Check(area, name, Level.BROKEN, f"no answer within {PROBE_TIMEOUT_S:.0f} s", remedy)
     except ValueError:
         return Check(area, name, Level.BROKEN, f"the probe died with status {done.returncode}", remedy)
-    if said["ok"]:
-        return Check(area, name, Level.GOOD, said["found"])
-    return Check(area, name, Level.BROKEN, said["found"], AS_ROOT if os.geteuid() != 0 else remedy)
+    if answer["ok"]:
+        return Check(area, name, Level.GOOD, answer["found"])
+    return Check(area, name, Level.BROKEN, answer["found"], AS_ROOT if os.geteuid() != 0 else remedy)

@@ -1,4 +1,4 @@
-"""Whether Podman is here without the socket through which it is spoken to; its own client needs none."""
+"""Checks for a Podman whose API socket does not exist: its own client works without one, this program does not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SYSTEMD = Path("/run/systemd/system")
 def podman_checks(
     environ: Mapping[str, str] = os.environ, *, home: Path | None = None, uid: int | None = None
 ) -> Iterator[Check]:
-    """One line where Podman is installed and no socket is there; where one is, the engine tells about itself."""
+    """One check when Podman is installed and has no socket; with a socket, the engine's own check covers it."""
     if shutil.which("podman", path=environ.get("PATH")) is None or connections(environ, home, uid=uid):
         return
     own = "" if (os.geteuid() if uid is None else uid) == 0 else "--user "

@@ -1,4 +1,4 @@
-"""Tries one thing for real, in this process, which then ends: run by file name as a child, never imported.
+"""Runs one probe of the kernel in this process and exits: started by file name as a child process, never imported.
 
 Namespaces and mounts made here vanish with the process. Prints one JSON object, {"ok": ..., "found": ...}.
 """
@@ -24,11 +24,11 @@ CLONE = {
     "pid": syscalls.CLONE_NEWPID,
     "network": syscalls.CLONE_NEWNET,
 }
-ALLOW_EVERYTHING = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)  # BPF_RET|BPF_K of SECCOMP_RET_ALLOW
+ALLOW_ALL_FILTER = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)  # BPF_RET|BPF_K of SECCOMP_RET_ALLOW
 
 
 def namespaces() -> str:
-    """Leave each kind of namespace for a new one."""
+    """Create a namespace of each kind with unshare(2)."""
     failed = []
     for name, flag in CLONE.items():
         try:
@@ -41,7 +41,7 @@ def namespaces() -> str:
 
 
 def overlay(directory: str) -> str:
-    """Mount an overlay of /usr whose upper layer is in `directory`, write to it, see the write in the upper layer."""
+    """Mount an overlay of /usr with its upper layer in `directory`, write a file, and look for it in that layer."""
     syscalls.unshare(CLONE["mount"])
     syscalls.mount_flags("/", syscalls.MS_REC | syscalls.MS_PRIVATE)
     for name in ("upper", "work", "merged"):
@@ -62,16 +62,16 @@ def overlay(directory: str) -> str:
 
 
 def seccomp() -> str:
-    """Install a filter that allows everything, and look for libseccomp."""
+    """Install a filter that allows every system call, and check whether libseccomp can be loaded."""
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    syscalls.set_seccomp_filter(ALLOW_EVERYTHING)
+    syscalls.set_seccomp_filter(ALLOW_ALL_FILTER)
     if libseccomp.load() is None:
         return f"filters work; {libseccomp.FILE} is not here, so the smaller built-in filter is used"
     return "filters work, libseccomp is here"
 
 
 def network() -> str:
-    """Make a bridge with one end of a veth pair on it, in a network namespace of our own."""
+    """Create a bridge with one end of a veth pair attached, in a new network namespace."""
     syscalls.unshare(CLONE["network"])
     from pyroute2 import IPRoute
 
@@ -93,7 +93,7 @@ PROBES: dict[str, Callable[..., str]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """Try what the first argument names, with the others as its own."""
+    """Run the probe named by the first argument, with the remaining ones as its arguments."""
     try:
         result = {"ok": True, "found": PROBES[arguments[0]](*arguments[1:])}
     except (OSError, ValueError, LookupError, AttributeError) as error:

@@ -1,1 +1,1 @@
-"""The thin seam to Linux: cgroup file systems, /proc, system calls."""
+"""The interface to Linux: cgroup file systems, /proc, system calls."""

@@ -23,34 +23,34 @@ _names: dict[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Disks:
-    """Whole disks and their partitions: names by "major:minor"; a partition's entry is the disk that it is on."""
+    """Block devices by "major:minor": whole disks with their names, and partitions with the name of their disk."""
 
     names: dict[str, str] = field(default_factory=dict)
     partitions: dict[str, str] = field(default_factory=dict)
 
 
 def disks(sys: Path = SYS) -> Disks:
-    """Every block device of this host. Empty where sysfs is not there."""
-    found = Disks()
+    """Every block device of this host. Empty when sysfs is not mounted."""
+    result = Disks()
     try:
         entries = sorted(os.listdir(sys / "class/block"))
     except OSError:
-        return found
+        return result
     for entry in entries:
         directory = sys / "class/block" / entry
         try:
             number = (directory / "dev").read_text().strip()
             disk = Path(os.path.realpath(directory)).parent.name if (directory / "partition").exists() else None
         except OSError:
-            continue  # unplugged this moment
+            continue  # removed since the directory was listed
         if disk is None:
-            found.names[number] = _device(entry)
+            result.names[number] = _device(entry)
         else:
-            found.partitions[number] = _device(disk)
-    for gone in set(_names) - set(found.names):
+            result.partitions[number] = _device(disk)
+    for gone in set(_names) - set(result.names):
         _names.pop(gone, None)
-    _names.update(found.names)
-    return found
+    _names.update(result.names)
+    return result
 
 
 def _device(entry: str) -> str:
@@ -68,15 +68,15 @@ def refresh_name(number: str, sys: Path = SYS) -> None:
 
 
 def name(number: str) -> str:
-    """The cached name, "/dev/vda" for "254:0"; the number itself when it was never looked up. Never blocks."""
+    """The cached name, "/dev/vda" for "254:0"; the number itself when it is not cached. Never blocks."""
     return _names.get(number, number)
 
 
 def number(text: str, sys: Path = SYS) -> str:
-    """The "major:minor" of a whole disk, given so or as a path, as of now. Raises `InvalidError` for anything else."""
+    """The current "major:minor" of a whole disk, given so or as a path. Raises `InvalidError` for anything else."""
     title = f"limit the I/O of {text}"
     if _NUMBER.fullmatch(text):
-        found = text
+        device = text
     else:
         try:
             status = os.stat(text)
@@ -84,20 +84,20 @@ def number(text: str, sys: Path = SYS) -> str:
             unseen = _without_node(text, sys)
             if not unseen:
                 raise InvalidError(title, detail="there is no such device", hint=_hint(sys)) from error
-            found = unseen
+            device = unseen
         else:
             if not stat.S_ISBLK(status.st_mode):
                 raise InvalidError(title, detail="it is not a block device", hint=_hint(sys))
-            found = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-    if (sys / "dev/block" / found / "partition").exists():
-        disk = _device(Path(os.path.realpath(sys / "dev/block" / found)).parent.name)
+            device = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    if (sys / "dev/block" / device / "partition").exists():
+        disk = _device(Path(os.path.realpath(sys / "dev/block" / device)).parent.name)
         raise InvalidError(title, detail=f"it is a partition of {disk}", hint=f"The kernel limits whole disks: {disk}")
-    refresh_name(found, sys)
-    return found
+    refresh_name(device, sys)
+    return device
 
 
 def _without_node(text: str, sys: Path) -> str:
-    """The number of a disk that this /dev has no node for, as in a container; "" when the kernel has none either."""
+    """The number of a disk without a node in /dev, as in a container; "" when sysfs does not have the disk either."""
     return next((number for number, path in disks(sys).names.items() if path == text), "")
 
 

@@ -1,4 +1,4 @@
-"""Where cgroups are mounted on this host, and in which of them a process lives.
+"""Where cgroup hierarchies are mounted on this host, and which cgroups a process is in.
 
 Three layouts exist: pure v2, pure v1, and hybrid (v1 controllers beside a v2 tree that has PSI, freeze and kill
 but no controllers). Source: cgroups(7), Documentation/admin-guide/cgroup-v2.rst, proc_pid_mountinfo(5).
@@ -31,7 +31,7 @@ CONTROLLERS = (
 
 
 class Mode(StrEnum):
-    """Which layout this host has."""
+    """The cgroup layout of a host."""
 
     V1 = "v1"
     V2 = "v2"
@@ -47,7 +47,7 @@ class Mount:
     root: str = "/"
 
     def of(self, cgroup: str) -> Path | None:
-        """The directory of a cgroup path as /proc/<pid>/cgroup names it, None when it is not below this mount."""
+        """The directory of a cgroup path of /proc/<pid>/cgroup; None when it is not below this mount."""
         if ".." in cgroup.split("/"):
             return None
         if self.root != "/":
@@ -70,7 +70,7 @@ class Hierarchies:
 class Cgroup:
     """The directories of one cgroup: `v1` by controller, `unified` in the v2 tree.
 
-    `unified` is None when the processes sit in the root of the v2 tree: its files would be the host's, not theirs.
+    `unified` is None when the processes are in the root of the v2 tree, whose files are about the whole host.
     `controllers` are the v2 controllers that are enabled for it (empty on v1 and hybrid hosts).
     """
 
@@ -87,7 +87,7 @@ class Cgroup:
         return tuple(found)
 
     def where(self, controller: str) -> tuple[Path, Literal[1, 2]] | None:
-        """The directory in which a controller's files are, and their version; None where it is not available.
+        """The directory with a controller's files, and the cgroup version; None when the controller is not available.
 
         `controller` is the v2 name; "io" finds v1's blkio. "cpu.stat" usage without a controller is in `unified`.
         """
@@ -98,7 +98,7 @@ class Cgroup:
 
 
 def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchies:
-    """Find the cgroup mounts; a host without any gives `Mode.NONE`, never an error."""
+    """Find the cgroup mounts. `Mode.NONE` when there are none or mountinfo cannot be read; raises nothing."""
     v1: dict[str, Mount] = {}
     unified: Mount | None = None
     try:
@@ -136,7 +136,7 @@ def parse_proc_cgroup(text: str) -> tuple[dict[str, str], str | None]:
 
 
 def at(hierarchies: Hierarchies, v1_paths: Mapping[str, str], unified_path: str | None) -> Cgroup:
-    """Turn cgroup paths into the directories of this host."""
+    """The cgroup with these paths, as directories of this host."""
     v1: dict[str, Path] = {}
     for name, path in v1_paths.items():
         mount = hierarchies.v1.get(name)

@@ -1,7 +1,8 @@
-"""Making, filling, freezing, killing and removing cgroups; v1, v2 and hybrid side by side.
+"""Creates, freezes, kills and removes cgroups, and moves processes into them, on v1, v2 and hybrid hosts.
 
 A path such as "pytop-containers/abc" is made in every v1 hierarchy and in the unified tree. On v2 the controllers
-are enabled on the way down; processes live in leaves only, and where we are nested ours are moved into one (`leaf`).
+are enabled on the way down. Processes live in leaves only; when the top of the tree is this process's own cgroup, its
+processes are moved into a leaf (`delegation.move_to_leaf`).
 Source: the kernel's cgroup-v2.rst and cgroup-v1/.
 """
 
@@ -28,16 +29,17 @@ from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.files import ROOT_HINT
 
 WANTED_CONTROLLERS = ("memory", "io", "cpu", "cpuset", "pids")
-"""In this order they are enabled: beside processes the first two are refused, and the others shut what is below."""
+"""In the order in which they are enabled. In a cgroup with processes the kernel refuses the first two; it accepts the
+others, and then no process can be moved into the children."""
 FREEZE_TIMEOUT_S = 5.0  # freezing is asynchronous
 KILL_TIMEOUT_S = 5.0
 
 
 def create(hierarchies: Hierarchies, path: str) -> Cgroup:
-    """Make a cgroup in every hierarchy of this host; one that is there already is used.
+    """Create a cgroup in every hierarchy of this host; an existing one is used as it is.
 
-    Raises `InvalidError` for a path that leaves the tree, `DeniedError` or `KernelError` when a directory cannot be
-    made; what was made is removed again.
+    Raises `InvalidError` for a path that leads out of the tree, `DeniedError` or `KernelError` when a directory cannot
+    be created; the directories created so far are removed then.
     """
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts) or any(letter in path for letter in "\0\n"):
@@ -80,7 +82,7 @@ def _make(base: Path, path: str, made: list[Path]) -> None:
 
 
 def _inherit_cpuset(base: Path, path: str) -> None:
-    """A new v1 cpuset is empty and takes no process until it has CPUs and memory nodes."""
+    """Copy CPUs and memory nodes from the parent: a new v1 cpuset has none and accepts no process without them."""
     directory = base
     for part in Path(path).parts:
         parent, directory = directory, directory / part
@@ -90,7 +92,7 @@ def _inherit_cpuset(base: Path, path: str) -> None:
 
 
 def _enable_down(hierarchies: Hierarchies, base: Path, path: str, made: list[Path]) -> None:
-    """Make the directories of the unified tree, enabling in each parent what its own parent gives."""
+    """Create the directories of the unified tree, and enable in each parent the controllers that it has."""
     directory = base
     for part in Path(path).parts:
         wanted = _to_enable(directory)
@@ -100,14 +102,14 @@ def _enable_down(hierarchies: Hierarchies, base: Path, path: str, made: list[Pat
                     files.write(directory / "cgroup.subtree_control", f"+{name}")
                 except (KernelError, DeniedError) as error:
                     if error.errno == errno.EBUSY:
-                        break  # a process has entered in between
-                    continue  # not permitted: that controller is not available below
+                        break  # a process was moved into it meanwhile
+                    continue  # not permitted: the children do not get that controller
         _make(directory, part, made)
         directory = directory / part
 
 
 def _to_enable(directory: Path) -> list[str]:
-    """The wanted controllers that a cgroup has and does not yet give to its children."""
+    """The wanted controllers that a cgroup has and that are not yet enabled for its children."""
     offered = files.try_read(directory / "cgroup.controllers")
     enabled = files.try_read(directory / "cgroup.subtree_control")
     if not isinstance(offered, str) or not isinstance(enabled, str):
@@ -116,7 +118,10 @@ def _to_enable(directory: Path) -> list[str]:
 
 
 def _may_enable(hierarchies: Hierarchies, base: Path, directory: Path) -> bool:
-    """Not beside processes; but at the top of a tree that begins with our own cgroup they are moved away."""
+    """Whether controllers may be enabled: not in a cgroup with processes.
+
+    When it is the top of the tree and this process's own cgroup, its processes are moved to a leaf first.
+    """
     if not delegation.has_processes(directory):
         return True
     if directory != base or delegation.why_no_controllers(hierarchies) is not None:
@@ -132,20 +137,20 @@ def attach(cgroup: Cgroup, pid: int) -> None:
 
 
 def _tree(directory: Path) -> Iterator[Path]:
-    """The directory and all below it, deepest first."""
+    """The directory and all directories below it, deepest first."""
     for top, _, _ in os.walk(directory, topdown=False, onerror=None):
         yield Path(top)
 
 
 def _main(cgroup: Cgroup) -> Path | None:
-    """The directory that lists the members: the unified one, else one of v1."""
+    """The directory whose cgroup.procs is read: the unified one, else one of v1."""
     if cgroup.unified is not None:
         return cgroup.unified
     return cgroup.v1.get("freezer") or next(iter(cgroup.v1.values()), None)
 
 
 def pids(cgroup: Cgroup) -> list[int]:
-    """Every process in the cgroup and below it, in any hierarchy; empty when it is gone."""
+    """Every process in the cgroup and below it, in any hierarchy; empty when the cgroup does not exist."""
     found: set[int] = set()
     for top in cgroup.directories:
         for directory in _tree(top):
@@ -156,10 +161,10 @@ def pids(cgroup: Cgroup) -> list[int]:
 
 
 def known_pids(cgroup: Cgroup) -> frozenset[int] | None:
-    """Every process in the cgroup and below it; None when a cgroup.procs cannot be read, so that nobody knows.
+    """Every process in the cgroup and below it; None when a cgroup.procs cannot be read, so the set is unknown.
 
-    A threaded cgroup (v2) has none to read: its processes are listed by the first cgroup above it that is not
-    threaded. That is no gap where that one is among those that are read. One that is gone holds no process.
+    The cgroup.procs of a threaded cgroup (v2) cannot be read: its processes are listed by its nearest ancestor that is
+    not threaded, which is enough when that one is read too. A cgroup that does not exist has no process.
     """
     found: set[int] = set()
     for top in cgroup.directories:
@@ -175,12 +180,12 @@ def known_pids(cgroup: Cgroup) -> frozenset[int] | None:
 
 
 def is_empty(cgroup: Cgroup) -> bool:
-    """Whether no process is left in it (on v2, zombies that were not reaped yet do not count)."""
+    """Whether the cgroup has no process (on v2, zombies that were not reaped yet do not count)."""
     return not pids(cgroup)
 
 
 def freeze(cgroup: Cgroup) -> None:
-    """Stop every process and wait until the kernel reports it; on a time-out they are thawed again.
+    """Freeze the cgroup and wait until the kernel reports it as frozen; after a time-out it is thawed again.
 
     Raises `NotFoundError` when the cgroup vanishes, `UnsupportedError` without a freezer, `KernelError` on time-out.
     """
@@ -199,7 +204,7 @@ def thaw(cgroup: Cgroup) -> None:
 
 
 def is_frozen(cgroup: Cgroup) -> bool:
-    """Whether the kernel has finished freezing it."""
+    """Whether the kernel reports the cgroup as frozen."""
     if cgroup.unified is not None:
         events = files.try_read(cgroup.unified / "cgroup.events")
         if isinstance(events, str) and "frozen" in events:
@@ -259,7 +264,7 @@ def _unless_gone(path: Path, text: str) -> None:
 
 
 def signal_all(cgroup: Cgroup, number: int) -> None:
-    """Send a signal to every process in it; a process that ends meanwhile is no error."""
+    """Send a signal to every process of the cgroup; a process that ends meanwhile is no error."""
     for pid in pids(cgroup):
         try:
             os.kill(pid, number)
@@ -270,9 +275,9 @@ def signal_all(cgroup: Cgroup, number: int) -> None:
 
 
 def kill_all(cgroup: Cgroup) -> None:
-    """SIGKILL every process in it, also frozen ones and those that are forked meanwhile. Returns when it is empty.
+    """Kill every process of the cgroup, also frozen and newly forked ones. Returns when the cgroup is empty.
 
-    v2 has cgroup.kill; on v1 it is frozen, signalled and thawed. Raises `KernelError` when processes are left.
+    Uses cgroup.kill on v2; on v1 freezes, sends SIGKILL and thaws. Raises `KernelError` when processes are left.
     """
     by_kernel = cgroup.unified is not None and (cgroup.unified / "cgroup.kill").exists()
     if by_kernel and cgroup.unified is not None:
@@ -297,9 +302,9 @@ def kill_all(cgroup: Cgroup) -> None:
 
 
 def remove(cgroup: Cgroup) -> None:
-    """Remove it and its descendants from every hierarchy; a cgroup that is gone already is no error.
+    """Remove the cgroup and its descendants from every hierarchy; one that does not exist is no error.
 
-    Raises `ConflictError` when processes are left in it: they are not killed here.
+    Raises `ConflictError` when it has processes: they are not killed here.
     """
     for top in cgroup.directories:
         deadline = time.monotonic() + 1.0
@@ -328,11 +333,11 @@ def _rmdir(directory: Path) -> None:
 
 
 def exists(cgroup: Cgroup) -> bool:
-    """Whether any of its directories is there."""
+    """Whether any directory of the cgroup exists."""
     return any(directory.is_dir() for directory in cgroup.directories)
 
 
 def require(cgroup: Cgroup) -> None:
-    """Raise `NotFoundError` when the cgroup is gone."""
+    """Raise `NotFoundError` when the cgroup does not exist."""
     if not exists(cgroup):
         raise NotFoundError("look at a container's cgroup", detail="it is gone", path=str(_main(cgroup)))

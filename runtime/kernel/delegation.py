@@ -1,4 +1,4 @@
-"""The v2 tree seen from inside a container: its top is an ordinary cgroup, not the root.
+"""The v2 tree as seen in a container: its top is an ordinary cgroup, not the root cgroup.
 
 Such a cgroup gives no controller to its children while it has processes (the "no internal process" rule). When it is
 our own cgroup, its processes can be moved into a leaf below it, as docker:dind does (decision 0011). Enabling is not
@@ -24,12 +24,12 @@ MOVE_TIMEOUT_S: Final = 2.0  # processes that are forked meanwhile are moved in 
 
 
 def has_processes(directory: Path) -> bool:
-    """Whether its processes prevent giving controllers to its children; in the real root (no cgroup.type) none do."""
+    """Whether its processes prevent enabling controllers for its children; in the root (no cgroup.type) none do."""
     return (directory / "cgroup.type").exists() and bool(_members(directory))
 
 
 def why_no_controllers(hierarchies: Hierarchies, *, proc: Path = PROC) -> str | None:
-    """Why the top of the tree can give no more controllers, not even after `move_to_leaf`; None when it can."""
+    """Why no more controllers can be enabled at the top of the tree, even after `move_to_leaf`; None when they can."""
     if hierarchies.unified is None:
         return None
     top = hierarchies.unified.path
@@ -54,7 +54,7 @@ def own_directory(hierarchies: Hierarchies, *, proc: Path = PROC) -> Path | None
 
 
 def move_to_leaf(directory: Path) -> None:
-    """Move every process of our own cgroup, this one included, into its leaf.
+    """Move every process of this process's own cgroup, itself included, into a leaf below it.
 
     Raises `DeniedError` or `KernelError` for what the kernel refuses, `ConflictError` when processes are left after
     `MOVE_TIMEOUT_S`.
@@ -71,11 +71,11 @@ def move_to_leaf(directory: Path) -> None:
         if time.monotonic() > deadline:
             raise ConflictError(title, detail=f"{len(members)} are left in it", path=str(directory))
         for pid in members:
-            with suppress(NotFoundError):  # it has ended
+            with suppress(NotFoundError):  # the process has ended
                 files.write(directory / LEAF_NAME / "cgroup.procs", str(pid))
 
 
 def _members(directory: Path) -> list[int]:
-    """The pids in this cgroup itself; a process of a PID namespace that we cannot see is 0."""
+    """The pids in this cgroup itself; 0 stands in for a process outside this process's PID namespace."""
     text = files.try_read(directory / "cgroup.procs")
     return [int(word) for word in text.split()] if isinstance(text, str) else []

@@ -1,4 +1,4 @@
-"""Reading and writing kernel files whole: one system call each, and every error with its path.
+"""Reads and writes whole kernel files: one system call each, and every error names the path.
 
 A buffered write reports EINVAL or EBUSY only at the implicit close, where it is easily lost; `os.write` reports it.
 """
@@ -45,7 +45,7 @@ def try_read(path: Path) -> str | Missing:
 
 
 def require_writable(path: Path) -> None:
-    """Raise `DeniedError` or `NotFoundError` when a write would; called for all files before the first is written."""
+    """Raise `DeniedError` or `NotFoundError` if a write would; called for all files before the first one is written."""
     mode = os.W_OK if path.exists() else os.F_OK
     if not os.access(path, mode, effective_ids=True):
         number = errno.EACCES if mode == os.W_OK else errno.ENOENT
@@ -75,7 +75,7 @@ def read_attribute(directory: Path, key: str) -> str | None:
 def write_attribute(directory: Path, key: str, text: str | None) -> None:
     """Set an extended attribute of a kernel directory, or remove it (None). Raises as `write`.
 
-    It lasts as long as the directory.
+    It is removed with the directory.
     """
     try:
         if text is not None:

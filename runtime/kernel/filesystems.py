@@ -1,4 +1,4 @@
-"""Which file system a path is on, and what to do when it takes no more writes.
+"""Which file system a path is on, and errors of a file system that accepts no writes.
 
 Source: proc_pid_mountinfo(5), write(2), rename(2).
 """
@@ -14,7 +14,7 @@ from runtime.errors import KernelError, PytopError
 from runtime.kernel.procfs import parse_mountinfo
 
 REFUSALS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-"""Errors of a file system that takes no more writes, whoever asks: full, over quota, read-only, failing."""
+"""Errno values of a file system that accepts no writes: full, over quota, read-only, I/O error."""
 
 
 def mount_point(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> Path:
@@ -33,12 +33,12 @@ def mount_point(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> P
 
 
 def refuses(error: BaseException) -> bool:
-    """Whether an error says that a file system takes no more writes."""
+    """Whether an error means that a file system accepts no writes."""
     return isinstance(error, OSError | PytopError) and error.errno in REFUSALS
 
 
 def refused(title: str, error: OSError, path: Path) -> KernelError:
-    """The error of a write to `path` that its file system has refused: with the mount point, and what to do there."""
+    """The error for a write to `path` that its file system refused: with the mount point and what to do."""
     mount = mount_point(path)
     if error.errno == errno.EROFS:
         hint = f"Make it writable again: mount -o remount,rw {mount}"

@@ -14,14 +14,14 @@ _IN_MODIFY, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x2, 0x40, 0x
 RECORDS = _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
 LOGS = _IN_MODIFY | _IN_CREATE | _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
 _EVENT = struct.Struct("=iIII")
-_BUFFER = 65536
+_BUFFER_BYTES = 65536
 
 
 class DirectoryWatch:
-    """The names of changed entries of one directory, for one reader. Create and use it on the event loop."""
+    """Yields the names of changed entries of one directory to one reader. Create and use it on the event loop."""
 
     def __init__(self, directory: Path, mask: int) -> None:
-        """Raises `OSError` when the directory is not there, or the user's inotify instances are used up."""
+        """Raises `OSError` when the directory does not exist or the user has no inotify instance left."""
         self._fd = syscalls.inotify_init()
         try:
             syscalls.inotify_add_watch(self._fd, os.fsencode(directory), mask)
@@ -34,7 +34,7 @@ class DirectoryWatch:
         self._loop.add_reader(self._fd, self._read)
 
     async def changed(self, timeout: float | None = None) -> set[str]:
-        """The names that have changed since the last call, after the first of them or `timeout` seconds."""
+        """The names that changed since the last call; waits for the first one, at most `timeout` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._changed.wait()
@@ -50,7 +50,7 @@ class DirectoryWatch:
 
     def _read(self) -> None:
         with suppress(BlockingIOError):
-            data = os.read(self._fd, _BUFFER)
+            data = os.read(self._fd, _BUFFER_BYTES)
             offset = 0
             while offset < len(data):
                 _, _, _, length = _EVENT.unpack_from(data, offset)

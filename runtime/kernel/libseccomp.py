@@ -1,4 +1,4 @@
-"""libseccomp.so.2 by ctypes: a filter of system calls, compiled to classic BPF.
+"""libseccomp.so.2 through ctypes: compiles a filter of system calls to classic BPF.
 
 Source: seccomp_init(3), seccomp_rule_add_array(3), seccomp_export_bpf(3), seccomp.h.
 """
@@ -31,7 +31,7 @@ class Operator(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """An argument of a system call (0 to 5) against a number; for MASKED_EQ the number is the mask of bits to be 0."""
+    """Compares an argument of a system call (0 to 5) with a number; MASKED_EQ: the bits of this mask must be 0."""
 
     argument: int
     operator: Operator
@@ -45,14 +45,14 @@ class _Comparison(ctypes.Structure):
 
 
 class Rules:
-    """A filter that is being made."""
+    """The rules of a filter under construction."""
 
     def __init__(self, library: ctypes.CDLL, context: ctypes.c_void_p) -> None:
         self._library = library
         self._context = context
 
     def add(self, action: int, name: str, comparison: Comparison | None = None) -> None:
-        """One rule; of a system call that this machine or this libseccomp does not have there is none."""
+        """Add a rule; ignored for a system call that this machine or this libseccomp does not know."""
         number = self._library.seccomp_syscall_resolve_name(name.encode())
         if number < 0:
             return
@@ -66,7 +66,7 @@ class Rules:
             raise UnsupportedError(_TITLE, detail=f"{name}: {os.strerror(-result)}")
 
     def export(self) -> bytes:
-        """The program: an array of struct sock_filter."""
+        """The compiled filter: an array of struct sock_filter."""
         descriptor = os.memfd_create("seccomp", os.MFD_CLOEXEC)
         try:
             result = self._library.seccomp_export_bpf(self._context, descriptor)
@@ -86,7 +86,7 @@ class Library:
 
     @contextmanager
     def filter(self, default: int, *, bad_architecture: int) -> Iterator[Rules]:
-        """A new filter: the action for system calls without a rule, and the one for other architectures."""
+        """A new filter: the actions for system calls without a rule, and for those of another architecture."""
         context = ctypes.c_void_p(self._library.seccomp_init(ctypes.c_uint32(default)))
         if not context:
             raise UnsupportedError(_TITLE, detail="libseccomp could not start")
@@ -98,7 +98,7 @@ class Library:
 
 
 def load() -> Library | None:
-    """The library, None where it is not installed."""
+    """The library; None when it is not installed."""
     try:
         return Library(ctypes.CDLL(FILE, use_errno=True))
     except OSError:

@@ -1,10 +1,10 @@
-"""Netlink sockets of the route family by pyroute2, in this network namespace or in another one.
+"""Route netlink sockets through pyroute2, in this network namespace or in another one.
 
 A socket belongs to the namespace in which it was opened. So a thread enters the other namespace only to open the
 socket, for a fraction of a millisecond; no process is forked and nothing has to be cleaned up.
 
-Not for a thread with a running event loop: pyroute2 has a private loop inside. Importing pyroute2 takes some 0.1 s, so
-it is imported on first use.
+Not for a thread with a running event loop: pyroute2 runs a private one. Importing pyroute2 takes about 0.1 s, so it is
+imported on first use.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def unavailable() -> str | None:
 
 @contextmanager
 def connect(what: str, netns_fd: int | None = None, *, lacks: str = "") -> Iterator[Any]:
-    """A socket (pyroute2's IPRoute), here or in the namespace `netns_fd`; its errors are raised as ours.
+    """A socket (pyroute2's IPRoute) in this namespace or in `netns_fd`; its errors are raised as `PytopError`s.
 
     `what` is the title of such an error; `lacks` is its hint when the kernel does not support the request.
     Raises `DeniedError`, `UnsupportedError`, `KernelError`.
@@ -50,7 +50,7 @@ def connect(what: str, netns_fd: int | None = None, *, lacks: str = "") -> Itera
 
 @contextmanager
 def ignoring(number: int) -> Iterator[list[int]]:
-    """Ignore this one netlink error (errno); the list that is yielded then contains it."""
+    """Ignore one netlink error (errno); if it occurs it is appended to the yielded list."""
     from pyroute2.netlink.exceptions import NetlinkError
 
     met: list[int] = []
@@ -64,7 +64,7 @@ def ignoring(number: int) -> Iterator[list[int]]:
 
 @contextmanager
 def in_namespace(netns_fd: int) -> Iterator[None]:
-    """Move this thread, and no other, into another network namespace."""
+    """Move this thread, and no other one, into another network namespace."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         syscalls.setns(netns_fd, syscalls.CLONE_NEWNET)
@@ -76,9 +76,9 @@ def in_namespace(netns_fd: int) -> Iterator[None]:
         os.close(home)
 
 
-def _refusal(what: str, said: OSError, lacks: str) -> PytopError:
-    if said.errno in (errno.EPERM, errno.EACCES):
-        return DeniedError.from_os(what, said, hint="needs root or CAP_NET_ADMIN in this network namespace")
-    if said.errno in (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EAFNOSUPPORT):
-        return UnsupportedError.from_os(what, said, hint=lacks)
-    return KernelError.from_os(what, said)
+def _refusal(what: str, error: OSError, lacks: str) -> PytopError:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return DeniedError.from_os(what, error, hint="needs root or CAP_NET_ADMIN in this network namespace")
+    if error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EAFNOSUPPORT):
+        return UnsupportedError.from_os(what, error, hint=lacks)
+    return KernelError.from_os(what, error)

@@ -1,4 +1,4 @@
-"""Which cgroup is a container's own, or a group's: the one place where that is decided.
+"""Decides which cgroup is a container's own, or a group's own.
 
 A container's own cgroup contains its processes and no others, so counters read there and limits written there concern
 it alone. An engine names the cgroup by the container's id or by a path; the kernel says where the process is.
@@ -19,18 +19,18 @@ from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.procfs import PROC
 
 NO_OWN: Final = "/"
-"""The path of a container's own cgroup when it has none: it shares one with others, and the root is nobody's own."""
-MAX_CGROUPS: Final = 4096  # cgroups below a group that are checked; with more it is not known to be exclusive
+"""The path recorded for a container without a cgroup of its own. The root is never one, so its path is used."""
+MAX_CGROUPS: Final = 4096  # checked below a group; with more of them it does not count as exclusive
 PREFIXES: Final = ("", "docker", "libpod", "libpod-payload", "crio", "cri-containerd", "nerdctl")
-"""What engines put before a container's id in the name of its cgroup; "" for nothing."""
+"""Prefixes of the container's id in the names of engines' cgroups; "" for no prefix."""
 
 
 def named(text: str, identity: str, prefixes: Collection[str] = PREFIXES) -> str:
-    """The path in /proc/<pid>/cgroup that ends in the cgroup called after a container's id; "" for none.
+    """The path in /proc/<pid>/cgroup up to the cgroup that is named after a container's id; "" when there is none.
 
-    A whole name must fit: ID, PREFIX-ID, PREFIX:ID (systemd's form, made by a cgroup driver that knows no systemd),
-    each with ".scope" or without. Its processes may live below it: crun puts them into "container" on cgroup v2, and
-    an init system makes cgroups of its own.
+    The whole name must match: ID, PREFIX-ID, or PREFIX:ID (systemd's form, used literally by a cgroupfs driver), each
+    with or without ".scope". Processes may be in a child cgroup: crun puts them into "container" on cgroup v2, and an
+    init system creates its own cgroups.
     """
     if not identity:
         return ""
@@ -38,12 +38,12 @@ def named(text: str, identity: str, prefixes: Collection[str] = PREFIXES) -> str
     for path in (unified or "", *v1_paths.values()):
         parts = path.split("/")
         for number, part in enumerate(parts):
-            if _is_called_after(part, identity, prefixes):
+            if _is_named_after(part, identity, prefixes):
                 return "/".join(parts[: number + 1])
     return ""
 
 
-def _is_called_after(part: str, identity: str, prefixes: Collection[str]) -> bool:
+def _is_named_after(part: str, identity: str, prefixes: Collection[str]) -> bool:
     name = part if part == identity else part.removesuffix(".scope")
     if not name.endswith(identity):
         return False
@@ -54,7 +54,7 @@ def _is_called_after(part: str, identity: str, prefixes: Collection[str]) -> boo
 
 
 def own_path(pid: int, identity: str, proc: Path = PROC, prefixes: Collection[str] = PREFIXES) -> str:
-    """The path of the cgroup called after a container's id in which its process lives; "" when it lives elsewhere."""
+    """The path of the process's cgroup that is named after the container's id; "" when it is in no such cgroup."""
     try:
         return named((proc / str(pid) / "cgroup").read_text(errors="surrogateescape"), identity, prefixes)
     except OSError:
@@ -62,20 +62,19 @@ def own_path(pid: int, identity: str, proc: Path = PROC, prefixes: Collection[st
 
 
 def locate(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = PROC) -> Cgroup:
-    """A container's own cgroup, found by one of its processes: counters and limits there concern it alone.
+    """A container's own cgroup, found through one of its processes.
 
-    With `within`, the path of that cgroup, as `cgroup_of_process`; without it, also leaves out what `own_part` leaves
-    out.
+    With `within` (the path of that cgroup) as `cgroup_of_process`; without it, reduced by `own_part`.
     """
-    found = cgroup_of_process(hierarchies, pid, within=within, proc=proc)
-    return found if within else own_part(found, hierarchies)
+    cgroup = cgroup_of_process(hierarchies, pid, within=within, proc=proc)
+    return cgroup if within else own_part(cgroup, hierarchies)
 
 
 def own_part(cgroup: Cgroup, hierarchies: Hierarchies) -> Cgroup:
-    """Without the directory of the unified tree when it is shared with others.
+    """The cgroup without its directory in the unified tree if that one is shared with others.
 
-    On a hybrid host an engine may make v1 cgroups only; the processes then stay in the unified cgroup of their daemon,
-    together with every other container. It is the container's own when a v1 controller has the same path.
+    On a hybrid host an engine may create v1 cgroups only; the processes then stay in the unified cgroup of the daemon,
+    with every other container. The unified cgroup is the container's own when a v1 controller has the same path.
     """
     if cgroup.unified is None or hierarchies.unified is None or not cgroup.v1:
         return cgroup
@@ -138,8 +137,8 @@ def at_path(path: str, hierarchies: Hierarchies) -> Cgroup | None:
         if (directory := mount.of(path)) is not None and directory.is_dir()
     }
     unified = hierarchies.unified.of(path) if hierarchies.unified is not None else None
-    found = cgroupfs.at(hierarchies, v1, path if unified is not None and unified.is_dir() else None)
-    return found if found.directories else None
+    cgroup = cgroupfs.at(hierarchies, v1, path if unified is not None and unified.is_dir() else None)
+    return cgroup if cgroup.directories else None
 
 
 def of_group(
@@ -184,12 +183,12 @@ def _is_exclusive(top: Path, members: Collection[Path], is_monitor: Callable[[st
         except FileNotFoundError:
             continue  # removed meanwhile
         except OSError:
-            return False  # its processes cannot be known
+            return False  # its processes are unknown
     return True
 
 
 def of_processes(
-    places: Iterable[tuple[Mapping[str, str], str | None]],
+    process_paths: Iterable[tuple[Mapping[str, str], str | None]],
     hierarchies: Hierarchies,
     belongs: Callable[[int], bool],
     *,
@@ -197,14 +196,14 @@ def of_processes(
 ) -> str:
     """The deepest cgroup that contains all of some processes and none that does not belong to them; else `NO_OWN`.
 
-    `places` are the paths of each process, in v1 by controller and in the unified tree. `first` are the v1 controllers
-    that are tried first. `belongs` is asked for every process found in a candidate.
+    `process_paths` are the cgroup paths of each process, in v1 by controller and in the unified tree. `first` are the
+    v1 controllers that are tried first. `belongs` is called for every process in a candidate.
     """
     paths: dict[str, list[str]] = {}  # by controller, "" for the unified tree
-    for v1, unified in places:
+    for v1, unified in process_paths:
         for name, path in {**({} if unified is None else {"": unified}), **v1}.items():
             paths.setdefault(name, []).append(path)
-    common = {name: os.path.commonpath(them) for name, them in paths.items()}
+    common = {name: os.path.commonpath(members) for name, members in paths.items()}
     for name in ("", *first, *common):
         path = common.get(name, "/")
         mount = hierarchies.v1.get(name) if name else hierarchies.unified

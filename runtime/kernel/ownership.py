@@ -1,8 +1,8 @@
-"""Whether processes and cgroups are one user's, by the kernel's word.
+"""Whether processes and cgroups belong to a user, according to the kernel.
 
 A user's processes have the user's uid, or live in a user namespace which that user has made: there they have the
 user's subordinate ids. A user's cgroup was made by that user (a service manager of the user's, or an engine in a
-delegated cgroup), or lies below the user's slice, and holds no process of anybody else.
+delegated cgroup), or is below the user's slice, and has no process of another user.
 Source: ioctl_ns(2), systemd's user-UID.slice, cgroup-v2.rst "Delegation".
 """
 
@@ -19,20 +19,20 @@ from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mount
 
 _NS_GET_PARENT: Final = 0xB702
 _NS_GET_OWNER_UID: Final = 0xB704
-_DEPTH: Final = 32  # user namespaces nest that deep at most
-_ROOT: Final = 0
+_MAX_NESTED_NAMESPACES: Final = 32  # the kernel's limit for user namespaces
+_ROOT_UID: Final = 0
 
 
 def is_process_of(uid: int, pid: int, *, proc: Path = procfs.PROC) -> bool:
-    """The process is this user's; False also when it is gone or may not be looked at."""
+    """Whether the process belongs to the user; False also when it has ended or may not be inspected."""
     uids = procfs.uids(pid, proc=proc)
-    if not uids or _ROOT in uids:
+    if not uids or _ROOT_UID in uids:
         return False
     return uids == {uid} or _lives_below(uid, pid, proc)
 
 
 def is_cgroup_of(uid: int, cgroup: Cgroup, hierarchies: Hierarchies, *, proc: Path = procfs.PROC) -> bool:
-    """Each of its directories is this user's, and so is every process in it and below. Blocking."""
+    """Whether the cgroup's directories and all processes in it and below belong to the user. Blocking."""
     directories = [(hierarchies.v1.get(name), path) for name, path in cgroup.v1.items()]
     if cgroup.unified is not None:
         directories.append((hierarchies.unified, cgroup.unified))
@@ -58,20 +58,20 @@ def _is_there(pid: int, proc: Path) -> bool:
 
 
 def _lives_below(uid: int, pid: int, proc: Path) -> bool:
-    """Its user namespace, or one above it, was made by the user."""
+    """Whether the user created the process's user namespace or one of its ancestors."""
     try:
         descriptor = os.open(proc / str(pid) / "ns/user", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        for _ in range(_DEPTH):
+        for _ in range(_MAX_NESTED_NAMESPACES):
             (owner,) = struct.unpack("I", fcntl.ioctl(descriptor, _NS_GET_OWNER_UID, b"\0" * 4))
             if owner == uid:
                 return True
             above = fcntl.ioctl(descriptor, _NS_GET_PARENT)
             os.close(descriptor)
             descriptor = above
-    except OSError:  # the outermost one that may be seen
+    except OSError:  # the parent namespace is outside the visible ones
         return False
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Facts about processes from /proc: start time, status, namespaces, mounts, maps of ids.
+"""Reads process data from /proc: start time, status, namespaces, mounts, id maps.
 
 Source: proc_pid_stat(5), proc_pid_status(5), proc_pid_mountinfo(5), user_namespaces(7).
 """
@@ -17,7 +17,7 @@ NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user", "time")
 
 
 def start_time(pid: int, *, proc: Path = PROC) -> int | None:
-    """Start time in clock ticks since boot, which with the pid names a process for good; None when it is gone.
+    """Start time in clock ticks since boot, unique together with the pid; None when the process is gone.
 
     A zombie has a start time too: see `state`.
     """
@@ -42,7 +42,7 @@ def uids(pid: int, *, proc: Path = PROC) -> frozenset[int]:
 
 
 def _stat(pid: int, proc: Path) -> list[str] | None:
-    """The fields after the command, which may hold blanks and brackets itself."""
+    """The fields after the command, which may itself contain blanks and brackets."""
     try:
         text = (proc / str(pid) / "stat").read_text(errors="surrogateescape")
     except OSError:
@@ -51,7 +51,7 @@ def _stat(pid: int, proc: Path) -> list[str] | None:
 
 
 def parse_status(text: str) -> dict[str, str]:
-    """The text of /proc/<pid>/status as values by name."""
+    """Parses the text of /proc/<pid>/status: values by name."""
     pairs = (line.partition(":") for line in text.splitlines())
     return {name: value.strip() for name, _, value in pairs}
 
@@ -65,18 +65,18 @@ def status(pid: int | str, *, proc: Path = PROC) -> dict[str, str]:
 
 
 def parent(pid: int, *, proc: Path = PROC) -> int:
-    """The pid of its parent; 0 for none, also when it is gone."""
+    """The pid of the parent; 0 when there is none or the process is gone."""
     word = status(pid, proc=proc).get("PPid", "")
     return int(word) if word.isdecimal() else 0
 
 
 def namespace_pids(status: Mapping[str, str]) -> tuple[int, ...]:
-    """Its pid in our PID namespace, and in each one further in (NSpid of its status)."""
+    """The pid in the reader's PID namespace and in each nested one (NSpid of the status)."""
     return tuple(int(word) for word in status.get("NSpid", "").split() if word.isdecimal())
 
 
 def effective_capabilities(pid: int | str = "self", *, proc: Path = PROC) -> int:
-    """The mask of its effective capabilities; 0 when it cannot be read."""
+    """The effective capabilities as a mask; 0 when they cannot be read."""
     try:
         return int(status(pid, proc=proc).get("CapEff", "0"), 16)
     except ValueError:
@@ -84,7 +84,7 @@ def effective_capabilities(pid: int | str = "self", *, proc: Path = PROC) -> int
 
 
 def pid_namespace(pid: int | str, *, proc: Path = PROC) -> str | None:
-    """The name of its PID namespace ("pid:[4026531836]"); None when the process is gone or may not be read."""
+    """The PID namespace ("pid:[4026531836]"); None when the process is gone or may not be read."""
     try:
         return os.readlink(f"{proc}/{pid}/ns/pid")
     except OSError:
@@ -104,7 +104,7 @@ def namespaces(pid: int | str, *, proc: Path = PROC) -> dict[str, int]:
 
 
 def boot_id(*, proc: Path = PROC) -> str:
-    """The kernel's id of this boot: state written under another one is from before a restart."""
+    """The kernel's id of this boot, which changes with every restart of the host."""
     return (proc / "sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -128,7 +128,7 @@ def unescape(text: str) -> str:
 
 
 def parse_mountinfo(text: str) -> Iterator[MountInfo]:
-    """The mounts of /proc/<pid>/mountinfo in their order; lines that are cut are left out."""
+    """The mounts of /proc/<pid>/mountinfo in their order; incomplete lines are left out."""
     for line in text.splitlines():
         left, dash, right = line.partition(" - ")
         ours, theirs = left.split(" "), right.split(" ")
@@ -139,7 +139,7 @@ def parse_mountinfo(text: str) -> Iterator[MountInfo]:
 
 @dataclass(frozen=True, slots=True)
 class IdRange:
-    """`count` ids from `inside` a user namespace are ids from `outside` in the reader's."""
+    """`count` ids of a user namespace starting at `inside` are the reader's ids starting at `outside`."""
 
     inside: int
     outside: int

@@ -1,7 +1,7 @@
-"""Reading a file that somebody else has named or made: a regular file of an expected owner, and not more than so much.
+"""Reads untrusted files: only a regular file of an expected owner, and at most a given number of bytes.
 
-A FIFO would hang the reader, /dev/zero would fill its memory, and opening some devices does something. So the path is
-opened without access (O_PATH) first, and opened for reading only when that descriptor is what it should be.
+Reading a FIFO would block, /dev/zero would fill the memory, and opening some devices has side effects. So the path is
+opened without access (O_PATH) first, and for reading only after type and owner were checked by that descriptor.
 Source: open(2), O_PATH; proc_pid_fd(5).
 """
 
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from runtime.errors import DeniedError, InvalidError, PytopError
 
-_CHUNK = 1 << 20  # bytes
+_CHUNK_BYTES = 1 << 20
 
 
 def read(path: str | Path, *, limit: int, owners: Collection[int] | None = None) -> bytes:
-    """The whole file. `limit` is in bytes; `owners` are the uids of whom one must own it, None for anybody.
+    """The content of a file of at most `limit` bytes; its owner must be one of `owners` (uids; None for any).
 
-    The last part of the path must not be a symbolic link. Raises `InvalidError` for what is no regular file or is
-    larger, `DeniedError` for another owner, `PytopError` for what cannot be opened or read.
+    The last part of the path must not be a symbolic link. Raises `InvalidError` when it is no regular file or larger,
+    `DeniedError` for another owner, `PytopError` when it cannot be opened or read.
     """
     try:
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -34,13 +34,13 @@ def read(path: str | Path, *, limit: int, owners: Collection[int] | None = None)
 
 
 def read_descriptor(descriptor: int, path: str | Path, *, limit: int, owners: Collection[int] | None = None) -> bytes:
-    """As `read`, of a file that is open in any way, O_PATH too; `path` is for errors."""
+    """As `read`, for a descriptor, which may be an O_PATH one; `path` is for errors."""
     title = f"read {Path(path).name}"
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         raise InvalidError(title, detail="it is no regular file", path=str(path))
-    if owners is not None and found.st_uid not in owners:
-        raise DeniedError(title, detail=f"it belongs to user {found.st_uid}", path=str(path))
+    if owners is not None and status.st_uid not in owners:
+        raise DeniedError(title, detail=f"it belongs to user {status.st_uid}", path=str(path))
     try:
         readable = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -52,12 +52,12 @@ def read_descriptor(descriptor: int, path: str | Path, *, limit: int, owners: Co
 
 
 def _bounded(readable: int, title: str, path: str | Path, limit: int) -> bytes:
-    found = bytearray()
-    while len(found) <= limit:
-        chunk = os.read(readable, min(_CHUNK, limit + 1 - len(found)))
+    data = bytearray()
+    while len(data) <= limit:
+        chunk = os.read(readable, min(_CHUNK_BYTES, limit + 1 - len(data)))
         if not chunk:
-            return bytes(found)
-        found += chunk
+            return bytes(data)
+        data += chunk
     raise InvalidError(title, detail=f"it is larger than {limit} bytes", path=str(path))
 
 

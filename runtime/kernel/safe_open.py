@@ -1,4 +1,4 @@
-"""Opening paths below a directory whose contents are not trusted, such as the root of an image.
+"""Opens paths below a directory whose contents are untrusted, such as the root of an image.
 
 Every path is resolved by openat2(2) with RESOLVE_IN_ROOT: symlinks and ".." cannot lead outside the directory, and
 magic links (/proc/self/fd/7) are refused. Descriptors are close-on-exec.
@@ -18,7 +18,7 @@ _NO_SYMLINKS: Final = _IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
 
 
 def open_inside(root: int, path: str, flags: int) -> int:
-    """Open a path below the directory `root`; its symlinks are followed as if that were "/"."""
+    """Open a path below the directory `root`; symlinks are resolved as if it were "/"."""
     return syscalls.openat2(root, path, flags, _IN_ROOT)
 
 
@@ -37,13 +37,13 @@ def open_without_symlinks(root: int, path: str, flags: int) -> int:
 
 
 class BarredDeviceError(PermissionError):
-    """A directory would have to be made on a file system where none may be made."""
+    """A missing directory would have to be created on a file system where that is forbidden."""
 
 
 def make_directories(root: int, path: str, barred: frozenset[int] = frozenset()) -> int:
-    """Open a directory below `root` (O_PATH), making those that are missing.
+    """Open a directory below `root` (O_PATH), creating missing ones.
 
-    Raises `InvalidError` for a "..", `BarredDeviceError` when one is missing on a device of `barred` (st_dev).
+    Raises `InvalidError` for "..", `BarredDeviceError` when one is missing on a device in `barred` (st_dev).
     """
     current = os.dup(root)
     parts = [part for part in path.split("/") if part not in ("", ".")]

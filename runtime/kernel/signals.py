@@ -22,7 +22,7 @@ def parse_signal(text: str) -> int:
 
 
 def _by_name(word: str) -> int:
-    """The number, 0 for no signal. `word` is in capital letters, with or without SIG."""
+    """The number; 0 when there is no such signal. `word` is in upper case, with or without SIG."""
     name = word if word.startswith("SIG") else f"SIG{word}"
     match = _REAL_TIME.fullmatch(name)
     if match is None:

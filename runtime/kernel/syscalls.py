@@ -1,8 +1,8 @@
-"""System calls that Python 3.11 has no function for, by ctypes: namespaces, mounts by descriptor, clone3, capabilities.
+"""System calls without a function in Python 3.11, by ctypes: namespaces, mounts by descriptor, clone3, capabilities.
 
 This is the one module that calls the C library by ctypes (`libseccomp` calls that library). Every function raises
 `OSError` with the call's name. Numbers are those of asm-generic (the same on every machine since Linux 5.1) but for the
-few older ones in `_BY_MACHINE`. Oldest kernel that has everything here: 5.12 (mount_setattr).
+few older ones in `_BY_MACHINE`. All of them exist since Linux 5.12 (mount_setattr).
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ _PIVOT_ROOT, _KEYCTL, _BPF = _BY_MACHINE.get(platform.machine(), (-1, -1, -1))  
 _MOVE_MOUNT_EMPTY_PATHS = 0x04 | 0x40
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _KEYCTL_JOIN_SESSION_KEYRING = 1
-_CLONE_ARGS_SIZE = 88
+_CLONE_ARGS_BYTES = 88
 _CAPABILITY_VERSION_3 = 0x20080522
 _SECCOMP_MODE_FILTER = 2
-_SOCK_FILTER_SIZE = 8  # bytes of one instruction of classic BPF
-_BPF_INSTRUCTION_SIZE = 8
+_SOCK_FILTER_BYTES = 8  # one instruction of classic BPF
+_BPF_INSTRUCTION_BYTES = 8
 _BPF_PROG_LOAD, _BPF_PROG_ATTACH = 5, 8
-_BPF_ATTRIBUTES_SIZE = 128
+_BPF_ATTRIBUTES_BYTES = 128
 
 
 def _checked(result: int, call: str, path: str | None = None) -> int:
@@ -90,7 +90,7 @@ def _call(name: str, number: int, *arguments: object, path: str | None = None) -
 
 
 def unshare(flags: int) -> None:
-    """Move this process into fresh namespaces."""
+    """Move this process into new namespaces."""
     _checked(_LIBC.unshare(flags), "unshare")
 
 
@@ -100,7 +100,7 @@ def setns(fd: int, kind: int) -> None:
 
 
 def prctl(option: int, second: int = 0, third: int = 0) -> int:
-    """Get or set an attribute of this process by plain numbers; the unused ones are 0, as the kernel demands."""
+    """Get or set an attribute of this process; unused arguments must be 0."""
     number = ctypes.c_ulong
     return _checked(_LIBC.prctl(option, number(second), number(third), number(0), number(0)), "prctl")
 
@@ -113,15 +113,15 @@ def set_name(name: str) -> None:
 def clone(flags: int, cgroup_fd: int | None = None) -> int:
     """Fork this single-threaded process into new namespaces and, if given, straight into a v2 cgroup: 0 in the child.
 
-    Being born in the cgroup costs nothing, while a move by cgroup.procs waits for an RCU grace period (6 to 14 ms).
+    Cloning into the cgroup avoids a later move by cgroup.procs, which waits for an RCU grace period (6 to 14 ms).
     """
     if cgroup_fd is not None:
         flags |= _CLONE_INTO_CGROUP
     arguments = struct.pack("=11Q", flags, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd or 0)
-    buffer = ctypes.create_string_buffer(arguments, _CLONE_ARGS_SIZE)
+    buffer = ctypes.create_string_buffer(arguments, _CLONE_ARGS_BYTES)
     api = ctypes.pythonapi
     api.PyOS_BeforeFork()
-    pid: int = _LIBC_LOCKED.syscall(ctypes.c_long(_CLONE3), buffer, ctypes.c_size_t(_CLONE_ARGS_SIZE))
+    pid: int = _LIBC_LOCKED.syscall(ctypes.c_long(_CLONE3), buffer, ctypes.c_size_t(_CLONE_ARGS_BYTES))
     if pid == 0:
         api.PyOS_AfterFork_Child()
         return 0
@@ -129,7 +129,7 @@ def clone(flags: int, cgroup_fd: int | None = None) -> int:
     return _checked(pid, "clone3")
 
 
-# PyDLL keeps the interpreter's lock during the call, as os.fork() does.
+# PyDLL holds the GIL during the call, as os.fork() does.
 _LIBC_LOCKED = ctypes.PyDLL(None, use_errno=True)
 _LIBC_LOCKED.syscall.restype = ctypes.c_long
 
@@ -140,34 +140,34 @@ def mount_flags(target: str, flags: int) -> None:
 
 
 def unmount(target: str, flags: int = 0) -> None:
-    """Take a mount away."""
+    """Unmount a file system (umount2(2))."""
     _checked(_LIBC.umount2(os.fsencode(target), flags), "umount2", target)
 
 
 def pivot_root(new: str, old: str) -> None:
-    """Swap this mount namespace's root."""
+    """Change the root mount of this mount namespace; the old root is mounted at `old`."""
     _call("pivot_root", _PIVOT_ROOT, new.encode(), old.encode(), path=new)
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
-    """Open a path below a directory under the rules of RESOLVE_*; the descriptor is close-on-exec."""
+    """Open a path below a directory with the restrictions RESOLVE_*; the descriptor is close-on-exec."""
     how = ctypes.create_string_buffer(struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve), 24)
     return _call("openat2", _OPENAT2, directory, os.fsencode(path), how, 24, path=path)
 
 
 def open_tree(path: str, *, directory: int = AT_FDCWD, recursive: bool = False) -> int:
-    """A detached copy of a mount (a bind mount that is nowhere yet); an empty path means `directory` itself."""
+    """A detached copy of a mount (an unattached bind mount); an empty path means `directory` itself."""
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     return _call("open_tree", _OPEN_TREE, directory, os.fsencode(path), flags, path=path or None)
 
 
 def move_mount(mount: int, target: int) -> None:
-    """Attach a detached mount on what `target` is open on."""
+    """Attach a detached mount at the directory or file open as `target`."""
     _call("move_mount", _MOVE_MOUNT, mount, b"", target, b"", _MOVE_MOUNT_EMPTY_PATHS)
 
 
 def new_mount(kind: str, options: dict[str, str], attributes: int = 0) -> int:
-    """A fresh detached file system; an option with an empty value is a flag. Names the file system in its errors."""
+    """A new detached mount of a file system; an option with an empty value is a flag. Errors name the file system."""
     context = _call("fsopen", _FSOPEN, kind.encode(), 1, path=kind)
     try:
         for name, value in options.items():
@@ -188,13 +188,13 @@ def set_mount_attributes(mount: int, attributes: int, *, recursive: bool = False
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF, *, flags: int = 0) -> None:
-    """Close descriptors from `first` to `last`; an empty range is fine."""
+    """Close descriptors from `first` to `last`; the range may be empty."""
     if first <= last:
         _call("close_range", _CLOSE_RANGE, first, last, flags)
 
 
 def new_session_keyring() -> None:
-    """Join a new session keyring, so that the parent's keys are not inherited; without keyrings it does nothing."""
+    """Join a new session keyring, so that the parent's keys are not inherited; ignored by a kernel without keyrings."""
     result = _LIBC.syscall(ctypes.c_long(_KEYCTL), ctypes.c_long(_KEYCTL_JOIN_SESSION_KEYRING), None)
     if result < 0 and ctypes.get_errno() not in (1, 38):  # EPERM under a foreign seccomp filter, ENOSYS
         _checked(-1, "keyctl")
@@ -229,7 +229,7 @@ def capget() -> tuple[int, int, int]:
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
-    """Set this thread's capabilities; what is not permitted now cannot be."""
+    """Set this thread's capabilities; only ones that are permitted now can be kept."""
     masks = (effective, permitted, inheritable)
     low = _CapabilityData(*(mask & 0xFFFFFFFF for mask in masks))
     high = _CapabilityData(*(mask >> 32 for mask in masks))
@@ -244,34 +244,34 @@ class _SocketFilterProgram(ctypes.Structure):
 
 
 def set_seccomp_filter(code: bytes) -> None:
-    """Confine this thread for good by an array of struct sock_filter. Needs no_new_privs or CAP_SYS_ADMIN."""
+    """Install a seccomp filter (an array of struct sock_filter) permanently. Needs no_new_privs or CAP_SYS_ADMIN."""
     buffer = ctypes.create_string_buffer(code, len(code))
-    program = _SocketFilterProgram(len(code) // _SOCK_FILTER_SIZE, ctypes.addressof(buffer))
+    program = _SocketFilterProgram(len(code) // _SOCK_FILTER_BYTES, ctypes.addressof(buffer))
     prctl(PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program))
 
 
 def bpf_load(program_type: int, code: bytes) -> int:
-    """The descriptor of a BPF program under the GPL that the kernel has accepted."""
+    """Load a BPF program, declared as GPL; its descriptor."""
     buffer, license_text = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
-    length, start = len(code) // _BPF_INSTRUCTION_SIZE, ctypes.addressof(buffer)
+    length, start = len(code) // _BPF_INSTRUCTION_BYTES, ctypes.addressof(buffer)
     return _bpf(_BPF_PROG_LOAD, struct.pack("=IIQQ", program_type, length, start, ctypes.addressof(license_text)))
 
 
 def bpf_attach(target: int, program: int, attach_type: int, flags: int) -> None:
-    """Attach a loaded program to what `target` is open on, such as a cgroup's directory."""
+    """Attach a loaded program to the object open as `target`, such as a cgroup's directory."""
     _bpf(_BPF_PROG_ATTACH, struct.pack("=IIII", target, program, attach_type, flags))
 
 
 def _bpf(command: int, attributes: bytes) -> int:
-    buffer = ctypes.create_string_buffer(attributes.ljust(_BPF_ATTRIBUTES_SIZE, b"\0"), _BPF_ATTRIBUTES_SIZE)
-    return _call("bpf", _BPF, command, buffer, _BPF_ATTRIBUTES_SIZE)
+    buffer = ctypes.create_string_buffer(attributes.ljust(_BPF_ATTRIBUTES_BYTES, b"\0"), _BPF_ATTRIBUTES_BYTES)
+    return _call("bpf", _BPF, command, buffer, _BPF_ATTRIBUTES_BYTES)
 
 
 def inotify_init() -> int:
-    """A fresh inotify instance: non-blocking, close-on-exec."""
+    """A new inotify instance: non-blocking, close-on-exec."""
     return _checked(_LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify")
 
 
 def inotify_add_watch(fd: int, path: bytes, mask: int) -> int:
-    """Watch a path for the events of `mask`; the number by which events name it."""
+    """Watch a path for the events of `mask`; returns the watch descriptor that events carry."""
     return _checked(_LIBC.inotify_add_watch(fd, path, mask), "inotify")

@@ -1,4 +1,4 @@
-"""Which systemd unit a cgroup is, and whether systemd runs here. `systemd_dbus` talks to it.
+"""Which systemd unit a cgroup belongs to, and whether systemd runs. `systemd_dbus` connects to it.
 
 Source: sd_booted(3), systemd.unit(5), CGROUP_DELEGATION.md, systemd's bus_path_escape().
 """
@@ -33,7 +33,7 @@ class Unit:
 
     @property
     def path(self) -> str:
-        """Its object path: everything but letters and digits is written in hexadecimal."""
+        """The D-Bus object path: every character but letters and digits is escaped as hexadecimal."""
         plain = (chr(byte) if chr(byte).isalnum() and byte < 128 else f"_{byte:02x}" for byte in os.fsencode(self.name))
         text = "".join(plain)
         return f"{PATH}/unit/" + (f"_{ord(text[0]):02x}{text[1:]}" if text[:1].isdigit() else text)
@@ -53,10 +53,10 @@ def all_unified(hierarchies: Hierarchies) -> bool:
 
 
 def unit_of(cgroup: str) -> Unit | None:
-    """The unit whose cgroup this path in a hierarchy is, by its name; None for another or a delegated cgroup.
+    """The unit with this cgroup path, by its name; None for a cgroup that is no unit's or is delegated.
 
-    Units are below slices. Cgroups below a scope or a service are delegated, even when they have the name of a unit: a
-    container that runs systemd has such names. A user's own manager is the service user@UID.
+    Units are below slices. Cgroups below a scope or a service are delegated, even when they are named like a unit, as
+    in a container that runs systemd. A user's own manager is the service user@UID.
     """
     *above, last = cgroup.strip("/").split("/")
     uid = None

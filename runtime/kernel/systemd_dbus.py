@@ -1,7 +1,7 @@
-"""A connection to systemd's manager: properties of a unit read and changed over D-Bus.
+"""A connection to systemd's manager: reads and changes properties of a unit over D-Bus.
 
-The manager's private socket is spoken to where we may (root, or one's own user manager), since it needs no bus daemon,
-else the system bus. jeepney is imported when systemd is first spoken to, since most commands never do.
+Uses the manager's private socket where that is permitted (root, or the user's own manager), since it needs no bus
+daemon; else the system bus. jeepney is imported at the first connection, since most commands need none.
 Source: org.freedesktop.systemd1(5), the D-Bus specification.
 """
 
@@ -30,15 +30,15 @@ _NO_UNIT: Final = ("NoSuchUnit", "UnknownObject")
 _NO_RIGHT: Final = ("AccessDenied", "InteractiveAuthorizationRequired", "AuthFailed")
 _NO_VALUE: Final = ("InvalidArgs", "PropertyReadOnly", "UnknownProperty")
 Property = tuple[str, tuple[str, Any]]
-"""A name, and a value with its D-Bus signature before it."""
+"""The name of a property, and its value preceded by the D-Bus signature."""
 
 
 class Manager:
-    """A connection to the systemd that has a unit. Blocking; every wait is bounded by `ANSWER_TIMEOUT_S`.
+    """A connection to the systemd that manages a unit. Blocking; every wait is bounded by `ANSWER_TIMEOUT_S`.
 
-    Raises `UnavailableError` when it cannot be reached, `DeniedError` when it does not let us. What it has not answered
-    in time is done later all the same, before anything that is asked over the same connection afterwards; such an
-    error has no `errno`, and that of a connection that broke has one.
+    Raises `UnavailableError` when it cannot be reached, `DeniedError` when it refuses. A request that was not answered
+    in time is still executed later, before any following request of the same connection; the error of such a time-out
+    has no `errno`, while that of a broken connection has one.
     """
 
     def __init__(self, unit: Unit) -> None:
@@ -64,20 +64,20 @@ class Manager:
         self._socket.close()
 
     def version(self) -> int:
-        """Its version, 252 for "252.39-1~deb12u2"; 0 when it does not say."""
+        """Systemd's major version, 252 for "252.39-1~deb12u2"; 0 when it is not a number."""
         text = str(self._property(PATH, f"{NAME}.Manager", "Version"))
         digits = text.removeprefix("v").partition(".")[0].partition("-")[0].partition("~")[0]
         return int(digits) if digits.isascii() and digits.isdigit() else 0
 
     def get(self, unit: Unit, name: str) -> Any:
-        """A property of a unit."""
+        """Read a property of a unit."""
         return self._property(unit.path, unit.interface, name)
 
     def set(self, unit: Unit, properties: Sequence[Property]) -> None:
-        """Change properties until the unit ends or the host restarts; returns when systemd has acted on it.
+        """Set properties until the unit ends or the host restarts; returns after systemd has written to the kernel.
 
-        systemd answers before it writes to the kernel, and writes before it reads the next request. So a property is
-        read after the change, to wait for the write.
+        systemd answers before it writes, and writes before it reads the next request. So a property is read after the
+        change, to wait for the write.
         """
         words = ", ".join(name for name, _ in properties)
         call = ("SetUnitProperties", "sba(sv)", (unit.name, True, list(properties)))
@@ -87,7 +87,7 @@ class Manager:
     def call(
         self, method: str, signature: str, body: tuple[Any, ...], *, title: str, seconds: float | None = None
     ) -> tuple[Any, ...]:
-        """Call a method of the manager, and wait at most so long for its answer."""
+        """Call a method of the manager and wait for the answer."""
         import jeepney
 
         address = jeepney.DBusAddress(PATH, bus_name=NAME, interface=f"{NAME}.Manager")
@@ -139,8 +139,8 @@ def _receive_some(connection: socket.socket) -> bytes:
 def _connect(path: Path) -> socket.socket:
     """An authenticated connection (SASL EXTERNAL: the kernel tells systemd our uid).
 
-    All of our side of the handshake is sent at once, as systemd's own clients do. Nothing may follow before the
-    answer: systemd leaves data that arrives together with BEGIN unread until more arrives.
+    The client's whole side of the handshake is sent at once, as systemd's own clients do. Nothing may follow before the
+    answer: systemd does not read data that arrives together with BEGIN until more arrives.
     """
     from jeepney.auth import BEGIN, make_auth_external
 
@@ -166,7 +166,7 @@ def _connect(path: Path) -> socket.socket:
 
 
 def _refusal(title: str, answer: Message) -> PytopError:
-    """What systemd answered, as one of our errors."""
+    """Systemd's error answer as a `PytopError`."""
     import jeepney
 
     name = str(answer.header.fields.get(jeepney.HeaderFields.error_name, ""))

@@ -138,17 +138,17 @@ def test_swap_is_found_in_either_version(tmp_path: Path) -> None:
 def test_probe_that_dies_or_hangs_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "probe.py"
     monkeypatch.setattr(host, "PROBE", script)
-    monkeypatch.setattr(host, "PROBE_WITHIN", 0.5)
+    monkeypatch.setattr(host, "PROBE_TIMEOUT_S", 0.5)
     script.write_text("import os; os.abort()")
-    assert "died" in host._probed("a", "x", "x").found
+    assert "died" in host._run_probe("a", "x", "x").found
     script.write_text("import time; time.sleep(60)")
-    assert "no answer" in host._probed("a", "x", "x").found
+    assert "no answer" in host._run_probe("a", "x", "x").found
 
 
 @pytest.mark.parametrize("probe", ["namespaces", "seccomp", "network"])
 def test_probes_for_real(probe: str) -> None:
     need_root("embedded")
-    check = host._probed("isolation", probe, probe)
+    check = host._run_probe("isolation", probe, probe)
     assert check.level is Level.GOOD, check
     assert not {"probe", "left", "right"} & set(os.listdir("/sys/class/net")), "it stayed in its own namespace"
 
