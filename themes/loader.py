@@ -1,4 +1,4 @@
-"""Reads colour themes: those that come with the project, and the user's own from a directory of TOML files."""
+"""Loads colour themes: the built-in ones, and the user's own from a directory of TOML files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BUILTIN = Path(__file__).parent / "builtin"
 
 
 def load(path: Path) -> Theme:
-    """One file.
+    """Load one theme file.
 
     Raises:
         ThemeError: it cannot be read, is not TOML, or is not a theme; the text is one line and names the file.

@@ -1,6 +1,6 @@
-"""What a colour theme is: a name and a colour for each role, checked when it is read.
+"""The schema of a colour theme: a name and a colour for each role, validated when it is loaded.
 
-Knows nothing of the screen library; the app makes of it what that needs.
+Independent of Textual: the app converts a theme to Textual's.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ThemeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Colours by role: "#rrggbb", or the terminal's own sixteen ("ansi_red") in a theme with `ansi`."""
+    """Colours by role: "#rrggbb", or one of the terminal's sixteen ("ansi_red") in a theme with `ansi`."""
 
     name: str
     dark: bool
@@ -61,7 +61,7 @@ class Theme:
 
 
 def parse(data: Mapping[str, Any], source: str) -> Theme:
-    """Check what a TOML file holds and make a theme of it.
+    """Validate the content of a TOML file and convert it to a theme.
 
     Raises:
         ThemeError: one line with everything that is wrong in `source`.
@@ -85,7 +85,7 @@ def parse(data: Mapping[str, Any], source: str) -> Theme:
 def _colours(
     data: Mapping[str, Any], section: str, known: Mapping[str, str], ansi: bool, wrong: list[str]
 ) -> dict[str, str]:
-    """One section, complete; what is wrong is added to `wrong`."""
+    """Validate one section; messages about errors are appended to `wrong`."""
     table = data.get(section)
     if not isinstance(table, Mapping):
         wrong.append(f"the section [{section}] is missing")

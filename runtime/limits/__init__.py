@@ -1,7 +1,7 @@
 """Limits as the kernel holds them: read, review, change, read back.
 
-`change` is the one way in which this project writes a limit of a live container; `verify` judges a change that an
-engine's daemon made. Both judge by the kernel.
+Every limit of a live container is written by `change`; `verify` checks a change that an engine's daemon made. Both
+compare with what the kernel holds.
 """
 
 from runtime.limits.apply import RawFile, change, check, raw_files, read, recent_use, verify

@@ -1,4 +1,4 @@
-"""Limits of a live cgroup: read all, change some, and compare with what the kernel holds afterwards."""
+"""Limits of a live cgroup: reads all, changes some, and compares with what the kernel holds afterwards."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class RawFile:
 
 
 def read(cgroup: Cgroup, pid: int | None = None) -> Limits:
-    """Every limit; what cannot be read says why. Never raises for a missing file.
+    """Every limit; one that cannot be read is a `Missing` with the reason. Never raises for a missing file.
 
     `pid` is a process of the container: the limits of its network are found by it, and are unsupported without.
     """
@@ -134,11 +134,11 @@ def raw_files(cgroup: Cgroup) -> tuple[RawFile, ...]:
 
 
 def recent_use(cgroup: Cgroup) -> RecentUse:
-    """The memory and tasks in use now. CPU use needs two samples and is not known here."""
-    held, tasks = memory.read_use(cgroup), pids.current(cgroup)
-    if held is None:
+    """The current use of memory and tasks. CPU use needs two samples and is not known here."""
+    use, tasks = memory.read_use(cgroup), pids.current(cgroup)
+    if use is None:
         return RecentUse(pids=tasks)
-    return RecentUse(memory=held.current, anon=held.anon, file=held.file, swap=held.swap, pids=tasks)
+    return RecentUse(memory=use.current, anon=use.anon, file=use.file, swap=use.swap, pids=tasks)
 
 
 def check(cgroup: Cgroup, change: LimitChange, before: Limits, *, force: bool = False, pid: int | None = None) -> None:
@@ -190,27 +190,29 @@ def change(
         cgroup = controllers.with_controllers(cgroup, wanted)
         before = read(cgroup, pid)
         check(cgroup, wanted, before, force=force, pid=pid)
-    way = route.route(cgroup, steps(cgroup, wanted, pid))
-    for step in way.steps:
+    routed = route.route(cgroup, steps(cgroup, wanted, pid))
+    for step in routed.steps:
         step.require()
     done: list[tuple[Step, Hashable]] = []
-    for step in way.steps:
-        held = step.held()
+    for step in routed.steps:
+        previous = step.current_value()
         try:
             step.apply()
         except PytopError as error:
-            ours = isinstance(error, (DeniedError, NotFoundError)) and (step.title, error.errno) not in ERRNO_REASONS
-            if not done and ours:
+            unexplained = (
+                isinstance(error, (DeniedError, NotFoundError)) and (step.title, error.errno) not in ERRNO_REASONS
+            )
+            if not done and unexplained:
                 raise
             reverted = _revert(done)
             return _rolled_back(ref, wanted, before, read(cgroup, pid), (step, error), reverted)
-        done.append((step, held))
-    return route.annotated(verify(ref, cgroup, wanted, before, None, pid=pid), way)
+        done.append((step, previous))
+    return route.annotated(verify(ref, cgroup, wanted, before, None, pid=pid), routed)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reverted:
-    """The result of a roll-back: the limits that had been written, and what could not be reverted, in words."""
+    """The result of a roll-back: the limits that had been written, and messages about those that were not reverted."""
 
     names: frozenset[LimitName]
     stuck: tuple[str, ...]
@@ -219,15 +221,15 @@ class _Reverted:
 def _revert(done: list[tuple[Step, Hashable]]) -> _Reverted:
     """Revert steps, last first, and compare what each holds now with what it held before."""
     stuck: list[str] = []
-    for step, held in reversed(done):
+    for step, previous in reversed(done):
         try:
             step.revert()
         except PytopError as error:
             stuck.append(str(error))
             continue
-        now = step.held()
-        if now != held:
-            stuck.append(f"{step.title} held {held!s} and now holds {now!s}")
+        now = step.current_value()
+        if now != previous:
+            stuck.append(f"{step.title} held {previous!s} and now holds {now!s}")
     return _Reverted(frozenset(step.name for step, _ in done), tuple(stuck))
 
 
@@ -244,8 +246,8 @@ def _rolled_back(
     why = ERRNO_REASONS.get((step.title, error.errno))
     outcomes: list[FieldOutcome] = []
     for name, value in wanted.items():
-        held = now.get(name)
-        if held != before.get(name):
+        current = now.get(name)
+        if current != before.get(name):
             verdict, detail = Verdict.FAILED, "could not be taken back: " + "; ".join(reverted.stuck)
         elif name is step.name:
             verdict, detail = Verdict.FAILED, f"{answer}; {why}" if why else answer
@@ -253,7 +255,9 @@ def _rolled_back(
             verdict, detail = Verdict.ROLLED_BACK, "taken back"
         else:
             verdict, detail = Verdict.FAILED, "not tried"
-        outcomes.append(FieldOutcome(name, value, before.get(name), Missing.NOT_SAMPLED, held, verdict, detail=detail))
+        outcomes.append(
+            FieldOutcome(name, value, before.get(name), Missing.NOT_SAMPLED, current, verdict, detail=detail)
+        )
     words = [f"{error}; {why}" if why else str(error), *(f"not taken back: {text}" for text in reverted.stuck)]
     return LimitOutcome(ref, tuple(outcomes), error="; ".join(words))
 
@@ -267,7 +271,7 @@ def verify(
     *,
     pid: int | None = None,
 ) -> LimitOutcome:
-    """The outcome of a change that was made, by us or by an engine's daemon, by what the kernel holds now.
+    """The outcome of a change that this program or an engine's daemon made: compared with what the kernel holds now.
 
     `engine` is the engine's own record, None when it keeps none.
     """

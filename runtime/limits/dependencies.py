@@ -1,4 +1,4 @@
-"""Which limits the kernel moves when others are changed."""
+"""Which limits the kernel changes when others are changed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from runtime.model import LimitName
 
-MOVED_BY: Final[Mapping[LimitName, frozenset[LimitName]]] = {
+CHANGED_WITH: Final[Mapping[LimitName, frozenset[LimitName]]] = {
     LimitName.CPU_PERIOD: frozenset({LimitName.CPUS}),
     LimitName.CPUS: frozenset({LimitName.CPU_PERIOD}),
     LimitName.CPU_BURST: frozenset({LimitName.CPUS, LimitName.CPU_PERIOD}),
@@ -15,9 +15,9 @@ MOVED_BY: Final[Mapping[LimitName, frozenset[LimitName]]] = {
     LimitName.SWAP: frozenset({LimitName.MEMORY}),
     LimitName.MEMORY_RESERVATION: frozenset({LimitName.MEMORY}),
 }
-"""By limit: the ones whose change may rightly move it."""
+"""By limit: the limits whose change may change it too."""
 
 
 def followers(names: Collection[LimitName]) -> frozenset[LimitName]:
     """Limits that the kernel may change along with these."""
-    return frozenset(name for name, leaders in MOVED_BY.items() if not leaders.isdisjoint(names)) - frozenset(names)
+    return frozenset(name for name, leaders in CHANGED_WITH.items() if not leaders.isdisjoint(names)) - frozenset(names)

@@ -22,7 +22,7 @@ from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.controllers import memory
 from runtime.limits.controllers.memory import V1_LIMIT, MemoryUse
 from runtime.limits.review import facts
-from runtime.limits.step import UNLIMITED_V1, read_number
+from runtime.limits.step import UNLIMITED_V1_BYTES, read_number
 from runtime.limits.units import human_bytes
 from runtime.model import LimitName
 
@@ -99,7 +99,7 @@ def _directory(cgroup: Cgroup) -> tuple[Path, int]:
 
 
 def _method(cgroup: Cgroup) -> Callable[[Cgroup, MemoryUse, int], None]:
-    """The method of this kernel that disturbs least; it reclaims about `size` bytes, or as many as it can."""
+    """The least disturbing method that this kernel offers; it reclaims about `size` bytes, or as many as it can."""
     directory, version = _directory(cgroup)
     for file, method in (
         [("memory.reclaim", _by_reclaim), ("memory.high", _by_high)] if version == 2 else [(V1_LIMIT, _by_limit)]
@@ -128,8 +128,8 @@ def _by_limit(cgroup: Cgroup, use: MemoryUse, size: int) -> None:
     if use.file + _swappable(cgroup, use) < size + RECLAIMABLE_RESERVE_BYTES:
         _attempt(directory / "memory.force_empty", "0", errno.EBUSY)
         return
-    held = read_number(directory / V1_LIMIT, unlimited_from=UNLIMITED_V1)
-    before = str(held) if isinstance(held, int) else "-1"
+    limit = read_number(directory / V1_LIMIT, unlimited_from=UNLIMITED_V1_BYTES)
+    before = str(limit) if isinstance(limit, int) else "-1"
     try:
         _attempt(directory / V1_LIMIT, str(use.current - size), errno.EBUSY)
     finally:
@@ -137,7 +137,7 @@ def _by_limit(cgroup: Cgroup, use: MemoryUse, size: int) -> None:
 
 
 def _attempt(path: Path, text: str, expected_errno: int) -> None:
-    """A write to which the kernel answers `expected_errno` when it could reclaim only a part, which is no failure."""
+    """Write a file; `expected_errno` means that only a part was reclaimed, which is no failure."""
     try:
         files.write(path, text)
     except KernelError as error:
@@ -146,7 +146,7 @@ def _attempt(path: Path, text: str, expected_errno: int) -> None:
 
 
 def _swappable(cgroup: Cgroup, use: MemoryUse) -> int:
-    """Bytes of anonymous memory that fit into free swap."""
+    """Bytes of anonymous memory that fit into the free swap."""
     directory, version = _directory(cgroup)
     if version == 1 and files.try_read(directory / "memory.swappiness") == "0":
         return 0

@@ -1,4 +1,4 @@
-"""One step of a change of limits. A controller turns a change into a list of steps in a safe order."""
+"""One step of a change of limits. Each controller translates a change into a list of steps in a safe order."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Protocol
 from runtime.kernel import files
 from runtime.model import UNLIMITED, LimitName, Missing, Unlimited
 
-UNLIMITED_V1 = 2**62  # v1 shows "no limit" as the largest multiple of a page: anything from here on
+UNLIMITED_V1_BYTES = 2**62  # v1 shows "no limit" as the largest multiple of a page: every size from here on
 
 
 class Step(Protocol):
     """A write for one limit that can be reverted.
 
-    Every method but `held` raises only `runtime.errors.PytopError`s; `held` raises nothing.
+    Every method raises only `runtime.errors.PytopError`s; `current_value` raises nothing.
     """
 
     @property
@@ -31,8 +31,8 @@ class Step(Protocol):
         """Raise when `apply` would be denied or has no target; called for all steps before the first is applied."""
         ...
 
-    def held(self) -> Hashable:
-        """What the kernel holds now; compared after a roll-back with the value from before."""
+    def current_value(self) -> Hashable:
+        """What the kernel holds now; after a roll-back it is compared with the value before the change."""
         ...
 
     def apply(self) -> None: ...
@@ -56,7 +56,7 @@ class FileWrite:
     def require(self) -> None:
         files.require_writable(self.path)
 
-    def held(self) -> str | Missing:
+    def current_value(self) -> str | Missing:
         return files.try_read(self.path)
 
     def apply(self) -> None:
@@ -67,12 +67,12 @@ class FileWrite:
 
 
 def write_step(name: LimitName, path: Path, text: str, before: str | None = None) -> FileWrite:
-    """A write that is reverted to what the file holds now, or to `before` when that needs another text."""
+    """A write that is reverted to the file's current text, or to `before` when the kernel needs another one."""
     return FileWrite(name, path, text, files.read(path) if before is None else before)
 
 
 def read_number(path: Path, *, unlimited_from: int | None = None) -> int | Unlimited | Missing:
-    """A file with one number of at least 0; "max" is UNLIMITED, and so is a number from `unlimited_from` on (v1)."""
+    """A file with one number of at least 0. "max" and numbers from `unlimited_from` on (v1) are UNLIMITED."""
     text = files.try_read(path)
     if isinstance(text, Missing):
         return text

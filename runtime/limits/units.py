@@ -1,4 +1,4 @@
-"""Limits as people write them, and back: "1.5" cores, "512m", "unlimited", "0-2,4".
+"""Parses and formats limits as users write them: "1.5" cores, "512m", "unlimited", "0-2,4".
 
 Suffixes of bytes are powers of 1024, as Docker has them: b, k, m, g, t, with or without "b" or "ib" behind.
 """
@@ -20,10 +20,10 @@ _CORES: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}", re.ASC
 _BYTES: Final = re.compile(
     r"([0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})\s*([bkmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII
 )
-_POWERS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_BYTE_EXPONENTS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _NO_LIMIT: Final = frozenset({"unlimited", "max", "-1", "none", "∞", "infinity"})
 _TIME: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?)\s*(us|µs|ms|s|)", re.IGNORECASE | re.ASCII)
-_TIMES: Final = {"": 1, "us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
+_UNITS_US: Final = {"": 1, "us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
 _RATE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,12})?)\s*([kmgt]?)(i?)(bit|bps|)", re.IGNORECASE | re.ASCII)
 _DEVICE: Final = re.compile(r"[0-9]{1,8}:[0-9]{1,8}", re.ASCII)
 _ON: Final = frozenset({"on", "yes", "true", "1"})
@@ -49,20 +49,20 @@ def parse_bytes(text: str) -> int | Unlimited:
     if _is_unlimited(text):
         return UNLIMITED
     match = _BYTES.fullmatch(text.strip())
-    value = Fraction(match.group(1)) * 1024 ** _POWERS[match.group(2).lower()] if match else None
+    value = Fraction(match.group(1)) * 1024 ** _BYTE_EXPONENTS[match.group(2).lower()] if match else None
     if value is None or value > LIMITS[LimitName.MEMORY].maximum:
         raise InvalidError(f"read '{text}' as a number of bytes", hint="Write 512m, 1.5g, 1048576, or unlimited")
     return int(value)
 
 
 def parse_count(text: str) -> int | Unlimited:
-    """A whole number of at least 1, or "unlimited". Raises `InvalidError`."""
+    """A whole number of at minimum 1, or "unlimited". Raises `InvalidError`."""
     if _is_unlimited(text):
         return UNLIMITED
-    cleaned, most = text.strip(), LIMITS[LimitName.PIDS].maximum
-    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not 1 <= int(cleaned) <= most:
+    cleaned, maximum = text.strip(), LIMITS[LimitName.PIDS].maximum
+    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not 1 <= int(cleaned) <= maximum:
         raise InvalidError(
-            f"read '{text}' as a number of tasks", hint=f"Write a whole number from 1 to {most}, or unlimited"
+            f"read '{text}' as a number of tasks", hint=f"Write a whole number from 1 to {maximum}, or unlimited"
         )
     return int(cleaned)
 
@@ -78,17 +78,17 @@ def parse_weight(text: str) -> int:
 
 
 def _parse_within(text: str, what: str, name: LimitName, *, normal: int) -> int:
-    cleaned, least, most = text.strip(), LIMITS[name].minimum, LIMITS[name].maximum
-    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not least <= int(cleaned) <= most:
+    cleaned, minimum, maximum = text.strip(), LIMITS[name].minimum, LIMITS[name].maximum
+    if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not minimum <= int(cleaned) <= maximum:
         raise InvalidError(
             f"read '{text}' as {what}",
-            hint=f"Write a whole number from {least} to {most}; {normal} is the normal weight",
+            hint=f"Write a whole number from {minimum} to {maximum}; {normal} is the normal weight",
         )
     return int(cleaned)
 
 
 def parse_cpuset(text: str) -> str | Unlimited:
-    """A list such as "0-2,4", made canonical, or "unlimited" (also "all"). Raises `InvalidError`."""
+    """A list such as "0-2,4" in canonical form, or "unlimited" (also "all"). Raises `InvalidError`."""
     if _is_unlimited(text) or text.strip().lower() == "all":
         return UNLIMITED
     return format_cpuset(cpuset_numbers(text))
@@ -109,7 +109,7 @@ def cpuset_numbers(text: str) -> frozenset[int]:
 
 
 def format_cpuset(numbers: Iterable[int]) -> str:
-    """The shortest kernel list of these numbers: "0-2,4"; two neighbours make a range."""
+    """The shortest kernel list of these numbers: "0-2,4"; consecutive numbers become a range."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and runs[-1][1] == number - 1:
@@ -120,7 +120,7 @@ def format_cpuset(numbers: Iterable[int]) -> str:
 
 
 def format_cpus(value: float | Unlimited) -> str:
-    """Cores with at most three decimals; `parse_cpus` reads it back."""
+    """Cores with at maximum three decimals; `parse_cpus` reads it back."""
     return str(value) if isinstance(value, Unlimited) else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
@@ -135,7 +135,7 @@ def format_bytes(value: int | Unlimited) -> str:
 
 
 def human_bytes(value: int) -> str:
-    """Bytes to read, not to write back: "1.5 GiB"."""
+    """Bytes for display only, rounded: "1.5 GiB"."""
     if value < 1024:
         return f"{value} B"
     size, units = value / 1024, ["KiB", "MiB", "GiB", "TiB"]
@@ -146,9 +146,9 @@ def human_bytes(value: int) -> str:
 
 
 def parse_microseconds(text: str) -> int:
-    """Microseconds, "100000", as Docker's flags have them, or with a unit: "100ms", "0.1s". Raises `InvalidError`."""
+    """Microseconds: "100000" as for Docker's flags, or with a unit: "100ms", "0.1s". Raises `InvalidError`."""
     match = _TIME.fullmatch(text.strip())
-    value = Fraction(match.group(1)) * _TIMES[match.group(2).lower()] if match else None
+    value = Fraction(match.group(1)) * _UNITS_US[match.group(2).lower()] if match else None
     if value is None or value > LIMITS[LimitName.CPU_BURST].maximum:
         raise InvalidError(f"read '{text}' as a time", hint="Write microseconds such as 100000, or 100ms")
     return round(value)
@@ -170,7 +170,7 @@ def parse_switch(text: str) -> bool:
 
 
 def parse_rate(text: str) -> int | Unlimited:
-    """Bits per second in the words of tc(8): "20mbit", "500kbit", "2mbps" (bytes!), "unlimited". Raises `InvalidError`.
+    """Bits per second in the units of tc(8): "20mbit", "500kbit", "2mbps" (bytes!), "unlimited". Raises `InvalidError`.
 
     Without a unit it is bits; k, m, g, t are powers of 1000, and of 1024 with an "i" behind: "20mibit".
     """
@@ -179,12 +179,12 @@ def parse_rate(text: str) -> int | Unlimited:
     match = _RATE.fullmatch(text.strip())
     value: Fraction | None = None
     if match is not None:
-        power = _POWERS[match.group(2).lower()]
+        power = _BYTE_EXPONENTS[match.group(2).lower()]
         factor: int = (1024 if match.group(3) else 1000) ** power * (8 if match.group(4).lower() == "bps" else 1)
         value = Fraction(match.group(1)) * factor
-    least, most = LIMITS[LimitName.NET_EGRESS].minimum, LIMITS[LimitName.NET_EGRESS].maximum
-    if value is None or not least <= value <= most:
-        what = "less than 1kbit" if value is not None and value < least else ""
+    minimum, maximum = LIMITS[LimitName.NET_EGRESS].minimum, LIMITS[LimitName.NET_EGRESS].maximum
+    if value is None or not minimum <= value <= maximum:
+        what = "less than 1kbit" if value is not None and value < minimum else ""
         hint = "Write 20mbit, 500kbit or 1gbit (2mbps is megabytes), or unlimited"
         raise InvalidError(f"read '{text}' as a network rate", detail=what, hint=hint)
     return round(value)
@@ -203,9 +203,9 @@ def format_rate(value: int | Unlimited) -> str:
 def parse_device_rates(
     text: str, *, operations: bool = False, number: Callable[[str], str] = block.number
 ) -> tuple[DeviceRate, ...]:
-    """Such as "/dev/vda:10mb 8:0:1m": per disk, bytes or operations a second, or "unlimited". Raises `InvalidError`.
+    """Rates by disk in bytes or operations a second, or "unlimited": "/dev/vda:10mb 8:0:1m". Raises `InvalidError`.
 
-    `number` says which disk is meant, as "major:minor".
+    `number` returns the "major:minor" of a disk.
     """
     found: list[DeviceRate] = []
     for part in text.replace(",", " ").split():
@@ -255,7 +255,7 @@ def format_value(name: LimitName, value: Value) -> str:
 
 
 def parse_value(name: LimitName, text: str) -> Value:
-    """Any limit from text; looks up disks by their names. Raises `InvalidError`."""
+    """Parses any limit; looks up disks by their names. Raises `InvalidError`."""
     return _PARSERS[LIMITS[name].unit](text)
 
 
@@ -275,9 +275,9 @@ _PARSERS: Final[Mapping[LimitUnit, Callable[[str], Value]]] = {
 
 
 def validate(change: LimitChange) -> None:
-    """Raise `InvalidError` for a value that no kernel takes: negative, not finite, out of range, malformed.
+    """Raise `InvalidError` for a value that no kernel accepts: negative, not finite, out of range, malformed.
 
-    Values that a kernel takes and that would do harm are the business of `review`.
+    Valid values that would do harm are found by `review`.
     """
     for name, value in change.items():
         if isinstance(value, str):
@@ -289,20 +289,22 @@ def validate(change: LimitChange) -> None:
 
 
 def _validate_number(name: LimitName, value: float) -> None:
-    least, most = LIMITS[name].minimum, LIMITS[name].maximum
-    if not least <= value <= most or (name is LimitName.CPUS and value == 0):  # NaN compares false
-        span = f"a number up to {most}" if name is LimitName.CPUS else f"a number from {least} to {most}"
+    minimum, maximum = LIMITS[name].minimum, LIMITS[name].maximum
+    if not minimum <= value <= maximum or (name is LimitName.CPUS and value == 0):  # NaN compares false
+        span = f"a number up to {maximum}" if name is LimitName.CPUS else f"a number from {minimum} to {maximum}"
         words = "" if LIMITS[name].never_unlimited else ", or unlimited"
         raise InvalidError(f"take {value} as a limit of {name.value.replace('_', ' ')}", hint=f"Give {span}{words}")
 
 
 def _validate_rates(name: LimitName, rates: tuple[DeviceRate, ...]) -> None:
     title = f"take this as a limit of {name.value.replace('_', ' ')}"
-    least, most = LIMITS[name].minimum, LIMITS[name].maximum
+    minimum, maximum = LIMITS[name].minimum, LIMITS[name].maximum
     if len({each.device for each in rates}) < len(rates):
         raise InvalidError(title, detail="one device has two rates", hint="Name each device once")
     for each in rates:
         if not _DEVICE.fullmatch(each.device):
             raise InvalidError(title, detail=f"'{each.device}' is not a device number", hint="Write it as 8:0")
-        if isinstance(each.rate, int) and not least <= each.rate <= most:
-            raise InvalidError(title, detail=f"{each.rate} per second", hint=f"Give a number from {least} to {most}")
+        if isinstance(each.rate, int) and not minimum <= each.rate <= maximum:
+            raise InvalidError(
+                title, detail=f"{each.rate} per second", hint=f"Give a number from {minimum} to {maximum}"
+            )

@@ -21,7 +21,7 @@ _FILES: Final[Mapping[LimitName, tuple[tuple[str, ...], tuple[str, ...], str]]] 
     ),
     LimitName.IO_WEIGHT: (*WEIGHTS, "this kernel has neither BFQ nor iocost for I/O weights"),
 }
-"""The files on v1 and on v2 of which one must be there, and what is said when none is."""
+"""By limit: its files on v1 and on v2, of which one must exist, and the reason when none does."""
 
 
 def unsupported_limits(hierarchies: Hierarchies) -> dict[LimitName, str]:
@@ -49,7 +49,7 @@ def unsupported_limits(hierarchies: Hierarchies) -> dict[LimitName, str]:
 
 
 def _where(hierarchies: Hierarchies, controller: str) -> tuple[Path, int] | None:
-    """The top of the hierarchy that has the controller, and its version."""
+    """The root of the hierarchy that has the controller, and the cgroup version."""
     mount = hierarchies.v1.get("blkio" if controller == "io" else controller)
     if mount is not None:
         return mount.path, 1
@@ -60,15 +60,15 @@ def _where(hierarchies: Hierarchies, controller: str) -> tuple[Path, int] | None
 
 
 def _enabled(top: Path) -> list[str]:
-    """The controllers that cgroups below the top have already."""
+    """The controllers that are enabled for the children of the root."""
     text = files.try_read(top / "cgroup.subtree_control")
     return text.split() if isinstance(text, str) else []
 
 
 def _any(top: Path, version: int, controller: str, names: tuple[str, ...]) -> bool:
-    """Whether the kernel has one of these files. The top lacks some of them, so a child cgroup is looked at.
+    """Whether the kernel has one of these files. The root lacks some of them, so a child cgroup is checked too.
 
-    Without a child that has the controller this is unknown, and they are assumed to be there.
+    Without a child that has the controller this is unknown, and they are assumed to exist.
     """
     if any((top / name).exists() for name in names):
         return True

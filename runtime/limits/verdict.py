@@ -1,4 +1,4 @@
-"""The outcome of a change: each requested limit compared with what the kernel holds afterwards.
+"""The outcome of a change: compares each requested limit with what the kernel holds afterwards.
 
 The kernel rounds bytes down to pages and bandwidth to whole microseconds; v1 clamps and v2 converts CPU weights.
 A limit that still has its old value was ignored, whatever the answer to the write was.
@@ -40,25 +40,25 @@ def outcome_of(
     """The outcome of a change with one verdict per limit; `now` is what the kernel holds."""
     outcomes: list[FieldOutcome] = []
     for name, value in wanted.items():
-        held = now.get(name)
-        verdict, detail = _verdict_of(cgroup, name, value, before.get(name), held)
+        current = now.get(name)
+        verdict, detail = _verdict_of(cgroup, name, value, before.get(name), current)
         says: HeldValue = engine.get(name) if engine is not None else value
-        outcomes.append(FieldOutcome(name, value, before.get(name), says, held, verdict, detail=detail))
+        outcomes.append(FieldOutcome(name, value, before.get(name), says, current, verdict, detail=detail))
     return LimitOutcome(ref, tuple(outcomes))
 
 
 def _verdict_of(
-    cgroup: Cgroup, name: LimitName, value: Value, before: HeldValue, held: HeldValue
+    cgroup: Cgroup, name: LimitName, value: Value, before: HeldValue, current: HeldValue
 ) -> tuple[Verdict, str]:
-    if isinstance(held, Missing):
-        return Verdict.UNREADABLE, str(held)
+    if isinstance(current, Missing):
+        return Verdict.UNREADABLE, str(current)
     wanted: HeldValue = value
     if isinstance(value, Unlimited) and name in (LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS):
         wanted = cpuset.available(cgroup, "cpus" if name is LimitName.CPUSET_CPUS else "mems")
-    verdict = same(name, held, wanted)
+    verdict = same(name, current, wanted)
     if name is LimitName.MEMORY_RESERVATION and value in (0, UNLIMITED):
-        verdict = Verdict.APPLIED if held == memory.no_reservation(cgroup) else None
-    if name is LimitName.CPU_SHARES and held != value:
+        verdict = Verdict.APPLIED if current == memory.no_reservation(cgroup) else None
+    if name is LimitName.CPU_SHARES and current != value:
         verdict = None
     if verdict is None and name is LimitName.CPU_SHARES and isinstance(value, int):
         now = weight.weight(cgroup)
@@ -66,9 +66,11 @@ def _verdict_of(
             return Verdict.APPLIED, f"cpu.weight {now}"
     if verdict is None:
         words = (
-            "the kernel still holds the old value" if held == before else f"the kernel holds {format_value(name, held)}"
+            "the kernel still holds the old value"
+            if current == before
+            else f"the kernel holds {format_value(name, current)}"
         )
-        return (Verdict.IGNORED if held == before else Verdict.FAILED), words
+        return (Verdict.IGNORED if current == before else Verdict.FAILED), words
     return verdict, ""
 
 
@@ -92,42 +94,46 @@ def _is_persistent(field: FieldOutcome, recorded: HeldValue) -> bool | None:
     return not isinstance(field.requested, tuple) and same(field.name, recorded, field.kernel) is not None
 
 
-def same(name: LimitName, held: HeldValue, wanted: HeldValue) -> Verdict | None:
-    """APPLIED when the kernel holds the value, ROUNDED when it holds the nearest that it can, None when neither."""
-    if held == wanted:
+def same(name: LimitName, current: HeldValue, wanted: HeldValue) -> Verdict | None:
+    """APPLIED when the kernel holds the value, ROUNDED when it holds the nearest possible one, else None."""
+    if current == wanted:
         return Verdict.APPLIED
-    if name is LimitName.MEMORY_RESERVATION and {held, wanted} == {0, UNLIMITED}:
+    if name is LimitName.MEMORY_RESERVATION and {current, wanted} == {0, UNLIMITED}:
         return Verdict.APPLIED  # no reservation: v1 writes its largest number for it and v2 0
-    if isinstance(held, (Unlimited, Missing)) or isinstance(wanted, (Unlimited, Missing)):
+    if isinstance(current, (Unlimited, Missing)) or isinstance(wanted, (Unlimited, Missing)):
         return None
-    if isinstance(held, tuple) or isinstance(wanted, tuple):
+    if isinstance(current, tuple) or isinstance(wanted, tuple):
         return (
-            Verdict.APPLIED if isinstance(held, tuple) and isinstance(wanted, tuple) and _rates(held, wanted) else None
+            Verdict.APPLIED
+            if isinstance(current, tuple) and isinstance(wanted, tuple) and _rates(current, wanted)
+            else None
         )
-    if isinstance(held, str) or isinstance(wanted, str):
-        return Verdict.APPLIED if _same_list(str(held), str(wanted)) else None
+    if isinstance(current, str) or isinstance(wanted, str):
+        return Verdict.APPLIED if _same_list(str(current), str(wanted)) else None
     if name is LimitName.CPU_SHARES:  # v2 stores a weight, to which several numbers of shares convert
-        return Verdict.APPLIED if weight.shares_to_weight(int(held)) == weight.shares_to_weight(int(wanted)) else None
+        return (
+            Verdict.APPLIED if weight.shares_to_weight(int(current)) == weight.shares_to_weight(int(wanted)) else None
+        )
     if name is LimitName.CPUS:
-        difference = abs(held - wanted)
+        difference = abs(current - wanted)
         return Verdict.APPLIED if difference < 1e-9 else Verdict.ROUNDED if difference < CPU_TOLERANCE_CORES else None
     if name in (LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION):
-        return Verdict.ROUNDED if abs(held - wanted) < PAGE_BYTES else None
+        return Verdict.ROUNDED if abs(current - wanted) < PAGE_BYTES else None
     if name in (LimitName.NET_EGRESS, LimitName.NET_INGRESS):
-        return Verdict.ROUNDED if abs(held - wanted) < 8 else None  # the kernel stores whole bytes per second
+        return Verdict.ROUNDED if abs(current - wanted) < 8 else None  # the kernel stores whole bytes per second
     if name is LimitName.SWAP:  # on v1 the difference of two rounded numbers
-        return Verdict.ROUNDED if abs(held - wanted) < 2 * PAGE_BYTES else None
+        return Verdict.ROUNDED if abs(current - wanted) < 2 * PAGE_BYTES else None
     return None
 
 
-def _rates(held: tuple[DeviceRate, ...], wanted: tuple[DeviceRate, ...]) -> bool:
-    """Whether each requested device has its rate; other devices are not compared."""
-    now = {each.device: each.rate for each in held}
+def _rates(current: tuple[DeviceRate, ...], wanted: tuple[DeviceRate, ...]) -> bool:
+    """Whether each requested device has the requested rate; other devices are not compared."""
+    now = {each.device: each.rate for each in current}
     return all(now.get(each.device, UNLIMITED) == each.rate for each in wanted)
 
 
-def _same_list(one: str, other: str) -> bool:
+def _same_list(first: str, second: str) -> bool:
     try:
-        return cpuset_numbers(one) == cpuset_numbers(other)
+        return cpuset_numbers(first) == cpuset_numbers(second)
     except InvalidError:
         return False

@@ -199,14 +199,14 @@ async def test_somebody_elses_queue_is_left_alone(engine: EmbeddedEngine) -> Non
 async def test_one_that_fails_takes_the_other_back(engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     ref = await serve(engine)
     inside = await pid(engine, ref)
-    real = network._Shape._set
+    real = network._BucketWrite._set
 
-    def broken(self: network._Shape, rate: network.Rate) -> None:
+    def broken(self: network._BucketWrite, rate: network.Rate) -> None:
         if not self.end.inner:
             raise ConflictError("set it", detail="broken on purpose")
         real(self, rate)
 
-    monkeypatch.setattr(network._Shape, "_set", broken)
+    monkeypatch.setattr(network._BucketWrite, "_set", broken)
     outcome = await engine.update(ref.id, LimitChange(net_egress=20 * MBIT, net_ingress=30 * MBIT))
     assert [f.verdict for f in outcome.fields] == [Verdict.ROLLED_BACK, Verdict.FAILED]
     assert (await asyncio.to_thread(network.read, inside))[LimitName.NET_EGRESS] is UNLIMITED

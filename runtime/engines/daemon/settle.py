@@ -20,7 +20,7 @@ from runtime.errors import PytopError
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import apply
 from runtime.limits.controllers import memory
-from runtime.limits.dependencies import MOVED_BY
+from runtime.limits.dependencies import CHANGED_WITH
 from runtime.limits.verdict import HeldValue, same, with_persistence
 from runtime.model import (
     UNLIMITED,
@@ -95,7 +95,7 @@ def _disturbed(change: LimitChange, before: Limits, now: Limits, earlier: Limits
     found: dict[LimitName, Value] = {}
     for name in LimitName:
         held, left = before.get(name), now.get(name)
-        if name in asked or asked & MOVED_BY.get(name, frozenset()):
+        if name in asked or asked & CHANGED_WITH.get(name, frozenset()):
             continue
         if isinstance(held, Missing) or isinstance(left, Missing) or isinstance(held, tuple):
             continue

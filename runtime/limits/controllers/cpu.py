@@ -53,7 +53,7 @@ def read_bandwidth(cgroup: Cgroup) -> tuple[float | Unlimited | Missing, int | M
 
 
 def read_burst(cgroup: Cgroup) -> int | Missing:
-    """Microseconds that may be saved up."""
+    """The burst in microseconds: unused quota that may accumulate."""
     where = cgroup.where("cpu")
     if where is None:
         return Missing.UNSUPPORTED
@@ -67,7 +67,7 @@ def _burst_file(directory: Path, version: int) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class _Bandwidth:
-    """Microseconds; no quota is unlimited, no burst is a kernel that does not know it."""
+    """Bandwidth in microseconds; `quota` None is unlimited, `burst` None is a kernel without bursts."""
 
     quota: int | None
     period: int
@@ -82,41 +82,41 @@ def steps(cgroup: Cgroup, change: LimitChange) -> list[Step]:
     directory, version = where
     cores, period = read_bandwidth(cgroup)
     burst = read_burst(cgroup)
-    held = _Bandwidth(
+    current = _Bandwidth(
         quota=exact_quota_us(cores, period) if isinstance(cores, float) and isinstance(period, int) else None,
         period=period_or_default(period),
         burst=burst if isinstance(burst, int) else None,
     )
-    wanted = _wanted(change, held)
+    wanted = _wanted(change, current)
     name = next(name for name, _ in change.items() if name in _OWN)
     before: list[Step] = []
     after: list[Step] = []
-    if wanted.burst is not None and held.burst is not None and wanted.burst != held.burst:
+    if wanted.burst is not None and current.burst is not None and wanted.burst != current.burst:
         owner = LimitName.CPU_BURST if change.cpu_burst is not None else name
-        part = before if wanted.burst < held.burst else after
-        part.append(FileWrite(owner, _burst_file(directory, version), str(wanted.burst), str(held.burst)))
+        part = before if wanted.burst < current.burst else after
+        part.append(FileWrite(owner, _burst_file(directory, version), str(wanted.burst), str(current.burst)))
     if change.cpus is None and change.cpu_period is None:
         return before + after
     if version == 2:
         quota = "max" if wanted.quota is None else str(wanted.quota)
         return [*before, write_step(name, directory / "cpu.max", f"{quota} {wanted.period}"), *after]
-    return [*before, *_v1(directory, name, held, wanted), *after]
+    return [*before, *_v1(directory, name, current, wanted), *after]
 
 
 _OWN: Final = (LimitName.CPUS, LimitName.CPU_PERIOD, LimitName.CPU_BURST)
 
 
-def _wanted(change: LimitChange, held: _Bandwidth) -> _Bandwidth:
+def _wanted(change: LimitChange, current: _Bandwidth) -> _Bandwidth:
     """Quota, period and burst after the change; the burst is capped at the quota."""
-    period = change.cpu_period if change.cpu_period is not None else held.period
-    if isinstance(change.cpus, Unlimited) or (change.cpus is None and held.quota is None):
+    period = change.cpu_period if change.cpu_period is not None else current.period
+    if isinstance(change.cpus, Unlimited) or (change.cpus is None and current.quota is None):
         quota = None
     else:
-        cores = change.cpus if change.cpus is not None else (held.quota or 0) / held.period
+        cores = change.cpus if change.cpus is not None else (current.quota or 0) / current.period
         if change.cpu_period is None and exact_quota_us(cores, period) < MIN_QUOTA_US:
             period = min(MAX_PERIOD_US, math.ceil(MIN_QUOTA_US / cores))
         quota = quota_us(cores, period)
-    burst = change.cpu_burst if change.cpu_burst is not None else held.burst
+    burst = change.cpu_burst if change.cpu_burst is not None else current.burst
     if change.cpu_burst is None and burst is not None and quota is not None:
         burst = min(burst, quota)
     return _Bandwidth(quota, period, burst)
@@ -126,17 +126,17 @@ def consistent(limits: LimitChange) -> LimitChange:
     """Limits that are set together, as the kernel requires: the period long enough, the burst within the quota."""
     if not isinstance(limits.cpus, float | int):
         return limits
-    held = _Bandwidth(None, period_or_default(limits.cpu_period), limits.cpu_burst)
-    wanted = _wanted(LimitChange(cpus=limits.cpus), held)
+    current = _Bandwidth(None, period_or_default(limits.cpu_period), limits.cpu_burst)
+    wanted = _wanted(LimitChange(cpus=limits.cpus), current)
     period = wanted.period if limits.cpu_period is not None or wanted.period != DEFAULT_PERIOD_US else None
     return replace(limits, cpu_period=period, cpu_burst=wanted.burst)
 
 
-def _v1(directory: Path, name: LimitName, held: _Bandwidth, wanted: _Bandwidth) -> list[Step]:
-    """Two files, in the order in which the bandwidth never exceeds both values in between: a parent may refuse that."""
+def _v1(directory: Path, name: LimitName, current: _Bandwidth, wanted: _Bandwidth) -> list[Step]:
+    """Writes of both files, ordered so that the bandwidth in between never exceeds both the old and the new one."""
     quota = write_step(name, directory / "cpu.cfs_quota_us", str(-1 if wanted.quota is None else wanted.quota))
-    if wanted.period == held.period:
+    if wanted.period == current.period:
         return [quota]
     period = write_step(name, directory / "cpu.cfs_period_us", str(wanted.period))
-    falls = wanted.quota is not None and held.quota is not None and wanted.quota < held.quota
+    falls = wanted.quota is not None and current.quota is not None and wanted.quota < current.quota
     return [quota, period] if falls else [period, quota]

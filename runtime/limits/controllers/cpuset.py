@@ -1,7 +1,7 @@
-"""CPUs and memory nodes. Unlimited means those of the parent.
+"""CPUs and memory nodes. Unlimited means all of the parent's.
 
-Only an empty v2 cgroup accepts an empty line for that: v1 has no such value, and v2 answers ENOSPC to it while the
-cgroup has processes, although an empty line is its initial value. Source: cpuset.c, validate_change().
+Only a v2 cgroup without processes accepts an empty line for that: v1 has no such value, and v2 answers ENOSPC while the
+cgroup has processes, although an empty line is the initial value. Source: cpuset.c, validate_change().
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read(cgroup: Cgroup, kind: str) -> str | Missing:
 
 
 def available(cgroup: Cgroup, kind: str) -> str | Missing:
-    """The list that the parent can give."""
+    """The list of the parent, of which a child may have a part."""
     where = cgroup.where("cpuset")
     if where is None:
         return Missing.UNSUPPORTED
@@ -63,9 +63,9 @@ def steps(cgroup: Cgroup, change: LimitChange) -> list[FileWrite]:
 
 
 class _Effective(FileWrite):
-    """A list of v2, compared by its effective value: an explicit list and an empty one may mean the same."""
+    """Writes a list of v2; read back as the effective list, since an explicit and an empty list may be equal."""
 
-    def held(self) -> str | Missing:
+    def current_value(self) -> str | Missing:
         return files.try_read(self.path.with_name(f"{self.path.name}.effective"))
 
 
@@ -81,14 +81,14 @@ def _text(cgroup: Cgroup, kind: str, value: str | Unlimited, version: int) -> st
 
 
 def _within_parent(cgroup: Cgroup, kind: str, value: str | Unlimited) -> None:
-    """Refuse what the parent does not have: v1 answers EACCES to it, and v2 silently grants something else."""
+    """Raise for a list that the parent does not have: v1 answers EACCES, v2 silently uses another list."""
     there = available(cgroup, kind)
     if isinstance(value, Unlimited) or isinstance(there, Missing):
         return
     try:
         unknown = cpuset_numbers(value) - cpuset_numbers(there)
     except InvalidError:
-        return  # malformed: the kernel answers to the write
+        return  # malformed: the kernel's answer to the write says so
     if unknown:
         raise RefusedError(
             f"set cpuset.{kind} to {value}",
@@ -98,6 +98,6 @@ def _within_parent(cgroup: Cgroup, kind: str, value: str | Unlimited) -> None:
 
 
 def _populated(cgroup: Cgroup) -> bool:
-    """Whether there are processes in a cgroup of v2, or below it."""
+    """Whether a v2 cgroup or one below it has processes."""
     events = files.try_read(cgroup.unified / "cgroup.events") if cgroup.unified is not None else Missing.UNSUPPORTED
     return isinstance(events, Missing) or "populated 0" not in events

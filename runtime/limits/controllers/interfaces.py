@@ -1,10 +1,10 @@
-"""The interfaces by which a container's traffic leaves its network namespace, and their peers in ours.
+"""The interfaces by which a container's traffic leaves its network namespace, and their peers in the host's.
 
-A container may have networks inside: bridges, tunnels, veth pairs to containers that run in it. Traffic there reaches
-the outside only by the interfaces that lead out, so only these are limited. The kernel tells which they are: a real
-device, and one whose lower device or peer is in another namespace (IFLA_LINK_NETNSID). Of veth pairs, those count
-whose peer is in our namespace; a pair to any other namespace is internal to the container as long as there is another
-way out. Source: rtnetlink(7), veth(4), net/core/rtnetlink.c (rtnl_fill_link_netnsid).
+A container may have internal networks: bridges, tunnels, veth pairs to nested containers. Their traffic reaches the
+outside only through the external interfaces, so only these are limited. External are real devices, and devices whose
+lower device or peer is in another namespace (IFLA_LINK_NETNSID). Of veth pairs, those count whose peer is in this
+program's namespace; a pair to any other namespace is internal as long as there is another external interface.
+Source: rtnetlink(7), veth(4), net/core/rtnetlink.c (rtnl_fill_link_netnsid).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from runtime.errors import DeniedError, NotFoundError, UnsupportedError
 from runtime.kernel import netlink
 
 NONE: Final = "it has no network interface that leads out of it"
-_OURS: Final = "/proc/thread-self/ns/net"
+_OWN_NAMESPACE: Final = "/proc/thread-self/ns/net"
 _IFF_LOOPBACK: Final = 0x8
-_PAIRS: Final = frozenset({"veth", "netkit"})
-_UNSAID: Final = frozenset({"tun", "wireguard", "ppp"})
-"""May lead out by a program or a socket of another namespace, as in a rootless container; the kernel does not say."""
+_PAIR_KINDS: Final = frozenset({"veth", "netkit"})
+_UNDECIDED_KINDS: Final = frozenset({"tun", "wireguard", "ppp"})
+"""Kinds that may be external through a program or socket of another namespace (rootless); the kernel does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of an interface pair: its index, in the container's namespace (`inner`) or in ours."""
+    """One end of an interface pair, with its index in the container's namespace (`inner`) or in this program's."""
 
     index: int
     name: str
@@ -38,7 +38,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Where each direction of a container is shaped; `no_ingress` says why it cannot be."""
+    """The interfaces at which each direction of a container is shaped; `no_ingress` says why there are none."""
 
     egress: tuple[End, ...]
     ingress: tuple[End, ...]
@@ -47,7 +47,7 @@ class Ends:
 
 @contextmanager
 def namespace(pid: int, expected: int | None = None) -> Iterator[int]:
-    """The network namespace of a process, open. Raises when it is gone, not the expected one, denied, or the host's."""
+    """Open the network namespace of a process. Raises when it is gone, not the expected one, denied, or the host's."""
     what = f"look at the network of process {pid}"
     path = f"/proc/{pid}/ns/net"
     try:
@@ -57,27 +57,27 @@ def namespace(pid: int, expected: int | None = None) -> Iterator[int]:
     except OSError as error:
         raise DeniedError.from_os(what, error, hint="Run it with sudo") from error
     try:
-        held = os.fstat(fd).st_ino
-        if expected not in (None, held):
+        inode = os.fstat(fd).st_ino
+        if expected not in (None, inode):
             raise NotFoundError(what, detail="it has ended")
-        if held == os.stat(_OURS).st_ino or held == _of_init():
+        if inode == os.stat(_OWN_NAMESPACE).st_ino or inode == _inode_of_init():
             raise UnsupportedError(what, detail="it uses the host's own network")
         yield fd
     finally:
         os.close(fd)
 
 
-def _of_init() -> int:
+def _inode_of_init() -> int:
     with suppress(OSError):
         return os.stat("/proc/1/ns/net").st_ino
     return 0
 
 
 def find(pid: int, fd: int) -> Ends:
-    """The ways out of a namespace, and the ends of their pairs in ours."""
+    """The external interfaces of a namespace, and the ends of their pairs in this program's."""
     what = f"find the interfaces of process {pid}"
     with netlink.connect(what, fd) as ip:
-        links = ways_out([link for link in ip.get_links() if not link["flags"] & _IFF_LOOPBACK], _number_of_ours(ip))
+        links = external_links([link for link in ip.get_links() if not link["flags"] & _IFF_LOOPBACK], _own_netnsid(ip))
     inner = tuple(End(int(link["index"]), _name(link), True) for link in links)
     with netlink.connect(what) as ip:
         outer = tuple(end for link in links if (end := _other_end(ip, link, fd)) is not None)
@@ -92,28 +92,28 @@ def find(pid: int, fd: int) -> Ends:
     return Ends(inner, (), reason)
 
 
-def ways_out(links: Sequence[Any], ours: int | None) -> list[Any]:
-    """The interfaces that lead out of their namespace; `ours` is the number that our namespace has there.
+def external_links(links: Sequence[Any], ours: int | None) -> list[Any]:
+    """The interfaces that lead out of their namespace; `ours` is the id that this program's namespace has there.
 
-    Where none certainly does, those that may: a pair whose peer is in a daemon's own namespace, or a tun device that a
-    program serves. A bridge's port is neither.
+    If none certainly does, those that may: a pair whose peer is in a daemon's own namespace, or a tun device that a
+    program serves. A port of a bridge never does.
     """
-    sure = [link for link in links if _is_sure(link, ours)]
+    sure = [link for link in links if _is_external(link, ours)]
     ends = [link for link in links if link.get_attr("IFLA_MASTER") is None]
-    elsewhere = [link for link in ends if _kind(link) in _PAIRS and link.get_attr("IFLA_LINK_NETNSID") is not None]
-    return sure or elsewhere or [link for link in ends if _kind(link) in _UNSAID]
+    elsewhere = [link for link in ends if _kind(link) in _PAIR_KINDS and link.get_attr("IFLA_LINK_NETNSID") is not None]
+    return sure or elsewhere or [link for link in ends if _kind(link) in _UNDECIDED_KINDS]
 
 
-def _is_sure(link: Any, ours: int | None) -> bool:
+def _is_external(link: Any, ours: int | None) -> bool:
     kind, beyond = _kind(link), link.get_attr("IFLA_LINK_NETNSID")
     if kind is None:
         return True
-    return beyond is not None and (kind not in _PAIRS or beyond == ours)
+    return beyond is not None and (kind not in _PAIR_KINDS or beyond == ours)
 
 
-def _number_of_ours(ip: Any) -> int | None:
-    """The kernel numbers the namespaces of other ends when it first speaks of them, so this is asked for afterwards."""
-    fd = os.open(_OURS, os.O_RDONLY | os.O_CLOEXEC)
+def _own_netnsid(ip: Any) -> int | None:
+    """The id of this program's namespace there. The kernel assigns ids when it lists links, so call this later."""
+    fd = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
     try:
         found: int | None = (ip.get_netnsid(fd=fd) or {}).get("nsid")
     finally:
@@ -122,9 +122,9 @@ def _number_of_ours(ip: Any) -> int | None:
 
 
 def _other_end(ip: Any, link: Any, fd: int) -> End | None:
-    """The end in our namespace of a veth pair whose other end is `link`, in the namespace `fd`; None when elsewhere.
+    """The end in this program's namespace of the veth pair with the end `link` in `fd`; None when it is elsewhere.
 
-    Asked for by its index: a host with hundreds of containers has hundreds of others.
+    Looked up by its index: a host with hundreds of containers has hundreds of interfaces.
     """
     if _kind(link) != "veth":
         return None

@@ -1,10 +1,10 @@
 """Block I/O by device: bytes and operations per second, and the weight between cgroups.
 
-v1: blkio.throttle.*_device with lines "8:0 1048576", 0 lifts; it holds back direct and synchronous I/O of the cgroup's
-own processes, not what goes through the page cache, and not what runs in cgroups below. v2: io.max with lines
-"8:0 rbps=1048576 wbps=max riops=max wiops=max", where written-back pages count too.
+v1: blkio.throttle.*_device with lines "8:0 1048576", 0 lifts; it throttles direct and synchronous I/O of the cgroup's
+own processes, not I/O through the page cache, and not that of child cgroups. v2: io.max with lines
+"8:0 rbps=1048576 wbps=max riops=max wiops=max", which also throttles write-back of the page cache.
 Weights: io.weight (v2, iocost), io.bfq.weight (v2), blkio.weight (v1, CFQ), blkio.bfq.weight (v1); the scheduler of a
-disk decides which of them it heeds, if any. Source: cgroup-v2.rst, blkio-controller.rst, bfq-iosched.rst.
+disk decides which of them it uses, if any. Source: cgroup-v2.rst, blkio-controller.rst, bfq-iosched.rst.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Missing
 
 
 @dataclass(frozen=True, slots=True)
-class _Where:
-    """The v1 file and the key in v2's io.max of one limit."""
+class _RateFile:
+    """Where one limit is: the v1 file, and the key in v2's io.max."""
 
     v1: str
     v2: str
 
 
-RATES: Final[Mapping[LimitName, _Where]] = {
-    LimitName.IO_READ_BPS: _Where("blkio.throttle.read_bps_device", "rbps"),
-    LimitName.IO_WRITE_BPS: _Where("blkio.throttle.write_bps_device", "wbps"),
-    LimitName.IO_READ_IOPS: _Where("blkio.throttle.read_iops_device", "riops"),
-    LimitName.IO_WRITE_IOPS: _Where("blkio.throttle.write_iops_device", "wiops"),
+RATES: Final[Mapping[LimitName, _RateFile]] = {
+    LimitName.IO_READ_BPS: _RateFile("blkio.throttle.read_bps_device", "rbps"),
+    LimitName.IO_WRITE_BPS: _RateFile("blkio.throttle.write_bps_device", "wbps"),
+    LimitName.IO_READ_IOPS: _RateFile("blkio.throttle.read_iops_device", "riops"),
+    LimitName.IO_WRITE_IOPS: _RateFile("blkio.throttle.write_iops_device", "wiops"),
 }
 WEIGHTS: Final = (("blkio.weight", "blkio.bfq.weight"), ("io.weight", "io.bfq.weight"))
 MAX_BFQ_WEIGHT: Final = 1_000
@@ -40,7 +40,7 @@ Rates = tuple[DeviceRate, ...]
 
 
 def read(cgroup: Cgroup) -> dict[LimitName, Rates | Missing]:
-    """The devices that are limited, by limit, in the order of their numbers."""
+    """The limited devices by limit, ordered by their numbers."""
     where = cgroup.where("io")
     if where is None:
         return dict.fromkeys(RATES, Missing.UNSUPPORTED)
@@ -57,7 +57,7 @@ def read(cgroup: Cgroup) -> dict[LimitName, Rates | Missing]:
 
 
 def _rates(text: str, key: str | None) -> Rates:
-    """The lines of a file; `key` is the word in v2's lines, None for v1's. Lines that make no sense are left out."""
+    """Parses the lines of a file; `key` is the word in v2's lines, None for v1. Malformed lines are left out."""
     found: dict[str, int] = {}
     for line in text.splitlines():
         device, *words = line.split()
@@ -78,7 +78,7 @@ def _order(device: str) -> tuple[int, int]:
 
 
 def read_weight(cgroup: Cgroup) -> int | Missing:
-    """The weight for devices that have none of their own."""
+    """The weight of devices without a weight of their own."""
     where = cgroup.where("io")
     if where is None:
         return Missing.UNSUPPORTED
@@ -95,20 +95,20 @@ def read_weight(cgroup: Cgroup) -> int | Missing:
 
 
 def steps(cgroup: Cgroup, change: LimitChange) -> list[Step]:
-    """The writes for rates and weight, one per device and limit. Devices that are not named stay as they are."""
+    """The writes for rates and weight, one per device and limit. Other devices keep their limits."""
     where = cgroup.where("io")
     if where is None:
         return []
     directory, version = where
-    held = read(cgroup)
+    current = read(cgroup)
     steps: list[Step] = []
     for name, value in change.items():
         if name in RATES and isinstance(value, tuple):
-            rates = held[name]
+            rates = current[name]
             now = {each.device: each.rate for each in rates} if isinstance(rates, tuple) else {}
             for each in value:
                 if each.rate is UNLIMITED and each.device not in now:
-                    continue  # the disk may be gone by now
+                    continue  # nothing to lift: the disk may have been removed
                 texts = (_line(version, name, each.device, rate) for rate in (each.rate, now.get(each.device)))
                 path = directory / ("io.max" if version == 2 else RATES[name].v1)
                 steps.append(FileWrite(name, path, *texts))
@@ -125,7 +125,7 @@ def _line(version: int, name: LimitName, device: str, rate: int | Unlimited | No
 
 
 def _weights(directory: Path, version: int, weight: int) -> list[Step]:
-    """Every weight file that is there, since each disk's scheduler heeds its own; BFQ's ends earlier."""
+    """Writes to every weight file that exists, since each disk's scheduler uses its own; BFQ has a lower maximum."""
     steps: list[Step] = []
     for file in WEIGHTS[version - 1]:
         text = files.try_read(directory / file)

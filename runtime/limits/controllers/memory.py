@@ -1,11 +1,11 @@
 """Memory and swap. v1: limit_in_bytes, memsw, soft_limit; v2: memory.max, memory.high, memory.low, memory.swap.max.
 
 v1's memsw is memory plus swap and must never be below the memory limit: raising goes memsw first, lowering limit first.
-v1 refuses a limit below what is in use (EBUSY); v2 takes it and kills. So on v2 a limit below what is in use goes by
-memory.high, which reclaims and never kills, and is written only when enough was reclaimed.
+v1 refuses a limit below the use (EBUSY); v2 accepts it and kills. So on v2 for a limit below the use, memory.high is
+lowered first, which reclaims and never kills, and the limit is written only when enough was reclaimed.
 
-No reservation is the largest number to v1 (the soft limit is off) and 0 to v2 (nothing is protected): either asks
-for it on both.
+No reservation is the largest number on v1 (the soft limit is off) and 0 on v2 (nothing is protected): a request for
+either means that on both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from runtime.errors import InvalidError, KernelError, NotFoundError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits.step import UNLIMITED_V1, FileWrite, Step, read_number, write_step
+from runtime.limits.step import UNLIMITED_V1_BYTES, FileWrite, Step, read_number, write_step
 from runtime.limits.units import human_bytes
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
@@ -34,9 +34,9 @@ V1_SOFT = "memory.soft_limit_in_bytes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
-    """Bytes in use now; `file` is cache that can be dropped; None where the kernel does not tell.
+    """Bytes in use now; `file` is page cache that can be dropped; None when unknown.
 
-    `shared` is tmpfs and shared memory, `locked` what mlock keeps, and `kernel` what the kernel needs for it.
+    `shared` is tmpfs and shared memory, `locked` is locked by mlock(2), and `kernel` is kernel memory.
     """
 
     current: int
@@ -50,7 +50,7 @@ class MemoryUse:
 
 
 def read(cgroup: Cgroup) -> dict[LimitName, MemoryValue]:
-    """Every memory limit; swap apart from memory."""
+    """Every memory limit; swap without memory."""
     where = cgroup.where("memory")
     if where is None:
         return {}
@@ -75,17 +75,17 @@ def read(cgroup: Cgroup) -> dict[LimitName, MemoryValue]:
 
 
 def no_reservation(cgroup: Cgroup) -> int | Unlimited:
-    """What the kernel holds where nothing is reserved."""
+    """The kernel's value for no reservation."""
     where = cgroup.where("memory")
     return 0 if where is not None and where[1] == 2 else UNLIMITED
 
 
 def _v1(path: Path) -> MemoryValue:
-    return read_number(path, unlimited_from=UNLIMITED_V1)
+    return read_number(path, unlimited_from=UNLIMITED_V1_BYTES)
 
 
 def read_use(cgroup: Cgroup) -> MemoryUse | None:
-    """What is in use now, the cgroups below it included; None when unknown."""
+    """The memory in use now, including child cgroups; None when unknown."""
     where = cgroup.where("memory")
     if where is None:
         return None
@@ -95,32 +95,32 @@ def read_use(cgroup: Cgroup) -> MemoryUse | None:
     if not isinstance(current, int) or isinstance(stat, Missing):
         return None
     prefix = "" if version == 2 else "total_"
-    held: dict[str, int] = {}
+    fields: dict[str, int] = {}
     for line in stat.splitlines():
         name, _, value = line.partition(" ")
         if name.startswith(prefix) and value.isascii() and value.isdigit():
-            held[name.removeprefix(prefix)] = int(value)
-    swap = read_number(directory / "memory.swap.current") if version == 2 else held.get("swap")
+            fields[name.removeprefix(prefix)] = int(value)
+    swap = read_number(directory / "memory.swap.current") if version == 2 else fields.get("swap")
     kernel = (
-        held.get("kernel", held.get("slab", 0))
+        fields.get("kernel", fields.get("slab", 0))
         if version == 2
         else read_number(directory / "memory.kmem.usage_in_bytes")
     )
     return MemoryUse(
         current=current,
-        file=held.get("inactive_file", 0) + held.get("active_file", 0),
-        anon=held.get("anon" if version == 2 else "rss"),
+        file=fields.get("inactive_file", 0) + fields.get("active_file", 0),
+        anon=fields.get("anon" if version == 2 else "rss"),
         swap=swap if isinstance(swap, int) else None,
-        shared=held.get("shmem", 0),
-        locked=held.get("unevictable", 0),
-        dirty=held.get("file_dirty" if version == 2 else "dirty", 0)
-        + held.get("file_writeback" if version == 2 else "writeback", 0),
+        shared=fields.get("shmem", 0),
+        locked=fields.get("unevictable", 0),
+        dirty=fields.get("file_dirty" if version == 2 else "dirty", 0)
+        + fields.get("file_writeback" if version == 2 else "writeback", 0),
         kernel=kernel if isinstance(kernel, int) else 0,
     )
 
 
 def oom_kills(cgroup: Cgroup) -> int:
-    """How often the kernel has killed a process of this cgroup for lack of memory; 0 where it does not tell."""
+    """How many processes of this cgroup the OOM killer has killed; 0 when unknown."""
     where = cgroup.where("memory")
     if where is None:
         return 0
@@ -133,7 +133,7 @@ def oom_kills(cgroup: Cgroup) -> int:
 
 
 def steps(cgroup: Cgroup, change: LimitChange) -> list[Step]:
-    """The writes for memory, high, reservation and swap, in an order that the kernel takes."""
+    """The writes for memory, high, reservation and swap, in an order that the kernel accepts."""
     where = cgroup.where("memory")
     if where is None:
         return []
@@ -149,7 +149,7 @@ def steps(cgroup: Cgroup, change: LimitChange) -> list[Step]:
 
 
 def _v2(directory: Path, change: LimitChange) -> list[Step]:
-    """Raised limits first, so that memory plus swap between the writes is never less than both before and after."""
+    """The v2 writes: raised limits first, so that memory plus swap never falls below both the old and new sum."""
     raising: list[Step] = []
     lowering: list[Step] = []
     for name, value, file in (
@@ -167,7 +167,7 @@ def _v2(directory: Path, change: LimitChange) -> list[Step]:
     headroom = _headroom(directory, change)
     if headroom is None:
         return raising + lowering
-    high = change.memory_high  # the requested value is set last: until then memory.high makes the headroom
+    high = change.memory_high  # written last: until then memory.high is used to make headroom
     last = FileWrite(LimitName.MEMORY, headroom.path, headroom.before, headroom.text)
     if high is not None:
         last = FileWrite(LimitName.MEMORY_HIGH, headroom.path, _text(high, "max"), headroom.text)
@@ -176,10 +176,10 @@ def _v2(directory: Path, change: LimitChange) -> list[Step]:
 
 
 def make_headroom(cgroup: Cgroup, change: LimitChange) -> Headroom | None:
-    """Reclaim below a v2 memory limit that is less than what is in use and that an engine's daemon is about to write.
+    """Reclaim memory until a lower v2 limit fits, before an engine's daemon writes it.
 
-    None when there is enough headroom; else `Headroom.restore` has to follow. Raises `KernelError` when the use cannot
-    be brought below the limit: then nothing has been changed.
+    None when the limit fits already; else call `Headroom.restore` afterwards. Raises `KernelError` when the use cannot
+    be reduced below the limit: then nothing has been changed.
     """
     where = cgroup.where("memory")
     headroom = _headroom(where[0], change) if where is not None and where[1] == 2 else None
@@ -222,7 +222,7 @@ class Headroom:
     def require(self) -> None:
         files.require_writable(self.path)
 
-    def held(self) -> str | Missing:
+    def current_value(self) -> str | Missing:
         return files.try_read(self.path)
 
     def apply(self) -> None:
@@ -244,9 +244,9 @@ class Headroom:
         files.write(self.path, self.before)
 
     def restore(self) -> None:
-        """Restore memory.high, unless it was changed by others meanwhile, or the cgroup is gone."""
-        held = read_number(self.path)
-        if isinstance(held, int) and 0 <= int(self.text) - held < mmap.PAGESIZE:  # the kernel counts whole pages
+        """Restore memory.high, unless another program has changed it meanwhile or the cgroup is gone."""
+        high = read_number(self.path)
+        if isinstance(high, int) and 0 <= int(self.text) - high < mmap.PAGESIZE:  # the kernel counts whole pages
             with suppress(NotFoundError):
                 self.revert()
 
@@ -254,8 +254,8 @@ class Headroom:
 def _v1_pair(directory: Path, change: LimitChange) -> list[FileWrite]:
     if change.memory is None and change.swap is None:
         return []
-    held = {"limit": _v1(directory / V1_LIMIT), "both": _v1(directory / V1_MEMORY_AND_SWAP)}
-    limit_now, both_now = _amount(held["limit"]), _amount(held["both"])
+    memory_and_swap = _v1(directory / V1_MEMORY_AND_SWAP)
+    limit_now, both_now = _amount(_v1(directory / V1_LIMIT)), _amount(memory_and_swap)
     limit_new = limit_now if change.memory is None else _amount(change.memory)
     if isinstance(change.swap, int) and math.isinf(limit_new):
         raise InvalidError(
@@ -264,7 +264,7 @@ def _v1_pair(directory: Path, change: LimitChange) -> list[FileWrite]:
             hint="Set a memory limit as well",
         )
     first = FileWrite(LimitName.MEMORY, directory / V1_LIMIT, _bytes(limit_new), _undo(directory / V1_LIMIT))
-    if isinstance(held["both"], Missing):
+    if isinstance(memory_and_swap, Missing):
         return [first] if change.memory is not None else []
     if change.swap is not None:
         both_new = limit_new + _amount(change.swap)
@@ -285,8 +285,8 @@ def _bytes(value: float) -> str:
 
 
 def _undo(path: Path) -> str:
-    held = _v1(path)
-    return str(held) if isinstance(held, int) else "-1"
+    size = _v1(path)
+    return str(size) if isinstance(size, int) else "-1"
 
 
 def _text(value: int | Unlimited, unlimited: str) -> str:

@@ -1,7 +1,7 @@
 """Network rates of a container, by token buckets (tc's tbf) on the interfaces that lead out of it.
 
-What it receives is shaped at the host's end of its veth pair; what it sends, at the container's end, inside its
-network namespace. Nothing else has to be created, and nothing is left when the container is gone. A container with
+Received traffic is shaped at the host's end of the veth pair, sent traffic at the container's end, inside its network
+namespace. Nothing else has to be created, and nothing is left when the container is gone. A container with
 CAP_NET_ADMIN can remove its bucket; reading the limits then shows it. Source: tc-tbf(8), veth(4), rtnetlink(7);
 docs/decisions/ says why not ifb.
 
@@ -24,18 +24,18 @@ from runtime.limits.step import Step
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
 NETWORK_LIMITS: Final = (LimitName.NET_EGRESS, LimitName.NET_INGRESS)
-HANDLE: Final = 0x7079 << 16  # marks a bucket as ours
-_ROOT: Final = 0xFFFFFFFF
+QDISC_HANDLE: Final = 0x7079 << 16  # marks a bucket as ours
+_TC_H_ROOT: Final = 0xFFFFFFFF
 _BURST_S: Final = 0.01  # burst as time at the full rate: one tick of a 100 Hz kernel
-_MIN_BURST_BYTES: Final = 16 * 1024  # bytes; large segments are cut to fit
-_LATENCY_S: Final = 0.05  # what waits longer is dropped
+_MIN_BURST_BYTES: Final = 16 * 1024  # larger segments are split to fit
+_LATENCY_S: Final = 0.05  # packets that would wait longer are dropped
 _LACKS: Final = "this kernel lacks the token bucket (modprobe sch_tbf)"
 Rate = int | Unlimited
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """One direction, summed over the interfaces: rate in bits per second, the rest counters and what waits now."""
+    """One direction, summed over the interfaces: rate in bits per second, counters, and the current backlog."""
 
     rate: Rate
     sent_bytes: int = 0
@@ -49,7 +49,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
-    """Both directions, seen from inside; None where the direction is not shaped."""
+    """Both directions as seen from the container; None when a direction is not shaped."""
 
     egress: Queue | None
     ingress: Queue | None
@@ -62,12 +62,12 @@ def achieved(before: Queue, after: Queue, seconds: float) -> float | None:
 
 
 def asks_network(change: LimitChange) -> bool:
-    """Whether a change names a network limit. Reading those takes some milliseconds, so it is done only then."""
+    """Whether a change contains a network limit. Reading those takes some milliseconds, so it is done only then."""
     return any(name in NETWORK_LIMITS for name, _ in change.items())
 
 
 def why_not(pid: int, name: LimitName) -> str | None:
-    """Why this direction of a container's traffic cannot be limited, in words; None when it can."""
+    """The reason why this direction of a container's traffic cannot be limited; None when it can."""
     try:
         with interfaces.namespace(pid) as fd:
             ends = interfaces.find(pid, fd)
@@ -79,7 +79,7 @@ def why_not(pid: int, name: LimitName) -> str | None:
 
 
 def read(pid: int | None) -> dict[LimitName, Rate | Missing]:
-    """What it may send and receive; the smallest where its interfaces differ. Never raises."""
+    """The rates for sending and receiving; the lowest one when the interfaces differ. Never raises."""
     shaped = shaping(pid) if pid is not None else Missing.UNSUPPORTED
     if isinstance(shaped, Missing):
         return dict.fromkeys(NETWORK_LIMITS, shaped)
@@ -93,7 +93,7 @@ def read(pid: int | None) -> dict[LimitName, Rate | Missing]:
 
 
 def shaping(pid: int) -> Shaping | Missing:
-    """The buckets of a container with their counters; says why there can be none."""
+    """The buckets of a container with their counters; `Missing` when there can be none."""
     try:
         with interfaces.namespace(pid) as fd:
             ends = interfaces.find(pid, fd)
@@ -104,38 +104,38 @@ def shaping(pid: int) -> Shaping | Missing:
         return Missing.DENIED
     except NotFoundError:
         return Missing.GONE
-    except PytopError as error:  # an interface may go away between two requests
+    except PytopError as error:  # an interface may be removed between two requests
         return Missing.GONE if error.errno == errno.ENODEV else Missing.UNSUPPORTED
 
 
 def steps(pid: int | None, change: LimitChange) -> list[Step]:
-    """One step per interface and direction. Raises when there is no interface, or others configured its queue."""
+    """One step per interface and direction. Raises when there is no interface, or its queue is another program's."""
     wanted = [(name, value) for name, value in change.items() if name in NETWORK_LIMITS]
     if not wanted or pid is None:
         return []
     steps: list[Step] = []
     with interfaces.namespace(pid) as fd:
-        ends, space = interfaces.find(pid, fd), os.fstat(fd).st_ino
+        ends, netns_inode = interfaces.find(pid, fd), os.fstat(fd).st_ino
         for name, value in wanted:
             for end in ends.egress if name is LimitName.NET_EGRESS else ends.ingress:
-                held, ours = _held(end, fd)
+                current, replaceable = _current_rate(end, fd)
                 rate = value if isinstance(value, int) else UNLIMITED
-                if not ours:
+                if not replaceable:
                     _raise_foreign_queue(name, end)
-                steps.append(_Shape(name, pid, space, end, rate, held))
+                steps.append(_BucketWrite(name, pid, netns_inode, end, rate, current))
     return steps
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class _BucketWrite:
     """Sets the bucket of one interface to `rate` or removes it; `before` is its rate now.
 
-    `space` is the inode of the namespace: the pid may belong to another container by the time of the write.
+    `netns_inode` is the inode of the namespace: the pid may belong to another container by the time of the write.
     """
 
     name: LimitName
     pid: int
-    space: int
+    netns_inode: int
     end: End
     rate: Rate
     before: Rate
@@ -149,10 +149,10 @@ class _Shape:
         if reason is not None:
             raise DeniedError(f"set {self.title}", detail=reason, hint="Run it with sudo")
 
-    def held(self) -> Rate | Missing:
+    def current_value(self) -> Rate | Missing:
         try:
-            with interfaces.namespace(self.pid, self.space) as fd:
-                return _held(self.end, fd)[0]
+            with interfaces.namespace(self.pid, self.netns_inode) as fd:
+                return _current_rate(self.end, fd)[0]
         except PytopError:
             return Missing.GONE
 
@@ -163,10 +163,10 @@ class _Shape:
         self._set(self.before)
 
     def _set(self, rate: Rate) -> None:
-        with interfaces.namespace(self.pid, self.space) as fd, _socket(f"set {self.title}", self.end, fd) as ip:
+        with interfaces.namespace(self.pid, self.netns_inode) as fd, _socket(f"set {self.title}", self.end, fd) as ip:
             if isinstance(rate, Unlimited):
-                with netlink.ignoring(errno.ENOENT):  # the kernel's default is there already
-                    ip.tc("del", index=self.end.index, parent=_ROOT)
+                with netlink.ignoring(errno.ENOENT):  # the interface has the kernel's default queue already
+                    ip.tc("del", index=self.end.index, parent=_TC_H_ROOT)
                 return
             size = rate // 8
             burst = max(_MIN_BURST_BYTES, int(size * _BURST_S))
@@ -174,7 +174,7 @@ class _Shape:
                 "replace",
                 "tbf",
                 self.end.index,
-                HANDLE,
+                QDISC_HANDLE,
                 rate=f"{size * 8}bit",
                 burst=burst,
                 limit=burst + max(_MIN_BURST_BYTES, int(size * _LATENCY_S)),
@@ -194,7 +194,7 @@ def _root(end: End, fd: int) -> Any | None:
         if all(link.get_attr("IFLA_QDISC") == "noqueue" for link in ip.link("get", index=end.index)):
             return None  # the kernel can only dump the queues of all interfaces
         for queue in ip.get_qdiscs(index=end.index):
-            if queue["index"] == end.index and queue["parent"] == _ROOT:
+            if queue["index"] == end.index and queue["parent"] == _TC_H_ROOT:
                 return queue
     return None
 
@@ -208,12 +208,12 @@ def _bucket(queue: Any) -> int | None:
     return int(parameters["rate"]) * 8 if parameters is not None else None
 
 
-def _held(end: End, fd: int) -> tuple[Rate, bool]:
-    """The rate of an end, and whether its queue may be replaced: it is ours, or the kernel's default (no handle)."""
+def _current_rate(end: End, fd: int) -> tuple[Rate, bool]:
+    """The rate of an end, and whether its queue may be replaced: one of this program or the kernel's default."""
     queue = _root(end, fd)
     rate = _bucket(queue)
-    ours = queue is None or queue["handle"] == 0 or (queue["handle"] == HANDLE and rate is not None)
-    return (UNLIMITED if rate is None else rate), ours
+    replaceable = queue is None or queue["handle"] == 0 or (queue["handle"] == QDISC_HANDLE and rate is not None)
+    return (UNLIMITED if rate is None else rate), replaceable
 
 
 def _raise_foreign_queue(name: LimitName, end: End) -> None:

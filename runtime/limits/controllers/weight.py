@@ -19,24 +19,24 @@ from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.step import FileWrite, Step, read_number, write_step
 from runtime.model import LIMITS, LimitChange, LimitName, Limits, Missing, Unlimited
 
-NOTE: Final = "user.pytop.cpu_weight"
+WEIGHT_ATTRIBUTE: Final = "user.pytop.cpu_weight"
 MIN_SHARES: Final = LIMITS[LimitName.CPU_SHARES].minimum
 MAX_SHARES: Final = LIMITS[LimitName.CPU_SHARES].maximum
 
 
 def shares_to_weight(shares: int) -> int:
-    """What runc >= 1.3.2 and crun >= 1.23 write to cpu.weight: a curve through 2->1, 1024->100, 262144->10000."""
+    """The conversion of runc >= 1.3.2 and crun >= 1.23: a curve through 2->1, 1024->100, 262144->10000."""
     exponent = math.log2(min(MAX_SHARES, max(MIN_SHARES, shares)))
     return min(10_000, max(1, math.ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))))
 
 
 def shares_to_weight_linear(shares: int) -> int:
-    """What older runtimes write: 1024 -> 39."""
+    """The conversion of older runtimes: 1024 -> 39."""
     return 1 + ((min(MAX_SHARES, max(MIN_SHARES, shares)) - 2) * 9999) // 262142
 
 
 def weight_to_shares(weight: int) -> int:
-    """The largest number of shares that `shares_to_weight` turns into this weight."""
+    """The largest number of shares that `shares_to_weight` converts to this weight."""
     low, high = MIN_SHARES, MAX_SHARES
     while low < high:
         middle = (low + high + 1) // 2
@@ -61,12 +61,12 @@ def read_idle(cgroup: Cgroup) -> bool | Missing:
 def read_shares(cgroup: Cgroup) -> int | Missing:
     """Shares; on v2 the number that converts to cpu.weight, 1024 for the default of 100.
 
-    In the idle class: what it will have when it leaves it.
+    In the idle class: the value that it will have after leaving the class.
     """
     where = cgroup.where("cpu")
     if where is None:
         return Missing.UNSUPPORTED
-    value = _held(*where)
+    value = _current_weight(*where)
     if isinstance(value, Missing) or where[1] == 1:
         return value
     return weight_to_shares(value)
@@ -77,14 +77,14 @@ def weight(cgroup: Cgroup) -> int | None:
     where = cgroup.where("cpu")
     if where is None or where[1] == 1:
         return None
-    value = _held(*where)
+    value = _current_weight(*where)
     return value if isinstance(value, int) else None
 
 
-def _held(directory: Path, version: int) -> int | Missing:
+def _current_weight(directory: Path, version: int) -> int | Missing:
     if files.try_read(directory / "cpu.idle") == "1":
-        noted = files.read_attribute(directory, NOTE) or ""
-        return int(noted) if noted.isascii() and noted.isdigit() else int(_normal(version))
+        stored = files.read_attribute(directory, WEIGHT_ATTRIBUTE) or ""
+        return int(stored) if stored.isascii() and stored.isdigit() else int(_default_weight(version))
     value = read_number(directory / _file(version))
     return Missing.UNSUPPORTED if isinstance(value, Unlimited) else value
 
@@ -93,12 +93,12 @@ def _file(version: int) -> str:
     return "cpu.weight" if version == 2 else "cpu.shares"
 
 
-def _normal(version: int) -> str:
+def _default_weight(version: int) -> str:
     return "100" if version == 2 else "1024"
 
 
 def check(change: LimitChange, before: Limits) -> None:
-    """The kernel answers EINVAL to a weight for the idle class. Raises `ConflictError`."""
+    """Raise `ConflictError` for a weight in the idle class, to which the kernel answers EINVAL."""
     if change.cpu_shares is not None and before.cpu_idle is True and change.cpu_idle is not False:
         raise ConflictError(
             "change the CPU weight",
@@ -130,32 +130,36 @@ def _enter(directory: Path, version: int, asked: str | None) -> list[Step]:
     The weight is written even when it stays: leaving the class resets it, so the roll-back must write it again.
     """
     file = directory / _file(version)
-    held = files.read(file)
-    kept = asked if asked is not None else held
+    current = files.read(file)
+    weight = asked if asked is not None else current
     steps: list[Step] = []
-    note = Note(directory, None if kept == _normal(version) else kept, files.read_attribute(directory, NOTE))
-    if note.text != note.before:
-        steps.append(note)
-    if asked is not None or held != _normal(version):
+    stored_weight = StoredWeight(
+        directory,
+        None if weight == _default_weight(version) else weight,
+        files.read_attribute(directory, WEIGHT_ATTRIBUTE),
+    )
+    if stored_weight.text != stored_weight.before:
+        steps.append(stored_weight)
+    if asked is not None or current != _default_weight(version):
         owner = LimitName.CPU_SHARES if asked is not None else LimitName.CPU_IDLE
-        steps.append(FileWrite(owner, file, kept, held))
+        steps.append(FileWrite(owner, file, weight, current))
     return [*steps, FileWrite(LimitName.CPU_IDLE, directory / "cpu.idle", "1", "0")]
 
 
 def _leave(directory: Path, version: int, asked: str | None) -> list[Step]:
     """Leave the class, which resets the weight to the default, then write the stored or requested weight."""
-    noted = files.read_attribute(directory, NOTE)
+    stored = files.read_attribute(directory, WEIGHT_ATTRIBUTE)
     steps: list[Step] = [FileWrite(LimitName.CPU_IDLE, directory / "cpu.idle", "0", "1")]
-    back = asked if asked is not None else noted
-    if back is not None:
+    weight = asked if asked is not None else stored
+    if weight is not None:
         owner = LimitName.CPU_SHARES if asked is not None else LimitName.CPU_IDLE
-        steps.append(FileWrite(owner, directory / _file(version), back, _normal(version)))
-    return [*steps, Note(directory, None, noted)] if noted is not None else steps
+        steps.append(FileWrite(owner, directory / _file(version), weight, _default_weight(version)))
+    return [*steps, StoredWeight(directory, None, stored)] if stored is not None else steps
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """A step that stores the weight for the time after the idle class on the cgroup; None for the default weight."""
+class StoredWeight:
+    """A step that stores the weight for the time after the idle class with the cgroup; None for the default weight."""
 
     directory: Path
     text: str | None
@@ -167,16 +171,16 @@ class Note:
 
     @property
     def title(self) -> str:
-        return f"the note {NOTE}"
+        return f"the note {WEIGHT_ATTRIBUTE}"
 
     def require(self) -> None:
         files.require_writable(self.directory)
 
-    def held(self) -> str | None:
-        return files.read_attribute(self.directory, NOTE)
+    def current_value(self) -> str | None:
+        return files.read_attribute(self.directory, WEIGHT_ATTRIBUTE)
 
     def apply(self) -> None:
-        files.write_attribute(self.directory, NOTE, self.text)
+        files.write_attribute(self.directory, WEIGHT_ATTRIBUTE, self.text)
 
     def revert(self) -> None:
-        files.write_attribute(self.directory, NOTE, self.before)
+        files.write_attribute(self.directory, WEIGHT_ATTRIBUTE, self.before)

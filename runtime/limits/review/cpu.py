@@ -1,4 +1,4 @@
-"""What a change of CPU limits would do, in words."""
+"""Findings about a change of CPU limits."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def _cores_in_words(cores: float) -> str:
     return f"{format_cpus(cores)} core{'' if cores == 1 else 's'}"
 
 
-def _held(change: LimitChange, current: Limits) -> tuple[float | None, int]:
-    """Cores (None when they are not limited) and period, as they will be."""
+def _resulting_bandwidth(change: LimitChange, current: Limits) -> tuple[float | None, int]:
+    """Cores (None when unlimited) and period after the change."""
     cores = change.cpus if change.cpus is not None else current.cpus
     period = change.cpu_period if change.cpu_period is not None else current.cpu_period
     return (
@@ -59,7 +59,7 @@ def _held(change: LimitChange, current: Limits) -> tuple[float | None, int]:
 def _period(change: LimitChange, current: Limits) -> Iterator[Finding]:
     if change.cpu_period is None:
         return
-    name, (cores, period) = LimitName.CPU_PERIOD, _held(change, current)
+    name, (cores, period) = LimitName.CPU_PERIOD, _resulting_bandwidth(change, current)
     shown = format_microseconds(period)
     if cores is None:
         yield Finding(name, Severity.INFO, f"{shown}: without a CPU limit it changes nothing now")
@@ -76,14 +76,14 @@ def _period(change: LimitChange, current: Limits) -> Iterator[Finding]:
 
 
 def _burst(change: LimitChange, current: Limits) -> Iterator[Finding]:
-    cores, period = _held(change, current)
+    cores, period = _resulting_bandwidth(change, current)
     quota = None if cores is None else quota_us(cores, period)
-    burst, held = change.cpu_burst, current.cpu_burst
+    burst, previous = change.cpu_burst, current.cpu_burst
     if burst is None:
-        if quota is not None and isinstance(held, int) and held > quota:
+        if quota is not None and isinstance(previous, int) and previous > quota:
             name = LimitName.CPUS if change.cpus is not None else LimitName.CPU_PERIOD
             if change.cpus is not None or change.cpu_period is not None:
-                text = f"the burst falls from {format_microseconds(held)} to {format_microseconds(quota)} with it"
+                text = f"the burst falls from {format_microseconds(previous)} to {format_microseconds(quota)} with it"
                 yield Finding(name, Severity.WARNING, text)
         return
     name, shown = LimitName.CPU_BURST, format_microseconds(burst)

@@ -1,4 +1,4 @@
-"""What a review takes into account besides the limits: the machine, and the recent use of the container."""
+"""The facts that a review needs besides the limits: the machine, and the recent use of the container."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from runtime.kernel.block import Disks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
-    """What the machine has: online CPUs, memory nodes, memory and swap in bytes, the largest number of processes.
+    """The machine: online CPUs, memory nodes, memory and swap in bytes, the maximum number of processes.
 
-    `disks` is empty where they are not known. `weighs_io` is whether the scheduler of any disk uses I/O weights, and
+    `disks` is empty when unknown. `weighs_io` is whether the scheduler of any disk uses I/O weights, and
     `counts_written_back` whether I/O limits also throttle write-back from the page cache.
     """
 
@@ -32,7 +32,7 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecentUse:
-    """What a container used: CPU in cores, bytes, tasks, bits per second. None where it is not known.
+    """The use of a container: CPU in cores, bytes, tasks, bits per second. None when unknown.
 
     CPU and traffic are means of the last minute. `sharing` names other containers that use the same network.
     """
@@ -90,7 +90,7 @@ def host_facts() -> HostFacts:
 
 
 def _weighs_io() -> bool:
-    """BFQ is the scheduler of a disk, or iocost is switched on for one."""
+    """Whether a disk has the BFQ scheduler or iocost enabled."""
     for scheduler in Path("/sys/block").glob("*/queue/scheduler"):
         text = files.try_read(scheduler)
         if isinstance(text, str) and "[bfq]" in text:

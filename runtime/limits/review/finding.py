@@ -9,7 +9,7 @@ from runtime.model import LimitName
 
 
 class Severity(StrEnum):
-    """How much a finding weighs."""
+    """The severity of a finding."""
 
     INFO = "info"
     WARNING = "warning"
@@ -18,7 +18,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence about one limit of a change."""
+    """A finding: one sentence about one limit of a change."""
 
     name: LimitName
     severity: Severity

@@ -1,4 +1,4 @@
-"""What a change of I/O and network limits would do, in words."""
+"""Findings about a change of I/O and network limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runtime.limits.units import format_rate, human_bytes
 from runtime.model import LIMITS, DeviceRate, LimitChange, LimitName, LimitUnit, Unlimited
 
 MIN_BYTES_PER_S: Final = 4096
-"""One page a second: below it a process waits for minutes, and cannot be killed while it does."""
+"""One page a second: below it a process waits for minutes and cannot be killed meanwhile."""
 LOW_BYTES_PER_S: Final = 1024 * 1024
 LOW_IOPS: Final = 20
 MIN_BITS_PER_S: Final = 8_000

@@ -1,6 +1,6 @@
-"""What a change would do, in words, before it is made. Pure: the host's facts and the recent use are handed in.
+"""Findings about the effect of a change before it is made. Pure: host facts and recent use are arguments.
 
-A finding of severity REFUSE means harm or a request that this machine cannot fulfil; nothing may be written then.
+A finding of severity REFUSE means harm, or a request that this machine cannot fulfil: then nothing may be written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
 
 MIN_MEMORY_BYTES: Final = 6 * 1024 * 1024
 MAX_UNITLESS_BYTES: Final = 64 * 1024  # a smaller number was hardly meant in bytes
-TIGHT_FACTOR: Final = 1.1  # a memory limit of less than this many times the use leaves no room
+TIGHT_FACTOR: Final = 1.1  # a memory limit below this multiple of the use leaves no headroom
 
 
 def review(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse | None) -> tuple[Finding, ...]:
@@ -35,7 +35,7 @@ def review(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse
 
 
 def refuse(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse | None) -> None:
-    """Raise `RefusedError` with every finding that means harm."""
+    """Raise `RefusedError` with every finding of severity REFUSE."""
     found = [finding for finding in review(change, current, host, use) if finding.severity is Severity.REFUSE]
     if found:
         seen = use or RecentUse()
@@ -99,7 +99,7 @@ def _memory(change: LimitChange, current: Limits, host: HostFacts, use: RecentUs
 
 
 def _below_use(memory: int, used: int, stays: int, swappable: int) -> Finding:
-    """What no cache can be dropped for: it goes to swap where there is room, else the kernel would kill."""
+    """The finding for a limit below the use without cache: the rest is swapped if it fits, else the kernel kills."""
     size = human_bytes(memory)
     if stays - memory <= swappable:
         text = f"{size}: it uses {human_bytes(used)}, so {human_bytes(stays - memory)} go to swap, which is slow"
@@ -112,7 +112,7 @@ def _below_use(memory: int, used: int, stays: int, swappable: int) -> Finding:
 
 
 def _swappable(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse) -> int:
-    """Bytes of anonymous memory that have room in swap: the machine's and the container's own."""
+    """Bytes of anonymous memory that fit into swap, limited by the machine's and by the container's swap."""
     limit = change.swap if change.swap is not None else current.swap
     own = max(0, limit - (use.swap or 0)) if isinstance(limit, int) else host.swap_free
     return min(host.swap_free, own, use.anon or 0)
@@ -133,6 +133,6 @@ def _pids(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Find
 def missing_limits(change: LimitChange, current: Limits) -> Iterator[tuple[LimitName, Missing]]:
     """The limits of a change that the kernel does not offer here, with the reason."""
     for name, _ in change.items():
-        held = current.get(name)
-        if isinstance(held, Missing):
-            yield name, held
+        value = current.get(name)
+        if isinstance(value, Missing):
+            yield name, value

@@ -1,4 +1,4 @@
-"""Controllers that a systemd unit does not have: systemd enables only those that a setting of the unit needs.
+"""Enables controllers that a systemd unit lacks: systemd enables only those that a setting of the unit needs.
 
 Source: systemd.resource-control(5), CGROUP_DELEGATION.md.
 """
@@ -40,11 +40,11 @@ _INITIAL: Final[Mapping[LimitName, Value]] = {
     LimitName.MEMORY_RESERVATION: 0,
     LimitName.IO_WEIGHT: 100,
 }
-"""What a cgroup holds of a controller that it has just got; of cpuset it has what there is."""
+"""The limits of a cgroup whose controller was just enabled; for cpuset all CPUs and nodes."""
 
 
 def predicted_limits(cgroup: Cgroup, change: LimitChange, before: Limits) -> Limits:
-    """What the limits will be once `with_controllers` was called: by them a change can be refused."""
+    """The limits after `with_controllers`, so that a harmful change can be refused before that call."""
     unit, missing = _missing(cgroup, change)
     if unit is None:
         return before
@@ -63,7 +63,7 @@ def with_controllers(cgroup: Cgroup, change: LimitChange) -> Cgroup:
     """The cgroup with the controllers that a change needs, as far as systemd gives them to it.
 
     For each missing controller its normal value is set, which limits nothing. If that fails, the cgroup is returned
-    without it. The setting stays, so whether the change is refused is found out before, by `predicted_limits`.
+    without it. The setting stays, so a refusal is decided before, by `predicted_limits`.
     """
     unit, missing = _missing(cgroup, change)
     if unit is None or cgroup.unified is None:
@@ -81,7 +81,7 @@ def with_controllers(cgroup: Cgroup, change: LimitChange) -> Cgroup:
 
 
 def _missing(cgroup: Cgroup, change: LimitChange) -> tuple[Unit | None, list[str]]:
-    """The controllers that a change needs and the cgroup has not, and the unit that can get them; None for none."""
+    """The controllers that a change needs and the cgroup lacks, and the unit that can get them; None without a unit."""
     needed = {LIMITS[name].controller for name in change.names() - NETWORK_LIMITS}
     missing = sorted(name for name in needed if cgroup.where(name) is None)
     if not missing or cgroup.unified is None or not systemd.booted():

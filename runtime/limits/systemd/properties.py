@@ -1,4 +1,4 @@
-"""cgroup v2 limit files as properties of a systemd unit, and whether the kernel holds what was set.
+"""Translates cgroup v2 limit files to properties of a systemd unit, and checks whether the kernel holds a value.
 
 Source: systemd.resource-control(5), org.freedesktop.systemd1(5), src/core/cgroup.c.
 """
@@ -26,27 +26,27 @@ Translate = Callable[[Path, str], "list[Property]"]
 
 
 def holds(path: Path, text: str) -> bool:
-    """Whether a file holds the text that was set: sizes to the page, rates for the named devices only."""
-    held = files.try_read(path)
-    if not isinstance(held, str):
+    """Whether a file holds the text that was set: sizes in whole pages, rates of the named devices only."""
+    current = files.try_read(path)
+    if not isinstance(current, str):
         return False
     wanted = text.strip()
     if path.name == "io.max":
         device, *words = wanted.split()
-        now = _device_line(held, device)
+        now = _device_line(current, device)
         return all(now.get(key, "max") == value for key, value in _pairs(words).items())
     if path.name == "cpu.max" and wanted.startswith("max"):
-        return held.startswith("max")  # systemd keeps no period without a quota
+        return current.startswith("max")  # systemd stores no period without a quota
     if path.name in ("cpuset.cpus", "cpuset.mems"):
-        return cpuset_numbers(held) == cpuset_numbers(wanted) if held and wanted else held == wanted
-    held = plain(path.name, held)
-    if path.name.startswith("memory.") and held.isdecimal() and wanted.isdecimal():
-        return int(held) // PAGE_BYTES == int(wanted) // PAGE_BYTES
-    return held.split() == wanted.split()
+        return cpuset_numbers(current) == cpuset_numbers(wanted) if current and wanted else current == wanted
+    current = plain(path.name, current)
+    if path.name.startswith("memory.") and current.isdecimal() and wanted.isdecimal():
+        return int(current) // PAGE_BYTES == int(wanted) // PAGE_BYTES
+    return current.split() == wanted.split()
 
 
 def plain(name: str, text: str) -> str:
-    """A weight without its "default" prefix and lines for single devices; any other file's text as it is."""
+    """A weight without the prefix "default" and the lines of single devices; the text of any other file unchanged."""
     return (text.splitlines() or [""])[0].removeprefix("default").strip() if name.endswith("weight") else text
 
 
@@ -67,12 +67,12 @@ def bandwidth(_: Path, text: str) -> list[Property]:
 
 
 def _idle(_: Path, text: str) -> list[Property]:
-    """A weight of 0 is the idle class; none at all leaves it."""
+    """cpu.idle as CPUWeight: 0 is the idle class; an unset weight leaves it."""
     return [("CPUWeight", ("t", 0 if text.strip() == "1" else INFINITY))]
 
 
 def _mask(name: str) -> Translate:
-    """A kernel list as a bit mask, least byte first; an empty one lifts the limit."""
+    """A kernel list as a bit mask, least significant byte first; an empty mask lifts the limit."""
 
     def translate(_: Path, text: str) -> list[Property]:
         mask = sum(1 << number for number in cpuset_numbers(text.strip())) if text.strip() else 0
@@ -82,16 +82,16 @@ def _mask(name: str) -> Translate:
 
 
 def _bfq(_: Path, text: str) -> list[Property]:
-    """The IOWeight of 1 to 10000 that systemd turns into this weight of 1 to 1000."""
+    """The IOWeight (1 to 10000) that systemd converts to this BFQ weight (1 to 1000)."""
     weight = int(text)
     return [("IOWeight", ("t", weight if weight <= 100 else 100 + (weight - 100) * 11))]
 
 
 def _rates(path: Path, text: str) -> list[Property]:
-    """One device's line of io.max. systemd writes all four rates at once, so the current ones are sent along."""
+    """One device's line of io.max. systemd writes all four rates at once, so the current ones are included."""
     device, *words = text.split()
-    held = files.try_read(path)
-    rates = {**_device_line(held if isinstance(held, str) else "", device), **_pairs(words)}
+    current = files.try_read(path)
+    rates = {**_device_line(current if isinstance(current, str) else "", device), **_pairs(words)}
     block.refresh_name(device)
     disk = block.name(device)
     found: list[Any] = []

@@ -1,8 +1,8 @@
 """Limits of a systemd unit are set through systemd: it overwrites direct writes at the next daemon-reload.
 
 Each step that systemd has a property for becomes a runtime change of that property, and the kernel's file is read
-afterwards. What it has no property for (burst) is written to the file, and the outcome says so. So is every file of
-v1: systemd manages some of them too, but in another way, and the outcome says which. A cgroup below a scope or service
+afterwards. A limit without a property (burst) is written to the file, and the outcome says so. So is every file of
+v1: systemd manages some of them too, but differently, and the outcome says which. A cgroup below a scope or service
 is delegated, and systemd does not touch it. Source: systemd.resource-control(5), org.freedesktop.systemd1(5),
 src/core/cgroup.c.
 """
@@ -25,28 +25,28 @@ from runtime.limits.step import FileWrite, Step
 from runtime.limits.systemd.properties import INFINITY, TRANSLATIONS, Translate, holds, plain
 from runtime.model import FieldOutcome, LimitName, LimitOutcome, Value, Verdict
 
-IDLE_MIN_VERSION: Final = 252  # CPUWeight=idle
-SETTLE_TIMEOUT_S: Final = 2.0  # for the kernel's file to hold what systemd has accepted
+MIN_IDLE_VERSION: Final = 252  # of systemd, for CPUWeight=idle
+SETTLE_TIMEOUT_S: Final = 2.0  # until the kernel's file holds the value that systemd has accepted
 _WRITTEN_WITH: Final = {LimitName.CPU_PERIOD: LimitName.CPUS}  # limits that the step of another one writes
 _WRITTEN_TOGETHER: Final = {
     "cpu": ("cpu.max", "cpu.idle", "cpu.weight"),
     "memory": ("memory.low", "memory.high", "memory.max", "memory.swap.max"),
     "io": ("io.weight",),
 }
-"""The files of a controller that systemd writes all at once. Of io.max it writes the devices that it knows."""
+"""Files of a controller that systemd writes together. In io.max it writes the devices that it has settings for."""
 _MANAGED_ON_V1: Final = frozenset(
     {
         *("cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "memory.limit_in_bytes", "pids.max"),
         *("blkio.weight", "blkio.bfq.weight", "blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"),
     }
 )
-"""The files of v1 that systemd writes for its units there. cpuset, the idle class and burst are not among them."""
+"""The v1 files that systemd writes for its units; not cpuset, the idle class and burst."""
 _DEFAULTS: Final = {"CPUWeight": 100, "IOWeight": 100, "CPUQuotaPeriodUSec": DEFAULT_PERIOD_US}
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The steps of a change, each by systemd or by a file, and notes for the outcome by limit.
+    """The steps of a change, each through systemd or a file, and notes for the outcome by limit.
 
     `bfq` is BFQ's weight file when systemd writes the weight to two files.
     """
@@ -57,7 +57,7 @@ class Route:
 
 
 def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
-    """The same steps, through systemd where it manages the cgroup's files; unchanged elsewhere."""
+    """The same steps, through systemd if it manages the cgroup's files; otherwise unchanged."""
     untouched = Route(list(steps))
     unit, through, beside = _partition(cgroup, steps)
     if unit is None:
@@ -66,10 +66,10 @@ def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
     try:
         with Manager(unit) as manager:
             if manager.get(unit, "ControlGroup") != unit.cgroup:
-                return untouched  # a delegated cgroup with the name of a unit
+                return untouched  # a delegated cgroup that is named like a unit
             if through:
                 version = manager.version()
-                unknown = _unknown(manager, unit, version, through)
+                unknown = _unrecorded_writes(manager, unit, version, through)
                 through, steps = [*unknown, *through], [*unknown, *steps]
     except NotFoundError:
         return untouched
@@ -83,7 +83,7 @@ def route(cgroup: Cgroup, steps: Sequence[Step]) -> Route:
 
 
 def unit_at(directory: Path, hierarchies: Hierarchies) -> Unit | None:
-    """The unit whose own cgroup a directory is, in whichever hierarchy; None for a delegated one."""
+    """The unit with this cgroup directory, in any hierarchy; None for a delegated one."""
     mounts = {mount.path for mount in (*hierarchies.v1.values(), hierarchies.unified) if mount is not None}
     above = [mount for mount in mounts if directory.is_relative_to(mount)]
     if not above:
@@ -111,7 +111,7 @@ def _partition(cgroup: Cgroup, steps: Sequence[Step]) -> tuple[Unit | None, list
 
 
 def _v1_notes(unit: Unit, steps: Sequence[FileWrite]) -> dict[LimitName, str]:
-    """Notes about writes to v1 files of a unit; not about the weight that is written along with the idle class."""
+    """Notes about writes to v1 files of a unit, except the weight that is written together with the idle class."""
     notes: dict[LimitName, str] = {}
     for step in steps:
         file = step.path.name
@@ -121,11 +121,11 @@ def _v1_notes(unit: Unit, steps: Sequence[FileWrite]) -> dict[LimitName, str]:
                 "at a daemon-reload"
             )
         elif file not in _MANAGED_ON_V1:
-            notes.setdefault(step.name, f"on cgroup v1 {_nothing(unit, file)}")
+            notes.setdefault(step.name, f"on cgroup v1 {_no_property_note(unit, file)}")
     return notes
 
 
-def _nothing(unit: Unit, file: str) -> str:
+def _no_property_note(unit: Unit, file: str) -> str:
     return f"systemd has nothing for {file}: written to the kernel, until {unit.name} ends"
 
 
@@ -135,18 +135,18 @@ def annotated(outcome: LimitOutcome, how: Route) -> LimitOutcome:
     for each in outcome.fields:
         note = how.notes.get(each.name) or how.notes.get(_WRITTEN_WITH.get(each.name, each.name))
         if note and each.verdict in (Verdict.APPLIED, Verdict.ROUNDED):
-            scaled = _scaled(how.bfq, each.requested) if each.name is LimitName.IO_WEIGHT else ""
+            scaled = _scaled_weight_note(how.bfq, each.requested) if each.name is LimitName.IO_WEIGHT else ""
             each = replace(each, detail="; ".join(filter(None, (each.detail, note, scaled))))
         fields.append(each)
     return replace(outcome, fields=tuple(fields))
 
 
-def _scaled(bfq: Path | None, requested: Value) -> str:
-    """What BFQ's weight file holds when it differs: systemd maps 100..10000 to BFQ's 100..1000."""
-    held = files.try_read(bfq) if bfq is not None else None
-    if not isinstance(held, str) or plain("io.bfq.weight", held) == str(requested):
+def _scaled_weight_note(bfq: Path | None, requested: Value) -> str:
+    """A note when BFQ's weight file differs: systemd maps weights 100..10000 to BFQ's 100..1000."""
+    text = files.try_read(bfq) if bfq is not None else None
+    if not isinstance(text, str) or plain("io.bfq.weight", text) == str(requested):
         return ""
-    return f"disks with the BFQ scheduler go by io.bfq.weight, and that holds {plain('io.bfq.weight', held)}"
+    return f"disks with the BFQ scheduler go by io.bfq.weight, and that holds {plain('io.bfq.weight', text)}"
 
 
 def _routed(unit: Unit, version: int, steps: Sequence[Step], through: Sequence[FileWrite]) -> Route:
@@ -161,21 +161,23 @@ def _routed(unit: Unit, version: int, steps: Sequence[Step], through: Sequence[F
         if step.path == bfq:
             continue  # IOWeight writes both
         translate = TRANSLATIONS.get(step.path.name)
-        if step.path.name == "cpu.idle" and version < IDLE_MIN_VERSION:
+        if step.path.name == "cpu.idle" and version < MIN_IDLE_VERSION:
             translate = None
         if translate is None:
             routed.append(step)
-            notes[step.name] = _nothing(unit, step.path.name)
+            notes[step.name] = _no_property_note(unit, step.path.name)
         else:
             routed.append(SystemdWrite(unit, step, translate))
-            notes.setdefault(step.name, f"by systemd, until {unit.name} ends or the host restarts{_percents(step)}")
+            notes.setdefault(
+                step.name, f"by systemd, until {unit.name} ends or the host restarts{_rounded_quota_note(step)}"
+            )
     return Route(routed, notes, bfq)
 
 
-def _unknown(manager: Manager, unit: Unit, version: int, steps: Sequence[FileWrite]) -> list[FileWrite]:
-    """Earlier direct writes to files that systemd rewrites along with those of a change.
+def _unrecorded_writes(manager: Manager, unit: Unit, version: int, steps: Sequence[FileWrite]) -> list[FileWrite]:
+    """Writes for files that systemd rewrites together with those of a change, and whose values it does not know.
 
-    They are returned as writes of the text that the files hold: systemd has to know it, or it would reset them.
+    They contain the current text of the files: without them systemd would reset values that were written directly.
     """
     writes = {step.path.name: step for step in steps}
     found: list[FileWrite] = []
@@ -183,13 +185,13 @@ def _unknown(manager: Manager, unit: Unit, version: int, steps: Sequence[FileWri
         own = [step for name, step in writes.items() if name.partition(".")[0] == controller and name in TRANSLATIONS]
         for name in names if own else ():
             path = own[0].path.with_name(name)
-            held = files.try_read(path)
-            if name in writes or not isinstance(held, str):
+            current = files.try_read(path)
+            if name in writes or not isinstance(current, str):
                 continue
             idle = files.try_read(path.with_name("cpu.idle")) == "1"
-            if (name == "cpu.weight" and idle) or (name == "cpu.idle" and not (idle and version >= IDLE_MIN_VERSION)):
-                continue  # the property CPUWeight stands for both files
-            text = plain(name, held)
+            if (name == "cpu.weight" and idle) or (name == "cpu.idle" and not (idle and version >= MIN_IDLE_VERSION)):
+                continue  # the property CPUWeight covers both files
+            text = plain(name, current)
             if not all(_knows(manager, unit, each) for each in TRANSLATIONS[name](path, text)):
                 found.append(FileWrite(own[0].name, path, text, text))
     return found
@@ -201,8 +203,8 @@ def _knows(manager: Manager, unit: Unit, wanted: Property) -> bool:
     return bool(value == (_DEFAULTS.get(name, INFINITY) if known == INFINITY else known))
 
 
-def _percents(step: FileWrite) -> str:
-    """A note on a quota that is no whole percentage: systemd records whole ones and applies them at a daemon-reload."""
+def _rounded_quota_note(step: FileWrite) -> str:
+    """A note for a quota that is no whole percentage: systemd stores whole ones and applies them at a daemon-reload."""
     if step.path.name != "cpu.max" or step.text.startswith("max"):
         return ""
     quota, period = step.text.split()
@@ -215,7 +217,7 @@ def _percents(step: FileWrite) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SystemdWrite:
-    """A write to a kernel file, done by systemd in the name of a unit."""
+    """A write to a kernel file through a property of a systemd unit."""
 
     unit: Unit
     write: FileWrite
@@ -230,16 +232,16 @@ class SystemdWrite:
         return self.write.title
 
     def require(self) -> None:
-        """The file must be readable; whether systemd allows the change is known only when it is asked."""
+        """Check that the file is readable; whether systemd permits the change is known only when it is requested."""
         files.read(self.write.path)
 
-    def held(self) -> Hashable:
-        return self.write.held()
+    def current_value(self) -> Hashable:
+        return self.write.current_value()
 
     def apply(self) -> None:
-        """Set the property; on failure set the previous one, so that the step is done or not done, as with a file.
+        """Set the property; on failure set the previous value, so that the step is done completely or not at all.
 
-        Otherwise systemd would apply its record again at a daemon-reload.
+        Otherwise systemd would apply the new value at the next daemon-reload.
         """
         with Manager(self.unit) as manager:
             try:
@@ -255,7 +257,7 @@ class SystemdWrite:
             self._set(manager, self.write.before)
 
     def _revert_after(self, manager: Manager, error: UnavailableError) -> UnavailableError:
-        """Set the previous value after a time-out: a busy systemd still does later what it was asked for."""
+        """Set the previous value after a time-out: a busy systemd executes the request later."""
         note = "it was set back"
         try:
             if error.errno is None:
@@ -275,14 +277,14 @@ class SystemdWrite:
         self._await(manager, properties, text)
 
     def _await(self, manager: Manager, properties: Sequence[Property], text: str) -> None:
-        """Raise when the kernel does not hold the value in time: systemd reports a refused write only in its log."""
+        """Wait until the kernel holds the value, else raise: systemd reports a refused write only in its log."""
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         while not holds(self.write.path, text):
             if time.monotonic() > deadline:
                 names = ", ".join(name for name, _ in properties)
                 raise KernelError(
                     f"set {names} of {self.unit.name}",
-                    detail=f"systemd took it, and {self.write.title} holds {self.write.held()!s}",
+                    detail=f"systemd took it, and {self.write.title} holds {self.write.current_value()!s}",
                     hint=f"journalctl _PID=1 says why the kernel refused '{text.strip()}'",
                     path=str(self.write.path),
                 )

@@ -15,7 +15,7 @@ from runtime.errors import ConflictError, RefusedError, UnsupportedError
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import apply
 from runtime.limits.controllers.cpu import consistent
-from runtime.limits.controllers.weight import NOTE
+from runtime.limits.controllers.weight import WEIGHT_ATTRIBUTE
 from runtime.limits.review.facts import HostFacts
 from runtime.model import (
     UNLIMITED,
@@ -210,7 +210,7 @@ def test_a_way_out_that_fails_leaves_class_and_note(kernel: FakeKernel, file: st
     change_applied(cgroup, cpu_shares=512)
     change_applied(cgroup, cpu_idle=True)
     raw, notes = limits.raw_files(cgroup), dict(kernel.notes)
-    assert [key for _, key in notes] == [NOTE]
+    assert [key for _, key in notes] == [WEIGHT_ATTRIBUTE]
     kernel.fail = {file: errno.EIO}
     change = LimitChange(cpu_idle=False, pids=9)
     if any(step.title == file for step in apply.steps(cgroup, change)):

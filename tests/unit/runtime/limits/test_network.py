@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime.errors import InvalidError
 from runtime.limits import units
-from runtime.limits.controllers.interfaces import ways_out
+from runtime.limits.controllers.interfaces import external_links
 from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import LIMITS, UNLIMITED, LimitChange, LimitName, Unlimited
 from tests.app.fakes import container
@@ -116,7 +116,7 @@ INSIDE = (
 )
 def test_what_leads_out(links: tuple[Link, ...], names: str) -> None:
     """Our namespace has the number 0 there."""
-    assert [found["IFLA_IFNAME"] for found in ways_out((*INSIDE, *links), 0)] == names.split()
+    assert [found["IFLA_IFNAME"] for found in external_links((*INSIDE, *links), 0)] == names.split()
 
 
 async def test_those_in_the_same_network_namespace_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
