@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runtime.errors import InvalidError
 from runtime.kernel.safe_open import open_in_root
 
-GREATEST_ID = (1 << 31) - 1
+MAX_ID = (1 << 31) - 1
 """The greatest uid or gid, as in runc. Above it is (uid_t)-1, which tells the kernel to change nothing."""
 _MAX_FILE_BYTES = 1 << 20
 _NUMBER = re.compile(r"[+-]?[0-9]+")
@@ -82,7 +82,7 @@ def _given(part: str) -> int | None:
         return None
     number = _id(part)
     if number is None:
-        raise InvalidError(f"{part!r} is not the number of a user or group", hint=f"0 to {GREATEST_ID}")
+        raise InvalidError(f"{part!r} is not the number of a user or group", hint=f"0 to {MAX_ID}")
     return number
 
 
@@ -93,18 +93,18 @@ def _listed(field: str, path: str) -> int:
         raise InvalidError(
             f"{field!r} is not the number of a user or group",
             detail="the container's own file says so",
-            hint=f"0 to {GREATEST_ID}",
+            hint=f"0 to {MAX_ID}",
             path=path,
         )
     return number
 
 
 def _id(text: str) -> int | None:
-    """The one rule for uids and gids: decimal, 0 to GREATEST_ID."""
-    if not _NUMBER.fullmatch(text) or len(text.lstrip("+-0")) > len(str(GREATEST_ID)):
+    """The one rule for uids and gids: decimal, 0 to MAX_ID."""
+    if not _NUMBER.fullmatch(text) or len(text.lstrip("+-0")) > len(str(MAX_ID)):
         return None
     number = int(text)
-    return number if 0 <= number <= GREATEST_ID else None
+    return number if 0 <= number <= MAX_ID else None
 
 
 def _lines(path: str) -> list[list[str]]:

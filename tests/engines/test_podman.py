@@ -18,7 +18,7 @@ from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.podman import endpoint
 from runtime.engines.podman.client import numbers
 from runtime.engines.podman.engine import PodmanEngine
-from runtime.engines.podman.update import RECORDS_SINCE
+from runtime.engines.podman.update import MIN_RECORDING_VERSION
 from runtime.errors import ConflictError, EngineError, RefusedError, UnavailableError, UnsupportedError
 from runtime.kernel import cgroupfs, own_cgroup
 from runtime.model import (
@@ -70,7 +70,7 @@ def first_block_device() -> str:
 
 async def keeps(subject: Subject) -> bool:
     """This Podman records a change of limits."""
-    return numbers((await subject.engine.info()).version) >= RECORDS_SINCE
+    return numbers((await subject.engine.info()).version) >= MIN_RECORDING_VERSION
 
 
 async def test_calls_fail_while_the_service_is_away_and_its_containers_live_on(

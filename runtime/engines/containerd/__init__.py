@@ -1,4 +1,4 @@
 """containerd over gRPC, as an extra: `pip install 'pytop-containers[containerd]'`.
 
-`address` needs nothing but the standard library; `engine` needs the extra.
+`address` needs only the standard library; `engine` needs the extra.
 """

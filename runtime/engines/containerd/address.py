@@ -1,6 +1,6 @@
-"""Where containerds are to be found, in the words of their own client `ctr`, and whether they can be spoken to.
+"""Finds the sockets of containerd daemons by the variables of the client `ctr`, and checks that they can be used.
 
-There may be several: Docker's, and one that k3s, RKE2 or MicroK8s bring along.
+There may be several: Docker's, and one that k3s, RKE2 or MicroK8s install.
 
 PYTOP_CONTAINERD_ADDRESS, CONTAINERD_ADDRESS   the one socket to use; the first one that is set counts
 CONTAINERD_NAMESPACE                           the one namespace to show, and to create containers in
@@ -28,9 +28,9 @@ SOCKETS: Final[Mapping[str, Path]] = {
     f"{KEY}-k3s": Path("/run/k3s/containerd/containerd.sock"),  # RKE2's too
     f"{KEY}-microk8s": Path("/var/snap/microk8s/common/run/containerd.sock"),
 }
-"""The usual places, by the keys of their engines."""
-USUAL: Final = "the usual place"
-NEEDED: Final = ("grpclib", "google.protobuf")
+"""The default sockets by engine key."""
+DEFAULT_ORIGIN: Final = "the usual place"
+REQUIRED_MODULES: Final = ("grpclib", "google.protobuf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Address:
 
     Attributes:
         socket: the path of its unix socket.
-        origin: who named it.
-        namespace: the one to show and to create in; "" for every one, and "default" to create in.
-        snapshotter: where new containers get their root file system.
-        hidden: namespaces that are not shown unless `namespace` names them.
-        key: its engine's.
+        origin: what named it: a variable, or the default sockets.
+        namespace: the one to list and to create in; "" lists all of them and creates in "default".
+        snapshotter: the one that makes root file systems of new containers.
+        hidden: namespaces that are not listed unless `namespace` names them.
+        key: the engine's key.
     """
 
     socket: Path
@@ -55,26 +55,26 @@ class Address:
 
     @property
     def configured(self) -> bool:
-        """Somebody has named it."""
-        return self.origin != USUAL
+        """Whether it is configured, rather than a default socket."""
+        return self.origin != DEFAULT_ORIGIN
 
     @property
     def may_be_dockers(self) -> bool:
-        """A rootful Docker uses the system's, or any that it was told to, but not one that Kubernetes brings along."""
+        """Whether a rootful Docker may use it: the system's or a configured one, but not one of Kubernetes."""
         here = identity(self.socket)
         others = {identity(path) for key, path in SOCKETS.items() if key != KEY}
         return here == identity(SOCKETS[KEY]) or here not in others
 
     @property
     def denied(self) -> bool:
-        """Its socket is there and may not be opened."""
+        """Whether its socket exists and may not be opened."""
         return os.path.exists(self.socket) and not os.access(self.socket, os.R_OK | os.W_OK)  # noqa: PTH110
 
 
 def find(environ: Mapping[str, str] = os.environ) -> list[Address]:
-    """The containerds to use: the configured one alone, even if it is dead, else each whose socket is there.
+    """The daemons to use: only the configured one, even if it does not answer, else each default socket that exists.
 
-    Raises `InvalidError` for a configuration that makes no sense.
+    Raises `InvalidError` for an invalid configuration.
     """
     namespace = environ.get("CONTAINERD_NAMESPACE", "")
     snapshotter = environ.get("CONTAINERD_SNAPSHOTTER") or "overlayfs"
@@ -87,16 +87,16 @@ def find(environ: Mapping[str, str] = os.environ) -> list[Address]:
                     hint="It must be the path of its socket, such as /run/containerd/containerd.sock",
                 )
             return [Address(Path(path), name, namespace, snapshotter)]
-    found: dict[object, Address] = {}
+    by_socket: dict[object, Address] = {}
     for key, socket in SOCKETS.items():
         if os.path.exists(socket):  # noqa: PTH110  (False where we may not look)
-            found.setdefault(identity(socket), Address(socket, USUAL, namespace, snapshotter, key=key))
-    return list(found.values())
+            by_socket.setdefault(identity(socket), Address(socket, DEFAULT_ORIGIN, namespace, snapshotter, key=key))
+    return list(by_socket.values())
 
 
 def missing_dependency() -> PytopError | None:
-    """Why containerd cannot be spoken to from this installation; None when the extra is there."""
-    missing = [name for name in NEEDED if not _installed(name)]
+    """Why this installation cannot connect to containerd; None when the extra is installed."""
+    missing = [name for name in REQUIRED_MODULES if not _installed(name)]
     if not missing:
         return None
     return UnsupportedError(
@@ -109,5 +109,5 @@ def missing_dependency() -> PytopError | None:
 def _installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # the package around it is not there either
+    except ModuleNotFoundError:  # the parent package is missing
         return False

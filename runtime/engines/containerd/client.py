@@ -1,6 +1,6 @@
-"""Calls to containerd's gRPC API, each in one of its namespaces, and its errors turned into ours.
+"""Calls to containerd's gRPC API, each in one namespace; translates its errors to `PytopError`s.
 
-One connection, made at the first call and made anew after the daemon was away.
+One connection, opened at the first call and again after it was lost.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _KINDS: Final[dict[Status, type[PytopError]]] = {
 
 
 class ContainerdClient:
-    """Speaks to one daemon. `title` of each call is what an error says was tried."""
+    """A client of one daemon. The `title` of a call is what an error says was tried."""
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
@@ -55,11 +55,11 @@ class ContainerdClient:
 
     @property
     def peer(self) -> Peer:
-        """Who has answered since this object was made."""
+        """The users as whom the daemon has answered so far."""
         return Peer(frozenset(self._uids))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
@@ -75,23 +75,23 @@ class ContainerdClient:
         lease: str = "",
         timeout: float | None = ANSWER_TIMEOUT_S,
     ) -> M:
-        """One request, one answer. `path` is "containers.v1.Containers/Get", below containerd.services."""
-        with self._told(title):
+        """A request with one answer. `path` is "containers.v1.Containers/Get", below containerd.services."""
+        with self._translated_errors(title):
             channel = await self._ready()
             method = UnaryUnaryMethod(channel, _full(path), type(request), answer)
             async with asyncio.timeout(timeout):
-                found: M = await method(request, metadata=_metadata(namespace, lease))
-                return found
+                message: M = await method(request, metadata=_metadata(namespace, lease))
+                return message
 
     async def tell(self, path: str, request: Message, title: str, *, namespace: str = "", lease: str = "") -> None:
-        """One request whose answer is empty."""
+        """A request with an empty answer."""
         await self.call(path, request, Empty, title, namespace=namespace, lease=lease)
 
     async def stream(
         self, path: str, request: Message, answer: type[M], title: str, *, namespace: str = ""
     ) -> AsyncIterator[M]:
-        """One request, answers until the daemon ends them. Close the iterator to leave early."""
-        with self._told(title):
+        """A request with a stream of answers. Close the iterator to end it early."""
+        with self._translated_errors(title):
             channel = await self._ready()
             method = UnaryStreamMethod(channel, _full(path), type(request), answer)
             async with method.open(metadata=_metadata(namespace, "")) as stream:
@@ -102,12 +102,12 @@ class ContainerdClient:
     async def upload(
         self, path: str, requests: Sequence[Message], answer: type[M], title: str, *, namespace: str, lease: str
     ) -> None:
-        """Several requests, each answered before the next one is sent."""
-        with self._told(title):
+        """A stream of requests, each answered before the next one is sent."""
+        with self._translated_errors(title):
             channel = await self._ready()
             method: StreamStreamMethod[Message, M] = StreamStreamMethod(channel, _full(path), Message, answer)
             async with method.open(metadata=_metadata(namespace, lease)) as stream:
-                for request in requests:  # the daemon resets a stream that is not ended with its last answer
+                for request in requests:  # the daemon resets a stream that the client does not end
                     await stream.send_message(request, end=request is requests[-1])
                     await stream.recv_message()
 
@@ -116,12 +116,12 @@ class ContainerdClient:
             self._channel = Channel(path=str(self.socket))
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             protocol = await self._channel.__connect__()
-        self._uids.add(uid(protocol.connection._transport.get_extra_info("socket")))  # before anything is asked
+        self._uids.add(uid(protocol.connection._transport.get_extra_info("socket")))  # before the first request
         return self._channel
 
     @contextlib.contextmanager
-    def _told(self, title: str) -> Iterator[None]:
-        """Errors of the protocol as ours."""
+    def _translated_errors(self, title: str) -> Iterator[None]:
+        """Raise errors of the protocol as `PytopError`s."""
         try:
             yield
         except GRPCError as error:
@@ -154,11 +154,11 @@ def _full(path: str) -> str:
 
 
 def _metadata(namespace: str, lease: str) -> dict[str, str]:
-    found = {"containerd-namespace": namespace, "containerd-lease": lease}
-    return {name: value for name, value in found.items() if value}
+    metadata = {"containerd-namespace": namespace, "containerd-lease": lease}
+    return {name: value for name, value in metadata.items() if value}
 
 
 def _refused(title: str, error: GRPCError) -> PytopError:
-    """Containerd's own words under our title."""
+    """Containerd's own message under our title."""
     words = (error.message or "").strip().removesuffix(": unknown")
     return _KINDS.get(error.status, EngineError)(title, detail=words or error.status.name.lower().replace("_", " "))

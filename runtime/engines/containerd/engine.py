@@ -1,4 +1,4 @@
-"""containerd as an `Engine`: its gRPC API for what it can do, the kernel for reading back what it did."""
+"""containerd as an `Engine`: acts through its gRPC API, and reads limits back from the kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtime.engines.containerd.address import Address
 from runtime.engines.containerd.client import ContainerdClient
 from runtime.engines.containerd.hooks import ContainerdLimits, Document
 from runtime.engines.containerd.images import ContainerdImages
-from runtime.engines.containerd.life import ContainerdLifecycle, creation
+from runtime.engines.containerd.lifecycle import ContainerdLifecycle, creation
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.containerd.store import MetadataStore, StoredContainer
 from runtime.engines.daemon.changing_limits import (
@@ -52,15 +52,15 @@ from runtime.oci import resources as oci
 
 
 class ContainerdEngine:
-    """One containerd. Works on through the daemon's death and return."""
+    """One containerd daemon. Usable again after the daemon was restarted."""
 
     def __init__(self, address: Address, *, top: Path = logs.TOP) -> None:
-        """In a folder of `top` the output of containers is kept that are started here."""
+        """Logs of containers that are started here are stored below `top`."""
         self.address = address
         self._top = top / address.key
         self._client = ContainerdClient(address.socket)
         self._store = MetadataStore(self._client, address)
-        self._life = ContainerdLifecycle(self._client, self._store, address.snapshotter, self._top)
+        self._lifecycle = ContainerdLifecycle(self._client, self._store, address.snapshotter, self._top)
         self._images = ContainerdImages(self._client, self._store.home, address.snapshotter)
         self._hierarchies = cgroupfs.detect()
         hooks = ContainerdLimits(self._client, self._store, self._read)
@@ -94,32 +94,32 @@ class ContainerdEngine:
         return answer.version
 
     async def capabilities(self) -> Capabilities:
-        lacking = await asyncio.to_thread(limits.unsupported_limits, self._hierarchies)
+        unsupported = await asyncio.to_thread(limits.unsupported_limits, self._hierarchies)
         made = creation(_numbers(await self._version()))
-        return Capabilities(limits=lacking, creation=made, unrecorded=frozenset({LimitName.IO_WEIGHT}))
+        return Capabilities(limits=unsupported, creation=made, unrecorded=frozenset({LimitName.IO_WEIGHT}))
 
-    # what is there
+    # lists
 
     async def containers(self) -> list[Container]:
-        return await asyncio.to_thread(self._store.here, await self._store.all())
+        return await asyncio.to_thread(self._store.with_host_data, await self._store.all())
 
     async def get(self, key: str) -> Container:
-        return await self._here(await self._store.find(key, f"look at container {key}"))
+        return await self._with_host_data(await self._store.find(key, f"look at container {key}"))
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
-        found = await self._store.find(key, f"look at container {key}")
+        stored = await self._store.find(key, f"look at container {key}")
         plain = pb.Container()
-        plain.CopyFrom(found.record)
-        for field in ("spec", "extensions", "runtime"):  # messages of types that are not known here
+        plain.CopyFrom(stored.record)
+        for field in ("spec", "extensions", "runtime"):  # messages of unknown types
             plain.ClearField(field)
-        task = MessageToDict(found.process, preserving_proto_field_name=True) if found.process is not None else None
+        task = MessageToDict(stored.process, preserving_proto_field_name=True) if stored.process is not None else None
         return {
-            "ref": found.container.ref.id,
-            "namespace": found.namespace,
+            "ref": stored.container.ref.id,
+            "namespace": stored.namespace,
             "container": MessageToDict(plain, preserving_proto_field_name=True),
-            "runtime": found.record.runtime.name,
+            "runtime": stored.record.runtime.name,
             "task": task,
-            "spec": translate.document(found.record.spec),
+            "spec": translate.document(stored.record.spec),
         }
 
     def events(self) -> AsyncIterator[Event]:
@@ -152,56 +152,56 @@ class ContainerdEngine:
         if spec.limits:
             refuse_unsupported(spec.limits, await self.capabilities())
             document = await asyncio.to_thread(self._initial_limits, spec.limits)
-        identity = await self._life.create(spec, document, _numbers(await self._version()))
+        identity = await self._lifecycle.create(spec, document, _numbers(await self._version()))
         return translate.ref(self.key, self._store.home, identity)
 
     async def start(self, key: str) -> None:
-        await self._life.start(await self._store.find(key, f"start container {key}"))
+        await self._lifecycle.start(await self._store.find(key, f"start container {key}"))
 
     async def stop(self, key: str, *, timeout: float | None = None) -> None:
-        await self._life.stop(await self._store.find(key, f"stop container {key}"), timeout)
+        await self._lifecycle.stop(await self._store.find(key, f"stop container {key}"), timeout)
 
     async def restart(self, key: str, *, timeout: float | None = None) -> None:
         title = f"restart container {key}"
-        found = await self._store.find(key, title)
-        await self._life.stop(found, timeout)
-        await self._life.start(await self._store.look(found.namespace, found.record.id, title))
+        stored = await self._store.find(key, title)
+        await self._lifecycle.stop(stored, timeout)
+        await self._lifecycle.start(await self._store.get(stored.namespace, stored.record.id, title))
 
     async def kill(self, key: str, signal: str = "SIGKILL") -> None:
-        await self._life.kill(await self._store.find(key, f"kill container {key}"), signal)
+        await self._lifecycle.kill(await self._store.find(key, f"kill container {key}"), signal)
 
     async def pause(self, key: str) -> None:
-        await self._life.pause(await self._store.find(key, f"pause container {key}"), "Pause")
+        await self._lifecycle.pause(await self._store.find(key, f"pause container {key}"), "Pause")
 
     async def unpause(self, key: str) -> None:
-        await self._life.pause(await self._store.find(key, f"unpause container {key}"), "Resume")
+        await self._lifecycle.pause(await self._store.find(key, f"unpause container {key}"), "Resume")
 
     async def remove(self, key: str, *, force: bool = False) -> None:
-        await self._life.remove(await self._store.find(key, f"remove container {key}"), force=force)
+        await self._lifecycle.remove(await self._store.find(key, f"remove container {key}"), force=force)
 
     async def wait(self, key: str) -> int:
         title = f"wait for container {key}"
-        found = await self._store.find(key, title)
-        if found.process is None:
+        stored = await self._store.find(key, title)
+        if stored.process is None:
             raise ConflictError(title, detail="it has not been started")
-        return await self._life.wait(found, title)
+        return await self._lifecycle.wait(stored, title)
 
     async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
         title = f"read the log of container {key}"
-        found = await self._store.find(key, title)
-        log = await asyncio.to_thread(logs.find, found.record, found.process, self._top, found.namespace)
+        stored = await self._store.find(key, title)
+        log = await asyncio.to_thread(logs.find, stored.record, stored.process, self._top, stored.namespace)
         over = asyncio.Event()
 
         async def end() -> None:
             try:
-                await self._life.wait(found, title)
+                await self._lifecycle.wait(stored, title)
             except PytopError:
                 pass
             finally:
                 over.set()
 
-        waiting = asyncio.create_task(end()) if follow and found.container.state.live else None
-        if not found.container.state.live:
+        waiting = asyncio.create_task(end()) if follow and stored.container.state.live else None
+        if not stored.container.state.live:
             over.set()
         try:
             async for line in logs.lines(log, follow=follow, tail=tail, ended=over.is_set):
@@ -214,17 +214,17 @@ class ContainerdEngine:
     # limits
 
     async def recorded(self, key: str) -> Limits:
-        found = await self._store.find(key, f"look at container {key}")
-        return await asyncio.to_thread(self._persisted_limits, translate.document(found.record.spec))
+        stored = await self._store.find(key, f"look at container {key}")
+        return await asyncio.to_thread(self._persisted_limits, translate.document(stored.record.spec))
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
         return await self._limits.change(key, change)
 
     async def _read(self, key: str) -> DaemonContainer[Document]:
-        found = await self._store.find(key, f"change limits of container {key}")
+        stored = await self._store.find(key, f"change limits of container {key}")
         capabilities = Capabilities(limits=await asyncio.to_thread(limits.unsupported_limits, self._hierarchies))
-        document = Document(found, translate.document(found.record.spec))
-        return DaemonContainer(await self._here(found), document, capabilities, None, self._cgroup_v2)
+        document = Document(stored, translate.document(stored.record.spec))
+        return DaemonContainer(await self._with_host_data(stored), document, capabilities, None, self._cgroup_v2)
 
     @property
     def _cgroup_v2(self) -> bool:
@@ -232,19 +232,19 @@ class ContainerdEngine:
 
     def _persisted_limits(self, spec: Mapping[str, Any]) -> Limits:
         """Blocking."""
-        return resources.recorded(spec, limits.host_facts(), cgroup_v2=self._cgroup_v2)
+        return resources.persisted_limits(spec, limits.host_facts(), cgroup_v2=self._cgroup_v2)
 
     def _initial_limits(self, change: LimitChange) -> dict[str, Any]:
-        """The resources of a new container. Blocking. Raises `RefusedError` and `UnsupportedError`."""
+        """The OCI resources of a new container. Blocking. Raises `RefusedError` and `UnsupportedError`."""
         baseline = baseline_of(self._persisted_limits({}), None, ncpu=None, cgroup_v2=self._cgroup_v2)
         refuse_at_rest(change, baseline, ContainerdLimits.kernel_only, ContainerdLimits.name)
         return oci.initial_resources(change, baseline)
 
-    async def _here(self, found: StoredContainer) -> Container:
-        return (await asyncio.to_thread(self._store.here, [found]))[0]
+    async def _with_host_data(self, stored: StoredContainer) -> Container:
+        return (await asyncio.to_thread(self._store.with_host_data, [stored]))[0]
 
 
 def _numbers(version: str) -> tuple[int, int]:
-    """Of v1.7.24 or 1.6.20~ds1 the first two numbers."""
+    """The first two numbers of a version such as v1.7.24 or 1.6.20~ds1."""
     match = re.match(r"v?(\d+)\.(\d+)", version)
     return (int(match[1]), int(match[2])) if match is not None else (0, 0)

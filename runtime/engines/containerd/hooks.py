@@ -1,4 +1,4 @@
-"""What is containerd's own in a change of limits (see `runtime.engines.containerd.update`)."""
+"""containerd's hooks for a change of limits (see `runtime.engines.containerd.update`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from runtime import limits
 from runtime.engines.containerd import resources, translate, update
 from runtime.engines.containerd.client import ContainerdClient
-from runtime.engines.containerd.life import SPEC
+from runtime.engines.containerd.lifecycle import SPEC
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.containerd.store import MetadataStore, StoredContainer
 from runtime.engines.daemon.limit_hooks import ChangeContext, DaemonContainer, DaemonLimits
@@ -27,14 +27,14 @@ from runtime.oci.resources import resources as oci_resources
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A container's record and task, and the OCI spec that the record holds or is to hold."""
+    """A container's record and task, and its OCI spec: the recorded one or the one to be recorded."""
 
-    found: StoredContainer
+    stored: StoredContainer
     spec: Mapping[str, Any]
 
 
 class ContainerdLimits(DaemonLimits[Document]):
-    """Its record of limits is the container's OCI spec, which a change of the running task leaves as it is."""
+    """Hooks of containerd: the record of limits is the OCI spec, which a change of the task does not touch."""
 
     name = "containerd"
     kernel_only = KERNEL_ONLY
@@ -56,64 +56,64 @@ class ContainerdLimits(DaemonLimits[Document]):
 
     @property
     def lock_directory(self) -> Path | None:
-        return self._client.socket.parent  # at rest it is the record alone that is read and written
+        return self._client.socket.parent  # for a container at rest only the record is read and written
 
     async def read(self, key: str) -> DaemonContainer[Document]:
         return await self._read(key)
 
     async def tell(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
-        found = target.document.found
-        message = pb.UpdateTaskRequest(container_id=found.record.id, resources=update.packed(request))
-        await self._client.tell("tasks.v1.Tasks/Update", message, title, namespace=found.namespace)
+        stored = target.document.stored
+        message = pb.UpdateTaskRequest(container_id=stored.record.id, resources=update.packed(request))
+        await self._client.tell("tasks.v1.Tasks/Update", message, title, namespace=stored.namespace)
 
     async def tell_at_rest(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
-        if target.container.state.live:  # elsewhere: its task is told too
+        if target.container.state.live:  # on another machine: its task is updated too
             await self.tell(target, request, title)
-        await self._record(target.document.found, request, title)
+        await self._record(target.document.stored, request, title)
 
-    async def _record(self, found: StoredContainer, request: Mapping[str, Any], title: str) -> None:
-        """Write a change into the container's OCI spec as it is now: another client may have changed it meanwhile."""
-        now = (await self._store.record(found.namespace, found.record.id, title)).spec
+    async def _record(self, stored: StoredContainer, request: Mapping[str, Any], title: str) -> None:
+        """Write a change into the container's current OCI spec, which another client may have changed meanwhile."""
+        now = (await self._store.record(stored.namespace, stored.record.id, title)).spec
         spec = resources.amended(translate.document(now), request)
         whole = AnyMessage(type_url=now.type_url or SPEC, value=json.dumps(spec).encode())
-        await self._store.change(found, title, spec=whole)
+        await self._store.change(stored, title, spec=whole)
 
     async def reread(self, target: DaemonContainer[Document], sent: Mapping[str, Any]) -> Document:
-        """What the record will say: it follows the kernel, in `finish`."""
-        if not sent or translate.is_kubernetes(target.document.found.record):
+        """The document with the spec that `finish` will record."""
+        if not sent or translate.is_kubernetes(target.document.stored.record):
             return target.document
         return replace(target.document, spec=resources.amended(target.document.spec, sent))
 
     def persisted_limits(self, target: DaemonContainer[Document], document: Document) -> Limits:
-        return resources.recorded(document.spec, limits.host_facts(), cgroup_v2=target.cgroup_v2)
+        return resources.persisted_limits(document.spec, limits.host_facts(), cgroup_v2=target.cgroup_v2)
 
     def request(self, context: ChangeContext[Document]) -> dict[str, Any]:
         return oci_resources(context.change, context.baseline)
 
     def revert_request(self, context: ChangeContext[Document], document: Document, now: Limits) -> dict[str, Any]:
-        """For what the OCI runtime keeps of the task; the record has not heard of the change."""
+        """Reverts the OCI runtime's state of the task; the record was not changed yet."""
         change = revert([name for name, _ in context.change.items()], context.baseline.before, now)
         return oci_resources(change, replace(context.baseline, before=now))
 
     def forbids(self, context: ChangeContext[Document]) -> str:
-        found, spec = context.target.document.found, context.target.document.spec
-        if context.cgroup is None and translate.is_kubernetes(found.record):
+        stored, spec = context.target.document.stored, context.target.document.spec
+        if context.cgroup is None and translate.is_kubernetes(stored.record):
             return "it is not running, and Kubernetes makes a new one"
-        return update.forbids(found.record, spec, context.change)
+        return update.forbids(stored.record, spec, context.change)
 
     async def finish(
         self, context: ChangeContext[Document], request: Mapping[str, Any], outcome: LimitOutcome
     ) -> LimitOutcome:
-        """The record follows the kernel."""
-        found = context.target.document.found
-        if translate.is_kubernetes(found.record):
+        """Record the limits that the kernel holds."""
+        stored = context.target.document.stored
+        if translate.is_kubernetes(stored.record):
             return update.replaced(outcome)
         if not request:
             return outcome
         if not outcome.ok:
             return update.unrecorded(outcome, context.recorded, "it keeps what was before")
         try:
-            await self._record(found, request, context.title)
+            await self._record(stored, request, context.title)
         except PytopError as error:
             return update.unrecorded(outcome, context.recorded, str(error))
         return outcome

@@ -1,7 +1,7 @@
-"""Images in containerd's stores: list, make one of a tar archive, remove, and a root file system for a new container.
+"""Images in containerd's stores: lists, imports from a tar archive, removes, and unpacks them for new containers.
 
-A blob lives only while something refers to it: labels "containerd.io/gc.ref.content.*" from the blob above it, the
-image's record at the top, and a lease while all that is being made. A snapshot's name is its chain id. Source: OCI
+A blob is kept only while something refers to it: labels "containerd.io/gc.ref.content.*" from the blob above it, the
+image's record at the top, and a lease while they are created. A snapshot's name is its chain id. Source: OCI
 image-spec, config.md, "Layer ChainID"; containerd docs/garbage-collection.md.
 """
 
@@ -25,18 +25,18 @@ from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.errors import ConflictError, EngineError, NotFoundError, UnsupportedError
 from runtime.model import Image
 
-UPLOAD_PIECE_BYTES: Final = 1 << 20
+UPLOAD_CHUNK_BYTES: Final = 1 << 20
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _MACHINES: Final[Mapping[str, str]] = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
-_EXPIRE: Final = "containerd.io/gc.expire"
+_LEASE_EXPIRY_LABEL: Final = "containerd.io/gc.expire"
 MAX_LEASE_TIME: Final = datetime.timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackedImage:
-    """An image that is ready for use: its full name, its configuration, the snapshot of its layers ("" for none)."""
+    """An image with unpacked layers: its full name, its configuration, the snapshot of its layers ("" for none)."""
 
     name: str
     config: Mapping[str, Any]
@@ -59,14 +59,14 @@ class ContainerdImages:
         return translate.images(answer.images)
 
     async def remove(self, name: str) -> None:
-        found = await self.get(name, f"remove the image {name}")
-        request = pb.DeleteImageRequest(name=found.name, sync=True)
+        image = await self.get(name, f"remove the image {name}")
+        request = pb.DeleteImageRequest(name=image.name, sync=True)
         await self._client.tell(
             "images.v1.Images/Delete", request, f"remove the image {name}", namespace=self._namespace
         )
 
     async def get(self, name: str, title: str) -> pb.Image:
-        """By its full name, or by the short one that people use for Docker Hub's. Raises `NotFoundError`."""
+        """Get an image by its full name or by the short name of a Docker Hub image. Raises `NotFoundError`."""
         for candidate in _names(name):
             try:
                 answer = await self._client.call(
@@ -86,7 +86,7 @@ class ContainerdImages:
         )
 
     async def make(self, name: str, rootfs: bytes) -> Image:
-        """An image of one layer."""
+        """Create an image of one layer."""
         title = f"import the image {name}"
         layer = _descriptor(_LAYER, rootfs)
         architecture = _MACHINES.get(platform.machine(), platform.machine())
@@ -117,7 +117,7 @@ class ContainerdImages:
             entry = pb.Image(name=name, target=_message(target))
             try:
                 return await self._record("Create", entry, title, lease)
-            except ConflictError:  # the name is given to this one now
+            except ConflictError:  # the name exists: it is moved to this image
                 return await self._record("Update", entry, title, lease)
 
     async def _record(self, verb: str, entry: pb.Image, title: str, lease: str) -> Image:
@@ -132,10 +132,10 @@ class ContainerdImages:
         return translate.image(answer.image)
 
     async def unpack(self, name: str) -> UnpackedImage:
-        """The image with its layers as snapshots; those that are not there yet are made."""
+        """Unpack the image's layers to snapshots, as far as these do not exist yet."""
         title = f"create a container of {name}"
-        found = await self.get(name, title)
-        manifest = await self._manifest(found.target.digest, title)
+        image = await self.get(name, title)
+        manifest = await self._manifest(image.target.digest, title)
         config = await self._json(manifest["config"]["digest"], title)
         layers = list(zip(manifest["layers"], chain_ids(config["rootfs"]["diff_ids"]), strict=True))
         top = layers[-1][1] if layers else ""
@@ -147,14 +147,14 @@ class ContainerdImages:
                         await self._apply(layer, parent, chain, title, lease)
                     parent = chain
                 await self._refer(manifest["config"]["digest"], top, title, lease)
-        return UnpackedImage(found.name, config.get("config") or {}, top)
+        return UnpackedImage(image.name, config.get("config") or {}, top)
 
     async def _has_snapshot(self, key: str, title: str) -> bool:
         request = pb.SnapshotRequest(snapshotter=self._snapshotter, key=key)
         return await self._knows("snapshots.v1.Snapshots/Stat", request, title)
 
     async def _manifest(self, digest: str, title: str) -> Mapping[str, Any]:
-        """The manifest for this machine; an index names one for each kind of machine."""
+        """The manifest for this machine's architecture; an index has one for each architecture."""
         document = await self._json(digest, title)
         if "manifests" not in document:
             return document
@@ -185,8 +185,8 @@ class ContainerdImages:
             return
         same = {"ref": reference, "total": len(data), "expected": digest}
         pieces = [
-            pb.WriteContentRequest(action=pb.WRITE, offset=start, data=data[start : start + UPLOAD_PIECE_BYTES], **same)  # type: ignore[arg-type]
-            for start in range(0, len(data), UPLOAD_PIECE_BYTES)
+            pb.WriteContentRequest(action=pb.WRITE, offset=start, data=data[start : start + UPLOAD_CHUNK_BYTES], **same)  # type: ignore[arg-type]
+            for start in range(0, len(data), UPLOAD_CHUNK_BYTES)
         ]
         end = pb.WriteContentRequest(action=pb.COMMIT, offset=len(data), labels=labels, **same)  # type: ignore[arg-type]
         await self._client.upload(
@@ -222,14 +222,14 @@ class ContainerdImages:
             commit = pb.CommitSnapshotRequest(snapshotter=self._snapshotter, name=chain, key=key)
             await self._client.tell(f"{path}/Commit", commit, title, namespace=space, lease=lease)
             committed = True
-        except ConflictError:  # another client has committed the same one meanwhile
+        except ConflictError:  # another client has committed the same snapshot meanwhile
             pass
         finally:
             if not committed:
                 await self._client.tell(f"{path}/Remove", request, title, namespace=space, lease=lease)
 
     async def _refer(self, config: str, snapshot: str, title: str, lease: str) -> None:
-        """From the configuration to its snapshot, so that the snapshot lives as long as the image."""
+        """Add a reference from the configuration to the snapshot, so that it is kept as long as the image."""
         label = f"containerd.io/gc.ref.snapshot.{self._snapshotter}"
         request = pb.UpdateContentRequest(info=pb.ContentInfo(digest=config, labels={label: snapshot}))
         request.update_mask.paths.append(f"labels.{label}")
@@ -237,10 +237,10 @@ class ContainerdImages:
 
     @asynccontextmanager
     async def lease(self, title: str) -> AsyncIterator[str]:
-        """What is made meanwhile is not collected as garbage."""
+        """A lease: what is created during the block is not garbage collected."""
         name = f"pytop-{secrets.token_hex(8)}"
-        until = datetime.datetime.now(datetime.UTC) + MAX_LEASE_TIME  # in case this program dies meanwhile
-        request = pb.CreateLeaseRequest(id=name, labels={_EXPIRE: f"{until:%Y-%m-%dT%H:%M:%SZ}"})
+        until = datetime.datetime.now(datetime.UTC) + MAX_LEASE_TIME  # if this program is killed meanwhile
+        request = pb.CreateLeaseRequest(id=name, labels={_LEASE_EXPIRY_LABEL: f"{until:%Y-%m-%dT%H:%M:%SZ}"})
         await self._client.tell("leases.v1.Leases/Create", request, title, namespace=self._namespace)
         try:
             yield name
@@ -249,11 +249,11 @@ class ContainerdImages:
 
 
 def chain_ids(diff_ids: Sequence[str]) -> list[str]:
-    """The name of each layer's snapshot, which stands for the layers below it too."""
-    found: list[str] = []
+    """The chain id of each layer: the name of the snapshot with it and all layers below."""
+    ids: list[str] = []
     for diff in diff_ids:
-        found.append("sha256:" + hashlib.sha256(f"{found[-1]} {diff}".encode()).hexdigest() if found else diff)
-    return found
+        ids.append("sha256:" + hashlib.sha256(f"{ids[-1]} {diff}".encode()).hexdigest() if ids else diff)
+    return ids
 
 
 def _descriptor(kind: str, data: bytes) -> dict[str, Any]:
@@ -265,7 +265,7 @@ def _message(descriptor: Mapping[str, Any]) -> pb.Descriptor:
 
 
 def _names(name: str) -> list[str]:
-    """The name as it is, and as Docker Hub's when it names no registry: busybox is docker.io/library/busybox:latest."""
+    """The name itself, and Docker Hub's full name if it has no registry: "docker.io/library/busybox:latest"."""
     first, slash, _ = name.partition("/")
     tagged = name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
     if slash and ("." in first or ":" in first or first == "localhost"):

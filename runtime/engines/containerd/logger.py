@@ -1,9 +1,9 @@
 """Writes a container's log; containerd's shim runs it by file name, one for each container that was started here.
 
-The shim gives it the container's output as descriptors 3 (stdout) and 4 (stderr), and waits for the end of descriptor 5
-before it starts the container. The shim lets go of its own ends when the task is deleted, so the output of a container
-that has ended may be whole long before this process ends: a reader knows it when the pipes are empty and the lock on
-the folder, which is held while a piece is on its way, is free. Source: containerd runtime/v2/README.md, "Logging".
+The shim passes the container's output as descriptors 3 (stdout) and 4 (stderr), and waits until descriptor 5 is closed
+before it starts the container. The shim keeps its own ends open until the task is deleted, so the log of an ended
+container may be complete long before this process ends: it is complete when the pipes are empty and the lock on the
+directory, which is held while a chunk is copied, is free. Source: containerd runtime/v2/README.md, "Logging".
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).parents[3])  # where the packages are, not where this file is
+    sys.path[0] = str(Path(__file__).parents[3])  # the directory of the packages instead of this file's
 
 from runtime.oci import cri_log
 
-STDOUT, STDERR, READY = 3, 4, 5
+STDOUT_FD, STDERR_FD, READY_FD = 3, 4, 5
 CHUNK_BYTES = 65536
 
 
@@ -34,10 +34,10 @@ def main(folder: Path) -> None:
     (folder / "pid").write_text(str(os.getpid()))
     log = folder / "log"
     target = _open(log)
-    os.close(READY)
+    os.close(READY_FD)
     with selectors.DefaultSelector() as selector:
-        selector.register(STDOUT, selectors.EVENT_READ, b"stdout")
-        selector.register(STDERR, selectors.EVENT_READ, b"stderr")
+        selector.register(STDOUT_FD, selectors.EVENT_READ, b"stdout")
+        selector.register(STDERR_FD, selectors.EVENT_READ, b"stderr")
         while selector.get_map():
             ready = selector.select()
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -59,7 +59,7 @@ def _open(log: Path) -> int:
 
 
 def _write(target: int, data: bytes) -> None:
-    """Write, and drop what cannot be written (a full disk), so that the container never blocks on its output."""
+    """Write, and drop data that cannot be written (full disk), so that the container never blocks on its output."""
     view = memoryview(data)
     while view:
         try:

@@ -1,8 +1,8 @@
-"""Where a container's output is, by who started it; containerd itself keeps none.
+"""Finds a container's log, depending on what started it; containerd itself stores no output.
 
-- Started here: `logger` writes it to a folder of its own (CRI format, rotated).
+- Started here: `logger` writes it to the container's directory (CRI format, rotated).
 - By Kubernetes: kubelet links every log as /var/log/containers/<pod>_<namespace>_<container>-<id>.log (CRI format).
-- By anybody else: it went to whoever has started it, and cannot be had.
+- By any other program: that program received the output, and it is not available.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from runtime.model import LogLine
 from runtime.oci import cri_log as cri
 
 TOP: Final = Path("/var/lib/pytop-containers")
-"""Each containerd has a folder there, called by its key: an id is unique in a namespace of one containerd."""
+"""The parent of one directory for each containerd, named by its key: an id is unique in a namespace of one daemon."""
 KUBELET_LOGS: Final = Path("/var/log/containers")
 LOGGER: Final = Path(logger.__file__)
 LAST_OUTPUT_TIMEOUT_S: Final = 3.0
 POLL_INTERVAL_S: Final = 0.1
-NEEDED: Final = ("containerd.io/restart.loguri", "nerdctl/log-uri")
-"""Labels by which others say where a container's output is to go."""
+LOG_URI_LABELS: Final = ("containerd.io/restart.loguri", "nerdctl/log-uri")
+"""Labels by which other programs name the destination of a container's output."""
 
 
 def folder(top: Path, namespace: str, identity: str) -> Path:
-    """Where the log of a container is that was started here. Raises `InvalidError` for names that lead elsewhere."""
+    """The directory with the log of a container that was started here. Raises `InvalidError` for a ".." or "/"."""
     if any("/" in name or name in ("", ".", "..") for name in (namespace, identity)):
         raise InvalidError(f"find the log of container '{identity}'", detail="that is no name")
     return top / namespace / identity
 
 
 def uri(directory: Path) -> str:
-    """The log URI that makes the shim run our logger. Only one key and its value are passed in a certain order."""
+    """The log URI that makes the shim run `logger`. It has one key only: the order of several is not defined."""
     return f"binary://{quote(sys.executable)}?{quote(str(LOGGER), safe='')}={quote(str(directory), safe='')}"
 
 
 def for_start(container: pb.Container, top: Path, namespace: str) -> str:
-    """Where the output of a task that is started now goes."""
-    given = next((container.labels[name] for name in NEEDED if container.labels.get(name)), "")
+    """The log URI for a task that is started now."""
+    given = next((container.labels[name] for name in LOG_URI_LABELS if container.labels.get(name)), "")
     return given or uri(folder(top, namespace, container.id))
 
 
 def find(container: pb.Container, process: pb.Process | None, top: Path, namespace: str) -> Path:
-    """The log file, in CRI format. Blocking. Raises `UnsupportedError` when there is none to read."""
+    """The log file, in CRI format. Blocking. Raises `UnsupportedError` when there is none."""
     own = folder(top, namespace, container.id) / "log"
     if process is not None and process.stdout.startswith("binary://"):
         arguments = [word for pair in parse_qsl(urlsplit(process.stdout).query) for word in pair]
@@ -72,7 +72,7 @@ def find(container: pb.Container, process: pb.Process | None, top: Path, namespa
 
 
 async def lines(log: Path, *, follow: bool, tail: int | None, ended: Callable[[], bool]) -> AsyncIterator[LogLine]:
-    """The lines so far, then with `follow` what comes until `ended` says that the container has ended."""
+    """The lines so far; with `follow` also new ones, until `ended` returns that the container has ended."""
     if ended():
         await _settled(log.parent)
     reader = await asyncio.to_thread(_opened, log, tail)
@@ -81,10 +81,10 @@ async def lines(log: Path, *, follow: bool, tail: int | None, ended: Callable[[]
     try:
         last = not follow
         while True:
-            found = await asyncio.to_thread(reader.read)
-            for line in found:
+            new_lines = await asyncio.to_thread(reader.read)
+            for line in new_lines:
                 yield line
-            if found:
+            if new_lines:
                 continue
             if last:
                 return
@@ -95,7 +95,7 @@ async def lines(log: Path, *, follow: bool, tail: int | None, ended: Callable[[]
 
 
 def _opened(log: Path, tail: int | None) -> cri.Reader | None:
-    if not log.exists():  # nothing was ever written
+    if not log.exists():  # nothing was written yet
         return None
     try:
         return cri.Reader(log, tail=tail)
@@ -104,7 +104,7 @@ def _opened(log: Path, tail: int | None) -> cri.Reader | None:
 
 
 async def _settled(directory: Path) -> None:
-    """Wait until the logger has written all that an ended container has left in its pipes."""
+    """Wait until the logger has written everything that an ended container left in its pipes."""
     await asyncio.to_thread(_settle, directory)
 
 
@@ -115,18 +115,18 @@ def _settle(directory: Path) -> None:
 
 
 def _is_drained(directory: Path) -> bool:
-    """Whether the logger's pipes are empty; also true when there is no logger (any more)."""
+    """Whether the logger's pipes are empty, or there is no logger."""
     try:
         process = Path("/proc", (directory / "pid").read_text())
         if os.fsencode(directory) not in (process / "cmdline").read_bytes().split(b"\0"):
             return True
     except OSError:
         return True
-    return all(_waiting(process / "fd" / str(number)) == 0 for number in (logger.STDOUT, logger.STDERR))
+    return all(_waiting(process / "fd" / str(number)) == 0 for number in (logger.STDOUT_FD, logger.STDERR_FD))
 
 
 def _waiting(pipe: Path) -> int:
-    """How many bytes are in a pipe of another process, without reading them."""
+    """The number of bytes in a pipe of another process, without reading them."""
     try:
         descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -139,7 +139,7 @@ def _waiting(pipe: Path) -> int:
 
 
 def _is_free(directory: Path) -> bool:
-    """Whether the logger holds no bytes that it has read from a pipe and not written yet."""
+    """Whether the logger has written all bytes that it has read from its pipes."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,7 +1,7 @@
-"""A container's OCI spec as the record of its limits: read, and changed so that the next task has them.
+"""A container's OCI spec as the record of its limits: reads it, and changes it so that the next task has them.
 
-Source: OCI runtime-spec, config-linux.md, "Control groups". A task that is started gets the spec as it is then;
-Tasks.Update changes the running one alone.
+A task gets the spec that is persisted_limits when it is started; Tasks.Update changes the running task only.
+Source: OCI runtime-spec, config-linux.md, "Control groups".
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ from runtime.oci.resources import HIGH, NO_RATE, RATES
 UNLIMITED_BY_ABSENCE: Final = (("cpu", "quota"), ("memory", "limit"), ("memory", "swap"), ("memory", "reservation"))
 
 
-def recorded(spec: Mapping[str, Any], facts: HostFacts, *, cgroup_v2: bool) -> Limits:
-    """The limits that a task gets when it is started now; what the spec cannot hold is UNSUPPORTED."""
-    held = (spec.get("linux") or {}).get("resources") or {}
-    cpu, memory, block = held.get("cpu") or {}, held.get("memory") or {}, held.get("blockIO") or {}
+def persisted_limits(spec: Mapping[str, Any], facts: HostFacts, *, cgroup_v2: bool) -> Limits:
+    """The limits that a task would get if it were started now; those that a spec cannot express are UNSUPPORTED."""
+    resources_now = (spec.get("linux") or {}).get("resources") or {}
+    cpu, memory, block = (
+        resources_now.get("cpu") or {},
+        resources_now.get("memory") or {},
+        resources_now.get("blockIO") or {},
+    )
     quota, period = _number(cpu.get("quota")), period_or_default(_number(cpu.get("period")))
     limit, both = _size(memory.get("limit")), _size(memory.get("swap"))
-    pids = _number((held.get("pids") or {}).get("limit"))
-    high = str((held.get("unified") or {}).get(HIGH, "max"))
+    pids = _number((resources_now.get("pids") or {}).get("limit"))
+    high = str((resources_now.get("unified") or {}).get(HIGH, "max"))
     held_limits = Limits(
         cpus=cores(quota, period),
         cpu_period=period,
@@ -44,26 +48,26 @@ def recorded(spec: Mapping[str, Any], facts: HostFacts, *, cgroup_v2: bool) -> L
 
 
 def amended(spec: Mapping[str, Any], resources: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the spec that says `resources` too. Whatever lifts a limit takes it out, so that nothing is left."""
-    found: dict[str, Any] = copy.deepcopy(dict(spec))
-    held = found.setdefault("linux", {}).setdefault("resources", {})
+    """A copy of the spec with `resources` merged in; a value that lifts a limit removes the field."""
+    changed: dict[str, Any] = copy.deepcopy(dict(spec))
+    resources_now = changed.setdefault("linux", {}).setdefault("resources", {})
     for part, fields in resources.items():
-        target = held.setdefault(part, {})
+        target = resources_now.setdefault(part, {})
         target.update(fields)
         if part == "blockIO":
             for field in RATES.values():
-                kept = [entry for entry in target.get(field) or () if entry["rate"] != NO_RATE]
+                rates = [entry for entry in target.get(field) or () if entry["rate"] != NO_RATE]
                 target.pop(field, None)
-                if kept:
-                    target[field] = kept
+                if rates:
+                    target[field] = rates
     for part, field in UNLIMITED_BY_ABSENCE:
-        if part in held and _number(held[part].get(field)) <= 0:
-            held[part].pop(field, None)
-    if (held.get("unified") or {}).get(HIGH) == "max":
-        del held["unified"][HIGH]
-    if _number((held.get("pids") or {}).get("limit")) < 0:
-        del held["pids"]
-    return found
+        if part in resources_now and _number(resources_now[part].get(field)) <= 0:
+            resources_now[part].pop(field, None)
+    if (resources_now.get("unified") or {}).get(HIGH) == "max":
+        del resources_now["unified"][HIGH]
+    if _number((resources_now.get("pids") or {}).get("limit")) < 0:
+        del resources_now["pids"]
+    return changed
 
 
 def _number(value: Any) -> int:

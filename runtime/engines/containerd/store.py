@@ -1,4 +1,4 @@
-"""containerd's metadata store and its tasks: list and read them, find one by a key, change a record."""
+"""containerd's metadata store and tasks: lists, reads and finds containers, and changes their records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class StoredContainer:
-    """One container as it is now; `engine` is its containerd's key, `process` its task's, None when it has no task."""
+    """One container; `engine` is the key of its containerd, `process` its task's process, None without a task."""
 
     engine: str
     namespace: str
@@ -56,7 +56,7 @@ class MetadataStore:
         return self._address.namespace or DEFAULT_NAMESPACE
 
     async def namespaces(self) -> list[str]:
-        """The names of the namespaces that are shown."""
+        """The names of the namespaces that are listed."""
         if self._address.namespace:
             return [self._address.namespace]
         answer = await self._client.call(
@@ -73,16 +73,16 @@ class MetadataStore:
         return namespace not in self._address.hidden
 
     async def all(self) -> list[StoredContainer]:
-        """Every container of every namespace that is shown."""
+        """Every container of the namespaces that are listed."""
         lists = await asyncio.gather(*(self._list(namespace) for namespace in await self.namespaces()))
-        return [found for part in lists for found in part]
+        return [stored for part in lists for stored in part]
 
     async def _list(self, namespace: str) -> list[StoredContainer]:
         records, tasks = await asyncio.gather(self._records(namespace), self._tasks(namespace))
         return [StoredContainer(self._address.key, namespace, record, tasks.get(record.id)) for record in records]
 
     async def _records(self, namespace: str) -> list[pb.Container]:
-        """One message each: all OCI specs together can be larger than a message may be."""
+        """The records, each requested alone: all OCI specs together may exceed the maximum size of a message."""
         stream = self._client.stream(
             "containers.v1.Containers/ListStream",
             pb.ListContainersRequest(),
@@ -103,31 +103,31 @@ class MetadataStore:
         return {task.container_id or task.id: task for task in answer.tasks}
 
     async def find(self, key: str, title: str) -> StoredContainer:
-        """By "namespace/id", id, name, or the beginning of an id; the first of these that fits.
+        """Find a container by "namespace/id", id, name, or the beginning of an id, in this order.
 
-        Raises `NotFoundError`, and `ConflictError` when several fit.
+        Raises `NotFoundError`, and `ConflictError` when several match.
         """
         namespace, slash, identity = key.partition("/")
         if slash and identity and self.shows(namespace):
             with contextlib.suppress(NotFoundError, InvalidError):
-                return await self.look(namespace, identity, title)
+                return await self.get(namespace, identity, title)
         everything = await self.all()
         tests: Sequence[Callable[[StoredContainer], bool]] = (
-            lambda found: found.record.id == key,
-            lambda found: found.container.name == key,
-            lambda found: bool(key) and found.record.id.startswith(key),
-            lambda found: bool(key) and f"{found.namespace}/{found.record.id}".startswith(key),
+            lambda stored: stored.record.id == key,
+            lambda stored: stored.container.name == key,
+            lambda stored: bool(key) and stored.record.id.startswith(key),
+            lambda stored: bool(key) and f"{stored.namespace}/{stored.record.id}".startswith(key),
         )
         for test in tests:
-            fits = [found for found in everything if test(found)]
+            fits = [stored for stored in everything if test(stored)]
             if len(fits) == 1:
                 return fits[0]
             if fits:
-                words = ", ".join(f"{found.namespace}/{found.record.id}" for found in fits[:5])
+                words = ", ".join(f"{stored.namespace}/{stored.record.id}" for stored in fits[:5])
                 raise ConflictError(title, detail=f"{key} fits several: {words}", hint="Say NAMESPACE/ID")
         raise NotFoundError(title, detail=f"containerd has no container {key}")
 
-    async def look(self, namespace: str, identity: str, title: str) -> StoredContainer:
+    async def get(self, namespace: str, identity: str, title: str) -> StoredContainer:
         """One container by its namespace and id."""
         record, process = await asyncio.gather(
             self.record(namespace, identity, title), self.process(namespace, identity, title)
@@ -146,7 +146,7 @@ class MetadataStore:
         return answer.container
 
     async def process(self, namespace: str, identity: str, title: str) -> pb.Process | None:
-        """The task's process, None when there is no task."""
+        """The task's process; None when there is no task."""
         try:
             answer = await self._client.call(
                 "tasks.v1.Tasks/Get", pb.IdRequest(id=identity), pb.GetTaskResponse, title, namespace=namespace
@@ -156,15 +156,15 @@ class MetadataStore:
         return answer.process
 
     async def add(self, namespace: str, record: pb.Container, title: str) -> None:
-        """A new record. Raises `ConflictError` for an id that is taken, `InvalidError` for one that cannot be."""
+        """Add a record. Raises `ConflictError` for an id that exists, `InvalidError` for a malformed one."""
         request = pb.ContainerMessage(container=record)
         await self._client.call(
             "containers.v1.Containers/Create", request, pb.ContainerMessage, title, namespace=namespace
         )
 
-    async def change(self, found: StoredContainer, title: str, **fields: object) -> None:
-        """Change a record: `spec`, `notes` (an extension of our own) or `labels` (those that are named)."""
-        request = pb.UpdateContainerRequest(container=pb.Container(id=found.record.id))
+    async def change(self, stored: StoredContainer, title: str, **fields: object) -> None:
+        """Change fields of a record: `spec`, `notes` (this program's extension) or `labels` (the named ones)."""
+        request = pb.UpdateContainerRequest(container=pb.Container(id=stored.record.id))
         for name, value in fields.items():
             if name == "labels" and isinstance(value, dict):
                 request.container.labels.update(value)
@@ -176,26 +176,26 @@ class MetadataStore:
                 else:
                     request.container.extensions[translate.EXTENSION].CopyFrom(value)
                     request.update_mask.paths.append(f"extensions.{translate.EXTENSION}")
-        await self._client.call("containers.v1.Containers/Update", request, Empty, title, namespace=found.namespace)
+        await self._client.call("containers.v1.Containers/Update", request, Empty, title, namespace=stored.namespace)
 
-    def here(self, everything: Sequence[StoredContainer]) -> list[Container]:
-        """As containers, each with what this machine's /proc adds. Blocking.
+    def with_host_data(self, everything: Sequence[StoredContainer]) -> list[Container]:
+        """The containers with pid and cgroup as this machine's /proc has them. Blocking.
 
-        A pid means nothing here when containerd is in another pid namespace (a node in a container).
+        A pid is not valid here when containerd is in another PID namespace (a node in a container).
         """
         peer = self._client.peer
-        return [self._here(found, peer) for found in everything]
+        return [self._with_host_data(stored, peer) for stored in everything]
 
-    def _here(self, found: StoredContainer, peer: Peer) -> Container:
-        container = replace(found.container, trusted=peer.trusted)
+    def _with_host_data(self, stored: StoredContainer, peer: Peer) -> Container:
+        container = replace(stored.container, trusted=peer.trusted)
         if container.pid is None:
             return container
         try:
             text = (self._proc / str(container.pid) / "cgroup").read_text(errors="replace")
         except OSError:
             return replace(container, pid=None)
-        path = translate.cgroup_path(translate.document(found.record.spec))
-        own = (path and _up_to(text, path)) or own_cgroup.named(text, found.record.id)
+        path = translate.cgroup_path(translate.document(stored.record.spec))
+        own = (path and _up_to(text, path)) or own_cgroup.named(text, stored.record.id)
         if not own or not may_name(peer, container.pid, own, self._hierarchies, self._proc):
             return replace(container, pid=None)
         ticks = procfs.start_time(container.pid, proc=self._proc)
@@ -205,7 +205,7 @@ class MetadataStore:
 
 
 def _up_to(text: str, path: str) -> str:
-    """The path in /proc/<pid>/cgroup that ends in the whole of `path`, which another cgroup may hold; "" for none."""
+    """The path in /proc/<pid>/cgroup up to and including `path`, which may be below another cgroup; "" for none."""
     v1, unified = cgroupfs.parse_proc_cgroup(text)
     for place in (*v1.values(), unified or ""):
         begin = f"{place}/".find(f"{path}/")

@@ -1,7 +1,7 @@
-"""containerd's messages into our model. Pure.
+"""Translates containerd's messages to the model. Pure.
 
-A container is what the metadata store has (labels, image, OCI spec); a task is its running processes. An id is unique
-in its namespace alone, so a ref's id is "namespace/id". `engine` is the key of the containerd that they are of.
+A container is a record of the metadata store (labels, image, OCI spec); a task is its running processes. An id is
+unique only in its namespace, so a ref's id is "namespace/id". `engine` is the key of the containerd.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from runtime.model import (
 )
 
 EXTENSION: Final = "io.pytop-containers"
-"""Where in a container's extensions our own notes are: JSON, written by `life`."""
+"""The key of this program's notes in a container's extensions: JSON, written by `lifecycle`."""
 STOP_SIGNAL: Final = "io.containerd.image.config.stop-signal"
 RESTART_STATUS: Final = "containerd.io/restart.status"
 RESTART_POLICY: Final = "containerd.io/restart.policy"
@@ -60,7 +60,7 @@ _TOPICS: Final[Mapping[str, EventKind]] = {
 
 
 def ref(engine: str, namespace: str, identity: str) -> ContainerRef:
-    """The name of a container on this host: an id is unique in its namespace alone."""
+    """The ref of a container on this host: an id is unique only in its namespace."""
     return ContainerRef(engine, f"{namespace}/{identity}")
 
 
@@ -70,26 +70,26 @@ def time_ns(moment: Timestamp) -> int:
 
 
 def document(message: AnyMessage) -> dict[str, Any]:
-    """A JSON document that containerd keeps for its clients, such as the OCI spec; empty when it is not one."""
+    """A JSON document that containerd stores for its clients, such as the OCI spec; empty when it is not valid."""
     try:
-        found = json.loads(message.value or b"{}")
+        content = json.loads(message.value or b"{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def notes(record: pb.Container) -> dict[str, Any]:
-    """What we have noted about a container ourselves."""
+    """This program's own notes about a container."""
     return document(record.extensions[EXTENSION]) if EXTENSION in record.extensions else {}
 
 
 def is_kubernetes(record: pb.Container) -> bool:
-    """Kubernetes manages it through containerd's CRI plugin, which must not be passed by."""
+    """Whether Kubernetes manages it through containerd's CRI plugin, which must not be bypassed."""
     return CRI_KIND in record.labels or _POD in record.labels
 
 
 def container(engine: str, namespace: str, record: pb.Container, process: pb.Process | None) -> Container:
-    """One container; `process` is its task's, None when it has no task."""
+    """Translate a container; `process` is its task's process, None without a task."""
     spec, own, labels = document(record.spec), notes(record), dict(record.labels)
     state = State.CREATED if process is None else _STATES.get(process.status, State.UNKNOWN)
     ended = process is not None and state is State.EXITED
@@ -113,15 +113,15 @@ def container(engine: str, namespace: str, record: pb.Container, process: pb.Pro
 
 
 def name(identity: str, labels: Mapping[str, str]) -> str:
-    """What people call it: pod and container in Kubernetes, else nerdctl's name, else the id."""
+    """The display name: pod and container for Kubernetes, else nerdctl's name, else the id."""
     pod = labels.get(_POD)
-    if pod:  # the pause container holds the pod's namespaces and has no name of its own
+    if pod:  # the pause container, which holds the pod's namespaces, has no name
         return f"{pod}/{labels.get(_POD_CONTAINER) or 'pause'}"
     return labels.get(_NERDCTL_NAME) or identity
 
 
 def group(labels: Mapping[str, str], engine: str) -> GroupRef | None:
-    """Its pod, or nerdctl's compose project."""
+    """The group: its pod, or nerdctl's compose project."""
     if labels.get(_POD):
         return GroupRef(GroupKind.POD, f"{labels.get(_POD_NAMESPACE, 'default')}/{labels[_POD]}", engine)
     return GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], engine) if labels.get(_COMPOSE) else None
@@ -133,7 +133,7 @@ def _policy(labels: Mapping[str, str]) -> str:
 
 
 def cgroup_path(spec: Mapping[str, Any]) -> str:
-    """The container's own cgroup by its OCI spec, as /proc/<pid>/cgroup names it; "" when the spec leaves it open.
+    """The container's own cgroup path according to its OCI spec; "" when the spec does not name one.
 
     systemd's form "slice:prefix:name" is the scope prefix-name.scope in that slice, whose dashes are its parents.
     """
@@ -147,7 +147,7 @@ def cgroup_path(spec: Mapping[str, Any]) -> str:
 
 
 def event(envelope: pb.Envelope, engine: str) -> Event | None:
-    """One event; None for what is not a container's, and for the end of a process that is not its first."""
+    """Translate an event; None when it is not about a container, and for the exit of a process other than its first."""
     kind = _TOPICS.get(envelope.topic)
     if kind is None:
         return None
@@ -165,15 +165,17 @@ def event(envelope: pb.Envelope, engine: str) -> Event | None:
 
 
 def image(entry: pb.Image) -> Image:
-    """One entry of the image store, whose size is not known there."""
+    """Translate an entry of the image store, which has no size."""
     return Image(entry.target.digest, (entry.name,), Missing.UNSUPPORTED, time_ns(entry.created_at) or None)
 
 
 def images(entries: Iterable[pb.Image]) -> list[Image]:
-    """The whole store; names of the same image together."""
-    found: dict[str, Image] = {}
+    """Translate the whole image store; names of the same image are merged."""
+    by_id: dict[str, Image] = {}
     for entry in entries:
-        one = image(entry)
-        before = found.get(one.id)
-        found[one.id] = one if before is None else replace(before, names=(*before.names, *one.names))
-    return list(found.values())
+        translated = image(entry)
+        before = by_id.get(translated.id)
+        by_id[translated.id] = (
+            translated if before is None else replace(before, names=(*before.names, *translated.names))
+        )
+    return list(by_id.values())

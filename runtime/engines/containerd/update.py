@@ -1,8 +1,8 @@
-"""A change of limits: Tasks.Update for the running task, the container's OCI spec for the next one, the kernel last.
+"""A change of limits: Tasks.Update for the running task, the OCI spec for the next one, then the kernel.
 
 Tasks.Update changes the cgroup and nothing else: it is not recorded, and no event follows. A new task gets the spec, so
-the change is written there too (which is told as /containers/update). Whatever the OCI runtime does not do is written
-to the kernel, and the kernel is the judge.
+the change is written there too (with the event /containers/update). What the OCI runtime does not apply is written to
+the kernel, and the outcome is what the kernel holds.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ REPLACED: Final = "until the container ends: Kubernetes makes a new one from the
 
 
 def forbids(record: pb.Container, spec: Mapping[str, Any], change: LimitChange) -> str:
-    """Why this container cannot have such limits, by its spec; "" when it can.
+    """Why this container cannot have these limits, by its spec; "" when it can.
 
-    Containers of a pod share its network, which the pause container stands for.
+    Containers of a pod share the network of its pause container.
     """
     if (change.net_egress is None and change.net_ingress is None) or record.labels.get(translate.CRI_KIND) == "sandbox":
         return ""
@@ -41,12 +41,12 @@ def forbids(record: pb.Container, spec: Mapping[str, Any], change: LimitChange) 
 
 
 def packed(resources: Mapping[str, Any]) -> AnyMessage:
-    """As Tasks.Update takes them."""
+    """The resources as a message for Tasks.Update."""
     return AnyMessage(type_url=RESOURCES, value=json.dumps(resources).encode())
 
 
 def unrecorded(outcome: LimitOutcome, record: Limits, why: str) -> LimitOutcome:
-    """The outcome where the record was left as it is; `record` is what it says."""
+    """The outcome of a change that the record does not have; `record` is what it says."""
     fields = tuple(
         replace(field, engine=record.get(field.name), detail=f"{field.detail or 'held by the kernel'}; record: {why}")
         for field in outcome.fields
@@ -55,7 +55,7 @@ def unrecorded(outcome: LimitOutcome, record: Limits, why: str) -> LimitOutcome:
 
 
 def replaced(outcome: LimitOutcome) -> LimitOutcome:
-    """The outcome for a container of Kubernetes, which is never started again."""
+    """The outcome for a container of Kubernetes, which is replaced, never restarted."""
     return replace(
         outcome,
         fields=tuple(

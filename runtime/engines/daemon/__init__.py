@@ -1,1 +1,1 @@
-"""What the daemons' engines share: HTTP over a unix socket, their streams, and the shape of their documents."""
+"""Shared by the engines of daemons: HTTP over a unix socket, streams, common documents, and changes of limits."""

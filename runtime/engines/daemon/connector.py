@@ -1,4 +1,4 @@
-"""aiohttp's connections to a unix socket, each asked for the user at its other end."""
+"""aiohttp connections to a unix socket, each checked for the user of the listening process."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def peer_connector(path: str, seen: Callable[[int], None]) -> UnixConnector:
-    """A connector that tells `seen` the peer's uid before a request is sent, so that nobody unknown is asked."""
+    """A connector that calls `seen` with the peer's uid before a request is sent."""
     connector: UnixConnector = _class()(path, seen)
     return connector
 
 
 @cache
 def _class() -> Callable[[str, Callable[[int], None]], UnixConnector]:
-    """The class, made when it is first needed: importing aiohttp takes 120 ms."""
+    """The connector class, defined at first use: importing aiohttp takes 120 ms."""
     import aiohttp
 
     class PeerConnector(aiohttp.UnixConnector):
@@ -34,7 +34,7 @@ def _class() -> Callable[[str, Callable[[int], None]], UnixConnector]:
 
         async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
             connection = await super().connect(req, traces, timeout)
-            if connection.transport is not None:  # None when it was lost this moment: then nothing is answered either
+            if connection.transport is not None:  # None when the connection was just lost: then there is no answer
                 self._seen(peer.uid(connection.transport.get_extra_info("socket")))
             return connection
 

@@ -1,4 +1,4 @@
-"""What Docker's and Podman's documents have in common."""
+"""Fields that Docker's and Podman's documents have in common."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Final
 from runtime.model import Port
 
 UNLIMITED_BYTES: Final = 2**63 - 4096
-"""The kernel's largest size in whole pages (PAGE_COUNTER_MAX), which it reads back as unlimited."""
+"""The kernel's largest size in whole pages (PAGE_COUNTER_MAX), which reads back as unlimited."""
 
 
 def ports(document: Mapping[str, Any]) -> tuple[Port, ...]:
-    """{"80/tcp": [{"HostIp", "HostPort"}]} or null for a port that is only exposed."""
-    found: list[Port] = []
+    """Ports of {"80/tcp": [{"HostIp", "HostPort"}]}, or null for a port that is only exposed."""
+    published: list[Port] = []
     for name, bindings in document.items():
         number, _, protocol = name.partition("/")
         if not number.isdigit():
@@ -23,21 +23,21 @@ def ports(document: Mapping[str, Any]) -> tuple[Port, ...]:
         for binding in bindings or [{}]:
             host = str(binding.get("HostPort", ""))
             address = str(binding.get("HostIp", ""))
-            found.append(Port(int(number), int(host) if host.isdigit() else None, address, protocol or "tcp"))
-    return tuple(found)
+            published.append(Port(int(number), int(host) if host.isdigit() else None, address, protocol or "tcp"))
+    return tuple(published)
 
 
 def device_number(path: str) -> str | None:
-    """The number of "/dev/sda", "8:0"; None for what is no block device here. Blocking."""
+    """The number, "8:0" for "/dev/sda"; None when it is no block device of this host. Blocking."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}" if stat.S_ISBLK(found.st_mode) else None
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if stat.S_ISBLK(status.st_mode) else None
 
 
 def shared_network(mode: str) -> str:
-    """Why the network of a container is not its own, by its NetworkMode; "" when it is."""
+    """Why a container with this NetworkMode has no network of its own; "" when it has one."""
     kind, _, other = mode.partition(":")
     if kind == "host":
         return "it uses the host's network"

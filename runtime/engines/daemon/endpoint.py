@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One daemon: a socket path or host and port; `origin` says who named it. `configured` ones are never guessed."""
+    """One daemon: a socket path, or host and port. `origin` says what named it; `configured`: no default socket."""
 
     url: str
     origin: str
@@ -24,7 +24,7 @@ class Endpoint:
 
     @property
     def base(self) -> str:
-        """The address to which request paths are added."""
+        """The base URL of requests."""
         if self.socket is not None:
             return "http://localhost"
         parts = urlsplit(self.url)
@@ -32,9 +32,9 @@ class Endpoint:
 
 
 def identity(socket: Path) -> tuple[int, int] | str:
-    """Device and inode of the socket, equal for all paths to it; the resolved path where it cannot be looked at."""
+    """Device and inode of the socket, equal for all paths to it; the resolved path when stat(2) fails."""
     try:
-        found = os.stat(socket)
+        status = os.stat(socket)
     except OSError:
         return os.path.realpath(socket)
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

@@ -1,10 +1,10 @@
-"""What a daemon says of itself and its machine at /info, kept for a while.
+"""A cache of a daemon's answer to /info about itself and its machine.
 
-Such an answer costs the daemon up to a tenth of a second, and every change of a limit needs it. What is used of it
-(number of CPUs, cgroup version, controllers) a daemon finds out when it starts. It is asked again after a connection
-was lost, which every restart does to a request under way; when the engine is asked who it is; and after
-`INFO_MAX_AGE_S`, for a restart between two requests. An answer that is too old makes a check before a change too strict
-or too lax, no more: what was done is judged by the kernel.
+That request takes the daemon up to 0.1 s, and every change of a limit needs it. The fields that are used (number of
+CPUs, cgroup version, controllers) are constant while a daemon runs. It is requested again after a connection was lost,
+as at a restart during a request; when the engine's own info is requested; and after `INFO_MAX_AGE_S`, for a restart
+between two requests. A stale answer only makes the check before a change too strict or too lax: the outcome is what
+the kernel holds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INFO_MAX_AGE_S: Final = 60.0
 
 
 class InfoCache:
-    """The answer to /info of one daemon."""
+    """The cached answer to /info of one daemon."""
 
     def __init__(self, client: DaemonClient, *, timeout_s: float) -> None:
         self._client = client
@@ -29,7 +29,7 @@ class InfoCache:
         self._expires_s = 0.0  # monotonic
 
     async def get(self) -> Mapping[str, Any]:
-        """The document; asked for when there is none that may be used."""
+        """The document; requested when there is none or it is too old."""
         await self._client.version()
         now = time.monotonic()
         if self._agreement != self._client.agreements or now >= self._expires_s:

@@ -1,4 +1,4 @@
-"""What a daemon's engine gives to the one way of changing limits (`runtime.engines.daemon.changing_limits`)."""
+"""The hooks that an engine provides for changing limits (see `runtime.engines.daemon.changing_limits`)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class DaemonContainer(Generic[Document]):
     """A container as its daemon describes it.
 
     Attributes:
-        container: with its pid and cgroup, where its processes are of this machine.
+        container: with pid and cgroup if its processes are on this machine.
         document: the daemon's own description.
         capabilities: which limits this daemon can change.
-        ncpu: how many CPUs the daemon's machine has; None where it is this machine.
-        cgroup_v2: the daemon's machine has its controllers on cgroup v2.
+        ncpu: the number of CPUs of the daemon's machine; None when it is this machine.
+        cgroup_v2: whether the daemon's machine has its controllers on cgroup v2.
     """
 
     container: Container
@@ -38,12 +38,12 @@ class DaemonContainer(Generic[Document]):
 
 @dataclass(frozen=True, slots=True)
 class ChangeContext(Generic[Document]):
-    """What a change starts from, as it is under the container's lock.
+    """The state before a change, read under the container's lock.
 
     Attributes:
-        cgroup: the container's own; None for one that is at rest, or on another machine.
-        pid: a process of it, where its network is to be limited.
-        baseline: the limits before the change: the kernel's, or the daemon's record where there is no cgroup.
+        cgroup: the container's own; None when it is at rest or on another machine.
+        pid: a process of the container, set when the change has network limits.
+        baseline: the limits before the change: the kernel's, or the daemon's record without a cgroup.
         recorded: the limits in the daemon's record.
     """
 
@@ -58,14 +58,14 @@ class ChangeContext(Generic[Document]):
 
 
 class DaemonLimits(ABC, Generic[Document]):
-    """What is one daemon's own in a change of limits: talk to the daemon and translate. The order is `LimitChanger`'s.
+    """The parts of a change of limits that differ between daemons: requests and translation. `LimitChanger` calls them.
 
     Attributes:
         name: the daemon's, for messages.
         kernel_only: limits that its API cannot change, so that they need a cgroup on this machine.
-        refusals: errors after which the change is tried on the kernel, which does it or says why not.
-        always_requested: limits whose recorded values go into every request, whatever it is about.
-        record_lags: the record may be read back in its old state after a change at rest was accepted.
+        refusals: errors after which the change is written to the kernel, which accepts it or gives the reason.
+        always_requested: limits whose recorded values are part of every request.
+        record_lags: whether the old record may still be read after a change at rest was accepted.
     """
 
     name: str
@@ -77,51 +77,51 @@ class DaemonLimits(ABC, Generic[Document]):
     @property
     @abstractmethod
     def peer(self) -> Peer:
-        """Who has answered so far."""
+        """The users as whom the daemon has answered so far."""
 
     @property
     @abstractmethod
     def lock_directory(self) -> Path | None:
-        """What is locked for a container that has no cgroup here; None where the daemon itself keeps changes apart."""
+        """The directory to lock for a container without a cgroup here; None when the daemon serialises changes."""
 
     @abstractmethod
     async def read(self, key: str) -> DaemonContainer[Document]:
-        """The container as it is now."""
+        """Read the container."""
 
     @abstractmethod
     async def tell(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
-        """Have the daemon change a live container."""
+        """Request the change of a live container."""
 
     @abstractmethod
     async def reread(self, target: DaemonContainer[Document], sent: Mapping[str, Any]) -> Document:
-        """The description once the daemon was told `sent`; empty when that was taken back again."""
+        """Read the description after the request `sent`, which is empty after a revert."""
 
     @abstractmethod
     def persisted_limits(self, target: DaemonContainer[Document], document: Document) -> Limits:
-        """What a description of the container says of its limits. Blocking."""
+        """The limits in a description of the container. Blocking."""
 
     @abstractmethod
     def request(self, context: ChangeContext[Document]) -> dict[str, Any]:
-        """What the daemon is told; empty when its API has nothing to do with this change. Raises what forbids it."""
+        """The request for a change; empty when the API has none of its limits. Raises when it is forbidden."""
 
     @abstractmethod
     def revert_request(self, context: ChangeContext[Document], document: Document, now: Limits) -> dict[str, Any]:
-        """What makes the daemon hold again what it held. `document` describes it now, `now` are the kernel's limits."""
+        """The request that reverts a change. `document` is the current description, `now` are the kernel's limits."""
 
     def forbids(self, context: ChangeContext[Document]) -> str:
-        """Why this container cannot have such limits; "" when it can."""
+        """Why this container cannot have these limits; "" when it can."""
         return ""
 
     def is_irrevocable(self, context: ChangeContext[Document], request: Mapping[str, Any]) -> bool:
-        """Whether the daemon's record could not forget the request, so that the kernel is asked before it."""
+        """Whether the request cannot be reverted in the daemon's record, so that the kernel is changed first."""
         return False
 
     async def tell_at_rest(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
-        """Have the daemon record a change of a container that has no cgroup here."""
+        """Request that the daemon records a change of a container without a cgroup here."""
         await self.tell(target, request, title)
 
     async def finish(
         self, context: ChangeContext[Document], request: Mapping[str, Any], outcome: LimitOutcome
     ) -> LimitOutcome:
-        """The last word about a live container's change: what is left to record or to say."""
+        """Complete the outcome of a live container's change: record it, or add notes."""
         return outcome

@@ -1,7 +1,7 @@
-"""Who answers at a socket: the user as whom the daemon listens, by the kernel's word.
+"""Which user's process listens at a socket, according to the kernel.
 
-An answer names processes, cgroups and files of this machine. What a daemon of another, unprivileged user names is
-believed only as far as it is that user's. Source: unix(7), SO_PEERCRED.
+A daemon's answers name processes, cgroups and files of this machine. Those named by a daemon of another, unprivileged
+user are used only if they belong to that user. Source: unix(7), SO_PEERCRED.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-ROOT: Final = 0
+ROOT_UID: Final = 0
 _CREDENTIALS: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
@@ -25,8 +25,8 @@ class Peer:
     """The users as whom the daemon at one endpoint has answered so far.
 
     Attributes:
-        uids: the users as whom the other ends of all connections listened, as this process sees them.
-        remote: it is reached by TCP, where the kernel knows no user; somebody has configured that address.
+        uids: the users of the listening processes of all connections, as this process sees them.
+        remote: whether it is reached by TCP, where the kernel knows no user; such an address is always configured.
     """
 
     uids: frozenset[int] = frozenset()
@@ -34,12 +34,12 @@ class Peer:
 
     @property
     def trusted(self) -> bool:
-        """Root's, our own user's, or at a configured TCP address: it may name containers of other users."""
+        """Whether it may name other users' containers: root's, this user's own, or at a configured TCP address."""
         return self.remote or (bool(self.uids) and not self._others)
 
     @property
     def user(self) -> int | None:
-        """The user whose processes, cgroups and files alone an untrusted one may name; None when it may name none."""
+        """The only user whose processes, cgroups and files an untrusted peer may name; None when it may name none."""
         others = self._others
         return next(iter(others)) if len(others) == 1 else None
 
@@ -54,11 +54,11 @@ class Peer:
 
     @property
     def _others(self) -> frozenset[int]:
-        return self.uids - {ROOT, os.geteuid()}
+        return self.uids - {ROOT_UID, os.geteuid()}
 
 
 def uid(connected: _Socket) -> int:
-    """The user as whom the other end of a connected unix socket called listen(2)."""
+    """The user of the process that called listen(2) at the other end of a connected unix socket."""
     raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, found, _ = _CREDENTIALS.unpack(raw)
-    return int(found)
+    _, listener, _ = _CREDENTIALS.unpack(raw)
+    return int(listener)

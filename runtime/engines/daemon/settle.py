@@ -1,11 +1,11 @@
-"""The kernel's part of a daemon's change of limits: headroom before it, the missing writes after it, and the revert.
+"""The kernel's part of a daemon's change of limits: headroom before it, missing writes after it, and the revert.
 
 If the kernel refuses a part of a change, the rest is reverted too: in the kernel here, and in the daemon's record by
-the request that is made of `revert`.
+a request made from `revert`.
 
-Some daemons hand their whole record to the OCI runtime at every update (Podman from 5.4 on). A limit that was written
-to the kernel alone would be lost when another limit is changed, so it is written again. What another client has changed
-meanwhile is left as it is: then it is in the daemon's record, or the kernel holds something else than that record.
+Some daemons pass their whole record to the OCI runtime at every update (Podman from 5.4 on). A limit that was written
+only to the kernel would be lost when another limit is changed, so it is written again. A change that another client
+made meanwhile is kept: then the daemon's record has it, or the kernel holds another value than that record.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from runtime.model import (
     Verdict,
 )
 
-HELD: Final = (Verdict.APPLIED, Verdict.ROUNDED)
-_LISTS: Final = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})
+SUCCESSFUL_VERDICTS: Final = (Verdict.APPLIED, Verdict.ROUNDED)
+_CPUSET_LISTS: Final = frozenset({LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS})
 
 
 @asynccontextmanager
 async def headroom(cgroup: Cgroup | None, change: LimitChange) -> AsyncIterator[None]:
-    """Around a daemon's write: a memory limit below what is in use finds room for it, so that nothing is killed.
+    """Around a daemon's write: reclaims memory first when the new limit is below the use, so that nothing is killed.
 
-    The daemon writes memory.max at once, and on cgroup v2 that kills what cannot be reclaimed. Raises `KernelError`
-    when there is no room: nothing has been changed then.
+    The daemon writes memory.max directly, and on cgroup v2 that kills when too little can be reclaimed. Raises
+    `KernelError` when there is not enough headroom: nothing has been changed then.
     """
     made = await asyncio.to_thread(memory.make_headroom, cgroup, change) if cgroup is not None else None
     try:
@@ -69,54 +69,56 @@ def settle(
     refused: str = "",
     pid: int | None = None,
 ) -> LimitOutcome:
-    """Finish what an engine's daemon has begun, and judge all of it by the kernel. Blocking.
+    """Write the limits that an engine's daemon did not apply, and compare all with the kernel. Blocking.
 
-    `before` is the kernel's before the change, `earlier` and `recorded` are the engine's record before and after it,
-    `name` is what it is called, and `refused` is what it answered when it did not take the change, or failed half-way.
+    `before` are the kernel's limits before the change, `earlier` and `recorded` are the engine's record before and
+    after it, `name` is the engine's, and `refused` is the daemon's error when it refused the change or failed half-way.
     """
     first = apply.verify(ref, cgroup, change, before, recorded, pid=pid)
-    lacking = {field.name for field in first.fields if field.verdict not in (*HELD, Verdict.UNREADABLE)}
-    wanted = change.only(lacking).merge(_disturbed(change, before, apply.read(cgroup), earlier, recorded))
+    missing = {field.name for field in first.fields if field.verdict not in (*SUCCESSFUL_VERDICTS, Verdict.UNREADABLE)}
+    wanted = change.only(missing).merge(_disturbed(change, before, apply.read(cgroup), earlier, recorded))
     if not wanted:
         return with_persistence(first, recorded)
     try:
         second = apply.change(ref, cgroup, wanted, force=True, pid=pid)
     except PytopError as error:
         return with_persistence(replace(first, error="; ".join(filter(None, (refused, str(error))))), recorded)
-    own = {field.name: field for field in second.fields if field.name in lacking}
+    own = {field.name: field for field in second.fields if field.name in missing}
     last = apply.verify(ref, cgroup, change, before, recorded, pid=pid)
-    fields = tuple(_beside(field, own.get(field.name), name, refused) for field in last.fields)
+    fields = tuple(_merged_field(field, own.get(field.name), name, refused) for field in last.fields)
     return with_persistence(replace(last, fields=fields, error=second.error), recorded)
 
 
 def _disturbed(change: LimitChange, before: Limits, now: Limits, earlier: Limits, recorded: Limits) -> LimitChange:
-    """Limits that the daemon has changed unasked, with the values to put back."""
+    """Limits that the daemon has changed without a request, with the values to restore."""
     asked = change.names()
-    found: dict[LimitName, Value] = {}
+    restored: dict[LimitName, Value] = {}
     for name in LimitName:
-        held, left = before.get(name), now.get(name)
+        previous, current = before.get(name), now.get(name)
         if name in asked or asked & CHANGED_WITH.get(name, frozenset()):
             continue
-        if isinstance(held, Missing) or isinstance(left, Missing) or isinstance(held, tuple):
+        if isinstance(previous, Missing) or isinstance(current, Missing) or isinstance(previous, tuple):
             continue
-        if same(name, left, held) is None and _by_the_daemon(name, left, earlier.get(name), recorded.get(name)):
-            found[name] = held
-    return LimitChange.of(found)
+        if same(name, current, previous) is None and _by_the_daemon(
+            name, current, earlier.get(name), recorded.get(name)
+        ):
+            restored[name] = previous
+    return LimitChange.of(restored)
 
 
 def _by_the_daemon(name: LimitName, now: HeldValue, earlier: HeldValue, recorded: HeldValue) -> bool:
-    """It wrote what it had recorded all the time, or keeps no record of this limit; else another client was there."""
+    """Whether the daemon wrote its unchanged record, or has no record of this limit; else another client changed it."""
     if isinstance(recorded, Missing):
         return True
-    every = isinstance(recorded, Unlimited) and name in _LISTS  # the kernel tells which ones that are
+    every = isinstance(recorded, Unlimited) and name in _CPUSET_LISTS  # the kernel holds the full list then
     return earlier == recorded and (every or same(name, now, recorded) is not None)
 
 
-def _beside(field: FieldOutcome, own: FieldOutcome | None, name: str, refused: str) -> FieldOutcome:
-    """A field's outcome; `own` is that of our own write, if one was needed."""
+def _merged_field(field: FieldOutcome, own: FieldOutcome | None, name: str, refused: str) -> FieldOutcome:
+    """A field's outcome; `own` is the outcome of this program's write, if one was needed."""
     if own is None:
         return field
-    if field.verdict not in HELD:
+    if field.verdict not in SUCCESSFUL_VERDICTS:
         return replace(field, verdict=own.verdict, detail=own.detail)
     if refused and field.engine is not Missing.UNSUPPORTED:
         words = f"written to the kernel: {name} refused it ({refused})"
@@ -128,17 +130,17 @@ def _beside(field: FieldOutcome, own: FieldOutcome | None, name: str, refused: s
 
 
 def revert(names: Iterable[LimitName], then: Limits, now: Limits) -> LimitChange:
-    """The change that makes these limits again what they were; without those that were not known."""
-    found: dict[LimitName, Value] = {}
+    """The change that restores these limits, without those that were not known."""
+    restored: dict[LimitName, Value] = {}
     for name in names:
         value = then.get(name)
         if not isinstance(value, Missing):
-            found[name] = _with_lifted(value, now.get(name))
-    return LimitChange.of(found)
+            restored[name] = _with_lifted(value, now.get(name))
+    return LimitChange.of(restored)
 
 
 def _with_lifted(then: Value, now: Value | Missing) -> Value:
-    """Of disks, those that had no limit lose the one that they have now."""
+    """The value to restore; disks that had no limit before get an unlimited rate."""
     if not isinstance(then, tuple) or not isinstance(now, tuple):
         return then
     known = {each.device for each in then}
@@ -146,9 +148,9 @@ def _with_lifted(then: Value, now: Value | Missing) -> Value:
 
 
 def restore(ref: Ref, cgroup: Cgroup, before: Limits, pid: int | None = None) -> list[str]:
-    """Have the kernel hold again what it held, and nothing else. Blocking. Returns why it does not, in words."""
+    """Restore the kernel's limits. Blocking. Returns messages about those that could not be restored."""
     now = apply.read(cgroup, pid)
-    wanted = revert([name for name in LimitName if _moved(before.get(name), now.get(name))], before, now)
+    wanted = revert([name for name in LimitName if _differs(before.get(name), now.get(name))], before, now)
     if not wanted:
         return []
     try:
@@ -158,7 +160,7 @@ def restore(ref: Ref, cgroup: Cgroup, before: Limits, pid: int | None = None) ->
     return [outcome.error] if outcome.error else []
 
 
-def _moved(then: Value | Missing, now: Value | Missing) -> bool:
+def _differs(then: Value | Missing, now: Value | Missing) -> bool:
     return then != now and not isinstance(then, Missing) and not isinstance(now, Missing)
 
 
@@ -171,23 +173,23 @@ def take_back(
     stuck: Iterable[str] = (),
     pid: int | None = None,
 ) -> LimitOutcome:
-    """The outcome of a change that failed in part, once the kernel holds again what it held. Blocking.
+    """The outcome of a change that failed in part and was reverted in the kernel. Blocking.
 
-    `recorded` is the engine's record by now, and `stuck` says what the engine could not undo in it.
+    `recorded` is the engine's current record, and `stuck` are messages about what could not be reverted in it.
     """
     words = [*stuck, *restore(outcome.ref, cgroup, before, pid)]
     now = apply.read(cgroup, pid)
     fields: list[FieldOutcome] = []
     for field in outcome.fields:
-        held, verdict, detail = now.get(field.name), field.verdict, field.detail
-        if _moved(field.before, held):
+        current, verdict, detail = now.get(field.name), field.verdict, field.detail
+        if _differs(field.before, current):
             verdict, detail = Verdict.FAILED, "could not be taken back: " + "; ".join(words)
-        elif verdict in HELD:
+        elif verdict in SUCCESSFUL_VERDICTS:
             verdict, detail = Verdict.ROLLED_BACK, "taken back"
         fields.append(
             replace(
                 field,
-                kernel=held,
+                kernel=current,
                 engine=recorded.get(field.name),
                 verdict=verdict,
                 detail=detail,
@@ -199,7 +201,7 @@ def take_back(
 
 
 def annotated(outcome: LimitOutcome, words: str) -> LimitOutcome:
-    """The outcome with `words` at each limit that the next start undoes and of which nothing else is said."""
+    """The outcome with the detail `words` at each limit without a detail that the next start would undo."""
     fields = (
         replace(field, detail=words) if field.persistent is False and not field.detail else field
         for field in outcome.fields

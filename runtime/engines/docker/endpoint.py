@@ -1,4 +1,4 @@
-"""Where Docker is to be found, in the order in which its own client looks.
+"""Finds Docker's endpoint, in the order of its own client.
 
 DOCKER_HOST; DOCKER_CONTEXT; currentContext of config.json (contexts/meta/<sha256 of the name>/meta.json); the socket in
 /var/run; a rootless daemon's socket in XDG_RUNTIME_DIR.
@@ -17,12 +17,12 @@ from runtime.engines.daemon.endpoint import Endpoint
 from runtime.errors import InvalidError
 
 SYSTEM_SOCKET = Path("/var/run/docker.sock")
-LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-ROOT = 0
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+ROOT_UID = 0
 
 
 def parse(url: str, origin: str, *, configured: bool = True) -> Endpoint:
-    """Check a URL. Raises `InvalidError` for what cannot be spoken to."""
+    """Parse a URL. Raises `InvalidError` for one that cannot be used."""
     parts = urlsplit(url)
     fits = (parts.scheme == "unix" and parts.path.startswith("/")) or (
         parts.scheme in ("tcp", "http") and parts.hostname
@@ -36,17 +36,17 @@ def parse(url: str, origin: str, *, configured: bool = True) -> Endpoint:
 
 
 def endpoints(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> list[Endpoint]:
-    """The endpoints to try, best first; one that is configured comes alone. Raises `InvalidError`."""
+    """The endpoints to try, best first; a configured one is the only one. Raises `InvalidError`."""
     directory = Path(environ.get("DOCKER_CONFIG") or (home or Path.home()) / ".docker")
     if environ.get("DOCKER_HOST"):
-        found = parse(environ["DOCKER_HOST"], "DOCKER_HOST")
-        if found.socket is None and environ.get("DOCKER_TLS_VERIFY"):
+        endpoint = parse(environ["DOCKER_HOST"], "DOCKER_HOST")
+        if endpoint.socket is None and environ.get("DOCKER_TLS_VERIFY"):
             raise InvalidError(
-                f"use '{found.url}' from DOCKER_HOST as Docker's address",
+                f"use '{endpoint.url}' from DOCKER_HOST as Docker's address",
                 detail="DOCKER_TLS_VERIFY asks for TLS, which is not spoken here",
                 hint="Forward the daemon's socket with ssh -L, and set DOCKER_HOST to it",
             )
-        return [found]
+        return [endpoint]
     context = environ.get("DOCKER_CONTEXT") or _current_context(directory)
     if context and context != "default":
         return [_of_context(directory, context)]
@@ -58,11 +58,11 @@ def endpoints(environ: Mapping[str, str] = os.environ, home: Path | None = None)
 
 
 def is_of_this_machine(endpoint: Endpoint) -> bool:
-    """Whether it is a rootful Docker of this machine: its socket is root's, a rootless one's is its user's."""
+    """Whether it is a rootful Docker of this machine, whose socket belongs to root."""
     if endpoint.socket is None:
-        return urlsplit(endpoint.url).hostname in LOCAL
+        return urlsplit(endpoint.url).hostname in LOCAL_HOSTS
     try:
-        return os.stat(endpoint.socket).st_uid == ROOT
+        return os.stat(endpoint.socket).st_uid == ROOT_UID
     except OSError:
         return False
 

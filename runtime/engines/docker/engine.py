@@ -1,4 +1,4 @@
-"""Docker as an `Engine`: its HTTP API for what it can do, the kernel for reading back what it did."""
+"""Docker as an `Engine`: acts through its HTTP API, and reads limits back from the kernel."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from runtime.model import (
 )
 from runtime.oci.timestamps import parse_time_ns
 
-MAX_CONCURRENT_INSPECTS: Final = 16  # inspects under way at once
+MAX_CONCURRENT_INSPECTS: Final = 16
 INFO_FLAGS: Final = (
     ("MemoryLimit", LimitName.MEMORY),
     ("SwapLimit", LimitName.SWAP),
@@ -57,7 +57,7 @@ INFO_FLAGS: Final = (
 
 
 class DockerEngine:
-    """One Docker daemon. Works on through the daemon's death and return."""
+    """One Docker daemon. Usable again after the daemon was restarted."""
 
     def __init__(self, endpoint: Endpoint, *, proc: Path = Path("/proc")) -> None:
         self._endpoint = endpoint
@@ -79,7 +79,7 @@ class DockerEngine:
         await self._client.close()
 
     async def info(self) -> EngineInfo:
-        self._client.agree_anew()  # a daemon that was upgraded meanwhile
+        self._client.agree_anew()  # the daemon may have been upgraded
         document = await self._client.json("GET", "/version", "reach Docker", timeout=10)
         return EngineInfo(
             key=self.key,
@@ -105,21 +105,21 @@ class DockerEngine:
             missing = {**limits.unsupported_limits(self._hierarchies), **missing}
         return Capabilities(limits=missing, unrecorded=update.unrecorded(daemon))
 
-    # what is there
+    # lists
 
     async def containers(self) -> list[Container]:
         rows = await self._client.json("GET", "/containers/json", "list Docker's containers", query={"all": "1"})
         gate = asyncio.Semaphore(MAX_CONCURRENT_INSPECTS)
 
-        async def look(identity: str) -> Container | None:
+        async def inspect(identity: str) -> Container | None:
             async with gate:
                 try:
                     return translate.container(await self.inspect(identity))
-                except NotFoundError:  # removed between the list and this look
+                except NotFoundError:  # removed after the list was read
                     return None
 
-        found = await asyncio.gather(*(look(str(row["Id"])) for row in rows))
-        return await self._placed([container for container in found if container is not None])
+        containers = await asyncio.gather(*(inspect(str(row["Id"])) for row in rows))
+        return await self._placed([container for container in containers if container is not None])
 
     async def get(self, key: str) -> Container:
         container = translate.container(await self.inspect(key))
@@ -129,7 +129,7 @@ class DockerEngine:
         return await self._client.inspect(key)
 
     def events(self) -> AsyncIterator[Event]:
-        # Asked for from this moment on, so nothing is lost while the connection is being made.
+        # From the time of this call, so that no event is lost while the connection is opened.
         return self._events(time.time_ns())
 
     async def _events(self, since_ns: int) -> AsyncIterator[Event]:
@@ -148,7 +148,7 @@ class DockerEngine:
 
     async def import_image(self, name: str, rootfs: bytes) -> Image:
         repository, _, tag = name.rpartition(":")
-        if not repository or "/" in tag:  # no tag, or the colon is that of a registry's port
+        if not repository or "/" in tag:  # no tag, or the colon separates a registry's port
             repository, tag = name, "latest"
         title = f"import the image {name}"
         query = {"fromSrc": "-", "repo": repository, "tag": tag}
@@ -196,7 +196,7 @@ class DockerEngine:
         await self._post(key, "unpause", f"unpause container {key}")
 
     async def remove(self, key: str, *, force: bool = False) -> None:
-        query = {"force": "1" if force else "0", "v": "0"}  # volumes are data: they stay
+        query = {"force": "1" if force else "0", "v": "0"}  # volumes are data and are kept
         title = f"remove container {key}"
         await self._client.json("DELETE", f"/containers/{quoted(key)}", title, query=query, timeout=None)
 
@@ -238,15 +238,15 @@ class DockerEngine:
         (container,) = await self._placed([translate.container(document)])
         return DaemonContainer(container, document, capabilities, _ncpu(daemon), _cgroup_v2(daemon))
 
-    # which processes are this machine's
+    # cgroups and processes on this machine
 
     async def _placed(self, containers: Sequence[Container]) -> list[Container]:
         peer = self._client.peer
 
-        def place() -> list[Container]:
-            return [placed(found, peer, DOCKER, self._hierarchies, self._proc) for found in containers]
+        def with_cgroups() -> list[Container]:
+            return [placed(container, peer, DOCKER, self._hierarchies, self._proc) for container in containers]
 
-        return await asyncio.to_thread(place)
+        return await asyncio.to_thread(with_cgroups)
 
     async def _post(
         self,

@@ -1,4 +1,4 @@
-"""What is Docker's own in a change of limits."""
+"""Docker's hooks for a change of limits (see `runtime.engines.docker.update`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Document = Mapping[str, Any]
 
 
 class DockerLimits(DaemonLimits[Document]):
-    """Its description of a container is the answer to an inspect, its record the HostConfig in it."""
+    """Hooks of Docker: a document is the answer to an inspect, the record of limits is its HostConfig."""
 
     name = "Docker"
     kernel_only = translate.KERNEL_ONLY | RATES.keys()
@@ -36,7 +36,7 @@ class DockerLimits(DaemonLimits[Document]):
 
     @property
     def lock_directory(self) -> Path | None:
-        return None  # Docker itself makes one change of a record after the other, and leaves the rest of it
+        return None  # Docker serialises changes of a record and keeps the other fields
 
     async def read(self, key: str) -> DaemonContainer[Document]:
         return await self._read(key)
@@ -73,6 +73,6 @@ class DockerLimits(DaemonLimits[Document]):
 
 
 def host_config(document: Document) -> Mapping[str, Any]:
-    """The part of an inspect's answer with the limits."""
-    found: Mapping[str, Any] = document.get("HostConfig") or {}
-    return found
+    """The part of an inspect document with the limits."""
+    config: Mapping[str, Any] = document.get("HostConfig") or {}
+    return config

@@ -1,4 +1,4 @@
-"""Docker's documents into our model and back. Pure."""
+"""Translates Docker's documents to the model and back. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KERNEL_ONLY: Final = frozenset(
         LimitName.NET_INGRESS,
     }
 )
-"""What no version of Docker's API knows."""
+"""Limits that no version of Docker's API has."""
 _COMPOSE: Final = "com.docker.compose.project"
 _STATES: Final = {
     "created": State.CREATED,
@@ -69,7 +69,7 @@ _EVENTS: Final = {
 
 
 def container(document: Mapping[str, Any]) -> Container:
-    """An inspect document."""
+    """Translate an inspect document."""
     state, config = document.get("State") or {}, document.get("Config") or {}
     labels = {str(name): str(value) for name, value in (config.get("Labels") or {}).items()}
     status = _STATES.get(str(state.get("Status", "")), State.UNKNOWN)
@@ -105,7 +105,7 @@ def container(document: Mapping[str, Any]) -> Container:
 
 
 def event(document: Mapping[str, Any]) -> Event | None:
-    """One line of the event stream, by Action and Actor (what v1.52 has left); None for what is not a container's."""
+    """Translate a line of the event stream, by Action and Actor (v1.52 has no more); None if not of a container."""
     if document.get("Type") != "container":
         return None
     action, _, health = str(document.get("Action", "")).partition(": ")
@@ -121,7 +121,7 @@ def event(document: Mapping[str, Any]) -> Event | None:
 
 
 def image(document: Mapping[str, Any]) -> Image:
-    """One entry of the image list."""
+    """Translate an entry of the image list."""
     names = tuple(str(name) for name in document.get("RepoTags") or () if name != "<none>:<none>")
     created = document.get("Created")
     return Image(
@@ -133,11 +133,11 @@ def image(document: Mapping[str, Any]) -> Image:
 
 
 def record(host: Mapping[str, Any], ncpu: int) -> Limits:
-    """Docker's own record of limits (HostConfig). Zero means "not set", which for most is unlimited."""
+    """Docker's record of limits (HostConfig). Zero means "not set", which is unlimited for most fields."""
     period = period_or_default(int(host.get("CpuPeriod") or 0))
     quota, nano = int(host.get("CpuQuota") or 0), int(host.get("NanoCpus") or 0)
     cpus: float | Unlimited = UNLIMITED
-    if quota:  # also beside NanoCpus it is the one that counts at the next start
+    if quota:  # takes precedence over NanoCpus at the next start
         cpus = cores(quota, period)
     elif nano:
         cpus = nano / 1e9
@@ -164,18 +164,18 @@ def record(host: Mapping[str, Any], ncpu: int) -> Limits:
 
 
 def _rates(host: Mapping[str, Any], name: str) -> tuple[DeviceRate, ...] | Missing:
-    """A list of {"Path", "Rate"}; devices are known to Docker by their path. May have to look a path up."""
-    found: list[DeviceRate] = []
+    """Translate a list of {"Path", "Rate"}. May look a device's path up. Blocking."""
+    rates: list[DeviceRate] = []
     for entry in host.get(name) or ():
         try:
-            found.append(DeviceRate(block.number(str(entry.get("Path", ""))), int(entry.get("Rate") or 0)))
+            rates.append(DeviceRate(block.number(str(entry.get("Path", ""))), int(entry.get("Rate") or 0)))
         except InvalidError:
-            return Missing.UNSUPPORTED  # a disk of another machine, or one that is gone
-    return tuple(sorted(found))
+            return Missing.UNSUPPORTED  # a disk of another machine, or a removed one
+    return tuple(sorted(rates))
 
 
 def fits_blkio_weight(weight: int) -> bool:
-    """Whether Docker takes this weight."""
+    """Whether Docker accepts this weight."""
     return MIN_BLKIO_WEIGHT <= weight <= MAX_BLKIO_WEIGHT
 
 
@@ -209,7 +209,7 @@ def _policy(text: str) -> dict[str, Any]:
 
 
 def initial_limits(change: LimitChange) -> dict[str, Any]:
-    """Limits at creation, where leaving a field out means unlimited. Raises for what Docker would drop in silence."""
+    """Limits at creation, where a missing field means unlimited. Raises for limits that Docker would silently drop."""
     for name, value in change.items():
         nothing = value is UNLIMITED or (value in (0, False) and name in (LimitName.CPU_BURST, LimitName.CPU_IDLE))
         if name in KERNEL_ONLY and not nothing:
@@ -220,34 +220,34 @@ def initial_limits(change: LimitChange) -> dict[str, Any]:
             )
     if isinstance(change.swap, int) and not isinstance(change.memory, int):
         raise InvalidError("limit swap alone", detail="Docker counts swap on top of memory", hint="Set memory as well")
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if isinstance(change.cpus, int | float) and change.cpu_period is not None:
-        found.update(CpuQuota=max(1000, round(change.cpus * change.cpu_period)), CpuPeriod=change.cpu_period)
+        fields.update(CpuQuota=max(1000, round(change.cpus * change.cpu_period)), CpuPeriod=change.cpu_period)
     elif isinstance(change.cpus, int | float):
-        found["NanoCpus"] = round(change.cpus * 1e9)
+        fields["NanoCpus"] = round(change.cpus * 1e9)
     elif change.cpu_period is not None:
-        found["CpuPeriod"] = change.cpu_period
+        fields["CpuPeriod"] = change.cpu_period
     if change.cpu_shares is not None:
-        found["CpuShares"] = change.cpu_shares
+        fields["CpuShares"] = change.cpu_shares
     if isinstance(change.cpuset_cpus, str):
-        found["CpusetCpus"] = change.cpuset_cpus
+        fields["CpusetCpus"] = change.cpuset_cpus
     if isinstance(change.cpuset_mems, str):
-        found["CpusetMems"] = change.cpuset_mems
+        fields["CpusetMems"] = change.cpuset_mems
     if isinstance(change.memory, int):
-        found["Memory"] = change.memory
+        fields["Memory"] = change.memory
         if change.swap is not None:
-            found["MemorySwap"] = change.memory + change.swap if isinstance(change.swap, int) else -1
+            fields["MemorySwap"] = change.memory + change.swap if isinstance(change.swap, int) else -1
     if isinstance(change.memory_reservation, int):
-        found["MemoryReservation"] = change.memory_reservation
+        fields["MemoryReservation"] = change.memory_reservation
     if isinstance(change.pids, int):
-        found["PidsLimit"] = change.pids
+        fields["PidsLimit"] = change.pids
     if change.io_weight is not None:
         if not fits_blkio_weight(change.io_weight):
             raise InvalidError(
                 f"create it with an I/O weight of {change.io_weight}",
                 hint=f"Docker takes {MIN_BLKIO_WEIGHT} to {MAX_BLKIO_WEIGHT}",
             )
-        found["BlkioWeight"] = change.io_weight
+        fields["BlkioWeight"] = change.io_weight
     for field, rates in (
         ("BlkioDeviceReadBps", change.io_read_bps),
         ("BlkioDeviceWriteBps", change.io_write_bps),
@@ -256,12 +256,12 @@ def initial_limits(change: LimitChange) -> dict[str, Any]:
     ):
         if rates:
             limited = (each for each in rates if isinstance(each.rate, int))
-            found[field] = [{"Path": block.name(each.device), "Rate": each.rate} for each in limited]
-    return found
+            fields[field] = [{"Path": block.name(each.device), "Rate": each.rate} for each in limited]
+    return fields
 
 
 def create_body(spec: ContainerSpec) -> dict[str, Any]:
-    """The document that makes a container."""
+    """The document that creates a container."""
     body: dict[str, Any] = {
         "Image": spec.image,
         "Env": [f"{name}={value}" for name, value in spec.env.items()],

@@ -1,17 +1,17 @@
-"""A change of limits through Docker's API where it can express it, through the kernel where it cannot.
+"""A change of limits through Docker's API as far as it has the limits; the others are written to the kernel.
 
-What the API does with an update, measured on 20.10:
+Behaviour of an update, measured on 20.10:
 
 - Zeros and unknown fields are ignored with status 200, and memory.high is unknown to it.
 - NanoCpus and CpuQuota exclude each other, so a container keeps the form that it has. CpuQuota -1 lifts a quota, but
-  beside NanoCpus it stays in the record and wins over every later NanoCpus at the next start: never send it there.
-- Memory needs MemorySwap beside it. -1 is refused for Memory, and MemorySwap -1 is recorded but not written. The
-  largest size that the kernel knows is taken, written, and read back by the kernel as "unlimited".
-- Limits of block devices are ignored before API 1.55, and no version knows burst, idle class, memory.high and network.
+  beside NanoCpus it stays in the record and overrides every later NanoCpus at the next start: it is not sent then.
+- Memory needs MemorySwap with it. -1 is refused for Memory, and MemorySwap -1 is recorded but not written. The kernel's
+  largest size is accepted, written, and reads back as unlimited.
+- Limits of block devices are ignored before API 1.55, and no version has burst, idle class, memory.high and network.
 - A MemoryReservation above Memory is recorded, and then the container cannot be started any more.
 
-What the API cannot do is written to the kernel, with the nearest harmless value in Docker's record, and the outcome
-says so. In any case the kernel is the judge.
+What the API cannot express is written to the kernel, with the nearest harmless value in Docker's record, and the
+outcome says so. The outcome is always what the kernel holds.
 """
 
 from __future__ import annotations
@@ -32,43 +32,43 @@ from runtime.oci.resources import ResourceContext
 
 
 def body(change: LimitChange, host: Mapping[str, Any], baseline: ResourceContext) -> dict[str, Any]:
-    """The document for /update; empty when the API has nothing to do with this change. `host` is Docker's HostConfig.
+    """The document for /update; empty when the API has none of the limits. `host` is Docker's HostConfig.
 
-    Raises `InvalidError` for what contradicts itself, `RefusedError` for what Docker would take and choke on later.
+    Raises `InvalidError` for contradictory limits, `RefusedError` for ones that Docker accepts but cannot start with.
     """
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if change.cpus is not None or change.cpu_period is not None:
-        found.update(_cpus(change, host, baseline))
+        fields.update(_cpus(change, host, baseline))
     if change.cpu_shares is not None:
-        found["CpuShares"] = change.cpu_shares
+        fields["CpuShares"] = change.cpu_shares
     for field, value, everything in (
         ("CpusetCpus", change.cpuset_cpus, baseline.facts.cpus),
         ("CpusetMems", change.cpuset_mems, baseline.facts.mems),
     ):
         if value is not None:
-            found[field] = everything if isinstance(value, Unlimited) else value
+            fields[field] = everything if isinstance(value, Unlimited) else value
     if change.pids is not None:
-        found["PidsLimit"] = -1 if isinstance(change.pids, Unlimited) else change.pids
+        fields["PidsLimit"] = -1 if isinstance(change.pids, Unlimited) else change.pids
     if change.io_weight is not None and not baseline.cgroup_v2 and translate.fits_blkio_weight(change.io_weight):
-        found["BlkioWeight"] = change.io_weight
+        fields["BlkioWeight"] = change.io_weight
     if change.memory is not None or change.swap is not None:
-        found.update(_memory(change, baseline))
-    found.update(_reservation(change, host, baseline, int(found.get("Memory", 0))))
-    return found
+        fields.update(_memory(change, baseline))
+    fields.update(_reservation(change, host, baseline, int(fields.get("Memory", 0))))
+    return fields
 
 
 def undone(
     names: Iterable[LimitName], then: Mapping[str, Any], now: Mapping[str, Any], baseline: ResourceContext
 ) -> dict[str, Any]:
-    """The document for /update that makes these limits of Docker's record `now` what they were in the record `then`."""
+    """The document for /update that changes these limits from Docker's record `now` back to the record `then`."""
     before, after = (translate.record(host, baseline.facts.ncpu) for host in (then, now))
     return body(revert(names, before, after), now, replace(baseline, before=after))
 
 
 def is_irrevocable(sent: Mapping[str, Any], host: Mapping[str, Any], change: LimitChange) -> bool:
-    """Whether a part of this change could fail after Docker has recorded what it cannot forget again.
+    """Whether a part of this change could fail after Docker has recorded what cannot be reverted.
 
-    NanoCpus that were not set cannot be unset.
+    NanoCpus cannot be unset.
     """
     return "NanoCpus" in sent and not _number(host, "NanoCpus") and len(list(change.items())) > 1
 
@@ -78,13 +78,13 @@ def _number(host: Mapping[str, Any], name: str) -> int:
 
 
 def _cpus(change: LimitChange, host: Mapping[str, Any], baseline: ResourceContext) -> dict[str, Any]:
-    """Bandwidth. A period needs the form with quota and period, which Docker refuses beside NanoCpus."""
+    """The fields for CPU bandwidth. A period needs the form with quota and period, which NanoCpus exclude."""
     nano, quota = _number(host, "NanoCpus"), _number(host, "CpuQuota")
     period = period_or_default(change.cpu_period or _number(host, "CpuPeriod"))
     if change.cpus is None:
         cores = cpu_bandwidth.cores(quota, period_or_default(_number(host, "CpuPeriod")))
-        kept = {} if isinstance(cores, Unlimited) else {"CpuQuota": exact_quota_us(cores, period)}
-        return {} if nano else {"CpuPeriod": period, **kept}
+        quota_field = {} if isinstance(cores, Unlimited) else {"CpuQuota": exact_quota_us(cores, period)}
+        return {} if nano else {"CpuPeriod": period, **quota_field}
     if isinstance(change.cpus, Unlimited):
         if nano:
             return {"NanoCpus": baseline.facts.ncpu * 1_000_000_000}
@@ -113,7 +113,7 @@ def _memory(change: LimitChange, baseline: ResourceContext) -> dict[str, Any]:
 def _reservation(
     change: LimitChange, host: Mapping[str, Any], baseline: ResourceContext, memory: int
 ) -> dict[str, Any]:
-    """The reservation, never above the memory limit that Docker will have on record."""
+    """The field for the reservation, never above the memory limit that Docker will record."""
     bound = memory or _number(host, "Memory") or UNLIMITED_BYTES
     recorded = _number(host, "MemoryReservation")
     if isinstance(change.memory_reservation, int):
@@ -124,7 +124,7 @@ def _reservation(
     reserves = not lifted and recorded < (_number(host, "Memory") or UNLIMITED_BYTES)
     if recorded <= bound and not (lifted and memory):
         return {}
-    if not reserves:  # it follows the memory limit, at which it means nothing
+    if not reserves:  # set to the memory limit, where it has no effect
         return {"MemoryReservation": bound}
     raise RefusedError(
         "set memory",
@@ -134,6 +134,6 @@ def _reservation(
 
 
 def unrecorded(daemon: Mapping[str, Any]) -> frozenset[LimitName]:
-    """What is changed past Docker's record. A weight on cgroup v2 is recorded by others, in the numbers of v1."""
+    """Limits that are changed without Docker's record. An I/O weight on cgroup v2 is recorded with the scale of v1."""
     v2 = str(daemon.get("CgroupVersion", "1")) == "2"
     return frozenset({*RATES, LimitName.IO_WEIGHT}) if v2 else frozenset(RATES)

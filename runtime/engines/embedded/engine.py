@@ -279,7 +279,7 @@ class EmbeddedEngine:
         try:
             while True:
                 try:
-                    record: ContainerRecord = await self._run(self._look, container_id)
+                    record: ContainerRecord = await self._run(self._repaired_record, container_id)
                 except NotFoundError:
                     return True
                 if not (record.state.live or record.state is State.RESTARTING):
@@ -293,7 +293,7 @@ class EmbeddedEngine:
         finally:
             watch.close()
 
-    def _look(self, container_id: str) -> ContainerRecord:
+    def _repaired_record(self, container_id: str) -> ContainerRecord:
         found = self._repaired(self._store.read(container_id))
         if found is None:
             raise NotFoundError(f"There is no container {container_id[:12]} (any more)")
@@ -323,7 +323,7 @@ class EmbeddedEngine:
     async def _over(self, container_id: str) -> bool:
         """Whether the log is complete."""
         try:
-            record: ContainerRecord = await self._run(self._look, container_id)
+            record: ContainerRecord = await self._run(self._repaired_record, container_id)
         except NotFoundError:
             return True
         return record.state in (State.EXITED, State.DEAD, State.REMOVING)

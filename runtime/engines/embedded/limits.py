@@ -68,10 +68,10 @@ def persisted_limits(record: ContainerRecord, hierarchies: Hierarchies) -> Limit
         net_egress=UNLIMITED,
         net_ingress=UNLIMITED,
     )
-    return fresh.merge(asked | dict.fromkeys(_lacking(record.spec, hierarchies), Missing.UNSUPPORTED))
+    return fresh.merge(asked | dict.fromkeys(_unsupported(record.spec, hierarchies), Missing.UNSUPPORTED))
 
 
-def _lacking(spec: ContainerSpec, hierarchies: Hierarchies) -> dict[LimitName, str]:
+def _unsupported(spec: ContainerSpec, hierarchies: Hierarchies) -> dict[LimitName, str]:
     found = limits.unsupported_limits(hierarchies)
     if spec.network != "bridge":
         found.update(dict.fromkeys(NETWORK_LIMITS, "the container has no network (it was made with --network none)"))
@@ -81,7 +81,7 @@ def _lacking(spec: ContainerSpec, hierarchies: Hierarchies) -> dict[LimitName, s
 def check(change: LimitChange, spec: ContainerSpec, hierarchies: Hierarchies) -> None:
     """Raise `InvalidError` for a wrong change, `UnsupportedError` with the reason for a limit that is not possible."""
     limits.validate(change)
-    absent = _lacking(spec, hierarchies)
+    absent = _unsupported(spec, hierarchies)
     for name, _ in change.items():
         if name in absent:
             raise UnsupportedError(f"set {name.value.replace('_', ' ')}", detail=absent[name])

@@ -1,7 +1,7 @@
-"""Podman's libpod API: the version that is requested, and the errors that its answers stand for.
+"""Podman's libpod API: the requested version, and the errors of its answers.
 
-Requests name API version 4.0.0, which every Podman from 4.0 on serves with documents of one shape; the daemon's own
-version, which says what it can do and what it does wrong, comes with the answer to a ping.
+Requests use API version 4.0.0, which every Podman from 4.0 on serves with the same documents. The daemon's own version,
+on which its abilities and faults depend, is in the answer to a ping.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from runtime.engines.daemon import http
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, PytopError, UnavailableError
 
-OLDEST_VERSION: Final = (4, 3)
+MIN_VERSION: Final = (4, 3)
 API_VERSION: Final = "4.0.0"
 _CONFLICT: Final = r"container state improper|already in use|is in use|is the infra container|already exists"
 _MEANINGS: Final[Mapping[str, type[PytopError]]] = {
@@ -24,7 +24,7 @@ _MEANINGS: Final[Mapping[str, type[PytopError]]] = {
 
 
 class PodmanClient(http.DaemonClient):
-    """Speaks to one service."""
+    """A client of one service."""
 
     words = http.ErrorTexts(
         "Podman",
@@ -33,28 +33,28 @@ class PodmanClient(http.DaemonClient):
     )
 
     def agree(self, headers: Mapping[str, str]) -> str:
-        said = headers.get("Libpod-Api-Version", "")
-        if not said:
+        version = headers.get("Libpod-Api-Version", "")
+        if not version:
             what = headers.get("Server", "something else")
             raise UnavailableError("use this Podman", detail=f"{what} answers here, which is no Podman")
-        if numbers(said) < OLDEST_VERSION:
+        if numbers(version) < MIN_VERSION:
             raise UnavailableError(
-                "use this Podman", detail=f"it is version {said}", hint="Podman 4.3 or later is needed"
+                "use this Podman", detail=f"it is version {version}", hint="Podman 4.3 or later is needed"
             )
-        return said
+        return version
 
     def path(self, version: str, path: str) -> str:
         return f"/v{API_VERSION}/libpod{path}"
 
     def kind(self, status: int, words: str) -> type[PytopError]:
-        """By its words: Podman answers almost everything with status 500."""
-        found = super().kind(status, words)
-        if found is EngineError:
-            return next((meaning for pattern, meaning in _MEANINGS.items() if re.search(pattern, words)), found)
-        return found
+        """The error by its message: Podman answers almost everything with status 500."""
+        error = super().kind(status, words)
+        if error is EngineError:
+            return next((meaning for pattern, meaning in _MEANINGS.items() if re.search(pattern, words)), error)
+        return error
 
 
 def numbers(version: str) -> tuple[int, int]:
-    """Major and minor of "5.8.0-dev"; (0, 0) for nonsense."""
+    """Major and minor of "5.8.0-dev"; (0, 0) when malformed."""
     match = re.match(r"(\d+)\.(\d+)", version)
     return (int(match.group(1)), int(match.group(2))) if match else (0, 0)

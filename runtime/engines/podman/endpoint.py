@@ -1,9 +1,9 @@
-"""Where Podmans are to be found, in the order in which its own client looks.
+"""Finds Podman's endpoints, in the order of its own client.
 
-CONTAINER_HOST and CONTAINER_CONNECTION name one, and then it is the only one. Else there are the sockets in the usual
-places: the system's, the user's own, and for root every other user's. Connections that Podman's configuration names
-(podman-connections.json; service_destinations of containers.conf) add sockets in other places. One socket is one
-Podman, whatever its paths: /var/run is /run.
+CONTAINER_HOST and CONTAINER_CONNECTION name the only one. Else there are the default sockets: the system's, the user's
+own, and for root every other user's. Connections in Podman's configuration (podman-connections.json;
+service_destinations of containers.conf) add other sockets. A socket is listed once, also with several paths: /var/run
+is /run.
 
 Source: podman(1), "ENVIRONMENT VARIABLES"; containers.conf(5); containers-config(5); podman-system-connection(1).
 """
@@ -29,7 +29,7 @@ SYSTEM = (Path("/usr/share/containers"), Path("/etc/containers"))
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One Podman: the engine's key, and where it is, or why it cannot be reached that way."""
+    """One Podman: the engine's key, and its endpoint or the reason why that cannot be used."""
 
     key: str
     endpoint: Endpoint | InvalidError
@@ -44,9 +44,11 @@ class _Named:
 
 
 def parse(url: str, origin: str) -> Endpoint:
-    """Check a URL. Raises `InvalidError` for what cannot be spoken to."""
+    """Parse a URL. Raises `InvalidError` for one that cannot be used."""
     parts = urlsplit(url)
-    if parts.scheme == "unix" and (parts.netloc or parts.path.startswith("/")):  # unix://run/podman.sock is taken too
+    if parts.scheme == "unix" and (
+        parts.netloc or parts.path.startswith("/")
+    ):  # unix://run/podman.sock is accepted too
         path = f"/{parts.netloc}{parts.path}" if parts.netloc else parts.path
         return Endpoint(f"unix://{path}", origin)
     if parts.scheme in ("tcp", "http") and parts.hostname:
@@ -65,9 +67,9 @@ def parse(url: str, origin: str) -> Endpoint:
 def connections(
     environ: Mapping[str, str] = os.environ, home: Path | None = None, *, uid: int | None = None
 ) -> list[Connection]:
-    """Every Podman of this host, the user's own first, which has the key "podman"; others are "podman-NAME".
+    """Every Podman of this host: first the user's own with the key "podman", then others with "podman-NAME".
 
-    One that is configured comes alone, even if it is dead; of the usual places only those where a socket is.
+    A configured one is the only one, even if it does not answer; default sockets are included if they exist.
     """
     home = home or Path(environ.get("HOME") or "/nonexistent")
     if environ.get("CONTAINER_HOST"):
@@ -85,8 +87,8 @@ def connections(
             )
             return [Connection("podman", error)]
         return [_connection("podman", url, f"connection '{name}'")]
-    found = list(_usual(environ, uid))
-    return _distinct([*found, *_others(named, found)])
+    sockets = list(_default_sockets(environ, uid))
+    return _distinct([*sockets, *_others(named, sockets)])
 
 
 def _connection(key: str, url: str, origin: str) -> Connection:
@@ -96,21 +98,21 @@ def _connection(key: str, url: str, origin: str) -> Connection:
         return Connection(key, error)
 
 
-def _usual(environ: Mapping[str, str], uid: int) -> Iterator[Connection]:
-    """The sockets in the usual places. What the user's own `podman` talks to is "podman"."""
+def _default_sockets(environ: Mapping[str, str], uid: int) -> Iterator[Connection]:
+    """The default sockets. The one that the user's own `podman` uses has the key "podman"."""
     system = RUN / "podman/podman.sock"
     own = Path(environ.get("XDG_RUNTIME_DIR") or RUN / f"user/{uid}") / "podman/podman.sock"
     if uid == 0:
-        if _there(system):
+        if _is_socket(system):
             yield _guess("podman", system, "the usual place")
         for path in sorted(RUN.glob("user/*/podman/podman.sock")):
             if path.parts[-3] != "0" and _leads_into(path, path.parents[1]):
                 user = _user(path.parts[-3])
                 yield _guess(f"podman-{user}", path, f"{user}'s own")
         return
-    if _there(own):
+    if _is_socket(own):
         yield _guess("podman", own, "XDG_RUNTIME_DIR")
-    if _there(system):
+    if _is_socket(system):
         yield _guess("podman-root", system, "the usual place")
 
 
@@ -118,18 +120,18 @@ def _guess(key: str, path: Path, origin: str) -> Connection:
     return Connection(key, Endpoint(f"unix://{path}", origin, configured=False))
 
 
-def _there(path: Path) -> bool:
+def _is_socket(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # in a folder that may not be looked into
+    except OSError:  # in a directory that may not be read
         return False
 
 
 def _leads_into(path: Path, folder: Path) -> bool:
-    """Whether a socket is inside `folder`: a user's symbolic link to Docker's socket must not pass for a Podman."""
+    """Whether a socket is inside `folder`: a user's symbolic link to Docker's socket must not count as a Podman."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a loop of links
+    except (OSError, RuntimeError):  # a loop of symbolic links
         return False
 
 
@@ -140,33 +142,33 @@ def _user(uid: str) -> str:
         return uid
 
 
-def _others(named: _Named, found: list[Connection]) -> Iterator[Connection]:
-    """Sockets on this machine that only the configuration names.
+def _others(named: _Named, sockets: list[Connection]) -> Iterator[Connection]:
+    """Sockets on this machine that are only in the configuration.
 
-    Connections to other machines are left out, since this is about one host. But where no Podman was found, the
-    default connection is what `podman` itself would use, so it is used, or told why not.
+    Connections to other machines are left out, since this is about one host. But without any local Podman the default
+    connection is included, since `podman` itself would use it: as an endpoint, or as the reason why it cannot be used.
     """
-    keys = {connection.key for connection in found}
-    default = "" if found else named.default
+    keys = {connection.key for connection in sockets}
+    default = "" if sockets else named.default
     if default and default in named.urls:
         yield _connection("podman", named.urls[default], f"connection '{default}'")
     for name, url in sorted(named.urls.items()):
         key = f"podman-{name}"
-        if key in keys:  # a user has the same name
+        if key in keys:  # a user's Podman has the same key
             key = f"podman-connection-{name}"
         connection = _connection(key, url, f"connection '{name}'")
         socket = connection.endpoint.socket if isinstance(connection.endpoint, Endpoint) else None
-        if name != default and socket is not None and _there(socket):
+        if name != default and socket is not None and _is_socket(socket):
             yield connection
 
 
 def _distinct(connections: list[Connection]) -> list[Connection]:
-    """The connections without those whose socket an earlier one has too."""
-    found: dict[object, Connection] = {}
+    """The connections without those with the socket of an earlier one."""
+    by_socket: dict[object, Connection] = {}
     for connection in connections:
         socket = connection.endpoint.socket if isinstance(connection.endpoint, Endpoint) else None
-        found.setdefault(identity(socket) if socket is not None else connection.key, connection)
-    return list(found.values())
+        by_socket.setdefault(identity(socket) if socket is not None else connection.key, connection)
+    return list(by_socket.values())
 
 
 def _configured(environ: Mapping[str, str], home: Path, uid: int) -> _Named:
@@ -206,7 +208,7 @@ def _drop_ins(folder: Path) -> list[Path]:
 
 
 def _of_user(folder: Path, uid: int) -> list[Path]:
-    """The files of a system folder for rootful Podman, or for rootless Podman and this user."""
+    """The files of a system directory that apply to rootful Podman, or to rootless Podman of this user."""
     if uid == 0:
         return _parts(folder / "containers.rootful.conf.d")
     rootless = folder / "containers.rootless.conf.d"

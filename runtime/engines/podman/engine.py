@@ -1,4 +1,4 @@
-"""Podman as an `Engine`: its libpod API for what it can do, the kernel for the rest and for reading back."""
+"""Podman as an `Engine`: acts through its libpod API and the kernel, and reads limits back from the kernel."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ from runtime.model import (
 )
 from runtime.oci import resources
 
-MAX_CONCURRENT_INSPECTS: Final = 16  # inspects under way at once
+MAX_CONCURRENT_INSPECTS: Final = 16
 
 
 class PodmanEngine:
-    """One Podman service. Works on through its death and return."""
+    """One Podman service. Usable again after the service was restarted."""
 
     def __init__(self, endpoint: Endpoint, *, key: str = "podman", proc: Path = Path("/proc")) -> None:
         self._endpoint = endpoint
@@ -64,7 +64,7 @@ class PodmanEngine:
         self._hierarchies = cgroupfs.detect()
         self._proc = proc
         self._pods: dict[str, str] = {}  # name by id; a pod is never renamed
-        self._refusals: dict[str, str] = {}  # why a container could not be started, which Podman does not keep
+        self._refusals: dict[str, str] = {}  # by id: why a start failed, which Podman does not record
         self._limits = LimitChanger(PodmanLimits(self._client, self._read), self._hierarchies)
 
     @property
@@ -79,7 +79,7 @@ class PodmanEngine:
         await self._client.close()
 
     async def info(self) -> EngineInfo:
-        self._client.agree_anew()  # a Podman that was upgraded meanwhile
+        self._client.agree_anew()  # Podman may have been upgraded
         version = await self._client.version()
         about = await self._info.get()
         detail = {"found by": self._endpoint.origin, "rootless": "yes" if support.rootless(about) else "no"}
@@ -90,10 +90,10 @@ class PodmanEngine:
 
     async def _capabilities(self, about: Mapping[str, Any]) -> Capabilities:
         version = await self._client.version()
-        lacking = await asyncio.to_thread(limits.unsupported_limits, self._hierarchies)
-        return support.capabilities(about, version, local=self._endpoint.socket is not None, lacking=lacking)
+        unsupported = await asyncio.to_thread(limits.unsupported_limits, self._hierarchies)
+        return support.capabilities(about, version, local=self._endpoint.socket is not None, unsupported=unsupported)
 
-    # what is there
+    # lists
 
     async def containers(self) -> list[Container]:
         rows = await self._client.json("GET", "/containers/json", "list Podman's containers", query={"all": "true"})
@@ -103,15 +103,15 @@ class PodmanEngine:
         self._refusals = {identity: words for identity, words in self._refusals.items() if identity in there}
         gate = asyncio.Semaphore(MAX_CONCURRENT_INSPECTS)
 
-        async def look(identity: str) -> Container | None:
+        async def inspect(identity: str) -> Container | None:
             async with gate:
                 try:
                     return await self._container(await self.inspect(identity))
-                except NotFoundError:  # removed between the list and this look
+                except NotFoundError:  # removed after the list was read
                     return None
 
-        found = await asyncio.gather(*(look(identity) for identity in there))
-        return await self._placed([container for container in found if container is not None])
+        containers = await asyncio.gather(*(inspect(identity) for identity in there))
+        return await self._placed([container for container in containers if container is not None])
 
     async def get(self, key: str) -> Container:
         container = await self._container(await self.inspect(key))
@@ -121,9 +121,9 @@ class PodmanEngine:
         pod = str(document.get("Pod") or "")
         if pod and pod not in self._pods:
             try:
-                found = await self._client.json("GET", f"/pods/{quoted(pod, 'pod')}/json", f"look at pod {pod}")
-                self._pods[pod] = str(found["Name"])
-            except NotFoundError:  # removed meanwhile, and its containers with it
+                answer = await self._client.json("GET", f"/pods/{quoted(pod, 'pod')}/json", f"look at pod {pod}")
+                self._pods[pod] = str(answer["Name"])
+            except NotFoundError:  # the pod was removed meanwhile with its containers
                 self._pods[pod] = pod[:12]
         container = translate.container(document, self.key, self._pods.get(pod, ""))
         refusal = self._refusals.get(container.ref.id, "")
@@ -148,7 +148,7 @@ class PodmanEngine:
         return translate.image(await self._client.json("GET", f"/images/{identity}/json", title))
 
     async def remove_image(self, name: str) -> None:
-        # By force Podman would remove the containers that use it, running ones too.
+        # With force Podman would also remove the containers that use the image, even running ones.
         path = f"/images/{quoted(name, 'image')}"
         await self._client.json("DELETE", path, f"remove the image {name}", query={"force": "false"}, timeout=None)
 
@@ -158,7 +158,7 @@ class PodmanEngine:
         limits.validate(spec.limits)
         body: dict[str, Any] = {}
         if spec.network == "bridge" and support.rootless(await self._info.get()):
-            spec = replace(spec, network="default")  # what its own client takes; a bridge needs more than a user has
+            spec = replace(spec, network="default")  # as its own client; a bridge needs more rights than a user has
         if spec.limits:
             refuse_unsupported(spec.limits, await self.capabilities())
             body = await asyncio.to_thread(_initial_limits, spec.limits, await self._info.get())
@@ -181,14 +181,14 @@ class PodmanEngine:
         title = f"stop container {key}"
         try:
             await self._post(key, "stop", title, _seconds(timeout), within=None)
-        except ConflictError:  # a paused one cannot take the signal, and Podman leaves it at that
+        except ConflictError:  # a paused container cannot act on the signal
             if (await self.get(key)).state is not State.PAUSED:
                 raise
             await self.unpause(key)
             await self._post(key, "stop", title, _seconds(timeout), within=None)
 
     async def restart(self, key: str, *, timeout: float | None = None) -> None:
-        if timeout is None:  # what is left out counts as 0 here, not as the container's own
+        if timeout is None:  # a missing value means 0 here, not the container's own stop timeout
             timeout = float(((await self.inspect(key)).get("Config") or {}).get("StopTimeout") or 0)
         await self._post(key, "restart", f"restart container {key}", _seconds(timeout), within=None)
 
@@ -202,9 +202,9 @@ class PodmanEngine:
         await self._post(key, "unpause", f"unpause container {key}")
 
     async def remove(self, key: str, *, force: bool = False) -> None:
-        query = {"force": "true" if force else "false", "v": "false"}  # volumes are data: they stay
+        query = {"force": "true" if force else "false", "v": "false"}  # volumes are data and are kept
         if force:
-            query["timeout"] = "0"  # else it is asked to stop first, and given its time
+            query["timeout"] = "0"  # else it gets the stop signal first, and time to end
         title = f"remove container {key}"
         await self._client.json("DELETE", f"/containers/{quoted(key)}", title, query=query, timeout=None)
 
@@ -228,7 +228,7 @@ class PodmanEngine:
         path, title = f"/containers/{quoted(key)}/logs", f"read the log of container {key}"
         terminal = bool((document.get("Config") or {}).get("Tty"))
         async with self._client.stream("GET", path, title, query=query) as response:
-            async for line in streams.lines(response.content.iter_any(), tty=False):  # framed with a terminal too
+            async for line in streams.lines(response.content.iter_any(), tty=False):  # frames even with a terminal
                 yield replace(line, data=line.data.removesuffix(b"\r")) if terminal else line
 
     # limits
@@ -246,15 +246,15 @@ class PodmanEngine:
         (container,) = await self._placed([translate.container(document, self.key)])
         return DaemonContainer(container, document, capabilities, _ncpu(about), support.cgroup_v2(about))
 
-    # which processes are this machine's
+    # cgroups and processes on this machine
 
     async def _placed(self, containers: Sequence[Container]) -> list[Container]:
         peer = self._client.peer
 
-        def place() -> list[Container]:
-            return [placed(found, peer, PODMAN, self._hierarchies, self._proc) for found in containers]
+        def with_cgroups() -> list[Container]:
+            return [placed(container, peer, PODMAN, self._hierarchies, self._proc) for container in containers]
 
-        return await asyncio.to_thread(place)
+        return await asyncio.to_thread(with_cgroups)
 
     async def _post(
         self,
@@ -269,7 +269,7 @@ class PodmanEngine:
 
 
 def _initial_limits(change: LimitChange, about: Mapping[str, Any]) -> dict[str, Any]:
-    """The resources of a new container. Blocking. Raises `RefusedError` and `UnsupportedError`."""
+    """The OCI resources of a new container. Blocking. Raises `RefusedError` and `UnsupportedError`."""
     ncpu = _ncpu(about)
     recorded = persisted_limits({}, ncpu)
     baseline = baseline_of(recorded, None, ncpu=ncpu, cgroup_v2=support.cgroup_v2(about))

@@ -1,7 +1,7 @@
-"""Podman's events, also across the rotation of its event file.
+"""Follows Podman's events, also across rotations of its event file.
 
-With `events_logger = "file"` that file is rotated when it is full, and a stream that follows it ends. Podman is still
-there then, and a new stream reads the new file. Source: containers/podman, libpod/events/logfile.go.
+With `events_logger = "file"` that file is rotated when it is full, and streams that follow it end, while Podman still
+runs; a new stream reads the new file. Source: containers/podman, libpod/events/logfile.go.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from runtime.errors import UnavailableError
 from runtime.model import ContainerRef, Event, EventKind
 
 SINCE_MARGIN_S: Final = 0.001  # subtracted from `since`: Podman parses that time as a float and rounds it
-MIN_STREAM_S: Final = 0.2  # a stream that ends sooner was not ended by a rotation, so it is not opened again
-OVERLAP_S: Final = 2.0  # of events are asked for again after a rotation; those that were yielded are left out
+MIN_STREAM_S: Final = 0.2  # a stream that ends sooner did not end by a rotation and is not reopened
+OVERLAP_S: Final = 2.0  # of events are requested again after a rotation; known ones are skipped
 MAX_REMEMBERED_EVENTS: Final = 512
 
 
 async def follow(client: PodmanClient, key: str, since: float) -> AsyncIterator[Event]:
-    """What happens to containers from the moment `since` on (seconds since the epoch), each event once.
+    """Yields the events of containers from the time `since` on (seconds since the epoch), each once.
 
-    Raises `UnavailableError` when Podman goes away.
+    Raises `UnavailableError` when Podman stops.
     """
-    told: deque[tuple[int, EventKind, ContainerRef]] = deque(maxlen=MAX_REMEMBERED_EVENTS)
+    yielded: deque[tuple[int, EventKind, ContainerRef]] = deque(maxlen=MAX_REMEMBERED_EVENTS)
     since, lasted = since - SINCE_MARGIN_S, MIN_STREAM_S
     while lasted >= MIN_STREAM_S:
         begun = time.monotonic()
@@ -37,8 +37,8 @@ async def follow(client: PodmanClient, key: str, since: float) -> AsyncIterator[
         async with client.stream("GET", "/events", "follow Podman", query=query) as response:
             async for line in streams.split(response.content.iter_any()):
                 event = translate.event(json.loads(line), key)
-                if event is not None and (mark := (event.time_ns, event.kind, event.ref)) not in told:
-                    told.append(mark)
+                if event is not None and (event_key := (event.time_ns, event.kind, event.ref)) not in yielded:
+                    yielded.append(event_key)
                     yield event
         lasted, since = time.monotonic() - begun, max(since, time.time() - OVERLAP_S)
     raise UnavailableError("follow Podman", detail="it ended its stream of events")

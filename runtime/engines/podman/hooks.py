@@ -1,4 +1,4 @@
-"""What is Podman's own in a change of limits, by version (see `runtime.engines.podman.update`)."""
+"""Podman's hooks for a change of limits, by version (see `runtime.engines.podman.update`)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Document = Mapping[str, Any]
 
 
 class PodmanLimits(DaemonLimits[Document]):
-    """Its description of a container is the answer to an inspect, its record the HostConfig in it."""
+    """Hooks of Podman: a document is the answer to an inspect, the record of limits is its HostConfig."""
 
     name = "Podman"
     kernel_only = resources.KERNEL_ONLY
-    refusals = (EngineError,)  # the OCI runtime's refusal, whose words are lost on the way
+    refusals = (EngineError,)  # the OCI runtime's refusal, without its message
     record_lags = True
 
     def __init__(self, client: PodmanClient, read: Callable[[str], Awaitable[DaemonContainer[Document]]]) -> None:
@@ -43,7 +43,7 @@ class PodmanLimits(DaemonLimits[Document]):
 
     @property
     def lock_directory(self) -> Path | None:
-        # At rest it is the record alone that changes: of two changes within each other Podman 5.4 keeps one.
+        # At rest only the record changes, and of two concurrent changes Podman 5.4 keeps one.
         socket = self._client.endpoint.socket
         return socket.parent if socket is not None else None
 
@@ -61,8 +61,8 @@ class PodmanLimits(DaemonLimits[Document]):
             raise EngineError(title, detail=_RUNTIME_FAILED.sub("its OCI runtime failed", error.detail)) from error
 
     async def reread(self, target: DaemonContainer[Document], sent: Mapping[str, Any]) -> Document:
-        if numbers(await self._client.version()) < update.RECORDS_SINCE:
-            return target.document  # its record is how the container was created
+        if numbers(await self._client.version()) < update.MIN_RECORDING_VERSION:
+            return target.document  # this version's record is the container's creation
         return await self._client.inspect(target.container.ref.id)
 
     def persisted_limits(self, target: DaemonContainer[Document], document: Document) -> Limits:
@@ -88,5 +88,5 @@ class PodmanLimits(DaemonLimits[Document]):
 
 
 def persisted_limits(document: Document, ncpu: int) -> Limits:
-    """What an inspect's answer says of limits. Blocking: looks up devices."""
+    """The limits in an inspect document. Blocking: looks up devices."""
     return translate.record(document.get("HostConfig") or {}, ncpu, device_number)

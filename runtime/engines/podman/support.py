@@ -1,4 +1,4 @@
-"""What a Podman can do here and now, by its own description of itself. Pure."""
+"""The capabilities of a Podman, by its answer to /info. Pure."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ NO_EVENT_LOGGERS: Final = ("none", "null")
 
 
 def capabilities(
-    about: Mapping[str, Any], version: str, *, local: bool, lacking: Mapping[LimitName, str]
+    about: Mapping[str, Any], version: str, *, local: bool, unsupported: Mapping[LimitName, str]
 ) -> Capabilities:
-    """By the answer to /info.
+    """The capabilities, by the answer to /info.
 
-    `local`: its containers run on this machine, as far as its address tells; `lacking`: what this machine's cgroups
-    do not offer.
+    `local`: whether its address is on this machine; `unsupported`: limits that this machine's cgroups do not offer.
     """
     host = about.get("host") or {}
     verbs: dict[Verb, str] = {}
     if str(host.get("eventLogger", "")).lower() in NO_EVENT_LOGGERS:
         verbs[Verb.EVENTS] = "Podman is configured to keep no events (events_logger is none)"
     v2 = cgroup_v2(about)
-    limits: dict[LimitName, str] = dict(lacking) if local else {}
+    limits: dict[LimitName, str] = dict(unsupported) if local else {}
     if rootless(about) and not v2:
         reason = "a rootless Podman has no cgroups on a cgroup v1 host"
         limits.update({name: reason for names in _CONTROLLERS.values() for name in names})
@@ -53,16 +52,16 @@ def capabilities(
             limits.setdefault(LimitName.MEMORY_HIGH, "cgroup v1 has no memory.high")
         reason = "Podman's API cannot change it, and another machine's kernel is out of reach"
         limits.update(dict.fromkeys(KERNEL_ONLY, reason))
-    found = numbers(version)
-    unrecorded = frozenset() if found >= update.RECORDS_SINCE else frozenset(LimitName)
-    return Capabilities(verbs, limits, update.at_rest(found), unrecorded=unrecorded)
+    release = numbers(version)
+    unrecorded = frozenset() if release >= update.MIN_RECORDING_VERSION else frozenset(LimitName)
+    return Capabilities(verbs, limits, update.at_rest(release), unrecorded=unrecorded)
 
 
 def cgroup_v2(about: Mapping[str, Any]) -> bool:
-    """Its controllers are cgroup v2's."""
+    """Whether its controllers are on cgroup v2."""
     return str((about.get("host") or {}).get("cgroupVersion", "")) == "v2"
 
 
 def rootless(about: Mapping[str, Any]) -> bool:
-    """It runs as a user who is not root."""
+    """Whether it runs as another user than root."""
     return bool(((about.get("host") or {}).get("security") or {}).get("rootless"))

@@ -1,4 +1,4 @@
-"""Podman's documents into our model and back. Pure, but for naming a block device, which is the caller's function."""
+"""Translates Podman's documents to the model and back. Pure: the caller passes the function that looks up a device."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Device = Callable[[str], str | None]  # "/dev/sda" -> "8:0"
 
 
 def container(document: Mapping[str, Any], key: str, pod: str = "") -> Container:
-    """An inspect document; `pod` is the name of the container's pod."""
+    """Translate an inspect document; `pod` is the name of the container's pod."""
     state, config = document.get("State") or {}, document.get("Config") or {}
     labels = {str(name): str(value) for name, value in (config.get("Labels") or {}).items()}
     status = _STATES.get(str(state.get("Status", "")), State.UNKNOWN)
@@ -88,7 +88,7 @@ def container(document: Mapping[str, Any], key: str, pod: str = "") -> Container
 
 
 def _command(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Path and Args; for a command of one word Podman repeats it in both."""
+    """The command of Path and Args; Podman repeats a command of one word in both."""
     path, words = document.get("Path"), [str(word) for word in document.get("Args") or ()]
     if not path:
         return tuple(words)
@@ -96,16 +96,16 @@ def _command(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _addresses(network: Mapping[str, Any]) -> tuple[str, ...]:
-    found = [
+    addresses = [
         entry.get("IPAddress") or entry.get("GlobalIPv6Address")
         for entry in (network.get("Networks") or {"": network}).values()
         if entry
     ]
-    return tuple(str(address) for address in found if address)
+    return tuple(str(address) for address in addresses if address)
 
 
 def _group(labels: Mapping[str, str], key: str, pod: str) -> GroupRef | None:
-    """Its pod, which has a cgroup of its own, else its compose project."""
+    """The group: its pod, which has its own cgroup, else its compose project."""
     if pod:
         return GroupRef(GroupKind.POD, pod, key)
     project = next((labels[name] for name in _COMPOSE if labels.get(name)), "")
@@ -113,7 +113,7 @@ def _group(labels: Mapping[str, str], key: str, pod: str) -> GroupRef | None:
 
 
 def event(document: Mapping[str, Any], key: str) -> Event | None:
-    """One line of the event stream; None for what is not a container's."""
+    """Translate a line of the event stream; None when it is not about a container."""
     actor = document.get("Actor") or {}
     kind = _EVENTS.get(str(document.get("Action", "")))
     if document.get("Type") != "container" or kind is None or not actor.get("ID"):
@@ -126,7 +126,7 @@ def event(document: Mapping[str, Any], key: str) -> Event | None:
 
 
 def image(document: Mapping[str, Any]) -> Image:
-    """One entry of the image list, or an image's inspect document."""
+    """Translate an entry of the image list or an image's inspect document."""
     created = document.get("Created")
     return Image(
         id=str(document["Id"]),
@@ -137,7 +137,7 @@ def image(document: Mapping[str, Any]) -> Image:
 
 
 def record(host: Mapping[str, Any], ncpu: int, device: Device) -> Limits:
-    """Podman's own record of limits (HostConfig). Zero and less mean "not set", which for most is unlimited."""
+    """Podman's record of limits (HostConfig). Zero and less mean "not set", which is unlimited for most fields."""
     period, quota = period_or_default(int(host.get("CpuPeriod") or 0)), int(host.get("CpuQuota") or 0)
     memory, both = _size(host.get("Memory")), _size(host.get("MemorySwap"))
     pids = int(host.get("PidsLimit") or 0)
@@ -145,8 +145,8 @@ def record(host: Mapping[str, Any], ncpu: int, device: Device) -> Limits:
     high = str((host.get("CgroupConf") or {}).get(HIGH, ""))
 
     def rates(name: str) -> tuple[DeviceRate, ...]:
-        found = ((device(str(entry.get("Path"))), int(entry.get("Rate") or 0)) for entry in host.get(name) or ())
-        return tuple(sorted(DeviceRate(path, rate) for path, rate in found if path and 0 < rate < NO_RATE))
+        entries = ((device(str(entry.get("Path"))), int(entry.get("Rate") or 0)) for entry in host.get(name) or ())
+        return tuple(sorted(DeviceRate(path, rate) for path, rate in entries if path and 0 < rate < NO_RATE))
 
     return Limits(
         cpus=cores(quota, period),
@@ -172,7 +172,7 @@ def _size(value: object) -> int | Unlimited:
 
 
 def create_body(spec: ContainerSpec, limits: Mapping[str, Any]) -> dict[str, Any]:
-    """The SpecGenerator that makes a container; `limits` are its resources as `resources` gives them."""
+    """The SpecGenerator that creates a container; `limits` are the OCI resources of `oci.resources`."""
     policy, _, count = spec.restart_policy.partition(":")
     body: dict[str, Any] = {
         "image": spec.image,

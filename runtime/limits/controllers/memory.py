@@ -25,7 +25,7 @@ from runtime.limits.units import human_bytes
 from runtime.model import UNLIMITED, LimitChange, LimitName, Missing, Unlimited
 
 MemoryValue = int | Unlimited | Missing
-RECLAIM_ATTEMPTS = 5
+MAX_RECLAIM_ATTEMPTS = 5
 RECLAIM_PAUSE_S = 0.02
 V1_LIMIT = "memory.limit_in_bytes"
 V1_MEMORY_AND_SWAP = "memory.memsw.limit_in_bytes"
@@ -227,7 +227,7 @@ class Headroom:
 
     def apply(self) -> None:
         left: int | Unlimited | Missing = Missing.NOT_SAMPLED
-        for _ in range(RECLAIM_ATTEMPTS):  # dirty pages can be reclaimed once they are written back
+        for _ in range(MAX_RECLAIM_ATTEMPTS):  # dirty pages can be reclaimed once they are written back
             files.write(self.path, self.text)
             left = read_number(self.directory / "memory.current")
             if not isinstance(left, int) or left <= self.limit:

@@ -23,7 +23,7 @@ from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.engines.embedded.state.store import lock
 from runtime.errors import KernelError, UnavailableError
 
-_BACKLOG = 64
+_MAX_BACKLOG = 64
 _ANSWER_BYTES = 65536
 _ANSWER_TIMEOUT_S = 60.0
 _F_ADD_SEALS = 1033
@@ -88,7 +88,7 @@ def _start(config: EmbeddedConfig, name: str) -> None:
     log = os.open(config.run / "zygote.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         listener.bind(f"/proc/self/fd/{directory}/{name}")
-        listener.listen(_BACKLOG)
+        listener.listen(_MAX_BACKLOG)
         root = str(zygote_socket.PACKAGE.parent)
         paths = [root, *(path for path in sys.path if path.startswith("/") and path != root)]
         arguments = [str(listener.fileno()), config.to_json(), name]

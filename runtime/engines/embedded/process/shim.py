@@ -109,7 +109,7 @@ class Shim:
 
     def _launch(self, record: ContainerRecord) -> ContainerRecord:
         path = self.config.cgroup_of(self.id)
-        born_in = sandbox_cgroup.birthplace(self.hierarchies, path)
+        born_in = sandbox_cgroup.open_for_clone(self.hierarchies, path)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         plan = make_plan(self.config, self._preforked.zygote_state, record, sandbox_cgroup.find(self.hierarchies, path))
         net = self._preforked.net if self._preforked.net is not None else fresh_network_namespace()

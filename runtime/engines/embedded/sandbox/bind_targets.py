@@ -1,6 +1,6 @@
-"""Which paths of a container may be bind targets, decided by where a path leads, with its symlinks followed.
+"""Which paths of a container may be bind targets, decided by the path with its symlinks resolved.
 
-This is the early check at `create`. Init checks again by descriptor (`rootfs`), since files may change.
+This is the early check at `create`. Init checks again by descriptor (`rootfs`), since files may change meanwhile.
 """
 
 from __future__ import annotations

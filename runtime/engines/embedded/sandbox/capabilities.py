@@ -1,4 +1,4 @@
-"""What a container's root may still do: a set of capabilities, given up for good before the program runs.
+"""The capabilities of a container's root user: all others are dropped permanently before the program runs.
 
 Sources: capabilities(7), linux/capability.h.
 """
@@ -25,31 +25,31 @@ def bits(names: Iterable[str]) -> int:
 
 
 def limit_bounding(keep: Iterable[str] = DEFAULT_CAPABILITIES) -> None:
-    """Drop every other capability from the bounding set, so that no set-uid program can give it back.
+    """Drop every other capability from the bounding set, so that no set-uid program can regain it.
 
-    Needs CAP_SETPCAP. Probes for the last capability itself, since /proc may be gone by now.
+    Needs CAP_SETPCAP. Finds the last capability by probing, since /proc may be unmounted by now.
     """
     mask = bits(keep)
     for bit in range(64):
         if mask >> bit & 1:
             continue
         try:
-            held = syscalls.prctl(syscalls.PR_CAPBSET_READ, bit)
+            value = syscalls.prctl(syscalls.PR_CAPBSET_READ, bit)
         except OSError:
-            return  # past the last one this kernel knows
-        if held:
+            return  # after the last capability of this kernel
+        if value:
             syscalls.prctl(syscalls.PR_CAPBSET_DROP, bit)
 
 
 def drop_to(keep: Iterable[str] = DEFAULT_CAPABILITIES) -> None:
-    """Give up everything but `keep`: ambient and inheritable become empty, bounding, permitted and effective `keep`.
+    """Drop all capabilities but `keep`: ambient and inheritable become empty, bounding, permitted and effective `keep`.
 
-    Only what is held already can be kept. A change of user must come before the call with the
-    privileges to do it in `keep`, or after it with SETUID and SETGID among them: leaving uid 0 empties permitted.
+    Only capabilities of the process can be names. Change the user before this call, or after it with SETUID and SETGID
+    in `keep`: a change from uid 0 to another clears the permitted set.
     """
-    kept = frozenset(keep)
-    limit_bounding(kept)
+    names = frozenset(keep)
+    limit_bounding(names)
     syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
     _, permitted, _ = syscalls.capget()
-    mask = permitted & bits(kept)
+    mask = permitted & bits(names)
     syscalls.capset(mask, mask, 0)

@@ -1,4 +1,4 @@
-"""A container's cgroup on the host: made, limited and removed, with its device rules and network interface."""
+"""A container's cgroup on the host: creates, limits and removes it, with device rules and network interface."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from runtime.model import NETWORK_LIMITS, ContainerRef, LimitChange
 
 
 def find(hierarchies: Hierarchies, path: str) -> Cgroup:
-    """The directories that a container's cgroup has or would have."""
+    """The container's cgroup, whether it exists or not."""
     inside = "/" + path.strip("/")
     bases = {name: (mount.root.rstrip("/") + inside) for name, mount in hierarchies.v1.items()}
     unified = hierarchies.unified
     return cgroupfs.at(hierarchies, bases, unified.root.rstrip("/") + inside if unified else None)
 
 
-def birthplace(hierarchies: Hierarchies, path: str) -> int | None:
-    """Make and open the v2 cgroup for clone3(CLONE_INTO_CGROUP), also on a hybrid host. None without v2."""
+def open_for_clone(hierarchies: Hierarchies, path: str) -> int | None:
+    """Create and open the v2 cgroup for clone3(CLONE_INTO_CGROUP), also on a hybrid host. None without v2."""
     unified = hierarchies.unified
     if unified is None:
         return None
@@ -39,12 +39,12 @@ def birthplace(hierarchies: Hierarchies, path: str) -> int | None:
 
 
 def tasks(cgroup: Cgroup) -> tuple[Path, ...]:
-    """The v1 files by which init, a process of one thread, enters; it is cloned into the v2 cgroup."""
+    """The v1 files to which init, which has one thread, writes its pid; it is cloned into the v2 cgroup."""
     return tuple(sorted({directory / "tasks" for directory in cgroup.v1.values()}))
 
 
 def view(hierarchies: Hierarchies) -> CgroupView:
-    """The mounts of a container's /sys/fs/cgroup: the host's layout."""
+    """The mounts of a container's /sys/fs/cgroup, with the host's layout."""
     if hierarchies.mode is Mode.V2:
         return CgroupView(unified="")
     by_mount: dict[Path, list[str]] = {}
@@ -61,7 +61,7 @@ def apply(record: ContainerRecord, cgroup: Cgroup) -> None:
 
 
 def shape(record: ContainerRecord, cgroup: Cgroup, pid: int) -> None:
-    """Set the network limits, once the interface exists. Raises as `apply` does."""
+    """Set the network limits; the interface must exist. Raises as `apply` does."""
     asked = record.spec.limits.only(NETWORK_LIMITS)
     if asked:
         _set(record, cgroup, asked, pid)
@@ -75,7 +75,7 @@ def _set(record: ContainerRecord, cgroup: Cgroup, change: LimitChange, pid: int 
 
 
 def release(config: EmbeddedConfig, hierarchies: Hierarchies, record: ContainerRecord) -> None:
-    """Kill what is left in the cgroup, remove it and the network interface. Idempotent."""
+    """Kill the remaining processes of the cgroup, remove it and the network interface. Idempotent."""
     cgroup = find(hierarchies, config.cgroup_of(record.id))
     if any(directory.is_dir() for directory in cgroup.directories):
         cgroups.kill_all(cgroup)

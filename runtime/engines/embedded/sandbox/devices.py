@@ -1,6 +1,6 @@
-"""Which devices a container may open: the harmless ones of /dev, nothing of the host's. Nodes may be made, not opened.
+"""Which devices a container may open: the harmless ones of /dev. Other device nodes may be created but not opened.
 
-v1: devices.deny and devices.allow. v2 has no files for it but a BPF program per cgroup (BPF_PROG_TYPE_CGROUP_DEVICE),
+v1: devices.deny and devices.allow. v2 has no files for it; a BPF program per cgroup (BPF_PROG_TYPE_CGROUP_DEVICE) is
 assembled here and attached by bpf(2). Source: cgroup-v1/devices.rst, cgroup-v2.rst "Device controller", linux/bpf.h.
 """
 
@@ -34,7 +34,7 @@ _LOAD_WORD, _AND, _SHIFT_RIGHT, _MOVE, _IF_NOT, _EXIT = 0x61, 0x57, 0x77, 0xB7, 
 
 
 def apply(cgroup: Cgroup) -> None:
-    """Restrict the cgroup; before its program runs. Raises `KernelError`, `DeniedError` or `UnsupportedError`."""
+    """Restrict the cgroup, before its program runs. Raises `KernelError`, `DeniedError` or `UnsupportedError`."""
     directory = cgroup.v1.get("devices")
     if directory is not None:
         _apply_v1(directory)
@@ -53,7 +53,7 @@ def _apply_v1(directory: Path) -> None:
 
 
 def program(allowed: tuple[tuple[int, int | None], ...] = ALLOWED) -> bytes:
-    """The filter in BPF instructions: 1 lets an access through, 0 refuses it.
+    """The filter as BPF instructions: it returns 1 to permit an access and 0 to refuse it.
 
     Its context is {u32 access << 16 | type, u32 major, u32 minor}.
     """
@@ -87,7 +87,7 @@ def program(allowed: tuple[tuple[int, int | None], ...] = ALLOWED) -> bytes:
 
 
 def attach(directory: Path) -> None:
-    """Load the program and attach it to a v2 cgroup; it lives as long as the cgroup."""
+    """Load the program and attach it to a v2 cgroup; the kernel removes it with the cgroup."""
     title = "keep the host's devices from a container"
     try:
         loaded = syscalls.bpf_load(_PROG_TYPE_CGROUP_DEVICE, program())

@@ -1,4 +1,4 @@
-"""A container's root file system, built by its init in a mount namespace of its own.
+"""A container's root file system, mounted by its init in a new mount namespace.
 
 No path is followed that the image could have changed: every target is opened with openat2(RESOLVE_IN_ROOT,
 NO_MAGICLINKS), the engine's own mount points also with NO_SYMLINKS, and mounts are attached by descriptor. Masks come
@@ -75,7 +75,7 @@ def mount_root(layout: RootLayout) -> int:
 
 
 def _system(root: int) -> None:
-    """Fresh /proc, /sys and /dev."""
+    """Mount new /proc, /sys and /dev."""
     _attach(root, "proc", syscalls.new_mount("proc", {}, _SAFE))
     _attach(root, "sys", syscalls.new_mount("sysfs", {}, _SAFE | ATTR_RDONLY))
     dev = syscalls.new_mount("tmpfs", {"mode": "755", "size": "65536k"}, ATTR_NOSUID | ATTR_NOEXEC)
@@ -104,14 +104,14 @@ def _system(root: int) -> None:
 
 
 def _devices(root: int) -> frozenset[int]:
-    """The device numbers of the file systems that `_system` has mounted, in which no bind target may be."""
-    found = set()
+    """The device numbers of the file systems that `_system` has mounted; no bind target may be on one of them."""
+    devices = set()
     for path in _SYSTEM:
         fd = _existing(root, path)
         if fd is not None:
-            found.add(os.fstat(fd).st_dev)
+            devices.add(os.fstat(fd).st_dev)
             os.close(fd)
-    return frozenset(found)
+    return frozenset(devices)
 
 
 def _check_target(root: int, target: int, path: str, forbidden: frozenset[int]) -> None:
@@ -122,7 +122,7 @@ def _check_target(root: int, target: int, path: str, forbidden: frozenset[int]) 
 
 
 def mount_cgroups(root: int, view: CgroupView) -> None:
-    """Mount /sys/fs/cgroup read-only, seen from the container's cgroup namespace."""
+    """Mount /sys/fs/cgroup read-only, as seen from the container's cgroup namespace."""
     attributes = _SAFE | ATTR_RDONLY
     if view.unified == "":
         _attach(root, "sys/fs/cgroup", syscalls.new_mount("cgroup2", {}, attributes))
@@ -143,7 +143,7 @@ def mount_cgroups(root: int, view: CgroupView) -> None:
 
 
 def mask(root: int, *, masked: Sequence[str] = MASKED_PATHS, read_only: Sequence[str] = READ_ONLY_PATHS) -> None:
-    """Cover paths that reveal or control the host; those that this kernel does not have are left out."""
+    """Mask paths that reveal or control the host; those that this kernel does not have are skipped."""
     null = open_without_symlinks(root, "dev/null", os.O_PATH)
     check_null(null)
     for path in masked:
@@ -169,7 +169,7 @@ def mask(root: int, *, masked: Sequence[str] = MASKED_PATHS, read_only: Sequence
 
 
 def check_null(fd: int) -> None:
-    """Raise `KernelError` unless this is the null device (CVE-2025-31133: another file as the mask hides nothing)."""
+    """Raise `KernelError` unless it is the null device (CVE-2025-31133: another file would not mask anything)."""
     status = os.fstat(fd)
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL:
         raise KernelError("mask the host's files", detail="the container's /dev/null is not the null device")
@@ -185,7 +185,7 @@ def enter(root: int) -> None:
 
 
 def _attach(root: int, path: str, mount: int, *, keep: bool = False) -> None:
-    """Attach one of the engine's own mounts; its mount point may not be a symlink of the image's."""
+    """Attach one of the engine's own mounts; its mount point may not be a symlink of the image."""
     try:
         target = open_without_symlinks(root, path, os.O_PATH | os.O_DIRECTORY)
     except OSError as error:
@@ -209,32 +209,32 @@ def _bind(root: int, bind: Bind, forbidden: frozenset[int]) -> None:
         raise InvalidError.from_os(
             f"{bind.source} cannot be shown in the container", error, path=bind.source
         ) from error
-    # no_new_privs forbids set-uid anyhow; nosuid lets a program with file capabilities (ping) start without them
+    # no_new_privs forbids set-uid; nosuid lets a program with file capabilities (ping) start without them
     attributes = ATTR_NOSUID | (ATTR_RDONLY if bind.read_only else 0)
     syscalls.set_mount_attributes(mount, attributes, recursive=True)
     try:
         target = open_inside(root, bind.target, os.O_PATH)
     except FileNotFoundError:
-        target = _place(root, bind.target, forbidden, directory=stat.S_ISDIR(os.fstat(mount).st_mode))
+        target = _make_target(root, bind.target, forbidden, directory=stat.S_ISDIR(os.fstat(mount).st_mode))
     _check_target(root, target, bind.target, forbidden)
     syscalls.move_mount(mount, target)
     os.close(target)
     os.close(mount)
 
 
-def _made(root: int, path: str, forbidden: frozenset[int]) -> int:
+def _make_directories(root: int, path: str, forbidden: frozenset[int]) -> int:
     try:
         return make_directories(root, path, forbidden)
     except BarredDeviceError as error:
         raise bind_targets.refusal(path) from error
 
 
-def _place(root: int, path: str, forbidden: frozenset[int], *, directory: bool) -> int:
-    """Make what something can be bound to, and open it. Nothing is made in the engine's own file systems."""
+def _make_target(root: int, path: str, forbidden: frozenset[int], *, directory: bool) -> int:
+    """Create a bind target and open it. Nothing is created in the engine's own file systems."""
     if directory:
-        return _made(root, path, forbidden)
+        return _make_directories(root, path, forbidden)
     above, _, name = path.rstrip("/").rpartition("/")
-    parent = _made(root, above, forbidden)
+    parent = _make_directories(root, above, forbidden)
     if os.fstat(parent).st_dev in forbidden:
         raise bind_targets.refusal(path)
     real = open_inside(parent, ".", os.O_RDONLY | os.O_DIRECTORY)

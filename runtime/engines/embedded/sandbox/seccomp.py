@@ -1,8 +1,8 @@
-"""Which system calls a container may make: an allow-list with the meaning of Docker's default profile.
+"""Which system calls a container may make: an allow-list equivalent to Docker's default profile.
 
-Compiled once by libseccomp into a BPF program, which each container loads after it has given up its
-capabilities. Other machine modes of the processor (32-bit, x32) are refused as a whole. Where libseccomp is not there,
-a small deny-list of our own takes its place. Source: seccomp(2), seccomp_rule_add_array(3), linux/seccomp.h.
+Compiled once by libseccomp to a BPF program, which each container loads after it has dropped its
+capabilities. Other ABIs of the processor (32-bit, x32) are refused completely. Without libseccomp a small built-in
+deny-list is used. Source: seccomp(2), seccomp_rule_add_array(3), linux/seccomp.h.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AF_ALG, _AF_VSOCK = 38, 40
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled filter: `code` is an array of struct sock_filter; `source` says who made it."""
+    """A compiled filter: `code` is an array of struct sock_filter; `source` is "libseccomp" or "built-in"."""
 
     code: bytes
     source: str
@@ -45,13 +45,13 @@ def compile_filter() -> Program:
 
 
 def apply(program: Program) -> None:
-    """Confine this process, for good, with everything that it will start. Sets no_new_privs first."""
+    """Load the filter permanently for this process and its children. Sets no_new_privs first."""
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     syscalls.set_seccomp_filter(program.code)
 
 
 def _by_library(library: libseccomp.Library) -> bytes:
-    flags = 1 if platform.machine().startswith("s390") else 0  # the argument of clone(2): the stack comes first there
+    flags = 1 if platform.machine().startswith("s390") else 0  # index of clone(2)'s flags: s390 has the stack first
     comparisons = [("personality", Comparison(0, Operator.EQ, value)) for value in _PERSONALITIES]
     comparisons.append(("clone", Comparison(flags, Operator.MASKED_EQ, _NEW_NAMESPACES)))
     comparisons += [
@@ -64,7 +64,7 @@ def _by_library(library: libseccomp.Library) -> bytes:
             rules.add(_ALLOW, name)
         for name, comparison in comparisons:
             rules.add(_ALLOW, name, comparison)
-        # clone3 hides its flags in memory, where no filter can look: ENOSYS makes libc fall back to clone.
+        # clone3 passes its flags in memory, which a filter cannot read: ENOSYS makes libc fall back to clone.
         rules.add(_error(errno.ENOSYS), "clone3")
         return rules.export()
 
@@ -124,7 +124,7 @@ _LOAD, _JUMP_EQ, _JUMP_GE, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 
 def fallback(machine: str) -> bytes:
-    """A classic BPF program: another architecture or x32 is killed, what is denied gets EPERM, the rest is allowed."""
+    """A classic BPF program: kills another architecture and x32, answers EPERM to denied calls, allows the rest."""
     if machine not in _ARCHITECTURE:
         raise UnsupportedError(
             "make the system call filter",

@@ -134,13 +134,13 @@ class RecordStore:
         return [name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."]
 
     def read(self, container_id: str) -> ContainerRecord:
-        return self._look(container_id)[0]
+        return self._read_with_state(container_id)[0]
 
     def unsaved(self, container_id: str) -> bool:
         """Whether the container's state is kept in the run directory only, since its record could not take it."""
-        return self._look(container_id)[2]
+        return self._read_with_state(container_id)[2]
 
-    def _look(self, container_id: str) -> tuple[ContainerRecord, bytes, bool]:
+    def _read_with_state(self, container_id: str) -> tuple[ContainerRecord, bytes, bool]:
         """The record, what its file holds, and whether the record's state is newer than that."""
         path = self.config.record(container_id)
         noted = run_files.unsaved(self.config.live(container_id))
@@ -222,8 +222,8 @@ class RecordStore:
         Where the file system is full or read-only, the state is kept in the run directory. Raises `KernelError` when
         that fails too, or when the spec is changed; then the record is what it was before.
         """
-        with self._held(self.config.live(container_id) / "record.lock", container_id):
-            before, base, behind = self._look(container_id)
+        with self._locked(self.config.live(container_id) / "record.lock", container_id):
+            before, base, behind = self._read_with_state(container_id)
             after = how(before)
             if after != before or behind:
                 saved = self._write(before, after, base, durable=durable)
@@ -277,7 +277,7 @@ class RecordStore:
     def locked(self) -> Iterator[None]:
         """Hold the store's lock."""
         self.prepare()
-        with self._held(self.config.run / "store.lock", ""):
+        with self._locked(self.config.run / "store.lock", ""):
             yield
 
     def operation(self, container_id: str, *, wait: float | None = None) -> int | None:
@@ -302,7 +302,7 @@ class RecordStore:
                 raise _refused("lock a container", error, live) from error
 
     @contextmanager
-    def _held(self, path: Path, container_id: str) -> Iterator[None]:
+    def _locked(self, path: Path, container_id: str) -> Iterator[None]:
         if container_id:
             self._directory(path.parent, container_id)
         try:

@@ -29,7 +29,7 @@ def no_system_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(endpoint, "SYSTEM_SOCKET", tmp_path / "system.sock")
     monkeypatch.setattr(podman_endpoint, "RUN", tmp_path / "run")
     monkeypatch.setattr(podman_endpoint, "SYSTEM", ())
-    monkeypatch.setattr(endpoint, "ROOT", os.getuid())
+    monkeypatch.setattr(endpoint, "ROOT_UID", os.getuid())
     sockets = {"containerd": "containerd.sock", "containerd-k3s": "k3s.sock", "containerd-microk8s": "microk8s.sock"}
     monkeypatch.setattr(containerd_address, "SOCKETS", {key: tmp_path / name for key, name in sockets.items()})
 
@@ -192,12 +192,12 @@ def test_dockers_own_namespace_is_hidden_where_that_docker_is_listed(
     assert without_moby(here | {"CONTAINERD_ADDRESS": f"{tmp_path}/k3s.sock"}, tmp_path) == set()
     for elsewhere in ("tcp://box:2375", "nonsense", f"unix://{tmp_path}/gone.sock"):
         assert without_moby({"DOCKER_HOST": elsewhere}, tmp_path) == set(), elsewhere
-    monkeypatch.setattr(endpoint, "ROOT", os.getuid() + 1)
+    monkeypatch.setattr(endpoint, "ROOT_UID", os.getuid() + 1)
     assert without_moby(here, tmp_path) == set(), "a rootless Docker has a containerd of its own"
 
 
 async def test_without_the_extra_containerd_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containerd_address, "NEEDED", ("grpclib", "no_such_module", "no_such.module"))
+    monkeypatch.setattr(containerd_address, "REQUIRED_MODULES", ("grpclib", "no_such_module", "no_such.module"))
     (tmp_path / "containerd.sock").touch()
     _, engine = discovery.discover(OFF, home=tmp_path)
     with pytest.raises(UnsupportedError, match="no_such_module and") as caught:
@@ -208,7 +208,7 @@ async def test_without_the_extra_containerd_says_how_to_get_it(tmp_path: Path, m
 def test_a_useless_containerd_beside_docker_is_told_by_the_doctor_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(containerd_address, "NEEDED", ("no_such_module",))
+    monkeypatch.setattr(containerd_address, "REQUIRED_MODULES", ("no_such_module",))
     (tmp_path / "containerd.sock").touch()
     beside = {"DOCKER_HOST": "unix:///d"}
     assert keys(beside, tmp_path) == ["embedded", "docker"]
@@ -221,7 +221,7 @@ def test_a_useless_containerd_beside_docker_is_told_by_the_doctor_alone(
     assert keys(beside, tmp_path) == ["embedded", "docker", "containerd-k3s"], "that is not Docker's"
     assert [check.name for check in containerd_checks({}, listed={"containerd-k3s"})] == ["containerd"]
     (tmp_path / "k3s.sock").unlink()
-    monkeypatch.setattr(containerd_address, "NEEDED", ())
+    monkeypatch.setattr(containerd_address, "REQUIRED_MODULES", ())
     assert keys(beside, tmp_path) == ["embedded", "docker", "containerd"]
     assert list(containerd_checks({})) == []
 

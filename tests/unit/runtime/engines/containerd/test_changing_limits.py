@@ -15,7 +15,7 @@ from runtime import limits
 from runtime.engines.containerd.address import Address
 from runtime.engines.containerd.client import ContainerdClient
 from runtime.engines.containerd.engine import ContainerdEngine
-from runtime.engines.containerd.life import SPEC
+from runtime.engines.containerd.lifecycle import SPEC
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.daemon import changing_limits
 from runtime.kernel.cgroupfs import Cgroup, Mode

@@ -23,7 +23,7 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engines.containerd import client, images, life, logs, resources, store, translate, update
+from runtime.engines.containerd import client, images, lifecycle, logs, resources, store, translate, update
 from runtime.engines.containerd.address import Address
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.daemon.peer import Peer
@@ -51,7 +51,7 @@ MB = 1024 * 1024
 
 def record(spec: dict[str, Any] | None = None, **fields: Any) -> pb.Container:
     given = {"id": "web", "image": "docker.io/library/busybox:latest", **fields}
-    return pb.Container(spec=AnyMessage(type_url=life.SPEC, value=json.dumps(spec or {}).encode()), **given)
+    return pb.Container(spec=AnyMessage(type_url=lifecycle.SPEC, value=json.dumps(spec or {}).encode()), **given)
 
 
 def test_a_container_without_a_task_is_created() -> None:
@@ -108,7 +108,9 @@ def test_names_and_groups() -> None:
 def test_notes_and_labels_of_our_own() -> None:
     labelled = record(labels={"team": "a", "containerd.io/restart.policy": "on-failure:3"})
     notes = {"error": "no such program", "empty labels": ["flag"]}
-    labelled.extensions[translate.EXTENSION].CopyFrom(AnyMessage(type_url=life.NOTES, value=json.dumps(notes).encode()))
+    labelled.extensions[translate.EXTENSION].CopyFrom(
+        AnyMessage(type_url=lifecycle.NOTES, value=json.dumps(notes).encode())
+    )
     found = translate.container("containerd", "default", labelled, None)
     assert found.error == "no such program"
     assert found.labels == {"team": "a", "flag": "", "containerd.io/restart.policy": "on-failure:3"}
@@ -173,15 +175,15 @@ def test_names_of_one_image_are_together() -> None:
 
 def change_of(change: LimitChange, spec: dict[str, Any]) -> dict[str, Any]:
     """The spec after a change, as the engine makes it."""
-    before = resources.recorded(spec, FACTS, cgroup_v2=False)
+    before = resources.persisted_limits(spec, FACTS, cgroup_v2=False)
     return resources.amended(spec, as_resources(change, ResourceContext(before, FACTS, cgroup_v2=False)))
 
 
 def test_an_empty_spec_limits_nothing() -> None:
-    held = resources.recorded({}, FACTS, cgroup_v2=False)
+    held = resources.persisted_limits({}, FACTS, cgroup_v2=False)
     assert (held.cpus, held.memory, held.swap, held.pids, held.cpu_shares) == (*[UNLIMITED] * 4, 1024)
     assert (held.cpuset_cpus, held.memory_high, held.cpu_burst) == ("0-3", Missing.UNSUPPORTED, Missing.UNSUPPORTED)
-    assert resources.recorded({}, FACTS, cgroup_v2=True).memory_high is UNLIMITED
+    assert resources.persisted_limits({}, FACTS, cgroup_v2=True).memory_high is UNLIMITED
 
 
 @given(
@@ -201,7 +203,7 @@ def test_what_is_changed_is_recorded_and_what_is_lifted_leaves_nothing(
     rates = None if rate is None else (DeviceRate("8:0", rate),)
     change = LimitChange(cpus=cpus, memory=memory, pids=pids, cpu_shares=shares, io_read_bps=rates)
     after = change_of(change, spec)
-    held = resources.recorded(after, FACTS, cgroup_v2=False)
+    held = resources.persisted_limits(after, FACTS, cgroup_v2=False)
     for name, value in change.items():
         if name.value == "io_read_bps":
             assert held.io_read_bps == (rates if rate is not UNLIMITED else ())
@@ -217,11 +219,11 @@ def test_what_is_changed_is_recorded_and_what_is_lifted_leaves_nothing(
 
 
 def test_memory_high_is_recorded_on_v2() -> None:
-    held = ResourceContext(resources.recorded({}, FACTS, cgroup_v2=True), FACTS, cgroup_v2=True)
+    held = ResourceContext(resources.persisted_limits({}, FACTS, cgroup_v2=True), FACTS, cgroup_v2=True)
     spec = resources.amended({}, as_resources(LimitChange(memory_high=32 * MB), held))
-    assert resources.recorded(spec, FACTS, cgroup_v2=True).memory_high == 32 * MB
+    assert resources.persisted_limits(spec, FACTS, cgroup_v2=True).memory_high == 32 * MB
     lifted = resources.amended(spec, as_resources(LimitChange(memory_high=UNLIMITED), held))
-    assert resources.recorded(lifted, FACTS, cgroup_v2=True).memory_high is UNLIMITED
+    assert resources.persisted_limits(lifted, FACTS, cgroup_v2=True).memory_high is UNLIMITED
     assert lifted["linux"]["resources"]["unified"] == {}
 
 
@@ -272,14 +274,16 @@ def test_the_spec_of_a_new_container() -> None:
 
 
 def test_what_nobody_would_see_to_is_refused() -> None:
-    assert set(life.creation((1, 6))) == {"network", "auto_remove", "restart_policy"}
-    assert set(life.creation((1, 7))) == {"network", "auto_remove"}
+    assert set(lifecycle.creation((1, 6))) == {"network", "auto_remove", "restart_policy"}
+    assert set(lifecycle.creation((1, 7))) == {"network", "auto_remove"}
     with pytest.raises(UnsupportedError, match=r"always or never"):
-        life._labels(ContainerSpec("x", restart_policy="on-failure:2"), (1, 6), "create")
-    labels = life._labels(ContainerSpec("x", restart_policy="on-failure:2", stop_signal="SIGINT"), (1, 7), "create")
+        lifecycle._labels(ContainerSpec("x", restart_policy="on-failure:2"), (1, 6), "create")
+    labels = lifecycle._labels(
+        ContainerSpec("x", restart_policy="on-failure:2", stop_signal="SIGINT"), (1, 7), "create"
+    )
     assert labels == {translate.RESTART_POLICY: "on-failure:2", translate.STOP_SIGNAL: "SIGINT"}
     with pytest.raises(UnsupportedError):
-        life._labels(ContainerSpec("x", auto_remove=True), (2, 0), "create")
+        lifecycle._labels(ContainerSpec("x", auto_remove=True), (2, 0), "create")
 
 
 def test_users_are_looked_up_in_the_uppermost_layer_without_leaving_it(tmp_path: Path) -> None:
@@ -288,11 +292,11 @@ def test_users_are_looked_up_in_the_uppermost_layer_without_leaving_it(tmp_path:
         (tmp_path / name / "etc/passwd").write_text(f"{line}\n")
     options = [f"lowerdir={tmp_path}/upper:{tmp_path}/lower", "upperdir=/none"]
     mounts = pb.MountsResponse(mounts=[pb.Mount(type="overlay", options=options)])
-    assert life.user_of("svc", mounts) == User(7, 8, (), "/svc")
+    assert lifecycle.user_of("svc", mounts) == User(7, 8, (), "/svc")
     (tmp_path / "upper/etc/passwd").unlink()
     (tmp_path / "upper/etc/passwd").symlink_to("/proc/self/root/etc/passwd")
-    assert life.user_of("svc", mounts) == User(1, 1, (), "/old"), "a magic link is not followed"
-    assert life.user_of("1234:5", mounts) == User(1234, 5, (), "/")
+    assert lifecycle.user_of("svc", mounts) == User(1, 1, (), "/old"), "a magic link is not followed"
+    assert lifecycle.user_of("1234:5", mounts) == User(1234, 5, (), "/")
 
 
 def test_users_that_are_minus_one_to_the_kernel_are_refused(tmp_path: Path) -> None:
@@ -301,7 +305,7 @@ def test_users_that_are_minus_one_to_the_kernel_are_refused(tmp_path: Path) -> N
     mounts = pb.MountsResponse(mounts=[pb.Mount(type="bind", source=str(tmp_path))])
     for text in ("svc", "4294967295", "root:4294967295", "-1"):
         with pytest.raises(InvalidError, match="not the number of a user"):
-            life.user_of(text, mounts)
+            lifecycle.user_of(text, mounts)
 
 
 @pytest.mark.parametrize(
@@ -439,10 +443,10 @@ async def test_a_containers_cgroup_is_a_whole_name_and_of_another_users_containe
     task = pb.Process(id="web", pid=42, status=2)
     spec = {"linux": {"cgroupsPath": path}} if path else None
     found = store.StoredContainer("containerd", "default", record(spec, id="web"), task)
-    (trusted,) = at.here([found])
+    (trusted,) = at.with_host_data([found])
     assert (trusted.pid, trusted.cgroup, trusted.trusted) == (42 if own else None, own, True)
     asked._uids.add(4321)
-    (foreign,) = at.here([found])
+    (foreign,) = at.with_host_data([found])
     assert (foreign.pid, foreign.cgroup, foreign.trusted) == (None, "", False)
 
 

@@ -1,6 +1,6 @@
-"""The lifecycle of a container: create it from an image; start, stop and delete its task.
+"""The lifecycle of a container: creates it from an image; starts, stops and deletes its task.
 
-A task that has ended is kept until the next start, since only it knows the exit status.
+An ended task is kept until the next start, since only it has the exit status.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ RUNTIME: Final = "io.containerd.runc.v2"
 SPEC: Final = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 NOTES: Final = "io.pytop-containers/notes/1"
 STOP_TIMEOUT_S: Final = 10.0
-RESTART_POLICIES_SINCE: Final = (1, 7)
-"""The version from which its restart monitor knows more than "always"."""
+MIN_RESTART_POLICIES_VERSION: Final = (1, 7)
+"""The first version whose restart monitor has other policies than "always"."""
 NO_NETWORK: Final = "containerd itself has no networks: those that it is used with make them (CNI)"
 NO_REMOVAL: Final = "containerd removes no container by itself"
 ALWAYS_OR_NEVER: Final = "containerd before 1.7 restarts a container always or never"
@@ -52,7 +52,7 @@ MAX_PASSWD_BYTES: Final = 1 << 20
 
 
 class ContainerdLifecycle:
-    """Acts on containers of one containerd."""
+    """Creates, starts, stops and removes containers of one containerd."""
 
     def __init__(self, client: ContainerdClient, store: MetadataStore, snapshotter: str, top: Path) -> None:
         self._client = client
@@ -61,7 +61,7 @@ class ContainerdLifecycle:
         self._top = top
 
     async def create(self, spec: ContainerSpec, resources: Mapping[str, Any], version: tuple[int, int]) -> str:
-        """A record and its snapshot; the id. `version` is the daemon's."""
+        """Create a record and its snapshot; returns the id. `version` is the daemon's."""
         namespace, title = self._store.home, f"create a container of {spec.image}"
         labels, notes = _labels(spec, version, title), _notes(spec)
         images = ContainerdImages(self._client, namespace, self._snapshotter)
@@ -100,7 +100,7 @@ class ContainerdLifecycle:
         title: str,
         lease: str,
     ) -> None:
-        """The record with its snapshot; neither is left when one of them cannot be made."""
+        """Add the record and its snapshot; if one of them fails, neither is left."""
         namespace = self._store.home
         request = pb.SnapshotRequest(snapshotter=record.snapshotter, key=record.snapshot_key, parent=unpacked.snapshot)
         prepared = await self._client.call(
@@ -118,166 +118,166 @@ class ContainerdLifecycle:
             if not added:
                 await self._client.tell(f"{_SNAPSHOTS}/Remove", request, title, namespace=namespace)
 
-    async def start(self, found: StoredContainer) -> None:
-        """Create and start a task, or start the one that was created. Does nothing when it runs."""
-        title = f"start container {found.container.name}"
-        process = found.process
+    async def start(self, stored: StoredContainer) -> None:
+        """Start the task, created first if necessary. Does nothing when it is running."""
+        title = f"start container {stored.container.name}"
+        process = stored.process
         if process is not None and process.status in (pb.RUNNING, pb.PAUSING):
             return
         if process is not None and process.status == pb.PAUSED:
             raise ConflictError(title, detail="it is paused", hint="Unpause it")
-        self._not_kubernetes(found, title)
+        self._refuse_kubernetes(stored, title)
         try:
             if process is not None and process.status == pb.STOPPED:
-                await self._delete_task(found, title)
+                await self._delete_task(stored, title)
                 process = None
             if process is None:
-                await self._create_task(found, title)
-            await self._start_task(found, title)
+                await self._create_task(stored, title)
+            await self._start_task(stored, title)
         except EngineError as error:
-            await self._note(found, title, error=error.detail)
+            await self._note(stored, title, error=error.detail)
             raise
-        if translate.notes(found.record).get("error"):
-            await self._note(found, title, error="")
-        await self._monitored(found, title, running=True)
+        if translate.notes(stored.record).get("error"):
+            await self._note(stored, title, error="")
+        await self._set_restart_status(stored, title, running=True)
 
-    async def _create_task(self, found: StoredContainer, title: str) -> None:
-        record = found.record
+    async def _create_task(self, stored: StoredContainer, title: str) -> None:
+        record = stored.record
         request = pb.CreateTaskRequest(container_id=record.id)
         if record.snapshotter:
             snapshot = pb.SnapshotRequest(snapshotter=record.snapshotter, key=record.snapshot_key)
             mounts = await self._client.call(
-                f"{_SNAPSHOTS}/Mounts", snapshot, pb.MountsResponse, title, namespace=found.namespace
+                f"{_SNAPSHOTS}/Mounts", snapshot, pb.MountsResponse, title, namespace=stored.namespace
             )
             request.rootfs.extend(mounts.mounts)
-        request.stdout = request.stderr = logs.for_start(record, self._top, found.namespace)
+        request.stdout = request.stderr = logs.for_start(record, self._top, stored.namespace)
         request.terminal = bool((translate.document(record.spec).get("process") or {}).get("terminal"))
-        await self._call(found, "Create", request, title)
+        await self._call(stored, "Create", request, title)
 
-    async def _start_task(self, found: StoredContainer, title: str) -> None:
+    async def _start_task(self, stored: StoredContainer, title: str) -> None:
         try:
-            await self._call(found, "Start", pb.IdRequest(id=found.record.id), title)
+            await self._call(stored, "Start", pb.IdRequest(id=stored.record.id), title)
         except EngineError:
             with contextlib.suppress(PytopError):
-                await self._delete_task(found, title)
+                await self._delete_task(stored, title)
             raise
 
-    async def stop(self, found: StoredContainer, timeout: float | None) -> None:
-        """Its stop signal, then SIGKILL after `timeout` seconds. A paused one is resumed to get it."""
-        title = f"stop container {found.container.name}"
-        await self._monitored(found, title, running=False)
-        if found.process is None or found.process.status == pb.STOPPED:
+    async def stop(self, stored: StoredContainer, timeout: float | None) -> None:
+        """Send the stop signal, and SIGKILL after `timeout` seconds. A paused container is resumed for that."""
+        title = f"stop container {stored.container.name}"
+        await self._set_restart_status(stored, title, running=False)
+        if stored.process is None or stored.process.status == pb.STOPPED:
             return
-        if found.process.status == pb.CREATED:
-            await self._delete_task(found, title)
+        if stored.process.status == pb.CREATED:
+            await self._delete_task(stored, title)
             return
-        notes = translate.notes(found.record)
+        notes = translate.notes(stored.record)
         grace = timeout if timeout is not None else float(notes.get("stop timeout", STOP_TIMEOUT_S))
-        wanted = parse_signal(found.record.labels.get(translate.STOP_SIGNAL, "SIGTERM"))
+        wanted = parse_signal(stored.record.labels.get(translate.STOP_SIGNAL, "SIGTERM"))
         with contextlib.suppress(NotFoundError):
-            await self._signal(found, title, wanted)
-            if found.process.status in (pb.PAUSED, pb.PAUSING):
-                await self._call(found, "Resume", pb.IdRequest(id=found.record.id), title)
+            await self._signal(stored, title, wanted)
+            if stored.process.status in (pb.PAUSED, pb.PAUSING):
+                await self._call(stored, "Resume", pb.IdRequest(id=stored.record.id), title)
             try:
                 async with asyncio.timeout(max(0.0, grace)):
-                    await self.wait(found, title)
+                    await self.wait(stored, title)
             except TimeoutError:
-                await self._signal(found, title, signals.SIGKILL)
-                await self.wait(found, title)
+                await self._signal(stored, title, signals.SIGKILL)
+                await self.wait(stored, title)
 
-    async def kill(self, found: StoredContainer, signal: str) -> None:
-        title, number = f"kill container {found.container.name}", parse_signal(signal)
-        self._live(found, title)
-        await self._signal(found, title, number)
-        if number == signals.SIGKILL and found.process is not None and found.process.status == pb.PAUSED:
-            # On cgroup v1 a frozen process dies when it is thawed.
+    async def kill(self, stored: StoredContainer, signal: str) -> None:
+        title, number = f"kill container {stored.container.name}", parse_signal(signal)
+        self._require_live(stored, title)
+        await self._signal(stored, title, number)
+        if number == signals.SIGKILL and stored.process is not None and stored.process.status == pb.PAUSED:
+            # On cgroup v1 a frozen process ends only after it is thawed.
             with contextlib.suppress(PytopError):
-                await self._call(found, "Resume", pb.IdRequest(id=found.record.id), title)
+                await self._call(stored, "Resume", pb.IdRequest(id=stored.record.id), title)
 
-    async def pause(self, found: StoredContainer, verb: str) -> None:
+    async def pause(self, stored: StoredContainer, verb: str) -> None:
         """`verb` is "Pause" or "Resume"."""
-        title = f"{'pause' if verb == 'Pause' else 'unpause'} container {found.container.name}"
-        self._live(found, title)
-        paused = found.process is not None and found.process.status == pb.PAUSED
+        title = f"{'pause' if verb == 'Pause' else 'unpause'} container {stored.container.name}"
+        self._require_live(stored, title)
+        paused = stored.process is not None and stored.process.status == pb.PAUSED
         if paused == (verb == "Pause"):
             raise ConflictError(title, detail="it is paused already" if paused else "it is not paused")
-        await self._call(found, verb, pb.IdRequest(id=found.record.id), title)
+        await self._call(stored, verb, pb.IdRequest(id=stored.record.id), title)
 
-    async def remove(self, found: StoredContainer, *, force: bool) -> None:
-        title = f"remove container {found.container.name}"
-        self._not_kubernetes(found, title)
-        if found.container.state.live and not force:
+    async def remove(self, stored: StoredContainer, *, force: bool) -> None:
+        title = f"remove container {stored.container.name}"
+        self._refuse_kubernetes(stored, title)
+        if stored.container.state.live and not force:
             raise ConflictError(title, detail="it is running", hint="Stop it first, or remove it by force")
-        if found.process is not None:
-            await self._monitored(found, title, running=False)
-            await self._end(found, title)
+        if stored.process is not None:
+            await self._set_restart_status(stored, title, running=False)
+            await self._kill_and_delete_task(stored, title)
         await self._client.tell(
-            "containers.v1.Containers/Delete", pb.IdRequest(id=found.record.id), title, namespace=found.namespace
+            "containers.v1.Containers/Delete", pb.IdRequest(id=stored.record.id), title, namespace=stored.namespace
         )
-        if found.record.snapshotter:
-            snapshot = pb.SnapshotRequest(snapshotter=found.record.snapshotter, key=found.record.snapshot_key)
+        if stored.record.snapshotter:
+            snapshot = pb.SnapshotRequest(snapshotter=stored.record.snapshotter, key=stored.record.snapshot_key)
             with contextlib.suppress(NotFoundError, ConflictError):
-                await self._client.tell(f"{_SNAPSHOTS}/Remove", snapshot, title, namespace=found.namespace)
-        folder = logs.folder(self._top, found.namespace, found.record.id)
+                await self._client.tell(f"{_SNAPSHOTS}/Remove", snapshot, title, namespace=stored.namespace)
+        folder = logs.folder(self._top, stored.namespace, stored.record.id)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _end(self, found: StoredContainer, title: str) -> None:
+    async def _kill_and_delete_task(self, stored: StoredContainer, title: str) -> None:
         """Kill the processes and delete the task."""
         with contextlib.suppress(NotFoundError):
-            if found.container.state.live:
-                await self._signal(found, title, signals.SIGKILL)
-                if found.process is not None and found.process.status == pb.PAUSED:
+            if stored.container.state.live:
+                await self._signal(stored, title, signals.SIGKILL)
+                if stored.process is not None and stored.process.status == pb.PAUSED:
                     with contextlib.suppress(PytopError):
-                        await self._call(found, "Resume", pb.IdRequest(id=found.record.id), title)
-                await self.wait(found, title)
-            await self._delete_task(found, title)
+                        await self._call(stored, "Resume", pb.IdRequest(id=stored.record.id), title)
+                await self.wait(stored, title)
+            await self._delete_task(stored, title)
 
-    async def wait(self, found: StoredContainer, title: str) -> int:
+    async def wait(self, stored: StoredContainer, title: str) -> int:
         answer = await self._client.call(
             f"{_TASKS}/Wait",
-            pb.IdRequest(id=found.record.id),
+            pb.IdRequest(id=stored.record.id),
             pb.WaitResponse,
             title,
-            namespace=found.namespace,
+            namespace=stored.namespace,
             timeout=None,
         )
         return answer.exit_status
 
-    async def _signal(self, found: StoredContainer, title: str, number: int) -> None:
-        request = pb.KillRequest(container_id=found.record.id, signal=number, all=number == signals.SIGKILL)
-        await self._call(found, "Kill", request, title)
+    async def _signal(self, stored: StoredContainer, title: str, number: int) -> None:
+        request = pb.KillRequest(container_id=stored.record.id, signal=number, all=number == signals.SIGKILL)
+        await self._call(stored, "Kill", request, title)
 
-    async def _delete_task(self, found: StoredContainer, title: str) -> None:
+    async def _delete_task(self, stored: StoredContainer, title: str) -> None:
         with contextlib.suppress(NotFoundError):
-            await self._call(found, "Delete", pb.IdRequest(id=found.record.id), title)
+            await self._call(stored, "Delete", pb.IdRequest(id=stored.record.id), title)
 
-    async def _call(self, found: StoredContainer, verb: str, request: Any, title: str) -> None:
-        await self._client.call(f"{_TASKS}/{verb}", request, Empty, title, namespace=found.namespace)
+    async def _call(self, stored: StoredContainer, verb: str, request: Any, title: str) -> None:
+        await self._client.call(f"{_TASKS}/{verb}", request, Empty, title, namespace=stored.namespace)
 
-    async def _monitored(self, found: StoredContainer, title: str, *, running: bool) -> None:
-        """Tell containerd's restart monitor what is wanted, where it looks after this container."""
-        labels = found.record.labels
+    async def _set_restart_status(self, stored: StoredContainer, title: str, *, running: bool) -> None:
+        """Set the wanted state for containerd's restart monitor, if it manages this container."""
+        labels = stored.record.labels
         if not labels.get(translate.RESTART_STATUS) and labels.get(translate.RESTART_POLICY, "no") == "no":
             return
         wanted = {
             translate.RESTART_STATUS: "running" if running else "stopped",
             translate.RESTART_STOPPED: "false" if running else "true",
         }
-        await self._store.change(found, title, labels=wanted)
+        await self._store.change(stored, title, labels=wanted)
 
-    async def _note(self, found: StoredContainer, title: str, **words: object) -> None:
-        notes = {name: value for name, value in (translate.notes(found.record) | words).items() if value}
+    async def _note(self, stored: StoredContainer, title: str, **words: object) -> None:
+        notes = {name: value for name, value in (translate.notes(stored.record) | words).items() if value}
         with contextlib.suppress(NotFoundError):
-            await self._store.change(found, title, notes=_packed(notes))
+            await self._store.change(stored, title, notes=_packed(notes))
 
     @staticmethod
-    def _live(found: StoredContainer, title: str) -> None:
-        if not found.container.state.live:
+    def _require_live(stored: StoredContainer, title: str) -> None:
+        if not stored.container.state.live:
             raise ConflictError(title, detail="it is not running")
 
     @staticmethod
-    def _not_kubernetes(found: StoredContainer, title: str) -> None:
-        if translate.is_kubernetes(found.record):
+    def _refuse_kubernetes(stored: StoredContainer, title: str) -> None:
+        if translate.is_kubernetes(stored.record):
             raise UnsupportedError(
                 title,
                 detail="Kubernetes keeps its own account of this container and would lose track of it",
@@ -286,9 +286,11 @@ class ContainerdLifecycle:
 
 
 def creation(version: tuple[int, int]) -> dict[str, str]:
-    """What a container cannot be created with, for `Capabilities`."""
-    found = {"network": NO_NETWORK, "auto_remove": NO_REMOVAL}
-    return found if version >= RESTART_POLICIES_SINCE else {**found, "restart_policy": ALWAYS_OR_NEVER}
+    """The fields of a spec that a container cannot be created with, for `Capabilities`."""
+    unsupported = {"network": NO_NETWORK, "auto_remove": NO_REMOVAL}
+    return (
+        unsupported if version >= MIN_RESTART_POLICIES_VERSION else {**unsupported, "restart_policy": ALWAYS_OR_NEVER}
+    )
 
 
 def _packed(notes: Mapping[str, object]) -> AnyMessage:
@@ -296,14 +298,14 @@ def _packed(notes: Mapping[str, object]) -> AnyMessage:
 
 
 def _notes(spec: ContainerSpec) -> dict[str, object]:
-    """What containerd's record has no field for: it drops labels that are empty."""
+    """Fields that containerd's record lacks; as labels they could not be empty, since it drops empty labels."""
     empty = sorted(name for name, value in spec.labels.items() if not value)
     timeout = spec.stop_timeout if spec.stop_timeout != STOP_TIMEOUT_S else None
     return {name: value for name, value in (("empty labels", empty), ("stop timeout", timeout)) if value is not None}
 
 
 def _labels(spec: ContainerSpec, version: tuple[int, int], title: str) -> dict[str, str]:
-    """The labels of the record. Raises `UnsupportedError` for what neither containerd nor its monitor does."""
+    """The labels of the record. Raises `UnsupportedError` for what neither containerd nor its monitor supports."""
     labels = dict(spec.labels)
     parse_signal(spec.stop_signal)
     if spec.stop_signal != "SIGTERM":
@@ -311,7 +313,7 @@ def _labels(spec: ContainerSpec, version: tuple[int, int], title: str) -> dict[s
     if spec.auto_remove:
         raise UnsupportedError(title, detail=NO_REMOVAL, hint="Leave --rm out")
     policy = spec.restart_policy.partition(":")[0]
-    if policy not in ("no", "always") and version < RESTART_POLICIES_SINCE:
+    if policy not in ("no", "always") and version < MIN_RESTART_POLICIES_VERSION:
         raise UnsupportedError(title, detail=ALWAYS_OR_NEVER, hint="Use the restart policy always or no")
     if policy != "no":
         labels[translate.RESTART_POLICY] = spec.restart_policy
@@ -328,15 +330,15 @@ def user_of(text: str, mounts: pb.MountsResponse) -> users.User:
 
 def _layers(mounts: pb.MountsResponse) -> list[str]:
     """The directories that make up the root, uppermost first."""
-    found: list[str] = []
+    directories: list[str] = []
     for mount in mounts.mounts:
         if mount.type == "bind":
-            found.append(mount.source)
+            directories.append(mount.source)
         for option in mount.options:
             name, _, value = option.partition("=")
             if mount.type == "overlay" and name == "lowerdir":
-                found.extend(value.split(":"))
-    return found
+                directories.extend(value.split(":"))
+    return directories
 
 
 def _fields(layers: list[str], path: str) -> list[list[str]]:
