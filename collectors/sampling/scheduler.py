@@ -13,6 +13,7 @@ from typing import Protocol
 
 from collectors.sampling.frame import Frame
 from collectors.sampling.target import Target
+from runtime.kernel import threads
 
 MIN_INTERVAL_S = 0.05
 
@@ -105,7 +106,7 @@ class Scheduler:
         """
         async with self._sweep_lock:
             targets = tuple(self._targets())
-            sweep = asyncio.create_task(asyncio.to_thread(self._sweeper.sweep, targets))
+            sweep = asyncio.create_task(threads.measuring(self._sweeper.sweep, targets))
             try:
                 await asyncio.wait([sweep])
             except asyncio.CancelledError:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.errors import ConflictError
+from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
 
 LOCK_TIMEOUT_S: Final = 30.0
@@ -32,7 +33,7 @@ async def change_lock(
     Raises `ConflictError` when another process still holds it after `timeout_s` seconds.
     """
     directory = _own(what) if isinstance(what, Cgroup) else what
-    held = await asyncio.to_thread(_open, directory) if directory is not None else None
+    held = await threads.acting(_open, directory) if directory is not None else None
     if held is None:
         yield
         return

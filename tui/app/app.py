@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -13,6 +12,7 @@ from textual.command import Provider
 from textual.widget import Widget
 
 from runtime.errors import PytopError
+from runtime.kernel import threads
 from runtime.model import Ref, Verb
 from themes.loader import load_all
 from tui.app import keymap as keys
@@ -213,7 +213,7 @@ class PytopApp(KeyQueueApp):
         """Switch to the next theme and remember it."""
         self.theme = self._themes[(self._themes.index(self.theme) + 1) % len(self._themes)]
         self.notify(self.theme, title=say(Message.THEME), timeout=2, markup=False)
-        self.run_worker(asyncio.to_thread(settings.remember, self._theme_file, self.theme), group="theme")
+        self.run_worker(threads.completing(settings.remember, self._theme_file, self.theme), group="theme")
 
     def action_interval(self, step: int) -> None:
         """Make the measuring interval one step longer or shorter."""

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 
+from runtime.kernel import threads
 from tui.cli import diagnostics, exits, terminal, verbs
 from tui.demo.guardian import Guardian
 from tui.demo.headless import run_story
@@ -59,7 +60,7 @@ async def _stage(key: str) -> AsyncIterator[tuple[Stage, Setting]]:
     """Prepare the stage and clear it in any case; if this process is killed, a guardian process clears it."""
     instance = str(os.getpid())
     stage = open_stage(key, instance)
-    guardian = await asyncio.to_thread(Guardian, key, instance)
+    guardian = await threads.completing(Guardian, key, instance)
     try:
         yield stage, await stage.prepare()
     finally:
@@ -68,7 +69,7 @@ async def _stage(key: str) -> AsyncIterator[tuple[Stage, Setting]]:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(clearing)
         clearing.result()
-        await asyncio.to_thread(guardian.dismiss)
+        await threads.completing(guardian.dismiss)
 
 
 async def _clear(stage: Stage) -> None:

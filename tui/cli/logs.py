@@ -8,6 +8,7 @@ import os
 import select
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from runtime.kernel import threads
 from runtime.model import LogLine
 from tui.cli import exits, output
 from tui.cli.common import add_engine, add_names, find, session
@@ -55,7 +56,7 @@ async def _write(fd: int, data: bytes) -> None:
     if len(data) <= _PIPE_BUF_BYTES and select.select([], [fd], [], 0)[1]:
         _write_all(fd, data)
     else:
-        await asyncio.to_thread(_write_all, fd, data)
+        await threads.waiting(_write_all, fd, data)
 
 
 def _write_all(fd: int, data: bytes) -> None:

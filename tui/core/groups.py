@@ -11,7 +11,7 @@ from collectors.sampling import shared_cgroups, totals
 from collectors.sampling.frame import NOTHING, Frame
 from collectors.sampling.shared_cgroups import CgroupPaths
 from collectors.sampling.target import Target
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, threads
 from runtime.model import Container, ContainerRef, GroupKind, GroupRef, State
 from tui.core.hosts.frames import LOCAL
 from tui.core.subject import Group
@@ -70,9 +70,9 @@ class Groups:
         if not live and not self._paths.paths:
             return
         before = self.groups
-        self._paths = await asyncio.to_thread(self._find_paths, live)
+        self._paths = await threads.measuring(self._find_paths, live)
         members = _members(self._containers, self._paths)
-        self._cgroups = await asyncio.to_thread(self._find_cgroups, members)
+        self._cgroups = await threads.measuring(self._find_cgroups, members)
         self._build()
         if self.groups != before:
             self._changed()

@@ -5,7 +5,6 @@ Blocking reads run in threads.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -16,7 +15,7 @@ from collectors.inspection.processes import Process
 from collectors.sampling.frame import Usage
 from collectors.sampling.network import network_namespace
 from runtime import limits
-from runtime.kernel import block, cgroupfs, own_cgroup
+from runtime.kernel import block, cgroupfs, own_cgroup, threads
 from runtime.limits import RawFile, RecentUse
 from runtime.limits.controllers import cpuset, network
 from runtime.limits.controllers.network import Shaping
@@ -54,7 +53,7 @@ class Inspector:
             cgroup = self.cgroup(subject)
             return GONE if cgroup is None else limits.read(cgroup, _network_pid(subject) if network else None)
 
-        return await asyncio.to_thread(read)
+        return await threads.acting(read)
 
     async def parent_cpusets(self, subject: Subject) -> Limits:
         """The CPUs and memory nodes that the parent of its cgroup has; nothing else is read."""
@@ -65,40 +64,40 @@ class Inspector:
                 return GONE
             return Limits(cpuset_cpus=cpuset.available(cgroup, "cpus"), cpuset_mems=cpuset.available(cgroup, "mems"))
 
-        return await asyncio.to_thread(read)
+        return await threads.acting(read)
 
     async def raw_limits(self, subject: Subject) -> tuple[RawFile, ...]:
         """Every limit file with its text; none when it is not live."""
-        cgroup = await asyncio.to_thread(self.cgroup, subject)
-        return () if cgroup is None else await asyncio.to_thread(limits.raw_files, cgroup)
+        cgroup = await threads.acting(self.cgroup, subject)
+        return () if cgroup is None else await threads.measuring(limits.raw_files, cgroup)
 
     async def shaping(self, subject: Subject) -> Shaping | Missing:
         """The queues that limit its network, with their counters."""
         pid = _network_pid(subject)
-        return Missing.UNSUPPORTED if pid is None else await asyncio.to_thread(network.shaping, pid)
+        return Missing.UNSUPPORTED if pid is None else await threads.acting(network.shaping, pid)
 
     async def disks(self) -> block.Disks:
         """The machine's block devices."""
-        return await asyncio.to_thread(block.disks)
+        return await threads.measuring(block.disks)
 
     async def preview(
         self, subject: Subject, change: LimitChange, recent: RecentUsage, others: Collection[Container] = ()
     ) -> Preview:
         """Review a change; `others` are the live containers that may share its network."""
         before = await self.limits(subject)
-        host = await asyncio.to_thread(limits.host_facts)
+        host = await threads.acting(limits.host_facts)
         use = _recent(recent.usage, recent.mean) if recent.usage is not None else RecentUse()
         if limits.asks_network(change):
-            use = replace(use, sharing=await asyncio.to_thread(_sharing, subject, others))
+            use = replace(use, sharing=await threads.acting(_sharing, subject, others))
         return Preview(before, tuple(limits.review(change, before, host, use)))
 
     async def processes(self, container: Container) -> tuple[Process, ...]:
         """All processes inside."""
-        return await asyncio.to_thread(processes.processes, _pid(container), container.cgroup)
+        return await threads.waiting(processes.processes, _pid(container), container.cgroup)
 
     async def isolation(self, container: Container) -> Isolation:
         """Its isolation from the host."""
-        return await asyncio.to_thread(isolation.isolation, _pid(container))
+        return await threads.waiting(isolation.isolation, _pid(container))
 
 
 def _network_pid(subject: Subject) -> int | None:

@@ -10,6 +10,7 @@ from collectors.sampling.frame import Usage
 from collectors.sampling.sweep import Sweeper, Target
 from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
+from runtime.kernel import threads
 from runtime.limits.units import format_cpus
 from runtime.model import UNLIMITED, LimitChange, LimitName, LimitOutcome, Missing
 from tui.demo.scene import Reports, Scene, Setting, build, remove_all
@@ -108,7 +109,7 @@ class StoryRunner:
         finally:
             follower.cancel()
             await asyncio.gather(follower, return_exceptions=True)
-            await asyncio.to_thread(self._sweeper.close)
+            await threads.measuring(self._sweeper.close)
 
     async def _until_first_report(self, follower: asyncio.Task[None]) -> None:
         for _ in range(100):
@@ -136,10 +137,10 @@ class StoryRunner:
             container = await self._scene.engine.get(self._scene.hog.id)
             if container.pid is not None:
                 targets.append(Target(self._scene.hog, container.pid))
-        await asyncio.to_thread(self._sweeper.sweep, targets)
+        await threads.measuring(self._sweeper.sweep, targets)
         start = self._reports.count
         await asyncio.sleep(seconds)
-        frame = await asyncio.to_thread(self._sweeper.sweep, targets)
+        frame = await threads.measuring(self._sweeper.sweep, targets)
         measured = self._reports.since(start)
         if measured is None:
             raise PytopError(f"measure the victim in phase '{name}'", detail=f"it answered nothing in {seconds:.0f} s")

@@ -33,7 +33,7 @@ from runtime.errors import (
     PytopError,
     UnavailableError,
 )
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, threads
 from runtime.model import (
     Capabilities,
     Container,
@@ -94,14 +94,14 @@ class ContainerdEngine:
         return answer.version
 
     async def capabilities(self) -> Capabilities:
-        unsupported = await asyncio.to_thread(limits.unsupported_limits, self._hierarchies)
+        unsupported = await threads.waiting(limits.unsupported_limits, self._hierarchies)
         made = creation(_numbers(await self._version()))
         return Capabilities(limits=unsupported, creation=made, unrecorded=frozenset({LimitName.IO_WEIGHT}))
 
     # lists
 
     async def containers(self) -> list[Container]:
-        return await asyncio.to_thread(self._store.with_host_data, await self._store.all())
+        return await threads.waiting(self._store.with_host_data, await self._store.all())
 
     async def get(self, key: str) -> Container:
         return await self._with_host_data(await self._store.find(key, f"look at container {key}"))
@@ -151,7 +151,7 @@ class ContainerdEngine:
         document: dict[str, Any] = {}
         if spec.limits:
             refuse_unsupported(spec.limits, await self.capabilities())
-            document = await asyncio.to_thread(self._initial_limits, spec.limits)
+            document = await threads.acting(self._initial_limits, spec.limits)
         identity = await self._lifecycle.create(spec, document, _numbers(await self._version()))
         return translate.ref(self.key, self._store.home, identity)
 
@@ -189,7 +189,7 @@ class ContainerdEngine:
     async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
         title = f"read the log of container {key}"
         stored = await self._store.find(key, title)
-        log = await asyncio.to_thread(logs.find, stored.record, stored.process, self._top, stored.namespace)
+        log = await threads.waiting(logs.find, stored.record, stored.process, self._top, stored.namespace)
         over = asyncio.Event()
 
         async def end() -> None:
@@ -215,14 +215,14 @@ class ContainerdEngine:
 
     async def recorded(self, key: str) -> Limits:
         stored = await self._store.find(key, f"look at container {key}")
-        return await asyncio.to_thread(self._persisted_limits, translate.document(stored.record.spec))
+        return await threads.waiting(self._persisted_limits, translate.document(stored.record.spec))
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
         return await self._limits.change(key, change)
 
     async def _read(self, key: str) -> DaemonContainer[Document]:
         stored = await self._store.find(key, f"change limits of container {key}")
-        capabilities = Capabilities(limits=await asyncio.to_thread(limits.unsupported_limits, self._hierarchies))
+        capabilities = Capabilities(limits=await threads.acting(limits.unsupported_limits, self._hierarchies))
         document = Document(stored, translate.document(stored.record.spec))
         return DaemonContainer(await self._with_host_data(stored), document, capabilities, None, self._cgroup_v2)
 
@@ -241,7 +241,7 @@ class ContainerdEngine:
         return oci.initial_resources(change, baseline)
 
     async def _with_host_data(self, stored: StoredContainer) -> Container:
-        return (await asyncio.to_thread(self._store.with_host_data, [stored]))[0]
+        return (await threads.acting(self._store.with_host_data, [stored]))[0]
 
 
 def _numbers(version: str) -> tuple[int, int]:

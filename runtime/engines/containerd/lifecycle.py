@@ -31,6 +31,7 @@ from runtime.errors import (
     PytopError,
     UnsupportedError,
 )
+from runtime.kernel import threads
 from runtime.kernel.safe_open import open_inside
 from runtime.kernel.signals import parse_signal
 from runtime.model import ContainerSpec
@@ -88,7 +89,7 @@ class ContainerdLifecycle:
             record.extensions[translate.EXTENSION].CopyFrom(_packed(notes))
         async with images.lease(title) as lease:  # until the record refers to the snapshot
             await self._add(record, spec, unpacked, resources, title, lease)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await threads.completing(shutil.rmtree, folder, ignore_errors=True)
         return identity
 
     async def _add(
@@ -108,7 +109,7 @@ class ContainerdLifecycle:
         )
         added = False
         try:
-            user = await asyncio.to_thread(user_of, spec.user or str(unpacked.config.get("User") or ""), prepared)
+            user = await threads.completing(user_of, spec.user or str(unpacked.config.get("User") or ""), prepared)
             cgroup, host = f"/{namespace}/{record.id}", record.id[:12]
             document = oci.document(spec, unpacked.config, user, resources, cgroup=cgroup, host=host)
             record.spec.CopyFrom(AnyMessage(type_url=SPEC, value=json.dumps(document).encode()))
@@ -219,7 +220,7 @@ class ContainerdLifecycle:
             with contextlib.suppress(NotFoundError, ConflictError):
                 await self._client.tell(f"{_SNAPSHOTS}/Remove", snapshot, title, namespace=stored.namespace)
         folder = logs.folder(self._top, stored.namespace, stored.record.id)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await threads.completing(shutil.rmtree, folder, ignore_errors=True)
 
     async def _kill_and_delete_task(self, stored: StoredContainer, title: str) -> None:
         """Kill the processes and delete the task."""

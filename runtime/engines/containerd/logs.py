@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from runtime.engines.containerd import logger
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.errors import InvalidError, PytopError, UnsupportedError
+from runtime.kernel import threads
 from runtime.model import LogLine
 from runtime.oci import cri_log as cri
 
@@ -75,13 +76,13 @@ async def lines(log: Path, *, follow: bool, tail: int | None, ended: Callable[[]
     """The lines so far; with `follow` also new ones, until `ended` returns that the container has ended."""
     if ended():
         await _settled(log.parent)
-    reader = await asyncio.to_thread(_opened, log, tail)
+    reader = await threads.completing(_opened, log, tail)
     if reader is None:
         return
     try:
         last = not follow
         while True:
-            new_lines = await asyncio.to_thread(reader.read)
+            new_lines = await threads.completing(reader.read)
             for line in new_lines:
                 yield line
             if new_lines:
@@ -105,7 +106,7 @@ def _opened(log: Path, tail: int | None) -> cri.Reader | None:
 
 async def _settled(directory: Path) -> None:
     """Wait until the logger has written everything that an ended container left in its pipes."""
-    await asyncio.to_thread(_settle, directory)
+    await threads.waiting(_settle, directory)
 
 
 def _settle(directory: Path) -> None:

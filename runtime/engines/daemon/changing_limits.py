@@ -24,6 +24,7 @@ from runtime.engines.daemon.limit_hooks import ChangeContext, DaemonContainer, D
 from runtime.engines.daemon.placement import cgroup_of
 from runtime.engines.daemon.settle import headroom, restore, settle, take_back
 from runtime.errors import ConflictError, DeniedError, EngineError, InvalidError, PytopError, UnsupportedError
+from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import (
     Capabilities,
@@ -80,12 +81,12 @@ class LimitChanger(Generic[Document]):
     ) -> ChangeContext[Document]:
         """What the change starts from, read again unless the kernel confirms what was read before the lock."""
         if cgroup is not None and await self._own_cgroup(target) == cgroup:
-            context = await asyncio.to_thread(self._describe, target, cgroup, change, title)
+            context = await threads.acting(self._describe, target, cgroup, change, title)
             names = self._daemon.always_requested.union(name for name, _ in change.items())
             if is_confirmed(names, context.baseline.before, context.recorded):
                 return context
         target = await self._daemon.read(target.container.ref.id)
-        return await asyncio.to_thread(self._describe, target, await self._own_cgroup(target), change, title)
+        return await threads.acting(self._describe, target, await self._own_cgroup(target), change, title)
 
     def _describe(
         self, target: DaemonContainer[Document], cgroup: Cgroup | None, change: LimitChange, title: str
@@ -107,8 +108,8 @@ class LimitChanger(Generic[Document]):
             if not context.target.container.state.live and (reason := context.target.capabilities.at_rest):
                 raise UnsupportedError(context.title, detail=reason)
         else:
-            await asyncio.to_thread(limits.check, cgroup, context.change, before, pid=context.pid)
-        request = await asyncio.to_thread(self._daemon.request, context)
+            await threads.acting(limits.check, cgroup, context.change, before, pid=context.pid)
+        request = await threads.acting(self._daemon.request, context)
         if cgroup is None:
             return await run_to_end(self._record(context, request))
         return await run_to_end(self._apply(context, cgroup, request))
@@ -148,7 +149,7 @@ class LimitChanger(Generic[Document]):
         if request:
             document, recorded = await self._reread(target, request)
 
-        outcome = await asyncio.to_thread(
+        outcome = await threads.acting(
             settle,
             target.container.ref,
             cgroup,
@@ -168,7 +169,7 @@ class LimitChanger(Generic[Document]):
         """Have the kernel take a change before the daemon hears of it; None where that is not for us to write."""
         ref, recorded = context.target.container.ref, context.recorded
         try:
-            outcome = await asyncio.to_thread(limits.change, ref, cgroup, context.change, pid=context.pid)
+            outcome = await threads.acting(limits.change, ref, cgroup, context.change, pid=context.pid)
         except DeniedError:
             if any(name in self._daemon.kernel_only for name, _ in context.change.items()):
                 raise
@@ -193,8 +194,8 @@ class LimitChanger(Generic[Document]):
         except PytopError as error:
             if tried:
                 ref = context.target.container.ref
-                await asyncio.to_thread(restore, ref, cgroup, before, context.pid)
-            if await asyncio.to_thread(limits.read, cgroup, context.pid) == before:
+                await threads.acting(restore, ref, cgroup, before, context.pid)
+            if await threads.acting(limits.read, cgroup, context.pid) == before:
                 raise
             return str(error)  # it failed half-way: what has come of it is what counts now
         return ""
@@ -204,16 +205,16 @@ class LimitChanger(Generic[Document]):
     ) -> LimitOutcome:
         """Out of what the daemon keeps, as far as that can be, and then out of the kernel."""
         target, stuck = context.target, list[str]()
-        now = await asyncio.to_thread(limits.read, cgroup, context.pid)
+        now = await threads.acting(limits.read, cgroup, context.pid)
         try:
-            request = await asyncio.to_thread(self._daemon.revert_request, context, document, now)
+            request = await threads.acting(self._daemon.revert_request, context, document, now)
             if request:
                 await self._daemon.tell(target, request, "take a change of limits back")
         except PytopError as error:
             stuck.append(str(error))
         _, recorded = await self._reread(target, {})
         before = context.baseline.before
-        return await asyncio.to_thread(take_back, outcome, cgroup, before, recorded, stuck=stuck, pid=context.pid)
+        return await threads.acting(take_back, outcome, cgroup, before, recorded, stuck=stuck, pid=context.pid)
 
     async def _reread(self, target: DaemonContainer[Document], sent: Mapping[str, Any]) -> tuple[Document, Limits]:
         """The description and its limits once something was told; a daemon that has gone away stops nothing here."""
@@ -225,10 +226,10 @@ class LimitChanger(Generic[Document]):
 
     async def _persisted(self, target: DaemonContainer[Document], document: Document | None) -> Limits:
         found = target.document if document is None else document
-        return await asyncio.to_thread(self._daemon.persisted_limits, target, found)
+        return await threads.acting(self._daemon.persisted_limits, target, found)
 
     async def _own_cgroup(self, target: DaemonContainer[Document]) -> Cgroup | None:
-        return await asyncio.to_thread(cgroup_of, target.container, self._daemon.peer, self._hierarchies)
+        return await threads.acting(cgroup_of, target.container, self._daemon.peer, self._hierarchies)
 
 
 async def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:

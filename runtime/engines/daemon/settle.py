@@ -10,13 +10,13 @@ made meanwhile is kept: then the daemon's record has it, or the kernel holds ano
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
 from runtime.errors import PytopError
+from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import apply
 from runtime.limits.controllers import memory
@@ -49,12 +49,12 @@ async def headroom(cgroup: Cgroup | None, change: LimitChange) -> AsyncIterator[
     The daemon writes memory.max directly, and on cgroup v2 that kills when too little can be reclaimed. Raises
     `KernelError` when there is not enough headroom: nothing has been changed then.
     """
-    made = await asyncio.to_thread(memory.make_headroom, cgroup, change) if cgroup is not None else None
+    made = await threads.acting(memory.make_headroom, cgroup, change) if cgroup is not None else None
     try:
         yield
     finally:
         if made is not None:
-            await asyncio.to_thread(made.restore)
+            await threads.acting(made.restore)
 
 
 def settle(

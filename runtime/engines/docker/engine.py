@@ -26,7 +26,7 @@ from runtime.errors import (
     NotFoundError,
     UnavailableError,
 )
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, threads
 from runtime.limits.controllers.io import RATES
 from runtime.model import (
     Capabilities,
@@ -90,7 +90,7 @@ class DockerEngine:
         )
 
     async def capabilities(self) -> Capabilities:
-        return await asyncio.to_thread(self._capabilities, await self._info.get())
+        return await threads.waiting(self._capabilities, await self._info.get())
 
     def _capabilities(self, daemon: Mapping[str, Any]) -> Capabilities:
         missing = {
@@ -169,7 +169,7 @@ class DockerEngine:
         limits.validate(spec.limits)
         if spec.limits:
             daemon = await self._info.get()
-            await asyncio.to_thread(_refuse, spec.limits, _ncpu(daemon), cgroup_v2=_cgroup_v2(daemon))
+            await threads.acting(_refuse, spec.limits, _ncpu(daemon), cgroup_v2=_cgroup_v2(daemon))
         query = {"name": spec.name} if spec.name else {}
         title = f"create a container of {spec.image}"
         answer = await self._client.json(
@@ -230,11 +230,11 @@ class DockerEngine:
     async def recorded(self, key: str) -> Limits:
         document, daemon = await asyncio.gather(self.inspect(key), self._info.get())
         host, ncpu = document.get("HostConfig") or {}, int(daemon.get("NCPU") or 1)
-        return await asyncio.to_thread(translate.record, host, ncpu)
+        return await threads.waiting(translate.record, host, ncpu)
 
     async def _read(self, key: str) -> DaemonContainer[Mapping[str, Any]]:
         document, daemon = await asyncio.gather(self.inspect(key), self._info.get())
-        capabilities = await asyncio.to_thread(self._capabilities, daemon)
+        capabilities = await threads.acting(self._capabilities, daemon)
         (container,) = await self._placed([translate.container(document)])
         return DaemonContainer(container, document, capabilities, _ncpu(daemon), _cgroup_v2(daemon))
 
@@ -246,7 +246,7 @@ class DockerEngine:
         def with_cgroups() -> list[Container]:
             return [placed(container, peer, DOCKER, self._hierarchies, self._proc) for container in containers]
 
-        return await asyncio.to_thread(with_cgroups)
+        return await threads.acting(with_cgroups)
 
     async def _post(
         self,

@@ -25,7 +25,7 @@ from runtime.engines.found.unsupported import why_not
 from runtime.engines.protocol import Engine, Facets
 from runtime.engines.refusal import refused
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import cgroups, own_cgroup, procfs
+from runtime.kernel import cgroups, own_cgroup, procfs, threads
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.signals import parse_signal
 from runtime.model import (
@@ -78,7 +78,7 @@ class FoundEngine:
         return EngineInfo(KEY, "found without an engine", "by cgroup", "the cgroup tree and /proc")
 
     async def capabilities(self) -> Capabilities:
-        unsupported = await asyncio.to_thread(lambda: limits.unsupported_limits(self._get_scanner().hierarchies))
+        unsupported = await threads.waiting(lambda: limits.unsupported_limits(self._get_scanner().hierarchies))
         return Capabilities(verbs=UNSUPPORTED, limits=unsupported, at_rest="it is gone when its last process ends")
 
     def _get_scanner(self) -> Scanner:
@@ -90,7 +90,7 @@ class FoundEngine:
         """Every container by id; the last scan is used again while it is younger than `older_than` seconds."""
         async with self._lock:
             if time.monotonic() - self._scanned_at >= older_than:
-                found = await asyncio.to_thread(lambda: self._get_scanner().scan())
+                found = await threads.completing(lambda: self._get_scanner().scan())
                 self._containers = {one.identity.id: one for one in found}
                 self._scanned_at = time.monotonic()
             return self._containers
@@ -160,7 +160,7 @@ class FoundEngine:
         """SIGTERM to its first process, then SIGKILL to all."""
         one = await self._find(key)
         self._permit(one, Verb.STOP)
-        await asyncio.to_thread(self._stop, one, STOP_TIMEOUT_S if timeout is None else timeout)
+        await threads.completing(self._stop, one, STOP_TIMEOUT_S if timeout is None else timeout)
         self._scanned_at = -SCAN_MAX_AGE_S
 
     def _stop(self, one: FoundContainer, timeout: float) -> None:
@@ -185,7 +185,7 @@ class FoundEngine:
     async def kill(self, key: str, signal: str = "SIGKILL") -> None:
         """SIGKILL goes to every process, any other signal to the first one."""
         one = await self._find(key)
-        await asyncio.to_thread(self._kill, one, parse_signal(signal))
+        await threads.acting(self._kill, one, parse_signal(signal))
         self._scanned_at = -SCAN_MAX_AGE_S
 
     def _kill(self, one: FoundContainer, number: int) -> None:
@@ -201,7 +201,7 @@ class FoundEngine:
         self._permit(one, Verb.PAUSE)
         if one.frozen:
             raise ConflictError(f"{one.identity.name} is paused already")
-        await asyncio.to_thread(lambda: cgroups.freeze(self._cgroup(one, Verb.PAUSE)))
+        await threads.completing(lambda: cgroups.freeze(self._cgroup(one, Verb.PAUSE)))
         self._scanned_at = -SCAN_MAX_AGE_S
 
     async def unpause(self, key: str) -> None:
@@ -209,7 +209,7 @@ class FoundEngine:
         self._permit(one, Verb.UNPAUSE)
         if not one.frozen:
             raise ConflictError(f"{one.identity.name} is not paused")
-        await asyncio.to_thread(lambda: cgroups.thaw(self._cgroup(one, Verb.UNPAUSE)))
+        await threads.completing(lambda: cgroups.thaw(self._cgroup(one, Verb.UNPAUSE)))
         self._scanned_at = -SCAN_MAX_AGE_S
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
@@ -218,7 +218,7 @@ class FoundEngine:
         one = await self._find(key)
         for name, _ in change.items():
             self._permit(one, name)
-        cgroup = await asyncio.to_thread(self._cgroup, one, Verb.UPDATE)
+        cgroup = await threads.acting(self._cgroup, one, Verb.UPDATE)
         ref = ContainerRef(KEY, one.identity.id)
         return await change_limits(ref, cgroup, change, name=one.identity.name, record=NOT_RECORDED, pid=one.pid)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from runtime import limits
 from runtime.engines.found.self_protection import protect_self
+from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import LimitChange, LimitOutcome, Limits, Missing, Ref
 
@@ -26,6 +26,6 @@ async def change_limits(
     """
     title = f"change limits of {name}"
     async with limits.change_lock(cgroup, title):
-        await asyncio.to_thread(protect_self, title, cgroup)
-        outcome = await asyncio.to_thread(lambda: limits.change(ref, cgroup, change, pid=pid))
+        await threads.acting(protect_self, title, cgroup)
+        outcome = await threads.acting(lambda: limits.change(ref, cgroup, change, pid=pid))
     return limits.with_persistence(outcome, record)

@@ -33,7 +33,7 @@ from runtime.errors import (
     EngineError,
     NotFoundError,
 )
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, threads
 from runtime.model import (
     Capabilities,
     Container,
@@ -90,7 +90,7 @@ class PodmanEngine:
 
     async def _capabilities(self, about: Mapping[str, Any]) -> Capabilities:
         version = await self._client.version()
-        unsupported = await asyncio.to_thread(limits.unsupported_limits, self._hierarchies)
+        unsupported = await threads.waiting(limits.unsupported_limits, self._hierarchies)
         return support.capabilities(about, version, local=self._endpoint.socket is not None, unsupported=unsupported)
 
     # lists
@@ -161,7 +161,7 @@ class PodmanEngine:
             spec = replace(spec, network="default")  # as its own client; a bridge needs more rights than a user has
         if spec.limits:
             refuse_unsupported(spec.limits, await self.capabilities())
-            body = await asyncio.to_thread(_initial_limits, spec.limits, await self._info.get())
+            body = await threads.acting(_initial_limits, spec.limits, await self._info.get())
         title = f"create a container of {spec.image}"
         answer = await self._client.json(
             "POST", "/containers/create", title, body=translate.create_body(spec, body), timeout=None
@@ -235,7 +235,7 @@ class PodmanEngine:
 
     async def recorded(self, key: str) -> Limits:
         document, about = await asyncio.gather(self.inspect(key), self._info.get())
-        return await asyncio.to_thread(persisted_limits, document, _ncpu(about))
+        return await threads.waiting(persisted_limits, document, _ncpu(about))
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
         return await self._limits.change(key, change)
@@ -254,7 +254,7 @@ class PodmanEngine:
         def with_cgroups() -> list[Container]:
             return [placed(container, peer, PODMAN, self._hierarchies, self._proc) for container in containers]
 
-        return await asyncio.to_thread(with_cgroups)
+        return await threads.acting(with_cgroups)
 
     async def _post(
         self,

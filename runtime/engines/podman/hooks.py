@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from runtime.engines.daemon.settle import annotated, revert
 from runtime.engines.podman import translate, update
 from runtime.engines.podman.client import PodmanClient, numbers
 from runtime.errors import EngineError
+from runtime.kernel import threads
 from runtime.model import LimitOutcome, Limits
 from runtime.oci import resources
 
@@ -52,7 +52,7 @@ class PodmanLimits(DaemonLimits[Document]):
 
     async def tell(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
         version = numbers(await self._client.version())
-        body = await asyncio.to_thread(update.whole, request, target.document, version, self._client.peer.owners)
+        body = await threads.acting(update.whole, request, target.document, version, self._client.peer.owners)
         path = f"/containers/{target.container.ref.id}/update"
         try:
             async with self._client.stream("POST", path, title, body=body, timeout=ANSWER_TIMEOUT_S) as response:

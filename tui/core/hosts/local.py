@@ -16,6 +16,7 @@ from runtime.engines.found import kernel_limits
 from runtime.engines.found.self_protection import protect_self
 from runtime.engines.protocol import Engine
 from runtime.errors import ConflictError
+from runtime.kernel import threads
 from runtime.limits import ReclaimProgress
 from runtime.model import LimitChange, LimitOutcome
 from tui.core.hosts.frames import LOCAL
@@ -47,7 +48,7 @@ class LocalHost:
     ) -> None:
         """Sweep until cancelled."""
         if self._sweeper is None:
-            self._sweeper = await asyncio.to_thread(Sweeper)
+            self._sweeper = await threads.measuring(Sweeper)
         self._scheduler = Scheduler(self._sweeper, targets, on_frame, self._interval, on_error=on_error)
         await self._scheduler.run()
 
@@ -59,7 +60,7 @@ class LocalHost:
 
     async def change_group_limits(self, group: Group, change: LimitChange) -> LimitOutcome:
         """Like those of found containers: checked for self-protection and locked."""
-        cgroup = await asyncio.to_thread(self.inspection.cgroup, group)
+        cgroup = await threads.acting(self.inspection.cgroup, group)
         if cgroup is None:
             raise ConflictError(f"change limits of {group.name}", detail="it has no cgroup of its own now")
         return await kernel_limits.change_limits(
@@ -71,18 +72,18 @@ class LocalHost:
     ) -> ReclaimProgress:
         """Reclaim memory until it uses no more than `target_bytes`; `progress` is called on the event loop."""
         title = f"reclaim memory of {subject.name}"
-        cgroup = await asyncio.to_thread(self.inspection.cgroup, subject)
+        cgroup = await threads.acting(self.inspection.cgroup, subject)
         if cgroup is None:
             raise state_conflict(title, subject.state)
         target = limit_target(subject)
         if target is not None and target.guarded:
-            await asyncio.to_thread(protect_self, title, cgroup)
+            await threads.acting(protect_self, title, cgroup)
         loop = asyncio.get_running_loop()
 
         def report(so_far: ReclaimProgress) -> None:
             loop.call_soon_threadsafe(progress, so_far)
 
-        return await asyncio.to_thread(lambda: limits.shrink(cgroup, target_bytes, progress=report, stop=stop))
+        return await threads.completing(lambda: limits.shrink(cgroup, target_bytes, progress=report, stop=stop))
 
     async def close(self) -> None:
         """Close the engines and the sweeper; an engine that fails does not keep the others open."""
@@ -91,4 +92,4 @@ class LocalHost:
             if isinstance(result, Exception):
                 log.error("closing %s", key, exc_info=result)
         if self._sweeper is not None:
-            await asyncio.to_thread(self._sweeper.close)
+            await threads.measuring(self._sweeper.close)
