@@ -33,7 +33,7 @@ async def change_lock(
     Raises `ConflictError` when another process still holds it after `timeout_s` seconds.
     """
     directory = _own(what) if isinstance(what, Cgroup) else what
-    held = await threads.acting(_open, directory) if directory is not None else None
+    held = await threads.acquiring(lambda: _open(directory), _close) if directory is not None else None
     if held is None:
         yield
         return
@@ -58,6 +58,11 @@ def _open(directory: Path) -> int | None:
         return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:  # it has ended, which the change itself will find out
         return None
+
+
+def _close(held: int | None) -> None:
+    if held is not None:
+        os.close(held)
 
 
 def _taken(held: int) -> bool:

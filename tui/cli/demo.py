@@ -60,7 +60,7 @@ async def _stage(key: str) -> AsyncIterator[tuple[Stage, Setting]]:
     """Prepare the stage and clear it in any case; if this process is killed, a guardian process clears it."""
     instance = str(os.getpid())
     stage = open_stage(key, instance)
-    guardian = await threads.completing(Guardian, key, instance)
+    guardian = await threads.acquiring(lambda: Guardian(key, instance), Guardian.dismiss, threads.Kind.WAIT)
     try:
         yield stage, await stage.prepare()
     finally:

@@ -76,7 +76,7 @@ async def lines(log: Path, *, follow: bool, tail: int | None, ended: Callable[[]
     """The lines so far; with `follow` also new ones, until `ended` returns that the container has ended."""
     if ended():
         await _settled(log.parent)
-    reader = await threads.completing(_opened, log, tail)
+    reader = await threads.acquiring(lambda: _opened(log, tail), _close, threads.Kind.WAIT)
     if reader is None:
         return
     try:
@@ -102,6 +102,11 @@ def _opened(log: Path, tail: int | None) -> cri.Reader | None:
         return cri.Reader(log, tail=tail)
     except OSError as error:
         raise PytopError.from_os("read the log", error) from error
+
+
+def _close(reader: cri.Reader | None) -> None:
+    if reader is not None:
+        reader.close()
 
 
 async def _settled(directory: Path) -> None:

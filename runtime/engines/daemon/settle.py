@@ -49,12 +49,20 @@ async def headroom(cgroup: Cgroup | None, change: LimitChange) -> AsyncIterator[
     The daemon writes memory.max directly, and on cgroup v2 that kills when too little can be reclaimed. Raises
     `KernelError` when there is not enough headroom: nothing has been changed then.
     """
-    made = await threads.acting(memory.make_headroom, cgroup, change) if cgroup is not None else None
+    if cgroup is None:
+        yield
+        return
+    made = await threads.acquiring(lambda: memory.make_headroom(cgroup, change), _restore)
     try:
         yield
     finally:
         if made is not None:
             await threads.acting(made.restore)
+
+
+def _restore(made: memory.Headroom | None) -> None:
+    if made is not None:
+        made.restore()
 
 
 def settle(

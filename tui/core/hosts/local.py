@@ -48,7 +48,7 @@ class LocalHost:
     ) -> None:
         """Sweep until cancelled."""
         if self._sweeper is None:
-            self._sweeper = await threads.measuring(Sweeper)
+            self._sweeper = await threads.acquiring(Sweeper, Sweeper.close, threads.Kind.MEASURE)
         self._scheduler = Scheduler(self._sweeper, targets, on_frame, self._interval, on_error=on_error)
         await self._scheduler.run()
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runtime import limits
 from runtime.errors import ConflictError
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits import lock
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -56,3 +61,40 @@ async def test_what_has_no_cgroup_or_has_ended_is_not_waited_for(cgroup: Cgroup,
             limits.change_lock(nothing, "change it", timeout_s=0),
         ):
             pass
+
+
+async def test_a_caller_that_is_cancelled_while_the_lock_is_opened_leaves_no_descriptor(
+    cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kind was looked for wherever a thread opens or locks something: logs, an exit file, a sweeper, headroom."""
+    opening, go, opened = threading.Event(), threading.Event(), list[int]()
+    really_open = os.open
+
+    def slow(*args: Any, **options: Any) -> int:
+        opening.set()
+        assert go.wait(10)
+        opened.append(really_open(*args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(lock.os, "open", slow)
+
+    async def change() -> None:
+        async with limits.change_lock(cgroup, "change it"):
+            pytest.fail("it was cancelled before it had the lock")
+
+    task = asyncio.create_task(change())
+    await until(opening.is_set, 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    await until(lambda: opened, 5)
+    await until(lambda: not is_open(opened[0]), 5, "the descriptor is closed")
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
