@@ -1,6 +1,6 @@
 """The embedded engine as an `Engine`: asynchronous, with no blocking call on the event loop.
 
-Blocking work runs in the engine's own threads. Waiting (for an exit, for output, for changes by other processes) uses
+Blocking work runs in the threads of its kind. Waiting (for an exit, for output, for changes by other processes) uses
 inotify on the event loop and no thread.
 """
 
@@ -12,7 +12,6 @@ import platform
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from runtime.engines.embedded.process.init import EXIT_BYTES
 from runtime.engines.embedded.state.record import KEY, ContainerRecord, to_json
 from runtime.engines.protocol import Facets
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import filesystems, own_cgroup
+from runtime.kernel import filesystems, own_cgroup, threads
 from runtime.kernel.inotify import LOGS, RECORDS, DirectoryWatch
 from runtime.model import (
     Capabilities,
@@ -49,7 +48,6 @@ from runtime.model import (
 from runtime.oci import cri_log
 
 T = TypeVar("T")
-_MAX_THREADS = 16
 _RECHECK_INTERVAL_S = 1.0
 """Waiters read the record again after this time even without an inotify event."""
 _KILL_TIMEOUT_S = 10.0
@@ -62,7 +60,6 @@ class EmbeddedEngine:
         self.config = config or EmbeddedConfig()
         self._verbs = Lifecycle(self.config)
         self._store = self._verbs.store
-        self._pool = ThreadPoolExecutor(_MAX_THREADS, "embedded")
         self._capabilities: Capabilities | None = None
         self._reconciled: asyncio.Task[None] | None = None
 
@@ -74,8 +71,20 @@ class EmbeddedEngine:
     def facets(self) -> Facets:
         return Facets(images=self)
 
-    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run blocking work in a thread; an `OSError` becomes a `PytopError`."""
+    async def _read(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Look at records and logs; a cancelled caller leaves at once."""
+        return await threads.waiting(self._guarded(function, *arguments))
+
+    async def _act(self, function: Callable[..., T], *arguments: Any) -> T:
+        """A step that waits for no lock of another operation, so that who holds one can always go on."""
+        return await threads.acting(self._guarded(function, *arguments))
+
+    async def _complete(self, function: Callable[..., T], *arguments: Any) -> T:
+        """An operation, or a look that may repair; it may wait for a lock or a process."""
+        return await threads.completing(self._guarded(function, *arguments))
+
+    def _guarded(self, function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+        """The call, with an `OSError` as a `PytopError`."""
 
         def guarded() -> T:
             try:
@@ -92,12 +101,12 @@ class EmbeddedEngine:
                 path = Path(os.fsdecode(error.filename)) if error.filename is not None else self.config.run
                 raise filesystems.refused("write to the disk", error, path) from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, guarded)
+        return guarded
 
     async def _ready(self) -> None:
         """Once: reconcile after a crash. Without the rights for it, containers can be read only."""
         if self._reconciled is None:
-            self._reconciled = asyncio.create_task(self._run(self._reconcile))
+            self._reconciled = asyncio.create_task(self._complete(self._reconcile))
         await asyncio.shield(self._reconciled)
 
     def _reconcile(self) -> None:
@@ -116,11 +125,11 @@ class EmbeddedEngine:
         )
 
     async def capabilities(self) -> Capabilities:
-        return await self._run(requirements.capabilities, self._verbs.hierarchies)
+        return await self._read(requirements.capabilities, self._verbs.hierarchies)
 
     async def containers(self) -> list[Container]:
         await self._ready()
-        found: list[Container] = await self._run(self._list)
+        found: list[Container] = await self._complete(self._list)
         return found
 
     def _list(self) -> list[Container]:
@@ -140,17 +149,17 @@ class EmbeddedEngine:
 
     async def get(self, key: str) -> Container:
         await self._ready()
-        found: Container = await self._run(lambda: _placed(self._find(key)))
+        found: Container = await self._complete(lambda: _placed(self._find(key)))
         return found
 
     async def recorded(self, key: str) -> Limits:
         await self._ready()
-        limits: Limits = await self._run(self._verbs.recorded, key)
+        limits: Limits = await self._read(self._verbs.recorded, key)
         return limits
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         await self._ready()
-        record: ContainerRecord = await self._run(self._find, key)
+        record: ContainerRecord = await self._complete(self._find, key)
         paths = {
             "cgroup": self.config.cgroup_of(record.id),
             "log": str(self.config.log(record.id)),
@@ -159,7 +168,7 @@ class EmbeddedEngine:
         return {**to_json(record), "paths": paths}
 
     async def images(self) -> list[Image]:
-        return [await self._run(host.image)]
+        return [await self._read(host.image)]
 
     async def import_image(self, name: str, rootfs: bytes) -> Image:
         raise UnsupportedError(f"import {len(rootfs)} bytes as image {name!r}", detail=requirements.IMPORT)
@@ -176,7 +185,7 @@ class EmbeddedEngine:
         reason = self._capabilities.why_not(verb)
         if reason is not None:
             raise UnsupportedError(f"{verb} a container of the embedded engine", detail=reason)
-        return await self._run(function, *arguments)
+        return await self._complete(function, *arguments)
 
     async def create(self, spec: ContainerSpec) -> ContainerRef:
         record = await self._change(Verb.CREATE, self._verbs.create, spec)
@@ -187,19 +196,20 @@ class EmbeddedEngine:
 
     async def stop(self, key: str, *, timeout: float | None = None) -> None:
         await self._change(Verb.STOP, lambda: None)
-        record: ContainerRecord = await self._run(self._store.find, key)
+        record: ContainerRecord = await self._read(self._store.find, key)
         with suppress(NotFoundError):  # removed by itself at its end
             await self._stop(record, record.spec.stop_timeout if timeout is None else timeout)
 
     async def _stop(self, record: ContainerRecord, timeout: float) -> None:
-        held = await self._run(self._take, record)
+        take = self._guarded(self._take, record)
+        held = await threads.acquiring(take, os.close, threads.Kind.WAIT)
         try:
-            record = await self._run(self._store.read, record.id)
+            record = await self._act(self._store.read, record.id)
             if not (record.state.live or record.state is State.RESTARTING):
                 return
-            await self._run(self._verbs.begin_stop, record)
+            await self._act(self._verbs.begin_stop, record)
             if not await self._ended(record.id, timeout):
-                await self._run(self._verbs.signal, record, signal.SIGKILL)
+                await self._act(self._verbs.signal, record, signal.SIGKILL)
                 if not await self._ended(record.id, _KILL_TIMEOUT_S):
                     raise ConflictError(f"{record.spec.name} does not end", detail="its processes cannot be killed")
         finally:
@@ -218,7 +228,7 @@ class EmbeddedEngine:
 
     async def restart(self, key: str, *, timeout: float | None = None) -> None:
         await self._change(Verb.RESTART, lambda: None)
-        record: ContainerRecord = await self._run(self._store.find, key)
+        record: ContainerRecord = await self._read(self._store.find, key)
         await self.stop(record.id, timeout=timeout)
         await self.start(record.id)
 
@@ -246,12 +256,12 @@ class EmbeddedEngine:
 
     async def wait(self, key: str) -> int:
         await self._ready()
-        record: ContainerRecord = await self._run(self._store.find, key)
-        kept = await self._run(self._open_exit, record)
+        record: ContainerRecord = await self._read(self._store.find, key)
+        kept = await threads.acquiring(lambda: self._open_exit(record), _close, threads.Kind.WAIT)
         try:
             await self._ended(record.id, None)
             with suppress(NotFoundError):
-                after: ContainerRecord = await self._run(self._store.read, record.id)
+                after: ContainerRecord = await self._read(self._store.read, record.id)
                 if after.exit_code is not None:
                     return after.exit_code
             if kept is None:
@@ -279,7 +289,7 @@ class EmbeddedEngine:
         try:
             while True:
                 try:
-                    record: ContainerRecord = await self._run(self._repaired_record, container_id)
+                    record: ContainerRecord = await self._act(self._repaired_record, container_id)
                 except NotFoundError:
                     return True
                 if not (record.state.live or record.state is State.RESTARTING):
@@ -301,14 +311,16 @@ class EmbeddedEngine:
 
     async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
         await self._ready()
-        record: ContainerRecord = await self._run(self._store.find, key)
+        record: ContainerRecord = await self._read(self._store.find, key)
         path = self.config.log(record.id)
         watch = DirectoryWatch(path.parent, LOGS) if follow else None
-        reader: cri_log.Reader = await self._run(lambda: cri_log.Reader(path, tail=tail))
+        reader = await threads.acquiring(
+            self._guarded(lambda: cri_log.Reader(path, tail=tail)), cri_log.Reader.close, threads.Kind.WAIT
+        )
         try:
             while True:
                 over = watch is None or await self._over(record.id)
-                while lines := await self._run(reader.read):
+                while lines := await self._complete(reader.read):
                     for line in lines:
                         yield line
                 if over:
@@ -323,7 +335,7 @@ class EmbeddedEngine:
     async def _over(self, container_id: str) -> bool:
         """Whether the log is complete."""
         try:
-            record: ContainerRecord = await self._run(self._repaired_record, container_id)
+            record: ContainerRecord = await self._complete(self._repaired_record, container_id)
         except NotFoundError:
             return True
         return record.state in (State.EXITED, State.DEAD, State.REMOVING)
@@ -331,18 +343,18 @@ class EmbeddedEngine:
     async def events(self) -> AsyncIterator[Event]:
         await self._ready()
         if os.geteuid() == 0:
-            await self._run(self._store.prepare)
-        while not await self._run(self.config.records.is_dir):  # noqa: ASYNC110  (inotify needs the directory)
+            await self._complete(self._store.prepare)
+        while not await self._read(self.config.records.is_dir):  # noqa: ASYNC110  (inotify needs the directory)
             await asyncio.sleep(_RECHECK_INTERVAL_S)
         watch = DirectoryWatch(self.config.records, RECORDS)
         try:
-            known = {record.id: record for record in await self._run(self._store.all)}
+            known = {record.id: record for record in await self._read(self._store.all)}
             while True:
                 for name in sorted(await watch.changed()):
                     container_id = name.removesuffix(".json")
                     if len(container_id) != 64:
                         continue
-                    before, after = known.get(container_id), await self._run(self._peek, container_id)
+                    before, after = known.get(container_id), await self._read(self._peek, container_id)
                     if after is None:
                         known.pop(container_id, None)
                     else:
@@ -360,12 +372,16 @@ class EmbeddedEngine:
     # -- close
 
     async def close(self) -> None:
-        """Release the threads; containers and their shims go on."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Nothing is held open between calls; containers and their shims go on."""
 
     async def destroy(self) -> None:
         """Remove everything of this instance: containers, zygote, bridge, cgroups, files."""
-        await self._run(self._verbs.destroy)
+        await self._complete(self._verbs.destroy)
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def changes(before: ContainerRecord | None, after: ContainerRecord | None) -> list[EventKind]:

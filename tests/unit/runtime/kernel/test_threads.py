@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextvars
 import os
@@ -18,6 +19,7 @@ import pytest
 from runtime.errors import PytopError
 from runtime.kernel import threads
 from runtime.kernel.threads import Kind, Pool
+from tests.unit import import_graph
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[4]
@@ -285,3 +287,16 @@ print("the end")
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=30, capture_output=True)
     assert done.stdout == b"the end\n"
+
+
+def test_calls_that_block_run_in_no_other_threads() -> None:
+    """`asyncio.to_thread` and the loop's own executor share one pool of a few threads for everything."""
+    others = {"to_thread", "run_in_executor", "ThreadPoolExecutor", "set_default_executor"}
+    found = {
+        (source.name, name)
+        for source in import_graph.modules().values()
+        for node in ast.walk(source.tree)
+        for name in [getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "name", None)]
+        if name in others
+    }
+    assert found == set()
