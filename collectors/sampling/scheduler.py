@@ -106,22 +106,13 @@ class Scheduler:
         """
         async with self._sweep_lock:
             targets = tuple(self._targets())
-            sweep = asyncio.create_task(threads.measuring(self._sweeper.sweep, targets))
             try:
-                await asyncio.wait([sweep])
-            except asyncio.CancelledError:
-                await asyncio.wait([sweep])
-                sweep.exception()  # retrieved, so that asyncio does not log it as never retrieved
-                raise
-            error = sweep.exception()
-            if error is None:
-                frame = sweep.result()
-                self._on_frame(frame)
-                return frame
-            if not isinstance(error, Exception):
-                raise error
-            self._report(error)
-            return None
+                frame = await threads.measuring(self._sweeper.sweep, targets)
+            except Exception as error:  # noqa: BLE001 - a sweep that fails is reported, and the next one follows
+                self._report(error)
+                return None
+            self._on_frame(frame)
+            return frame
 
     def _report(self, error: Exception) -> None:
         if self._on_error is not None:

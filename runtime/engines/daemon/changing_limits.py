@@ -40,6 +40,8 @@ from runtime.oci.resources import ResourceContext
 
 MAX_ATTEMPTS: Final = 5
 """How often a container that was restarted before it could be locked is looked at again."""
+END_TIMEOUT_S: Final = 150.0
+"""How long a cancelled caller waits for a change: two answers of a daemon, which may take 60 s each, and the kernel."""
 DEPENDENT_LIMITS: Final = (
     frozenset({LimitName.CPUS, LimitName.CPU_PERIOD}),
     frozenset({LimitName.MEMORY, LimitName.SWAP, LimitName.MEMORY_RESERVATION}),
@@ -233,18 +235,20 @@ class LimitChanger(Generic[Document]):
 
 
 async def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`, which is not cancelled with its caller: a cancelled caller waits for its end."""
+    """The result of `work`, which is not cancelled with its caller: a cancelled caller waits for its end.
+
+    What has not ended `END_TIMEOUT_S` later is stuck, and is cancelled.
+    """
     task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if not task.cancelled():
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        if not await threads.wait_for_end(task, END_TIMEOUT_S):
+            task.cancel()
+            await threads.wait_for_end(task, 2 * threads.CANCEL_TIMEOUT_S)
+        if task.done() and not task.cancelled():
             task.exception()  # looked at, so that asyncio does not report it as lost
-        raise cancelled
+        raise
     return task.result()
 
 

@@ -361,3 +361,21 @@ async def test_a_cancelled_change_is_whole_or_was_never_begun(
     else:
         pytest.fail("it never came to its end")
     assert seen == {False, True}, "it was cancelled before and after the daemon was told"
+
+
+async def test_a_cancelled_caller_waits_for_a_stuck_change_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changing_limits, "END_TIMEOUT_S", 0.05)
+    cancelled = asyncio.Event()
+
+    async def stuck() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    caller = asyncio.create_task(changing_limits.run_to_end(stuck()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(caller), 5)
+    assert cancelled.is_set()
