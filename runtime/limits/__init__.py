@@ -6,7 +6,7 @@ compare with what the kernel holds.
 
 from runtime.limits.apply import RawFile, change, check, raw_files, read, recent_use, verify
 from runtime.limits.controllers.network import asks_network
-from runtime.limits.lock import change_lock
+from runtime.limits.lock import change_lock, with_warning
 from runtime.limits.reclaim import ReclaimProgress, shrink
 from runtime.limits.review.facts import HostFacts, RecentUse, host_facts
 from runtime.limits.review.finding import Finding, Severity
@@ -38,4 +38,5 @@ __all__ = [
     "validate",
     "verify",
     "with_persistence",
+    "with_warning",
 ]

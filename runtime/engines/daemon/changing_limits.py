@@ -71,10 +71,10 @@ class LimitChanger(Generic[Document]):
         async with self._locks.setdefault(target.container.ref.id, asyncio.Lock()):
             for _ in range(MAX_ATTEMPTS):
                 cgroup = await self._own_cgroup(target)
-                async with limits.change_lock(cgroup or self._daemon.lock_directory, title):
+                async with limits.change_lock(cgroup or self._daemon.lock_directory, title) as unlocked:
                     context = await self._context(target, cgroup, change, title)
                     if context.cgroup == cgroup and context.target.container.pid == target.container.pid:
-                        return await self._change(context)
+                        return limits.with_warning(await self._change(context), unlocked)
                 target = context.target
         raise ConflictError(title, detail="it is being restarted over and over again", hint="Try again when it is not")
 

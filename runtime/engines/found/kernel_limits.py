@@ -21,11 +21,10 @@ async def change_limits(
 ) -> LimitOutcome:
     """Change limits of a cgroup, one client at a time; `pid` is whose network is meant, `record` who will have them.
 
-    Raises `RefusedError` when process 1, this program or what started it lives in there, and `ConflictError` when
-    another client does not come to an end.
+    Raises `RefusedError` when process 1, this program or what started it lives in there.
     """
     title = f"change limits of {name}"
-    async with limits.change_lock(cgroup, title):
+    async with limits.change_lock(cgroup, title) as unlocked:
         await threads.acting(protect_self, title, cgroup)
         outcome = await threads.acting(lambda: limits.change(ref, cgroup, change, pid=pid))
-    return limits.with_persistence(outcome, record)
+    return limits.with_warning(limits.with_persistence(outcome, record), unlocked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
 from collections.abc import Coroutine, Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -133,13 +132,11 @@ def is_free(cgroup: Cgroup) -> bool:
     """Whether the container's lock can be taken."""
     directory = lock._own(cgroup)
     assert directory is not None
-    held = os.open(directory, os.O_RDONLY)
+    offset = lock._offset(directory)
+    assert offset is not None
+    held = lock._open()
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
-        return True
+        return lock._taken(held, offset)
     finally:
         os.close(held)
 
