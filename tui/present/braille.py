@@ -1,8 +1,8 @@
-"""Draws filled graphs as text: braille, blocks or plain ASCII. Pure, and free of Textual.
+"""Draws filled graphs as text: braille, blocks or plain ASCII. Pure functions, without Textual.
 
-A graph is a row of cells, each as high as the graph. A cell takes two values one after the other; braille shows both,
-the others show the higher one. A value is a fraction of the scale, 0 to 1. None is a gap and leaves its place empty,
-0 draws the lowest dot, so that nothing measured and nothing used do not look alike.
+A graph consists of columns of cells. Each column takes two successive values: braille shows both, the other character
+sets the higher one. A value is a fraction of the scale, 0 to 1. None is a gap and draws nothing, 0 draws the lowest
+dot, so that a missing value and zero differ.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import zip_longest
 
 
 class Ink(Enum):
-    """What a stretch of a row means; each has a glyph of its own, colour only helps."""
+    """The meaning of a part of a row. Each has a glyph of its own, so that colour is not needed."""
 
     USE = "use"
     THROTTLED = "throttled"
@@ -25,13 +25,13 @@ class Ink(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Charset:
-    """The glyphs of one way to draw.
+    """The glyphs of one character set.
 
     Attributes:
-        steps: heights that one cell can tell apart.
-        glyph: the cell whose first and second value reach so many steps.
-        throttled: stands on top of the use, for time in which it was held back.
-        limit: the limit line, where nothing else is drawn.
+        steps: levels per cell.
+        glyph: the cell for the levels of its first and second value.
+        throttled: drawn above the usage, for throttled time.
+        limit: the limit line, in empty cells.
         axis, tick: the time axis.
         change_sign, harm_sign: of annotations on the time axis.
     """
@@ -90,7 +90,7 @@ ASCII = Charset(
 
 
 def charset(ascii_only: bool, term: str) -> Charset:
-    """The finest that a terminal of this name can show; the Linux console's fonts have blocks and no braille."""
+    """The finest set that the terminal can show; the fonts of the Linux console have blocks but no braille."""
     return ASCII if ascii_only else BLOCKS if term == "linux" else BRAILLE
 
 
@@ -102,10 +102,10 @@ def draw(
     held: Sequence[float | None] = (),
     limit: float | None = None,
 ) -> list[str]:
-    """The rows of a graph, top row first, each half as wide as there are values.
+    """The rows of a graph, top row first, one cell for two values.
 
-    `held` goes on top of the values, as what was wanted and not given: at least one cell where it is above 0. `limit`
-    is where the limit line goes.
+    `held` is throttled time, drawn above the values: at least one cell where it is above 0. `limit` is the height of
+    the limit line.
     """
     full = height * charset.steps
     firsts, seconds = (_steps(values[start::2], full) for start in (0, 1))
@@ -128,7 +128,7 @@ def draw(
 
 
 def inks(row: str, charset: Charset) -> Iterator[tuple[Ink, str]]:
-    """A row cut where its meaning changes. Blanks go with the use, so a row is a few stretches, not many."""
+    """A row split where its meaning changes. Blanks count as usage, so that a row has few parts."""
     for found in _cuts(charset.throttled, charset.limit).finditer(row):
         text = found.group()
         ink = {charset.throttled: Ink.THROTTLED, charset.limit: Ink.LIMIT}.get(text[0], Ink.USE)
@@ -146,7 +146,7 @@ def _steps(values: Sequence[float | None], full: int) -> list[int]:
 
 
 def _cells(values: Sequence[float | None], held: Sequence[float | None], height: int) -> list[int]:
-    """By cell, the height in cells that use and time held back reach together; 0 where nothing was held back."""
+    """For each column, the height in cells of usage and throttled time together; 0 without throttled time."""
     cells = []
     for at in range(0, len(values), 2):
         back = max((held[i] or 0.0 for i in range(at, min(at + 2, len(held)))), default=0.0)
@@ -157,7 +157,7 @@ def _cells(values: Sequence[float | None], held: Sequence[float | None], height:
 
 @lru_cache(maxsize=8192)
 def _column(first: int, second: int, up: int, height: int, charset: Charset) -> tuple[str, ...]:
-    """One cell's column, top first. `up` is the cell to which time held back reaches, 0 for none."""
+    """One column, top first. `up` is the height in cells of usage and throttled time, 0 without the latter."""
     steps = charset.steps
     column = []
     for base in range(0, height * steps, steps):

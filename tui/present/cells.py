@@ -1,13 +1,13 @@
-"""How many terminal cells a text takes, and texts cut to cells.
+"""Width of text in terminal cells, and text cut to a width.
 
-Printable ASCII is counted here; Rich's tables of wide characters are loaded when the first other character comes.
+Printable ASCII is counted here; Rich's tables of wide characters are imported for the first other character.
 """
 
 from __future__ import annotations
 
 
 def cell_len(text: str) -> int:
-    """How many cells a text takes."""
+    """The width of a text in cells."""
     if text.isascii() and text.isprintable():
         return len(text)
     from rich import cells

@@ -1,4 +1,4 @@
-"""One container in words: the lines on top of its screen."""
+"""The head lines of the container screen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS: Final = {ContainerKind.VM: Message.VIRTUAL_MACHINE, ContainerKind.SERVICE
 
 
 def headline(subject: Subject, glyphs: Glyphs, *, gone: bool) -> str:
-    """One line: what it is called, its state, what it was created from, who runs it."""
+    """One line: name, state, image, engine."""
     dot = f" {glyphs.dot} "
     sign = glyphs.states[State.UNKNOWN if gone else subject.state]
     container = subject if isinstance(subject, Container) else None
@@ -42,13 +42,13 @@ def headline(subject: Subject, glyphs: Glyphs, *, gone: bool) -> str:
 
 
 def ending(container: Container) -> str:
-    """How it ended: "exit status 1", "killed by signal 9", "out of memory"."""
+    """The end of a container: "exit status 1", "killed by signal 9", "out of memory, ..."."""
     code = container.exit_code or 0
     if 128 < code < 128 + 65:
-        words = say(Message.KILLED_BY_SIGNAL, number=code - 128)
+        text = say(Message.KILLED_BY_SIGNAL, number=code - 128)
     else:
-        words = say(Message.EXIT_STATUS, code=code)
-    return say(Message.OUT_OF_MEMORY, ending=words) if container.oom_killed else words
+        text = say(Message.EXIT_STATUS, code=code)
+    return say(Message.OUT_OF_MEMORY, ending=text) if container.oom_killed else text
 
 
 def details(subject: Subject) -> str:
@@ -72,10 +72,10 @@ def details(subject: Subject) -> str:
 
 
 def drift_lines(drifts: Sequence[Drift], key: str, width: int, glyphs: Glyphs) -> list[str]:
-    """What somebody else has changed, and when it was noticed; on two lines at most. `key` opens the limit editor."""
+    """The drifted limits and the time of detection, on two lines at most. `key` opens the limit editor."""
     clock = time.strftime("%H:%M:%S", time.localtime(min(each.since_ns for each in drifts) / 1e9))
-    told = "; ".join(drift_text(each) for each in drifts)
-    text = fmt.clean(say(Message.CHANGED_AT, clock=clock, key=key, limits=told))
+    limits = "; ".join(drift_text(each) for each in drifts)
+    text = fmt.clean(say(Message.CHANGED_AT, clock=clock, key=key, limits=limits))
     lines = textwrap.wrap(text, width)
     if len(lines) <= MAX_DRIFT_LINES:
         return lines

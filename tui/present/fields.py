@@ -1,7 +1,7 @@
-"""Everything that is shown about a container, each field once: for the table, the detail screen, `ps` and `stats`.
+"""The registry of fields of a container: the table, the detail screen, `ps` and `stats` show these.
 
-Free of Textual. Numbers come from the registry of metrics (`collectors.sampling.metrics`); what is here besides is text
-and the looks of columns. `extract` gives the raw value (cores, bytes, bytes per second, shares of one, text),
+Numbers come from the registry of metrics (`collectors.sampling.metrics`); texts and the layout of columns are defined
+here. `extract` gives the raw value (cores, bytes, bytes per second, shares of one, text),
 `UNLIMITED`, or a `Missing` that says why there is none; `format` makes short text of it.
 """
 
@@ -30,20 +30,20 @@ _DIGITS = re.compile(r"(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One fact about a container.
+    """One field.
 
     Attributes:
         id: its name in settings and JSON.
-        title: the head of its column.
+        title: the heading of its column.
         unit: of the raw value; empty for text.
         about: one line of help.
-        width, max_width: cells that a column needs at least and can use at most.
-        extract: the raw value from what the engine says and what was measured (None while it is not live).
+        width, max_width: the least and the greatest width of the column in cells.
+        extract: the raw value from the inventory and the usage (None while it is not live).
         show: a value as text.
-        rank: which columns stay when the screen is narrow, the lowest first.
-        default: part of the table unless the settings choose otherwise.
+        rank: on a narrow screen the columns with the lowest ranks are kept.
+        default: shown unless the settings choose the columns.
         grain: differences below this do not change the order of rows.
-        falling: the largest first, when this is chosen to sort by.
+        falling: sorted in descending order at first.
     """
 
     id: str
@@ -68,7 +68,7 @@ class Field:
         return "max" if isinstance(value, Unlimited) else self.show(value)
 
     def sort_key(self, value: Value) -> tuple[float, tuple[tuple[float, str], ...]]:
-        """Orders values of this field; numbers that look the same are the same. A missing one is the smallest."""
+        """Orders values of this field; values within the grain are equal. A missing one is the smallest."""
         if isinstance(value, str):
             return 0.0, natural(value)
         if isinstance(value, Missing):
@@ -77,14 +77,14 @@ class Field:
 
 
 def natural(text: str) -> tuple[tuple[float, str], ...]:
-    """A key that sorts "web-9" before "web-10" , whatever the case."""
+    """A sort key that puts "web-9" before "web-10" and ignores case."""
     return tuple(
         (float(part), "") if part.isdecimal() else (-1.0, part) for part in _DIGITS.split(text.casefold()) if part
     )
 
 
 def rounded(value: float, grain: float) -> float:
-    """The value with two digits, and no finer than `grain`: what wobbles less than that keeps its place."""
+    """The value rounded to two digits, and to `grain`, so that small fluctuations do not change the order."""
     if value <= 0:
         return 0.0
     step = max(grain, 10.0 ** (floor(log10(value)) - 1))
@@ -92,17 +92,17 @@ def rounded(value: float, grain: float) -> float:
 
 
 def arrange(subjects: Iterable[S], usages: Mapping[Ref, Usage], field: Field, *, falling: bool) -> list[S]:
-    """Sort by a field; equal ones by name, those without a value last in both directions."""
-    there: list[tuple[Any, S]] = []
+    """Sort by a field, then by name; those without a value come last in both directions."""
+    valued: list[tuple[Any, S]] = []
     missing: list[S] = []
     for subject in sorted(subjects, key=lambda each: (natural(each.name), each.ref)):
         value = field.extract(subject, usages.get(subject.ref))
         if isinstance(value, Missing):
             missing.append(subject)
         else:
-            there.append((field.sort_key(value), subject))
-    there.sort(key=lambda pair: pair[0], reverse=falling)  # stable in reverse too
-    return [subject for _, subject in there] + missing
+            valued.append((field.sort_key(value), subject))
+    valued.sort(key=lambda pair: pair[0], reverse=falling)  # stable in reverse too
+    return [subject for _, subject in valued] + missing
 
 
 def matches(container: Container, words: str) -> bool:
@@ -121,7 +121,7 @@ def matches(container: Container, words: str) -> bool:
 
 
 def description(subject: Subject) -> str:
-    """What it was created from; of a group how many live, and what makes it one."""
+    """The image; of a group the number of live members and its kind."""
     if isinstance(subject, Group):
         members = len(subject.members)
         count = f"{subject.live} live" if subject.live == members else f"{subject.live} of {members} live"
@@ -130,7 +130,7 @@ def description(subject: Subject) -> str:
 
 
 def runner(subject: Subject) -> str:
-    """Who runs it: an engine's key, or "group"."""
+    """The engine's key, or "group"."""
     return "group" if isinstance(subject.ref, GroupRef) else subject.ref.engine
 
 
@@ -205,7 +205,7 @@ _AFTER: Final = (
         "up", "since", "seconds", "For how long it runs, or is stopped", 5, _up, show=fmt.age, rank=14, falling=False
     ),
 )
-LAST_RANK: Final = 30  # of columns about which nothing is said below: the first to go
+LAST_RANK: Final = 30  # of metrics without an entry in `_COLUMNS`
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Values as short text: cores, bytes, rates, shares, ages; and untrusted text made safe to draw.
 
-Plain ASCII. Numbers are rounded to two or three digits, so that a cell's text changes seldom.
+Plain ASCII. Numbers are rounded to two or three digits, so that few cells change from sweep to sweep.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def rate(value: float) -> str:
 
 
 def bits(value: float) -> str:
-    """Bytes per second as bits in decimal multiples, as network rates are said: "20mbit"."""
+    """Bytes per second as bits in decimal multiples, as network rates are usually given: "20mbit"."""
     value = max(0.0, value) * 8
     for power, unit in ((3, "gbit"), (2, "mbit"), (1, "kbit")):
         if value >= 1000**power:
@@ -77,8 +77,8 @@ def seconds(value: float) -> str:
 def clean(text: str) -> str:
     """Make untrusted text safe to draw on one line.
 
-    Control characters, line breaks, marks without a width and characters that turn the direction of writing each become
-    one visible replacement.
+    Control characters, line breaks, combining characters and characters that change the writing direction are each
+    replaced by one visible character.
     """
     if text.isascii() and text.isprintable():
         return text

@@ -1,6 +1,6 @@
-"""The characters that the list is drawn with: a Unicode set and an ASCII set.
+"""The glyphs of the list: a Unicode set and an ASCII set.
 
-Every state has a character of its own, so that nothing depends on colour.
+Every state has a glyph of its own, so that colour is not needed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from runtime.model import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glyphs:
-    """Signs of one cell each.
+    """Glyphs of one cell each.
 
     Attributes:
         gap: a value that is missing.
         more: the end of text that was cut.
         cursor: before the selected row.
-        rising, falling: the direction of the sorting.
-        dot: between the parts of a line.
-        trend: from nothing used to all that the limit allows.
+        rising, falling: the sort direction.
+        dot: separates the parts of a line.
+        trend: from no usage to the limit.
+        open, folded: before the name of an unfolded and of a folded group.
+        branch: before the name of a group's member.
         states: by state.
     """
 

@@ -1,4 +1,4 @@
-"""The help: keys, columns, glyphs, and what does not work here with the reason."""
+"""The help: keys, columns, glyphs, and what is not possible here, with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps a container apart from the host, and its limits as the kernel holds them, as a page of text."""
+"""The isolation page: namespaces, rights, and the limits that the kernel holds."""
 
 from __future__ import annotations
 

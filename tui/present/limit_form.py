@@ -1,4 +1,4 @@
-"""The limit editor's form without a screen: parsing, scaling, placeholders, current use."""
+"""The logic of the limit editor's form: parsing, scaling, placeholders, current usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits in words: labels, values, outcomes of a change, drift."""
+"""Texts of limits: labels, values, outcomes of a change, drift."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ ENTRIES: Final = (
     LimitEntry(LimitName.IO_WRITE_IOPS, "write ops", "sda 500"),
     LimitEntry(LimitName.IO_WEIGHT, "disk weight", "100"),
 )
-"""The most needed first."""
+"""In the order of the form, the most used first."""
 LABELS: Final = {entry.name: entry.label for entry in ENTRIES}
 SIZES: Final = frozenset({LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION, LimitName.SWAP})
-KEPT: Final = "kept"
-UNTIL_RESTART: Final = "until restart"
+KEPT: Final = say(Message.KEPT)
+UNTIL_RESTART: Final = say(Message.UNTIL_RESTART)
 DEFAULTS: Final[Mapping[LimitName, Value]] = {
     LimitName.CPU_SHARES: 1024,
     LimitName.CPU_PERIOD: DEFAULT_PERIOD_US,
@@ -132,7 +132,7 @@ def drift_text(found: Drift) -> str:
 
 
 def reclaim_text(so_far: ReclaimProgress, width: int) -> str:
-    """The progress of a reclaim, as a bar and in figures."""
+    """The progress of a reclaim, as a bar and in numbers."""
     goal = max(1, so_far.current - so_far.target + so_far.reclaimed)
     filled = min(width, max(0, round(width * so_far.reclaimed / goal)))
     bar = "#" * filled + "." * (width - filled)
@@ -165,7 +165,7 @@ def outcome_lines(fields: tuple[FieldOutcome, ...], *, wide: bool) -> list[str]:
 
 
 def conclusion(outcome: LimitOutcome) -> tuple[str, bool]:
-    """An outcome in one sentence, and whether it is bad."""
+    """An outcome in one sentence, and whether it is a failure."""
     if outcome.ok:
         return say(Message.ALL_AS_ASKED), False
     if not outcome.error and all(f.verdict is Verdict.UNREADABLE and f.kernel is Missing.GONE for f in outcome.fields):

@@ -1,4 +1,4 @@
-"""A ring buffer of a container's output, bounded in lines and bytes, and its bytes made safe to draw."""
+"""A ring buffer of log lines, bounded in lines and bytes, and escaping of log output for the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui.present.cells import cell_len, chop_cells
 
 MAX_LINES: Final = 10_000
 MAX_BYTES: Final = 8 << 20
-MAX_LINE_BYTES: Final = 16 << 10  # bytes that are kept of one line
+MAX_LINE_BYTES: Final = 16 << 10  # kept of one line
 TAB_CELLS: Final = 8
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _NAMED = {"\r": "\\r", "\x1b": "\\e"}
@@ -23,7 +23,7 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 @dataclass(slots=True)
 class LogEntry:
-    """One line. `open` as long as its newline has not come; `cut` counts bytes that were too many."""
+    """One line. `open` until its newline was read; `cut` counts bytes beyond `MAX_LINE_BYTES`, which are dropped."""
 
     stream: str
     time_ns: int
@@ -38,10 +38,10 @@ class LogEntry:
 
 
 class LogBuffer:
-    """Numbered entries, the oldest dropped when there are too many or too large ones.
+    """Numbered entries; the oldest are dropped when there are too many lines or bytes.
 
     Attributes:
-        first: the number of the oldest entry, which is also how many were dropped.
+        first: the number of the oldest entry, which is also the count of dropped ones.
         size: bytes held.
     """
 
@@ -62,14 +62,14 @@ class LogBuffer:
 
     @property
     def full(self) -> bool:
-        """Further lines will drop old ones, now or soon."""
+        """Further lines drop old ones, or will soon."""
         return len(self._entries) >= self._lines or self.size >= self._bytes * 0.9
 
     def __getitem__(self, number: int) -> LogEntry:
         return self._entries[number - self.first]
 
     def since(self, number: int) -> list[LogEntry]:
-        """The entries from this number on, as far as they are still there."""
+        """The entries from this number on that were not dropped."""
         back = min(self.end - number, len(self._entries))
         newest = list(islice(reversed(self._entries), back))
         newest.reverse()
@@ -104,8 +104,8 @@ class LogBuffer:
 def readable(data: bytes) -> str:
     r"""Bytes from a program as one line that cannot do anything to a terminal.
 
-    Colours are left out. Every other control character, also those of Unicode that hide or turn text round, is shown
-    as an escape such as `\\e` or `\\x07`, and so is a byte that is not UTF-8.
+    Colour sequences are removed. Every other control character, also those of Unicode that hide text or change its
+    direction, is shown as an escape such as `\\e` or `\\x07`, and so is a byte that is not UTF-8.
     """
     text = data.decode("utf-8", "backslashreplace")
     if text.isprintable():

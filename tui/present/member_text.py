@@ -1,4 +1,4 @@
-"""The members of a group and their present use as lines of a table."""
+"""The members of a group and their current usage as lines of a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_NAME_CELLS, MAX_NAME_CELLS = 12, 60
 
 
 def lines(session: Session, ref: Ref, width: int, glyphs: Glyphs) -> Iterator[Paragraph]:
-    """A head, and every member of the group of `ref` on one line; those that use most CPU come first."""
+    """A heading, and one line for every member of the group of `ref`, by CPU usage in descending order."""
     group = session.group_of(ref)
     if group is None:
         yield "warn", say(Message.GROUP_GONE)
@@ -29,7 +29,7 @@ def lines(session: Session, ref: Ref, width: int, glyphs: Glyphs) -> Iterator[Pa
     heads = "".join(f"{field.title:>{width}}" for field, width in zip(chosen[1:], widths[1:], strict=True))
     usages = session.frame.usages if session.frame is not None else {}
     members = [c for ref in group.members if (c := session.containers.get(ref)) is not None]
-    names = {c.ref: _called(session, c) for c in members}
+    names = {c.ref: _display_name(session, c) for c in members}
     longest = max(MIN_NAME_CELLS, *map(cell_len, names.values())) if names else MIN_NAME_CELLS
     room = max(MIN_NAME_CELLS, min(longest, MAX_NAME_CELLS, width - 1 - sum(widths)))
     yield "head", f"{'name':<{room}} {'state':<{widths[0]}}{heads}"
@@ -40,7 +40,7 @@ def lines(session: Session, ref: Ref, width: int, glyphs: Glyphs) -> Iterator[Pa
         yield ("text" if member.state.live else "weak"), f"{name} {values[0]:<{widths[0]}}{cells}"
 
 
-def _called(session: Session, member: Container) -> str:
+def _display_name(session: Session, member: Container) -> str:
     """The name as in the list, with the sign of drift."""
     sign = DRIFTED if member.ref in session.drift else ""
     return sign + fmt.clean(member.name or member.ref.short)

@@ -1,4 +1,4 @@
-"""What a page of text is made of."""
+"""The unit of a page of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the history of a container to what its graphs show. Free of Textual."""
+"""Makes the data of graphs from the history of a container."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ NOT_MEASURED: Final = "not measured now"
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What a graph shows.
+    """The data of a graph.
 
     Attributes:
-        values: one per slot of the window, None is a gap; `held` likewise, drawn on top of them.
+        values: one per slot of the window, None is a gap.
+        held: throttled time, likewise, drawn above the values.
         top: the value at the upper edge.
-        limit: where the limit line goes.
+        limit: the value of the limit line.
         figures: now, mean and maximum as text.
         notes: more text below the figures.
-        brief: the most important of it, for a graph of one line; it takes the place of mean and maximum.
+        brief: the most important note, which replaces mean and maximum on a graph of one line.
         show: a value as text, for the scale.
     """
 
@@ -52,9 +53,10 @@ class Measure:
         title, name: long and short.
         metric: in the history.
         show: a value as text.
-        floor: the least that the scale may be; `fixed` when it never is more.
-        base: of round numbers.
-        twin: the metric with which it shares its scale, so that both directions compare.
+        floor: the least upper end of the scale.
+        fixed: the upper end is always `floor`.
+        base: of the round numbers at which the scale ends.
+        twin: the metric of the other direction, which has the same scale.
     """
 
     id: str
@@ -70,9 +72,9 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """A limit on one direction of the network: bits per second, and what its queue says of the last interval.
+    """A network rate in one direction: bits per second, and its queue's statistics of the last interval as texts.
 
-    `brief` is the worst of it.
+    `brief` is the most severe of the texts.
     """
 
     rate: int
@@ -81,7 +83,7 @@ class Shaped:
 
 
 def shaped(queue: Queue | None, before: Queue | None, seconds: float) -> Shaped | None:
-    """What to show of a queue, given it as it was `seconds` ago too; None where there is no limit."""
+    """The texts of a queue, from it and from its state `seconds` before; None without a limit."""
     if queue is None or not isinstance(queue.rate, int):
         return None
     words = [f"limit {fmt.bits(queue.rate / 8)}"]
@@ -140,7 +142,7 @@ SMALL: Final = tuple(of_metric(m) for m in METRICS.values() if m.drawn and m.id 
 
 
 class Plots:
-    """Makes the plots of one container at one frame, all on one window."""
+    """Makes the plots of one container at one frame, all over the same window."""
 
     def __init__(
         self,
@@ -160,7 +162,7 @@ class Plots:
         self._placed: dict[str, list[float | None]] = {}
 
     def cpu(self) -> Plot:
-        """Use, and on top of it what the own limit held back. The scale is the limit's or the machine's."""
+        """Usage, and above it throttled time. The scale is that of the limit or of the machine."""
         values, held = self._values("cpu"), self._values("throttled")
         peak, ncpu = _peak(values), float(self._frame.host.ncpu)
         limit = _number(self._usage.cpu_limit if self._usage else None)
@@ -181,7 +183,7 @@ class Plots:
         )
 
     def memory(self) -> Plot:
-        """Use, against its limit."""
+        """Usage against its limit."""
         values = self._values("memory")
         usage = self._usage
         limit = _number(usage.memory_limit if usage else None)
@@ -199,7 +201,7 @@ class Plots:
         return Plot(values, high, self._figures("memory", values, fmt.size), fmt.size, limit=limit, notes=tuple(notes))
 
     def small(self, measure: Measure) -> Plot:
-        """One of the others."""
+        """The plot of another measure."""
         values = self._values(measure.metric)
         peak = max(_peak(values), _peak(self._values(measure.twin)) if measure.twin else 0.0)
         shaped = self._shaped.get(measure.metric)
@@ -213,7 +215,7 @@ class Plots:
         return Plot(values, high, figures, measure.show, limit=line, notes=notes, brief=brief)
 
     def _values(self, metric: str) -> list[float | None]:
-        """The slots of one metric; both directions of a pair ask for both."""
+        """The slots of one metric, computed once, since each direction of a pair needs both."""
         if metric not in self._placed:
             series = self._history.series(self._ref, metric)
             self._placed[metric] = place(series.times_ns, series.values, self._window, self._interval_ns)
@@ -231,7 +233,7 @@ class Plots:
 
 
 def _limit_words(limit: float | Unlimited | Missing, what: str, show: Callable[[float], str]) -> str:
-    """A limit that is not there and one that is not known are two things."""
+    """The limit as text; no limit and an unknown limit differ."""
     if isinstance(limit, Missing):
         return f"limit: {'not read yet' if limit is Missing.NOT_SAMPLED else limit}"
     return f"no {what} limit" if isinstance(limit, Unlimited) else f"limit {show(limit)}"

@@ -1,4 +1,4 @@
-"""The lines on top of the list: the machine, the containers, the engines, and what does not work. Pure."""
+"""The head lines of the list: the machine, the containers, the engines, the problems. Pure functions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RUN = "pytop-containers run host sleep 600"
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the list makes of the inventory: how many rows there are to see, and by which choice."""
+    """The rows that the list shows: their number, the words of the filter, whether stopped ones are hidden."""
 
     shown: int
     words: str
@@ -32,7 +32,7 @@ class View:
 
 
 def machine_parts(session: Session, glyphs: Glyphs) -> list[str]:
-    """The machine's use, the most important part first."""
+    """The machine's usage, the most important part first."""
     mode = ["READ-ONLY"] if session.read_only else []
     return [*mode, *_host_parts(session.frame.host, glyphs)] if session.frame is not None else [*mode, "measuring"]
 
@@ -67,7 +67,7 @@ def _rates(host: HostUsage) -> Sequence[tuple[str, float | Missing, Callable[[fl
 
 
 def inventory_parts(session: Session, view: View) -> list[str]:
-    """How many containers, whose, and in which mode they are shown."""
+    """The number of containers by state, the engines, and the interval."""
     containers = session.containers.values()
     total = len(containers)
     stopped = sum(c.state in STOPPED for c in containers)
@@ -89,13 +89,13 @@ def inventory_parts(session: Session, view: View) -> list[str]:
 
 
 def why_cannot_start(session: Session, key: str) -> str | None:
-    """Why an engine that answers can start nothing here; None when it can."""
+    """Why an engine cannot start containers here; None when it can."""
     capabilities = session.capabilities.get(key)
     return None if capabilities is None else capabilities.why_not(Verb.START)
 
 
 def why_only_watched(session: Session, key: str) -> str | None:
-    """Why an engine that answers can neither start, nor end, nor limit anything here; None when it can do one of it."""
+    """Why an engine can neither start, kill nor limit containers here; None when it can do one of these."""
     capabilities = session.capabilities.get(key)
     reasons = [None if capabilities is None else capabilities.why_not(verb) for verb in CHANGING_VERBS]
     return None if None in reasons else reasons[0]
@@ -108,7 +108,7 @@ def watched_engine_lines(session: Session) -> list[str]:
 
 
 def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
-    """What does not work, each beginning on a line of its own."""
+    """The problems, each beginning on a line of its own."""
     lines: list[str] = []
     for problem in problems:
         named = problem_text.title(problem).casefold().startswith(problem.engine.casefold())
@@ -129,7 +129,7 @@ def join_parts(parts: Sequence[str], width: int, glyphs: Glyphs) -> str:
 
 
 def empty_list_lines(session: Session, view: View, width: int) -> list[str]:
-    """What an empty list says instead of rows."""
+    """The text of an empty list."""
     return [line for text in _empty_list_text(session, view) for line in textwrap.wrap(text, max(width, 1)) or [""]]
 
 

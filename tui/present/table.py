@@ -1,6 +1,6 @@
-"""From containers, groups and their use to the lines of the table: which columns fit, what each row says. Pure.
+"""The lines of the table: the columns that fit, and the text and style of each row. Pure functions.
 
-A row is one text in one colour: the terminal gets few bytes, and a row whose text has not changed costs nothing.
+A row is one text in one colour, so that few bytes are sent to the terminal and unchanged rows are not drawn again.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ DEFAULT_COLUMNS: Final = (
 )
 COLUMN_IDS: Final = frozenset({*FIELDS, TREND})
 _JOINED = frozenset({"cpu_limit", "memory_limit", "pids_limit"})
-_NARROW_CELLS = 72  # below this many cells the least widths hold
+_NARROW_CELLS = 72  # below this width `_NARROW_WIDTHS` are used
 _NARROW_WIDTHS = {"state": 1, "name": 10}
 _TREND_CELLS, _TREND_MAX_CELLS, _TREND_RANK = 8, 20, 5.5
-_CURSOR_CELLS = 1  # the cell before each row that shows which one is selected
+_CURSOR_CELLS = 1  # before each row, for the cursor
 KIND_PREFIXES: Final = {
     ContainerKind.VM: "vm:",
     ContainerKind.SERVICE: "svc:",
@@ -42,7 +42,7 @@ CRITICAL_MEMORY_SHARE = 0.95  # of its memory limit, without the cache that can 
 
 
 class RowStyle(Enum):
-    """Which colour a row has; the value names the table's component class."""
+    """The style of a row; the value names the table's component class."""
 
     NORMAL = "row"
     THROTTLED = "throttled"
@@ -73,7 +73,7 @@ class Column:
 
     @property
     def joined(self) -> bool:
-        """It follows what it limits without a gap: "0.50/2.00"."""
+        """A limit, which follows the usage without a gap: "0.50/2.00"."""
         return self.id in _JOINED
 
 
@@ -87,7 +87,7 @@ class Row:
 
 
 def columns(width: int, wanted: Sequence[str], subjects: Collection[Subject]) -> tuple[Column, ...]:
-    """The wanted columns that fit in `width` cells, the most important ones first, and what is left over given out."""
+    """The wanted columns that fit in `width` cells, chosen by rank; the remaining cells widen some of them."""
     narrow = width < _NARROW_CELLS
     least = {id: (_NARROW_WIDTHS.get(id) if narrow else None) or _width(id) for id in wanted}
     widths: dict[str, int] = {}
@@ -98,7 +98,7 @@ def columns(width: int, wanted: Sequence[str], subjects: Collection[Subject]) ->
         if rest >= 0 or not widths:
             widths, left = tried, max(0, rest)
     for id in ("state", "name", "image", "addresses", "group", "engine", TREND):
-        if id in widths and not (id == "state" and narrow):  # there its sign alone leaves room for what is measured
+        if id in widths and not (id == "state" and narrow):  # in a narrow table the state is its sign alone
             more = min(left, max(0, _max_width(id, subjects) - widths[id]))
             widths[id] += more
             left -= more
@@ -116,7 +116,7 @@ def head(layout: Sequence[Column], sort: str, falling: bool, glyphs: Glyphs) -> 
         title, gap = column.title, over or " " * column.gap
         over = ""
         if column.id == sort and len(title) == column.width and after is not None and after.gap:
-            over = arrow + " " * (after.gap - 1)  # the title is as wide as its column: the gap has room
+            over = arrow + " " * (after.gap - 1)  # the title fills its column, so the arrow goes into the gap
         elif column.id == sort:
             title = title[: max(0, column.width - 1)] + arrow
         parts.append(gap + fmt.fit(title, column.width, right=column.right, more=""))
@@ -131,7 +131,7 @@ def row(
     glyphs: Glyphs,
     lead: str = "",
 ) -> Row:
-    """What one container or group says in these columns; without the mark of selection. `lead` goes before its name."""
+    """The row of a container or group, without the cursor. `lead` is put before its name."""
     parts = []
     for column in layout:
         parts.append(" " * column.gap)
@@ -145,7 +145,7 @@ def row(
 def tree(
     groups: Mapping[Ref, Sequence[Subject]], tops: Sequence[Subject], folded: Collection[Ref]
 ) -> Iterator[tuple[Subject, bool]]:
-    """Every row with whether it is inside a group; `groups` has the members by the group's row, in their order."""
+    """Every row, with whether it is a member of a group; `groups` has the members of each group in order."""
     for top in tops:
         yield top, False
         if top.ref not in folded:
@@ -154,7 +154,7 @@ def tree(
 
 
 def row_style(subject: Subject, usage: Usage | None) -> RowStyle:
-    """How a row stands out."""
+    """The style of a row by state and usage."""
     if subject.state is State.UNKNOWN:
         return RowStyle.UNKNOWN
     if not subject.state.live:
@@ -199,7 +199,7 @@ def _kind_prefix(subject: Subject) -> str:
 
 
 def _trend(ref: Ref, usage: Usage | None, width: int, history: History, glyphs: Glyphs) -> str:
-    """CPU of the last sweeps against the limit, or against the whole machine where there is none."""
+    """CPU of the last sweeps against the limit, or against the whole machine without one."""
     if usage is None:
         return " " * width
     limit = usage.cpu_limit
@@ -221,7 +221,7 @@ def _gap(id: str) -> int:
 
 
 def _max_width(id: str, subjects: Collection[Subject]) -> int:
-    """The cells that a column can use: as many as its longest text, up to its most."""
+    """The width that a column can use: that of its longest text, up to `max_width`."""
     if id == TREND:
         return _TREND_MAX_CELLS
     field = FIELDS[id]

@@ -1,8 +1,8 @@
-"""The columns of samples on a graph, and the graph's scale. Pure, without Textual.
+"""The time axis and the scale of graphs. Pure functions.
 
 The graph scrolls in steps of an eighth of its width: between two steps every sample keeps its column and the newest is
-drawn further to the right. So a tick changes one column and not the whole graph, which a slow terminal needs, and all
-graphs of one width have the same time axis.
+drawn further to the right. So a sweep changes one column and not the whole graph, which a slow terminal needs, and
+all graphs of the same width have the same time axis.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NICE = (1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The stretch of time on a graph: `slots` values of `step_ns` each, two to a cell, the first one number `first`."""
+    """The period of a graph: `slots` values of `step_ns` each, two to a cell, the first one number `first`."""
 
     first: int
     slots: int
@@ -33,7 +33,7 @@ class Window:
         return self.slots * self.step_ns / 1e9
 
     def cell(self, at_ns: int) -> int | None:
-        """The cell of a moment, None when it is outside."""
+        """The cell of a time, None when it is outside."""
         slot = at_ns // self.step_ns - self.first
         return slot // 2 if 0 <= slot < self.slots else None
 

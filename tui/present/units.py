@@ -1,4 +1,4 @@
-"""How values of each unit of a metric are written, and how wide a column and how high a graph of them is at least."""
+"""Formatting of each metric unit, with defaults for columns and graphs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KIB, MIB = 1024, 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class UnitFormat:
-    """The look of one unit, for fields and graphs that say nothing else.
+    """The format of one unit; fields and graphs may override it.
 
     Attributes:
         show: a value as text.
@@ -22,7 +22,7 @@ class UnitFormat:
         grain: differences below this do not change the order of rows.
         floor: the least that a graph's scale may be.
         base: a graph's scale ends at a round number of this base.
-        fixed: a graph's scale never is more than `floor`.
+        fixed: a graph's scale always ends at `floor`.
     """
 
     show: Callable[[float], str]
