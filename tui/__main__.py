@@ -30,20 +30,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def misplaced(packages: Sequence[str] = PACKAGES) -> str | None:
     """Why these packages are not one installation, in one line; None when they are.
 
-    Their names are plain words, so another distribution, or a directory in PYTHONPATH, may hold one of them.
+    Their names are common words, so another distribution or a directory in PYTHONPATH may contain one of them.
     """
-    home = _two_up(__file__)
+    home = _package_parent(__file__)
     for name in packages:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             return f"its package {name!r} is missing beside {home}; install it anew, in an environment of its own"
-        place = _two_up(spec.origin)
+        place = _package_parent(spec.origin)
         if place != home:
             return f"its package {name!r} comes from {place}, not from {home}; install it in an environment of its own"
     return None
 
 
-def _two_up(path: str) -> str:
+def _package_parent(path: str) -> str:
     """The directory that holds the package of this file."""
     return os.path.realpath(path).rsplit("/", 2)[0]
 
@@ -59,7 +59,7 @@ def _standard_streams() -> None:
                 os.dup2(opened, fd)
                 os.close(opened)
     if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for the life of the process
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open until the process ends
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:

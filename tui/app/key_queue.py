@@ -27,7 +27,7 @@ class KeyQueueApp(App[None]):
     def __init__(self, *, ansi_color: bool | None = None) -> None:
         super().__init__(ansi_color=ansi_color)
         self._waiting: deque[events.Key] = deque()
-        self._turn = 0
+        self._sequence = 0
         self._typeahead = Typeahead()
         self._guard: Timer | None = None  # set while a key is being handled
 
@@ -44,7 +44,7 @@ class KeyQueueApp(App[None]):
         if self._guard is not None:
             self._guard.stop()
             self._guard = None
-        self._turn += 1
+        self._sequence += 1
         while self._waiting and self._typeahead.is_stray(self._waiting[0], self):
             self._waiting.popleft()
         if not self._waiting:
@@ -54,18 +54,18 @@ class KeyQueueApp(App[None]):
             self.dead_key(key)
         self._guard = self.set_timer(KEY_TIMEOUT_S, self._dispatch_next)
         begins = self.focused or self.screen
-        way: deque[MessagePump | None] = deque(node for node in begins.ancestors_with_self if node is not self)
+        nodes: deque[MessagePump | None] = deque(node for node in begins.ancestors_with_self if node is not self)
         await super().on_event(key)
-        await self._go(self._turn, way + deque([self, None, self]))
+        await self._await_queues(self._sequence, nodes + deque([self, None, self]))
 
     def dead_key(self, key: events.Key) -> None:
         """A key that does nothing on the screen that gets it now."""
 
-    async def _go(self, turn: int, way: deque[MessagePump | None]) -> None:
-        """Pass through the message queues of the nodes that the key bubbles to; None is the screen on top by then."""
-        while turn == self._turn and way:
-            node = way.popleft()
-            if (self.screen if node is None else node).call_later(self._go, turn, way):
+    async def _await_queues(self, sequence: int, nodes: deque[MessagePump | None]) -> None:
+        """Wait for the message queue of each node that the key bubbles to; None is the screen on top at that time."""
+        while sequence == self._sequence and nodes:
+            node = nodes.popleft()
+            if (self.screen if node is None else node).call_later(self._await_queues, sequence, nodes):
                 return
-        if turn == self._turn:
+        if sequence == self._sequence:
             await self._dispatch_next()

@@ -17,7 +17,7 @@ _NAMED = frozenset(
     {"up", "down", "left", "right", "enter", "space", "tab", "home", "end", "backspace"}
 )  # named, because Textual shows them as arrows
 VOCABULARY: Final = Vocabulary(columns=COLUMN_IDS, actions=IDS)
-"""What the user's settings may name."""
+"""The ids that the user's settings may contain."""
 _DEFAULT_KEYS: Final = {
     **{id: action.keys for id, action in ACTIONS.items()},
     **{id: entry[0] for entries in (MOVES, PAGES, LOG) for id, entry in entries.items()},
@@ -41,7 +41,7 @@ def list_bindings() -> list[Binding]:
 
 
 def move_bindings() -> list[Binding]:
-    """Bindings of the table: arrows and vi's keys."""
+    """Bindings of the table: arrow keys and those of vi."""
     return [Binding(keys, f"move('{id}')", title, show=False, id=id) for id, (keys, title) in MOVES.items()]
 
 
@@ -70,7 +70,7 @@ def format_keys(id: str, keymap: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def bound(id: str, keymap: Mapping[str, str]) -> tuple[str, ...]:
-    """The same keys by Textual's names."""
+    """The keys of an action by Textual's names, after the user's keymap."""
     keys = keymap.get(id) or _DEFAULT_KEYS[id]
     return tuple(key.strip() for key in keys.split(","))
 

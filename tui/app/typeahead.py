@@ -1,7 +1,7 @@
-"""Typeahead: keys that were typed for something else than what would get them, and so do nothing.
+"""Typeahead: keys that were typed for another screen than the one that would get them are dropped.
 
-A key counts as typed when it was read from the terminal (`Message.time`, of the monotonic clock), not when its turn
-comes.
+The time of a key is that at which it was read from the terminal (`Message.time`, monotonic clock), not that at which it
+is handled.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from textual.app import App
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-DIALOG_GRACE_S: Final = 0.3  # from the first drawing of a dialog; what is typed sooner was meant for the screen below
-DEAD_KEY_QUIET_S: Final = 0.15  # between the keys of somebody who types a word
+DIALOG_GRACE_S: Final = 0.3  # after a dialog was first drawn; keys typed before that were meant for the screen below
+DEAD_KEY_QUIET_S: Final = 0.15  # most time between two keys of a typed word
 
 T = TypeVar("T")
 
 
 class Dialog(ModalScreen[T]):
-    """A question about something that does harm. It takes no key that was typed before it could be read."""
+    """A confirmation of a harmful action. It ignores keys that were typed before the user could read it."""
 
-    listens_from_s: float = math.inf  # on the monotonic clock; until then it takes no key
+    listens_from_s: float = math.inf  # on the monotonic clock; keys from before are ignored
 
     def on_mount(self) -> None:
-        """Wait until it is drawn."""
+        """Wait for the first drawing."""
         self.call_after_refresh(self._drawn)
 
     def _drawn(self) -> None:
@@ -34,18 +34,17 @@ class Dialog(ModalScreen[T]):
 
 
 class Typeahead:
-    """Looks at each key when its turn comes.
+    """Checks each key before it is handled.
 
-    A dead key has no binding on the screen where it is typed. Whoever types `/nginx` where `/` is dead believes that he
-    types into a filter: letters, digits, signs and Enter that follow, each within DEAD_KEY_QUIET_S of the one before,
-    are no commands.
+    A dead key has no binding on the screen where it is typed. A user who types `/nginx` where `/` is dead expects a
+    filter field: printable keys and Enter that follow, each within DEAD_KEY_QUIET_S of the one before, are dropped.
     """
 
     def __init__(self) -> None:
         self._quiet_until_s = -math.inf
 
     def is_stray(self, key: events.Key, app: App[Any]) -> bool:
-        """It was typed for something else: nobody gets it."""
+        """It was typed for another screen, and is to be dropped."""
         screen = app.screen
         if isinstance(screen, Dialog) and key.time < screen.listens_from_s:
             return True
@@ -57,7 +56,7 @@ class Typeahead:
         return stray
 
     def is_dead(self, key: events.Key, app: App[Any]) -> bool:
-        """It has no binding here, and is not typed into a field; what follows it at once is no command."""
+        """It has no binding here and no field has the focus; keys that follow at once are then dropped."""
         if isinstance(app.focused, Input) or key.key in app.screen.active_bindings:
             return False
         self._quiet_until_s = key.time + DEAD_KEY_QUIET_S

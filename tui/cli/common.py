@@ -1,4 +1,4 @@
-"""What the verbs share: a session, the lookup of containers by name, the same operation on several of them."""
+"""Functions that verbs share: a session, the lookup of containers by name, one operation on several of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tui.present.messages import Message, say
 
 T = TypeVar("T")
 
-MAX_CONCURRENT = 16  # operations on containers
+MAX_CONCURRENT = 16  # operations of one command
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +84,7 @@ def tell_problems(session: Session) -> int:
 
 
 def find(session: Session, name: str) -> Container:
-    """The container that a full id, a name or an unambiguous id prefix means, tried in this order."""
+    """The container with this full id, name or unambiguous id prefix, tried in this order."""
     engine, colon, rest = name.partition(":")
     qualified = bool(colon) and engine in session.engines
     wanted = rest if qualified else name

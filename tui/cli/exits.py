@@ -1,4 +1,4 @@
-"""Exit codes, which are an interface: scripts rely on them. The README's table says the same."""
+"""Exit codes. They are an interface, since scripts rely on them; the README has the same table."""
 
 from __future__ import annotations
 

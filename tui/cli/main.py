@@ -1,4 +1,4 @@
-"""Runs the command line, and turns whatever goes wrong into one line on stderr and an exit code."""
+"""Runs the command line; an error becomes one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui.cli.parser import build
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """The exit code; nothing but a bug with PYTOP_DEBUG=1 ends in a traceback."""
+    """The exit code. Only a bug with PYTOP_DEBUG=1 ends in a traceback."""
     try:
         args = build().parse_args(argv)
         code: int = args.func(args)

@@ -1,4 +1,4 @@
-"""What the commands print on stdout: tables and JSON.
+"""Output on stdout: tables and JSON.
 
 A table is aligned for people when stdout is a terminal. Into a pipe or a file it goes as one line per row with a tab
 between columns, untruncated, so that `cut -f` finds the same column every time.

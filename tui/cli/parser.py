@@ -1,4 +1,4 @@
-"""The whole command line: options for everything, and the verbs, of which only the one that is used is loaded."""
+"""The parser of the command line: general options and verbs; only the module of the used verb is imported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class VerbParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """What the main parser calls with the words behind the verb."""
+        """Called by the main parser with the arguments after the verb."""
         if self._verb is not None:
             verb, self._verb = self._verb, None
             module, _ = verbs.VERBS[verb]

@@ -147,26 +147,26 @@ async def _foreground(session: Session, ref: ContainerRef) -> int:
         await session.perform(ref, Verb.STOP)
 
     forward = _Forward(pass_on)
-    shown = asyncio.create_task(copy(session.logs(ref, follow=True)))
+    output = asyncio.create_task(copy(session.logs(ref, follow=True)))
     ended = asyncio.create_task(engine.wait(ref.id))
     try:
         with forward:
-            await asyncio.wait({shown, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if shown.done() and not ended.done() and isinstance(shown.exception(), OSError):
+            await asyncio.wait({output, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if output.done() and not ended.done() and isinstance(output.exception(), OSError):
                 await stop()  # the reader of our output has gone: stop, as for a lost terminal
             status = await ended
-            await asyncio.wait({shown}, timeout=LAST_OUTPUT_TIMEOUT_S)
-            if shown.done():
-                shown.result()
+            await asyncio.wait({output}, timeout=LAST_OUTPUT_TIMEOUT_S)
+            if output.done():
+                output.result()
             return status
     finally:
-        for task in (shown, ended):
+        for task in (output, ended):
             task.cancel()
-        await asyncio.gather(shown, ended, return_exceptions=True)
+        await asyncio.gather(output, ended, return_exceptions=True)
 
 
 class _Forward:
-    """A context in which signals to this process are forwarded to the container."""
+    """A context manager that forwards signals of this process to the container."""
 
     def __init__(self, send: Callable[[str], Awaitable[None]]) -> None:
         self._send = send

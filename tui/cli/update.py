@@ -121,7 +121,7 @@ async def _warn(session: Session, container: Container, change: LimitChange) -> 
 
 
 def _held(container: Container, outcome: LimitOutcome) -> bool:
-    """The kernel holds it; of a stopped container: the engine has recorded it."""
+    """The kernel holds the change; for a stopped container the engine has recorded it."""
     if container.state.live or outcome.error:
         return outcome.ok
     return all(f.verdict in (Verdict.APPLIED, Verdict.ROUNDED, Verdict.UNREADABLE) for f in outcome.fields)
@@ -132,10 +132,10 @@ def _print(results: list[tuple[Container, LimitOutcome]]) -> None:
     for container, outcome in results:
         for entry in outcome.fields:
             values = (entry.requested, entry.before, entry.engine, entry.kernel)
-            shown = [show(entry.name, value) for value in values]
-            lasts = {True: say(Message.KEPT), False: say(Message.UNTIL_RESTART), None: "-"}[entry.persistent]
+            texts = [show(entry.name, value) for value in values]
+            persistence = {True: say(Message.KEPT), False: say(Message.UNTIL_RESTART), None: "-"}[entry.persistent]
             flag = FLAGS[entry.name].removeprefix("--")
-            rows.append([container.name, flag, *shown, lasts, _verdict(container, entry)])
+            rows.append([container.name, flag, *texts, persistence, _verdict(container, entry)])
     output.table(["CONTAINER", "LIMIT", "REQUESTED", "BEFORE", "ENGINE SAYS", "KERNEL SAYS", "LASTS", "VERDICT"], rows)
     for container, outcome in results:
         if outcome.error:

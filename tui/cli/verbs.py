@@ -1,8 +1,8 @@
 """The registry of verbs: what each does in one line, and the module that holds it, loaded when the verb is used.
 
 Our own modules are loaded by name here and in `runtime.engines.discovery`, nowhere else. A test resolves every name and
-holds it against the import contracts. This module imports nothing of ours, so it can be loaded before the other
-packages are known to be in their place.
+holds it against the import contracts. This module imports none of our modules, so it can be loaded before the
+packages are checked for being one installation.
 
 A verb's module has `configure(parser, verb)`: it adds the verb's arguments and sets the default `func`, which takes the
 parsed arguments and returns the exit code.
@@ -18,9 +18,9 @@ from typing import Final
 COMMAND_LINE: Final = "tui.cli.main"
 """Parses the command line and runs the verb."""
 DASHBOARD: Final = "tui.cli.dashboard"
-"""What runs without a verb."""
+"""Runs without a verb."""
 ON_SCREEN: Final[Mapping[str, str]] = {"dashboard": "tui.cli.dashboard_screen", "demo": "tui.demo.live"}
-"""What draws on the terminal, with Textual: loaded when there is a terminal to draw on."""
+"""Modules that import Textual: loaded when there is a terminal."""
 VERBS: Final[Mapping[str, tuple[str, str]]] = {
     "ps": ("tui.cli.listing", "list containers"),
     "images": ("tui.cli.listing", "list the images that containers can be made from"),

@@ -1,7 +1,7 @@
-"""A process that clears the stage when the demo ended without doing so: kill -9, a lost terminal, a crash.
+"""A process that removes the demo's containers when the demo could not: after kill -9, a lost terminal, a crash.
 
-It is a process of its own session. Its standard input is a pipe from the demo: the word
-"done" says that all is clear, the end of the pipe without that word means that the demo has died.
+It has a session of its own. Its standard input is a pipe from the demo: "done" means that everything was removed, the
+end of the pipe without it means that the demo has died.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DONE = b"done\n"
 
 
 class Guardian:
-    """The demo's side: starts the process before anything is created."""
+    """Starts the process, before any container is created."""
 
     def __init__(self, key: str, instance: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -33,12 +33,12 @@ class Guardian:
         )
 
     def dismiss(self) -> None:
-        """Tell it that the stage is clear, and wait for its end."""
+        """Tell it that everything was removed, and wait for its end."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(DONE)
             self._process.stdin.close()
-        except BrokenPipeError:  # it has ended already
+        except BrokenPipeError:  # it has already ended
             pass
         self._process.wait()
 

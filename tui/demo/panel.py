@@ -1,4 +1,4 @@
-"""The demo's guide above the foot: the victim's latency, what to look at, the next key to press."""
+"""The demo's guide above the footer: the victim's latency, an explanation, the next key to press."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tui.demo.scene import RATE_PER_S, REPORT_INTERVAL_S, Reports, Scene
 from tui.demo.story import Service, StoryStep, step
 from tui.present.messages import Message, say
 
-RECENT_S = 4.0  # that the present latency covers
+RECENT_S = 4.0  # of reports for the current latency
 WARM_UP_S = 2.0  # of reports that are discarded
 ALONE_S = 4.0  # for which the victim is measured alone
 
 
 class GuidePanel(Static):
-    """Three lines of text about the present step; starts the hog when the victim has been measured alone."""
+    """Three lines of text about the current step; starts the hog when the victim has been measured alone."""
 
     DEFAULT_CSS = """
     GuidePanel {
@@ -75,7 +75,7 @@ class GuidePanel(Static):
             self.redraw()
 
     def redraw(self) -> None:
-        """Draw the present step."""
+        """Draw the current step."""
         hog = self._session.containers.get(self._scene.hog)
         frame = self._session.frame
         usage = frame.usages.get(self._scene.hog) if frame is not None else None

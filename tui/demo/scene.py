@@ -21,7 +21,7 @@ INSIDE = "/opt/pytop-demo"
 LABEL = "pytop.demo"
 REPORT_INTERVAL_S = 0.5
 RATE_PER_S = 50  # requests a second
-WORK_MS = 12.0  # CPU per request: alone the victim needs 0.6 of its core, so half of it is not enough
+WORK_MS = 12.0  # CPU per request: alone the victim needs 0.6 of its core, so half a core is too little
 MAX_QUEUED_REQUESTS = 32
 HOG_PROCESSES = 4
 

@@ -64,7 +64,7 @@ class OwnStage:
         return Setting(image="host", instance=self._instance)
 
     async def clear(self) -> None:
-        engine = EmbeddedEngine(self._config)  # the session may have closed the other one
+        engine = EmbeddedEngine(self._config)  # the session may have closed its own
         try:
             await engine.destroy()
         finally:
@@ -120,7 +120,7 @@ def open_stage(key: str, instance: str) -> Stage:
 
 
 def _archive(layout: host.ImageLayout) -> bytes:
-    """The skeleton of the host image as a tar archive; what is bound gets a place to be bound to."""
+    """The skeleton of the host image as a tar archive; each bind mount gets a mount point."""
     buffer = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="pytop-demo-") as folder, tarfile.open(fileobj=buffer, mode="w") as archive:
         host.build(layout, Path(folder))

@@ -1,4 +1,4 @@
-"""Statistics of the victim's reports, and the present step of the demo. Pure: no engine, no screen.
+"""Statistics of the victim's reports, and the current step of the demo. Pure: no engine, no screen.
 
 Measures, after the Linux resctl-demo: requests answered per second against the baseline ("isolation", 1.0 is perfect),
 latency against the baseline ("latency impact", 0 is perfect).
@@ -109,7 +109,7 @@ def step(
     hog_started: bool,
     hog_limit: float | Unlimited | Missing,
 ) -> StoryStep:
-    """The present step, from measurements and not from the keys that were pressed.
+    """The current step, from measurements and not from the keys that were pressed.
 
     `hog_limit` is the hog's CPU limit in cores as the kernel holds it. Recovered means a p99 of less than four times
     the one alone: a capped hog still runs in short bursts.

@@ -17,7 +17,7 @@ from tui.present.messages import Message, say
 
 
 class ConfirmScreen(Dialog[bool], inherit_bindings=False):
-    """A question to which only `y`, or a click, says yes. Every other key leaves things as they are, Enter too."""
+    """A confirmation that only `y` or a click gives. Every other key cancels, also Enter."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", show=False),
@@ -31,7 +31,7 @@ class ConfirmScreen(Dialog[bool], inherit_bindings=False):
         self._danger = danger
 
     def compose(self) -> ComposeResult:
-        """The question in a frame, and what each key does."""
+        """The question and its keys in a frame."""
         with VerticalScroll(id="confirm", classes="dialog", can_focus=False) as frame:
             frame.border_title = say(Message.CANNOT_BE_UNDONE if self._danger else Message.ARE_YOU_SURE)
             yield Static(self._title, id="confirm-title", markup=False)
@@ -42,7 +42,7 @@ class ConfirmScreen(Dialog[bool], inherit_bindings=False):
                 yield Static(say(Message.LEAVE), id="confirm-no", markup=False)
 
     def on_mount(self) -> None:
-        """A red frame where it matters."""
+        """A red frame for an action that cannot be undone."""
         self.query_one("#confirm").set_class(self._danger, "-danger")
 
     @on(events.Click, "#confirm-yes")
@@ -54,7 +54,7 @@ class ConfirmScreen(Dialog[bool], inherit_bindings=False):
         self.action_answer(False)
 
     def on_key(self, event: events.Key) -> None:
-        """A key that means nothing here."""
+        """Cancel on a key without a binding."""
         if event.key not in self.active_bindings:
             event.stop()
             self.action_answer(False)

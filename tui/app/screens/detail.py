@@ -1,4 +1,4 @@
-"""Everything about one container: graphs, logs, processes, isolation."""
+"""The container screen: graphs, logs, processes, isolation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PANES: dict[str, type[Pane]] = {
 }
 GROUP_PANES: dict[str, type[Pane]] = {"overview": Overview, "members": Members}
 FOOT = ("limits", "stop", "start", "pause", "help")
-LOW_LINES = 14  # below this height the head is one line
+LOW_LINES = 14  # below this height there is one head line
 
 
 class DetailScreen(Screen[None]):
@@ -90,7 +90,7 @@ class DetailScreen(Screen[None]):
 
     @property
     def pane(self) -> Pane:
-        """The page in front."""
+        """The page that is shown."""
         return self._panes[list(self._pane_types)[self._index]]
 
     def _changed(self, what: Changed) -> None:
@@ -118,8 +118,8 @@ class DetailScreen(Screen[None]):
         if self._known is not None:
             drifts = self._session.drift.get(self.ref, ())
             key, width = keymap.format_keys("limits", services(self).keymap)[0], max(1, self.size.width - 2)
-            told = container_text.drift_lines(drifts, key, width, glyphs) if drifts else []
-            self._second.show(told or [container_text.details(self._known)])
+            drift_lines = container_text.drift_lines(drifts, key, width, glyphs) if drifts else []
+            self._second.show(drift_lines or [container_text.details(self._known)])
             self._second.set_class(bool(drifts), "-drifted")
         self._last.show([self._foot()])
 

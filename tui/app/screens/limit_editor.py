@@ -72,7 +72,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self._say = self._foot.say
         self._writing = False
         self._outcome: LimitOutcome | None = None
-        self._finished = False  # no further write: done, or the container is gone
+        self._finished = False  # nothing more can be written: done, or the container is gone
         self._shrinking: Worker[None] | None = None
         self._unfolded = False
         self._held = Limits()
@@ -135,9 +135,9 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def _show_drift(self) -> None:
         """Show which limits were changed by somebody else, and the keys for it."""
         found = self._session.drift.get(self.ref, ())
-        told = "; ".join(limit_text.drift_text(each) for each in found)
+        limits = "; ".join(limit_text.drift_text(each) for each in found)
         message = Message.LIMIT_DRIFTED if len(found) == 1 else Message.LIMITS_DRIFTED
-        self._foot.drifted(say(message, limits=told) if found else "")
+        self._foot.drifted(say(message, limits=limits) if found else "")
 
     @work(group="load", exclusive=True)
     async def _load(self) -> None:
@@ -174,9 +174,9 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         for field in closed:
             field.set_class(not self._unfolded, "-folded")
         if len(closed) == len(self._fields):
-            told = Counter(field.message_text for field in closed).most_common(1)[0][0]
+            reason = Counter(field.message_text for field in closed).most_common(1)[0][0]
             nothing = Message.NOTHING_CAN_BE_SET_OPEN if self._unfolded else Message.NOTHING_CAN_BE_SET
-            self._folded.show(say(nothing, reason=clean(told)))
+            self._folded.show(say(nothing, reason=clean(reason)))
         else:
             names = ", ".join(field.entry.label for field in closed)
             these = Message.NOT_TO_BE_SET_OPEN if self._unfolded else Message.NOT_TO_BE_SET

@@ -1,4 +1,4 @@
-"""The main screen: every container, one row each, live."""
+"""The main screen: a live list with one row for each container."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tui.present.table import Column, Row
 
 S = TypeVar("S", bound=Subject)
 
-SCROLLBAR_CELLS = 1  # always left free, so that columns do not move when it appears
-LOW_LINES = 14  # below this height the head is one line
+SCROLLBAR_CELLS = 1  # reserved, so that columns do not move when it appears
+LOW_LINES = 14  # below this height there is one head line
 MAX_TROUBLE_LINES = 3  # of problems; the help lists all
 
 
 class ListScreen(Screen[None]):
-    """The list with its head, its filter and its foot."""
+    """The list with head lines, filter and footer."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.list_bindings())
 
@@ -65,7 +65,7 @@ class ListScreen(Screen[None]):
         self._measured = False  # a frame with rates has been drawn
 
     def compose(self) -> ComposeResult:
-        """Head, problems, titles, rows; filter, banner and foot below."""
+        """Head lines, problems, titles, rows; filter, banner and footer below."""
         yield Lines(id="host")
         yield Lines(id="inventory")
         yield Lines(id="trouble")
@@ -109,14 +109,14 @@ class ListScreen(Screen[None]):
         return self._sort, self._falling
 
     @property
-    def _in_sight(self) -> bool:
+    def _visible_below_modals(self) -> bool:
         """Only modal screens are above it. Textual renders and sends covered screens too."""
         stack = self.app.screen_stack
         return self in stack and all(screen.is_modal for screen in stack[stack.index(self) + 1 :])
 
     def draw(self) -> None:
         """Update every widget; each redraws only the lines that changed."""
-        if not self._in_sight:
+        if not self._visible_below_modals:
             self._stale = True
             return
         if not self.query("#foot"):

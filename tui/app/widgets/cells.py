@@ -14,7 +14,7 @@ Line: TypeAlias = tuple[tuple[str, str], ...]  # pairs of a component class (emp
 
 
 class Cells(Widget):
-    """Draws lines that are handed in whole; every character in them must be one cell wide.
+    """Draws whole lines; every character in them must be one cell wide.
 
     Each line is one cached strip, and only the columns between its first and last change are drawn again.
     """

@@ -1,4 +1,4 @@
-"""A graph over time with a fixed scale, its limit line, and the figures beside it; and the time axis below."""
+"""A graph over time with a fixed scale, a limit line and figures beside it, and the time axis below."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tui.present.format import fit
 from tui.present.plots import Plot
 from tui.present.timeline import Window
 
-GUTTER_CELLS = 9  # cells left of the graph, for its scale or its name
-FIGURE_CELLS = 7  # cells of one figure
-WIDE_CELLS = 60  # from this width on mean and maximum stand beside the value of now
-MIN_TITLED_LINES = 4  # from this height on the first line is a title
+GUTTER_CELLS = 9  # left of the graph, for its scale or its name
+FIGURE_CELLS = 7  # of one figure
+WIDE_CELLS = 60  # from this width on mean and maximum are shown beside the current value
+MIN_TITLED_LINES = 4  # from this height on the first line is the title
 _COMPONENTS = {Ink.USE: "graph--use", Ink.THROTTLED: "graph--throttled", Ink.LIMIT: "graph--limit"}
 _TICK_INTERVALS_S = (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
-_MIN_LABEL_CELLS = 11  # cells between two labels of the time axis at least
+_MIN_LABEL_CELLS = 11  # least distance between two labels of the time axis
 _HARM = frozenset({AnnotationKind.OOM_KILL, AnnotationKind.ENDED})
 
 
 def figures_width(width: int) -> int:
-    """Cells that the figures take on a graph so wide."""
+    """The cells of the figures for a graph of this width."""
     return 3 * FIGURE_CELLS + 1 if width >= WIDE_CELLS else FIGURE_CELLS + 1
 
 
 def body_width(width: int) -> int:
-    """Cells that are left for the graph itself."""
+    """The cells that are left for the plot."""
     return max(1, width - GUTTER_CELLS - figures_width(width))
 
 
@@ -49,7 +49,7 @@ class Graph(Cells):
     }
 
     class Resized(Message):
-        """There is room for more or less; the plot should be made anew."""
+        """The size has changed, so a plot of the new size is needed."""
 
     def __init__(self, title: str, name: str, charset: Charset, *, legend: str = "", id: str) -> None:
         """`title` is used where there is room for a line of its own, `name` of at most eight cells elsewhere."""
@@ -63,7 +63,7 @@ class Graph(Cells):
         self.post_message(self.Resized())
 
     def plot(self, plot: Plot) -> None:
-        """Draw; only what has changed is sent."""
+        """Draw the plot; only changed cells are sent."""
         width, height = self.size.width, self.size.height
         if width and height:
             self.show(tuple(self._draw(plot, width, height)))
@@ -90,7 +90,7 @@ class Graph(Cells):
             yield (
                 ("graph--label", f"{labels.get(y, ''):<{GUTTER_CELLS}}" if not titled else f"{labels.get(y, ''):>8} "),
                 *((_COMPONENTS[ink], text) for ink, text in braille.inks(row, self._charset)),
-                self._beside(plot, y, side),
+                self._figures_cell(plot, y, side),
             )
 
     def _scale(self, plot: Plot, rows: int, limit: float | None) -> dict[int, str]:
@@ -99,7 +99,7 @@ class Graph(Cells):
             labels[rows - 1 - min(rows - 1, int(limit * rows))] = plot.show(plot.limit)
         return labels
 
-    def _beside(self, plot: Plot, y: int, side: int) -> tuple[str, str]:
+    def _figures_cell(self, plot: Plot, y: int, side: int) -> tuple[str, str]:
         if y == 0 and plot.brief and self.size.height == 1 and side > FIGURE_CELLS + 1:
             return "graph--figure", " " + f"{plot.figures[0]:>{FIGURE_CELLS}}" + f"{plot.brief:>{2 * FIGURE_CELLS}}"
         if y == 0:
@@ -111,7 +111,7 @@ class Graph(Cells):
 
 
 class TimeAxis(Cells):
-    """The clock below graphs of the same width, with annotations where something happened."""
+    """The clock times below graphs of the same width, with the signs of annotations."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"axis--line", "axis--change", "axis--harm"}
 
@@ -125,7 +125,7 @@ class TimeAxis(Cells):
 
 
 def annotation_sign(annotation: Annotation, charset: Charset) -> str:
-    """The sign of an annotation: one for harm, one for changes."""
+    """The sign of an annotation: one for OOM kills and ends, another for the rest."""
     return charset.harm_sign if annotation.kind in _HARM else charset.change_sign
 
 
@@ -151,7 +151,7 @@ def axis(frame: Window, wall_ns: int, annotations: Sequence[Annotation], charset
 
 
 def _placed(frame: Window, annotations: Sequence[Annotation], charset: Charset) -> list[tuple[int, str]]:
-    """The cells of the annotations from left to right; harm wins where two fall on one."""
+    """The cells of the annotations from left to right; in one cell, OOM kills and ends hide other signs."""
     found: dict[int, str] = {}
     for annotation in annotations:
         cell = frame.cell(annotation.at_ns)

@@ -38,7 +38,7 @@ class LimitInput(Input):
         elif self.value == UNLIMITED_TEXT and character is not None and character.isprintable():
             if not character.isdigit():
                 event.prevent_default()
-                return  # the rest of the word "unlimited", typed out
+                return  # the remaining letters of a typed "unlimited"
             self.value = ""
             return
         else:

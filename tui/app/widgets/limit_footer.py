@@ -1,4 +1,4 @@
-"""The foot of the limit editor: drifted limits, status, keys."""
+"""The footer of the limit editor: drifted limits, status, keys."""
 
 from __future__ import annotations
 

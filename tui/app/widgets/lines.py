@@ -1,4 +1,4 @@
-"""Lines of plain text that are redrawn only when they change: head and foot of a screen."""
+"""Lines of plain text, redrawn only when they change: head lines and footer of a screen."""
 
 from __future__ import annotations
 

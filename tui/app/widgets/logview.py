@@ -21,8 +21,8 @@ from tui.present.cells import cell_len
 from tui.present.log_buffer import LogBuffer, LogEntry, pieces, readable
 
 STDERR_SIGN = "!"
-CLOCK_CELLS = 13  # cells of a time stamp
-MIN_TEXT_CELLS = 8  # cells that a row has at least
+CLOCK_CELLS = 13  # of a time stamp
+MIN_TEXT_CELLS = 8  # least width of a row's text
 
 
 class LogView(ScrollView, can_focus=True):
@@ -53,10 +53,10 @@ class LogView(ScrollView, can_focus=True):
         self._laid = min(self._laid, self.buffer.add(line))
 
     def restart(self) -> None:
-        """Empty it, for a log that starts again."""
+        """Clear the view, for a log that starts again."""
         self.buffer.clear()
         self.here = None
-        self._anew()
+        self._lay_out_all()
 
     def catch_up(self) -> None:
         """Lay out the added lines, and scroll to the end if following."""
@@ -102,7 +102,7 @@ class LogView(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         self.virtual_size = Size(width if self.wrap else max(width, self._widest + self._prefix), len(self._rows))
 
-    def _anew(self) -> None:
+    def _lay_out_all(self) -> None:
         """Lay everything out again, with the same entry at the top."""
         top = self._rows[self.scroll_offset.y][0] if self.scroll_offset.y < len(self._rows) else None
         self._rows.clear()
@@ -133,8 +133,8 @@ class LogView(ScrollView, can_focus=True):
         self.scroll_to(y=y, animate=False, immediate=True, force=True)  # the scrollbar may not be mounted yet
 
     def on_resize(self) -> None:
-        """Wrap anew."""
-        self._anew()
+        """Wrap to the new width."""
+        self._lay_out_all()
 
     # scrolling
 
@@ -150,12 +150,12 @@ class LogView(ScrollView, can_focus=True):
         self.wrap = not self.wrap
         self.styles.overflow_x = "hidden" if self.wrap else "auto"
         self.scroll_to(x=0, animate=False, immediate=True)
-        self._anew()
+        self._lay_out_all()
 
     def toggle_stamps(self) -> None:
         """Toggle time stamps."""
         self.stamps = not self.stamps
-        self._anew()
+        self._lay_out_all()
 
     def action_scroll_up(self) -> None:
         """One row up; this ends following."""
@@ -220,7 +220,7 @@ class LogView(ScrollView, can_focus=True):
         return True
 
     def found(self) -> list[int]:
-        """The numbers of the entries that have the text in them."""
+        """The numbers of the entries that contain the text."""
         if not self.query_text:
             return []
         buffer, text = self.buffer, self.query_text

@@ -29,7 +29,7 @@ class TabBar(Cells):
         self.index = 0
 
     def mark(self, index: int) -> None:
-        """Mark the page that is shown; with brackets, for terminals without colour."""
+        """Highlight the current page, also with brackets for terminals without colour."""
         self.index = index
         kinds = ("tabs--tab", "tabs--shown")
         self.show([tuple((kinds[at == index], text) for at, text in enumerate(self._texts()))])

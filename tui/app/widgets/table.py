@@ -1,4 +1,4 @@
-"""The live list: a view of lines of which only those that have changed are sent to the terminal."""
+"""The table of the list; only changed lines are sent to the terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tui.present.table import Column, Row, RowStyle
 
 
 class ContainerTable(ScrollView, can_focus=True):
-    """Rows of text; the selection belongs to a container, wherever the sorting puts it."""
+    """Rows of text. The cursor stays on its container when the order changes."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"table--{style.value}" for style in RowStyle} | {"table--cursor"}
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.move_bindings())
@@ -41,7 +41,7 @@ class ContainerTable(ScrollView, can_focus=True):
         """A row was clicked twice."""
 
     class Moved(Message):
-        """Another container is selected."""
+        """The selection has changed."""
 
     def __init__(self, glyphs: Glyphs = UNICODE, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -83,19 +83,19 @@ class ContainerTable(ScrollView, can_focus=True):
             self.post_message(self.Moved())
 
     def select(self, ref: Ref) -> None:
-        """Put the cursor on a row, if it is there."""
-        place = next((y for y, row in enumerate(self._rows) if row.ref == ref), None)
-        if place is not None:
-            self._go(place)
+        """Move the cursor to the row of this ref, if there is one."""
+        index = next((y for y, row in enumerate(self._rows) if row.ref == ref), None)
+        if index is not None:
+            self._move_to(index)
 
     def render_line(self, y: int) -> Strip:
-        """One line as it is on the screen."""
+        """One visible line."""
         width = self.size.width
-        place = y + self.scroll_offset.y
-        if place >= len(self._rows):
+        index = y + self.scroll_offset.y
+        if index >= len(self._rows):
             return Strip.blank(width, self.rich_style)
-        row = self._rows[place]
-        here = place == self._cursor
+        row = self._rows[index]
+        here = index == self._cursor
         style = self.get_component_rich_style("table--cursor" if here else f"table--{row.style.value}")
         text = fit((self._glyphs.cursor if here else " ") + row.text, width, more="")
         return Strip([Segment(text, style)], width)
@@ -105,28 +105,28 @@ class ContainerTable(ScrollView, can_focus=True):
         page = max(1, self.size.height - 1)
         last = len(self._rows) - 1
         steps = {"up": -1, "down": 1, "page_up": -page, "page_down": page, "first": -last, "last": last}
-        self._go(self._cursor + steps[where])
+        self._move_to(self._cursor + steps[where])
 
     def on_click(self, event: events.Click) -> None:
-        """One click selects, two open."""
-        place = event.y + self.scroll_offset.y
-        if place < len(self._rows):
-            self._go(place)
+        """Select on a click, open on a double click."""
+        index = event.y + self.scroll_offset.y
+        if index < len(self._rows):
+            self._move_to(index)
             if event.chain == 2:
                 self.post_message(self.Chosen())
 
     def on_resize(self) -> None:
-        """Keep the selected row in sight."""
+        """Keep the selected row visible."""
         self.virtual_size = Size(self.size.width, len(self._rows))
         self._follow()
 
-    def _go(self, place: int) -> None:
-        place = max(0, min(place, len(self._rows) - 1))
+    def _move_to(self, index: int) -> None:
+        index = max(0, min(index, len(self._rows) - 1))
         self.moved = True
-        if place != self._cursor:
-            before, self._cursor = self._cursor, place
+        if index != self._cursor:
+            before, self._cursor = self._cursor, index
             self.refresh_line(before)
-            self.refresh_line(place)
+            self.refresh_line(index)
             self._follow()
             self.post_message(self.Moved())
 
@@ -136,12 +136,12 @@ class ContainerTable(ScrollView, can_focus=True):
 
 
 class ColumnHeads(Widget):
-    """The titles above the table, with the arrow of the sorting."""
+    """The column titles, with the arrow of the sort direction."""
 
     DEFAULT_CSS = "ColumnHeads { height: 1; }"
 
     class Clicked(Message):
-        """Somebody wants to sort by this column."""
+        """A column title was clicked."""
 
         def __init__(self, column: str) -> None:
             super().__init__()
@@ -166,7 +166,7 @@ class ColumnHeads(Widget):
         return Strip([Segment(fit(self._text, width, more=""), self.rich_style)], width)
 
     def on_click(self, event: events.Click) -> None:
-        """Sort by what was clicked."""
+        """Report the clicked column."""
         column = table.at(self._layout, event.x)
         if column is not None:
             self.post_message(self.Clicked(column))

@@ -90,7 +90,7 @@ class Logs(Pane):
 
     @work(group="log", exclusive=True)
     async def _read(self) -> None:
-        """Read lines as they come, yielding to the event loop regularly."""
+        """Read lines as they are written, yielding to the event loop regularly."""
         try:
             while await self._stream():
                 self._skipped += 1
@@ -115,7 +115,7 @@ class Logs(Pane):
                     await asyncio.sleep(YIELD_S)
                     begun = time.monotonic()
                 if self.view.buffer.full:
-                    await self._following.wait()  # the reader's place is kept; the rest waits in the engine's log
+                    await self._following.wait()  # keep the position; the rest stays in the engine's log
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:

@@ -1,4 +1,4 @@
-"""The members page of a group: its containers and their present use."""
+"""The members page of a group: its containers and their current usage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Members(Pane):
         yield self._page
 
     def activate(self) -> None:
-        """Draw what changed meanwhile."""
+        """Draw the current state."""
         self._page.focus()
         self.draw()
 

@@ -1,4 +1,4 @@
-"""The first page: what the container uses, as graphs on one time axis."""
+"""The overview page: graphs of a container's usage over one time axis."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Overview(Pane):
         self._last_shaping: tuple[Shaping, float] | None = None
 
     def compose(self) -> ComposeResult:
-        """Large graphs left or above, small ones right or below."""
+        """Large graphs at the left or above, small ones at the right or below."""
         with VerticalScroll(id="graphs"), Box(id="graph-columns"):
             with Vertical(id="graphs-large"):
                 yield self._cpu
@@ -62,7 +62,7 @@ class Overview(Pane):
                 yield self._axes[1]
 
     def activate(self) -> None:
-        """Draw what changed meanwhile."""
+        """Draw the current state."""
         self.draw()
 
     def frame_changed(self) -> None:
@@ -84,12 +84,12 @@ class Overview(Pane):
             found = Missing.GONE
         finally:
             self._reading = False
-        before, self._last_shaping = self._last_shaping, None
+        previous, self._last_shaping = self._last_shaping, None
         self._shaped = {}
         if isinstance(found, Missing):
             return
         now = time.monotonic()
-        old, seconds = (before[0], now - before[1]) if before is not None else (None, 0.0)
+        old, seconds = (previous[0], now - previous[1]) if previous is not None else (None, 0.0)
         self._last_shaping = (found, now)
         for metric, way in (("net_tx", "egress"), ("net_rx", "ingress")):
             limit = shaped(getattr(found, way), getattr(old, way, None), seconds)

@@ -13,7 +13,7 @@ from tui.present.glyphs import Glyphs
 
 
 class Pane(Vertical):
-    """One page about one container or group. It is idle while it is not shown, unless its class says otherwise."""
+    """One page about one container or group. While hidden it does nothing, unless its class says otherwise."""
 
     KEYS: ClassVar[Mapping[str, str]] = {}  # shown in the foot of the screen: label by binding id
 
@@ -26,12 +26,12 @@ class Pane(Vertical):
 
     @property
     def subject(self) -> Subject | None:
-        """The present inventory entry, a container or a group; None when it is gone."""
+        """The current inventory entry, a container or a group; None when it is gone."""
         return self.session.find(self.ref)
 
     @property
     def container(self) -> Container | None:
-        """What the engine says now; None when it is gone, or is a group."""
+        """The container as last listed; None when it is gone, or is a group."""
         return self.session.containers.get(self.ref) if isinstance(self.ref, ContainerRef) else None
 
     def activate(self) -> None:
@@ -47,4 +47,4 @@ class Pane(Vertical):
         """The inventory has changed; called while the page is hidden too."""
 
     def reload(self) -> None:
-        """The user asks for a refresh."""
+        """Read again, when the user asks for it."""

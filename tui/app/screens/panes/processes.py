@@ -1,4 +1,4 @@
-"""The processes page: what runs inside, sorted by CPU use."""
+"""The processes page, sorted by CPU usage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Processes(Pane):
     _status: Lines
 
     def compose(self) -> ComposeResult:
-        """Heads, rows, and how many there are."""
+        """Headings, rows, and their count."""
         self._page, self._status = Page(wrap=False, id="processes-page"), Lines(id="processes-status")
         yield Lines([process_text.HEADS], id="processes-heads")
         yield self._page
