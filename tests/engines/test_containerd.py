@@ -134,7 +134,7 @@ async def test_an_update_is_in_the_task_and_in_the_record_and_holds_after_ctr_st
     assert memory == "max" or int(memory) >= 2**62
 
 
-async def test_what_the_record_cannot_hold_does_not_survive_and_says_so(subject: Subject) -> None:
+async def test_limits_that_the_record_cannot_hold_are_reported_as_not_persistent(subject: Subject) -> None:
     ref = await subject.run("sleep 60", limits=LimitChange(cpus=0.5))
     outcome = await subject.engine.update(ref.id, LimitChange(cpu_burst=10_000))
     (field,) = outcome.fields
@@ -152,7 +152,7 @@ def a_disk() -> str:
     return found[-1].read_text().strip() if found else ""
 
 
-async def test_each_limit_that_is_said_to_last_lasts_and_no_other(subject: Subject) -> None:
+async def test_exactly_the_limits_reported_as_persistent_survive_a_restart(subject: Subject) -> None:
     device = a_disk()
     change = LimitChange(
         cpus=0.5,
@@ -201,7 +201,7 @@ async def test_what_the_kernel_refuses_is_not_recorded(subject: Subject, daemon:
         above.write_text("-1")
 
 
-async def test_a_change_by_ctr_sends_no_event_and_is_seen_all_the_same(subject: Subject, daemon: Containerdd) -> None:
+async def test_a_change_by_ctr_is_read_from_the_kernel_without_an_event(subject: Subject, daemon: Containerdd) -> None:
     """Its update changes the task alone: the kernel tells, the record stays as it was."""
     assert isinstance(subject.engine, ContainerdEngine)
     ref = await subject.run("sleep 60", name="changed", limits=LimitChange(memory=64 * MB))
@@ -216,7 +216,7 @@ async def test_a_change_by_ctr_sends_no_event_and_is_seen_all_the_same(subject: 
     assert (field.before, field.kernel, field.engine) == (17, 33, 33)
 
 
-async def test_our_own_change_is_told_as_an_update(subject: Subject) -> None:
+async def test_our_own_change_is_an_update_event(subject: Subject) -> None:
     assert isinstance(subject.engine, ContainerdEngine)
     ref = await subject.run("sleep 60")
     async with following(subject.engine) as seen:

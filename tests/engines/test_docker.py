@@ -121,7 +121,7 @@ async def test_lifting_and_capping_again_is_kept_over_a_start(subject: Subject) 
 @pytest.mark.parametrize(
     "host", [{"CpuQuota": 20_000}, {"CpuQuota": 20_000, "CpuPeriod": 50_000}, {"NanoCpus": 400_000_000}, {}]
 )
-async def test_the_form_in_which_somebody_else_has_set_it(subject: Subject, host: dict[str, int]) -> None:
+async def test_a_limit_that_another_client_has_set_keeps_its_form(subject: Subject, host: dict[str, int]) -> None:
     """Trap: NanoCpus and CpuQuota exclude each other."""
     ref = await raw_create(subject, **host)
     for cores in (0.7, None, 0.25):
@@ -142,7 +142,7 @@ async def test_swap_is_lifted_in_the_kernel_too(subject: Subject) -> None:
     assert await memory(subject, ref) == 64 * MB
 
 
-async def test_memory_alone_keeps_the_room_for_swap(subject: Subject) -> None:
+async def test_a_change_of_memory_alone_keeps_the_swap_limit(subject: Subject) -> None:
     """Trap: Memory is refused without MemorySwap beside it."""
     ref = await raw_create(subject, Memory=64 * MB, MemorySwap=64 * MB)
     for amount in (128 * MB, 32 * MB):
@@ -188,7 +188,7 @@ async def test_an_anonymous_volume_is_data_and_stays(subject: Subject, daemon: D
     await client.json("DELETE", f"/volumes/{mount['Name']}", "remove")
 
 
-async def test_a_compose_project_is_a_group_and_health_is_told(subject: Subject) -> None:
+async def test_a_compose_project_is_a_group_and_health_is_reported(subject: Subject) -> None:
     assert isinstance(subject.engine, DockerEngine)
     second = 1_000_000_000
     body = {

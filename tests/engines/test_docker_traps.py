@@ -127,7 +127,7 @@ async def test_memory_cannot_be_made_unlimited(subject: Subject) -> None:
     assert await memory(subject, ref) is None
 
 
-async def test_somebody_elses_minus_one_for_swap_is_seen_and_mended(subject: Subject) -> None:
+async def test_another_clients_minus_one_for_swap_is_noticed_and_corrected(subject: Subject) -> None:
     """Trap: Portainer sends MemorySwap -1 with every memory limit, and so gives a contained hog unlimited swap.
 
     Docker records it, and what the kernel holds is another matter until the next start: both are told.

@@ -42,7 +42,7 @@ async def refused(subject: Subject, field: str, **asked: object) -> bool:
     return True
 
 
-async def test_a_whole_life(subject: Subject) -> None:
+async def test_create_start_stop_restart_remove(subject: Subject) -> None:
     ref = await subject.create("trap 'exit 3' TERM; while :; do sleep 0.05; done", name="whole-life")
     assert await state(subject, ref.id) is State.CREATED
     await subject.engine.start(ref.id)
@@ -88,7 +88,7 @@ async def test_the_exit_status(subject: Subject, script: str, status: int) -> No
     assert (await subject.engine.get(ref.id)).exit_code == status
 
 
-async def test_two_can_wait(subject: Subject) -> None:
+async def test_two_clients_can_wait(subject: Subject) -> None:
     ref = await subject.run("sleep 0.3; exit 7")
     answers = await asyncio.wait_for(asyncio.gather(*(subject.engine.wait(ref.id) for _ in range(2))), 10)
     assert answers == [7, 7]
@@ -142,7 +142,7 @@ async def test_a_running_container_is_removed_only_by_force(subject: Subject) ->
         await subject.engine.get(ref.id)
 
 
-async def test_what_is_not_there_is_not_found(subject: Subject) -> None:
+async def test_a_missing_container_is_not_found(subject: Subject) -> None:
     engine = subject.engine
     for call in (engine.start, engine.stop, engine.restart, engine.kill, engine.pause, engine.remove, engine.wait):
         with pytest.raises(NotFoundError):
@@ -159,7 +159,7 @@ async def test_the_wrong_state_is_a_conflict(subject: Subject) -> None:
             await call(ref.id)  # type: ignore[operator]
 
 
-async def test_a_name_is_given_once(subject: Subject) -> None:
+async def test_a_name_is_unique(subject: Subject) -> None:
     await subject.create("true", name="taken")
     with pytest.raises(ConflictError):
         await subject.create("true", name="taken")
@@ -184,7 +184,7 @@ async def test_an_unknown_image_is_not_found(subject: Subject) -> None:
         await subject.engine.create(ContainerSpec(image="no-such-image", command=("true",)))
 
 
-async def test_a_program_that_is_not_there_is_said_at_the_start(subject: Subject) -> None:
+async def test_start_fails_for_a_missing_program(subject: Subject) -> None:
     spec = ContainerSpec(image=subject.image, command=("/no/such/program",), network="none")
     ref = await subject.engine.create(spec)
     with pytest.raises(PytopError, match="/no/such/program"):
@@ -241,7 +241,7 @@ async def test_a_log_is_followed_to_the_end(subject: Subject) -> None:
     assert [line.data for line in seen] == [b"one", b"two", b"three"]
 
 
-async def test_events_tell_a_life_in_order(subject: Subject) -> None:
+async def test_events_of_a_lifecycle_come_in_order(subject: Subject) -> None:
     seen: list[Event] = []
 
     async def listen() -> None:
@@ -276,7 +276,7 @@ async def test_events_tell_a_life_in_order(subject: Subject) -> None:
         await asyncio.gather(listener, return_exceptions=True)
 
 
-async def test_another_clients_change_is_told_within_a_second(
+async def test_another_clients_change_is_an_event_within_a_second(
     subject: Subject, other_client: Callable[[], Awaitable[Engine]]
 ) -> None:
     other = await other_client()
@@ -354,7 +354,7 @@ async def test_many_at_once(subject: Subject) -> None:
     assert not {container.ref for container in await subject.engine.containers()} & set(refs)
 
 
-async def test_nonsense_is_refused_before_anything_happens(subject: Subject) -> None:
+async def test_invalid_specs_are_refused_before_anything_is_created(subject: Subject) -> None:
     ref = await subject.run()
     with pytest.raises(InvalidError):
         await subject.engine.kill(ref.id, "SIGNONSENSE")
@@ -455,7 +455,7 @@ async def test_start_and_stop_against_each_other_end_in_one_state(subject: Subje
     assert (container.pid is not None) == container.state.live
 
 
-async def test_nothing_is_lost_when_the_client_goes_away(
+async def test_nothing_is_lost_when_the_client_ends(
     subject: Subject, other_client: Callable[[], Awaitable[Engine]]
 ) -> None:
     other = await other_client()

@@ -178,7 +178,7 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize("live", [True, False], ids=["running", "at rest"])
-async def test_nonsense_is_refused_running_or_not(subject: Subject, live: bool) -> None:
+async def test_invalid_limits_are_refused_running_or_not(subject: Subject, live: bool) -> None:
     ref = await (subject.run if live else subject.create)("sleep 60", limits=LimitChange(cpus=0.5), network="none")
     for change in NONSENSE:
         with pytest.raises((InvalidError, RefusedError)):

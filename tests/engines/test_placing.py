@@ -24,14 +24,14 @@ async def groups(engine: Engine) -> dict[str, str]:
     return {ref.name: group.cgroup for ref, group in session.groups.items()}
 
 
-async def test_an_engines_own_place_is_no_group(subject: Subject) -> None:
+async def test_an_engines_default_cgroup_parent_is_no_group(subject: Subject) -> None:
     subject.need(Needs.CGROUPS)
     await subject.run()
     await subject.run()
     assert await groups(subject.engine) == {}
 
 
-async def test_nor_is_one_with_an_unusual_name_and_no_project_owns_it() -> None:
+async def test_an_engines_default_parent_with_another_name_is_no_group() -> None:
     async with embedded(cgroup="jobs") as subject:
         labels = {"com.docker.compose.project": "shop"}
         members = [await subject.run(labels=labels), await subject.run(labels=labels)]
@@ -43,7 +43,7 @@ async def test_nor_is_one_with_an_unusual_name_and_no_project_owns_it() -> None:
         assert await groups(subject.engine) == {"shop": ""}
 
 
-async def test_a_place_that_was_asked_for_is_a_group(daemon: Dockerd) -> None:
+async def test_a_requested_cgroup_parent_is_a_group(daemon: Dockerd) -> None:
     if shutil.which("docker") is None:
         missing("docker", "the docker client is not installed")
     above = f"/{daemon.name}/batch"

@@ -115,7 +115,7 @@ async def test_what_a_restart_does_to_a_changed_limit_is_what_the_outcome_says(s
     assert entry.persistent is True
 
 
-async def test_another_clients_change_of_a_limit_is_seen_though_no_event_tells_it(
+async def test_another_clients_change_of_a_limit_is_read_from_the_kernel_without_an_event(
     subject: Subject, service: Podmand
 ) -> None:
     """Trap: before 5.4 no event follows an update."""
@@ -142,7 +142,7 @@ async def test_another_clients_change_of_a_limit_is_seen_though_no_event_tells_i
     assert (EventKind.UPDATED in seen) == (numbers((await subject.engine.info()).version) >= (5, 4))
 
 
-async def test_another_clients_doings_are_told_within_a_second(subject: Subject, service: Podmand) -> None:
+async def test_another_clients_actions_are_events_within_a_second(subject: Subject, service: Podmand) -> None:
     moments: dict[EventKind, float] = {}
     names: dict[str, str] = {}
 
@@ -168,7 +168,7 @@ async def test_another_clients_doings_are_told_within_a_second(subject: Subject,
     await asyncio.gather(listener, return_exceptions=True)
 
 
-async def test_no_event_is_lost_or_told_twice_when_podmans_file_of_them_is_full(subject: Subject) -> None:
+async def test_no_event_is_lost_or_repeated_when_podmans_event_file_is_rotated(subject: Subject) -> None:
     """Podman 5.4 leaves one out of its own stream now and then when it begins a new file; the next list has it."""
     seen: list[tuple[EventKind, str]] = []
 

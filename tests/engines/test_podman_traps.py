@@ -67,7 +67,9 @@ async def test_dockers_way_of_an_update_does_nothing_and_libpods_does(subject: S
     assert await quota(subject, ref) == pytest.approx(0.5)
 
 
-async def test_inspect_tells_what_it_was_created_with_and_not_what_it_has(subject: Subject, service: Podmand) -> None:
+async def test_inspect_shows_the_limits_of_the_creation_and_not_the_current_ones(
+    subject: Subject, service: Podmand
+) -> None:
     """Trap: 4.3's update is not in inspect. What a container has is read from the kernel, what it will have there."""
     ref = await subject.run("sleep 60", limits=LimitChange(memory=128 * MB))
     await asyncio.to_thread(service.cli, "update", "--memory", "64m", ref.id)

@@ -114,7 +114,7 @@ async def another_clients_change(subject: Subject, ref: ContainerRef) -> None:
 
 @pytest.mark.parametrize("case", list(CASES))
 @pytest.mark.parametrize("made_with", [MADE_WITH, LimitChange()], ids=["limited", "unlimited"])
-async def test_what_was_taken_is_taken_back(subject: Subject, case: str, made_with: LimitChange) -> None:
+async def test_a_partly_refused_change_is_reverted(subject: Subject, case: str, made_with: LimitChange) -> None:
     subject.need(Needs.CGROUPS)
     obstacle, change, refused = CASES[case]
     ref = await subject.run("sleep 60", limits=made_with)

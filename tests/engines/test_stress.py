@@ -280,7 +280,7 @@ WORDS = {
 }
 
 
-async def test_text_from_outside_reaches_the_terminal_without_its_teeth(subject: Subject) -> None:
+async def test_escape_sequences_from_outside_do_not_reach_the_terminal(subject: Subject) -> None:
     labels = {**WORDS, "com.docker.compose.project": WORDS["escape"]}
     ref = await subject.create(f"true {WORDS['escape']}{WORDS['turned']}", name="odd.name_1-2", labels=labels)
     assert (await subject.engine.get(ref.id)).labels.items() >= labels.items()

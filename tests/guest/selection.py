@@ -40,7 +40,7 @@ _ENGINE: Final = tuple(
 _LIFE: Final = tuple(
     f"tests/integration/test_embedded_life.py::test_{name}"
     for name in (
-        "a_life",
+        "create_start_stop_remove",
         "stop_gives_the_program_time_then_kills",
         "pause_stands_still",
         "restart_keeps_the_writable_layer",

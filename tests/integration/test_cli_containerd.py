@@ -80,7 +80,7 @@ def test_foreground_and_what_it_cannot_do(both: Both) -> None:
     assert p("ps", "-aq").stdout == ""
 
 
-def test_what_ctr_starts_is_listed_and_a_daemon_that_dies_is_told(both: Both) -> None:
+def test_containers_started_by_ctr_are_listed_and_a_killed_daemon_is_reported(both: Both) -> None:
     p, daemon = both.program, both.daemon
     daemon.run(IMAGE, "theirs", *IDLE)
     assert "theirs" in p("ps").stdout

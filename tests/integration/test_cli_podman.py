@@ -64,7 +64,7 @@ def test_foreground(both: Both) -> None:
     assert p("ps", "-aq").stdout == ""
 
 
-def test_what_podmans_own_client_starts_is_listed_and_a_service_that_dies_is_told(both: Both) -> None:
+def test_containers_started_by_podmans_client_are_listed_and_a_killed_service_is_reported(both: Both) -> None:
     p, service = both.program, both.service
     service.cli("run", "-d", "--name", "theirs", "--network", "none", IMAGE, *IDLE)
     assert "theirs" in p("ps").stdout

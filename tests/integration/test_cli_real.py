@@ -281,7 +281,7 @@ def test_inspect_and_images(clean: Program) -> None:
     assert [image["names"] for image in json.loads(clean("images", "--json").stdout)] == [["host"]]
 
 
-def test_dead_docker_is_told_and_hurts_nobody(program: Program) -> None:
+def test_an_unreachable_docker_is_reported_and_disturbs_no_other_engine(program: Program) -> None:
     done = program("ps", "--engine", "embedded")
     assert done.stderr == ""
     done = program("ps")
@@ -290,7 +290,7 @@ def test_dead_docker_is_told_and_hurts_nobody(program: Program) -> None:
     assert program("ps", "--engine", "docker", code=2, env={"DOCKER_HOST": ""}).stderr
 
 
-def test_nonsense_in_docker_host_hurts_only_docker(program: Program) -> None:
+def test_an_invalid_docker_host_disables_only_docker(program: Program) -> None:
     done = program("ps", env={"DOCKER_HOST": "nonsense"})
     assert "DOCKER_HOST" in done.stderr
     assert "unix:///path" in program("doctor", env={"DOCKER_HOST": "nonsense"}).stdout

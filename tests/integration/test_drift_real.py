@@ -42,7 +42,7 @@ def pids_file(pid: int) -> Path:
     return where[0] / "pids.max"
 
 
-async def test_a_limit_changed_behind_our_back_is_told_and_a_key_sets_it_again(tmp_path: Path) -> None:
+async def test_drift_is_reported_and_a_key_restores_the_limit(tmp_path: Path) -> None:
     async with instance(tmp_path) as engine:
         ref = await sh(engine, IDLE, name="idle", limits=LimitChange(pids=77))
         await embedded.until(engine, ref, State.RUNNING)
@@ -122,7 +122,7 @@ async def sweeps(session: Session, count: int) -> None:
     await until(lambda: session.frame is not None and session.frame.seq >= last, 20)
 
 
-async def test_weight_and_cpus_of_a_docker_container_that_a_hand_has_changed_are_told(daemon: Dockerd) -> None:
+async def test_manual_changes_of_weight_and_cpus_of_a_docker_container_are_drift(daemon: Dockerd) -> None:
     async with watched(daemon, LimitChange(cpu_shares=512)) as (session, ref):
         shares = file_of(session, ref, "cpu", "cpu.shares", "cpu.weight")
         cpus = file_of(session, ref, "cpuset", "cpuset.cpus", "cpuset.cpus")

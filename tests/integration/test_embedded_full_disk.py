@@ -335,7 +335,9 @@ async def test_a_record_is_not_replaced_by_a_part_of_it(engine: EmbeddedEngine, 
     assert observed(engine.config) == [(ref.id, "exited", None, 3)]
 
 
-async def test_output_that_has_no_room_stops_nobody_and_is_told(engine: EmbeddedEngine, disks: dict[str, Disk]) -> None:
+async def test_output_on_a_full_disk_blocks_no_container_and_is_reported(
+    engine: EmbeddedEngine, disks: dict[str, Disk]
+) -> None:
     ref, pid = await started(engine, "trap 'printf %05000d+ 7' HUP; " + IDLE)
     disks["state"].fill()
     for _ in range(2):

@@ -113,7 +113,7 @@ async def test_verbs_after_the_shim_was_killed(engine: EmbeddedEngine) -> None:
     await engine.remove(ref.id, force=True)
 
 
-async def test_a_killed_init_is_told_as_killed(engine: EmbeddedEngine) -> None:
+async def test_a_killed_init_is_reported_as_killed(engine: EmbeddedEngine) -> None:
     ref = await run(engine, "sleep", "100")
     kill(engine.config, "pytop-shim")
     pid = (await engine.get(ref.id)).pid

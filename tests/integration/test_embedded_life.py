@@ -40,7 +40,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
         yield made
 
 
-async def test_a_life(engine: EmbeddedEngine) -> None:
+async def test_create_start_stop_remove(engine: EmbeddedEngine) -> None:
     ref = await engine.create(ContainerSpec("host", ("/bin/sh", "-c", "echo out; echo err >&2; exit 7"), name="one"))
     assert len(ref.id) == 64
     assert (await engine.get("one")).state is State.CREATED
@@ -104,7 +104,7 @@ async def test_a_program_that_cannot_run(engine: EmbeddedEngine, program: str, c
     await engine.remove(ref.id)
 
 
-async def test_bad_users_and_targets_are_told_and_leave_nothing(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_bad_users_and_targets_are_refused_and_leave_nothing(engine: EmbeddedEngine, tmp_path: Path) -> None:
     for fields in ({"user": "nobody-knows"}, {"binds": (Bind(str(tmp_path), "/proc/x"),)}, {"workdir": "/../x"}):
         ref = await engine.create(ContainerSpec("host", ("true",), network="none", **fields))  # type: ignore[arg-type]
         with pytest.raises(InvalidError):

@@ -164,7 +164,7 @@ def test_every_user_inside_may_ping_and_nothing_outside_changes() -> None:
 
 
 @apart
-def test_the_bridge_comes_back_when_somebody_has_removed_it() -> None:
+def test_a_removed_bridge_is_created_again() -> None:
     bridge.ensure_bridge(BRIDGE, SUBNET)
     bridge.remove_bridge(BRIDGE)
     with namespaces(1) as (one,):
@@ -231,7 +231,7 @@ def test_an_interface_left_over_from_a_kill_is_replaced() -> None:
 
 
 @apart
-def test_leftovers_are_swept_and_nobody_else_s_interface() -> None:
+def test_leftovers_are_removed_and_other_interfaces_kept() -> None:
     with namespaces(4) as fds:
         mine = [bridge.attach(BRIDGE, SUBNET, i, fd).peer for i, fd in zip(ids(3), fds, strict=False)]
         other = bridge.attach("pytt1", "10.232.0.0/24", ids(4)[3], fds[3]).peer
@@ -287,7 +287,7 @@ def test_leftovers_are_found_without_their_bridge() -> None:
 
 
 @apart
-def test_the_interface_goes_with_its_namespace() -> None:
+def test_the_interface_is_removed_with_its_namespace() -> None:
     with namespaces(1) as (one,):
         peer = bridge.attach(BRIDGE, SUBNET, ids(1)[0], one).peer
     wait_until(lambda: peer not in links(), 4, "the interface is gone")

@@ -81,7 +81,7 @@ def document(pid: int, identity: str = ID, status: str = "running") -> dict[str,
     return {"Id": identity, "Name": "web", "State": {"Status": status, "Pid": pid}, "HostConfig": {}}
 
 
-async def test_an_id_that_is_a_part_of_a_path_places_nothing(
+async def test_an_id_that_is_a_part_of_a_path_component_does_not_match(
     service: Foreign, podman: PodmanEngine, place: Callable[[str, int], Cgroup]
 ) -> None:
     victim = place("sshd.service", 0)
@@ -104,7 +104,7 @@ def _pids(cgroup: Cgroup) -> Path:
 
 
 @pytest.mark.parametrize(("owner", "uid"), [(0, 0), (0, NOBODY), (NOBODY, 0), (NOBODY, 4321), (4321, NOBODY)])
-async def test_a_process_or_a_cgroup_of_somebody_else_is_not_believed(
+async def test_a_process_or_cgroup_of_another_user_is_rejected(
     service: Foreign, podman: PodmanEngine, place: Callable[[str, int], Cgroup], owner: int, uid: int
 ) -> None:
     with process(uid, place(f"libpod-{ID}", owner)) as pid:
@@ -159,7 +159,7 @@ async def test_roots_own_is_believed_as_ever(place: Callable[[str, int], Cgroup]
         assert (found.pid, found.trusted) == (pid, True)
 
 
-async def test_nothing_of_anybody_elses_is_hidden(
+async def test_no_other_users_container_is_hidden(
     service: Foreign, podman: PodmanEngine, place: Callable[[str, int], Cgroup]
 ) -> None:
     theirs, roots = place(f"libpod-{ID}", NOBODY), place(f"roots/docker-{ID}.scope", 0)

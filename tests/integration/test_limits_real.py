@@ -112,7 +112,7 @@ def test_memory_is_raised_and_lowered_with_swap_beside_it(cgroup: Cgroup) -> Non
     assert limits.read(cgroup).memory is UNLIMITED
 
 
-def test_an_odd_number_of_bytes_is_rounded_and_said_so(cgroup: Cgroup) -> None:
+def test_an_odd_number_of_bytes_is_rounded_and_reported(cgroup: Cgroup) -> None:
     outcome = limits.change(REF, cgroup, LimitChange(memory=64 * MB + 1))
     assert outcome.ok
     assert outcome.fields[0].verdict is Verdict.ROUNDED
@@ -292,7 +292,7 @@ def test_an_idle_cgroup_takes_no_weight_and_gets_back_its_own(cgroup: Cgroup) ->
     assert (files.read(where[0] / "cpu.idle"), files.read(weight)) == ("0", before)
 
 
-def test_the_idle_class_yields_to_who_wants_the_cpu(cgroup: Cgroup) -> None:
+def test_the_idle_class_yields_to_other_cgroups(cgroup: Cgroup) -> None:
     """Two loops on one CPU, one of them idle: the other gets nearly all of it."""
     if isinstance(limits.read(cgroup).cpu_idle, Missing):
         missing("cpu.idle", "this kernel has no idle class")
@@ -321,7 +321,7 @@ def test_a_cgroup_with_processes_is_not_removed(cgroup: Cgroup, eater: subproces
     assert eater.poll() is None
 
 
-def test_what_forks_all_the_time_is_killed_to_the_last(cgroup: Cgroup) -> None:
+def test_a_process_that_keeps_forking_is_killed_completely(cgroup: Cgroup) -> None:
     limits.change(REF, cgroup, LimitChange(pids=40))
     loop = "read go; while :; do sleep 60 & done 2>/dev/null"
     with subprocess.Popen(["sh", "-c", loop], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -334,7 +334,7 @@ def test_what_forks_all_the_time_is_killed_to_the_last(cgroup: Cgroup) -> None:
         assert cgroups.is_empty(cgroup)
 
 
-def test_what_v1s_freezer_holds_is_killed(cgroup: Cgroup, eater: subprocess.Popen[str]) -> None:
+def test_processes_frozen_by_v1_are_killed(cgroup: Cgroup, eater: subprocess.Popen[str]) -> None:
     freezer = cgroup.v1.get("freezer")
     if freezer is None:
         pytest.skip("this host has no v1 freezer")

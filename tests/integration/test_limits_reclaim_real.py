@@ -122,7 +122,9 @@ def test_what_a_process_holds_stays_and_is_named(cgroup: Cgroup, holder: subproc
     assert limits.read(cgroup).memory is UNLIMITED
 
 
-def test_a_limit_into_the_cache_is_held_and_kills_nobody(cgroup: Cgroup, holder: subprocess.Popen[str]) -> None:
+def test_a_limit_below_the_page_cache_is_held_and_kills_no_process(
+    cgroup: Cgroup, holder: subprocess.Popen[str]
+) -> None:
     outcome = limits.change(REF, cgroup, LimitChange(memory=HELD + 48 * MB))
     assert outcome.ok, outcome
     assert limits.read(cgroup).memory_high in (UNLIMITED, limits.read(Cgroup()).memory_high)

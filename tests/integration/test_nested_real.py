@@ -66,7 +66,7 @@ def inside(part: Path, folder: Path, *namespaces: str) -> dict[str, Any]:
     return told
 
 
-def test_the_processes_of_a_namespaces_root_make_room_for_limits(part: Path, tmp_path: Path) -> None:
+def test_the_processes_of_a_namespaces_root_are_moved_to_a_leaf(part: Path, tmp_path: Path) -> None:
     ours = Path("/proc/self/cgroup").read_text()
     told = inside(part, tmp_path)
     before, after = told["before"], told["after"]
@@ -89,7 +89,7 @@ def test_the_processes_of_a_namespaces_root_make_room_for_limits(part: Path, tmp
     assert Path("/proc/self/cgroup").read_text() == ours, "nobody else is moved"
 
 
-def test_processes_that_cannot_be_moved_are_the_reason_that_is_told(part: Path, tmp_path: Path) -> None:
+def test_processes_that_cannot_be_moved_are_reported_as_the_reason(part: Path, tmp_path: Path) -> None:
     """The parent of a new PID namespace stays in the cgroup, and cannot be seen from inside."""
     told = inside(part, tmp_path, "--pid", "--fork", "--mount-proc")
     reason = "the cgroup at the top of this part of the tree has processes of another PID namespace"

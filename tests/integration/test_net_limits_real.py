@@ -137,7 +137,7 @@ async def test_both_directions_are_limited_changed_and_lifted(engine: EmbeddedEn
     assert await asyncio.to_thread(network.shaping, inside) == network.Shaping(None, None)
 
 
-async def test_it_comes_back_with_the_container(engine: EmbeddedEngine) -> None:
+async def test_network_limits_are_restored_by_a_restart(engine: EmbeddedEngine) -> None:
     ref = await serve(engine, limits=LimitChange(net_ingress=8 * MBIT))
     inside = await pid(engine, ref)
     held = await asyncio.to_thread(network.read, inside)
@@ -168,7 +168,7 @@ async def test_what_waits_and_what_is_dropped_is_counted(engine: EmbeddedEngine)
     assert shaped.ingress.backlog_bytes > 0
 
 
-async def test_somebody_elses_queue_is_left_alone(engine: EmbeddedEngine) -> None:
+async def test_another_programs_queue_is_kept(engine: EmbeddedEngine) -> None:
     ref = await serve(engine)
     inside = await pid(engine, ref)
     tc = ["nsenter", f"--net=/proc/{inside}/ns/net", "tc", "qdisc"]
@@ -196,7 +196,7 @@ async def test_somebody_elses_queue_is_left_alone(engine: EmbeddedEngine) -> Non
     assert "7Mbit" in subprocess.run([*tc, "show"], capture_output=True, text=True, check=True).stdout
 
 
-async def test_one_that_fails_takes_the_other_back(engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_direction_reverts_the_other(engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     ref = await serve(engine)
     inside = await pid(engine, ref)
     real = network._BucketWrite._set
@@ -212,7 +212,7 @@ async def test_one_that_fails_takes_the_other_back(engine: EmbeddedEngine, monke
     assert (await asyncio.to_thread(network.read, inside))[LimitName.NET_EGRESS] is UNLIMITED
 
 
-async def test_where_there_is_no_network_of_its_own(engine: EmbeddedEngine) -> None:
+async def test_a_container_without_its_own_network(engine: EmbeddedEngine) -> None:
     ref = await engine.create(ContainerSpec("host", ("sleep", "60"), network="none"))
     await engine.start(ref.id)
     with pytest.raises(UnsupportedError, match="no network"):
@@ -313,7 +313,7 @@ def host(spaces: Spaces) -> int:
     return spaces._held[0].pid
 
 
-def test_what_a_container_has_inside_is_left_alone(spaces: Spaces, host: int) -> None:
+def test_a_containers_internal_interfaces_are_not_limited(spaces: Spaces, host: int) -> None:
     outer, nested = spaces.add(), spaces.add()
     pair(host, "out0", outer, "eth0")
     fill(outer, nested)
@@ -323,7 +323,7 @@ def test_what_a_container_has_inside_is_left_alone(spaces: Spaces, host: int) ->
     assert (shaped(host), shaped(outer), shaped(nested)) == ({"out0"}, {"eth0"}, set())
 
 
-def test_what_comes_to_be_inside_later_changes_nothing(spaces: Spaces, host: int) -> None:
+def test_interfaces_added_inside_later_change_nothing(spaces: Spaces, host: int) -> None:
     outer, nested = spaces.add(), spaces.add()
     pair(host, "out0", outer, "eth0")
     limit(outer, LimitChange(net_egress=20 * MBIT, net_ingress=30 * MBIT))
@@ -363,7 +363,7 @@ def test_a_pair_to_a_daemon_elsewhere_leads_out_and_one_on_a_bridge_does_not(spa
     assert (shaped(daemon), shaped(outer), shaped(nested)) == (set(), {"eth0"}, set())
 
 
-def test_what_a_program_serves_leads_out_when_nothing_else_does(spaces: Spaces) -> None:
+def test_a_tun_device_is_external_when_nothing_else_is(spaces: Spaces) -> None:
     """As in a rootless container."""
     outer, nested = spaces.add(), spaces.add()
     fill(outer, nested)

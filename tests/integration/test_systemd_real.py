@@ -139,7 +139,7 @@ def test_every_limit_is_held_by_the_kernel_and_outlives_daemon_reload(scope: Sco
     assert now.io_write_iops == (DeviceRate(disk, 500),)
 
 
-def test_what_systemd_rounds_at_its_reload_is_told(scope: Scope) -> None:
+def test_a_quota_that_systemd_rounds_at_a_reload_is_reported(scope: Scope) -> None:
     outcome = limits.change(REF, scope.cgroup, LimitChange(cpus=0.333))
     assert outcome.ok, outcome
     assert scope.file("cpu.max") == "33300 100000"
@@ -152,7 +152,7 @@ def test_what_systemd_rounds_at_its_reload_is_told(scope: Scope) -> None:
     assert scope.file("cpu.max") == "45000 100000"
 
 
-def test_what_is_written_past_systemd_is_written_over(scope: Scope) -> None:
+def test_a_direct_write_is_overwritten_by_a_daemon_reload(scope: Scope) -> None:
     """The reason for all of this: FACTS of moby#41233 and #51446, on this very systemd."""
     assert limits.change(REF, scope.cgroup, LimitChange(memory=256 * MB, pids=50)).ok
     assert scope.cgroup.unified
@@ -163,7 +163,7 @@ def test_what_is_written_past_systemd_is_written_over(scope: Scope) -> None:
     assert scope.file("pids.max") == "50"
 
 
-def test_what_somebody_wrote_past_systemd_outlives_our_change_of_another_limit(scope: Scope) -> None:
+def test_a_direct_write_survives_our_change_of_another_limit(scope: Scope) -> None:
     """systemd writes all files of a controller at once, and would write its own figure over those."""
     assert scope.cgroup.unified
     files.write(scope.cgroup.unified / "cpu.max", "40000 100000")
@@ -187,7 +187,7 @@ def test_a_limit_of_a_slice(scope: Scope) -> None:
     assert (held.memory, held.pids) == (512 * MB, 300)
 
 
-def test_what_systemd_has_no_property_for_is_written_and_told(scope: Scope) -> None:
+def test_a_limit_without_a_systemd_property_is_written_and_reported(scope: Scope) -> None:
     outcome = limits.change(REF, scope.cgroup, LimitChange(cpus=0.5, cpu_burst=20_000))
     assert outcome.ok, outcome
     details = {field.name: field.detail for field in outcome.fields}
@@ -210,7 +210,7 @@ def test_the_idle_class_and_the_weight_that_comes_back(scope: Scope) -> None:
     assert (scope.file("cpu.idle"), scope.file("cpu.weight")) == ("0", weight)
 
 
-def test_what_fails_half_way_is_taken_back_by_systemd_too(scope: Scope) -> None:
+def test_a_change_that_fails_half_way_is_reverted_through_systemd(scope: Scope) -> None:
     assert limits.change(REF, scope.cgroup, LimitChange(pids=90)).ok
     outcome = limits.change(REF, scope.cgroup, LimitChange(pids=40, io_read_bps=(DeviceRate("240:7", MB),)), force=True)
     assert not outcome.ok
@@ -224,7 +224,7 @@ def test_what_fails_half_way_is_taken_back_by_systemd_too(scope: Scope) -> None:
         assert manager.get(scope.unit, "TasksMax") == 90
 
 
-def test_a_delegated_cgroup_is_none_of_systemds_business(scope: Scope) -> None:
+def test_a_delegated_cgroup_is_not_limited_through_systemd(scope: Scope) -> None:
     assert scope.cgroup.unified
     inner = scope.cgroup.unified / "inner.scope"
     inner.mkdir()
@@ -274,7 +274,7 @@ def test_a_unit_that_is_gone_is_not_found(scope: Scope) -> None:
         limits.change(REF, scope.cgroup, LimitChange(pids=50))
 
 
-def test_the_weight_that_bfq_gets_of_systemd_is_told(scope: Scope) -> None:
+def test_the_scaled_bfq_weight_is_reported(scope: Scope) -> None:
     assert scope.cgroup.unified
     if not (scope.cgroup.unified / "io.bfq.weight").exists():
         missing("systemd", "this kernel has no BFQ")
@@ -306,7 +306,7 @@ async def test_the_embedded_engines_limits_are_left_alone(scope: Scope, tmp_path
         assert (held.memory, held.cpus, held.pids) == (64 * MB, 0.5, 30)
 
 
-async def test_a_container_that_only_its_scope_tells_of_is_limited_through_systemd(scope: Scope) -> None:
+async def test_a_container_known_only_by_its_scope_is_limited_through_systemd(scope: Scope) -> None:
     """As Docker makes its scopes when systemd keeps its cgroups, and Docker itself cannot be asked."""
     identity = secrets.token_hex(32)
     slice_name = Path(scope.unit.cgroup).parent.name

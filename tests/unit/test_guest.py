@@ -154,7 +154,7 @@ def test_what_two_guests_say_at_once_is_shown_by_whole_lines_with_their_names() 
     assert shown == ["plain | one\n", "systemd | other\n", "plain | two\n", "plain | last\n"]
 
 
-def test_a_guest_ends_when_it_is_told_to(tmp_path: Path) -> None:
+def test_a_guest_ends_when_stop_is_set(tmp_path: Path) -> None:
     stop = Event()
     stop.set()
     (tmp_path / "serial.log").touch()

@@ -80,7 +80,7 @@ def test_no_circle() -> None:
     assert import_graph.circles(STATIC) == []
 
 
-def test_no_module_of_ours_is_imported_inside_a_function() -> None:
+def test_no_module_of_this_project_is_imported_inside_a_function() -> None:
     assert [each for each in IMPORTS if each.in_function] == []
 
 

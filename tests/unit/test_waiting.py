@@ -7,7 +7,7 @@ import pytest
 from tests.waiting import until, wait_until
 
 
-async def test_it_looks_again_until_it_is_true() -> None:
+async def test_it_polls_until_the_condition_is_true() -> None:
     answers = [False, None, 0, True]
     wait_until(lambda: answers.pop(0), every_s=0)
     assert answers == []

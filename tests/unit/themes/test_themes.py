@@ -89,12 +89,12 @@ def test_what_is_wrong_is_told(changed: dict[str, Any], words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(ThemeError, match=r"name must be.*dark must be.*\[base\] is missing"):
         parse({"name": "", "dark": 1, "roles": good()["roles"]}, "x.toml")
 
 
-def test_ones_own_themes_are_added_and_wrong_ones_are_told(tmp_path: Path) -> None:
+def test_user_themes_are_added_and_invalid_ones_reported(tmp_path: Path) -> None:
     text = (BUILTIN / "dark.toml").read_text()
     (tmp_path / "a.toml").write_text(text.replace('"dark"', '"night"'))
     (tmp_path / "b.toml").write_text("name = [")

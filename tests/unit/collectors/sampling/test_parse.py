@@ -52,7 +52,7 @@ def test_memory_stat_of_both_versions() -> None:
     assert parse.memory_stat_v1(v1) == (10, 20, 5, 7, UNLIMITED)
 
 
-def test_oom_kills_are_told_from_oom() -> None:
+def test_oom_kill_is_distinguished_from_oom() -> None:
     assert parse.oom_kills(b"low 0\nhigh 0\nmax 3\noom 2\noom_kill 1\noom_group_kill 0\n") == 1
     assert parse.oom_kills(b"oom_kill_disable 0\nunder_oom 0\noom_kill 6\n") == 6
     assert parse.oom_kills(b"oom_kill_disable 0\nunder_oom 0\n") is UNSUPPORTED

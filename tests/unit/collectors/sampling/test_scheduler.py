@@ -15,7 +15,7 @@ class Sweeps:
         return Frame(1, 1, 1, 1, 1, HostUsage(ncpu=2), usages={})
 
 
-async def test_a_cancellation_in_the_same_turn_as_a_new_interval_is_not_lost() -> None:
+async def test_a_cancellation_at_the_same_time_as_a_new_interval_is_not_lost() -> None:
     swept = asyncio.Event()
     scheduler = Scheduler(Sweeps(), tuple, lambda _: swept.set(), 60.0)
     running = asyncio.create_task(scheduler.run())

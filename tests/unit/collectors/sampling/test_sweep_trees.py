@@ -125,7 +125,7 @@ def use(sweeper: Sweeper) -> Usage:
     return frame.usages[REF]
 
 
-def test_gauges_are_there_at_once_and_rates_at_the_second_look(tree: Tree, sweeper: Sweeper) -> None:
+def test_gauges_need_one_sweep_and_rates_two(tree: Tree, sweeper: Sweeper) -> None:
     first = use(sweeper)
     assert first.cpu is Missing.NOT_SAMPLED
     assert first.net is Missing.NOT_SAMPLED
@@ -175,7 +175,7 @@ FILES = sorted({*V2_FIRST, *(name for files in V1_FIRST.values() for name in fil
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("text", BAD)
-def test_nonsense_in_one_file_is_no_number_and_harms_no_other(tmp_path: Path, name: str, text: str) -> None:
+def test_a_malformed_file_is_no_number_and_harms_no_other(tmp_path: Path, name: str, text: str) -> None:
     mode = Mode.V2 if name in V2_FIRST else Mode.V1
     tree = Tree(tmp_path, mode)
     tree.file(name).write_bytes(text.encode("latin-1"))
@@ -301,7 +301,7 @@ def test_a_process_that_moves_is_followed(tree: Tree, sweeper: Sweeper, monkeypa
     assert use(sweeper).pids == 9
 
 
-def test_a_process_without_a_place_is_a_problem_in_words(tree: Tree, sweeper: Sweeper) -> None:
+def test_a_process_without_a_cgroup_is_a_problem(tree: Tree, sweeper: Sweeper) -> None:
     other = ContainerRef("tree", "1" * 12)
     frame = sweeper.sweep([Target(REF, PID), Target(other, 99999)])
     assert frame.usages.keys() == {REF}

@@ -95,7 +95,7 @@ def test_nested_a_controller_is_enabled_for_a_moment(tmp_path: Path, monkeypatch
     assert found["memory"].found == "v2, no cgroup can have it: Device or resource busy (EBUSY)"
 
 
-def test_part_of_a_tree_is_told(tmp_path: Path) -> None:
+def test_a_partial_tree_is_reported(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu")
     hierarchies = Hierarchies(Mode.V2, {}, Mount(tmp_path, "/docker/abc"))
     assert "part of" in by_name(list(host.cgroup_checks(hierarchies)))["layout"].found

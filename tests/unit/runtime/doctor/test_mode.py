@@ -86,7 +86,7 @@ def test_rootless_from_a_login_that_systemd_keeps_outside(tmp_path: Path, proc: 
     assert "nothing is delegated" in mode_check(hierarchies, proc=proc, uid=1001).found
 
 
-def test_nested_beside_v1_nobody_has_to_move(tmp_path: Path, proc: Path) -> None:
+def test_nested_beside_v1_no_process_has_to_be_moved(tmp_path: Path, proc: Path) -> None:
     unified = tree(tmp_path, "").unified
     for name, text in (("type", "domain"), ("procs", "0 7")):
         (tmp_path / "cgroup" / f"cgroup.{name}").write_text(text)

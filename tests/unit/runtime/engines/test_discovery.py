@@ -42,7 +42,7 @@ def test_without_a_socket_docker_is_not_listed(tmp_path: Path) -> None:
     assert keys({}, tmp_path) == ["embedded"]
 
 
-def test_what_has_no_engine_is_looked_for_last_and_can_be_switched_off(tmp_path: Path) -> None:
+def test_found_containers_are_listed_last_and_can_be_disabled(tmp_path: Path) -> None:
     assert [engine.key for engine in discovery.discover({}, home=tmp_path)] == ["embedded", "found"]
     assert keys({"PYTOP_FOUND": "0"}, tmp_path) == ["embedded"]
 
@@ -102,7 +102,7 @@ async def test_podmans_ssh_connection_is_an_engine_that_says_what_to_do(tmp_path
     assert podman.key == "podman"
 
 
-async def test_nonsense_is_an_engine_that_says_so(tmp_path: Path) -> None:
+async def test_an_invalid_address_is_an_unusable_engine(tmp_path: Path) -> None:
     _, docker = discovery.discover(OFF | {"DOCKER_HOST": "nonsense"}, home=tmp_path)
     for _ in range(2):
         with pytest.raises(InvalidError, match="DOCKER_HOST"):
@@ -205,7 +205,7 @@ async def test_without_the_extra_containerd_says_how_to_get_it(tmp_path: Path, m
     assert "pytop-containers[containerd]" in caught.value.hint
 
 
-def test_a_useless_containerd_beside_docker_is_told_by_the_doctor_alone(
+def test_an_unusable_containerd_beside_docker_is_reported_by_the_doctor_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(containerd_address, "REQUIRED_MODULES", ("no_such_module",))
@@ -226,7 +226,7 @@ def test_a_useless_containerd_beside_docker_is_told_by_the_doctor_alone(
     assert list(containerd_checks({})) == []
 
 
-def test_looking_imports_neither_http_nor_netlink() -> None:
+def test_discovery_imports_neither_http_nor_netlink() -> None:
     code = (
         "import sys; from runtime.engines.discovery import discover; discover({'DOCKER_HOST': 'unix:///x'});"
         "print([name for name in ('aiohttp', 'pyroute2', 'textual', 'grpclib') if name in sys.modules])"

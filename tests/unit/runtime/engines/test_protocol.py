@@ -55,7 +55,7 @@ async def test_an_unusable_engine_answers_everything_with_the_one_error() -> Non
     await engine.close()
 
 
-def test_a_facet_that_is_not_there_is_said_in_words() -> None:
+def test_a_missing_facet_is_an_error_with_a_message() -> None:
     engine = UnusableEngine("docker", InvalidError("x"))
     with pytest.raises(UnsupportedError, match="list images: docker has no images"):
         required(engine.facets.images, engine.key, "list images", "images")

@@ -34,7 +34,7 @@ def test_disks_and_their_partitions(sys: Path) -> None:
     assert block.disks(sys / "nowhere") == block.Disks()
 
 
-def test_a_name_is_known_once_it_was_looked_up(sys: Path) -> None:
+def test_a_name_is_cached_after_a_lookup(sys: Path) -> None:
     assert block.name("8:0") == "8:0"
     block.refresh_name("8:0", sys)
     block.refresh_name("9:9", sys)

@@ -86,7 +86,9 @@ def test_a_path_that_leaves_the_tree_is_invalid(kernel: FakeKernel, path: str) -
         cgroups.create(kernel.hierarchies, path)
 
 
-def test_what_was_made_is_removed_when_the_rest_cannot_be(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directories_are_removed_when_another_cannot_be_created(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     last = "unified" if kernel.mode is not Mode.V1 else V1[-1]
     real = kernel.mkdir
 
@@ -130,7 +132,7 @@ def test_freeze_waits_for_the_kernel(kernel: FakeKernel, monkeypatch: pytest.Mon
     assert not cgroups.is_frozen(cgroup)
 
 
-def test_a_freeze_that_does_not_end_is_taken_back(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_freeze_that_times_out_is_reverted(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     cgroup = cgroups.create(kernel.hierarchies, "one")
     monkeypatch.setattr(cgroups, "is_frozen", lambda _cgroup: False)
     with pytest.raises(KernelError, match="freeze a container"):
@@ -170,7 +172,7 @@ def killing(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, cgroup: Cgroup)
     return sent
 
 
-def test_v1_kills_frozen_so_that_nothing_forks_away(v1: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_v1_freezes_before_the_kill(v1: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     cgroup = cgroups.create(v1.hierarchies, "one")
     cgroups.attach(cgroup, 7)
     sent = killing(v1, monkeypatch, cgroup)
@@ -181,7 +183,7 @@ def test_v1_kills_frozen_so_that_nothing_forks_away(v1: FakeKernel, monkeypatch:
     assert cgroups.is_empty(cgroup)
 
 
-def test_what_is_killed_in_the_last_moment_is_killed(v1: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_forked_during_the_kill_is_killed(v1: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     cgroup = cgroups.create(v1.hierarchies, "one")
     cgroups.attach(cgroup, 7)
     killing(v1, monkeypatch, cgroup)
@@ -200,7 +202,7 @@ def test_v2_kills_by_one_write(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) 
     assert sent == []
 
 
-def test_processes_that_do_not_die_are_told(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_survive_sigkill_are_an_error(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     cgroup = cgroups.create(kernel.hierarchies, "one")
     cgroups.attach(cgroup, 7)
     monkeypatch.setattr("os.kill", lambda _pid, _number: None)
@@ -211,7 +213,7 @@ def test_processes_that_do_not_die_are_told(kernel: FakeKernel, monkeypatch: pyt
         assert kernel.get(cgroup.v1["freezer"] / "freezer.state") == "THAWED"
 
 
-def test_signals_pass_over_who_is_gone_and_tell_who_may_not(
+def test_signals_ignore_ended_processes_and_report_denied_ones(
     kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cgroup = cgroups.create(kernel.hierarchies, "one")
@@ -241,7 +243,7 @@ def test_members_below_count_and_foreign_ones_do_not(kernel: FakeKernel) -> None
     assert not cgroups.is_empty(top)
 
 
-def test_remove_takes_all_below_and_can_be_said_twice(kernel: FakeKernel) -> None:
+def test_remove_includes_descendants_and_is_idempotent(kernel: FakeKernel) -> None:
     top = cgroups.create(kernel.hierarchies, "top")
     cgroups.create(kernel.hierarchies, "top/inner")
     assert cgroups.exists(top)
@@ -263,7 +265,7 @@ def test_remove_never_kills(kernel: FakeKernel) -> None:
     assert cgroups.pids(cgroup) == [7]
 
 
-def test_remove_tells_of_missing_rights(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remove_reports_missing_rights(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     cgroup = cgroups.create(kernel.hierarchies, "one")
 
     def denied(path: Path) -> None:
@@ -283,7 +285,7 @@ def nested(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, *members: int, o
     return top
 
 
-def test_nested_our_own_processes_make_room(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_own_processes_are_moved_to_a_leaf(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     top = nested(v2, monkeypatch, 1, 7)
     assert LimitName.MEMORY not in limits.unsupported_limits(v2.hierarchies)
     assert v2.writes == [], "looking moves nobody"
@@ -294,7 +296,9 @@ def test_nested_our_own_processes_make_room(v2: FakeKernel, monkeypatch: pytest.
     assert v2.get(top / delegation.LEAF_NAME / "cgroup.procs").split() == ["1", "7"]
 
 
-def test_nested_who_forks_or_ends_meanwhile_is_no_hindrance(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_processes_that_fork_or_end_meanwhile_are_handled(
+    v2: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     top = nested(v2, monkeypatch, 1, 7)
     real = v2._cgroup_procs
 
@@ -317,7 +321,7 @@ def test_nested_who_forks_or_ends_meanwhile_is_no_hindrance(v2: FakeKernel, monk
         ("domain threaded", (7,), "/", "is of the type 'domain threaded'"),
     ],
 )
-def test_nested_nobody_elses_processes_are_moved_and_the_reason_is_told(
+def test_nested_foreign_processes_are_not_moved_and_the_reason_is_reported(
     v2: FakeKernel,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
@@ -334,14 +338,14 @@ def test_nested_nobody_elses_processes_are_moved_and_the_reason_is_told(
     assert reason in lacking[LimitName.MEMORY]
 
 
-def test_nested_where_they_have_made_room_already(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_when_own_processes_are_in_the_leaf_already(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     nested(v2, monkeypatch)
     assert delegation.why_no_controllers(v2.hierarchies) is None
     assert cgroups.create(v2.hierarchies, "engine/one").controllers == frozenset(V2)
     assert "cgroup.procs" not in dict(v2.writes)
 
 
-def test_nested_a_process_that_stays_is_told(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_a_process_that_cannot_be_moved_is_reported(v2: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     nested(v2, monkeypatch, 7)
     monkeypatch.setattr(delegation, "MOVE_TIMEOUT_S", 0.0)
     v2.ignore = {"cgroup.procs"}
@@ -353,7 +357,7 @@ def test_nested_a_process_that_stays_is_told(v2: FakeKernel, monkeypatch: pytest
         cgroups.create(v2.hierarchies, "engine/one")
 
 
-def test_nested_who_comes_in_between_leaves_nothing_half_enabled(
+def test_nested_a_process_that_enters_meanwhile_leaves_no_controller_half_enabled(
     v2: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel would enable cpu and pids beside that process, and take none into what is below any more."""

@@ -204,7 +204,7 @@ def test_a_forced_limit_below_use_never_kills_on_v2_either(v2: FakeKernel) -> No
 
 
 @pytest.mark.parametrize(("high", "after"), [("max", "max"), (str(80 * MB), str(80 * MB))])
-def test_v2_makes_room_by_memory_high_before_it_lowers_the_limit_into_the_cache(
+def test_v2_reclaims_by_memory_high_before_it_lowers_the_limit_below_the_use(
     v2: FakeKernel, high: str, after: str
 ) -> None:
     cgroup = v2.cgroup()
@@ -223,7 +223,7 @@ def test_v2_makes_room_by_memory_high_before_it_lowers_the_limit_into_the_cache(
 
 
 @pytest.mark.parametrize(("asked", "after"), [(UNLIMITED, "max"), (200 * MB, str(200 * MB))])
-def test_v2_gives_memory_high_what_was_asked_for_once_there_was_room(
+def test_v2_sets_the_requested_memory_high_after_the_reclaim(
     v2: FakeKernel, asked: int | Unlimited, after: str
 ) -> None:
     cgroup = v2.cgroup()
@@ -450,7 +450,7 @@ def test_a_burst_that_was_lowered_is_taken_back_too(kernel: FakeKernel) -> None:
     assert limits.raw_files(cgroup) == raw
 
 
-def test_a_roll_back_goes_backwards(kernel: FakeKernel) -> None:
+def test_a_roll_back_reverts_in_reverse_order(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     change_applied(cgroup, memory=64 * MB, swap=0, memory_reservation=48 * MB)
     before = limits.read(cgroup)
@@ -461,7 +461,7 @@ def test_a_roll_back_goes_backwards(kernel: FakeKernel) -> None:
     assert limits.read(cgroup) == before
 
 
-def test_a_roll_back_that_fails_is_told(kernel: FakeKernel) -> None:
+def test_a_failed_roll_back_is_reported(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     real = kernel.write
 
@@ -480,7 +480,7 @@ def test_a_roll_back_that_fails_is_told(kernel: FakeKernel) -> None:
     assert "not taken back" in outcome.error
 
 
-def test_a_roll_back_that_the_kernel_ignores_is_told(kernel: FakeKernel) -> None:
+def test_a_roll_back_that_the_kernel_ignores_is_reported(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     real = kernel.write
 

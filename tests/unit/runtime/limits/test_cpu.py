@@ -113,7 +113,7 @@ def test_no_order_of_v1_passes_a_parents_limit(before: tuple[int, int], after: t
         assert (int(text["cpu.cfs_quota_us"]), int(text["cpu.cfs_period_us"])) == (round(cores[1] * after[1]), after[1])
 
 
-def test_a_burst_follows_a_quota_down_and_goes_up_after_it(kernel: FakeKernel) -> None:
+def test_a_burst_is_lowered_before_a_quota_and_raised_after_it(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     burst = "cpu.max.burst" if kernel.mode is Mode.V2 else "cpu.cfs_burst_us"
     change_applied(cgroup, cpus=0.5, cpu_burst=50_000)
@@ -193,7 +193,7 @@ def test_weight_and_class_in_one_change(kernel: FakeKernel) -> None:
     assert kernel.notes == {}
 
 
-def test_a_class_that_somebody_else_has_set_ends_at_the_normal_weight(kernel: FakeKernel) -> None:
+def test_an_idle_class_set_by_another_program_ends_at_the_default_weight(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     where = cgroup.where("cpu")
     assert where is not None

@@ -95,7 +95,7 @@ def test_devices_before_one_that_fails_are_taken_back(kernel: FakeKernel, failin
     assert limits.raw_files(cgroup) == raw
 
 
-def test_a_partition_a_missing_disk_and_a_crawl_are_refused(kernel: FakeKernel) -> None:
+def test_a_partition_a_missing_disk_and_a_tiny_rate_are_refused(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     for value, word in (
         (rates(d8_1=MB), "8:1 is a partition of /dev/sda"),
@@ -113,7 +113,7 @@ def test_a_rate_that_is_not_held_is_a_failure(kernel: FakeKernel) -> None:
     assert change_applied(cgroup, LimitName.IO_READ_BPS, rates(d8_0=MB)) is Verdict.IGNORED
 
 
-def test_weight_goes_to_every_file_that_is_there(kernel: FakeKernel) -> None:
+def test_weight_is_written_to_every_existing_file(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     assert limits.read(cgroup).io_weight == 100
     assert change_applied(cgroup, LimitName.IO_WEIGHT, 300) is Verdict.APPLIED

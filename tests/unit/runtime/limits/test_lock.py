@@ -113,7 +113,7 @@ async def test_two_containers_do_not_wait_for_each_other(cgroup: Cgroup, tmp_pat
         assert unlocked == ""
 
 
-async def test_what_has_no_cgroup_or_has_ended_is_not_waited_for(cgroup: Cgroup, tmp_path: Path) -> None:
+async def test_a_container_without_a_cgroup_is_not_locked(cgroup: Cgroup, tmp_path: Path) -> None:
     for nothing in (None, Cgroup(), Cgroup(v1={"pids": tmp_path / "gone"})):
         async with (
             limits.change_lock(nothing, "change it", timeout_s=0) as first,

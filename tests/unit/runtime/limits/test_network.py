@@ -46,7 +46,7 @@ def test_what_is_no_rate(text: str) -> None:
         units.parse_rate(text)
 
 
-def test_a_rate_whose_unit_was_forgotten_is_told_so() -> None:
+def test_a_rate_without_a_unit_is_a_finding() -> None:
     with pytest.raises(InvalidError) as caught:
         units.parse_rate("20")
     assert caught.value.detail == "less than 1kbit"
@@ -71,7 +71,7 @@ def test_no_text_crashes_the_parser(text: str) -> None:
     assert rate is UNLIMITED or LIMITS[LimitName.NET_EGRESS].minimum <= rate <= LIMITS[LimitName.NET_EGRESS].maximum
 
 
-def test_what_passed_between_two_looks() -> None:
+def test_the_achieved_rate_between_two_readings() -> None:
     before = Queue(rate=8_000_000, sent_bytes=1_000_000)
     after = replace(before, sent_bytes=2_000_000)
     assert achieved(before, after, 2.0) == 4_000_000

@@ -73,7 +73,7 @@ def test_what_fits_already_is_left_alone(kernel: FakeKernel, cgroup: Cgroup) -> 
     assert kernel.writes == []
 
 
-def test_v1_never_leaves_no_room_when_little_can_be_reclaimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_v1_keeps_a_reserve_when_little_can_be_reclaimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = FakeKernel(tmp_path, Mode.V1, monkeypatch)
     cgroup = kernel.cgroup()
     kernel.uses(cgroup, 500 * MB, cache=200 * MB)
@@ -127,7 +127,7 @@ def test_little_that_is_all_there_is_to_gain_is_progress(kernel: FakeKernel, cgr
     assert (last.done, len(told)) == (True, 2)
 
 
-def test_it_stops_when_it_is_told_to(kernel: FakeKernel, cgroup: Cgroup) -> None:
+def test_it_stops_when_stop_is_set(kernel: FakeKernel, cgroup: Cgroup) -> None:
     kernel.uses(cgroup, 1000 * MB, cache=900 * MB)
     stop = Event()
     told: list[ReclaimProgress] = []

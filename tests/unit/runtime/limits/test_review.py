@@ -79,14 +79,14 @@ def test_memory(memory: int, expected: tuple[Severity, str]) -> None:
     assert told(BUSY, memory=memory) == [expected]
 
 
-def test_room_in_swap_is_counted() -> None:
+def test_free_swap_is_taken_into_account() -> None:
     assert told(BUSY, SWAPPY, memory=64 * MB) == [
         (W, "64.0 MiB: it uses 120.0 MiB, so 16.0 MiB go to swap, which is slow"),
         (W, "64.0 MiB: beyond it, it may fill the machine's 512.0 MiB of swap: limit swap too"),
     ]
 
 
-def test_a_memory_limit_that_leaves_swap_open_is_told() -> None:
+def test_a_memory_limit_with_unlimited_swap_is_a_finding() -> None:
     words = [(W, "512.0 MiB: beyond it, it may fill the machine's 512.0 MiB of swap: limit swap too")]
     assert told(host=SWAPPY, memory=512 * MB) == words
     assert told(host=SWAPPY, memory=512 * MB, swap=0) == []
@@ -103,7 +103,7 @@ def test_a_memory_limit_that_leaves_swap_open_is_told() -> None:
         (RecentUse(memory=120 * MB, anon=80 * MB, file=40 * MB, swap=30 * MB), {"swap": 40 * MB}),  # already used
     ],
 )
-def test_swap_without_room_does_not_help(use: RecentUse, fields: dict[str, int]) -> None:
+def test_full_swap_does_not_help(use: RecentUse, fields: dict[str, int]) -> None:
     assert R in [severity for severity, _ in told(use, SWAPPY, memory=64 * MB, **fields)]
 
 
@@ -279,7 +279,7 @@ TALKING = RecentUse(sent=80e6, received=900.0)
         ),
     ],
 )
-def test_traffic_of_the_last_minute_and_who_shares_it(
+def test_traffic_of_the_last_minute_and_containers_that_share_the_network(
     use: RecentUse, fields: dict[str, object], expected: list[tuple[Severity, str]]
 ) -> None:
     assert told(use, **fields) == expected

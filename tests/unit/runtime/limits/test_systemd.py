@@ -68,7 +68,7 @@ def test_a_unit_is_known_by_its_cgroup(cgroup: str, name: str, uid: int | None) 
         "/user.slice/user@1.service/user@2.service/a.scope",
     ],
 )
-def test_what_is_delegated_or_nobodys_is_no_unit(cgroup: str) -> None:
+def test_delegated_and_unmanaged_cgroups_are_no_units(cgroup: str) -> None:
     assert unit_of(cgroup) is None
 
 
@@ -212,7 +212,7 @@ def test_a_change_of_a_unit_goes_through_systemd_alone(bus: Bus, kernel: FakeKer
     assert all("by systemd, until docker-1.scope ends" in field.detail for field in outcome.fields)
 
 
-def test_what_systemd_does_not_know_of_is_told_to_it_before_it_writes_over_it(bus: Bus, kernel: FakeKernel) -> None:
+def test_values_unknown_to_systemd_are_sent_with_a_change_of_another_limit(bus: Bus, kernel: FakeKernel) -> None:
     own = cgroupfs.at(kernel.hierarchies, {}, UNIT.cgroup).unified
     assert own
     kernel.put(own / "memory.high", str(32 * MB))
@@ -221,7 +221,7 @@ def test_what_systemd_does_not_know_of_is_told_to_it_before_it_writes_over_it(bu
     assert bus.sets == [{"MemoryHigh": 32 * MB}, {"MemoryMax": 64 * MB}]
 
 
-def test_an_idle_class_that_was_set_past_systemd_is_told_to_it_and_nothing_else_is_forgotten_for_it(
+def test_an_idle_class_that_was_set_without_systemd_is_recorded_with_the_next_change(
     bus: Bus, kernel: FakeKernel
 ) -> None:
     own = cgroupfs.at(kernel.hierarchies, {}, UNIT.cgroup).unified
@@ -242,7 +242,7 @@ def test_an_idle_class_that_was_set_past_systemd_is_told_to_it_and_nothing_else_
     assert bus.sets == [quota]
 
 
-def test_what_there_is_no_property_for_is_written_and_told(bus: Bus, kernel: FakeKernel) -> None:
+def test_a_limit_without_a_property_is_written_and_reported(bus: Bus, kernel: FakeKernel) -> None:
     outcome = change(kernel, cpus=0.5, cpu_burst=20_000)
     assert outcome.ok, outcome
     burst = next(field for field in outcome.fields if field.name is LimitName.CPU_BURST)
@@ -300,7 +300,7 @@ def test_a_controller_that_systemd_does_not_give_stays_missing(bus: Bus, kernel:
         change(kernel, cpus=0.5)
 
 
-def test_the_weight_that_systemd_gives_to_bfq_is_told(bus: Bus, kernel: FakeKernel) -> None:
+def test_the_bfq_weight_of_systemd_is_reported(bus: Bus, kernel: FakeKernel) -> None:
     outcome = change(kernel, io_weight=200)
     assert outcome.ok, outcome
     assert bus.sets == [{"IOWeight": 200}]
@@ -334,7 +334,7 @@ def test_what_systemd_takes_and_does_not_do_is_taken_back(bus: Bus, kernel: Fake
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_what_a_busy_systemd_may_do_later_is_set_back_and_told(
+def test_what_a_busy_systemd_may_do_later_is_reverted_and_reported(
     bus: Bus, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     """As while it is being reloaded: what it was asked for is in its queue, and nobody can take it out again."""
@@ -382,7 +382,7 @@ def test_a_cgroup_that_is_only_called_like_a_unit_is_written_to(bus: Bus, kernel
     assert (bus.sets, outcome.fields[0].detail) == ([], "")
 
 
-def test_a_systemd_that_does_not_answer_is_gone_past_and_that_is_told(
+def test_a_systemd_that_does_not_answer_is_bypassed_and_that_is_reported(
     bus: Bus, kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(systemd_dbus, "SYSTEM_SOCKET", tmp_path / "nobody")
@@ -401,7 +401,7 @@ def older(mode: Mode, bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("mode", [Mode.V1, Mode.HYBRID])
-def test_files_of_v1_are_written_and_what_systemd_may_do_to_them_is_told(
+def test_v1_files_are_written_and_a_note_says_what_systemd_may_overwrite(
     mode: Mode, bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = older(mode, bus, tmp_path, monkeypatch)
@@ -458,7 +458,7 @@ def test_a_controller_of_v2_beside_those_of_v1_is_none_that_systemd_knows(
     assert (bus.sets, outcome.fields[0].detail) == ([], "")
 
 
-def test_a_v1_controller_that_somebody_has_mounted_beside_systemds_tree_is_written_to(
+def test_a_v1_controller_mounted_beside_systemds_tree_is_written_directly(
     bus: Bus, kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     v1 = tmp_path / "kernel" / "unified" / "pids"  # below the tree, as the older tools want it
@@ -485,7 +485,7 @@ def test_a_v1_controller_that_somebody_has_mounted_beside_systemds_tree_is_writt
         ("DBus.Error.InvalidArgs", InvalidError),
     ],
 )
-def test_a_refusal_says_what_systemd_said(bus: Bus, name: str, error: type) -> None:
+def test_a_refusal_has_systemds_message(bus: Bus, name: str, error: type) -> None:
     bus.refuse = (name, "Unit docker-1.scope: no.")
     with Manager(UNIT) as connection, pytest.raises(error, match=r"systemd answered: Unit docker-1\.scope: no\."):
         connection.set(UNIT, [("TasksMax", ("t", 5))])

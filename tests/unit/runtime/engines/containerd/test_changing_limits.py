@@ -78,7 +78,7 @@ def engine(daemon: Daemon, tmp_path: Path) -> ContainerdEngine:
     return ContainerdEngine(Address(tmp_path / "containerd.sock", "the test"), top=tmp_path)
 
 
-async def test_a_change_reads_once_tells_the_task_and_then_writes_the_record(
+async def test_a_change_reads_once_updates_the_task_and_then_the_record(
     daemon: Daemon, engine: ContainerdEngine
 ) -> None:
     (field,) = (await engine.update("default/web", LimitChange(pids=50))).fields

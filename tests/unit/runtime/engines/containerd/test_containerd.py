@@ -138,7 +138,7 @@ def test_the_cgroup_by_the_spec(given: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "placed"), [("/jobs/web", False), ("/batch/web", True), ("", True)])
-def test_a_place_that_is_not_its_namespaces_own(path: str, placed: bool) -> None:
+def test_a_cgroup_parent_other_than_the_default_counts_as_placement(path: str, placed: bool) -> None:
     assert translate.container("containerd", "jobs", record({"linux": {"cgroupsPath": path}}), None).placed is placed
 
 
@@ -273,7 +273,7 @@ def test_the_spec_of_a_new_container() -> None:
         made(ContainerSpec("x"), {})
 
 
-def test_what_nobody_would_see_to_is_refused() -> None:
+def test_unsupported_restart_policies_and_auto_remove_are_refused() -> None:
     assert set(lifecycle.creation((1, 6))) == {"network", "auto_remove", "restart_policy"}
     assert set(lifecycle.creation((1, 7))) == {"network", "auto_remove"}
     with pytest.raises(UnsupportedError, match=r"always or never"):

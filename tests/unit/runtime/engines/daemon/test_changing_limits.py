@@ -144,14 +144,14 @@ def is_free(cgroup: Cgroup) -> bool:
 # what is read
 
 
-async def test_a_live_change_reads_before_and_after_the_daemon_is_told(daemon: Daemon, changer: Changer) -> None:
+async def test_a_live_change_reads_before_and_after_the_request(daemon: Daemon, changer: Changer) -> None:
     outcome = await changer.change("web", LimitChange(pids=44))
     assert outcome.ok
     assert daemon.asked == ["read", "tell", "reread"]
     assert (outcome.fields[0].engine, outcome.fields[0].kernel, outcome.fields[0].persistent) == (44, 44, True)
 
 
-async def test_what_the_daemon_has_no_part_in_it_is_not_asked_about(daemon: Daemon, changer: Changer) -> None:
+async def test_the_daemon_is_not_asked_about_kernel_only_limits(daemon: Daemon, changer: Changer) -> None:
     assert (await changer.change("web", LimitChange(cpu_shares=300))).ok
     assert daemon.asked == ["read"]
 
@@ -176,7 +176,7 @@ async def test_another_clients_change_before_the_lock_is_read_again(
     assert daemon.asked == ["read", "read", "tell", "reread"]
 
 
-async def test_only_the_limits_in_question_need_the_kernels_word(daemon: Daemon, changer: Changer) -> None:
+async def test_only_the_changed_limits_are_compared_with_the_kernel(daemon: Daemon, changer: Changer) -> None:
     daemon.record["memory"] = 64 * MB  # the kernel holds none
     assert (await changer.change("web", LimitChange(pids=44))).ok
     assert daemon.asked == ["read", "tell", "reread"]
@@ -213,7 +213,7 @@ async def test_a_container_that_restarts_before_it_is_locked_is_locked_where_it_
     assert limits.read(old).pids is UNLIMITED
 
 
-async def test_one_that_restarts_all_the_time_is_given_up(
+async def test_a_container_that_keeps_restarting_is_a_conflict(
     daemon: Daemon, changer: Changer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changing_limits, "is_confirmed", lambda *_: False)
@@ -240,7 +240,7 @@ async def test_a_refusal_is_tried_on_the_kernel(daemon: Daemon, changer: Changer
     assert "exit status 1" in entry.detail
 
 
-async def test_any_other_error_of_which_nothing_has_come_is_raised(daemon: Daemon, changer: Changer) -> None:
+async def test_an_error_without_an_effect_is_raised(daemon: Daemon, changer: Changer) -> None:
     daemon.fails = UnavailableError("change", detail="gone")
     with pytest.raises(UnavailableError):
         await changer.change("web", LimitChange(pids=44))
@@ -249,15 +249,13 @@ async def test_any_other_error_of_which_nothing_has_come_is_raised(daemon: Daemo
     assert (outcome.ok, limits.read(daemon.cgroup).pids) == (True, 44), "it was made before it failed"
 
 
-async def test_a_daemon_that_goes_away_once_it_was_told_keeps_nothing_from_being_judged(
-    daemon: Daemon, changer: Changer
-) -> None:
+async def test_a_daemon_that_stops_after_the_request_still_has_a_verdict(daemon: Daemon, changer: Changer) -> None:
     daemon.away = True
     (entry,) = (await changer.change("web", LimitChange(pids=44))).fields
     assert (entry.kernel, entry.engine, entry.persistent) == (44, Missing.NOT_SAMPLED, None)
 
 
-async def test_what_the_kernel_refuses_is_taken_back_from_the_daemon_too(
+async def test_a_change_that_the_kernel_refuses_is_reverted_in_the_daemon(
     daemon: Daemon, changer: Changer, kernel: FakeKernel
 ) -> None:
     kernel.fail["cpu.cfs_burst_us"] = kernel.fail["cpu.max.burst"] = errno.EINVAL
@@ -269,7 +267,7 @@ async def test_what_the_kernel_refuses_is_taken_back_from_the_daemon_too(
     assert daemon.asked == ["read", "tell", "reread", "tell", "reread"]
 
 
-async def test_what_the_record_could_not_forget_is_tried_on_the_kernel_first(
+async def test_an_irrevocable_request_is_tried_on_the_kernel_first(
     daemon: Daemon, changer: Changer, kernel: FakeKernel
 ) -> None:
     daemon.irrevocable = True

@@ -78,7 +78,7 @@ def entry(proc: Path, pid: int, cgroup: str, uid: int) -> None:
         (f"docker-{ID}.service", DOCKER, False),
     ],
 )
-def test_an_id_is_a_whole_name_of_that_engines_form(part: str, prefixes: tuple[str, ...], fits: bool) -> None:
+def test_an_id_matches_a_whole_name_in_the_engines_form(part: str, prefixes: tuple[str, ...], fits: bool) -> None:
     assert named(f"0::/above/{part}/below\n", ID, prefixes) == (f"/above/{part}" if fits else "")
 
 
@@ -97,7 +97,9 @@ async def test_an_id_must_have_the_engines_form(service: Foreign, tmp_path: Path
             assert placed(found, ROOTS, prefixes, Hierarchies(Mode.NONE), tmp_path).pid is None
 
 
-async def test_sshd_is_not_placed(service: Foreign, podman: PodmanEngine, tmp_path: Path) -> None:
+async def test_sshd_is_not_accepted_as_a_containers_process(
+    service: Foreign, podman: PodmanEngine, tmp_path: Path
+) -> None:
     entry(tmp_path, 42, "/system.slice/sshd.service", 0)
     service.lists(document(42, "sshd"))
     (found,) = await podman.containers()
@@ -107,7 +109,7 @@ async def test_sshd_is_not_placed(service: Foreign, podman: PodmanEngine, tmp_pa
 # who answers
 
 
-def test_who_may_name_what() -> None:
+def test_trusted_and_untrusted_peers() -> None:
     me = os.geteuid()
     both = Peer(frozenset({0, 4321}))
     assert (ROOTS.trusted, ROOTS.owners) == (True, {0})
@@ -119,7 +121,7 @@ def test_who_may_name_what() -> None:
 
 
 @pytest.mark.parametrize("kind", [PodmanEngine, DockerEngine])
-async def test_the_socket_tells_who_answers(service: Foreign, kind: type[Any]) -> None:
+async def test_the_socket_gives_the_listening_user(service: Foreign, kind: type[Any]) -> None:
     engine: Engine = kind(Endpoint(service.url, "the test"))
     service.say(headers=other.PODMAN if kind is PodmanEngine else other.DOCKER)
     service.lists(document())
@@ -208,7 +210,7 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_no_directory_is_nobodys() -> None:
+def test_a_cgroup_without_directories_belongs_to_no_user() -> None:
     assert not ownership.is_cgroup_of(NOBODY, Cgroup(), Hierarchies(Mode.NONE))
     assert not ownership.is_process_of(os.geteuid() + 1, os.getpid())
 
@@ -216,7 +218,7 @@ def test_no_directory_is_nobodys() -> None:
 # what is hidden
 
 
-def test_a_list_hides_nothing_of_anybody_elses() -> None:
+def test_an_untrusted_list_hides_no_other_users_container() -> None:
     victim = Container(ContainerRef("found", ID), "x", "", State.RUNNING, pid=5, cgroup="/roots", found="its cgroup")
     lie = Container(ContainerRef("podman-eve", ID), "x", "", State.EXITED, trusted=False)
     for one in (lie, replace(lie, pid=7, cgroup=f"/eve/libpod-{ID}"), replace(lie, pid=7, cgroup=NO_OWN)):
@@ -232,7 +234,7 @@ def test_a_list_hides_nothing_of_anybody_elses() -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["own", "fifo", "/dev/zero", "root's", "link", "huge", "folder", "/dev/ptmx"])
-async def test_a_file_that_it_names_is_a_small_regular_one_of_its_own(
+async def test_a_named_file_must_be_small_regular_and_its_users(
     service: Foreign, podman: PodmanEngine, kind: str
 ) -> None:
     path = await asyncio.to_thread(_file, service.folder, kind)
@@ -281,7 +283,7 @@ async def test_a_line_without_an_end_is_refused(service: Foreign, podman: Podman
         await asyncio.wait_for(anext(podman.events()), 30)
 
 
-async def test_a_body_that_stops_is_given_up(
+async def test_a_body_that_stalls_times_out(
     service: Foreign, podman: PodmanEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "ANSWER_TIMEOUT_S", 0.5)

@@ -54,7 +54,7 @@ def settled(
     return settling.settle(REF, cgroup, asked, before, recorded, earlier=NONE, name="Daemon", refused=refused)
 
 
-def test_what_the_daemon_has_done_is_left_as_it_is(kernel: FakeKernel) -> None:
+def test_limits_that_the_daemon_applied_are_not_written_again(kernel: FakeKernel) -> None:
     cgroup, change = kernel.cgroup(), LimitChange(cpus=0.5, memory=64 * MB)
     before = limits.read(cgroup)
     assert limits.change(REF, cgroup, change).ok
@@ -75,7 +75,7 @@ def test_what_the_daemon_has_done_is_left_as_it_is(kernel: FakeKernel) -> None:
         (Limits(), "no!", "written to the kernel: Daemon does not keep it"),
     ],
 )
-def test_what_it_has_not_done_is_written_and_said(
+def test_limits_that_the_daemon_ignored_are_written_and_reported(
     kernel: FakeKernel, recorded: Limits, refused: str, words: str
 ) -> None:
     outcome = settled(kernel.cgroup(), LimitChange(pids=44), LimitChange(), recorded, refused)
@@ -84,7 +84,7 @@ def test_what_it_has_not_done_is_written_and_said(
     assert outcome.ok
 
 
-def test_what_is_to_be_known_of_our_own_write_is_said_too(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_about_our_own_write_are_in_the_outcome(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     real = apply.change
 
     def change(*arguments: Any, **more: Any) -> LimitOutcome:
@@ -98,7 +98,7 @@ def test_what_is_to_be_known_of_our_own_write_is_said_too(kernel: FakeKernel, mo
     assert entry.detail == "written to the kernel: Daemon does not keep it; past systemd"
 
 
-def test_what_it_undid_by_the_way_is_put_back(kernel: FakeKernel) -> None:
+def test_limits_that_the_daemon_reset_are_restored(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     limits.change(REF, cgroup, LimitChange(cpus=0.2, cpu_burst=5000, memory=64 * MB, cpuset_cpus="1"))
     outcome = settled(
@@ -118,7 +118,7 @@ def test_what_it_undid_by_the_way_is_put_back(kernel: FakeKernel) -> None:
         (Limits(pids=40, cpuset_cpus="1"), Limits(pids=40, cpuset_cpus="1"), (70, "0-2")),  # past the daemon
     ],
 )
-def test_what_another_client_did_meanwhile_is_left(
+def test_changes_by_another_client_are_kept(
     kernel: FakeKernel, earlier: Limits, recorded: Limits, after: tuple[int, str]
 ) -> None:
     cgroup, change = kernel.cgroup(), LimitChange(memory=64 * MB)
@@ -133,7 +133,7 @@ def test_what_another_client_did_meanwhile_is_left(
 
 
 @pytest.mark.parametrize("high", ["max", str(80 * MB)])
-async def test_room_is_made_before_a_daemon_lowers_a_v2_limit(
+async def test_memory_is_reclaimed_before_a_daemon_lowers_a_v2_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, high: str
 ) -> None:
     kernel = FakeKernel(tmp_path, Mode.V2, monkeypatch)
@@ -151,7 +151,7 @@ async def test_room_is_made_before_a_daemon_lowers_a_v2_limit(
     assert kernel.get(cgroup.unified / "memory.high") == high
 
 
-async def test_no_room_is_needed(kernel: FakeKernel) -> None:
+async def test_no_headroom_is_needed(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     kernel.uses(cgroup, 10 * MB, cache=5 * MB)
     for change in (LimitChange(memory=64 * MB), LimitChange(memory=UNLIMITED), LimitChange(pids=3)):
@@ -162,7 +162,7 @@ async def test_no_room_is_needed(kernel: FakeKernel) -> None:
     assert kernel.writes == []
 
 
-def test_what_rightly_moves_with_a_change_is_not_put_back(kernel: FakeKernel) -> None:
+def test_dependent_limits_are_not_restored(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     limits.change(REF, cgroup, LimitChange(cpus=0.5))
     assert settled(cgroup, LimitChange(cpus=1.0), LimitChange(cpus=1.0, cpu_period=50_000, cpu_burst=1000)).ok
@@ -171,7 +171,7 @@ def test_what_rightly_moves_with_a_change_is_not_put_back(kernel: FakeKernel) ->
     assert (now.cpus, now.cpu_period, now.cpu_burst, now.swap) == (1.0, 50_000, 1000, 0)
 
 
-def test_a_kernel_that_refuses_too_is_what_is_told(kernel: FakeKernel) -> None:
+def test_the_kernels_refusal_is_reported(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     kernel.fail["pids.max"] = errno.EINVAL
     outcome = settled(cgroup, LimitChange(pids=44), LimitChange())
@@ -180,7 +180,7 @@ def test_a_kernel_that_refuses_too_is_what_is_told(kernel: FakeKernel) -> None:
     assert "pids.max" in outcome.error
 
 
-def test_a_change_that_neither_may_make_has_the_words_of_both(
+def test_a_change_that_daemon_and_kernel_refuse_has_both_messages(
     kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(*_: object, **__: object) -> LimitOutcome:
@@ -213,7 +213,7 @@ def test_a_change_that_failed_in_part_is_taken_back(kernel: FakeKernel) -> None:
     assert "not taken back" not in outcome.error
 
 
-def test_what_cannot_be_taken_back_is_said(kernel: FakeKernel) -> None:
+def test_a_failed_revert_is_reported(kernel: FakeKernel) -> None:
     cgroup = kernel.cgroup()
     before = limits.read(cgroup)
     failed = settled(cgroup, LimitChange(pids=44), LimitChange(pids=44))
@@ -225,7 +225,7 @@ def test_what_cannot_be_taken_back_is_said(kernel: FakeKernel) -> None:
     assert "pids.max" in outcome.error
 
 
-def test_back_lifts_the_rate_of_a_disk_that_had_none() -> None:
+def test_revert_lifts_the_rate_of_a_disk_that_had_none() -> None:
     then, now = ((DeviceRate("8:0", 5),), (DeviceRate("8:0", 7), DeviceRate("8:16", 9)))
     found = settling.revert([LimitName.IO_READ_BPS, LimitName.PIDS], Limits(io_read_bps=then), Limits(io_read_bps=now))
     assert found == LimitChange(io_read_bps=(DeviceRate("8:0", 5), DeviceRate("8:16", UNLIMITED)))

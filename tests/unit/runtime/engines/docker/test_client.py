@@ -104,7 +104,7 @@ async def test_the_version_that_both_know(daemon: Daemon, engine: DockerEngine, 
     assert daemon.asked == ["GET /_ping", f"GET /v{ours}/version"]
 
 
-async def test_a_daemon_that_is_too_old_is_told_so(daemon: Daemon, engine: DockerEngine) -> None:
+async def test_a_daemon_that_is_too_old_is_refused(daemon: Daemon, engine: DockerEngine) -> None:
     daemon.version = "1.40"
     with pytest.raises(UnavailableError, match=r"1\.40") as caught:
         await engine.info()
@@ -139,7 +139,7 @@ async def test_an_answer_that_is_no_json(daemon: Daemon, engine: DockerEngine) -
         await engine.containers()
 
 
-async def test_nobody_there_then_there_then_gone_then_back(daemon: Daemon, engine: DockerEngine) -> None:
+async def test_the_daemon_starts_stops_and_starts_again(daemon: Daemon, engine: DockerEngine) -> None:
     daemon.answers["/version"] = {"Version": "99"}
     await daemon.stop()
     for _ in range(2):

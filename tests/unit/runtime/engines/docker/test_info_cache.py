@@ -35,7 +35,7 @@ async def test_changes_in_a_row_ask_once(daemon: Daemon, engine: DockerEngine) -
     assert counted(daemon, "/update") == 3
 
 
-async def test_who_it_is_was_asked_so_what_it_can_is_asked_anew(daemon: Daemon, engine: DockerEngine) -> None:
+async def test_a_request_for_info_refreshes_the_capabilities(daemon: Daemon, engine: DockerEngine) -> None:
     await engine.recorded(ID)
     daemon.answers["/info"] = {"NCPU": 8}
     assert (await engine.recorded(ID)).cpuset_cpus == "0-1"

@@ -59,7 +59,7 @@ def test_a_running_container() -> None:
 
 
 @pytest.mark.parametrize(("above", "placed"), [("", False), ("/batch", True), ("batch.slice", True)])
-def test_a_place_that_was_asked_for(above: str, placed: bool) -> None:
+def test_a_requested_cgroup_parent(above: str, placed: bool) -> None:
     assert translate.container(document(HostConfig={"CgroupParent": above})).placed is placed
 
 
@@ -82,13 +82,13 @@ def test_an_ended_container() -> None:
     assert container.finished_ns == NS // 10**9 * 10**9 + 1_500_000_000
 
 
-def test_as_little_as_possible() -> None:
+def test_a_minimal_document() -> None:
     container = translate.container({"Id": ID, "State": {"Status": "never-heard-of"}})
     assert (container.state, container.labels, container.addresses) == (State.UNKNOWN, {}, ())
 
 
 @pytest.mark.parametrize("text", ["", "0001-01-01T00:00:00Z", "yesterday"])
-def test_never_is_no_time(text: str) -> None:
+def test_the_zero_time_is_no_time(text: str) -> None:
     assert parse_time_ns(text) is None
 
 
@@ -222,7 +222,7 @@ def test_unlimited_at_creation_is_left_out() -> None:
     assert translate.initial_limits(LimitChange(memory=100, swap=UNLIMITED)) == {"Memory": 100, "MemorySwap": -1}
 
 
-def test_what_docker_would_drop_in_silence_is_refused() -> None:
+def test_limits_that_docker_would_silently_drop_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="memory high"):
         translate.initial_limits(LimitChange(memory_high=100))
     with pytest.raises(InvalidError, match="swap alone"):

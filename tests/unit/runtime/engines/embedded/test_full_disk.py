@@ -115,7 +115,7 @@ def test_a_file_is_written_whole_and_synced_before_it_is_renamed(
     assert synced == [b"longer than three"]
 
 
-def test_a_state_without_room_is_kept_in_the_run_directory(
+def test_a_state_that_a_full_disk_refuses_is_stored_in_the_run_directory(
     store: RecordStore, record: ContainerRecord, full: Full
 ) -> None:
     full.below = (store.config.state,)
@@ -146,7 +146,7 @@ def test_a_state_kept_beside_the_record_does_not_come_back(
     assert RecordStore(store.config).read(record.id) == loads(store.config.record(record.id).read_bytes())
 
 
-def test_a_record_that_is_saved_during_a_look_is_seen_as_saved(
+def test_a_record_that_is_saved_during_a_read_counts_as_saved(
     store: RecordStore, record: ContainerRecord, full: Full, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full.below = (store.config.state,)
@@ -177,7 +177,7 @@ def test_a_torn_page_is_not_believed(store: RecordStore, record: ContainerRecord
     assert len(data) == run_files.PAGE_BYTES
 
 
-def test_the_page_has_its_room_from_the_beginning(store: RecordStore, record: ContainerRecord) -> None:
+def test_the_page_for_unsaved_state_is_allocated_at_creation(store: RecordStore, record: ContainerRecord) -> None:
     live = store.config.live(record.id)
     sizes = {path.name: path.stat().st_size for path in live.iterdir() if path.is_file()}
     assert sizes == {"lock": 0, "record.lock": 0, "shim.lock": 64, "position": 4096, "unsaved": 4096}
@@ -250,7 +250,7 @@ def no_helper(number: int) -> Callable[..., bool]:
 
 
 @pytest.mark.parametrize(("written", "code"), [(b"3 17\n".ljust(64, b"\0"), 3), (b"\0" * 64, 137)])
-def test_an_end_that_nobody_could_write_down_is_seen(
+def test_an_exit_that_was_not_recorded_is_noticed(
     store: RecordStore, gone: ContainerRecord, monkeypatch: pytest.MonkeyPatch, written: bytes, code: int
 ) -> None:
     (store.config.live(gone.id) / "exit").write_bytes(written)
@@ -278,12 +278,12 @@ def test_a_shim_that_is_at_work_is_waited_for(store: RecordStore, gone: Containe
     os.close(held)
 
 
-def test_an_exit_file_with_room() -> None:
+def test_an_exit_file_on_a_disk_with_space() -> None:
     assert shim.exit_status("137 5\n" + "\0" * 10) == 137
     assert shim.exit_status("\0" * 64) is shim.exit_status("") is shim.exit_status("13") is None
 
 
-def test_removal_needs_no_room(
+def test_removal_needs_no_disk_space(
     store: RecordStore, record: ContainerRecord, full: Full, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cgroup, "release", lambda *_: None)
@@ -295,7 +295,7 @@ def test_removal_needs_no_room(
     assert not store.config.live(record.id).exists()
 
 
-def test_a_record_that_cannot_be_unlinked_is_told_after_the_rest_is_gone(
+def test_a_record_that_cannot_be_unlinked_is_reported_after_the_rest_was_removed(
     store: RecordStore, record: ContainerRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cgroup, "release", lambda *_: None)
@@ -335,7 +335,7 @@ def test_limits_without_a_record_last_until_the_restart(
 # -- output
 
 
-def test_output_without_room_is_dropped_and_the_log_says_so(tmp_path: Path, full: Full) -> None:
+def test_output_on_a_full_disk_is_dropped_and_the_log_says_so(tmp_path: Path, full: Full) -> None:
     log_writer.make_pipes(tmp_path)
     init = os.open(tmp_path / "stdout", os.O_RDWR | os.O_NONBLOCK)
     writer = LogWriter(tmp_path, tmp_path / "log")
@@ -358,7 +358,7 @@ def test_output_without_room_is_dropped_and_the_log_says_so(tmp_path: Path, full
     ]
 
 
-def test_a_log_writer_without_room_for_its_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_writer_that_cannot_store_its_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room(*_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -111,7 +111,7 @@ def test_settings_below_usr_are_hidden_also_those_that_come_later(machine: Path)
     assert set(host.layout(machine).hidden) == {"usr/local/etc"}
 
 
-def test_empty_places_with_the_modes_that_programs_expect(machine: Path, tmp_path: Path) -> None:
+def test_empty_directories_with_the_modes_that_programs_expect(machine: Path, tmp_path: Path) -> None:
     previous = os.umask(0o077)
     try:
         host.build(host.layout(machine), tmp_path / "tree")
@@ -151,7 +151,7 @@ def test_a_time_zone_outside_usr_is_not_followed(machine: Path) -> None:
     assert "etc/localtime" not in dict(host.layout(machine).symlinks)
 
 
-def test_a_place_for_every_bind(machine: Path, tmp_path: Path) -> None:
+def test_every_bind_has_a_mount_point(machine: Path, tmp_path: Path) -> None:
     layout = host.layout(machine)
     host.build(layout, tmp_path / "tree")
     for bind in layout.binds:

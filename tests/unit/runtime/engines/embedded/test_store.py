@@ -48,7 +48,7 @@ def test_a_record_survives_its_file() -> None:
 
 
 @given(st.binary(max_size=100))
-def test_a_damaged_record_is_an_error_of_ours(data: bytes) -> None:
+def test_a_damaged_record_is_a_pytop_error(data: bytes) -> None:
     with pytest.raises(EngineError):
         loads(data)
 
@@ -264,7 +264,7 @@ def test_unknown_users(text: str) -> None:
         users.find(text, [*PASSWD, ["", "", "", "", "", "/"]], GROUP)
 
 
-def test_what_happened_between_two_looks() -> None:
+def test_differences_between_two_lists_are_events() -> None:
     created = ContainerRecord("a" * 64, SPEC, 1)
     running = replace(created, state=State.RUNNING, started_ns=5)
     paused = replace(running, state=State.PAUSED)

@@ -89,7 +89,7 @@ def test_the_name_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         name(tmp_path / "two")
 
 
-def test_others_are_asked_to_end_and_what_nobody_listens_to_is_removed(config: EmbeddedConfig) -> None:
+def test_other_zygotes_are_asked_to_end_and_dead_sockets_removed(config: EmbeddedConfig) -> None:
     own, other, before = zygote_socket.own_name(), "zygote-0123456789ab.sock", zygote_socket.UNVERSIONED
     heard: list[bytes] = []
     listeners = {name: listen(config, name) for name in (own, other, before)}
@@ -117,7 +117,7 @@ def test_others_are_asked_to_end_and_what_nobody_listens_to_is_removed(config: E
         listener.close()
 
 
-def test_a_zygote_that_answers_nobody_is_killed_and_no_other(config: EmbeddedConfig, tmp_path: Path) -> None:
+def test_a_zygote_that_does_not_answer_is_killed_and_no_other(config: EmbeddedConfig, tmp_path: Path) -> None:
     elsewhere = EmbeddedConfig(config.state, tmp_path / "elsewhere")
     mine, name = config.to_json(), "zygote-0123456789ab.sock"
     processes = {

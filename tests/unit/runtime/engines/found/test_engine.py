@@ -67,7 +67,7 @@ def found(machine: FakeMachine, *, services: bool = False) -> FoundEngine:
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-async def test_what_is_the_containers_alone_is_acted_on(machine: FakeMachine, acted: list[str], act: Act) -> None:
+async def test_an_exclusive_cgroup_is_acted_on(machine: FakeMachine, acted: list[str], act: Act) -> None:
     machine.live(NOBODY, f"/docker/{ID}", 1, space=BOX)
     await act(found(machine), ID)
     assert acted or act is ACTS["stop"]  # nobody with that number is there to wait for
@@ -75,7 +75,7 @@ async def test_what_is_the_containers_alone_is_acted_on(machine: FakeMachine, ac
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-async def test_process_1_is_never_hit(machine: FakeMachine, acted: list[str], act: Act, late: bool) -> None:
+async def test_process_1_is_never_acted_on(machine: FakeMachine, acted: list[str], act: Act, late: bool) -> None:
     machine.live(NOBODY, f"/docker/{ID}")
     look = found(machine)
     if late:
@@ -89,7 +89,7 @@ async def test_process_1_is_never_hit(machine: FakeMachine, acted: list[str], ac
 
 @pytest.mark.parametrize("generation", [0, 1, 2])
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-async def test_this_program_and_those_above_it_are_never_hit(
+async def test_this_program_and_its_ancestors_are_never_acted_on(
     machine: FakeMachine, acted: list[str], act: Act, generation: int
 ) -> None:
     """A terminal in a container, say, from which this program was started: it may live elsewhere itself."""
@@ -104,7 +104,7 @@ async def test_this_program_and_those_above_it_are_never_hit(
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-async def test_nothing_is_hit_where_nobody_knows_who_is_in_there(
+async def test_a_cgroup_with_unknown_processes_is_never_acted_on(
     machine: FakeMachine, acted: list[str], act: Act
 ) -> None:
     machine.live(NOBODY, f"/docker/{ID}")
@@ -139,7 +139,7 @@ async def test_a_cgroup_that_this_program_lives_in_is_not_even_listed(machine: F
     assert not acted
 
 
-async def test_a_number_that_another_process_has_now_is_not_hit(machine: FakeMachine, acted: list[str]) -> None:
+async def test_a_reused_pid_is_not_acted_on(machine: FakeMachine, acted: list[str]) -> None:
     machine.live(NOBODY, f"/docker/{ID}")
     look = found(machine)
     await look.containers()
@@ -151,7 +151,7 @@ async def test_a_number_that_another_process_has_now_is_not_hit(machine: FakeMac
     assert not acted
 
 
-async def test_one_that_has_moved_out_of_its_cgroup_is_not_looked_for(machine: FakeMachine, acted: list[str]) -> None:
+async def test_a_process_that_left_its_cgroup_is_not_searched_for(machine: FakeMachine, acted: list[str]) -> None:
     machine.live(NOBODY, f"/docker/{ID}")
     look = found(machine)
     await look.containers()
@@ -162,7 +162,9 @@ async def test_one_that_has_moved_out_of_its_cgroup_is_not_looked_for(machine: F
 
 
 @pytest.mark.parametrize("act", OF_CGROUP.values(), ids=OF_CGROUP)
-async def test_who_shares_its_cgroup_is_left_as_it_is(machine: FakeMachine, acted: list[str], act: Act) -> None:
+async def test_a_container_that_shares_its_cgroup_is_not_acted_on(
+    machine: FakeMachine, acted: list[str], act: Act
+) -> None:
     machine.live(NOBODY, "/job", 1, space=BOX)
     machine.live(NOBODY + 1, "/job")
     look = found(machine)
@@ -177,7 +179,9 @@ async def test_who_shares_its_cgroup_is_left_as_it_is(machine: FakeMachine, acte
     assert acted == ["signal"]  # to its first process, and not to the cgroup
 
 
-async def test_who_shares_its_cgroup_may_have_a_network_of_its_own(machine: FakeMachine, acted: list[str]) -> None:
+async def test_a_container_that_shares_its_cgroup_may_have_its_own_network(
+    machine: FakeMachine, acted: list[str]
+) -> None:
     machine.live(NOBODY, "/job", 1, space=BOX)
     machine.live(NOBODY + 1, "/job")
     look = found(machine)
@@ -208,12 +212,12 @@ async def test_machines_and_services_are_not_stopped(
     assert acted == ["freeze", "kill_all"]
 
 
-def test_only_what_was_found_lacks_an_engine() -> None:
+def test_only_found_containers_have_no_engine() -> None:
     virtual = container("db", kind=ContainerKind.VM, cgroup=NO_OWN)
     assert [why_not(virtual, what) for what in (*Verb, *LimitName)] == [None] * (len(Verb) + len(LimitName))
 
 
-async def test_the_session_says_the_same_before_anything_is_asked() -> None:
+async def test_the_session_refuses_the_same_actions() -> None:
     virtual = container("db", kind=ContainerKind.VM, found="its emulator's process", cgroup="/vm")
     shared = container("box", found="its PID namespace", cgroup=NO_OWN)
     fake = FakeEngine([virtual, shared])
@@ -243,7 +247,7 @@ async def test_the_session_says_the_same_before_anything_is_asked() -> None:
         await session.close()
 
 
-async def test_another_first_process_is_told_without_a_mark(machine: FakeMachine) -> None:
+async def test_a_new_first_process_is_an_event_without_an_annotation(machine: FakeMachine) -> None:
     machine.live(NOBODY, f"/docker/{ID}")
     before = {one.identity.id: one for one in machine.scanner().scan()}
     machine.live(NOBODY + 1, f"/docker/{ID}", 1, space=BOX)

@@ -36,7 +36,7 @@ def test_a_cgroup_in_which_only_they_are_is_their_own(machine: FakeMachine) -> N
     assert (one.identity.name, one.identity.found) == ("web-10", "its PID namespace")
 
 
-def test_who_shares_a_cgroup_has_none_of_its_own(machine: FakeMachine) -> None:
+def test_containers_that_share_a_cgroup_have_none_of_their_own(machine: FakeMachine) -> None:
     machine.live(9, "/job")
     machine.live(10, "/job", 1, space=BOX)
     one = only(machine.scanner())
@@ -59,13 +59,13 @@ def test_two_below_one_cgroup_do_not_own_it(machine: FakeMachine) -> None:
 @pytest.mark.parametrize(
     ("command", "cgroup"), [("unshare -p -f x", "/job"), ("/usr/bin/bwrap x", "/job"), ("sh", NO_OWN)]
 )
-def test_who_made_it_and_waits_for_it_belongs_to_it(machine: FakeMachine, command: str, cgroup: str) -> None:
+def test_the_parent_of_a_namespaces_init_belongs_to_it(machine: FakeMachine, command: str, cgroup: str) -> None:
     machine.live(9, "/job", command=command)
     machine.live(10, "/job", 1, space=BOX, parent=9)
     assert only(machine.scanner()).identity.cgroup == cgroup
 
 
-def test_who_was_sent_in_takes_nothing_away(machine: FakeMachine) -> None:
+def test_a_process_that_entered_by_nsenter_is_ignored(machine: FakeMachine) -> None:
     """A shell that nsenter has started is in the namespace, and its cgroup is that of whoever typed it."""
     machine.live(9, "/user.slice/session-2.scope")
     machine.live(10, "/job", 1, space=BOX)
@@ -89,12 +89,12 @@ def test_another_users_namespace_is_known_by_its_numbers(machine: FakeMachine) -
     assert (one.pid, one.identity.cgroup) == (10, "/job")
 
 
-def test_a_name_tells_before_a_namespace_does(machine: FakeMachine) -> None:
+def test_a_cgroup_name_takes_precedence_over_a_namespace(machine: FakeMachine) -> None:
     machine.live(10, f"/docker/{ID}", 1, space=BOX)
     assert only(machine.scanner()).identity.id == ID
 
 
-def test_an_ended_one_is_gone_at_once_and_a_new_one_seen(machine: FakeMachine) -> None:
+def test_ended_and_new_containers_are_noticed_at_the_next_scan(machine: FakeMachine) -> None:
     scanner = machine.scanner()
     machine.live(10, "/job", 1, space=BOX)
     before = only(scanner)
@@ -112,7 +112,7 @@ def test_a_number_that_is_used_again_is_another_container(machine: FakeMachine) 
     assert only(machine.scanner()).identity.id != before.identity.id
 
 
-def test_a_young_one_takes_the_name_of_the_program_that_it_becomes(machine: FakeMachine) -> None:
+def test_the_name_follows_the_exec_of_the_first_process(machine: FakeMachine) -> None:
     scanner = machine.scanner()
     now = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
     machine.live(10, "/job", 1, space=BOX, command="unshare --pid sleep 9", born=now)
@@ -162,7 +162,7 @@ def test_a_service_in_a_namespace_of_its_own_is_one_row(machine: FakeMachine) ->
     assert [one.identity.kind for one in machine.scanner().scan()] == [ContainerKind.CONTAINER]
 
 
-def test_a_cgroup_whose_processes_cannot_be_read_is_nobodys_own(machine: FakeMachine) -> None:
+def test_a_cgroup_whose_processes_cannot_be_read_is_no_own_cgroup(machine: FakeMachine) -> None:
     machine.live(10, "/job", 1, space=BOX)
     machine.hide_processes("/job")
     assert only(machine.scanner()).identity.cgroup == NO_OWN

@@ -251,13 +251,13 @@ def test_what_an_engine_lists_is_not_shown_twice() -> None:
     assert list(unclaimed(everything, wait=True)) == [docker.ref]
 
 
-def test_an_id_in_a_namespace_claims_too() -> None:
+def test_an_id_with_a_namespace_hides_the_found_container() -> None:
     row = container("containerd", f"k8s.io/{ID}", None)
     found = container("found", ID, 9, "cgroup")
     assert list(unclaimed({row.ref: row, found.ref: found})) == [row.ref]
 
 
-def test_two_that_have_no_cgroup_of_their_own_are_two() -> None:
+def test_two_containers_without_their_own_cgroup_are_not_merged() -> None:
     first, second = (
         replace(container("found", each * 64, pid, "pid"), cgroup=NO_OWN) for each, pid in (("a", 5), ("b", 6))
     )

@@ -264,7 +264,7 @@ async def test_an_error_is_what_podman_says_whatever_its_status(
 
 
 @pytest.mark.parametrize(("version", "words"), [("4.2.1", "4.2.1"), ("3.4.4", "3.4.4"), ("", "no Podman")])
-async def test_who_is_too_old_or_no_podman_is_told_so(
+async def test_too_old_versions_and_other_services_are_refused(
     service: Service, engine: PodmanEngine, version: str, words: str
 ) -> None:
     service.version = version
@@ -273,7 +273,7 @@ async def test_who_is_too_old_or_no_podman_is_told_so(
     assert words in caught.value.detail
 
 
-async def test_an_upgrade_is_noticed_when_it_is_asked_who_it_is(service: Service, engine: PodmanEngine) -> None:
+async def test_an_upgrade_is_noticed_when_info_is_requested(service: Service, engine: PodmanEngine) -> None:
     service.version = "4.3.1"
     assert (await engine.info()).version == "4.3.1"
     service.version = "5.8.2"
@@ -341,7 +341,7 @@ async def test_a_name_cannot_lead_to_another_path(service: Service, engine: Podm
     ]
 
 
-async def test_the_socket_that_nobody_listens_on(tmp_path: Path) -> None:
+async def test_a_socket_without_a_listener(tmp_path: Path) -> None:
     engine = PodmanEngine(Endpoint(f"unix://{tmp_path}/none.sock", "the test"), key="podman-alice")
     with pytest.raises(UnavailableError) as caught:
         await engine.containers()

@@ -79,7 +79,7 @@ def test_states(said: str, state: State) -> None:
     assert found.oom_killed
 
 
-def test_as_little_as_possible() -> None:
+def test_a_minimal_document() -> None:
     found = translate.container({"Id": ID}, "podman")
     assert (found.state, found.labels, found.addresses, found.command) == (State.UNKNOWN, {}, (), ())
 
@@ -126,7 +126,7 @@ def test_events_that_are_no_containers_or_say_nothing_new() -> None:
     assert translate.event({"cause": "events_logger is none", "response": 500}, "podman") is None
 
 
-def test_health_is_told_beside_the_docker_part_of_an_event() -> None:
+def test_health_is_read_from_the_libpod_part_of_an_event() -> None:
     found = translate.event(event("health_status", HealthStatus="unhealthy"), "podman")
     assert found is not None
     assert found.detail["health"] == "unhealthy"
