@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from collectors.sampling import parse
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.files import exists
 from runtime.model import Missing
 
 # For each file a reader knows the slot of its parsed value, and the part of the sample that is made of it.
@@ -109,7 +110,7 @@ def files_to_open(cgroup: Cgroup) -> list[tuple[Path, tuple[CounterFile, ...]]]:
     unified, v1 = cgroup.unified, dict(cgroup.v1)
     if unified is not None:
         files: tuple[CounterFile, ...] = PSI
-        if "cpu" not in cgroup.controllers and (unified / UNIFIED_CPU.name).exists():
+        if "cpu" not in cgroup.controllers and exists(unified / UNIFIED_CPU.name) is True:
             files += (UNIFIED_CPU,)
             v1.pop("cpuacct", None)  # one file instead of two, in us instead of clock ticks
         for controller, its_files in V2.items():
@@ -125,4 +126,4 @@ def files_to_open(cgroup: Cgroup) -> list[tuple[Path, tuple[CounterFile, ...]]]:
 
 def _is_root(directory: Path) -> bool:
     """Whether it is the root of a v1 hierarchy, which has the host's counters. Only a root has this file."""
-    return (directory / "cgroup.sane_behavior").exists()
+    return exists(directory / "cgroup.sane_behavior") is True

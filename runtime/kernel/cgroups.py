@@ -219,7 +219,7 @@ def is_frozen(cgroup: Cgroup) -> bool:
 
 def _write_frozen(cgroup: Cgroup, frozen: bool) -> None:
     require(cgroup)
-    if cgroup.unified is not None and (cgroup.unified / "cgroup.freeze").exists():
+    if cgroup.unified is not None and files.exists(cgroup.unified / "cgroup.freeze") is True:
         files.write(cgroup.unified / "cgroup.freeze", "1" if frozen else "0")
         if not frozen:
             _thaw_v1(cgroup)
@@ -279,7 +279,7 @@ def kill_all(cgroup: Cgroup) -> None:
 
     Uses cgroup.kill on v2; on v1 freezes, sends SIGKILL and thaws. Raises `KernelError` when processes are left.
     """
-    by_kernel = cgroup.unified is not None and (cgroup.unified / "cgroup.kill").exists()
+    by_kernel = cgroup.unified is not None and files.exists(cgroup.unified / "cgroup.kill") is True
     if by_kernel and cgroup.unified is not None:
         _unless_gone(cgroup.unified / "cgroup.kill", "1")
     deadline = time.monotonic() + KILL_TIMEOUT_S
@@ -333,8 +333,8 @@ def _rmdir(directory: Path) -> None:
 
 
 def exists(cgroup: Cgroup) -> bool:
-    """Whether any directory of the cgroup exists."""
-    return any(directory.is_dir() for directory in cgroup.directories)
+    """Whether any of its directories is there, or may be, as far as we may look."""
+    return any(files.exists(directory) is not False for directory in cgroup.directories)
 
 
 def require(cgroup: Cgroup) -> None:

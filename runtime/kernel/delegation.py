@@ -24,8 +24,8 @@ MOVE_TIMEOUT_S: Final = 2.0  # processes that are forked meanwhile are moved in 
 
 
 def has_processes(directory: Path) -> bool:
-    """Whether its processes prevent enabling controllers for its children; in the root (no cgroup.type) none do."""
-    return (directory / "cgroup.type").exists() and bool(_members(directory))
+    """Whether its processes prevent giving controllers to its children; in the real root (no cgroup.type) none do."""
+    return files.exists(directory / "cgroup.type") is True and bool(_members(directory))
 
 
 def why_no_controllers(hierarchies: Hierarchies, *, proc: Path = PROC) -> str | None:

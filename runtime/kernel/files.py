@@ -44,9 +44,23 @@ def try_read(path: Path) -> str | Missing:
         return Missing.UNSUPPORTED
 
 
+def exists(path: Path) -> bool | Missing:
+    """Whether a kernel file or directory is there; `Missing.DENIED` where a directory above it may not be searched.
+
+    `Path.exists` raises there, and `os.path.exists` says that it is not there.
+    """
+    try:
+        os.stat(path)
+    except PermissionError:
+        return Missing.DENIED
+    except OSError:
+        return False
+    return True
+
+
 def require_writable(path: Path) -> None:
-    """Raise `DeniedError` or `NotFoundError` if a write would; called for all files before the first one is written."""
-    mode = os.W_OK if path.exists() else os.F_OK
+    """Raise `DeniedError` or `NotFoundError` when a write would; called for all files before the first is written."""
+    mode = os.F_OK if exists(path) is False else os.W_OK
     if not os.access(path, mode, effective_ids=True):
         number = errno.EACCES if mode == os.W_OK else errno.ENOENT
         raise _wrapped(f"write to {path.name}", OSError(number, os.strerror(number), str(path)), path)

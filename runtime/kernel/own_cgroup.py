@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.errors import NotFoundError, PytopError
-from runtime.kernel import cgroupfs, cgroups
+from runtime.kernel import cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.procfs import PROC
 
@@ -134,10 +134,10 @@ def at_path(path: str, hierarchies: Hierarchies) -> Cgroup | None:
     v1 = {
         name: path
         for name, mount in hierarchies.v1.items()
-        if (directory := mount.of(path)) is not None and directory.is_dir()
+        if (directory := mount.of(path)) is not None and files.exists(directory) is True
     }
     unified = hierarchies.unified.of(path) if hierarchies.unified is not None else None
-    cgroup = cgroupfs.at(hierarchies, v1, path if unified is not None and unified.is_dir() else None)
+    cgroup = cgroupfs.at(hierarchies, v1, path if unified is not None and files.exists(unified) is True else None)
     return cgroup if cgroup.directories else None
 
 

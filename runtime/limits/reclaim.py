@@ -104,7 +104,7 @@ def _method(cgroup: Cgroup) -> Callable[[Cgroup, MemoryUse, int], None]:
     for file, method in (
         [("memory.reclaim", _by_reclaim), ("memory.high", _by_high)] if version == 2 else [(V1_LIMIT, _by_limit)]
     ):
-        if (directory / file).exists():
+        if files.exists(directory / file) is not False:
             files.require_writable(directory / file)
             return method
     raise UnsupportedError("reclaim memory", detail="the memory cgroup has no file for it", path=str(directory))

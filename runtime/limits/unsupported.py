@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 from runtime.kernel import delegation, files
 from runtime.kernel.cgroupfs import Hierarchies, Mode
 from runtime.limits.controllers.io import WEIGHTS
-from runtime.model import LIMITS, LimitName
+from runtime.model import LIMITS, LimitName, Missing
 
 _FILES: Final[Mapping[LimitName, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
     LimitName.CPU_BURST: (("cpu.cfs_burst_us",), ("cpu.max.burst",), "CPU burst needs Linux 5.14"),
@@ -68,12 +69,23 @@ def _enabled(top: Path) -> list[str]:
 def _any(top: Path, version: int, controller: str, names: tuple[str, ...]) -> bool:
     """Whether the kernel has one of these files. The root lacks some of them, so a child cgroup is checked too.
 
-    Without a child that has the controller this is unknown, and they are assumed to exist.
+    Without a child that has the controller and may be searched this is unknown, and they are assumed to be there.
     """
-    if any((top / name).exists() for name in names):
+    if any(files.exists(top / name) is True for name in names):
         return True
-    for entry in top.iterdir():
+    for entry in _children(top):
         controllers = files.try_read(entry / "cgroup.controllers") if version == 2 else controller
-        if entry.is_dir() and isinstance(controllers, str) and controller in controllers.split():
-            return any((entry / name).exists() for name in names)
+        if isinstance(controllers, str) and controller in controllers.split():
+            found = [files.exists(entry / name) for name in names]
+            if Missing.DENIED not in found:
+                return True in found
     return True
+
+
+def _children(top: Path) -> list[Path]:
+    """The cgroups below the top; none where they may not be listed."""
+    try:
+        with os.scandir(top) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []

@@ -105,7 +105,11 @@ async def test_a_program_that_cannot_run(engine: EmbeddedEngine, program: str, c
 
 
 async def test_bad_users_and_targets_are_refused_and_leave_nothing(engine: EmbeddedEngine, tmp_path: Path) -> None:
-    for fields in ({"user": "nobody-knows"}, {"binds": (Bind(str(tmp_path), "/proc/x"),)}, {"workdir": "/../x"}):
+    for target in ("/proc/x", "/usr/../proc/x"):
+        with pytest.raises(InvalidError, match="Nothing can be bound"):
+            await engine.create(ContainerSpec("host", ("true",), network="none", binds=(Bind(str(tmp_path), target),)))
+    assert await engine.containers() == []
+    for fields in ({"user": "nobody-knows"}, {"workdir": "/../x"}):
         ref = await engine.create(ContainerSpec("host", ("true",), network="none", **fields))  # type: ignore[arg-type]
         with pytest.raises(InvalidError):
             await engine.start(ref.id)

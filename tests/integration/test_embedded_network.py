@@ -332,11 +332,13 @@ def test_it_works_in_a_forked_child() -> None:
 def test_without_the_right_to_configure_networks() -> None:
     need_root("embedded")
     code = (
-        "from runtime.engines.embedded.sandbox import capabilities, network\nfrom runtime.errors import PytopError\n"
+        "from runtime.engines.embedded.networks import bridge\n"
+        "from runtime.engines.embedded.sandbox import capabilities\n"
+        "from runtime.errors import PytopError\n"
         "from runtime.kernel import netlink\n"
         "assert netlink.unavailable() is None\ncapabilities.drop_to()\n"
         "print('CAP_NET_ADMIN' in netlink.unavailable())\n"
-        "try:\n network.ensure_bridge('pytt-denied', '10.231.0.0/24')\n"
+        "try:\n bridge.ensure_bridge('pytt-denied', '10.231.0.0/24')\n"
         "except PytopError as error:\n print(type(error).__name__, error.hint)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
