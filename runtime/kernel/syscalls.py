@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 import struct
+from collections.abc import Mapping, Sequence
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
@@ -60,8 +61,12 @@ CLOSE_RANGE_CLOEXEC = 1 << 2
 
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
 _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 435, 436, 437, 442
-_BY_MACHINE = {"x86_64": (155, 250, 321), "aarch64": (41, 219, 280), "riscv64": (41, 219, 280)}
-_PIVOT_ROOT, _KEYCTL, _BPF = _BY_MACHINE.get(platform.machine(), (-1, -1, -1))  # -1 gives ENOSYS
+_BY_MACHINE = {
+    "x86_64": (155, 250, 321, 251, 252),
+    "aarch64": (41, 219, 280, 30, 31),
+    "riscv64": (41, 219, 280, 30, 31),
+}
+_PIVOT_ROOT, _KEYCTL, _BPF, _IOPRIO_SET, _IOPRIO_GET = _BY_MACHINE.get(platform.machine(), (-1,) * 5)  # -1: ENOSYS
 
 _MOVE_MOUNT_EMPTY_PATHS = 0x04 | 0x40
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
@@ -73,6 +78,10 @@ _SOCK_FILTER_BYTES = 8  # one instruction of classic BPF
 _BPF_INSTRUCTION_BYTES = 8
 _BPF_PROG_LOAD, _BPF_PROG_ATTACH = 5, 8
 _BPF_ATTRIBUTES_BYTES = 128
+_IOPRIO_WHO_PROCESS = 1
+_SPAWN_SETSIGDEF, _SPAWN_SETSIGMASK, _SPAWN_SETSID = 0x04, 0x08, 0x80
+_SIGSET_BYTES = 128
+_SPAWN_BYTES = 512  # more than posix_spawnattr_t and posix_spawn_file_actions_t have in any C library
 
 
 def _checked(result: int, call: str, path: str | None = None) -> int:
@@ -132,6 +141,51 @@ def clone(flags: int, cgroup_fd: int | None = None) -> int:
 # PyDLL holds the GIL during the call, as os.fork() does.
 _LIBC_LOCKED = ctypes.PyDLL(None, use_errno=True)
 _LIBC_LOCKED.syscall.restype = ctypes.c_long
+
+
+def spawn(program: str, arguments: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]) -> int:
+    """Start a program by vfork and exec in a new session; returns its pid once it has been exec'ed.
+
+    `descriptors` become its 0, 1, 2 and so on. It is searched in this process's own PATH. All 64 signals are at their
+    default and unblocked in it. `os.posix_spawnp` cannot do that: it takes no set with 32 and 33, which the C library
+    keeps to itself, and posix_spawn(3) has those ignored in the program unless they are in the set.
+    """
+    actions, attributes = ctypes.create_string_buffer(_SPAWN_BYTES), ctypes.create_string_buffer(_SPAWN_BYTES)
+    _spawned(_LIBC.posix_spawn_file_actions_init(actions), program)
+    _spawned(_LIBC.posix_spawnattr_init(attributes), program)
+    try:
+        for number, descriptor in enumerate(descriptors):
+            _spawned(_LIBC.posix_spawn_file_actions_adddup2(actions, descriptor, number), program)
+        _LIBC.posix_spawnattr_setsigdefault(attributes, b"\xff" * _SIGSET_BYTES)
+        _LIBC.posix_spawnattr_setsigmask(attributes, bytes(_SIGSET_BYTES))
+        flags = ctypes.c_short(_SPAWN_SETSIGDEF | _SPAWN_SETSIGMASK | _SPAWN_SETSID)
+        _spawned(_LIBC.posix_spawnattr_setflags(attributes, flags), program)
+        words = [os.fsencode(word) for word in arguments]
+        variables = [os.fsencode(f"{name}={value}") for name, value in environment.items()]
+        argv, envp = (ctypes.c_char_p * (len(words) + 1))(*words), (ctypes.c_char_p * (len(variables) + 1))(*variables)
+        pid = ctypes.c_int()
+        path = os.fsencode(program)
+        _spawned(_LIBC.posix_spawnp(ctypes.byref(pid), path, actions, attributes, argv, envp), program)
+        return pid.value
+    finally:
+        _LIBC.posix_spawnattr_destroy(attributes)
+        _LIBC.posix_spawn_file_actions_destroy(actions)
+
+
+def _spawned(number: int, program: str) -> None:
+    """Raise the error that a function of the posix_spawn family has returned."""
+    if number:
+        raise OSError(number, os.strerror(number), program)
+
+
+def ioprio_get(pid: int = 0) -> int:
+    """The I/O priority of a process, this one by default: class << 13 | level; 0 for none of its own."""
+    return _call("ioprio_get", _IOPRIO_GET, _IOPRIO_WHO_PROCESS, pid)
+
+
+def ioprio_set(priority: int, pid: int = 0) -> None:
+    """Set the I/O priority of a process, this one by default, in the form of `ioprio_get`."""
+    _call("ioprio_set", _IOPRIO_SET, _IOPRIO_WHO_PROCESS, pid, priority)
 
 
 def mount_flags(target: str, flags: int) -> None:

@@ -184,22 +184,12 @@ def _spawn(plan: InitPlan, user: users.User, host_files: _HostFiles) -> int:
     """Start the program by vfork: a fork would first copy what it does not need. Returns when it has been exec'ed."""
     spec = plan.record.spec
     env = {"PATH": PATH, "HOSTNAME": spec.hostname or plan.record.id[:12], "HOME": user.home, **spec.env}
-    os.environ["PATH"] = env["PATH"]  # where posix_spawnp looks
+    os.environ["PATH"] = env["PATH"]  # where it is searched
     null = safe_open.open_in_root("/dev/null", os.O_RDONLY)
     syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
     try:
-        return os.posix_spawnp(
-            spec.command[0],
-            list(spec.command),
-            env,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, fd, number)
-                for number, fd in enumerate((null, host_files.write["stdout"], host_files.write["stderr"]))
-            ],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-        )
+        descriptors = (null, host_files.write["stdout"], host_files.write["stderr"])
+        return syscalls.spawn(spec.command[0], spec.command, env, descriptors)
     except BlockingIOError as error:
         raise InvalidError.from_os(
             "start the program", error, hint="Its pids limit may leave no room for it"
