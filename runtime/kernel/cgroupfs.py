@@ -59,11 +59,16 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Hierarchies:
-    """The cgroup mounts of this host: `v1` by controller name, and the unified tree."""
+    """The cgroup mounts of this host: `v1` by controller name, and the unified tree.
+
+    `others` are v1 hierarchies without a controller of `CONTROLLERS`: above all name=systemd, by which systemd knows
+    the processes of a unit.
+    """
 
     mode: Mode
     v1: Mapping[str, Mount] = field(default_factory=dict)
     unified: Mount | None = None
+    others: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class Cgroup:
 def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchies:
     """Find the cgroup mounts. `Mode.NONE` when there are none or mountinfo cannot be read; raises nothing."""
     v1: dict[str, Mount] = {}
+    others: dict[str, Mount] = {}
     unified: Mount | None = None
     try:
         text = mountinfo.read_text(errors="surrogateescape")
@@ -110,12 +116,13 @@ def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchies:
         if entry.fstype == "cgroup2" and unified is None:
             unified = mount
         elif entry.fstype == "cgroup":
-            for option in entry.super_options.split(","):
-                if option in CONTROLLERS:
-                    v1.setdefault(option, mount)
-    if v1:
-        return Hierarchies(Mode.HYBRID if unified else Mode.V1, v1, unified)
-    return Hierarchies(Mode.V2 if unified else Mode.NONE, {}, unified)
+            names = [option for option in entry.super_options.split(",") if option in CONTROLLERS]
+            for name in names:
+                v1.setdefault(name, mount)
+            if not names:
+                others.setdefault(entry.super_options, mount)
+    mode = (Mode.HYBRID if unified else Mode.V1) if v1 else (Mode.V2 if unified else Mode.NONE)
+    return Hierarchies(mode, v1, unified, tuple(others.values()))
 
 
 def parse_proc_cgroup(text: str) -> tuple[dict[str, str], str | None]:

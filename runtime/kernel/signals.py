@@ -12,6 +12,17 @@ _REAL_TIME: Final = re.compile(r"SIGRTMIN\+([0-9]{1,2})|SIGRTMAX-([0-9]{1,2})", 
 _VALID: Final = frozenset(int(number) for number in signal.valid_signals())
 
 
+def reset() -> None:
+    """Set every signal of this process to its default and unblock it, whatever its parent ignored or blocked.
+
+    Those stay that Python ignores from its start: SIGPIPE and SIGXFSZ.
+    """
+    kept = {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}
+    for number in _VALID - kept:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def parse_signal(text: str) -> int:
     """The number of "SIGTERM", "term", "15", "RTMIN+3" or "RTMAX-2". Raises `InvalidError`."""
     word = text.strip().upper()

@@ -52,8 +52,10 @@ async def instance(tmp_path: Path, where: EmbeddedConfig | None = None) -> Async
 
 def leftovers(where: EmbeddedConfig) -> list[str]:
     """Everything that an instance may have left on the host."""
-    cgroup = sandbox_cgroup.find(cgroupfs.detect(), where.cgroup)
-    found = [str(path) for path in (*cgroup.directories, where.state, where.run) if path.exists()]
+    hierarchies = cgroupfs.detect()
+    cgroup = sandbox_cgroup.find(hierarchies, where.cgroup)
+    others = (mount.path / where.cgroup for mount in hierarchies.others)
+    found = [str(path) for path in (*cgroup.directories, *others, where.state, where.run) if path.exists()]
     found += [name for name in os.listdir("/sys/class/net") if name == where.bridge]
     mounts = Path("/proc/self/mountinfo").read_text()
     if str(where.state) in mounts or str(where.run) in mounts:

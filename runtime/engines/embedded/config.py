@@ -17,7 +17,7 @@ class EmbeddedConfig:
     Attributes:
         state: directory of what survives a reboot: records, writable layers, logs.
         run: directory of what does not: locks, sockets, pipes of running containers.
-        cgroup: parent cgroup of its containers, in every hierarchy.
+        cgroup: parent cgroup of its containers and of its own processes, in every hierarchy.
         bridge: name of its network bridge, made on demand.
         subnet: network of the containers' addresses.
         idle: seconds without a request after which its zygote ends.
@@ -50,6 +50,11 @@ class EmbeddedConfig:
 
     def cgroup_of(self, container_id: str) -> str:
         return f"{self.cgroup}/{container_id}"
+
+    @property
+    def runtime_cgroup(self) -> str:
+        """The cgroup of the instance's own processes, beside those of its containers."""
+        return f"{self.cgroup}/runtime"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)

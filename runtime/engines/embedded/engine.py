@@ -165,7 +165,7 @@ class EmbeddedEngine:
             "log": str(self.config.log(record.id)),
             "writable_layer": str(self.config.data(record.id) / "upper"),
         }
-        return {**to_json(record), "paths": paths}
+        return {**to_json(record), "inherited": list(record.inherited), "paths": paths}
 
     async def images(self) -> list[Image]:
         return [await self._read(host.image)]

@@ -15,7 +15,7 @@ from runtime.engines.embedded import limits, reconcile, removal
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.images import host
 from runtime.engines.embedded.networks import bridge
-from runtime.engines.embedded.process import handles, launcher, zygote_socket
+from runtime.engines.embedded.process import handles, launcher, runtime_cgroup, zygote_socket
 from runtime.engines.embedded.sandbox import bind_targets
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.engines.embedded.state import run_files
@@ -234,9 +234,7 @@ class Lifecycle:
         zygote_socket.quit_all(self.config)
         if netlink.unavailable() is None:
             bridge.remove_bridge(self.config.bridge)
-        cgroup = sandbox_cgroup.find(self.hierarchies, self.config.cgroup)
-        if any(directory.is_dir() for directory in cgroup.directories):
-            cgroups.remove(cgroup)
+        runtime_cgroup.remove(self.hierarchies, self.config)
         removal.erase_instance(self.config)
 
 

@@ -38,10 +38,14 @@ _MESSAGE_BYTES: Final = 65536
 
 @dataclass(frozen=True, slots=True)
 class ZygoteState:
-    """What the zygote has computed for all its shims: the cgroup mounts, and the function that confines a program."""
+    """What the zygote has computed for all its shims: the cgroup mounts, and the function that confines a program.
+
+    `inherited` are the attributes of its own that could not be set to their defaults, with the reasons.
+    """
 
     hierarchies: cgroupfs.Hierarchies
     confine: Callable[[], None]
+    inherited: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -167,6 +167,7 @@ class Shim:
                 address=address,
                 starting=False,
                 restarts=record.restarts,
+                inherited=self._preforked.zygote_state.inherited,
             )
 
         return self.store.change(self.id, change)

@@ -25,13 +25,13 @@ from typing import NoReturn
 
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.images import host
-from runtime.engines.embedded.process import prefork, shim
+from runtime.engines.embedded.process import prefork, runtime_cgroup, shim
 from runtime.engines.embedded.process.messages import answer, check_protocol
 from runtime.engines.embedded.process.zygote_socket import PROCESS_NAME
 from runtime.engines.embedded.sandbox import capabilities, seccomp
 from runtime.engines.embedded.state.store import lock
 from runtime.errors import PytopError
-from runtime.kernel import cgroupfs, syscalls
+from runtime.kernel import cgroupfs, process_attributes, signals, syscalls
 
 _REQUEST_BYTES = 65536
 _RETRY_PAUSE_S = 0.1
@@ -41,16 +41,20 @@ _TAKEN, _NETWORK, _QUIT = b"taken", b"network", b"quit"
 
 def main(arguments: list[str]) -> None:
     """Arguments: the listening socket's descriptor, the instance's configuration as JSON, the socket's name."""
-    if os.fork():  # the client waits for this process only
+    os.umask(0o077)
+    config, hierarchies = EmbeddedConfig.from_json(arguments[1]), cgroupfs.detect()
+    pid, failed = runtime_cgroup.fork_into(hierarchies, config)
+    if pid:  # the client waits for this process only
         os._exit(0)
     os.setsid()
     os.chdir("/")
-    os.umask(0o077)
+    signals.reset()
     listener = socket.socket(fileno=int(arguments[0]))
-    serve(listener, EmbeddedConfig.from_json(arguments[1]), arguments[2])
+    state = prefork.ZygoteState(hierarchies, _prepare(), (*failed, *process_attributes.set_defaults()))
+    serve(listener, config, arguments[2], state)
 
 
-def serve(listener: socket.socket, config: EmbeddedConfig, name: str) -> None:
+def serve(listener: socket.socket, config: EmbeddedConfig, name: str, state: prefork.ZygoteState) -> None:
     """Keep one preforked shim waiting for the next request, until there was none for `config.idle` seconds."""
     listener.set_inheritable(False)
     listener.setblocking(False)
@@ -59,7 +63,6 @@ def serve(listener: socket.socket, config: EmbeddedConfig, name: str) -> None:
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_name(PROCESS_NAME)
-    state = prefork.ZygoteState(cgroupfs.detect(), _prepare())
     gc.disable()  # a collection writes to every page, and so would copy those that forks share
     while True:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -32,6 +32,7 @@ def test_the_layout(tmp_path: Path, text: str, mode: Mode) -> None:
     (tmp_path / "mountinfo").write_text(text)
     found = detect(tmp_path / "mountinfo")
     assert found.mode is mode
+    assert found.others == ((Mount(Path("/sys/fs/cgroup/systemd")),) if NAMED in text else ())
     assert ("cpu" in found.v1) == (mode in (Mode.V1, Mode.HYBRID))
     if "cpu" in found.v1:
         assert found.v1["cpu"] == found.v1["cpuacct"] == Mount(Path("/sys/fs/cgroup/cpu"))
