@@ -19,17 +19,17 @@ from typing import Final
 from runtime.kernel import procfs, syscalls
 
 _UNLIMITED: Final = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-_MIB: Final = 1 << 20
+_MIB_BYTES: Final = 1 << 20
 RESOURCE_LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     "CPU": _UNLIMITED,
     "FSIZE": _UNLIMITED,
     "DATA": _UNLIMITED,
-    "STACK": (8 * _MIB, resource.RLIM_INFINITY),
+    "STACK": (8 * _MIB_BYTES, resource.RLIM_INFINITY),
     "CORE": (0, resource.RLIM_INFINITY),
     "RSS": _UNLIMITED,
     "NPROC": _UNLIMITED,
     "NOFILE": (1024, 524288),
-    "MEMLOCK": (8 * _MIB, 8 * _MIB),
+    "MEMLOCK": (8 * _MIB_BYTES, 8 * _MIB_BYTES),
     "AS": _UNLIMITED,
     "SIGPENDING": _UNLIMITED,
     "MSGQUEUE": (819200, 819200),

@@ -36,7 +36,7 @@ LOCK_TIMEOUT_S: Final = 10.0
 LOCK_FILE: Final = "changes"
 _RETRY_INTERVAL_S: Final = 0.01
 _FLOCK: Final = struct.Struct("hhqqi0q")  # struct flock of fcntl(2): type, whence, start, length, pid
-_OFFSET_BITS: Final = 62  # an offset has 63
+_MAX_OFFSETS: Final = 1 << 62  # an offset has 63 bits
 
 
 @asynccontextmanager
@@ -94,7 +94,7 @@ def _offset(directory: Path) -> int | None:
     except OSError:  # it has ended, which the change itself will find out
         return None
     digest = hashlib.blake2b(f"{found.st_dev}:{found.st_ino}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) % (1 << _OFFSET_BITS)
+    return int.from_bytes(digest) % _MAX_OFFSETS
 
 
 def _open() -> int:

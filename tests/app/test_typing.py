@@ -190,7 +190,9 @@ async def test_a_widget_that_does_not_answer_holds_no_key_for_long(monkeypatch: 
         real = table.call_later
 
         def promise(callback: Callable[..., Any], *more: Any) -> bool:
-            return True if callback == app._go else real(callback, *more)  # it says that it will, and never does
+            return (
+                True if callback == app._await_queues else real(callback, *more)
+            )  # it says that it will, and never does
 
         monkeypatch.setattr(table, "call_later", promise)
         packet(app, "?", "v", "\x7f")

@@ -233,10 +233,10 @@ async def test_a_slice_is_measured_and_limited_as_a_whole(daemon: Dockerd) -> No
         (group,) = session.groups.values()
         assert group.ref.kind is GroupKind.SLICE
         assert set(group.members) == {container.ref for container in await engine.containers()}
-        await until(lambda: session.frame is not None and group.row in session.frame.usages, 20)
-        outcome = await session.update(group.row, LimitChange(memory=300 * MB))
+        await until(lambda: session.frame is not None and group.ref in session.frame.usages, 20)
+        outcome = await session.update(group.ref, LimitChange(memory=300 * MB))
         assert outcome.ok
-        await until(lambda: _memory_limit(session, group.row) == 300 * MB, 20)
+        await until(lambda: _memory_limit(session, group.ref) == 300 * MB, 20)
         await limited_members(engine, session)
     finally:
         for container in await engine.containers():

@@ -177,7 +177,6 @@ async def test_a_machine_is_frozen_and_limited_and_not_stopped(here: Place, engi
 _TRY = """
 import asyncio, math, os, subprocess, sys
 from runtime.engines.found.engine import FoundEngine
-from runtime.engines.found.engine import DiscoveredEngine
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups
 from runtime.model import LimitChange
@@ -192,7 +191,7 @@ async def attempt():
     await engine.get(identity)
     if generation == "itself":
         move(own)  # after the look, which would have left it out
-    engine._looked = math.inf
+    engine._scanned_at = math.inf
     for work in (
         engine.pause(identity),
         engine.update(identity, LimitChange(pids=5)),

@@ -188,13 +188,11 @@ async def test_an_engines_container_is_not_shown_twice(tmp_path: Path) -> None:
 
 
 async def listed(*engines: EmbeddedEngine) -> list[Container]:
-    session = Session([*engines, FoundEngine()], read_only=True)
+    session = Session([*(EmbeddedEngine(engine.config) for engine in engines), FoundEngine()], read_only=True)
     await session.refresh()
     try:
         return list(session.containers.values())
     finally:
-        for key in [engine.key for engine in engines]:
-            session.engines = {name: one for name, one in session.engines.items() if name != key}
         await session.close()
 
 

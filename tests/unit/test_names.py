@@ -41,6 +41,7 @@ UNITLESS: Final[Mapping[str, frozenset[str]]] = {
             *("_F_ADD_SEALS", "_ALL_SEALS", "_TC_H_ROOT", "QDISC_HANDLE", "NEW_NAMESPACES"),
         }
     ),
+    "modes of files": frozenset({"MODE"}),
     "exit codes": frozenset({"NOT_FOUND", "NOT_EXECUTABLE", "REBOOTED"}),
     "versions of a format or protocol": frozenset({"FORMAT", "PROTOCOL"}),
     "indices and bits of a Sample's counters": frozenset({"PSI_CPU", "PSI_MEMORY", "PSI_IO", "ALL_PARTS"}),

@@ -63,7 +63,7 @@ def main() -> None:
         "json": [[each[id] for id in ADDED] for each in document["containers"]],
         "text": [FIELDS[id].format(FIELDS[id].extract(a, usage)) for id in ADDED],
         "heads": [FIELDS[id].title for id in ADDED],
-        "columns": sorted(table.KNOWN & set(ADDED)),
+        "columns": sorted(table.COLUMN_IDS & set(ADDED)),
         "graphs": [measure.metric for measure in plots.SMALL if measure.metric in ADDED],
     }
     print(json.dumps(found))
