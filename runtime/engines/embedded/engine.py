@@ -24,6 +24,7 @@ from runtime.engines.embedded.images import host
 from runtime.engines.embedded.lifecycle import Lifecycle
 from runtime.engines.embedded.process import shim
 from runtime.engines.embedded.process.init import EXIT_BYTES
+from runtime.engines.embedded.state import run_files
 from runtime.engines.embedded.state.record import KEY, ContainerRecord, to_json
 from runtime.engines.protocol import Facets
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
@@ -165,7 +166,8 @@ class EmbeddedEngine:
             "log": str(self.config.log(record.id)),
             "writable_layer": str(self.config.data(record.id) / "upper"),
         }
-        return {**to_json(record), "inherited": list(record.inherited), "paths": paths}
+        inherited = await self._run(run_files.inherited, self.config.live(record.id))
+        return {**to_json(record), "inherited": inherited, "paths": paths}
 
     async def images(self) -> list[Image]:
         return [await self._read(host.image)]

@@ -28,6 +28,7 @@ from runtime.engines.embedded.process.log_writer import LogWriter
 from runtime.engines.embedded.process.messages import ProgramError, answer, error_from_json
 from runtime.engines.embedded.process.prefork import Preforked, fresh_network_namespace, make_plan
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
+from runtime.engines.embedded.state import run_files
 from runtime.engines.embedded.state.record import ContainerRecord, parse_policy
 from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import KernelError, PytopError
@@ -125,6 +126,7 @@ class Shim:
         with ours:
             try:
                 cgroup = cgroups.create(self.hierarchies, path)
+                run_files.note_inherited(self.config.live(self.id), self._preforked.zygote_state.inherited)
                 self._send(ours, init.ENTER)
                 record = self._running(record, pid, self._equip(record, cgroup, net, pid))
                 self._send(ours, init.GO)
@@ -167,7 +169,6 @@ class Shim:
                 address=address,
                 starting=False,
                 restarts=record.restarts,
-                inherited=self._preforked.zygote_state.inherited,
             )
 
         return self.store.change(self.id, change)

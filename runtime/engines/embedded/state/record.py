@@ -45,8 +45,6 @@ class ContainerRecord:
         stop_wanted: a stop was requested, so the restart policy does not apply.
         restarts: restarts by the policy since the last start by a user.
         starting: a start has begun and has neither succeeded nor been cleaned up.
-        inherited: attributes that its processes have from whoever started the engine, since they could not be set to
-            their defaults (`kernel.process_attributes`), with the reasons.
         unknown: fields that a newer version has written, as they stand in the file; those of the spec under "spec".
     """
 
@@ -67,7 +65,6 @@ class ContainerRecord:
     stop_wanted: bool = False
     restarts: int = 0
     starting: bool = False
-    inherited: tuple[str, ...] = ()
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def container(self) -> Container:
@@ -150,7 +147,7 @@ def limits_from_json(document: Mapping[str, Any]) -> LimitChange:
 
 def to_json(record: ContainerRecord) -> dict[str, Any]:
     """The record as a JSON object; `inspect` shows the same."""
-    document = {name: getattr(record, name) for name in _FIELDS if name != "inherited" or record.inherited}
+    document = {name: getattr(record, name) for name in _FIELDS}
     later = record.unknown.get("spec", {})
     spec = {**later, **asdict(record.spec)}
     spec["limits"] = {**later.get("limits", {}), **limits_to_json(record.spec.limits)}
@@ -160,18 +157,13 @@ def to_json(record: ContainerRecord) -> dict[str, Any]:
 def state_to_json(record: ContainerRecord) -> dict[str, Any]:
     """The record's state as a JSON object: without spec, id and time of creation."""
     document = to_json(record)
-    return {name: document[name] for name in _FIELDS if name in document and name not in ("spec", "id", "created_ns")}
+    return {name: document[name] for name in _FIELDS if name not in ("spec", "id", "created_ns")}
 
 
 def state_from_json(record: ContainerRecord, document: Mapping[str, Any]) -> ContainerRecord:
     """The record with the state that `state_to_json` gave."""
     known, _ = _split(document, _FIELDS)
-    return replace(record, **_state_values(known))
-
-
-def _state_values(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record as they are in memory, where JSON has no such type."""
-    return {**document, "state": State(document["state"]), "inherited": tuple(document.get("inherited", ()))}
+    return replace(record, **{**known, "state": State(document["state"])})
 
 
 def dumps(record: ContainerRecord) -> bytes:
@@ -205,7 +197,7 @@ def loads(data: bytes) -> ContainerRecord:
             later["limits"] = later_limits
         if later:
             unknown["spec"] = later
-        return ContainerRecord(**{**_state_values(known), "spec": spec, "unknown": unknown})
+        return ContainerRecord(**{**known, "spec": spec, "state": State(document["state"]), "unknown": unknown})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError("read a container's record", detail=f"it is damaged: {error}") from error
 

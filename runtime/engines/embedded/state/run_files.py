@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -74,6 +75,24 @@ def drop_unsaved(live: Path) -> None:
     """Clear the saved fields. Where that cannot be written, the record's new digest makes them invalid."""
     with suppress(OSError):
         _overwrite(live, b"")
+
+
+def note_inherited(live: Path, lines: Sequence[str]) -> None:
+    """Keep what a start could not set to its default (`kernel.process_attributes`), for `inspect`.
+
+    It is no part of the record, which versions read that know no such field. A full disk does not prevent the start.
+    """
+    with suppress(OSError):
+        if lines or (live / "inherited").exists():
+            (live / "inherited").write_text("".join(f"{line}\n" for line in lines))
+
+
+def inherited(live: Path) -> list[str]:
+    """The attributes that the container's processes have from whoever started the engine, with the reasons."""
+    try:
+        return (live / "inherited").read_text().splitlines()
+    except OSError:
+        return []
 
 
 def _overwrite(live: Path, data: bytes) -> None:

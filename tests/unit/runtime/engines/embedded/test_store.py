@@ -43,9 +43,7 @@ def add(store: RecordStore, name: str) -> ContainerRecord:
 
 
 def test_a_record_survives_its_file() -> None:
-    record = ContainerRecord(
-        "a" * 64, SPEC, 5, state=State.PAUSED, pid=7, exit_code=3, address="10.0.0.2/16", inherited=("nice 0: no",)
-    )
+    record = ContainerRecord("a" * 64, SPEC, 5, state=State.PAUSED, pid=7, exit_code=3, address="10.0.0.2/16")
     assert loads(dumps(record)) == record
 
 
