@@ -34,7 +34,16 @@ def read(path: str | Path, *, limit: int, owners: Collection[int] | None = None)
 
 
 def read_descriptor(descriptor: int, path: str | Path, *, limit: int, owners: Collection[int] | None = None) -> bytes:
-    """As `read`, for a descriptor, which may be an O_PATH one; `path` is for errors."""
+    """As `read`, of a file that is open in any way, O_PATH too; `path` is for errors."""
+    data = read_start(descriptor, path, limit=limit, owners=owners)
+    if len(data) > limit:
+        title = f"read {Path(path).name}"
+        raise InvalidError(title, detail=f"it is larger than {limit} bytes", path=str(path))
+    return data
+
+
+def read_start(descriptor: int, path: str | Path, *, limit: int, owners: Collection[int] | None = None) -> bytes:
+    """As `read_descriptor`; of a larger file `limit` + 1 bytes instead of an error."""
     title = f"read {Path(path).name}"
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
@@ -44,21 +53,18 @@ def read_descriptor(descriptor: int, path: str | Path, *, limit: int, owners: Co
     try:
         readable = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            return _bounded(readable, title, path, limit)
+            return _bounded(readable, limit)
         finally:
             os.close(readable)
     except OSError as error:
         raise _wrapped(error, path) from error
 
 
-def _bounded(readable: int, title: str, path: str | Path, limit: int) -> bytes:
-    data = bytearray()
-    while len(data) <= limit:
-        chunk = os.read(readable, min(_CHUNK_BYTES, limit + 1 - len(data)))
-        if not chunk:
-            return bytes(data)
-        data += chunk
-    raise InvalidError(title, detail=f"it is larger than {limit} bytes", path=str(path))
+def _bounded(readable: int, limit: int) -> bytes:
+    found = bytearray()
+    while len(found) <= limit and (chunk := os.read(readable, min(_CHUNK_BYTES, limit + 1 - len(found)))):
+        found += chunk
+    return bytes(found)
 
 
 def _wrapped(error: OSError | ValueError, path: str | Path) -> PytopError:

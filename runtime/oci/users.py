@@ -7,11 +7,13 @@ import re
 from dataclasses import dataclass
 
 from runtime.errors import InvalidError
-from runtime.kernel.safe_open import open_in_root
+from runtime.kernel import regular_file
+from runtime.kernel.safe_open import open_inside
 
 MAX_ID = (1 << 31) - 1
 """The greatest uid or gid, as in runc. Above it is (uid_t)-1, which tells the kernel to change nothing."""
-_MAX_FILE_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 20
+"""As much of passwd and group is read; a longer file is cut after its last whole line."""
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -108,11 +110,27 @@ def _id(text: str) -> int | None:
 
 
 def _lines(path: str) -> list[list[str]]:
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = open_in_root(path, os.O_RDONLY)
-    except OSError:
-        return []
-    try:
-        return [line.split(":") for line in os.read(fd, _MAX_FILE_BYTES).decode(errors="replace").splitlines()]
+        return fields(root, path) or []
     finally:
-        os.close(fd)
+        os.close(root)
+
+
+def fields(root: int, path: str) -> list[list[str]] | None:
+    """The fields of each line of passwd or group below the directory `root`; None where there is no such file.
+
+    A FIFO, a device or a directory is an `InvalidError`. Of a longer file than `MAX_FILE_BYTES` the line that is cut
+    there is left out, with all that follow.
+    """
+    try:
+        descriptor = open_inside(root, path, os.O_PATH)
+    except OSError:
+        return None
+    try:
+        data = regular_file.read_start(descriptor, path, limit=MAX_FILE_BYTES)
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_FILE_BYTES:
+        data = data[: data.rfind(b"\n", 0, MAX_FILE_BYTES) + 1]
+    return [line.split(":") for line in data.decode(errors="replace").splitlines()]

@@ -32,7 +32,6 @@ from runtime.errors import (
     UnsupportedError,
 )
 from runtime.kernel import threads
-from runtime.kernel.safe_open import open_inside
 from runtime.kernel.signals import parse_signal
 from runtime.model import ContainerSpec
 from runtime.oci import spec as oci
@@ -49,7 +48,6 @@ NO_REMOVAL: Final = "containerd removes no container by itself"
 ALWAYS_OR_NEVER: Final = "containerd before 1.7 restarts a container always or never"
 _SNAPSHOTS: Final = "snapshots.v1.Snapshots"
 _TASKS: Final = "tasks.v1.Tasks"
-MAX_PASSWD_BYTES: Final = 1 << 20
 
 
 class ContainerdLifecycle:
@@ -349,13 +347,9 @@ def _fields(layers: list[str], path: str) -> list[list[str]]:
         except OSError:
             continue
         try:
-            file = open_inside(directory, path, os.O_RDONLY)
-        except OSError:
-            continue
+            found = users.fields(directory, path)
         finally:
             os.close(directory)
-        try:
-            return [line.split(":") for line in os.read(file, MAX_PASSWD_BYTES).decode(errors="replace").splitlines()]
-        finally:
-            os.close(file)
+        if found is not None:
+            return found
     return []
