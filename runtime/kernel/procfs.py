@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,16 @@ def _stat(pid: int, proc: Path) -> list[str] | None:
     except OSError:
         return None
     return text[text.rfind(")") + 1 :].split()
+
+
+def await_end(pidfd: int, timeout: float) -> bool:
+    """Wait until a process has ended, by its pidfd; False after `timeout` seconds. Blocking.
+
+    By poll(2): select(2) takes no descriptor above 1023.
+    """
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))
 
 
 def parse_status(text: str) -> dict[str, str]:

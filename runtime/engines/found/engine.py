@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import signal as signals
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -173,7 +172,7 @@ class FoundEngine:
             _signal(one, signals.SIGTERM)
             if one.frozen and cgroup is not None:
                 cgroups.thaw(cgroup)
-            ended, _, _ = select.select([pidfd], [], [], timeout)
+            ended = procfs.await_end(pidfd, timeout)
         finally:
             os.close(pidfd)
         if cgroup is not None:

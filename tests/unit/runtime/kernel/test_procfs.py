@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
+import subprocess
 from pathlib import Path
 
 from runtime.kernel import procfs
@@ -55,3 +58,21 @@ def test_maps_of_ids() -> None:
         IdRange(0, 100_000, 65_536),
         IdRange(70_000, 5, 1),
     )
+
+
+def test_the_end_of_a_process_is_awaited_by_any_descriptor() -> None:
+    """Also above 1023. Looked for in every select(2): the others have a descriptor of 0 to 2, or the only one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    child = subprocess.Popen(["sleep", "100"])
+    low = os.pidfd_open(child.pid)
+    high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 2000)
+    try:
+        assert not procfs.await_end(high, 0.01)
+        child.kill()
+        assert procfs.await_end(high, 10)
+    finally:
+        os.close(low)
+        os.close(high)
+        child.wait()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
