@@ -118,8 +118,12 @@ async def test_the_engines_processes_are_in_a_cgroup_of_their_own(engine: Embedd
     mine = f"/{engine.config.runtime_cgroup}"
     hierarchies = cgroupfs.detect()
     mounts = {*hierarchies.v1.values(), *hierarchies.others, *filter(None, [hierarchies.unified])}
-    pids = set(processes_of(engine.config)) - set(named(engine.config, "pytop-init"))
-    assert len(pids) == 3, "a zygote, a shim and the next one"
+
+    def ours() -> set[int]:
+        return set(processes_of(engine.config)) - set(named(engine.config, "pytop-init"))
+
+    await waiting.until(lambda: len(ours()) == 3, 10, "a zygote, a shim and the next one")
+    pids = ours()
     for mount in mounts:
         members = (Path(f"{mount.path}{mine}") / "cgroup.procs").read_text().split()
         assert pids <= set(map(int, members)), mount
