@@ -263,6 +263,22 @@ async def test_a_memory_limit_kills_and_says_so(engine: EmbeddedEngine) -> None:
     assert (await engine.get(ref.id)).oom_killed
 
 
+async def test_a_child_that_is_killed_for_memory_is_not_the_containers_end(engine: EmbeddedEngine) -> None:
+    """Nor is it one when somebody kills the container after that."""
+    hog = f"{sys.executable} -c 'b = bytearray()\nwhile True: b += bytes(1 << 20)'"
+    binds = (Bind(sys.base_prefix, sys.base_prefix, True), Bind(sys.prefix, sys.prefix, True))
+    for script, code in (("exit 0", 0), ("exit 5", 5), ("echo up; exec sleep 100", 137)):
+        ref = await sh(
+            engine, f"exec 2>/dev/null; {hog}; echo $?; {script}", binds=binds, limits=LimitChange(memory=64 << 20)
+        )
+        if code == 137:
+            await said(engine, ref, [b"137", b"up"])
+            await engine.kill(ref.id)
+        assert await engine.wait(ref.id) == code
+        assert (await output(engine, ref))[0] == "137", "the child was killed"
+        assert not (await engine.get(ref.id)).oom_killed, script
+
+
 async def test_what_the_program_is_given(engine: EmbeddedEngine, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/file").write_text("from the host\n")

@@ -260,16 +260,20 @@ class Shim:
         return code if code >= 0 else 128 - code
 
     def _ended(self, record: ContainerRecord, code: int) -> tuple[ContainerRecord, float]:
-        """Clean up and record the end; returns the record and the seconds before a restart by policy."""
+        """Clean up and record the end; returns the record and the seconds before a restart by policy.
+
+        The kernel counts every process that it has killed for memory. The container's own end was such a kill when its
+        status is that of SIGKILL and nobody has asked for its end.
+        """
         cgroup = sandbox_cgroup.find(self.hierarchies, self.config.cgroup_of(self.id))
-        oom = memory.oom_kills(cgroup) > 0
+        killed_for_memory = code == KILLED and memory.oom_kills(cgroup) > 0
         sandbox_cgroup.release(self.config, self.hierarchies, record)
         now = time.time_ns()
         ran = (now - (record.started_ns or now)) / 1e9
 
         def change(current: ContainerRecord) -> ContainerRecord:
             policy = parse_policy(current.spec.restart_policy)
-            after = current.ended(code, now_ns=now, oom_killed=oom)
+            after = current.ended(code, now_ns=now, oom_killed=killed_for_memory and not current.stop_wanted)
             restarts = 0 if ran >= _STABLE_RUN_S else current.restarts
             if current.stop_wanted or policy is None or not policy.wants(code, restarts=restarts):
                 return after
