@@ -166,7 +166,7 @@ class EmbeddedEngine:
             "log": str(self.config.log(record.id)),
             "writable_layer": str(self.config.data(record.id) / "upper"),
         }
-        inherited = await self._run(run_files.inherited, self.config.live(record.id))
+        inherited = await self._complete(run_files.inherited, self.config.live(record.id))
         return {**to_json(record), "inherited": inherited, "paths": paths}
 
     async def images(self) -> list[Image]:
