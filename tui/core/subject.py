@@ -84,7 +84,7 @@ class LimitTarget:
     Attributes:
         cgroup: its path; of a container as in `Container`, beside `pid` by which it is found.
         pid: a process of it; None for a group, whose cgroup is found by its path.
-        guarded: no engine protects this program from the change, so it is checked here.
+        guarded: no engine has made it, so it is not touched where nobody can tell which processes live in it.
     """
 
     cgroup: str

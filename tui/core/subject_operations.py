@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from runtime.engines.found import kernel_limits, unsupported
 from runtime.errors import NotFoundError, PytopError, UnavailableError, UnsupportedError
@@ -29,6 +29,9 @@ from tui.core.groups import Groups
 from tui.core.hosts.host import Hosts
 from tui.core.inventory import Inventory
 from tui.core.subject import EngineRef, Group, Subject, engine_of
+
+SELF_HARMING: Final = frozenset({Verb.STOP, Verb.RESTART, Verb.KILL, Verb.PAUSE, Verb.REMOVE, Verb.UPDATE})
+"""What is refused for the container in which this program runs: it would be frozen, starved or ended half-way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +130,12 @@ class ContainerOperations:
 
     async def update(self, change: LimitChange) -> LimitOutcome:
         """The engine changes them."""
+        await self._protect_self(Verb.UPDATE)
         return await self._context.hosts.engine(self._ref).update(self._ref.id, change)
 
     async def perform(self, verb: Verb, options: Mapping[str, Any]) -> None:
         """Ask the engine, with the options of its method."""
+        await self._protect_self(verb)
         engine = self._context.hosts.engine(self._ref)
         methods: Mapping[Verb, Callable[..., Awaitable[None]]] = {
             Verb.START: engine.start,
@@ -145,6 +150,12 @@ class ContainerOperations:
             await methods[verb](self._ref.id, **options)
         finally:
             await self.refresh()
+
+    async def _protect_self(self, verb: Verb) -> None:
+        """Raise `RefusedError` for what would hit this program, whichever engine would do it."""
+        container = self.subject
+        if verb in SELF_HARMING and container is not None and container.state.live:
+            await self._context.hosts[self._ref.host].protect_self(container, f"{verb.value} {self.name}")
 
     async def refresh(self) -> None:
         """Ask the engine again."""

@@ -19,13 +19,13 @@ from runtime import limits
 from runtime.engines.found.kernel_limits import NOT_RECORDED, change_limits
 from runtime.engines.found.names import KEY
 from runtime.engines.found.scan import FoundContainer, Scanner
-from runtime.engines.found.self_protection import protect_self
 from runtime.engines.found.unsupported import why_not
 from runtime.engines.protocol import Engine, Facets
 from runtime.engines.refusal import refused
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import cgroups, own_cgroup, procfs, threads
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.self_protection import protect_self
 from runtime.kernel.signals import parse_signal
 from runtime.model import (
     Capabilities,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from runtime import limits
-from runtime.engines.found.self_protection import protect_self
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.self_protection import protect_self
 from runtime.model import LimitChange, LimitOutcome, Limits, Missing, Ref
 
 NOT_RECORDED: Final = Limits()

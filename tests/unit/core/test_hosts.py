@@ -96,6 +96,7 @@ class FakeHost:
         self.on_frame: Callable[[Frame], None] | None = None
         self.limited: list[tuple[str, LimitChange]] = []
         self.reclaimed: list[int] = []
+        self.guarded: list[str] = []
         self.interval = 0.0
         self.closed = False
 
@@ -110,6 +111,9 @@ class FakeHost:
 
     def set_interval(self, seconds: float) -> None:
         self.interval = seconds
+
+    async def protect_self(self, subject: Subject, title: str) -> None:
+        self.guarded.append(subject.name)
 
     async def change_group_limits(self, group: Group, change: LimitChange) -> LimitOutcome:
         self.limited.append((group.name, change))

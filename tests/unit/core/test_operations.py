@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConflictError, EngineError
+from runtime.errors import ConflictError, EngineError, RefusedError
+from runtime.kernel import self_protection
+from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import (
     Container,
     ContainerRef,
@@ -27,6 +32,7 @@ from tests.app.fakes import container
 from tests.fake_engine import FakeEngine
 from tui.core.groups import Groups
 from tui.core.hosts.local import LocalHost
+from tui.core.inspector import Inspector
 from tui.core.session import Group, Session
 
 SHOP = GroupRef(GroupKind.COMPOSE, "shop", "fake")
@@ -224,3 +230,42 @@ async def test_limits_of_a_group_are_changed_one_at_a_time_and_not_cut(monkeypat
         changes[0].cancel()
         await asyncio.gather(*changes, return_exceptions=True)
         assert asked == [LimitChange(pids=1), LimitChange(pids=2)]
+
+
+VERBS = (Verb.STOP, Verb.RESTART, Verb.KILL, Verb.PAUSE, Verb.REMOVE)
+
+
+@pytest.mark.parametrize("ours", ["processes", "id"])
+async def test_nothing_is_done_to_a_container_that_would_hit_this_program_or_what_started_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ours: str
+) -> None:
+    """Of an engine that has made it: neither a verb nor a limit reaches the engine, nor is memory reclaimed."""
+    (tmp_path / "cgroup.procs").write_text(f"{os.getppid()}\n" if ours == "processes" else "0\n")
+    monkeypatch.setattr(Inspector, "cgroup", lambda *_: Cgroup({"pids": tmp_path}))
+    mine = replace(WEB, cgroup="/docker/web")
+    if ours == "id":
+        monkeypatch.setattr(self_protection, "_own_ids", lambda _: frozenset({mine.ref.id}))
+    engine = SlowEngine(mine)
+    async with opened(engine) as session:
+        for verb in VERBS:
+            with pytest.raises(RefusedError, match="this program runs in there"):
+                await session.perform(mine.ref, verb)
+        with pytest.raises(RefusedError, match="this program runs in there"):
+            await session.update(mine.ref, LimitChange(pids=9))
+        with pytest.raises(RefusedError, match="this program runs in there"):
+            await session.shrink(mine.ref, 64 << 20, lambda _: None)
+    assert engine.begun == []
+
+
+async def test_another_container_and_one_whose_processes_nobody_can_tell_are_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What runs in a container could make its processes unreadable; that does not forbid that it is limited."""
+    (tmp_path / "cgroup.procs").mkdir()
+    monkeypatch.setattr(Inspector, "cgroup", lambda *_: Cgroup({"pids": tmp_path}))
+    other = replace(WEB, cgroup="/docker/web")
+    engine = SlowEngine(other)
+    async with opened(engine) as session:
+        assert (await session.update(other.ref, LimitChange(pids=9))).ok
+        await session.perform(other.ref, Verb.PAUSE)
+    assert engine.begun == ["update", "pause"]

@@ -109,6 +109,10 @@ class Host(Protocol):
         """The time between two sweeps, from now on."""
         ...
 
+    async def protect_self(self, subject: Subject, title: str) -> None:
+        """Raise `RefusedError` when the process that would act, or what it was started from, runs in there."""
+        ...
+
     async def change_group_limits(self, group: Group, change: LimitChange) -> LimitOutcome:
         """Change limits of a group's own cgroup, without an engine; the outcome is read back."""
         ...

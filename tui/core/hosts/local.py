@@ -13,12 +13,13 @@ from collectors.sampling.sweep import Sweeper
 from collectors.sampling.target import Target
 from runtime import limits
 from runtime.engines.found import kernel_limits
-from runtime.engines.found.self_protection import protect_self
 from runtime.engines.protocol import Engine
 from runtime.errors import ConflictError
 from runtime.kernel import threads
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.self_protection import protect_own_container, protect_self
 from runtime.limits import ReclaimProgress
-from runtime.model import LimitChange, LimitOutcome
+from runtime.model import Container, LimitChange, LimitOutcome
 from tui.core.hosts.frames import LOCAL
 from tui.core.inspector import Inspector
 from tui.core.permissions import state_conflict
@@ -58,6 +59,19 @@ class LocalHost:
         if self._scheduler is not None:
             self._scheduler.interval = seconds
 
+    async def protect_self(self, subject: Subject, title: str) -> None:
+        """Raise `RefusedError` when this program, or what it was started from, runs in there."""
+        await threads.acting(self._protect_self, subject, title)
+
+    def _protect_self(self, subject: Subject, title: str) -> None:
+        if isinstance(subject, Container):
+            protect_own_container(title, subject.ref.id)
+        target = limit_target(subject)
+        if target is None or not (target.cgroup or target.guarded):  # it has no cgroup of its own here
+            return
+        cgroup = self.inspection.cgroup(subject) or Cgroup()
+        protect_self(title, cgroup, target.pid, unknown_is_ours=target.guarded)
+
     async def change_group_limits(self, group: Group, change: LimitChange) -> LimitOutcome:
         """Like those of found containers: checked for self-protection and locked."""
         cgroup = await threads.acting(self.inspection.cgroup, group)
@@ -75,9 +89,7 @@ class LocalHost:
         cgroup = await threads.acting(self.inspection.cgroup, subject)
         if cgroup is None:
             raise state_conflict(title, subject.state)
-        target = limit_target(subject)
-        if target is not None and target.guarded:
-            await threads.acting(protect_self, title, cgroup)
+        await self.protect_self(subject, title)
         loop = asyncio.get_running_loop()
 
         def report(so_far: ReclaimProgress) -> None:
