@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.errors import DeniedError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import cgroupfs, files
+from runtime.kernel import cgroupfs, files, limit_journal
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import units
 from runtime.limits.controllers import cpu, cpuset, io, memory, network, pids, weight
@@ -183,6 +183,7 @@ def change(
     ones are reverted and read back, and each limit's outcome says so.
     """
     pid = pid if network.asks_network(wanted) else None
+    limit_journal.restore_abandoned()
     before = read(cgroup, pid)
     predicted = controllers.predicted_limits(cgroup, wanted, before)
     check(cgroup, wanted, predicted, force=force, pid=pid)

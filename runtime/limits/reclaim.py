@@ -17,7 +17,7 @@ from threading import Event
 from typing import Final
 
 from runtime.errors import KernelError, UnsupportedError
-from runtime.kernel import files
+from runtime.kernel import files, limit_journal
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.controllers import memory
 from runtime.limits.controllers.memory import V1_LIMIT, MemoryUse
@@ -53,6 +53,7 @@ def shrink(cgroup: Cgroup, target: int, *, progress: Callable[[ReclaimProgress],
     files that it changes for a moment are restored, also on failure. Raises `UnsupportedError` where the kernel cannot
     do it, `NotFoundError` when the cgroup vanishes, `DeniedError` and `KernelError` for the kernel's other errors.
     """
+    limit_journal.restore_abandoned()
     start = _use(cgroup)
     method = _method(cgroup)
     kills = memory.oom_kills(cgroup)
@@ -116,11 +117,9 @@ def _by_reclaim(cgroup: Cgroup, use: MemoryUse, size: int) -> None:
 
 def _by_high(cgroup: Cgroup, use: MemoryUse, size: int) -> None:
     path = _directory(cgroup)[0] / "memory.high"
-    before = files.read(path)
-    try:
-        files.write(path, str(max(0, use.current - size)))
-    finally:
-        files.write(path, before)
+    text = str(max(0, use.current - size))
+    with limit_journal.lowered(path, files.read(path), text):
+        files.write(path, text)
 
 
 def _by_limit(cgroup: Cgroup, use: MemoryUse, size: int) -> None:
@@ -130,10 +129,9 @@ def _by_limit(cgroup: Cgroup, use: MemoryUse, size: int) -> None:
         return
     limit = read_number(directory / V1_LIMIT, unlimited_from=UNLIMITED_V1_BYTES)
     before = str(limit) if isinstance(limit, int) else "-1"
-    try:
-        _attempt(directory / V1_LIMIT, str(use.current - size), errno.EBUSY)
-    finally:
-        files.write(directory / V1_LIMIT, before)
+    text = str(use.current - size)
+    with limit_journal.lowered(directory / V1_LIMIT, before, text):
+        _attempt(directory / V1_LIMIT, text, errno.EBUSY)
 
 
 def _attempt(path: Path, text: str, expected_errno: int) -> None:

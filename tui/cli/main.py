@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from runtime.errors import PytopError
-from tui.cli import exits
+from tui.cli import exits, verbs
 from tui.cli.diagnostics import complain
 from tui.cli.parser import build
 
@@ -17,6 +17,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     """The exit code. Only a bug with PYTOP_DEBUG=1 ends in a traceback."""
     try:
         args = build().parse_args(argv)
+        if not args.read_only:
+            for words in verbs.load(verbs.LIMIT_JOURNAL).restore_abandoned():
+                complain(words)
         code: int = args.func(args)
         sys.stdout.flush()
         return code

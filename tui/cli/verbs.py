@@ -19,6 +19,8 @@ COMMAND_LINE: Final = "tui.cli.main"
 """Parses the command line and runs the verb."""
 DASHBOARD: Final = "tui.cli.dashboard"
 """Runs without a verb."""
+LIMIT_JOURNAL: Final = "runtime.kernel.limit_journal"
+"""Puts back limits that a command which was killed has left lowered; loaded by every verb, not by `--version`."""
 ON_SCREEN: Final[Mapping[str, str]] = {"dashboard": "tui.cli.dashboard_screen", "demo": "tui.demo.live"}
 """Modules that import Textual: loaded when there is a terminal."""
 VERBS: Final[Mapping[str, tuple[str, str]]] = {

@@ -11,14 +11,13 @@ either means that on both.
 from __future__ import annotations
 
 import math
-import mmap
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import InvalidError, KernelError, NotFoundError
-from runtime.kernel import files
+from runtime.kernel import files, limit_journal
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.step import UNLIMITED_V1_BYTES, FileWrite, Step, read_number, write_step
 from runtime.limits.units import human_bytes
@@ -172,7 +171,7 @@ def _v2(directory: Path, change: LimitChange) -> list[Step]:
     if high is not None:
         last = FileWrite(LimitName.MEMORY_HIGH, headroom.path, _text(high, "max"), headroom.text)
     first, then = ([each for each in part if each.name is not LimitName.MEMORY_HIGH] for part in (raising, lowering))
-    return [*first, headroom, *then, last]
+    return [*first, headroom, *then, last, HeadroomEnd(headroom)]
 
 
 def make_headroom(cgroup: Cgroup, change: LimitChange) -> Headroom | None:
@@ -181,6 +180,7 @@ def make_headroom(cgroup: Cgroup, change: LimitChange) -> Headroom | None:
     None when the limit fits already; else call `Headroom.restore` afterwards. Raises `KernelError` when the use cannot
     be reduced below the limit: then nothing has been changed.
     """
+    limit_journal.restore_abandoned()
     where = cgroup.where("memory")
     headroom = _headroom(where[0], change) if where is not None and where[1] == 2 else None
     if headroom is not None:
@@ -197,7 +197,10 @@ def _headroom(directory: Path, change: LimitChange) -> Headroom | None:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """A step that lowers the use below a v2 limit by memory.high, which reclaims and throttles and never kills."""
+    """A step that lowers the use below a v2 limit by memory.high, which reclaims and throttles and never kills.
+
+    Until `revert`, `restore` or a `HeadroomEnd`, what memory.high held is noted in `limit_journal`.
+    """
 
     directory: Path
     limit: int
@@ -227,6 +230,7 @@ class Headroom:
 
     def apply(self) -> None:
         left: int | Unlimited | Missing = Missing.NOT_SAMPLED
+        limit_journal.note(self.path, self.before, self.text)
         for _ in range(MAX_RECLAIM_ATTEMPTS):  # dirty pages can be reclaimed once they are written back
             files.write(self.path, self.text)
             left = read_number(self.directory / "memory.current")
@@ -242,13 +246,40 @@ class Headroom:
 
     def revert(self) -> None:
         files.write(self.path, self.before)
+        limit_journal.forget(self.path)
 
     def restore(self) -> None:
-        """Restore memory.high, unless another program has changed it meanwhile or the cgroup is gone."""
-        high = read_number(self.path)
-        if isinstance(high, int) and 0 <= int(self.text) - high < mmap.PAGESIZE:  # the kernel counts whole pages
-            with suppress(NotFoundError):
-                self.revert()
+        """Restore memory.high, unless it was changed by others meanwhile, or the cgroup is gone."""
+        with suppress(NotFoundError):
+            limit_journal.put_back(self.path, self.before, self.text)
+        limit_journal.forget(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadroomEnd:
+    """The step after memory.high was written for good: it need not be put back any more. It writes no limit."""
+
+    headroom: Headroom
+
+    @property
+    def name(self) -> LimitName:
+        return LimitName.MEMORY
+
+    @property
+    def title(self) -> str:
+        return self.headroom.title
+
+    def require(self) -> None:
+        """Nothing: it writes a note of our own, which may fail."""
+
+    def current_value(self) -> str | Missing:
+        return self.headroom.current_value()
+
+    def apply(self) -> None:
+        limit_journal.forget(self.headroom.path)
+
+    def revert(self) -> None:
+        limit_journal.note(self.headroom.path, self.headroom.before, self.headroom.text)
 
 
 def _v1_pair(directory: Path, change: LimitChange) -> list[FileWrite]:
