@@ -37,6 +37,13 @@ def run(program: Program, name: str, *words: str, script: str = "sleep 1000") ->
     return done.stdout.strip()
 
 
+def test_a_limit_of_tasks_below_what_is_in_use_is_warned_of(clean: Program) -> None:
+    run(clean, "busy", script="sleep 1000 & sleep 1000")
+    wait_until(lambda: int(clean.file("busy", ("pids", "pids.current"), "pids.current")) > 2, 10)
+    done = clean("update", "--pids-limit", "2", "busy")
+    assert "tasks; they stay, and nothing new can be started" in done.stderr
+
+
 def test_life_from_run_to_rm(clean: Program) -> None:
     p = clean
     full = run(p, "web", "-l", "tier=front", "-e", "A=b")

@@ -51,8 +51,10 @@ async def _update(args: argparse.Namespace) -> int:
             whole = asked.complete(await _before(opened, container) if asked.depends else None)
             await _warn(opened, container, whole)
             if args.reclaim:
-                return container, await _shrink(opened, container, whole)
-            return container, await opened.update(container.ref, whole)
+                outcome = await _shrink(opened, container, whole)
+            else:
+                outcome = await opened.update(container.ref, whole)
+            return opened.containers.get(container.ref, container), outcome  # it may have ended meanwhile
 
         done, code = await each(opened, args.containers, action)
     results = [result for _, result in done]

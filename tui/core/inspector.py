@@ -86,10 +86,17 @@ class Inspector:
         """Review a change; `others` are the live containers that may share its network."""
         before = await self.limits(subject)
         host = await threads.acting(limits.host_facts)
-        use = _recent(recent.usage, recent.mean) if recent.usage is not None else RecentUse()
+        if recent.usage is not None:
+            use = _recent(recent.usage, recent.mean)
+        else:  # nothing was measured yet, as in a command: what is in use now
+            use = await threads.acting(self._use_now, subject)
         if limits.asks_network(change):
             use = replace(use, sharing=await threads.acting(_sharing, subject, others))
         return Preview(before, tuple(limits.review(change, before, host, use)))
+
+    def _use_now(self, subject: Subject) -> RecentUse:
+        cgroup = self.cgroup(subject)
+        return RecentUse() if cgroup is None else limits.recent_use(cgroup)
 
     async def processes(self, container: Container) -> tuple[Process, ...]:
         """All processes inside."""

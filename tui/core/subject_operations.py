@@ -131,7 +131,15 @@ class ContainerOperations:
     async def update(self, change: LimitChange) -> LimitOutcome:
         """The engine changes them."""
         await self._protect_self(Verb.UPDATE)
-        return await self._context.hosts.engine(self._ref).update(self._ref.id, change)
+        engine = self._context.hosts.engine(self._ref)
+        try:
+            return await engine.update(self._ref.id, change)
+        except NotFoundError:
+            await self.refresh()
+            container = self.subject
+            if container is None or container.state.live:
+                raise
+            return await engine.update(self._ref.id, change)  # it has ended meanwhile: for its next start
 
     async def perform(self, verb: Verb, options: Mapping[str, Any]) -> None:
         """Ask the engine, with the options of its method."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConflictError, EngineError, RefusedError
+from runtime.errors import ConflictError, EngineError, NotFoundError, RefusedError
 from runtime.kernel import self_protection
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import (
@@ -269,3 +269,26 @@ async def test_another_container_and_one_whose_processes_nobody_can_tell_are_cha
         assert (await session.update(other.ref, LimitChange(pids=9))).ok
         await session.perform(other.ref, Verb.PAUSE)
     assert engine.begun == ["update", "pause"]
+
+
+async def test_a_container_that_is_gone_is_not_changed_twice() -> None:
+    engine = FakeEngine([WEB])
+    engine.failures[Verb.UPDATE] = NotFoundError("set pids", detail="the container's cgroup is gone")
+    async with opened(engine) as session:
+        with pytest.raises(NotFoundError):
+            await session.update(WEB.ref, LimitChange(pids=9))
+    assert engine.asked == [(Verb.UPDATE, "web")]
+
+
+async def test_what_is_in_use_now_is_judged_by_where_nothing_was_measured_yet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a command, which sweeps nothing: the editor and the command line say the same."""
+    (tmp_path / "pids.max").write_text("max")
+    (tmp_path / "pids.current").write_text("7")
+    monkeypatch.setattr(Inspector, "cgroup", lambda *_: Cgroup({"pids": tmp_path}))
+    async with opened(FakeEngine([WEB])) as session:
+        preview = await session.preview(WEB.ref, LimitChange(pids=3))
+        assert [finding.text for finding in preview.findings if finding.name is LimitName.PIDS] == [
+            "3: it has 7 tasks; they stay, and nothing new can be started"
+        ]
