@@ -132,6 +132,7 @@ def _recent(usage: Usage, mean: Callable[[str], float | None]) -> RecentUse:
     sent, received = mean("net_tx"), mean("net_rx")
     return RecentUse(
         cpu=mean("cpu"),
+        cpu_waited=(mean("throttled") or 0.0) + (mean("waiting") or 0.0),  # what waits for others would use one core
         sent=None if sent is None else sent * 8,
         received=None if received is None else received * 8,
         memory=_known(usage.memory),

@@ -14,6 +14,7 @@ from runtime.limits.units import format_cpus, format_microseconds
 from runtime.model import LimitChange, LimitName, Limits, Unlimited
 
 MIN_CPUS: Final = 0.01
+MIN_TOLD_CPUS: Final = 0.05  # of what it waited for
 
 
 def findings(change: LimitChange, current: Limits, host: HostFacts, use: RecentUse) -> Iterator[Finding]:
@@ -32,14 +33,21 @@ def _cores(change: LimitChange, host: HostFacts, use: RecentUse) -> Iterator[Fin
             yield Finding(name, Severity.REFUSE, f"{cores}: less than {MIN_CPUS} of a core would stop it for good")
         elif cpus > host.ncpu:
             yield Finding(name, Severity.WARNING, f"{cores}: this machine has {host.ncpu}, so it limits nothing")
-        elif use.cpu is not None and use.cpu > cpus * 1.05:
-            how = "most of the time" if use.cpu > 2 * cpus else "at times"
-            text = f"{cores}: it used {use.cpu:.1f} in the last minute, so it will be throttled {how}"
-            yield Finding(name, Severity.WARNING, text)
         elif use.cpu is not None:
-            yield Finding(name, Severity.INFO, f"{cores}: it used {use.cpu:.2f} in the last minute")
+            yield _demand(cpus, use.cpu, use.cpu_waited)
     elif isinstance(cpus, Unlimited):
         yield Finding(name, Severity.INFO, f"no CPU limit: it may use all {host.ncpu} cores")
+
+
+def _demand(cpus: float, used: float, waited: float) -> Finding:
+    """What it wants is what it used and what it waited for: one that was starved would use more as soon as it may."""
+    demand, cores = used + waited, _cores_in_words(cpus)
+    beyond = f" and waited for {waited:.1f} more" if waited >= MIN_TOLD_CPUS else ""
+    if demand <= cpus * 1.05:
+        return Finding(LimitName.CPUS, Severity.INFO, f"{cores}: it used {used:.2f}{beyond} in the last minute")
+    how = "most of the time" if demand > 2 * cpus else "at times"
+    text = f"{cores}: it used {used:.1f}{beyond} in the last minute, so it will be throttled {how}"
+    return Finding(LimitName.CPUS, Severity.WARNING, text)
 
 
 def _cores_in_words(cores: float) -> str:

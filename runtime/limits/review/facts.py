@@ -34,10 +34,13 @@ class HostFacts:
 class RecentUse:
     """The use of a container: CPU in cores, bytes, tasks, bits per second. None when unknown.
 
-    CPU and traffic are means of the last minute. `sharing` names other containers that use the same network.
+    CPU and traffic are means of the last minute. `cpu_waited` is what it would have used beyond `cpu`, at least: held
+    back by its own limit, or waiting for CPU that others used. `sharing` names other containers that use the same
+    network.
     """
 
     cpu: float | None = None
+    cpu_waited: float = 0.0
     memory: int | None = None
     anon: int | None = None
     file: int | None = None

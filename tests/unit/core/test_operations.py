@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from collectors.sampling.frame import Usage
 from runtime.errors import ConflictError, EngineError, NotFoundError, RefusedError
 from runtime.kernel import self_protection
 from runtime.kernel.cgroupfs import Cgroup
@@ -31,6 +32,7 @@ from runtime.model import (
 from tests.app.fakes import container
 from tests.fake_engine import FakeEngine
 from tui.core.groups import Groups
+from tui.core.hosts.host import RecentUsage
 from tui.core.hosts.local import LocalHost
 from tui.core.inspector import Inspector
 from tui.core.session import Group, Session
@@ -292,3 +294,13 @@ async def test_what_is_in_use_now_is_judged_by_where_nothing_was_measured_yet(
         assert [finding.text for finding in preview.findings if finding.name is LimitName.PIDS] == [
             "3: it has 7 tasks; they stay, and nothing new can be started"
         ]
+
+
+@pytest.mark.parametrize(("throttled", "waiting"), [(0.8, None), (0.5, 0.3), (None, 0.8)])
+async def test_a_starved_container_is_told_what_it_waits_for(throttled: float | None, waiting: float | None) -> None:
+    """Held back by its own limit, or by others: it would use that as soon as it may."""
+    means = {"cpu": 0.2, "throttled": throttled, "waiting": waiting}
+    recent = RecentUsage(Usage(1, cpu=0.2), means.get)
+    preview = await Inspector().preview(container("web", pid=None), LimitChange(cpus=0.2), recent)
+    (text,) = [finding.text for finding in preview.findings if finding.name is LimitName.CPUS]
+    assert "it used 0.2 and waited for 0.8 more in the last minute, so it will be throttled most of the time" in text

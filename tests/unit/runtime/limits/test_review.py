@@ -55,6 +55,35 @@ def test_cpus(cpus: object, expected: tuple[Severity, str]) -> None:
     assert told(BUSY, cpus=cpus) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("used", "waited", "cpus", "expected"),
+    [
+        (
+            0.2,
+            0.8,
+            0.2,
+            (
+                W,
+                "0.2 cores: it used 0.2 and waited for 0.8 more in the last minute, so it will be throttled"
+                " most of the time",
+            ),
+        ),
+        (
+            0.2,
+            0.8,
+            0.6,
+            (W, "0.6 cores: it used 0.2 and waited for 0.8 more in the last minute, so it will be throttled at times"),
+        ),
+        (0.2, 0.8, 1.0, (I, "1 core: it used 0.20 and waited for 0.8 more in the last minute")),
+        (0.2, 0.04, 0.5, (I, "0.5 cores: it used 0.20 in the last minute")),
+    ],
+)
+def test_what_was_starved_is_judged_by_what_it_wants(
+    used: float, waited: float, cpus: float, expected: tuple[Severity, str]
+) -> None:
+    assert told(RecentUse(cpu=used, cpu_waited=waited), cpus=cpus) == [expected]
+
+
 def test_without_known_use_there_is_nothing_to_say_about_a_fair_value() -> None:
     assert told(cpus=0.5, memory=64 * MB, pids=3) == []
 
