@@ -128,7 +128,10 @@ def cores(quota: Limit, period: Number) -> float | Unlimited | Missing:
 
 
 def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Limit]:
-    """v1 memory.stat of the whole subtree: anon, file, inactive file, swap; and the tightest limit of the ancestors."""
+    """v1 memory.stat of the whole subtree: anon, file, inactive file, swap; and the tightest limit of the ancestors.
+
+    The kernel counts shared memory and tmpfs as cache. They are not in `file`: they cannot be dropped.
+    """
     start = data.find(b"\nhierarchical_memory_limit ")
     if start < 0:
         return UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED
@@ -137,7 +140,7 @@ def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Limit]:
         tightest = UNLIMITED
     return (
         _keyed(data, b"\ntotal_rss ", start),
-        _keyed(data, b"\ntotal_cache ", start),
+        _without(_keyed(data, b"\ntotal_cache ", start), _keyed(data, b"\ntotal_shmem ", start)),
         _keyed(data, b"\ntotal_inactive_file ", start),
         _keyed(data, b"\ntotal_swap ", start),
         tightest,
@@ -145,9 +148,17 @@ def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Limit]:
 
 
 def memory_stat_v2(data: bytes) -> ThreeNumbers:
-    """v2 memory.stat: anon, file, inactive file."""
+    """v2 memory.stat: anon, file without shared memory and tmpfs, inactive file."""
     anon = _keyed(data, b"anon ") if data.startswith(b"anon ") else _keyed(data, b"\nanon ")
-    return anon, _keyed(data, b"\nfile "), _keyed(data, b"\ninactive_file ")
+    file = _without(_keyed(data, b"\nfile "), _keyed(data, b"\nshmem "))
+    return anon, file, _keyed(data, b"\ninactive_file ")
+
+
+def _without(cache: Number, shared: Number) -> Number:
+    """Cache less the shared memory in it; kernels before 4.18 do not tell that on v1."""
+    if not isinstance(cache, int) or not isinstance(shared, int):
+        return cache
+    return max(0, cache - shared)
 
 
 def oom_kills(data: bytes) -> Number:

@@ -86,15 +86,15 @@ class Inspector:
         """Review a change; `others` are the live containers that may share its network."""
         before = await self.limits(subject)
         host = await threads.acting(limits.host_facts)
+        use = await threads.acting(self._use_now, subject)
         if recent.usage is not None:
-            use = _recent(recent.usage, recent.mean)
-        else:  # nothing was measured yet, as in a command: what is in use now
-            use = await threads.acting(self._use_now, subject)
+            use = _recent(recent.usage, recent.mean, use)
         if limits.asks_network(change):
             use = replace(use, sharing=await threads.acting(_sharing, subject, others))
         return Preview(before, tuple(limits.review(change, before, host, use)))
 
     def _use_now(self, subject: Subject) -> RecentUse:
+        """What the change is judged by when it is made; a preview that counts otherwise promises what is refused."""
         cgroup = self.cgroup(subject)
         return RecentUse() if cgroup is None else limits.recent_use(cgroup)
 
@@ -128,17 +128,19 @@ def _sharing(subject: Subject, others: Collection[Container]) -> tuple[str, ...]
     return tuple(sorted(each.name for each in others if each.pid is not None and network_namespace(each.pid) == own))
 
 
-def _recent(usage: Usage, mean: Callable[[str], float | None]) -> RecentUse:
+def _recent(usage: Usage, mean: Callable[[str], float | None], now: RecentUse) -> RecentUse:
+    """Means of what was measured, and what is in use now; of what cannot be read now, as it was measured last."""
     sent, received = mean("net_tx"), mean("net_rx")
     return RecentUse(
         cpu=mean("cpu"),
         cpu_waited=(mean("throttled") or 0.0) + (mean("waiting") or 0.0),  # what waits for others would use one core
         sent=None if sent is None else sent * 8,
         received=None if received is None else received * 8,
-        memory=_known(usage.memory),
-        anon=_known(usage.anon),
-        file=_known(usage.file),
-        pids=_known(usage.pids),
+        memory=_known(usage.memory) if now.memory is None else now.memory,
+        anon=_known(usage.anon) if now.memory is None else now.anon,
+        file=_known(usage.file) if now.memory is None else now.file,
+        swap=now.swap,
+        pids=_known(usage.pids) if now.pids is None else now.pids,
     )
 
 

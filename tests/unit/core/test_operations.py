@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from collectors.sampling.frame import Usage
+from runtime import limits
 from runtime.errors import ConflictError, EngineError, NotFoundError, RefusedError
 from runtime.kernel import self_protection
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.limits import Severity
 from runtime.model import (
     Container,
     ContainerRef,
@@ -304,3 +306,23 @@ async def test_a_starved_container_is_told_what_it_waits_for(throttled: float | 
     preview = await Inspector().preview(container("web", pid=None), LimitChange(cpus=0.2), recent)
     (text,) = [finding.text for finding in preview.findings if finding.name is LimitName.CPUS]
     assert "it used 0.2 and waited for 0.8 more in the last minute, so it will be throttled most of the time" in text
+
+
+async def test_shared_memory_is_not_promised_as_cache_that_goes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The preview and the refusal have one account of memory: the cgroup's, as it is now."""
+    size = 200 << 20
+    stat = f"total_rss 0\ntotal_cache {size}\ntotal_shmem {size}\ntotal_inactive_file 0\ntotal_active_file 0\n"
+    (tmp_path / "memory.stat").write_text(stat)
+    (tmp_path / "memory.usage_in_bytes").write_text(str(size))
+    (tmp_path / "memory.limit_in_bytes").write_text("9223372036854771712")
+    cgroup = Cgroup({"memory": tmp_path})
+    monkeypatch.setattr(Inspector, "cgroup", lambda *_: cgroup)
+    change = LimitChange(memory=64 << 20)
+    recent = RecentUsage(Usage(1, memory=size, anon=0, file=size), lambda _: None)
+    preview = await Inspector().preview(WEB, change, recent)
+    with pytest.raises(RefusedError) as refused:
+        limits.check(cgroup, change, preview.before)
+    told = [finding.text for finding in preview.findings if finding.severity is Severity.REFUSE]
+    assert told == [refused.value.detail]
