@@ -6,16 +6,16 @@ from collections import deque
 from typing import Final
 
 from textual import events
-from textual.app import App
 from textual.message_pump import MessagePump
 from textual.timer import Timer
 
+from tui.app.fault_tolerance import FaultTolerantApp
 from tui.app.typeahead import Typeahead
 
 KEY_TIMEOUT_S: Final = 0.5  # a key is dispatched after this time even if a widget has not handled the one before
 
 
-class KeyQueueApp(App[None]):
+class KeyQueueApp(FaultTolerantApp):
     """An app that handles keys strictly in order.
 
     Textual dispatches each key at once to the widget that has the focus, and runs the key's action later. Several keys

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import replace
+from typing import Any
 
 from runtime.engines.protocol import Engine
 from runtime.errors import EngineError, NotFoundError, PytopError, UnavailableError
@@ -65,13 +66,7 @@ class EngineInventory:
         pause = FIRST_RETRY_S
         while True:
             begun = loop.time()
-            try:
-                await self._follow()
-            except PytopError as error:
-                self._lost(error)
-            except Exception as error:
-                log.exception("engine %s", self.engine.key)
-                self._lost(EngineError(f"{self.engine.key} failed in an unexpected way", detail=repr(error)))
+            await self._or_lost(self._follow)
             if loop.time() - begun > SETTLED_S:
                 pause = FIRST_RETRY_S
             await asyncio.sleep(pause)
@@ -79,11 +74,22 @@ class EngineInventory:
 
     async def load(self) -> None:
         """Ask once for everything; a failure becomes the `problem`, it is not raised."""
-        try:
+
+        async def ask() -> None:
             await self._ask_info()
             await self._list()
+
+        await self._or_lost(ask)
+
+    async def _or_lost(self, ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Ask the engine something; whatever is raised is this engine's problem only."""
+        try:
+            await ask()
         except PytopError as error:
             self._lost(error)
+        except Exception as error:
+            log.exception("engine %s", self.engine.key)
+            self._lost(EngineError(f"{self.engine.key} failed in an unexpected way", detail=repr(error)))
 
     async def refresh_container(self, ref: ContainerRef) -> None:
         """Inspect one container again after a change; a failure is logged."""
@@ -228,9 +234,9 @@ class Inventory:
         known = self.engines.get(engine)
         return known.capabilities if known is not None else None
 
-    async def run(self) -> None:
-        """Follow every engine until cancelled."""
-        await asyncio.gather(*(each.run() for each in self.engines.values()))
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What follows each engine until cancelled, by name; none depends on another."""
+        return {f"inventory {ref.engine} {ref.host}".rstrip(): each.run for ref, each in self.engines.items()}
 
     async def load(self) -> None:
         """Ask every engine once for everything; a failure becomes a problem, it is not raised."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from collectors.sampling.frame import Frame
 from collectors.sampling.target import Target
@@ -41,9 +41,9 @@ class Measurement:
         """Hosts that cannot be measured, and observers that are paused."""
         return (*self._failed_hosts.values(), *self._observers.problems)
 
-    async def run(self) -> None:
-        """Sweep until cancelled."""
-        await asyncio.gather(*(self._sweep(host) for host in self._hosts.values()))
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What sweeps each host until cancelled, by name; none depends on another."""
+        return {f"sweeps {host.name}".rstrip(): partial(self._sweep, host) for host in self._hosts.values()}
 
     async def _sweep(self, host: Host) -> None:
         name = host.name

@@ -16,6 +16,7 @@ class ProblemKind(Enum):
     MEASUREMENT = "measurement"  # the sweeps of a host fail
     COMPARISON = "comparison"  # the limits of `subject` cannot be compared with what is expected
     OBSERVER = "observer"  # the frame observer `subject` is paused
+    PART = "part"  # the task or callback `subject` of the session failed in an unexpected way
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Problem:
     Attributes:
         engine: the key of the engine that cannot be asked; "" for the other kinds.
         host: the machine.
-        subject: the name of the container, the engine or the observer that it is about.
+        subject: the name of the container, the engine, the observer or the part that it is about; a part's is its
+            kind, and the engine and host of which it is, with spaces between.
         cause: what the error said, on one line.
         hint: what the error said to do about it; may be empty.
     """

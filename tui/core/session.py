@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -57,6 +57,7 @@ from tui.core.problem import Problem
 from tui.core.subject import EngineRef, Group, Subject
 from tui.core.subject_operations import OperationContext
 from tui.core.subscription import Changed, Notifier
+from tui.core.supervisor import Supervisor
 
 __all__ = ["Changed", "Drift", "Group", "Preview", "Problem", "Session", "Subject"]
 
@@ -94,7 +95,8 @@ class Session:
         self.read_only = read_only
         self._interval = interval
         self._hosts = Hosts((local, *hosts))
-        self._notifier = Notifier()
+        self._supervisor = Supervisor(lambda: self._notifier.tell(Changed.PROBLEMS))
+        self._notifier = Notifier(self._supervisor.call)
         self._annotations = Annotations(self.history)
         self._inventory = Inventory(self._hosts.engines, self._inventory_changed, self._happened)
         self._groups = Groups(self._groups_changed)
@@ -125,7 +127,6 @@ class Session:
             targets=self.targets,
             problems_changed=lambda: self._notifier.tell(Changed.PROBLEMS),
         )
-        self._tasks: list[asyncio.Task[None]] = []
 
     # state
 
@@ -144,7 +145,8 @@ class Session:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """The problems now, engines first."""
-        return (*self._inventory.problems, *self._measurement.problems, *self._checker.problems)
+        parts = (self._inventory, self._measurement, self._checker, self._supervisor)
+        return tuple(problem for part in parts for problem in part.problems)
 
     @property
     def groups(self) -> Mapping[GroupRef, Group]:
@@ -189,10 +191,14 @@ class Session:
 
     async def start(self) -> None:
         """Begin to follow the engines and to measure; returns at once, subscribers are called as data comes in."""
-        self._spawn(self._inventory.run(), "inventory")
-        self._spawn(self._groups.follow(), "groups")
-        self._spawn(self._checker.run(), "drift")
-        self._spawn(self._measurement.run(), "sweeps")
+        loops = {
+            **self._inventory.loops(),
+            "groups": self._groups.follow,
+            **self._checker.loops(),
+            **self._measurement.loops(),
+        }
+        for name, run in loops.items():
+            self._supervisor.spawn(name, run)
 
     async def ready(self, timeout: float = 5.0) -> None:
         """Wait until every engine has answered or failed once, at most `timeout` seconds."""
@@ -214,10 +220,7 @@ class Session:
         """Wait for operations under way, then stop everything and close every descriptor."""
         self._notifier.close()
         await self._operations.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._supervisor.close()
         results = await asyncio.gather(*(host.close() for host in self._hosts.values()), return_exceptions=True)
         for name, result in zip(self._hosts, results, strict=True):
             if isinstance(result, Exception):
@@ -341,9 +344,6 @@ class Session:
             raise choose_one(f"{doing} {ref.short}")
         return self._hosts.engine(ref)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
-
     def targets(self, host: str = LOCAL) -> Sequence[Target]:
         """The targets of a sweep. Containers whose engine is away are included: their processes may be alive."""
         return [
@@ -364,18 +364,22 @@ class Session:
     def _inventory_changed(self) -> None:
         before, self.containers = self.containers, self._inventory.containers
         for ref in before.keys() - self.containers.keys():
-            self._annotations.forget(ref)
-        self._groups.inventory(self.containers)
-        self._detector.inventory((*self.containers.values(), *self.groups.values()))
+            self._supervisor.call("annotations", self._annotations.forget, ref)
+        self._supervisor.call("groups", self._groups.inventory, self.containers)
+        self._expect_limits()
         self._notifier.tell(Changed.INVENTORY | Changed.PROBLEMS)
 
     def _groups_changed(self) -> None:
-        self._detector.inventory((*self.containers.values(), *self.groups.values()))
+        self._expect_limits()
         self._notifier.tell(Changed.INVENTORY)
+
+    def _expect_limits(self) -> None:
+        subjects: tuple[Subject, ...] = (*self.containers.values(), *self.groups.values())
+        self._supervisor.call("drift", self._detector.inventory, subjects)
 
     def _drift_changed(self) -> None:
         self._notifier.tell(Changed.FRAME | Changed.PROBLEMS)
 
     def _happened(self, event: Event) -> None:
-        self._annotations.event(event)
-        self._detector.event(event)
+        self._supervisor.call("annotations", self._annotations.event, event)
+        self._supervisor.call("drift", self._detector.event, event)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from enum import Flag, auto
-
-log = logging.getLogger(__name__)
+from typing import Protocol
 
 
 class Changed(Flag):
@@ -18,10 +16,19 @@ class Changed(Flag):
     PROBLEMS = auto()
 
 
+class Caller(Protocol):
+    """Calls a callback in such a way that what it raises stays there."""
+
+    def __call__(self, name: str, callback: Callable[[Changed], None], what: Changed, /) -> None:
+        """`name` is what the callback is called in a problem."""
+        ...
+
+
 class Notifier:
     """Calls the subscribers once per iteration of the event loop, with all changes of that iteration."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: Caller) -> None:
+        self._call = call
         self._subscribers: list[Callable[[Changed], None]] = []
         self._pending: Changed | None = None
         self._closed = False
@@ -53,7 +60,4 @@ class Notifier:
         if what is None or self._closed:
             return
         for callback in tuple(self._subscribers):
-            try:
-                callback(what)
-            except Exception:
-                log.exception("a subscriber failed")
+            self._call(getattr(callback, "__qualname__", "a subscriber"), callback, what)

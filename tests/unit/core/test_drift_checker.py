@@ -133,7 +133,7 @@ async def test_an_engine_that_stays_away_is_asked_ever_more_rarely_but_never_giv
 async def test_a_document_that_makes_no_sense_is_a_problem_and_hides_nothing_of_the_others() -> None:
     world = World("odd", "sound")
     world.engines["odd"].failure = ValueError("no number")
-    running = asyncio.create_task(world.checker.run())
+    running = asyncio.gather(*(run() for run in world.checker.loops().values()))
     try:
         world.now += 1
         world.checker.observe(None, world.frame())
@@ -172,7 +172,7 @@ async def test_an_engine_that_hangs_delays_nobody_else() -> None:
     world = World("hung", "sound")
     world.engines["hung"].hangs = True
     world.hold(MB)
-    running = asyncio.create_task(world.checker.run())
+    running = asyncio.gather(*(run() for run in world.checker.loops().values()))
     try:
         for _ in range(3):
             world.now += 1

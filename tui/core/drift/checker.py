@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
 
 from collectors.sampling.frame import Frame, Usage
 from runtime.engines.protocol import Engine
@@ -70,9 +71,12 @@ class DriftChecker:
         for fresh in self._fresh.values():
             fresh.set()
 
-    async def run(self) -> None:
-        """Run a round for each engine and frame, until cancelled."""
-        await asyncio.gather(*(self._follow(engine) for engine in self._fresh))
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What makes one round for each frame until cancelled, by name: one for each engine, independent of others."""
+        return {
+            f"{self.name} {engine.engine} {engine.host}".rstrip(): partial(self._follow, engine)
+            for engine in self._fresh
+        }
 
     async def round(self, frame: Frame) -> None:
         """Run one round of every engine for this frame."""
