@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from collectors.history.annotation import AnnotatedLimit, AnnotationKind
@@ -11,6 +12,7 @@ from collectors.sampling.frame import Frame
 from runtime.model import Event, EventKind, LimitOutcome, Missing, Ref, Verdict
 
 SAME_S: Final = 3.0  # within which an engine's event and a counter for the same fact make one annotation
+UNLISTED_S: Final = 10.0  # for which what is noted about something that is not listed (yet, or any more) is kept
 
 _KINDS: Final = {
     EventKind.STARTED: AnnotationKind.STARTED,
@@ -27,9 +29,15 @@ class Annotations:
 
     name = "annotations"
 
-    def __init__(self, history: History) -> None:
+    def __init__(
+        self, history: History, listed: Callable[[Ref], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`listed` tells whether a container or group is in the inventory. Events come before and after it is."""
         self._history = history
-        self._last: dict[tuple[Ref, AnnotationKind], float] = {}
+        self._listed = listed
+        self._clock = clock
+        self._last: dict[Ref, dict[AnnotationKind, float]] = {}
+        self._pruned_at = clock()
 
     def event(self, event: Event) -> None:
         """Annotate an engine's event, if its kind is shown on graphs."""
@@ -39,7 +47,7 @@ class Annotations:
 
     def expect(self, ref: Ref) -> None:
         """Before a change of limits from here: ignore the engine's event about it, since `outcome` has the values."""
-        self._last[ref, AnnotationKind.LIMITS_CHANGED] = time.monotonic()
+        self._note(ref, AnnotationKind.LIMITS_CHANGED)
 
     def outcome(self, outcome: LimitOutcome) -> None:
         """Annotate the limits that the kernel holds after a change."""
@@ -54,6 +62,7 @@ class Annotations:
 
     def observe(self, previous: Frame | None, frame: Frame) -> None:
         """Annotate OOM kills that the kernel has counted between two sweeps."""
+        self._prune()
         if previous is None:
             return
         for ref, usage in frame.usages.items():
@@ -66,10 +75,24 @@ class Annotations:
     def forget(self, ref: Ref) -> None:
         """Drop the history of a container that is gone."""
         self._history.forget(ref)
-        self._last = {key: at for key, at in self._last.items() if key[0] != ref}
+        self._last.pop(ref, None)
 
     def _once(self, ref: Ref, kind: AnnotationKind) -> None:
-        now = time.monotonic()
-        if now - self._last.get((ref, kind), now - SAME_S) >= SAME_S:
+        now = self._clock()
+        if now - self._last.get(ref, {}).get(kind, now - SAME_S) >= SAME_S:
             self._history.annotate(ref, kind)
-        self._last[ref, kind] = now
+        self._note(ref, kind)
+
+    def _note(self, ref: Ref, kind: AnnotationKind) -> None:
+        self._prune()
+        self._last.setdefault(ref, {})[kind] = self._clock()
+
+    def _prune(self) -> None:
+        """Forget what is not listed, `UNLISTED_S` after the last that was told of it; looked at as often."""
+        now = self._clock()
+        if now - self._pruned_at < UNLISTED_S:
+            return
+        self._pruned_at = now
+        for ref, kinds in list(self._last.items()):
+            if now - max(kinds.values()) >= UNLISTED_S and not self._listed(ref):
+                self.forget(ref)

@@ -97,7 +97,7 @@ class Session:
         self._hosts = Hosts((local, *hosts))
         self._supervisor = Supervisor(lambda: self._notifier.tell(Changed.PROBLEMS))
         self._notifier = Notifier(self._supervisor.call)
-        self._annotations = Annotations(self.history)
+        self._annotations = Annotations(self.history, lambda ref: self.find(ref) is not None)
         self._inventory = Inventory(self._hosts.engines, self._inventory_changed, self._happened)
         self._groups = Groups(self._groups_changed)
         self._detector = DriftDetector(self.history)

@@ -105,10 +105,11 @@ class EmbeddedEngine:
         return guarded
 
     async def _ready(self) -> None:
-        """Once: reconcile after a crash. Without the rights for it, containers can be read only."""
-        if self._reconciled is None:
-            self._reconciled = asyncio.create_task(self._complete(self._reconcile))
-        await asyncio.shield(self._reconciled)
+        """Once, and again where it failed: reconcile after a crash. Without the rights, containers are only read."""
+        task = self._reconciled
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._reconciled = asyncio.create_task(self._complete(self._reconcile))
+        await asyncio.shield(task)
 
     def _reconcile(self) -> None:
         if self.config.records.is_dir() and requirements.why_not(self._verbs.hierarchies) is None:
