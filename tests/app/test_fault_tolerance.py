@@ -12,6 +12,7 @@ import importlib
 import inspect
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from runtime.errors import EngineError
-from runtime.model import Verb
+from runtime.model import GroupKind, GroupRef, Verb
+from tests import waiting
 from tests.app.driving import running, screen, table, toasts, town_session, until
 from tui.app import fault_tolerance
 from tui.app.app import PytopApp
@@ -131,11 +133,13 @@ async def reach(pilot: Pilot[None], owner: type) -> None:
         return
     ref = table(pilot).selected
     assert ref is not None
+    group = app.session.group_of(ref)
     for opened in (
         lambda: DetailScreen(app.session, ref),
         lambda: DetailScreen(app.session, ref, tab="logs"),
         lambda: DetailScreen(app.session, ref, tab="processes"),
         lambda: DetailScreen(app.session, ref, tab="isolation"),
+        lambda: DetailScreen(app.session, group.ref, tab="members"),
         lambda: LimitEditor(app.session, ref),
         lambda: HelpScreen(app.session, ref, app.keymap, app.glyphs),
         lambda: ConfirmScreen("Stop it?", "It ends.", "Stop", True),
@@ -172,11 +176,13 @@ async def test_it_raises_once_and_the_dashboard_goes_on(
 ) -> None:
     kind: type = getattr(importlib.import_module(module), owner)
     raises = Raises(monkeypatch, kind, name)
-    session, *_ = town_session()
+    session, docker, _ = town_session()
+    for known in list(docker.all.values()):
+        docker.put(replace(known, group=GroupRef(GroupKind.COMPOSE, "town", "docker")))
     app = PytopApp(session, chosen=Settings())
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         if f"{owner}.{name}" in FATAL:
-            await until(pilot, lambda: app._exit)
+            await waiting.until(lambda: app._exit, 5)
         else:
             await until(pilot, lambda: session.frame is not None and session.frame.seq >= 3)
             await reach(pilot, kind)
@@ -224,7 +230,7 @@ async def test_a_screen_that_can_never_be_drawn_ends_the_dashboard_with_one_line
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await until(pilot, lambda: session.frame is not None)
         Raises(monkeypatch, ContainerTable, "render_line", times=10_000)
-        await until(pilot, lambda: app._exit)
+        await waiting.until(lambda: app._exit, 5)
     await session.close()
     line = " ".join(capsys.readouterr().err.split())
     assert app.return_code == fault_tolerance.BROKEN

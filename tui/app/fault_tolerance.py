@@ -11,12 +11,13 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
 from rich.text import Text
 from textual import events
+from textual._callback import invoke
 from textual.app import App
 from textual.dom import DOMNode
 from textual.message import Message as TextualMessage
@@ -35,6 +36,8 @@ MAX_DRAWING_FAILURES: Final = 5  # within DRAWING_WINDOW_S, after which the scre
 DRAWING_WINDOW_S: Final = 10.0
 REDRAW_DELAY_S: Final = 0.2  # after a failure, which has left a part of the screen undrawn
 QUIET_S: Final = 60.0  # in which the same failure is logged with its traceback and shown only once
+
+Handler = Callable[[TextualMessage], Awaitable[Any]]
 
 _DRAWING_FUNCTIONS: Final = frozenset({"_compose", "render_line", "render_lines"})
 
@@ -67,15 +70,20 @@ class FaultTolerantApp(App[None]):
         super()._start_widget(parent, widget)
 
     def _guard_handlers(self, node: Widget) -> None:
-        dispatch = node._dispatch_message
+        """Guard each handler by itself, so that those of the base classes run, and what is not done by handlers."""
+        dispatch, methods = node._dispatch_message, node._get_dispatch_methods
+
+        def handlers(method_name: str, message: TextualMessage) -> Iterator[tuple[type, Handler]]:
+            for owner, handler in methods(method_name, message):
+                yield owner, partial(self._guarded, node, partial(invoke, handler))
+
         node._dispatch_message = partial(self._guarded, node, dispatch)  # type: ignore[method-assign]
+        node._get_dispatch_methods = handlers  # type: ignore[method-assign]
 
     async def _dispatch_message(self, message: TextualMessage) -> None:
         await self._guarded(self, super()._dispatch_message, message)
 
-    async def _guarded(
-        self, node: MessagePump, dispatch: Callable[[TextualMessage], Awaitable[None]], message: TextualMessage
-    ) -> None:
+    async def _guarded(self, node: MessagePump, dispatch: Handler, message: TextualMessage) -> None:
         """Let a handler fail without the end of its message queue."""
         try:
             await dispatch(message)
