@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event as Stop
 from typing import Any, Final, TypeVar
 
-from runtime.errors import ConflictError, NotFoundError, PytopError, RefusedError
+from runtime.errors import ConflictError, EngineError, NotFoundError, PytopError, RefusedError
 from runtime.limits import ReclaimProgress
 from runtime.model import ContainerRef, ContainerSpec, GroupRef, LimitChange, LimitName, LimitOutcome, Limits, Ref, Verb
 from tui.core.annotations import Annotations
@@ -57,6 +57,11 @@ class Operations:
     def busy(self) -> bool:
         """A change is under way, which closing would wait for."""
         return bool(self._work)
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """What is being changed now, in words."""
+        return tuple(sorted(task.get_name() for task in self._work))
 
     async def close(self) -> None:
         """Refuse new operations, and wait for those under way, at most `CLOSE_TIMEOUT_S`."""
@@ -111,9 +116,9 @@ class Operations:
         results = await asyncio.gather(
             *(self.perform(ref, verb) for ref in target.members_allowing(verb)), return_exceptions=True
         )
-        for failure in results:
-            if failure is not None:
-                raise failure
+        failures = [failure for failure in results if failure is not None]
+        if failures:
+            raise together(f"{verb.value} {target.name}", failures, of=len(results))
 
     # limits
 
@@ -223,6 +228,17 @@ class Operations:
         except asyncio.CancelledError:
             task.add_done_callback(_log_failure)
             raise
+
+
+def together(title: str, failures: Sequence[BaseException], *, of: int) -> BaseException:
+    """One error that tells each failure of a group's `of` members; the failure itself when there is only one."""
+    if len(failures) == 1:
+        return failures[0]
+    for failure in failures:
+        if not isinstance(failure, PytopError):
+            log.error("%s", title, exc_info=failure)
+    told = [str(failure) if isinstance(failure, PytopError) else repr(failure) for failure in failures]
+    return EngineError(f"{title}: {len(failures)} of {of} failed", detail="; ".join(told))
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

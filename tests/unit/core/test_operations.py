@@ -326,3 +326,26 @@ async def test_shared_memory_is_not_promised_as_cache_that_goes(
         limits.check(cgroup, change, preview.before)
     told = [finding.text for finding in preview.findings if finding.severity is Severity.REFUSE]
     assert told == [refused.value.detail]
+
+
+async def test_each_failure_of_a_group_is_told() -> None:
+    members = [container(name, group=SHOP) for name in ("one", "two", "three", "four")]
+    engine = FakeEngine(members)
+    async with opened(engine) as session:
+        await until(lambda: SHOP in session.groups)
+        real = engine.pause
+
+        async def pause(key: str) -> None:
+            name = session.containers[members[0].ref].name if key == members[0].ref.id else ""
+            if key == members[0].ref.id:
+                raise EngineError(f"pause {name}", detail="no freezer")
+            if key == members[1].ref.id:
+                raise OSError(24, "Too many open files")
+            await real(key)
+
+        engine.pause = pause  # type: ignore[method-assign]
+        with pytest.raises(EngineError, match="2 of 4 failed") as raised:
+            await session.perform(SHOP, Verb.PAUSE)
+        assert "pause one: no freezer" in str(raised.value)
+        assert "Too many open files" in str(raised.value)
+        await until(lambda: session.containers[members[3].ref].state is State.PAUSED)
