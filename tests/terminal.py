@@ -88,6 +88,10 @@ class Terminal:
         """The pid of the shell in the pane."""
         return int(self._tmux("display-message", "-p", "#{pane_pid}"))
 
+    def mode(self, name: str) -> str:
+        """One of tmux's formats about the pane: alternate_on, mouse_any_flag, cursor_flag, ..."""
+        return self._tmux("display-message", "-p", f"#{{{name}}}").strip()
+
     def resize(self, columns: int, rows: int) -> None:
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
 

@@ -18,7 +18,7 @@ from themes.loader import load_all
 from tui.app import keymap as keys
 from tui.app import theming
 from tui.app.ascii_filter import AsciiOnly
-from tui.app.key_queue import KeyQueueApp
+from tui.app.leaving import LeavingApp
 from tui.app.palette import Commands
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.detail import DetailScreen
@@ -41,13 +41,16 @@ DEFAULT_THEME = "dark"
 NO_COLOR_THEME = "ansi"  # sends no colours of its own, so that NO_COLOR can hold
 
 
-class PytopApp(KeyQueueApp):
+class PytopApp(LeavingApp):
     """Shows the containers of a session. Starts the session when mounted, closes it when unmounted."""
 
     CSS_PATH: ClassVar[list[str]] = ["app.tcss", "screens/dialogs.tcss", "screens/detail.tcss"]  # type: ignore[assignment]
     TITLE = "pytop-containers"
     COMMANDS: ClassVar[set[type[Provider]]] = {Commands}  # type: ignore[assignment]
-    BINDINGS: ClassVar[list[BindingType]] = list(keys.app_bindings())
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keys.app_bindings(),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
+    ]
 
     def __init__(
         self,
@@ -120,6 +123,7 @@ class PytopApp(KeyQueueApp):
 
     async def on_mount(self) -> None:
         """Start the session once the first screen is drawn."""
+        self.listen_for_signals()
         self.set_keymap(dict(self.settings.keys))
         self._unsubscribe = self.session.subscribe(self._changed)
         for problem in self._problems:

@@ -173,6 +173,11 @@ class Session:
         return self._operations.busy
 
     @property
+    def under_way(self) -> tuple[str, ...]:
+        """What is being changed now, in words."""
+        return self._operations.under_way
+
+    @property
     def interval(self) -> float:
         """Seconds between two sweeps."""
         return self._interval
@@ -215,6 +220,10 @@ class Session:
     async def compare(self, containers: Iterable[Container]) -> None:
         """Compare limits now, into `drift`; works without `start` too."""
         await self._checker.compare(containers)
+
+    async def finish(self) -> None:
+        """Begin no further change, and let those that are under way come to their end; looking goes on."""
+        await self._operations.close()
 
     async def close(self) -> None:
         """Wait for operations under way, then stop everything and close every descriptor."""

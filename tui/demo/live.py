@@ -36,7 +36,7 @@ def _quit_on_hangup(app: PytopApp) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGHUP)
     for number in numbers:
-        loop.add_signal_handler(number, app.exit)
+        loop.add_signal_handler(number, app.leave)
     try:
         yield
     finally:

@@ -57,6 +57,8 @@ class Message(Enum):
     UNEXPECTED_AT = "{error} ({place}). The dashboard goes on; PYTOP_LOG=FILE keeps the whole error."
     CANNOT_DRAW = "a bug: the screen cannot be drawn: {error} ({place}). Please report it"
     CANNOT_RUN = "a bug: the dashboard cannot run: {error} ({place}). Please report it"
+    QUITTING = "Quitting"
+    FINISHING = "First what has begun comes to its end: {changes}. At most {seconds:.0f} s; q again leaves at once."
     # the list
     FILTER_HINT = "name, image, engine, state or label"
     GROUPS = "Groups"

@@ -105,7 +105,10 @@ class EmbeddedEngine:
         return guarded
 
     async def _ready(self) -> None:
-        """Once, and again where it failed: reconcile after a crash. Without the rights, containers are only read."""
+        """Once, and again where it failed: reconcile after a crash.
+
+        Without the rights for it, containers are only read.
+        """
         task = self._reconciled
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = self._reconciled = asyncio.create_task(self._complete(self._reconcile))

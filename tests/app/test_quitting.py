@@ -1,0 +1,54 @@
+"""Quitting while a change is under way: it is said at once, the change comes to its end, the second time leaves.
+
+The same kind, waiting at the end without a word, was looked for in the command line (`tui.cli.common.session`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runtime.model import Verb
+from tests import waiting
+from tests.app.driving import running, toasts, town_session, until
+
+
+@pytest.mark.parametrize(("code", "key"), [(0, "q"), (143, "")])
+async def test_what_has_begun_is_finished_and_that_is_said(code: int, key: str) -> None:
+    session, docker, _ = town_session()
+    async with running(session) as pilot:
+        app: Any = pilot.app
+        docker.delay = 1.0
+        await pilot.press("p")
+        await until(pilot, lambda: session.busy)
+        if key:
+            await pilot.press(key)
+        else:
+            app.leave(code)  # what the handler of a signal calls
+        await until(pilot, lambda: "First what has begun comes to its end: pause " in toasts(pilot))
+        assert session.busy
+        assert not app._exit
+        await waiting.until(lambda: app._exit, 5)
+        assert not session.busy
+    assert docker.asked == [(Verb.PAUSE, "database")]
+    assert app.return_code == code
+
+
+async def test_the_second_time_it_leaves_at_once() -> None:
+    session, docker, _ = town_session()
+    async with running(session) as pilot:
+        app: Any = pilot.app
+        docker.delay = 1.0
+        await pilot.press("p")
+        await until(pilot, lambda: session.busy)
+        await pilot.press("q", "q")
+        await waiting.until(lambda: app._exit, 0.8)
+
+
+async def test_with_nothing_under_way_it_leaves_at_once() -> None:
+    session, *_ = town_session()
+    async with running(session) as pilot:
+        app: Any = pilot.app
+        await pilot.press("q")
+        await waiting.until(lambda: app._exit, 1)

@@ -1,0 +1,67 @@
+"""How the app ends: on a key or a signal, after the changes that are under way; and what it writes to."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import Final
+
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
+
+from tui.app.key_queue import KeyQueueApp
+from tui.core.operations import CLOSE_TIMEOUT_S
+from tui.core.session import Session
+from tui.present.messages import Message, say
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+
+
+class StdoutDriver(LinuxDriver):
+    """Draws on the standard output. Textual's own draws on stderr, which `2>/dev/null` takes away."""
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)  # type: ignore[arg-type]
+        if sys.__stdout__ is not None:
+            self._file = sys.__stdout__
+
+
+class LeavingApp(KeyQueueApp):
+    """An app that ends as `q` does on SIGTERM and SIGHUP, with the exit status of that signal."""
+
+    session: Session
+    _leaving = False
+
+    def get_driver_class(self) -> type[Driver]:
+        """The terminal's driver."""
+        chosen = super().get_driver_class()
+        return StdoutDriver if chosen is LinuxDriver else chosen
+
+    def listen_for_signals(self) -> None:
+        """From now on; the handlers stay until the event loop is closed, so that closing the session is not cut."""
+        if not self.is_headless:
+            loop = asyncio.get_running_loop()
+            for number in SIGNALS:
+                loop.add_signal_handler(number, self.leave, 128 + number)
+
+    async def action_quit(self) -> None:
+        """Quit, with a word about what has to be finished before; the second time at once."""
+        self.leave()
+
+    def leave(self, return_code: int = 0) -> None:
+        """End the app once nothing is being changed any more, or at once when it is asked again."""
+        changes = self.session.under_way
+        if not changes or self._leaving:
+            self.exit(return_code=return_code)
+            return
+        self._leaving = True
+        text = say(Message.FINISHING, changes=", ".join(changes), seconds=CLOSE_TIMEOUT_S)
+        self.notify(text, title=say(Message.QUITTING), timeout=CLOSE_TIMEOUT_S, markup=False)
+        self.run_worker(self._finish(return_code), group="leaving")
+
+    async def _finish(self, return_code: int) -> None:
+        try:
+            await self.session.finish()
+        finally:
+            self.exit(return_code=return_code)
