@@ -91,7 +91,10 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostUsage:
-    """The host over the same interval: CPU in cores, memory in bytes, network and disks in bytes per second."""
+    """The host over the same interval: CPU in cores, memory in bytes, network and disks in bytes per second.
+
+    `problems` has the reason why a counter ("cpu", "rx", "tx", "read", "write") could not be read.
+    """
 
     ncpu: int
     cpu: float | Missing = Missing.NOT_SAMPLED
@@ -105,6 +108,7 @@ class HostUsage:
     io_read: float | Missing = Missing.NOT_SAMPLED
     io_write: float | Missing = Missing.NOT_SAMPLED
     pressure: Mapping[str, Pressure] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

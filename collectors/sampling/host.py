@@ -1,13 +1,16 @@
 """Usage of the host: CPU, memory, load, network and disks by psutil, PSI by /proc/pressure.
 
-Swap is parsed here: psutil also reads all of /proc/vmstat for it, which takes longer than everything else together.
+Memory and swap are parsed here: psutil also reads all of /proc/vmstat for swap, which takes longer than everything else
+together. Each source is read by itself: psutil raises for a line that it does not know, such as one of 17 fields in the
+/proc/diskstats of lxcfs.
 psutil is imported where it is used: a command that only lists does without it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from collectors.sampling import parse
@@ -15,6 +18,10 @@ from collectors.sampling.frame import HostUsage, Pressure
 from collectors.sampling.rates import NS_PER_S, rate, share
 from collectors.sampling.sample import PressureTotals
 from runtime.model import Missing
+
+log = logging.getLogger(__name__)
+
+_REPORTED: set[str] = set()  # sources whose failure is in the log already
 
 RESOURCES = ("cpu", "memory", "io")
 
@@ -36,15 +43,18 @@ class HostReader:
         self._proc = proc
         self._sys = sys
         self._physical: dict[str, bool] = {}
-        self._previous: tuple[int, dict[str, int], Mapping[str, PressureTotals]] | None = None
+        self._previous: tuple[int, dict[str, int | Missing], Mapping[str, PressureTotals]] | None = None
 
     def read(self, at_ns: int) -> HostUsage:
         """The usage since the previous call; rates are `NOT_SAMPLED` in the first one. `at_ns` is CLOCK_MONOTONIC."""
-        import psutil
-
-        counters = {"cpu": busy_ns(), **self._traffic(), **self._disks()}
+        problems: dict[str, str] = {}
+        counters = {
+            **_counters(("cpu",), lambda: {"cpu": busy_ns()}, problems),
+            **_counters(("rx", "tx"), self._traffic, problems),
+            **_counters(("read", "write"), self._disks, problems),
+        }
         totals = {name: self._stalls(name) for name in RESOURCES}
-        rates: dict[str, float | Missing] = dict.fromkeys(counters, Missing.NOT_SAMPLED)
+        rates: dict[str, float | Missing] = {name: _not_yet(now) for name, now in counters.items()}
         pressure = {name: Pressure(_not_yet(now.some_ns), _not_yet(now.full_ns)) for name, now in totals.items()}
         if self._previous is not None and at_ns > self._previous[0]:
             then_ns, then, stalls = self._previous
@@ -55,13 +65,13 @@ class HostReader:
             }
             pressure = {name: share(stalls[name], now, elapsed) for name, now in totals.items()}
         self._previous = at_ns, counters, totals
-        memory, (swap_total, swap_free) = psutil.virtual_memory(), self._swap()
+        memory_total, memory_free, swap_total, swap_free = self._memory()
         cpu = rates["cpu"]
         return HostUsage(
             ncpu=self.ncpu,
             cpu=min(float(self.ncpu), cpu / NS_PER_S) if isinstance(cpu, float) else cpu,
-            memory_total=memory.total,
-            memory_used=memory.total - memory.available,
+            memory_total=memory_total,
+            memory_used=max(0, memory_total - memory_free),
             swap_total=swap_total,
             swap_used=max(0, swap_total - swap_free),
             load1=os.getloadavg()[0],
@@ -70,6 +80,7 @@ class HostReader:
             io_read=rates["read"],
             io_write=rates["write"],
             pressure=pressure,
+            problems=problems,
         )
 
     def _traffic(self) -> dict[str, int]:
@@ -98,14 +109,17 @@ class HostReader:
             self._physical[key] = (self._sys / key / "device").exists()
         return self._physical[key]
 
-    def _swap(self) -> tuple[int, int]:
-        """Bytes of swap: total and free."""
+    def _memory(self) -> tuple[int, int, int, int]:
+        """Bytes of memory, total and available, and of swap, total and free; 0 for what the kernel does not tell."""
         try:
             data = _read(f"{self._proc}/meminfo")
         except OSError:
-            return 0, 0
-        total, free = parse.meminfo(data, b"SwapTotal"), parse.meminfo(data, b"SwapFree")
-        return (total, free) if isinstance(total, int) and isinstance(free, int) else (0, 0)
+            return 0, 0, 0, 0
+        total, free, swap_total, swap_free = (
+            value if isinstance(value := parse.meminfo(data, key), int) else 0
+            for key in (b"MemTotal", b"MemAvailable", b"SwapTotal", b"SwapFree")
+        )
+        return total, free, swap_total, swap_free
 
     def _stalls(self, name: str) -> PressureTotals:
         """PSI of the host; both values are missing where the kernel has none or reading is denied."""
@@ -115,6 +129,20 @@ class HostReader:
             return PressureTotals(Missing.DENIED, Missing.DENIED)
         except OSError:
             return PressureTotals(Missing.UNSUPPORTED, Missing.UNSUPPORTED)
+
+
+def _counters(
+    names: Sequence[str], source: Callable[[], dict[str, int]], problems: dict[str, str]
+) -> dict[str, int | Missing]:
+    """What one source counts; when it raises, whatever it is, these are missing and `problems` has the reason."""
+    try:
+        return {**source()}
+    except Exception as error:
+        if names[0] not in _REPORTED:
+            _REPORTED.add(names[0])
+            log.exception("the host's %s cannot be read", " and ".join(names))
+        problems.update(dict.fromkeys(names, f"{type(error).__name__}: {error}"))
+        return dict.fromkeys(names, Missing.UNSUPPORTED)
 
 
 def _read(path: str) -> bytes:

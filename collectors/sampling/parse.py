@@ -227,7 +227,7 @@ def merge_io_v1(
 
 def meminfo(data: bytes, key: bytes) -> Number:
     """One line of /proc/meminfo, "SwapFree:   1024 kB", in bytes; `key` is its name."""
-    at = data.find(b"\n" + key + b":")
+    at = 0 if data.startswith(key + b":") else data.find(b"\n" + key + b":")
     try:
         return int(data[at:].split(None, 2)[1]) * 1024 if at >= 0 else UNSUPPORTED
     except (ValueError, IndexError):

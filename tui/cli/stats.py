@@ -11,7 +11,7 @@ from typing import Any
 from collectors.sampling.frame import Frame
 from collectors.sampling.metrics import HOST_METRICS
 from runtime.model import Ref
-from tui.cli import exits, output
+from tui.cli import diagnostics, exits, output
 from tui.cli.common import add_engine, add_services, find, session, tell_problems
 from tui.cli.durations import interval
 from tui.core.session import Changed, Drift, Session, Subject
@@ -46,18 +46,24 @@ async def _stats(args: argparse.Namespace) -> int:
         wanted: frozenset[Ref] = frozenset(find(opened, name).ref for name in args.containers)
         opened.interval = args.interval or 1.0
         fresh = asyncio.Event()
-        opened.subscribe(lambda what: fresh.set() if Changed.FRAME in what else None)
+        opened.subscribe(lambda what: fresh.set() if what & (Changed.FRAME | Changed.PROBLEMS) else None)
         await opened.start()
-        first = True
+        before: Frame | None = None
         while True:
             await fresh.wait()
             fresh.clear()
-            if not first and opened.frame is not None:  # rates need two sweeps
+            if args.once and opened.unmeasured:
+                for problem in opened.unmeasured:
+                    diagnostics.complain(str(problem))
+                return exits.FAILED
+            if opened.frame is None or opened.frame is before:
+                continue
+            if before is not None:  # rates need two sweeps
                 subjects: Iterable[Subject] = opened.groups.values() if args.groups else opened.containers.values()
                 _show(args, opened, opened.frame, _chosen(subjects, wanted))
                 if args.once:
                     return exits.OK
-            first = False
+            before = opened.frame
 
 
 def _chosen(subjects: Iterable[Subject], wanted: frozenset[Ref]) -> list[Subject]:

@@ -41,6 +41,11 @@ class Measurement:
         """Hosts that cannot be measured, and observers that are paused."""
         return (*self._failed_hosts.values(), *self._observers.problems)
 
+    @property
+    def unmeasured(self) -> tuple[Problem, ...]:
+        """Hosts whose last sweep failed."""
+        return tuple(self._broken.values())
+
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What sweeps each host until cancelled, by name; none depends on another."""
         return {f"sweeps {host.name}".rstrip(): partial(self._sweep, host) for host in self._hosts.values()}

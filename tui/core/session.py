@@ -149,6 +149,11 @@ class Session:
         return tuple(problem for part in parts for problem in part.problems)
 
     @property
+    def unmeasured(self) -> tuple[Problem, ...]:
+        """Hosts whose last sweep failed, with the reason."""
+        return self._measurement.unmeasured
+
+    @property
     def groups(self) -> Mapping[GroupRef, Group]:
         """Compose projects, pods and slices."""
         return self._groups.groups

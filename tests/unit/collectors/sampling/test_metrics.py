@@ -67,7 +67,7 @@ def test_a_group_has_the_sum_of_what_is_declared_summable_and_nothing_of_the_res
 def test_every_number_of_a_usage_and_of_the_host_is_in_the_registry() -> None:
     apart = {"at_ns", "io", "io_devices", "net", "net_interfaces", "net_shared", "pressure", "extra"}
     assert set(Usage._fields) - apart == NUMBERS
-    assert set(HostUsage.__dataclass_fields__) - {"pressure"} <= set(HOST_METRICS)
+    assert set(HostUsage.__dataclass_fields__) - {"pressure", "problems"} <= set(HOST_METRICS)
     assert all(METRICS[id].extract(BUSY) is not Missing.NOT_SAMPLED for id in METRICS)
 
 
