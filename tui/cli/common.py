@@ -69,7 +69,7 @@ async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
         yield opened
     except asyncio.CancelledError:
         if opened.busy:
-            diagnostics.complain(say(Message.FINISHING))
+            diagnostics.complain(say(Message.FINISHING_COMMAND))
         raise
     finally:
         await opened.close()

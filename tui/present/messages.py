@@ -140,7 +140,7 @@ class Message(Enum):
     OUTPUT_NO_TERMINAL = "the output is not one"
     TERM_IS = "TERM is {term}"
     TERM_NOT_SET = "TERM is not set"
-    FINISHING = "finishing what has begun; Ctrl-C again leaves it unfinished"
+    FINISHING_COMMAND = "finishing what has begun; Ctrl-C again leaves it unfinished"
     STILL_RUNNING = "it is still running; Ctrl-C once more kills it"
     RECLAIMING = "{name}: uses {current}, to come down to {target}; {reclaimed} given back"
     KEPT = "kept"
