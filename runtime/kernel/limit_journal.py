@@ -31,7 +31,7 @@ UNFINISHED_MAX_AGE_S: Final = 60.0
 MAX_NOTE_BYTES: Final = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoweredLimit:
     """One limit file: its text before and the text that was written for a moment, and who has written it.
 
@@ -184,15 +184,15 @@ def _restored(entry: LoweredLimit) -> str:
 def _entry(path: Path, before: str, text: str) -> LoweredLimit:
     directory, pid = path.parent.stat(), os.getpid()
     return LoweredLimit(
-        str(path),
-        directory.st_dev,
-        directory.st_ino,
-        before,
-        text,
-        pid,
-        procfs.start_time(pid),
-        procfs.pid_namespace("self"),
-        procfs.boot_id(),
+        path=str(path),
+        device=directory.st_dev,
+        inode=directory.st_ino,
+        before=before,
+        lowered=text,
+        pid=pid,
+        started=procfs.start_time(pid),
+        namespace=procfs.pid_namespace("self"),
+        boot=procfs.boot_id(),
     )
 
 

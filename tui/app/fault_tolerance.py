@@ -55,7 +55,7 @@ class FaultTolerantApp(App[None]):
         self._shown_at: dict[str, float] = {}  # by the place of the failure
         self._drawing_failures: deque[float] = deque(maxlen=MAX_DRAWING_FAILURES)
 
-    def tell(self, error: PytopError) -> None:
+    def notify_error(self, error: PytopError) -> None:
         """Show an expected error."""
         raise NotImplementedError
 
@@ -119,7 +119,7 @@ class FaultTolerantApp(App[None]):
             self._give_up(Message.CANNOT_RUN, error)
         elif isinstance(error, PytopError) and not self._exit:
             log.error("%s", error)
-            self.tell(error)
+            self.notify_error(error)
         else:
             self._unexpected(error)
 

@@ -15,6 +15,7 @@ from tui.cli import diagnostics, exits, output
 from tui.cli.common import add_engine, add_services, find, session, tell_problems
 from tui.cli.durations import interval
 from tui.core.session import Changed, Drift, Session, Subject
+from tui.present import problem_text
 from tui.present.fields import FIELDS
 
 _HOME = "\x1b[H\x1b[J"
@@ -54,7 +55,7 @@ async def _stats(args: argparse.Namespace) -> int:
             fresh.clear()
             if args.once and opened.unmeasured:
                 for problem in opened.unmeasured:
-                    diagnostics.complain(str(problem))
+                    diagnostics.complain(problem_text.line(problem))
                 return exits.FAILED
             if opened.frame is None or opened.frame is before:
                 continue

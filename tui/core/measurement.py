@@ -44,7 +44,7 @@ class Measurement:
     @property
     def unmeasured(self) -> tuple[Problem, ...]:
         """Hosts whose last sweep failed."""
-        return tuple(self._broken.values())
+        return tuple(self._failed_hosts.values())
 
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What sweeps each host until cancelled, by name; none depends on another."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.containerd.life import user_of
+from runtime.engines.containerd.lifecycle import user_of
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.errors import InvalidError
 from runtime.oci import users
