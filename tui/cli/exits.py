@@ -25,8 +25,10 @@ BROKEN = 70
 RUN_FAILED = 125
 NOT_EXECUTABLE = 126
 NO_COMMAND = 127
+HUNG_UP = 129
 INTERRUPTED = 130
 NO_READER = 141
+TERMINATED = 143
 
 HELP = """\
 exit codes:
@@ -36,9 +38,10 @@ exit codes:
   3    no such container or image, or a name that fits several
   4    refused: it would do harm, the rights are missing, or it cannot be done here
   5    the engine cannot be reached
-  70   this installation or this program is broken
+  70   this installation or this program is broken, or the screen cannot be drawn
   125  `run`: the container could not be made or started
   126, 127  `run`: its command cannot be executed, is not there
+  129, 143  ended by SIGHUP, by SIGTERM
   130  interrupted
   141  whoever read the output has gone away
 `run` in the foreground and `wait` give the container's own exit status.

@@ -11,32 +11,11 @@ from runtime.errors import InvalidError
 from runtime.kernel import cpu_bandwidth
 from runtime.kernel.cpu_bandwidth import period_or_default
 from runtime.limits import units
-from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName, Limits, Missing, Unlimited, Value
+from runtime.model import LIMITS, UNLIMITED, DeviceRate, LimitChange, LimitName, Limits, Missing, Unlimited, Value
+from tui.present.limit_entries import ENTRY_OF
 
 T = TypeVar("T")
 LimitValue = Value | Missing
-
-FLAGS = {
-    LimitName.CPUS: "--cpus",
-    LimitName.CPU_PERIOD: "--cpu-period",
-    LimitName.CPU_BURST: "--cpu-burst",
-    LimitName.CPU_SHARES: "--cpu-shares",
-    LimitName.CPU_IDLE: "--cpu-idle",
-    LimitName.CPUSET_CPUS: "--cpuset-cpus",
-    LimitName.CPUSET_MEMS: "--cpuset-mems",
-    LimitName.MEMORY: "--memory",
-    LimitName.MEMORY_HIGH: "--memory-high",
-    LimitName.MEMORY_RESERVATION: "--memory-reservation",
-    LimitName.SWAP: "--memory-swap",
-    LimitName.PIDS: "--pids-limit",
-    LimitName.IO_WEIGHT: "--blkio-weight",
-    LimitName.IO_READ_BPS: "--device-read-bps",
-    LimitName.IO_WRITE_BPS: "--device-write-bps",
-    LimitName.IO_READ_IOPS: "--device-read-iops",
-    LimitName.IO_WRITE_IOPS: "--device-write-iops",
-    LimitName.NET_EGRESS: "--net-egress",
-    LimitName.NET_INGRESS: "--net-ingress",
-}
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -46,34 +25,18 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         'bytes as 512m or 1.5g; disks as /dev/sda or 8:0; times in microseconds or as 100ms; "unlimited" lifts a limit',
     )
     add = group.add_argument
-    add("--cpus", metavar="CORES", help="CPU time in cores, for example 1.5")
-    add("--cpu-period", metavar="TIME", help="in what period the cores are counted, 1ms to 1s; 100ms is normal")
-    add("--cpu-quota", metavar="TIME", help="CPU time per period, instead of --cpus; -1 is unlimited")
-    add("--cpu-burst", metavar="TIME", help="unused CPU time that may be spent later beyond the quota; 0 is none")
-    add("-c", "--cpu-shares", metavar="N", help="CPU weight beside others, 2 to 262144, 1024 is normal")
-    add(
-        "--cpu-idle",
-        action=argparse.BooleanOptionalAction,
-        help="run only when nobody else wants the CPU; leaving it brings back the weight",
-    )
-    add("--cpuset-cpus", metavar="LIST", help="CPUs that may be used, for example 0-2,4")
-    add("--cpuset-mems", metavar="LIST", help="memory nodes that may be used")
-    add("-m", "--memory", metavar="BYTES", help="memory; beyond it processes are killed")
-    add("--memory-high", metavar="BYTES", help="memory beyond which processes are slowed down (cgroup v2)")
-    add(
-        "--memory-reservation",
-        "--memory-low",
-        metavar="BYTES",
-        help="memory that is kept for it while others are squeezed; 0 is none",
-    )
-    add("--memory-swap", metavar="BYTES", help="memory and swap together, as in Docker; -1 is unlimited")
-    add("--pids-limit", metavar="N", help="number of processes and threads")
-    add("--blkio-weight", metavar="N", help="weight for disks beside others, 1 to 10000, 100 is normal")
-    for way in ("read", "write"):
-        add(f"--device-{way}-bps", metavar="DISK:RATE", action="append", help=f"bytes a second that it may {way}")
-        add(f"--device-{way}-iops", metavar="DISK:N", action="append", help=f"{way}s a second that it may do")
-    add("--net-egress", metavar="RATE", help="what it may send, as in tc: 20mbit is bits, 2mbps is bytes a second")
-    add("--net-ingress", metavar="RATE", help="what it may receive")
+    for name in LimitName:
+        entry = ENTRY_OF[name]
+        options = (*(each for each in entry.aliases if not each.startswith("--")), entry.flag)
+        options += tuple(each for each in entry.aliases if each.startswith("--"))
+        if not entry.metavar:
+            add(*options, action=argparse.BooleanOptionalAction, help=entry.about)
+        elif LIMITS[name].by_device:
+            add(*options, metavar=entry.metavar, action="append", help=entry.about)
+        else:
+            add(*options, metavar=entry.metavar, help=entry.about)
+        if name is LimitName.CPU_PERIOD:
+            add("--cpu-quota", metavar="TIME", help="CPU time per period, instead of --cpus; -1 is unlimited")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from runtime.limits.units import human_bytes
 from runtime.model import Container, FieldOutcome, LimitChange, LimitOutcome, Limits, Verdict
 from tui.cli import diagnostics, exits, output
 from tui.cli.common import add_engine, add_names, each, session
-from tui.cli.limits import FLAGS, add_limits, requested, show
+from tui.cli.limits import add_limits, requested, show
 from tui.core.session import Session
+from tui.present.limit_entries import ENTRY_OF
 from tui.present.messages import Message, say
 
 _INTERVAL_S = 0.5  # between two lines of progress when stderr is no terminal
@@ -136,7 +137,7 @@ def _print(results: list[tuple[Container, LimitOutcome]]) -> None:
             values = (entry.requested, entry.before, entry.engine, entry.kernel)
             texts = [show(entry.name, value) for value in values]
             persistence = {True: say(Message.KEPT), False: say(Message.UNTIL_RESTART), None: "-"}[entry.persistent]
-            flag = FLAGS[entry.name].removeprefix("--")
+            flag = ENTRY_OF[entry.name].flag.removeprefix("--")
             rows.append([container.name, flag, *texts, persistence, _verdict(container, entry)])
     output.table(["CONTAINER", "LIMIT", "REQUESTED", "BEFORE", "ENGINE SAYS", "KERNEL SAYS", "LASTS", "VERDICT"], rows)
     for container, outcome in results:

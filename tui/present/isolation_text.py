@@ -9,7 +9,8 @@ from runtime.kernel.procfs import IdRange
 from runtime.limits import RawFile
 from runtime.model import LimitName, Limits, Missing
 from tui.present import format as fmt
-from tui.present.limit_text import ENTRIES, MISSING_TEXT, format_limit, lasting
+from tui.present.limit_entries import ENTRIES
+from tui.present.limit_text import MISSING_TEXT, format_limit, lasting
 from tui.present.paragraph import Paragraph
 
 CAPABILITY_SETS = ("effective", "permitted", "inheritable", "bounding", "ambient")

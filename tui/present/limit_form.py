@@ -26,7 +26,8 @@ from runtime.model import (
     Value,
 )
 from tui.present import format as fmt
-from tui.present.limit_text import ENTRIES, MISSING_TEXT, LimitValue, short
+from tui.present.limit_entries import ENTRIES
+from tui.present.limit_text import MISSING_TEXT, LimitValue, short
 
 NOT_SCALED: Final = DEVICE_LIMITS | {LimitName.CPUSET_CPUS, LimitName.CPUSET_MEMS, LimitName.CPU_IDLE}
 RANGED: Final = (LimitName.CPU_SHARES, LimitName.CPU_PERIOD, LimitName.IO_WEIGHT)

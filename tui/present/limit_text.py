@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from runtime.kernel import block
@@ -24,42 +23,12 @@ from runtime.model import (
 )
 from tui.core.drift.detector import Drift
 from tui.present import format as fmt
+from tui.present.limit_entries import ENTRIES
 from tui.present.messages import Message, say
 
 LimitValue = Value | Missing
 
 
-@dataclass(frozen=True, slots=True)
-class LimitEntry:
-    """One limit of the form; `example` is the placeholder of its field."""
-
-    name: LimitName
-    label: str
-    example: str
-
-
-ENTRIES: Final = (
-    LimitEntry(LimitName.CPUS, "CPU cores", "0.5"),
-    LimitEntry(LimitName.MEMORY, "memory", "512m"),
-    LimitEntry(LimitName.SWAP, "swap", "0"),
-    LimitEntry(LimitName.PIDS, "processes", "200"),
-    LimitEntry(LimitName.NET_EGRESS, "net out", "20mbit"),
-    LimitEntry(LimitName.NET_INGRESS, "net in", "20mbit"),
-    LimitEntry(LimitName.CPU_SHARES, "CPU shares", "1024"),
-    LimitEntry(LimitName.CPU_IDLE, "CPU idle", "on"),
-    LimitEntry(LimitName.CPUSET_CPUS, "CPU set", "0-1"),
-    LimitEntry(LimitName.CPU_PERIOD, "CPU period", "100ms"),
-    LimitEntry(LimitName.CPU_BURST, "CPU burst", "20ms"),
-    LimitEntry(LimitName.CPUSET_MEMS, "mem nodes", "0"),
-    LimitEntry(LimitName.MEMORY_HIGH, "mem high", "400m"),
-    LimitEntry(LimitName.MEMORY_RESERVATION, "mem reserve", "256m"),
-    LimitEntry(LimitName.IO_READ_BPS, "disk read", "sda 10m"),
-    LimitEntry(LimitName.IO_WRITE_BPS, "disk write", "sda 10m"),
-    LimitEntry(LimitName.IO_READ_IOPS, "read ops", "sda 500"),
-    LimitEntry(LimitName.IO_WRITE_IOPS, "write ops", "sda 500"),
-    LimitEntry(LimitName.IO_WEIGHT, "disk weight", "100"),
-)
-"""In the order of the form, the most used first."""
 LABELS: Final = {entry.name: entry.label for entry in ENTRIES}
 SIZES: Final = frozenset({LimitName.MEMORY, LimitName.MEMORY_HIGH, LimitName.MEMORY_RESERVATION, LimitName.SWAP})
 KEPT: Final = say(Message.KEPT)

@@ -46,6 +46,7 @@ from tests.fake_engine import FakeEngine
 from tui import __main__ as program
 from tui.cli import common, diagnostics, durations, exits, limits, listing, output, parser, running, update, values
 from tui.core.session import Session
+from tui.present.limit_entries import ENTRY_OF
 
 WEB = container("web", engine="docker", labels={"tier": "front"}, image="nginx:1")
 
@@ -212,10 +213,10 @@ def test_limits_are_shown_as_they_are_typed() -> None:
     assert limits.show(LimitName.NET_INGRESS, 1_500_000) == "1500kbit"
     assert limits.show(LimitName.IO_READ_BPS, (DeviceRate("9999:7", 3 << 20),)) == "9999:7:3m"
     assert limits.show(LimitName.IO_READ_IOPS, ()) == "none"
-    assert set(limits.FLAGS) == set(LimitName)
+    assert set(ENTRY_OF) == set(LimitName)
     everything = argparse.ArgumentParser()
     limits.add_limits(everything)
-    assert set(limits.FLAGS.values()) <= set(everything.format_help().replace(",", " ").split())
+    assert {entry.flag for entry in ENTRY_OF.values()} <= set(everything.format_help().replace(",", " ").split())
 
 
 # names to containers

@@ -33,7 +33,7 @@ from tui.app.widgets.plain import Plain
 from tui.core.session import Changed, Session
 from tui.present import limit_form, limit_text
 from tui.present.format import clean
-from tui.present.limit_text import ENTRIES
+from tui.present.limit_entries import ENTRIES
 from tui.present.messages import Message, say
 
 PREVIEW_DELAY_S = 0.15  # without a key, before the change is previewed

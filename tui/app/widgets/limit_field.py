@@ -13,7 +13,8 @@ from textual.widgets import Input
 from runtime.model import LimitName, Missing
 from tui.app.widgets.plain import Plain
 from tui.present.format import clean
-from tui.present.limit_text import LimitEntry, LimitValue, format_limit
+from tui.present.limit_entries import LimitEntry
+from tui.present.limit_text import LimitValue, format_limit
 from tui.present.messages import Message, say
 
 UNLIMITED_TEXT = "unlimited"
