@@ -25,6 +25,7 @@ from runtime.engines.embedded.lifecycle import Lifecycle
 from runtime.engines.embedded.process import shim
 from runtime.engines.embedded.process.init import EXIT_BYTES
 from runtime.engines.embedded.state import run_files
+from runtime.engines.embedded.state.changes import event_kinds
 from runtime.engines.embedded.state.record import KEY, ContainerRecord, to_json
 from runtime.engines.protocol import Facets
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
@@ -37,7 +38,6 @@ from runtime.model import (
     ContainerSpec,
     EngineInfo,
     Event,
-    EventKind,
     Image,
     LimitChange,
     LimitOutcome,
@@ -365,7 +365,7 @@ class EmbeddedEngine:
                         known.pop(container_id, None)
                     else:
                         known[container_id] = after
-                    for kind in changes(before, after):
+                    for kind in event_kinds(before, after):
                         yield Event(kind, ContainerRef(KEY, container_id), time.time_ns())
         finally:
             watch.close()
@@ -388,31 +388,6 @@ class EmbeddedEngine:
 def _close(descriptor: int | None) -> None:
     if descriptor is not None:
         os.close(descriptor)
-
-
-def changes(before: ContainerRecord | None, after: ContainerRecord | None) -> list[EventKind]:
-    """The events between two states of a record; None is a container that does not exist."""
-    if before is None:
-        if after is None:
-            return []
-        return [EventKind.CREATED, *([EventKind.STARTED] if after.state.live else [])]
-    if after is None:
-        return [*([EventKind.DIED] if before.state.live else []), EventKind.REMOVED]
-    found: list[EventKind] = []
-    if after.oom_killed and not before.oom_killed:
-        found.append(EventKind.OOM)
-    restarted = after.state.live and before.state.live and after.started_ns != before.started_ns
-    if before.state.live and (restarted or not after.state.live):
-        found.append(EventKind.DIED)
-    if after.state.live and (restarted or not before.state.live):
-        found.append(EventKind.STARTED)
-    elif after.state is State.PAUSED and before.state is not State.PAUSED:
-        found.append(EventKind.PAUSED)
-    elif before.state is State.PAUSED and after.state is State.RUNNING:
-        found.append(EventKind.UNPAUSED)
-    if after.spec.limits != before.spec.limits:
-        found.append(EventKind.UPDATED)
-    return found
 
 
 def _placed(record: ContainerRecord) -> Container:

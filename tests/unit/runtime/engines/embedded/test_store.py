@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from runtime.engines.embedded import lifecycle, limits
 from runtime.engines.embedded.config import EmbeddedConfig
-from runtime.engines.embedded.engine import changes
+from runtime.engines.embedded.state.changes import event_kinds
 from runtime.engines.embedded.state.record import ContainerRecord, RestartPolicy, dumps, loads, parse_policy
 from runtime.engines.embedded.state.store import RecordStore, check_name, lock, write_file
 from runtime.errors import ConflictError, EngineError, InvalidError, NotFoundError, PytopError, UnsupportedError
@@ -271,17 +271,17 @@ def test_differences_between_two_lists_are_events() -> None:
     ended = running.ended(137, now_ns=9, oom_killed=True)
     again = replace(running, started_ns=10)
     kinds = EventKind
-    assert changes(None, created) == [kinds.CREATED]
-    assert changes(None, running) == [kinds.CREATED, kinds.STARTED]
-    assert changes(created, running) == [kinds.STARTED]
-    assert changes(running, paused) == [kinds.PAUSED]
-    assert changes(paused, running) == [kinds.UNPAUSED]
-    assert changes(running, ended) == [kinds.OOM, kinds.DIED]
-    assert changes(running, again) == [kinds.DIED, kinds.STARTED]
-    assert changes(running, running.with_limits(LimitChange(pids=9))) == [kinds.UPDATED]
-    assert changes(ended, None) == [kinds.REMOVED]
-    assert changes(running, None) == [kinds.DIED, kinds.REMOVED]
-    assert changes(None, None) == []
+    assert event_kinds(None, created) == [kinds.CREATED]
+    assert event_kinds(None, running) == [kinds.CREATED, kinds.STARTED]
+    assert event_kinds(created, running) == [kinds.STARTED]
+    assert event_kinds(running, paused) == [kinds.PAUSED]
+    assert event_kinds(paused, running) == [kinds.UNPAUSED]
+    assert event_kinds(running, ended) == [kinds.OOM, kinds.DIED]
+    assert event_kinds(running, again) == [kinds.DIED, kinds.STARTED]
+    assert event_kinds(running, running.with_limits(LimitChange(pids=9))) == [kinds.UPDATED]
+    assert event_kinds(ended, None) == [kinds.REMOVED]
+    assert event_kinds(running, None) == [kinds.DIED, kinds.REMOVED]
+    assert event_kinds(None, None) == []
 
 
 def test_what_a_dead_writer_has_left_goes_and_what_is_being_written_stays(store: RecordStore) -> None:
