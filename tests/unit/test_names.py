@@ -42,7 +42,12 @@ UNITLESS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "modes of files": frozenset({"MODE"}),
-    "exit codes": frozenset({"NOT_FOUND", "NOT_EXECUTABLE", "REBOOTED"}),
+    "exit codes": frozenset(
+        {
+            *("OK", "FAILED", "USAGE", "NOT_FOUND", "REFUSED", "UNAVAILABLE", "BROKEN", "RUN_FAILED"),
+            *("NOT_EXECUTABLE", "NO_COMMAND", "HUNG_UP", "INTERRUPTED", "NO_READER", "TERMINATED", "REBOOTED"),
+        }
+    ),
     "versions of a format or protocol": frozenset({"FORMAT", "PROTOCOL"}),
     "indices and bits of a Sample's counters": frozenset({"PSI_CPU", "PSI_MEMORY", "PSI_IO", "ALL_PARTS"}),
     "numbers that mean no limit, whatever the unit": frozenset({"INFINITY", "NO_RATE"}),
@@ -61,11 +66,6 @@ OLD_NAMES: Final = frozenset(
 
 def _classes(source: Source) -> Iterator[ast.ClassDef]:
     return (node for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef))
-
-
-def _is_textual_message(node: ast.ClassDef) -> bool:
-    """Whether it is a message of Textual, which is nested in its widget and always named with it: `Table.Moved`."""
-    return any(isinstance(base, ast.Name) and base.id == "Message" for base in node.bases)
 
 
 def _numbers(source: Source) -> Iterator[str]:
@@ -106,7 +106,7 @@ def test_a_class_name_is_defined_once() -> None:
     where = defaultdict(list)
     for module, source in SOURCES.items():
         for node in _classes(source):
-            if not node.name.startswith("_") and not _is_textual_message(node):
+            if not node.name.startswith("_"):
                 where[node.name].append(module)
     assert {name: definitions for name, definitions in where.items() if len(definitions) > 1} == {}
 
@@ -116,7 +116,7 @@ def test_a_constant_that_is_a_number_names_its_unit() -> None:
     unnamed = {
         f"{module}.{name}"
         for module, source in SOURCES.items()
-        if module not in KERNEL_INTERFACES and not module.startswith("tui")
+        if module not in KERNEL_INTERFACES
         for name in _numbers(source)
         if name not in exempt and not _has_unit(name)
     }
@@ -131,8 +131,6 @@ def test_every_exemption_is_needed() -> None:
 def test_old_names_do_not_come_back() -> None:
     old = set()
     for module, source in SOURCES.items():
-        if module.startswith("tui"):
-            continue
         names = [module.rpartition(".")[2]]
         for node in ast.walk(source.tree):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):

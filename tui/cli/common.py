@@ -118,7 +118,7 @@ async def each(
     """
     slots = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def one(name: str) -> T | PytopError:
+    async def attempt(name: str) -> T | PytopError:
         async with slots:
             try:
                 return await action(find(session, name))
@@ -126,7 +126,7 @@ async def each(
                 return error
 
     names = list(dict.fromkeys(names))
-    results = await asyncio.gather(*(one(name) for name in names))
+    results = await asyncio.gather(*(attempt(name) for name in names))
     codes = []
     done: list[tuple[str, T]] = []
     for name, result in zip(names, results, strict=True):

@@ -22,7 +22,7 @@ from tui.present.messages import Message, say
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 LAST_OUTPUT_TIMEOUT_S = 5.0  # for the rest of the output after the container has ended
-KILLING_INTERRUPT = 3  # the third Ctrl-C sends SIGKILL instead of SIGINT
+MAX_INTERRUPTS = 3  # the third Ctrl-C sends SIGKILL instead of SIGINT
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -187,9 +187,9 @@ class _Forward:
         name = number.name
         if number is signal.SIGINT:
             self._interrupts += 1
-            if self._interrupts == KILLING_INTERRUPT - 1:
+            if self._interrupts == MAX_INTERRUPTS - 1:
                 diagnostics.complain(say(Message.STILL_RUNNING))
-            elif self._interrupts >= KILLING_INTERRUPT:
+            elif self._interrupts >= MAX_INTERRUPTS:
                 name = signal.SIGKILL.name
         task = asyncio.ensure_future(self._send(name))
         self._sending.add(task)

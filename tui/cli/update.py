@@ -63,7 +63,7 @@ async def _update(args: argparse.Namespace) -> int:
         output.document([_as_json(container, outcome) for container, outcome in results])
     elif results:
         _print(results)
-    held = [_held(container, outcome) for container, outcome in results]
+    held = [_is_applied(container, outcome) for container, outcome in results]
     return exits.together([code, *(exits.OK if ok else exits.FAILED for ok in held)])
 
 
@@ -123,7 +123,7 @@ async def _warn(session: Session, container: Container, change: LimitChange) -> 
                 diagnostics.complain(f"{container.name}: {finding.text}")
 
 
-def _held(container: Container, outcome: LimitOutcome) -> bool:
+def _is_applied(container: Container, outcome: LimitOutcome) -> bool:
     """The kernel holds the change; for a stopped container the engine has recorded it."""
     if container.state.live or outcome.error:
         return outcome.ok
@@ -156,7 +156,7 @@ def _as_json(container: Container, outcome: LimitOutcome) -> dict[str, Any]:
         "engine": container.ref.engine,
         "id": container.ref.id,
         "name": container.name,
-        "ok": _held(container, outcome),
+        "ok": _is_applied(container, outcome),
         "error": outcome.error,
         "limits": [
             {

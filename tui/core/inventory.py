@@ -28,7 +28,7 @@ LAST_RETRY_S = 10.0
 SETTLED_S = 5.0  # a connection that lived this long starts the next series of retries anew
 ANSWER_TIMEOUT_S = 10.0
 COALESCE_S = 0.03  # events within this time are applied together
-LIST_THRESHOLD = 8  # changed containers from which on one list is cheaper than an inspect of each
+MAX_SINGLE_LOOKS = 8  # changed containers from which on one list is cheaper than an inspect of each
 SECOND_LIST_S = 1.0  # after the first: finds changes from before the subscription was complete
 RELIST_S = 15.0
 POLL_S = 2.0  # for an engine without events
@@ -164,7 +164,7 @@ class EngineInventory:
             self._changed()
 
     async def _apply(self) -> None:
-        if len(self._dirty) >= LIST_THRESHOLD:
+        if len(self._dirty) >= MAX_SINGLE_LOOKS:
             await self._list()
             return
         async with self._lock, _answer(self.engine.key):

@@ -13,7 +13,7 @@ from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import Missing, Ref, Unlimited
 from tui.present import format as fmt
 from tui.present.timeline import Window, place, top
-from tui.present.units import KIB, UNITS
+from tui.present.units import KIB_BYTES, UNITS
 
 NOT_MEASURED: Final = "not measured now"
 
@@ -130,8 +130,8 @@ _GRAPHS: Final[Mapping[str, _Graph]] = {
     "memory": _Graph("memory, with page cache", "memory"),
     "net_rx": _Graph("network in, per second", "net in", twin="net_tx"),
     "net_tx": _Graph("network out, per second", "net out", twin="net_rx"),
-    "io_read": _Graph("disk read, per second", "read", 64 * KIB, twin="io_write"),
-    "io_write": _Graph("disk write, per second", "write", 64 * KIB, twin="io_read"),
+    "io_read": _Graph("disk read, per second", "read", 64 * KIB_BYTES, twin="io_write"),
+    "io_write": _Graph("disk write, per second", "write", 64 * KIB_BYTES, twin="io_read"),
     "pressure_cpu": _Graph("time in which some task waited for CPU", "psi cpu"),
     "pressure_memory": _Graph("time in which some task waited for memory", "psi mem"),
     "pressure_io": _Graph("time in which some task waited for disk", "psi io"),

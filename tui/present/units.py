@@ -9,7 +9,7 @@ from typing import Final
 from collectors.sampling.metrics import MetricUnit
 from tui.present import format as fmt
 
-KIB, MIB = 1024, 1 << 20
+KIB_BYTES, MIB_BYTES = 1024, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class UnitFormat:
 
 UNITS: Final[Mapping[MetricUnit, UnitFormat]] = {
     MetricUnit.CORES: UnitFormat(fmt.cores, 5, 0.05, 0.1),
-    MetricUnit.BYTES: UnitFormat(fmt.size, 5, MIB, 16 * MIB, KIB),
-    MetricUnit.BYTES_PER_S: UnitFormat(fmt.rate, 5, KIB, 16 * KIB, KIB),
+    MetricUnit.BYTES: UnitFormat(fmt.size, 5, MIB_BYTES, 16 * MIB_BYTES, KIB_BYTES),
+    MetricUnit.BYTES_PER_S: UnitFormat(fmt.rate, 5, KIB_BYTES, 16 * KIB_BYTES, KIB_BYTES),
     MetricUnit.SHARE_OF_TIME: UnitFormat(fmt.share, 5, 0.05, 1.0, fixed=True),
     MetricUnit.SHARE_OF_LIMIT: UnitFormat(fmt.share, 5, 0.02, 1.0),
     MetricUnit.TASKS: UnitFormat(fmt.count, 5, 1.0, 10.0),

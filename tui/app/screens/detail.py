@@ -157,8 +157,8 @@ class DetailScreen(Screen[None]):
         """Show the next or the previous page."""
         self.action_tab((self._index + step) % len(self._pane_types))
 
-    @on(TabBar.Chosen)
-    def _chosen(self, event: TabBar.Chosen) -> None:
+    @on(TabBar.TabChosen)
+    def _chosen(self, event: TabBar.TabChosen) -> None:
         self.action_tab(event.index)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

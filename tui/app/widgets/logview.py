@@ -31,7 +31,7 @@ class LogView(ScrollView, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.scroll_bindings())
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--stdout", "log--stderr", "log--time", "log--found", "log--here"}
 
-    class Moved(Message):
+    class StateChanged(Message):
         """Following has begun or ended, or a match was found."""
 
     def __init__(self, *, id: str, lines: LogBuffer | None = None) -> None:
@@ -83,7 +83,7 @@ class LogView(ScrollView, can_focus=True):
     # layout
 
     @property
-    def _room(self) -> int:
+    def _text_cells(self) -> int:
         return max(MIN_TEXT_CELLS, self.scrollable_content_region.width - self._prefix)
 
     @property
@@ -92,7 +92,7 @@ class LogView(ScrollView, can_focus=True):
 
     def _lay(self, number: int, entry: LogEntry) -> None:
         if self.wrap:
-            count = len(_pieces(entry.data, entry.cut, self._room))
+            count = len(_pieces(entry.data, entry.cut, self._text_cells))
         else:
             count = 1
             self._widest = max(self._widest, min(len(entry.data) * 4, cell_len(entry.text)))
@@ -143,7 +143,7 @@ class LogView(ScrollView, can_focus=True):
         self.following = on
         if on:
             self._to(len(self._rows))
-        self.post_message(self.Moved())
+        self.post_message(self.StateChanged())
 
     def toggle_wrap(self) -> None:
         """Toggle wrapping of long lines."""
@@ -191,7 +191,7 @@ class LogView(ScrollView, can_focus=True):
         if end:
             self.following = y >= end
         self._to(y)
-        self.post_message(self.Moved())
+        self.post_message(self.StateChanged())
 
     # search
 
@@ -202,7 +202,7 @@ class LogView(ScrollView, can_focus=True):
         self.refresh()
         if self.query_text:
             self.next_found(-1)
-        self.post_message(self.Moved())
+        self.post_message(self.StateChanged())
 
     def next_found(self, step: int) -> bool:
         """Go to the next or previous match, wrapping around; whether there is one."""
@@ -216,7 +216,7 @@ class LogView(ScrollView, can_focus=True):
         self.following = False
         self._to(max(0, self._row(self.here) - self.size.height // 3))
         self.refresh()
-        self.post_message(self.Moved())
+        self.post_message(self.StateChanged())
         return True
 
     def found(self) -> list[int]:
@@ -252,7 +252,7 @@ class LogView(ScrollView, can_focus=True):
             if self.stamps:
                 yield Segment(_clock(entry.time_ns) + " ", self.get_component_rich_style("log--time"))
             yield Segment(f"{STDERR_SIGN} " if err else "  ", style)
-        rows = _pieces(entry.data, entry.cut, self._room) if self.wrap else [entry.text]
+        rows = _pieces(entry.data, entry.cut, self._text_cells) if self.wrap else [entry.text]
         text = rows[part] if part < len(rows) else ""
         if not self.query_text:
             yield Segment(text, style)

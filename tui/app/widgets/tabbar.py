@@ -16,7 +16,7 @@ class TabBar(Cells):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"tabs--tab", "tabs--shown"}
 
-    class Chosen(Message):
+    class TabChosen(Message):
         """A tab was clicked."""
 
         def __init__(self, index: int) -> None:
@@ -55,6 +55,6 @@ class TabBar(Cells):
         x = event.x - self.styles.padding.left
         for at, text in enumerate(self._texts()):
             if 0 <= x < len(text):
-                self.post_message(self.Chosen(at))
+                self.post_message(self.TabChosen(at))
                 return
             x -= len(text)

@@ -87,13 +87,15 @@ class DriftChecker:
         slots = asyncio.Semaphore(MAX_CONCURRENT)
         settled = time.time_ns() - int(SETTLE_S * 1e9)
 
-        async def one(ref: Ref) -> None:
+        async def compare_now(ref: Ref) -> None:
             async with slots:
                 generation = self._detector.generation(ref)
                 await self._read_record(ref)
                 await self._compare_one(ref, generation, None, sure=True)
 
-        await asyncio.gather(*(one(c.ref) for c in containers if c.pid is not None and (c.started_ns or 0) < settled))
+        await asyncio.gather(
+            *(compare_now(c.ref) for c in containers if c.pid is not None and (c.started_ns or 0) < settled)
+        )
 
     async def _follow(self, engine: EngineRef) -> None:
         fresh = self._fresh[engine]

@@ -142,8 +142,8 @@ class Logs(Pane):
         here, text = self.view.here, self.view.query_text
         return say(Message.NOT_FOUND, text=text) if here is None else say(Message.FOUND_AT, text=text, line=here + 1)
 
-    @on(LogView.Moved)
-    def _moved(self, event: LogView.Moved) -> None:
+    @on(LogView.StateChanged)
+    def _moved(self, event: LogView.StateChanged) -> None:
         event.stop()
         (self._following.set if self.view.following else self._following.clear)()
         self._draw()
