@@ -18,11 +18,14 @@ from runtime.oci.timestamps import parse_time_ns
 MAX_PIECE_BYTES: Final = 16 * 1024  # moby daemon/logger/copier.go, defaultBufSize
 _STREAMS: Final = {0: "stdout", 1: "stdout", 2: "stderr"}
 _HEADER_BYTES: Final = 8
-MAX_LINE_BYTES: Final = 1 << 20  # bytes of one event
+MAX_MESSAGE_BYTES: Final = 1 << 20  # bytes of one event or one message of a log
 
 
 async def lines(chunks: AsyncIterator[bytes], *, tty: bool) -> AsyncIterator[LogLine]:
-    """Log lines without timestamp and newline; a piece whose newline did not come (yet) is `partial`."""
+    """Log lines without timestamp and newline; a piece whose newline did not come (yet) is `partial`.
+
+    Raises `EngineError` for one of more than `MAX_MESSAGE_BYTES` bytes.
+    """
     messages = _raw(chunks) if tty else _frames(chunks)
     async for stream, message in messages:
         yield _line(stream, message, tty=tty)
@@ -31,22 +34,28 @@ async def lines(chunks: AsyncIterator[bytes], *, tty: bool) -> AsyncIterator[Log
 async def split(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Lines without their newlines; empty ones and one that was cut off by the end are dropped.
 
-    Raises `EngineError` for one of more than `MAX_LINE_BYTES` bytes.
+    Raises `EngineError` for one of more than `MAX_MESSAGE_BYTES` bytes.
     """
     buffer = bytearray()
     async for chunk in chunks:
         searched = len(buffer)
         buffer += chunk
         if buffer.find(b"\n", searched) < 0:
-            if len(buffer) > MAX_LINE_BYTES:
-                detail = f"one line of its answer is longer than {MAX_LINE_BYTES >> 20} MiB"
-                raise EngineError("read what an engine sends", detail=detail)
+            _check_size(len(buffer))
             continue
         *whole, rest = bytes(buffer).split(b"\n")
         for line in whole:
+            _check_size(len(line))
             if line.strip():
                 yield line
         buffer = bytearray(rest)
+
+
+def _check_size(size: int) -> None:
+    """Raise `EngineError` for a message of so many bytes, which nobody sends who means well."""
+    if size > MAX_MESSAGE_BYTES:
+        detail = f"one line of its answer is longer than {MAX_MESSAGE_BYTES >> 20} MiB"
+        raise EngineError("read what an engine sends", detail=detail)
 
 
 async def _frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, bytes]]:
@@ -56,6 +65,7 @@ async def _frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, byte
         start = 0
         while len(buffer) - start >= _HEADER_BYTES:
             kind, length = struct.unpack_from(">B3xI", buffer, start)
+            _check_size(length)
             end = start + _HEADER_BYTES + length
             if len(buffer) < end:
                 break
@@ -71,6 +81,7 @@ async def _raw(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, bytes]]
         while (length := _message_length(buffer)) is not None:
             yield "stdout", bytes(buffer[:length])
             del buffer[:length]
+        _check_size(len(buffer))
     if buffer:
         yield "stdout", bytes(buffer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.engines.daemon import streams
+from runtime.errors import EngineError
 from runtime.model import LogLine
 
 STAMP = b"2026-11-21T03:14:07.123456789Z"
@@ -87,7 +89,40 @@ async def test_a_frame_that_was_cut_off_is_dropped() -> None:
 
 @given(st.binary(max_size=200), st.integers(1, 50), st.booleans())
 async def test_no_bytes_break_it(data: bytes, size: int, tty: bool) -> None:
-    await lines(data, tty=tty, size=size)
+    """Of frames only one that claims to be above the bound may raise, and that one must."""
+    oversized = not tty and has_oversized_frame(data)
+    with pytest.raises(EngineError, match="longer than 1 MiB") if oversized else contextlib.nullcontext():
+        await lines(data, tty=tty, size=size)
+
+
+def has_oversized_frame(data: bytes) -> bool:
+    while len(data) >= 8:
+        length = int.from_bytes(data[4:8], "big")
+        if length > streams.MAX_MESSAGE_BYTES:
+            return True
+        data = data[8 + length :]
+    return False
+
+
+@pytest.mark.parametrize(("excess", "refused"), [(0, False), (1, True)])
+async def test_a_frame_has_a_bound(excess: int, refused: bool) -> None:
+    text = b"x" * (streams.MAX_MESSAGE_BYTES - len(STAMP) - 2 + excess)
+    data = frame(1, STAMP + b" " + text + b"\n")
+    with pytest.raises(EngineError) if refused else contextlib.nullcontext():
+        assert len((await lines(data, size=1 << 16))[0].data) == len(text)
+
+
+async def test_what_a_terminal_sends_without_a_blank_and_a_newline_has_a_bound() -> None:
+    with pytest.raises(EngineError, match="longer than 1 MiB"):
+        await lines(b"x" * (3 << 20), tty=True, size=1 << 16)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+async def test_a_line_of_json_has_a_bound_with_its_newline_too(end: bytes) -> None:
+    data = b"x" * (streams.MAX_MESSAGE_BYTES + 1) + end
+    with pytest.raises(EngineError, match="longer than 1 MiB"):
+        async for _ in streams.split(cut(data, len(data))):
+            pass
 
 
 @given(
