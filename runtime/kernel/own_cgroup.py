@@ -38,12 +38,13 @@ def named(text: str, identity: str, prefixes: Collection[str] = PREFIXES) -> str
     for path in (unified or "", *v1_paths.values()):
         parts = path.split("/")
         for number, part in enumerate(parts):
-            if _is_named_after(part, identity, prefixes):
+            if is_named_after(part, identity, prefixes):
                 return "/".join(parts[: number + 1])
     return ""
 
 
-def _is_named_after(part: str, identity: str, prefixes: Collection[str]) -> bool:
+def is_named_after(part: str, identity: str, prefixes: Collection[str] = PREFIXES) -> bool:
+    """Whether a cgroup of this name, without the path above it, is named after a container's id as `named` says."""
     name = part if part == identity else part.removesuffix(".scope")
     if not name.endswith(identity):
         return False

@@ -13,7 +13,7 @@ SOURCES: Final = {name: source for name, source in modules().items() if not name
 UNITS: Final = frozenset(
     (
         *("S", "MS", "US", "NS", "BYTES", "CORES", "IOPS"),
-        *("CELLS", "LINES", "ROWS", "COLUMNS", "CHARACTERS"),
+        *("CELLS", "LINES", "ROWS", "COLUMNS", "CHARACTERS", "DIGITS"),
         *("FDS", "FILES", "FRAMES", "PIDS", "PROCESSES", "SLOTS", "SWEEPS"),
         *("FACTOR", "RANK", "SHARE", "WEIGHT"),
         *("FD", "UID", "PART"),

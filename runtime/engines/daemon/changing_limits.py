@@ -95,13 +95,16 @@ class LimitChanger(Generic[Document]):
     ) -> ChangeContext[Document]:
         """Blocking."""
         pid = target.container.pid if cgroup is not None and limits.asks_network(change) else None
-        recorded = self._daemon.persisted_limits(target, target.document)
+        recorded = UNKNOWN_LIMITS if target.undescribed else self._daemon.persisted_limits(target, target.document)
         kernel = limits.read(cgroup, pid) if cgroup is not None else None
         baseline = baseline_of(recorded, kernel, ncpu=target.ncpu, cgroup_v2=target.cgroup_v2)
         return ChangeContext(target, change, title, cgroup, pid=pid, baseline=baseline, recorded=recorded)
 
     async def _change(self, context: ChangeContext[Document]) -> LimitOutcome:
         refuse_unsupported(context.change, context.target.capabilities)
+        undescribed = context.target.undescribed
+        if undescribed and (context.cgroup is None or limits.asks_network(context.change)):
+            raise EngineError(context.title, detail=undescribed)
         if reason := self._daemon.forbids(context):
             raise UnsupportedError(context.title, detail=reason)
         cgroup, before = context.cgroup, context.baseline.before
@@ -111,7 +114,7 @@ class LimitChanger(Generic[Document]):
                 raise UnsupportedError(context.title, detail=reason)
         else:
             await threads.acting(limits.check, cgroup, context.change, before, pid=context.pid)
-        request = await threads.acting(self._daemon.request, context)
+        request = {} if undescribed else await threads.acting(self._daemon.request, context)
         if cgroup is None:
             return await run_to_end(self._record(context, request))
         return await run_to_end(self._apply(context, cgroup, request))
@@ -146,7 +149,9 @@ class LimitChanger(Generic[Document]):
             tried = await self._try(context, cgroup)
             if tried is not None and tried.error:
                 return tried
-        refused = await self._tell(context, cgroup, request, tried=tried is not None) if request else ""
+        refused = target.undescribed
+        if request:
+            refused = await self._tell(context, cgroup, request, tried=tried is not None)
         document, recorded = target.document, context.recorded
         if request:
             document, recorded = await self._reread(target, request)
@@ -210,7 +215,7 @@ class LimitChanger(Generic[Document]):
         now = await threads.acting(limits.read, cgroup, context.pid)
         try:
             request = await threads.acting(self._daemon.revert_request, context, document, now)
-            if request:
+            if request and not target.undescribed:
                 await self._daemon.tell(target, request, "take a change of limits back")
         except PytopError as error:
             stuck.append(str(error))
@@ -220,6 +225,8 @@ class LimitChanger(Generic[Document]):
 
     async def _reread(self, target: DaemonContainer[Document], sent: Mapping[str, Any]) -> tuple[Document, Limits]:
         """The description and its limits once something was told; a daemon that has gone away stops nothing here."""
+        if target.undescribed:
+            return target.document, UNKNOWN_LIMITS
         try:
             document = await self._daemon.reread(target, sent)
         except PytopError:

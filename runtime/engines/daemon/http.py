@@ -12,7 +12,7 @@ import errno
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 60.0  # to the end of the body
 MAX_DOCUMENT_BYTES: Final = 64 << 20  # bytes of a body that is read as a whole
+MAX_ERROR_CHARS: Final = 500  # of a daemon's own words in an error
 _KINDS: Final[Mapping[int, type[PytopError]]] = {
     400: InvalidError,
     401: DeniedError,
@@ -129,23 +130,51 @@ class DaemonClient(ABC):
             text = await self.read(response, title, within=None if lasts else ANSWER_TIMEOUT_S)
         try:
             return json.loads(text) if text.strip() else None
-        except ValueError as error:
-            raise EngineError(title, detail=f"{self.words.name} answered with something that is not JSON") from error
+        except (ValueError, RecursionError) as error:
+            detail = f"{self.words.name} answered {method} {path} with something that is not JSON"
+            raise EngineError(title, detail=detail) from error
+
+    async def mapping(
+        self, method: str, path: str, title: str, *, body: object = None, timeout: float | None = ANSWER_TIMEOUT_S
+    ) -> Mapping[str, Any]:
+        """As `json`, for a document that is an object. Raises `EngineError` for any other."""
+        found = await self.json(method, path, title, body=body, timeout=timeout)
+        if not isinstance(found, dict):
+            raise unexpected(title, self.words.name, f"{method} {path} is no object")
+        return found
+
+    async def rows(
+        self, path: str, title: str, *, query: Mapping[str, str] | None = None, timeout: float = ANSWER_TIMEOUT_S
+    ) -> Sequence[Mapping[str, Any]]:
+        """A list of objects, empty for null. Raises `EngineError` for any other document."""
+        found = await self.json("GET", path, title, query=query, timeout=timeout)
+        found = [] if found is None else found
+        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+            raise unexpected(title, self.words.name, f"GET {path} is no list of objects")
+        return found
+
+    async def optional(self, path: str, title: str, *, timeout: float) -> tuple[Mapping[str, Any], str]:
+        """The document at a path that a proxy may forbid, or an empty one and the reason.
+
+        Raises when the daemon does not answer a ping either.
+        """
+        try:
+            return await self.mapping("GET", path, title, timeout=timeout), ""
+        except PytopError as error:
+            await self.version()  # asks when the connection was lost
+            return {}, error.detail or error.title
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         """The daemon's whole description of a container."""
-        document: Mapping[str, Any] = await self.json(
-            "GET", f"/containers/{quoted(key)}/json", f"look at container {key}"
-        )
-        return document
+        return await self.mapping("GET", f"/containers/{quoted(key)}/json", f"look at container {key}")
 
     async def json_lines(
         self, method: str, path: str, title: str, *, query: Mapping[str, str], body: bytes
-    ) -> list[Mapping[str, Any]]:
+    ) -> Sequence[Mapping[str, Any]]:
         """One request whose answer is a report of progress; raises `EngineError` when the report has an error."""
         async with self.stream(method, path, title, query=query, body=body) as response:
             text = await self.read(response, title, within=None)
-        found = [json.loads(line) for line in text.splitlines() if line.strip()]
+        found = [parse_object(line, title, self.words.name) for line in text.splitlines() if line.strip()]
         for line in found:
             if "error" in line:
                 raise EngineError(title, detail=str(line["error"]))
@@ -200,7 +229,7 @@ class DaemonClient(ABC):
                     if response.status == 400:  # perhaps an older daemon has taken the place: agree anew
                         self._version = ""
                     text = (await self.read(response, title)).decode(errors="replace")
-                    raise self._refused(title, response.status, text)
+                    raise self._refused(title, f"{method} {path}", response.status, text)
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._version = ""
@@ -229,14 +258,41 @@ class DaemonClient(ABC):
         detail = f"{name} is not running or has gone away"
         return UnavailableError(title, detail=detail, path=where, hint=self.words.away)
 
-    def _refused(self, title: str, status: int, text: str) -> PytopError:
-        """The daemon's own message under our title."""
-        try:
+    def _refused(self, title: str, request: str, status: int, text: str) -> PytopError:
+        """The daemon's own message under our title; a proxy's page is left out, and the request is named instead."""
+        words = text
+        with contextlib.suppress(ValueError, RecursionError):
             document = json.loads(text)
             words = str(document["message"]) if isinstance(document, dict) and "message" in document else text
-        except ValueError:
-            words = text
-        return self.kind(status, words)(title, detail=words.strip() or f"status {status}")
+        kind = self.kind(status, words)
+        words = words.strip()
+        if not words or words.startswith("<"):
+            verb = "forbids" if kind is DeniedError else "does not serve"
+            words = f"{self.words.name}, or a proxy before it, {verb} {request} (status {status})"
+        return kind(title, detail=words[:MAX_ERROR_CHARS])
+
+
+def unexpected(title: str, name: str, what: str) -> EngineError:
+    """The error for an answer that is JSON of another form than the API's."""
+    return EngineError(title, detail=f"{name} answered in an unknown form: {what}")
+
+
+@contextlib.contextmanager
+def understood(title: str, name: str) -> Iterator[None]:
+    """Raise `EngineError` where a translator meets a value of another type than the API's."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise unexpected(title, name, repr(error)) from error
+
+
+def parse_object(line: bytes, title: str, name: str) -> dict[str, Any]:
+    """One JSON object of a stream. Raises `EngineError` for anything else."""
+    with understood(title, name):
+        found = json.loads(line)
+    if not isinstance(found, dict):
+        raise unexpected(title, name, "a line of its stream is no object")
+    return found
 
 
 def quoted(key: str, what: str = "container") -> str:

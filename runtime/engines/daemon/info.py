@@ -5,6 +5,9 @@ CPUs, cgroup version, controllers) are constant while a daemon runs. It is reque
 as at a restart during a request; when the engine's own info is requested; and after `INFO_MAX_AGE_S`, for a restart
 between two requests. A stale answer only makes the check before a change too strict or too lax: the outcome is what
 the kernel holds.
+
+A proxy may forbid that request, and a busy daemon may not answer it in time. The document is empty then, and the next
+request is also `INFO_MAX_AGE_S` later.
 """
 
 from __future__ import annotations
@@ -25,16 +28,24 @@ class InfoCache:
         self._client = client
         self._timeout_s = timeout_s
         self._document: Mapping[str, Any] = {}
+        self._reason = ""
         self._agreement = 0
         self._expires_s = 0.0  # monotonic
 
+    @property
+    def reason(self) -> str:
+        """Why nothing is known; "" when something is."""
+        return self._reason
+
     async def get(self) -> Mapping[str, Any]:
-        """The document; requested when there is none or it is too old."""
+        """The document, empty when the request failed; requested when there is none or it is too old."""
         await self._client.version()
         now = time.monotonic()
         if self._agreement != self._client.agreements or now >= self._expires_s:
             title = f"ask {self._client.words.name} what it can do"
             agreement = self._client.agreements
-            self._document = await self._client.json("GET", "/info", title, timeout=self._timeout_s)
+            self._document, self._reason = await self._client.optional("/info", title, timeout=self._timeout_s)
+            if self._reason:  # the version was agreed on anew, to see whether the daemon is there
+                agreement = self._client.agreements
             self._agreement, self._expires_s = agreement, now + INFO_MAX_AGE_S
         return self._document

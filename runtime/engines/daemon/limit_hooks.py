@@ -27,6 +27,8 @@ class DaemonContainer(Generic[Document]):
         capabilities: which limits this daemon can change.
         ncpu: the number of CPUs of the daemon's machine; None when it is this machine.
         cgroup_v2: whether the daemon's machine has its controllers on cgroup v2.
+        undescribed: why the daemon cannot describe it, "" when it does. Then `document` is empty, and limits are
+            changed in the kernel only.
     """
 
     container: Container
@@ -34,6 +36,7 @@ class DaemonContainer(Generic[Document]):
     capabilities: Capabilities
     ncpu: int | None
     cgroup_v2: bool
+    undescribed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +20,65 @@ DOCKER: Final = ("", "docker")
 PODMAN: Final = ("libpod", "libpod-payload")
 """Prefixes of the id in the name of a container's cgroup (see `own_cgroup.named`)."""
 _ID: Final = re.compile(r"[0-9a-f]{64}")
+MAX_DIRECTORIES: Final = 4096  # of the cgroup tree that are searched for containers whose pid is not known
+
+
+def place(
+    containers: Sequence[Container],
+    peer: Peer,
+    prefixes: Collection[str],
+    hierarchies: Hierarchies,
+    proc: Path = procfs.PROC,
+) -> list[Container]:
+    """As `placed`, for all; a live one whose engine did not tell a pid is looked for in the cgroup tree. Blocking."""
+    lost = [each.ref.id for each in containers if each.state.live and each.pid is None and _ID.fullmatch(each.ref.id)]
+    pids = find_processes(lost, prefixes, hierarchies) if lost and not peer.remote else {}
+    known = (replace(each, pid=pids[each.ref.id]) if each.ref.id in pids else each for each in containers)
+    return [placed(each, peer, prefixes, hierarchies, proc) for each in known]
+
+
+def find_processes(
+    identities: Collection[str], prefixes: Collection[str], hierarchies: Hierarchies
+) -> Mapping[str, int]:
+    """A process of each container that has a cgroup named after it. Blocking."""
+    found: dict[str, int] = {}
+    for mount in {mount.path: mount for mount in (hierarchies.unified, *hierarchies.v1.values()) if mount}.values():
+        missing = [identity for identity in identities if identity not in found]
+        if missing:
+            found.update(_find_below(mount.path, missing, prefixes))
+    return found
+
+
+def _find_below(top: Path, identities: Collection[str], prefixes: Collection[str]) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    waiting: deque[tuple[Path, str]] = deque([(top, "")])  # with the container whose cgroup is this one or above
+    seen = 0
+    while waiting and seen < MAX_DIRECTORIES and len(found) < len(identities):
+        directory, owner = waiting.popleft()
+        seen += 1
+        if owner and owner not in found and (pid := _first_process(directory)):
+            found[owner] = pid
+        for name in _subdirectories(directory):
+            inner = (each for each in identities if own_cgroup.is_named_after(name, each, prefixes))
+            waiting.append((directory / name, owner or next(inner, "")))
+    return found
+
+
+def _first_process(directory: Path) -> int:
+    """0 for none."""
+    try:
+        words = (directory / "cgroup.procs").read_text().split()
+    except OSError:  # removed meanwhile, or threaded
+        return 0
+    return int(words[0]) if words else 0
+
+
+def _subdirectories(directory: Path) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:  # removed meanwhile
+        return []
 
 
 def placed(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,18 +14,18 @@ from runtime import limits
 from runtime.engines.daemon import streams
 from runtime.engines.daemon.changing_limits import LimitChanger, baseline_of
 from runtime.engines.daemon.endpoint import Endpoint
-from runtime.engines.daemon.http import quoted
+from runtime.engines.daemon.follow import follow_events, follow_log, log_time, name_run
+from runtime.engines.daemon.http import quoted, understood
 from runtime.engines.daemon.info import InfoCache
 from runtime.engines.daemon.limit_hooks import DaemonContainer
-from runtime.engines.daemon.placement import DOCKER, placed
+from runtime.engines.daemon.listing import ContainerListing, translate_rows
+from runtime.engines.daemon.placement import DOCKER, place
 from runtime.engines.docker import translate, update
 from runtime.engines.docker.client import DockerClient
-from runtime.engines.docker.hooks import DockerLimits
+from runtime.engines.docker.hooks import DockerLimits, host_config
 from runtime.engines.protocol import Facets
 from runtime.errors import (
     EngineError,
-    NotFoundError,
-    UnavailableError,
 )
 from runtime.kernel import cgroupfs, threads
 from runtime.limits.controllers.io import RATES
@@ -44,7 +45,8 @@ from runtime.model import (
 )
 from runtime.oci.timestamps import parse_time_ns
 
-MAX_CONCURRENT_INSPECTS: Final = 16
+VERSION_TIMEOUT_S: Final = 3.0
+INFO_TIMEOUT_S: Final = 5.0
 INFO_FLAGS: Final = (
     ("MemoryLimit", LimitName.MEMORY),
     ("SwapLimit", LimitName.SWAP),
@@ -62,9 +64,10 @@ class DockerEngine:
     def __init__(self, endpoint: Endpoint, *, proc: Path = Path("/proc")) -> None:
         self._endpoint = endpoint
         self._client = DockerClient(endpoint)
-        self._info = InfoCache(self._client, timeout_s=10)
+        self._info = InfoCache(self._client, timeout_s=INFO_TIMEOUT_S)
         self._hierarchies = cgroupfs.detect()
         self._proc = proc
+        self._listing = ContainerListing("Docker", self._container, self._row, self._placed)
         self._limits = LimitChanger(DockerLimits(self._client, self._read), self._hierarchies)
 
     @property
@@ -80,17 +83,18 @@ class DockerEngine:
 
     async def info(self) -> EngineInfo:
         self._client.agree_anew()  # the daemon may have been upgraded
-        document = await self._client.json("GET", "/version", "reach Docker", timeout=10)
+        document, reason = await self._client.optional("/version", "reach Docker", timeout=VERSION_TIMEOUT_S)
+        detail = {"api": await self._client.version(), "found by": self._endpoint.origin}
         return EngineInfo(
             key=self.key,
             product="Docker",
             version=str(document.get("Version", "")),
             endpoint=self._endpoint.url,
-            detail={"api": await self._client.version(), "found by": self._endpoint.origin},
+            detail=detail | ({"unknown": reason} if reason else {}),
         )
 
     async def capabilities(self) -> Capabilities:
-        return await threads.waiting(self._capabilities, await self._info.get())
+        return await threads.waiting(self._capabilities, await self._about())
 
     def _capabilities(self, daemon: Mapping[str, Any]) -> Capabilities:
         missing = {
@@ -105,42 +109,45 @@ class DockerEngine:
             missing = {**limits.unsupported_limits(self._hierarchies), **missing}
         return Capabilities(limits=missing, unrecorded=update.unrecorded(daemon))
 
+    async def _about(self) -> Mapping[str, Any]:
+        """What it says of its machine; what this machine's kernel says where it may not be asked and runs here."""
+        found = await self._info.get()
+        if found or self._endpoint.socket is None:
+            return found
+        facts = await threads.acting(limits.host_facts)
+        return {"NCPU": facts.ncpu, "CgroupVersion": "1" if "memory" in self._hierarchies.v1 else "2"}
+
     # lists
 
     async def containers(self) -> list[Container]:
-        rows = await self._client.json("GET", "/containers/json", "list Docker's containers", query={"all": "1"})
-        gate = asyncio.Semaphore(MAX_CONCURRENT_INSPECTS)
+        return await self._listing.complete(await self._rows())
 
-        async def inspect(identity: str) -> Container | None:
-            async with gate:
-                try:
-                    return translate.container(await self.inspect(identity))
-                except NotFoundError:  # removed after the list was read
-                    return None
+    async def _rows(self, **filters: list[str]) -> list[Container]:
+        title, query = "list Docker's containers", {"all": "1"}
+        if filters:
+            query["filters"] = json.dumps(filters)
+        documents = await self._client.rows("/containers/json", title, query=query)
+        return translate_rows(documents, translate.row, self.key, title, "Docker")
 
-        containers = await asyncio.gather(*(inspect(str(row["Id"])) for row in rows))
-        return await self._placed([container for container in containers if container is not None])
+    async def _row(self, identity: str) -> Container | None:
+        return next(iter(await self._rows(id=[identity])), None)
 
     async def get(self, key: str) -> Container:
-        container = translate.container(await self.inspect(key))
-        return (await self._placed([container]))[0]
+        return await self._listing.get(key)
+
+    async def _container(self, key: str) -> Container:
+        return self._translated(key, await self.inspect(key))
+
+    def _translated(self, key: str, document: Mapping[str, Any]) -> Container:
+        with understood(f"look at container {key}", "Docker"):
+            return translate.container(document)
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         return await self._client.inspect(key)
 
     def events(self) -> AsyncIterator[Event]:
         # From the time of this call, so that no event is lost while the connection is opened.
-        return self._events(time.time_ns())
-
-    async def _events(self, since_ns: int) -> AsyncIterator[Event]:
-        seconds, rest = divmod(since_ns, 1_000_000_000)
-        query = {"filters": json.dumps({"type": ["container"]}), "since": f"{seconds}.{rest:09}"}
-        async with self._client.stream("GET", "/events", "follow Docker", query=query) as response:
-            async for line in streams.split(response.content.iter_any()):
-                event = translate.event(json.loads(line))
-                if event is not None:
-                    yield event
-        raise UnavailableError("follow Docker", detail="it ended its stream of events")
+        return follow_events(self._client, _since, translate.event, time.time_ns())
 
     async def images(self) -> list[Image]:
         rows = await self._client.json("GET", "/images/json", "list Docker's images")
@@ -168,7 +175,7 @@ class DockerEngine:
     async def create(self, spec: ContainerSpec) -> ContainerRef:
         limits.validate(spec.limits)
         if spec.limits:
-            daemon = await self._info.get()
+            daemon = await self._about()
             await threads.acting(_refuse, spec.limits, _ncpu(daemon), cgroup_v2=_cgroup_v2(daemon))
         query = {"name": spec.name} if spec.name else {}
         title = f"create a container of {spec.image}"
@@ -207,15 +214,23 @@ class DockerEngine:
             raise EngineError(title, detail=str(answer["Error"]["Message"]))
         return int(answer["StatusCode"])
 
-    async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
+    def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
+        async def run() -> str:
+            return name_run(await self._container(key))
+
+        return follow_log(partial(self._log, key, tail), run) if follow else self._log(key, tail, 0, follow=False)
+
+    async def _log(self, key: str, tail: int | None, since_ns: int, follow: bool) -> AsyncGenerator[LogLine, None]:
         document = await self.inspect(key)
         query = {
             "stdout": "1",
             "stderr": "1",
             "timestamps": "1",
             "follow": "1" if follow else "0",
-            "tail": "all" if tail is None else str(tail),
+            "tail": "all" if tail is None or since_ns else str(tail),
         }
+        if since_ns:
+            query["since"] = log_time(since_ns)
         path, title = f"/containers/{quoted(key)}/logs", f"read the log of container {key}"
         async with self._client.stream("GET", path, title, query=query) as response:
             tty = bool((document.get("Config") or {}).get("Tty"))
@@ -228,25 +243,23 @@ class DockerEngine:
         return await self._limits.change(key, change)
 
     async def recorded(self, key: str) -> Limits:
-        document, daemon = await asyncio.gather(self.inspect(key), self._info.get())
-        host, ncpu = document.get("HostConfig") or {}, int(daemon.get("NCPU") or 1)
-        return await threads.waiting(translate.record, host, ncpu)
+        document, daemon = await asyncio.gather(self.inspect(key), self._about())
+        with understood(f"look at container {key}", "Docker"):
+            return await threads.waiting(translate.record, host_config(document), _ncpu(daemon))
 
     async def _read(self, key: str) -> DaemonContainer[Mapping[str, Any]]:
-        document, daemon = await asyncio.gather(self.inspect(key), self._info.get())
+        (document, why), daemon = await asyncio.gather(self._listing.describe(key, self.inspect), self._about())
         capabilities = await threads.acting(self._capabilities, daemon)
-        (container,) = await self._placed([translate.container(document)])
-        return DaemonContainer(container, document, capabilities, _ncpu(daemon), _cgroup_v2(daemon))
+        if why:
+            container = await self._listing.last(key)
+        else:
+            (container,) = await self._placed([self._translated(key, document)])
+        return DaemonContainer(container, document, capabilities, _ncpu(daemon), _cgroup_v2(daemon), why)
 
     # cgroups and processes on this machine
 
     async def _placed(self, containers: Sequence[Container]) -> list[Container]:
-        peer = self._client.peer
-
-        def with_cgroups() -> list[Container]:
-            return [placed(container, peer, DOCKER, self._hierarchies, self._proc) for container in containers]
-
-        return await threads.acting(with_cgroups)
+        return await threads.acting(place, containers, self._client.peer, DOCKER, self._hierarchies, self._proc)
 
     async def _post(
         self,
@@ -258,6 +271,10 @@ class DockerEngine:
         within: float | None = 60.0,
     ) -> None:
         await self._client.json("POST", f"/containers/{quoted(key)}/{verb}", title, query=query, timeout=within)
+
+
+def _since(since_ns: int) -> dict[str, str]:
+    return {"filters": json.dumps({"type": ["container"]}), "since": log_time(since_ns)}
 
 
 def _seconds(timeout: float | None) -> dict[str, str]:

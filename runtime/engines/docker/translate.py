@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from runtime.engines.daemon.documents import UNLIMITED_BYTES, ports
@@ -25,6 +27,7 @@ from runtime.model import (
     LimitName,
     Limits,
     Missing,
+    Port,
     State,
     Unlimited,
 )
@@ -44,6 +47,8 @@ KERNEL_ONLY: Final = frozenset(
 )
 """Limits that no version of Docker's API has."""
 _COMPOSE: Final = "com.docker.compose.project"
+_EXIT_STATUS: Final = re.compile(r"\((\d+)\)")  # in "Exited (137) 2 hours ago"
+_HEALTH: Final = re.compile(r"\((healthy|unhealthy|health: starting)\)")  # in "Up 2 hours (healthy)"
 _STATES: Final = {
     "created": State.CREATED,
     "running": State.RUNNING,
@@ -104,6 +109,58 @@ def container(document: Mapping[str, Any]) -> Container:
     )
 
 
+def row(document: Mapping[str, Any]) -> Container:
+    """One entry of the list of containers, which tells less than an inspect: no pid and no times but the creation's."""
+    labels = {str(name): str(value) for name, value in (document.get("Labels") or {}).items()}
+    state = _STATES.get(str(document.get("State", "")), State.UNKNOWN)
+    status = str(document.get("Status", ""))
+    ended = _EXIT_STATUS.search(status) if state in (State.EXITED, State.DEAD) else None
+    health = _HEALTH.search(status)
+    identity, created = str(document["Id"]), document.get("Created")
+    networks = ((document.get("NetworkSettings") or {}).get("Networks") or {}).values()
+    addresses = (network.get("IPAddress") or network.get("GlobalIPv6Address") for network in networks if network)
+    return Container(
+        ref=ContainerRef(KEY, identity),
+        name=_own_name(document.get("Names") or ()) or identity[:12],
+        image=str(document.get("Image", "")),
+        state=state,
+        command=_words(str(document.get("Command") or "")),
+        created_ns=created * 1_000_000_000 if isinstance(created, int) else 0,
+        exit_code=int(ended[1]) if ended else None,
+        health=health[1].removeprefix("health: ") if health else "",
+        addresses=tuple(str(address) for address in addresses if address),
+        ports=_row_ports(document.get("Ports") or ()),
+        labels=labels,
+        group=GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], KEY) if labels.get(_COMPOSE) else None,
+        placed=False,  # not told
+    )
+
+
+def _own_name(names: Sequence[str]) -> str:
+    """Without the names by which links of other containers know it, "/other/alias"."""
+    return next((str(name)[1:] for name in names if str(name).count("/") == 1), "")
+
+
+def _words(command: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(command))
+    except ValueError:  # a quotation mark of its own
+        return tuple(command.split())
+
+
+def _row_ports(entries: Sequence[Mapping[str, Any]]) -> tuple[Port, ...]:
+    """[{"IP", "PrivatePort", "PublicPort", "Type"}], without address and public port for one that is only exposed."""
+    return tuple(
+        Port(
+            int(entry.get("PrivatePort") or 0),
+            int(entry.get("PublicPort") or 0) or None,
+            str(entry.get("IP", "")),
+            str(entry.get("Type") or "tcp"),
+        )
+        for entry in entries
+    )
+
+
 def event(document: Mapping[str, Any]) -> Event | None:
     """Translate a line of the event stream, by Action and Actor (v1.52 has no more); None if not of a container."""
     if document.get("Type") != "container":
@@ -132,8 +189,11 @@ def image(document: Mapping[str, Any]) -> Image:
     )
 
 
-def record(host: Mapping[str, Any], ncpu: int) -> Limits:
-    """Docker's record of limits (HostConfig). Zero means "not set", which is unlimited for most fields."""
+def record(host: Mapping[str, Any], ncpu: int | None) -> Limits:
+    """Docker's record of limits (HostConfig). Zero means "not set", which is unlimited for most fields.
+
+    `ncpu` is None when the number of CPUs of the daemon's machine is unknown.
+    """
     period = period_or_default(int(host.get("CpuPeriod") or 0))
     quota, nano = int(host.get("CpuQuota") or 0), int(host.get("NanoCpus") or 0)
     cpus: float | Unlimited = UNLIMITED
@@ -143,12 +203,12 @@ def record(host: Mapping[str, Any], ncpu: int) -> Limits:
         cpus = nano / 1e9
     memory, both = _size(host, "Memory"), _size(host, "MemorySwap")
     pids = int(host.get("PidsLimit") or 0)
-    everything = f"0-{ncpu - 1}" if ncpu > 1 else "0"
+    everything = "" if ncpu is None else f"0-{ncpu - 1}" if ncpu > 1 else "0"
     return Limits(
         cpus=cpus,
         cpu_period=period,
         cpu_shares=int(host.get("CpuShares") or 0) or 1024,
-        cpuset_cpus=str(host.get("CpusetCpus") or everything),
+        cpuset_cpus=str(host.get("CpusetCpus") or everything) or Missing.UNSUPPORTED,
         cpuset_mems=str(host.get("CpusetMems") or "") or Missing.UNSUPPORTED,
         memory=memory,
         memory_high=Missing.UNSUPPORTED,

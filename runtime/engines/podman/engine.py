@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,19 +21,22 @@ from runtime.engines.daemon.changing_limits import (
     refuse_unsupported,
 )
 from runtime.engines.daemon.endpoint import Endpoint
-from runtime.engines.daemon.http import quoted
+from runtime.engines.daemon.follow import follow_events, follow_log, log_time, name_run
+from runtime.engines.daemon.http import quoted, understood
 from runtime.engines.daemon.info import InfoCache
 from runtime.engines.daemon.limit_hooks import DaemonContainer
-from runtime.engines.daemon.placement import PODMAN, placed
+from runtime.engines.daemon.listing import INSPECT_TIMEOUT_S, ContainerListing, translate_rows
+from runtime.engines.daemon.placement import PODMAN, place
 from runtime.engines.podman import support, translate
 from runtime.engines.podman.client import PodmanClient
-from runtime.engines.podman.follow import follow
 from runtime.engines.podman.hooks import PodmanLimits, persisted_limits
+from runtime.engines.podman.partial_listing import WHOLE_TIMEOUT_S, list_parts
 from runtime.engines.protocol import Facets
 from runtime.errors import (
     ConflictError,
     EngineError,
     NotFoundError,
+    UnavailableError,
 )
 from runtime.kernel import cgroupfs, threads
 from runtime.model import (
@@ -50,7 +55,8 @@ from runtime.model import (
 )
 from runtime.oci import resources
 
-MAX_CONCURRENT_INSPECTS: Final = 16
+INFO_TIMEOUT_S: Final = 6.0
+HELD: Final = "Podman waits for it: something holds its lock"
 
 
 class PodmanEngine:
@@ -60,11 +66,13 @@ class PodmanEngine:
         self._endpoint = endpoint
         self._key = key
         self._client = PodmanClient(endpoint)
-        self._info = InfoCache(self._client, timeout_s=30)
+        self._info = InfoCache(self._client, timeout_s=INFO_TIMEOUT_S)
         self._hierarchies = cgroupfs.detect()
         self._proc = proc
         self._pods: dict[str, str] = {}  # name by id; a pod is never renamed
+        self._list_hangs = False  # the last one did, so the next one is asked for in parts at once
         self._refusals: dict[str, str] = {}  # by id: why a start failed, which Podman does not record
+        self._listing = ContainerListing("Podman", self._inspect_container, self._row, self._placed)
         self._limits = LimitChanger(PodmanLimits(self._client, self._read), self._hierarchies)
 
     @property
@@ -81,41 +89,76 @@ class PodmanEngine:
     async def info(self) -> EngineInfo:
         self._client.agree_anew()  # Podman may have been upgraded
         version = await self._client.version()
-        about = await self._info.get()
-        detail = {"found by": self._endpoint.origin, "rootless": "yes" if support.rootless(about) else "no"}
+        about = await self._about()
+        detail = {"found by": self._endpoint.origin}
+        if self._info.reason:
+            detail["unknown"] = self._info.reason
+        else:
+            detail["rootless"] = "yes" if support.rootless(about) else "no"
         return EngineInfo(self.key, "Podman", version, self._endpoint.url, detail)
 
     async def capabilities(self) -> Capabilities:
-        return await self._capabilities(await self._info.get())
+        return await self._capabilities(await self._about())
 
     async def _capabilities(self, about: Mapping[str, Any]) -> Capabilities:
         version = await self._client.version()
         unsupported = await threads.waiting(limits.unsupported_limits, self._hierarchies)
         return support.capabilities(about, version, local=self._endpoint.socket is not None, unsupported=unsupported)
 
+    async def _about(self) -> Mapping[str, Any]:
+        """What it says of its machine; what this machine's kernel says where it may not be asked and runs here."""
+        found = await self._info.get()
+        if found or self._endpoint.socket is None:
+            return found
+        facts = await threads.acting(limits.host_facts)
+        version = "v1" if "memory" in self._hierarchies.v1 else "v2"
+        rootless = self._client.peer.user not in (None, 0)
+        return {"host": {"cpus": facts.ncpu, "cgroupVersion": version, "security": {"rootless": rootless}}}
+
     # lists
 
     async def containers(self) -> list[Container]:
-        rows = await self._client.json("GET", "/containers/json", "list Podman's containers", query={"all": "true"})
-        rows = rows or []
-        self._pods = {str(row["Pod"]): str(row["PodName"]) for row in rows if row.get("Pod") and row.get("PodName")}
-        there = {str(row["Id"]) for row in rows}
+        rows = await self._rows()
+        there = {row.ref.id for row in rows}
         self._refusals = {identity: words for identity, words in self._refusals.items() if identity in there}
-        gate = asyncio.Semaphore(MAX_CONCURRENT_INSPECTS)
+        return await self._listing.complete(rows)
 
-        async def inspect(identity: str) -> Container | None:
-            async with gate:
-                try:
-                    return await self._container(await self.inspect(identity))
-                except NotFoundError:  # removed after the list was read
-                    return None
+    async def _rows(self) -> list[Container]:
+        """The list, in parts where it hangs as a whole; one that is held is as the last list had it."""
+        if not self._list_hangs:
+            try:
+                return await self._list_part((), WHOLE_TIMEOUT_S)
+            except UnavailableError:
+                await self._client.version()  # else it is not only the list
+                self._list_hangs = True
+        known = {row.ref.id: row for row in self._listing.rows}
+        found, held = await list_parts(self._list_part, self._exists, known)
+        self._list_hangs = bool(held)
+        for identity in sorted(held):
+            ref = ContainerRef(self.key, identity)
+            row = known.get(identity) or Container(ref, identity[:12], "", State.UNKNOWN)
+            found.append(replace(row, error=HELD))
+        return found
 
-        containers = await asyncio.gather(*(inspect(identity) for identity in there))
-        return await self._placed([container for container in containers if container is not None])
+    async def _list_part(self, patterns: Sequence[str], timeout_s: float) -> list[Container]:
+        title, query = "list Podman's containers", {"all": "true"}
+        if patterns:
+            query["filters"] = json.dumps({"id": list(patterns)})
+        documents = await self._client.rows("/containers/json", title, query=query, timeout=timeout_s)
+        self._pods |= {str(row["Pod"]): str(row["PodName"]) for row in documents if row.get("PodName")}
+        return translate_rows(documents, partial(translate.row, key=self.key), self.key, title, "Podman")
+
+    async def _exists(self, prefix: str) -> None:
+        await self._client.json("GET", f"/containers/{quoted(prefix)}/exists", f"look for container {prefix}")
+
+    async def _row(self, identity: str) -> Container | None:
+        return next(iter(await self._list_part([f"^{identity}"], INSPECT_TIMEOUT_S)), None)
 
     async def get(self, key: str) -> Container:
-        container = await self._container(await self.inspect(key))
-        return (await self._placed([container]))[0]
+        return await self._listing.get(key)
+
+    async def _inspect_container(self, key: str) -> Container:
+        return await self._container(await self.inspect(key))
 
     async def _container(self, document: Mapping[str, Any]) -> Container:
         pod = str(document.get("Pod") or "")
@@ -125,15 +168,19 @@ class PodmanEngine:
                 self._pods[pod] = str(answer["Name"])
             except NotFoundError:  # the pod was removed meanwhile with its containers
                 self._pods[pod] = pod[:12]
-        container = translate.container(document, self.key, self._pods.get(pod, ""))
+        container = self._translated(document, self._pods.get(pod, ""))
         refusal = self._refusals.get(container.ref.id, "")
         return replace(container, error=container.error or refusal)
+
+    def _translated(self, document: Mapping[str, Any], pod: str = "") -> Container:
+        with understood("look at a container", "Podman"):
+            return translate.container(document, self.key, pod)
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         return await self._client.inspect(key)
 
     def events(self) -> AsyncIterator[Event]:
-        return follow(self._client, self.key, time.time())
+        return follow_events(self._client, _since, partial(translate.event, key=self.key), time.time_ns())
 
     async def images(self) -> list[Image]:
         rows = await self._client.json("GET", "/images/json", "list Podman's images")
@@ -157,11 +204,11 @@ class PodmanEngine:
     async def create(self, spec: ContainerSpec) -> ContainerRef:
         limits.validate(spec.limits)
         body: dict[str, Any] = {}
-        if spec.network == "bridge" and support.rootless(await self._info.get()):
+        if spec.network == "bridge" and support.rootless(await self._about()):
             spec = replace(spec, network="default")  # as its own client; a bridge needs more rights than a user has
         if spec.limits:
             refuse_unsupported(spec.limits, await self.capabilities())
-            body = await threads.acting(_initial_limits, spec.limits, await self._info.get())
+            body = await threads.acting(_initial_limits, spec.limits, await self._about())
         title = f"create a container of {spec.image}"
         answer = await self._client.json(
             "POST", "/containers/create", title, body=translate.create_body(spec, body), timeout=None
@@ -215,7 +262,13 @@ class PodmanEngine:
         )
         return int(answer)
 
-    async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
+    def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
+        async def run() -> str:
+            return name_run(await self._inspect_container(key))
+
+        return follow_log(partial(self._log, key, tail), run) if follow else self._log(key, tail, 0, follow=False)
+
+    async def _log(self, key: str, tail: int | None, since_ns: int, follow: bool) -> AsyncGenerator[LogLine, None]:
         document = await self.inspect(key)
         query = {
             "stdout": "true",
@@ -223,7 +276,9 @@ class PodmanEngine:
             "timestamps": "true",
             "follow": "true" if follow else "false",
         }
-        if tail is not None:
+        if since_ns:
+            query["since"] = log_time(since_ns)
+        elif tail is not None:
             query["tail"] = str(tail)
         path, title = f"/containers/{quoted(key)}/logs", f"read the log of container {key}"
         terminal = bool((document.get("Config") or {}).get("Tty"))
@@ -234,27 +289,25 @@ class PodmanEngine:
     # limits
 
     async def recorded(self, key: str) -> Limits:
-        document, about = await asyncio.gather(self.inspect(key), self._info.get())
+        document, about = await asyncio.gather(self.inspect(key), self._about())
         return await threads.waiting(persisted_limits, document, _ncpu(about))
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
         return await self._limits.change(key, change)
 
     async def _read(self, key: str) -> DaemonContainer[Mapping[str, Any]]:
-        document, about = await asyncio.gather(self.inspect(key), self._info.get())
+        (document, why), about = await asyncio.gather(self._listing.describe(key, self.inspect), self._about())
         capabilities = await self._capabilities(about)
-        (container,) = await self._placed([translate.container(document, self.key)])
-        return DaemonContainer(container, document, capabilities, _ncpu(about), support.cgroup_v2(about))
+        if why:
+            container = await self._listing.last(key)
+        else:
+            (container,) = await self._placed([self._translated(document)])
+        return DaemonContainer(container, document, capabilities, _ncpu(about), support.cgroup_v2(about), why)
 
     # cgroups and processes on this machine
 
     async def _placed(self, containers: Sequence[Container]) -> list[Container]:
-        peer = self._client.peer
-
-        def with_cgroups() -> list[Container]:
-            return [placed(container, peer, PODMAN, self._hierarchies, self._proc) for container in containers]
-
-        return await threads.acting(with_cgroups)
+        return await threads.acting(place, containers, self._client.peer, PODMAN, self._hierarchies, self._proc)
 
     async def _post(
         self,
@@ -279,6 +332,11 @@ def _initial_limits(change: LimitChange, about: Mapping[str, Any]) -> dict[str, 
 
 def _ncpu(about: Mapping[str, Any]) -> int:
     return int((about.get("host") or {}).get("cpus") or os.cpu_count() or 1)
+
+
+def _since(since_ns: int) -> dict[str, str]:
+    filters = json.dumps({"type": ["container"]})
+    return {"filters": filters, "since": f"{since_ns / 1e9:.6f}", "stream": "true"}
 
 
 def _seconds(timeout: float | None) -> dict[str, str]:

@@ -87,6 +87,34 @@ def container(document: Mapping[str, Any], key: str, pod: str = "") -> Container
     )
 
 
+def row(document: Mapping[str, Any], key: str) -> Container:
+    """One entry of the list of containers, which tells less than an inspect."""
+    labels = {str(name): str(value) for name, value in (document.get("Labels") or {}).items()}
+    state = _STATES.get(str(document.get("State", "")).lower(), State.UNKNOWN)
+    identity, created = str(document["Id"]), document.get("Created")
+    ended, names = state is State.EXITED, document.get("Names") or ()
+    pod = str(document.get("PodName") or str(document.get("Pod") or "")[:12])
+    return Container(
+        ref=ContainerRef(key, identity),
+        name=str(names[0]) if names else identity[:12],
+        image=str(document.get("Image", "")),
+        state=state,
+        pid=int(document.get("Pid") or 0) or None if state.live else None,
+        command=tuple(str(word) for word in document.get("Command") or ()),
+        created_ns=_second_ns(created) if isinstance(created, int) else parse_time_ns(str(created)) or 0,
+        started_ns=_second_ns(document.get("StartedAt")) or None,
+        finished_ns=_second_ns(document.get("ExitedAt")) or None if ended else None,
+        exit_code=int(document.get("ExitCode") or 0) if ended else None,
+        labels=labels,
+        group=_group(labels, key, pod),
+    )
+
+
+def _second_ns(seconds: object) -> int:
+    """Seconds since the epoch as nanoseconds; 0 for what Podman gives for "never"."""
+    return seconds * 1_000_000_000 if isinstance(seconds, int) and seconds > 0 else 0
+
+
 def _command(document: Mapping[str, Any]) -> tuple[str, ...]:
     """The command of Path and Args; Podman repeats a command of one word in both."""
     path, words = document.get("Path"), [str(word) for word in document.get("Args") or ()]

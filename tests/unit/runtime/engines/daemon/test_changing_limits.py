@@ -54,6 +54,7 @@ class Daemon(DaemonLimits[Mapping[str, Any]]):
     fails_after: bool = False
     away: bool = False
     pid: int = 42
+    undescribed: str = ""
 
     name = "Daemon"
     kernel_only = frozenset({LimitName.CPU_BURST})
@@ -66,7 +67,8 @@ class Daemon(DaemonLimits[Mapping[str, Any]]):
         document = dict(self.record)
         await asyncio.sleep(0)
         container = Container(ContainerRef("test", ID), "web", "", State.RUNNING, pid=self.pid, cgroup="/x")
-        return DaemonContainer(container, document, Capabilities(), None, cgroup_v2=False)
+        document = {} if self.undescribed else document
+        return DaemonContainer(container, document, Capabilities(), None, False, self.undescribed)
 
     async def tell(self, target: DaemonContainer[Mapping[str, Any]], request: Mapping[str, Any], title: str) -> None:
         self.asked.append("tell")
@@ -154,6 +156,37 @@ async def test_a_live_change_reads_before_and_after_the_request(daemon: Daemon, 
 async def test_the_daemon_is_not_asked_about_kernel_only_limits(daemon: Daemon, changer: Changer) -> None:
     assert (await changer.change("web", LimitChange(cpu_shares=300))).ok
     assert daemon.asked == ["read"]
+
+
+async def test_one_that_the_daemon_cannot_describe_is_limited_in_the_kernel_alone(
+    daemon: Daemon, changer: Changer, kernel: FakeKernel
+) -> None:
+    """Its daemon would hang for it at an update too."""
+    daemon.undescribed = "Daemon cannot describe it: it did not answer"
+    outcome = await changer.change("web", LimitChange(pids=44, cpus=0.5))
+    assert outcome.ok
+    assert daemon.asked == ["read"]
+    for entry in outcome.fields:
+        assert entry.kernel == entry.requested
+        assert entry.engine is Missing.NOT_SAMPLED
+        assert not entry.persistent
+    with pytest.raises(EngineError, match="did not answer"):
+        await changer.change("web", LimitChange(net_egress=1_000_000))
+    kernel.fail["pids.max"] = errno.EINVAL
+    outcome = await changer.change("web", LimitChange(pids=45, cpus=0.7))
+    assert outcome.error
+    assert limits.read(daemon.cgroup).cpus == 0.5, "taken back from the kernel, without the daemon"
+    assert set(daemon.asked) == {"read"}
+
+
+async def test_one_that_nobody_describes_and_that_is_not_here_cannot_be_limited(
+    daemon: Daemon, changer: Changer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.undescribed = "Daemon cannot describe it: it did not answer"
+    monkeypatch.setattr(changing_limits, "cgroup_of", lambda *_: None)
+    with pytest.raises(EngineError, match="did not answer"):
+        await changer.change("web", LimitChange(pids=44))
+    assert set(daemon.asked) == {"read"}
 
 
 async def test_another_clients_change_before_the_lock_is_read_again(
