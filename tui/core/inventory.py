@@ -15,7 +15,14 @@ from dataclasses import replace
 from typing import Any
 
 from runtime.engines.protocol import Engine
-from runtime.errors import EngineError, NotFoundError, PytopError, UnavailableError
+from runtime.errors import (
+    DeniedError,
+    EngineError,
+    NotFoundError,
+    PytopError,
+    UnavailableError,
+    UnsupportedError,
+)
 from runtime.model import Capabilities, Container, ContainerRef, EngineInfo, Event, State, Verb
 from tui.core.deduplication import unclaimed
 from tui.core.problem import Problem, ProblemKind
@@ -66,9 +73,11 @@ class EngineInventory:
         pause = FIRST_RETRY_S
         while True:
             begun = loop.time()
-            await self._or_lost(self._follow)
+            ended = await self._or_lost(self._follow)
             if loop.time() - begun > SETTLED_S:
                 pause = FIRST_RETRY_S
+                if ended:  # the stream of events was cut, the engine answers: it is asked at once
+                    continue
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_RETRY_S)
 
@@ -81,15 +90,17 @@ class EngineInventory:
 
         await self._or_lost(ask)
 
-    async def _or_lost(self, ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Ask the engine something; whatever is raised is this engine's problem only."""
+    async def _or_lost(self, ask: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Ask the engine something; False when that raised anything, which is this engine's problem only."""
         try:
             await ask()
+            return True
         except PytopError as error:
             self._lost(error)
         except Exception as error:
             log.exception("engine %s", self.engine.key)
             self._lost(EngineError(f"{self.engine.key} failed in an unexpected way", detail=repr(error)))
+        return False
 
     async def refresh_container(self, ref: ContainerRef) -> None:
         """Inspect one container again after a change; a failure is logged."""
@@ -100,6 +111,7 @@ class EngineInventory:
             log.warning("%s", error)
 
     async def _follow(self) -> None:
+        """Keep the containers up to date; returns when an engine that still answers ended its stream of events."""
         await self._ask_info()
         assert self.capabilities is not None
         live = self.capabilities.why_not(Verb.EVENTS) is None
@@ -113,8 +125,12 @@ class EngineInventory:
             while True:
                 if await self._wait_for_event(pause):
                     if event_task is not None and event_task.done():
-                        event_task.result()
-                        raise UnavailableError(f"{self.engine.key} ended its stream of events")
+                        reason = _why_forbidden(event_task)
+                        if not reason:
+                            await self._list()  # raises when the engine is gone
+                            return
+                        self._poll(reason)
+                        event_task, live, pause = None, False, POLL_S
                     await asyncio.sleep(COALESCE_S)
                     await self._apply()
                 else:
@@ -124,6 +140,15 @@ class EngineInventory:
             if event_task is not None:
                 event_task.cancel()
                 await asyncio.gather(event_task, return_exceptions=True)
+
+    def _poll(self, reason: str) -> None:
+        """Go on without events, which may not be asked for."""
+        log.warning("%s is polled every %.0f s: %s", self.engine.key, POLL_S, reason)
+        if self.capabilities is not None:
+            self.capabilities = replace(self.capabilities, verbs={**self.capabilities.verbs, Verb.EVENTS: reason})
+        if self.info is not None:
+            self.info = replace(self.info, detail={**self.info.detail, "no events": reason})
+        self._changed()
 
     async def _wait_for_event(self, timeout: float) -> bool:
         """Wait for an event, at most `timeout` seconds."""
@@ -170,7 +195,13 @@ class EngineInventory:
         async with self._lock, _answer(self.engine.key):
             dirty = tuple(self._dirty)
             self._dirty.clear()
-            self._take({ref: await self._get(ref) for ref in dirty})
+            changes = {}
+            for ref in dirty:
+                try:
+                    changes[ref] = await self._get(ref)
+                except PytopError as error:  # the next list judges whether it is only this one
+                    log.warning("%s", error)
+            self._take(changes)
 
     async def _get(self, ref: ContainerRef) -> Container | None:
         """One container as it is now, None when it is gone."""
@@ -262,6 +293,17 @@ class Inventory:
             containers.update(unclaimed(everything, wait=not all(each.answered.is_set() for each in of_host)))
         self.containers = containers
         self._changed()
+
+
+def _why_forbidden(event_task: asyncio.Task[None]) -> str:
+    """Why events may not be asked for, "" when their stream has only ended. Raises any other failure."""
+    try:
+        event_task.result()
+    except UnavailableError:
+        return ""
+    except (DeniedError, NotFoundError, UnsupportedError) as error:
+        return error.detail or error.title
+    return ""
 
 
 @contextlib.asynccontextmanager
