@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import struct
 import tempfile
 import time
@@ -74,10 +75,11 @@ def pieces(data: bytes, *, every_s: float = 0.0, times: int | None = None) -> Fa
         response = web.StreamResponse()
         await response.prepare(request)
         count = 0
-        while times is None or count < times:
-            await response.write(data)
-            await asyncio.sleep(every_s)
-            count += 1
+        with contextlib.suppress(ConnectionError):  # given up on by whoever asked
+            while times is None or count < times:
+                await response.write(data)
+                await asyncio.sleep(every_s)
+                count += 1
         return response
 
     return answer
@@ -278,10 +280,11 @@ class HostileDaemon:
 @contextlib.asynccontextmanager
 async def hostile(dialect: str) -> AsyncIterator[HostileDaemon]:
     """A daemon on a socket in a directory of its own."""
-    with tempfile.TemporaryDirectory(prefix="pytop-") as folder:
-        made = HostileDaemon(Path(folder) / "engine.sock", dialect)
-        await made.start()
-        try:
-            yield made
-        finally:
-            await made.stop()
+    folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="pytop-")
+    made = HostileDaemon(Path(folder) / "engine.sock", dialect)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+        await asyncio.to_thread(shutil.rmtree, folder)
