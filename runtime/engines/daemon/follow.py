@@ -19,7 +19,7 @@ from runtime.engines.daemon.http import DaemonClient, parse_object, understood
 from runtime.errors import NotFoundError, UnavailableError
 from runtime.model import Container, ContainerRef, Event, EventKind, LogLine
 
-SINCE_MARGIN_NS: Final = 1_000_000  # subtracted from `since`: Podman parses that time as a float and rounds it
+SINCE_MARGIN_NS: Final = 1_000_000  # subtracted from `since` where that time is parsed as a float and rounded
 MIN_STREAM_S: Final = 0.2  # a stream that ends sooner was not ended by a rotation or a time limit
 OVERLAP_NS: Final = 2_000_000_000  # of events are asked for again; those that were yielded are left out
 MAX_REMEMBERED_EVENTS: Final = 512
@@ -41,7 +41,6 @@ async def follow_events(
     """
     title, name = f"follow {client.words.name}", client.words.name
     told: deque[tuple[int, EventKind, ContainerRef]] = deque(maxlen=MAX_REMEMBERED_EVENTS)
-    since_ns -= SINCE_MARGIN_NS
     lasted = MIN_STREAM_S
     while lasted >= MIN_STREAM_S:
         begun, opened, before = time.monotonic(), False, frozenset(told)

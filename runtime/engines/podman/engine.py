@@ -21,7 +21,7 @@ from runtime.engines.daemon.changing_limits import (
     refuse_unsupported,
 )
 from runtime.engines.daemon.endpoint import Endpoint
-from runtime.engines.daemon.follow import follow_events, follow_log, log_time, name_run
+from runtime.engines.daemon.follow import SINCE_MARGIN_NS, follow_events, follow_log, log_time, name_run
 from runtime.engines.daemon.http import quoted, understood
 from runtime.engines.daemon.info import InfoCache
 from runtime.engines.daemon.limit_hooks import DaemonContainer
@@ -336,7 +336,7 @@ def _ncpu(about: Mapping[str, Any]) -> int:
 
 def _since(since_ns: int) -> dict[str, str]:
     filters = json.dumps({"type": ["container"]})
-    return {"filters": filters, "since": f"{since_ns / 1e9:.6f}", "stream": "true"}
+    return {"filters": filters, "since": f"{(since_ns - SINCE_MARGIN_NS) / 1e9:.6f}", "stream": "true"}
 
 
 def _seconds(timeout: float | None) -> dict[str, str]:
