@@ -298,9 +298,9 @@ def test_an_unreachable_docker_is_reported_and_disturbs_no_other_engine(program:
 
 
 def test_an_invalid_docker_host_disables_only_docker(program: Program) -> None:
-    done = program("ps", env={"DOCKER_HOST": "nonsense"})
+    done = program("ps", env={"DOCKER_HOST": "npipe://nonsense"})
     assert "DOCKER_HOST" in done.stderr
-    assert "unix:///path" in program("doctor", env={"DOCKER_HOST": "nonsense"}).stdout
+    assert "unix:///path" in program("doctor", env={"DOCKER_HOST": "npipe://nonsense"}).stdout
 
 
 def test_doctor(program: Program) -> None:

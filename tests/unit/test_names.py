@@ -16,7 +16,7 @@ UNITS: Final = frozenset(
         *("CELLS", "LINES", "ROWS", "COLUMNS", "CHARACTERS", "DIGITS"),
         *("FDS", "FILES", "FRAMES", "PIDS", "PROCESSES", "SLOTS", "SWEEPS"),
         *("FACTOR", "RANK", "SHARE", "WEIGHT"),
-        *("FD", "UID", "PART"),
+        *("FD", "UID", "PART", "PORT"),
     )
 )
 """The last word of a constant's name: its unit, the thing that it counts, or the kind of number that it is."""

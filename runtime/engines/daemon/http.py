@@ -29,6 +29,7 @@ from runtime.errors import (
     PytopError,
     UnavailableError,
 )
+from runtime.kernel import threads
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -213,7 +214,7 @@ class DaemonClient(ABC):
     ) -> AsyncIterator[ClientResponse]:
         import aiohttp
 
-        session = self._ready()
+        session = await self._ready()
         raw = io.BytesIO(body) if isinstance(body, bytes) else None
         try:
             async with session.request(
@@ -235,13 +236,18 @@ class DaemonClient(ABC):
             self._version = ""
             raise self._unreachable(title, error) from error
 
-    def _ready(self) -> ClientSession:
+    async def _ready(self) -> ClientSession:
         if self._session is None or self._session.closed:
             import aiohttp
 
-            path = self.endpoint.socket
+            path, tls = self.endpoint.socket, self.endpoint.tls
+            context = await threads.waiting(tls.context) if tls is not None else True
+            if self._session is not None and not self._session.closed:  # another request was faster
+                return self._session
             connector: aiohttp.BaseConnector = (
-                peer_connector(str(path), self._uids.add) if path is not None else aiohttp.TCPConnector(limit=0)
+                peer_connector(str(path), self._uids.add)
+                if path is not None
+                else aiohttp.TCPConnector(limit=0, ssl=context)
             )
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return self._session

@@ -6,6 +6,7 @@ DOCKER_HOST; DOCKER_CONTEXT; currentContext of config.json (contexts/meta/<sha25
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,40 +14,58 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runtime.engines.daemon.endpoint import Endpoint
+from runtime.engines.daemon.endpoint import Endpoint, TLSFiles
 from runtime.errors import InvalidError
 
 SYSTEM_SOCKET = Path("/var/run/docker.sock")
+DEFAULT_PORT = 2375  # of TCP, also with TLS, where the address names none
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 ROOT_UID = 0
 
 
-def parse(url: str, origin: str, *, configured: bool = True) -> Endpoint:
-    """Parse a URL. Raises `InvalidError` for one that cannot be used."""
-    parts = urlsplit(url)
-    fits = (parts.scheme == "unix" and parts.path.startswith("/")) or (
-        parts.scheme in ("tcp", "http") and parts.hostname
+def parse(address: str, origin: str, *, configured: bool = True, tls: TLSFiles | None = None) -> Endpoint:
+    """Where an address leads, as Docker's own client takes it. Raises `InvalidError` for what cannot be spoken to.
+
+    Without a scheme it is TCP, without a host the local one, without a port `DEFAULT_PORT`; `unix://` is the usual
+    socket. Source: docker/cli, opts/hosts.go.
+    """
+    scheme, separator, rest = address.strip().partition("://")
+    if not separator:
+        scheme, rest = "tcp", scheme
+    if scheme == "unix":
+        path = rest or str(SYSTEM_SOCKET)
+        if path.startswith("/"):
+            return Endpoint(f"unix://{path}", origin, configured)
+    elif scheme in ("tcp", "http", "https"):
+        with contextlib.suppress(ValueError):  # a port that is no number
+            parts = urlsplit(f"//{rest}")
+            host, port = parts.hostname or "localhost", parts.port or DEFAULT_PORT
+            name = f"[{host}]" if ":" in host else host
+            if scheme == "https" and tls is None:
+                tls = TLSFiles(None, None, None)
+            return Endpoint(f"tcp://{name}:{port}{parts.path}", origin, configured, tls)
+    raise InvalidError(
+        f"use '{address}' from {origin} as Docker's address",
+        hint="It must be unix:///path or tcp://host:port; for ssh, forward the socket with ssh -L",
     )
-    if not fits:
-        raise InvalidError(
-            f"use '{url}' from {origin} as Docker's address",
-            hint="It must be unix:///path or tcp://host:port; for ssh, forward the socket with ssh -L",
-        )
-    return Endpoint(url, origin, configured)
+
+
+def _tls_files(folder: Path, *, verify: bool) -> TLSFiles:
+    """Docker's names for them; those that are not there are left out, as its own client does."""
+    ca, certificate, key = (
+        path if (path := folder / f"{name}.pem").exists() else None for name in ("ca", "cert", "key")
+    )
+    return TLSFiles(ca, certificate, key, verify)
 
 
 def endpoints(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> list[Endpoint]:
     """The endpoints to try, best first; a configured one is the only one. Raises `InvalidError`."""
     directory = Path(environ.get("DOCKER_CONFIG") or (home or Path.home()) / ".docker")
     if environ.get("DOCKER_HOST"):
-        endpoint = parse(environ["DOCKER_HOST"], "DOCKER_HOST")
-        if endpoint.socket is None and environ.get("DOCKER_TLS_VERIFY"):
-            raise InvalidError(
-                f"use '{endpoint.url}' from DOCKER_HOST as Docker's address",
-                detail="DOCKER_TLS_VERIFY asks for TLS, which is not spoken here",
-                hint="Forward the daemon's socket with ssh -L, and set DOCKER_HOST to it",
-            )
-        return [endpoint]
+        files = Path(environ.get("DOCKER_CERT_PATH") or directory)
+        verify = bool(environ.get("DOCKER_TLS_VERIFY"))
+        tls = _tls_files(files, verify=verify) if verify or environ.get("DOCKER_TLS") else None
+        return [parse(environ["DOCKER_HOST"], "DOCKER_HOST", tls=tls)]
     context = environ.get("DOCKER_CONTEXT") or _current_context(directory)
     if context and context != "default":
         return [_of_context(directory, context)]
@@ -77,14 +96,18 @@ def _current_context(directory: Path) -> str:
 
 
 def _of_context(directory: Path, name: str) -> Endpoint:
-    path = directory / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    path = directory / "contexts" / "meta" / digest / "meta.json"
     try:
-        url = json.loads(path.read_text())["Endpoints"]["docker"]["Host"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        document = json.loads(path.read_text())["Endpoints"]["docker"]
+        url, verify = str(document["Host"]), not document.get("SkipTLSVerify")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidError(
             f"use Docker's context '{name}'",
             detail="its description cannot be read",
             path=str(path),
             hint="`docker context ls` shows those that there are",
         ) from error
-    return parse(str(url), f"context '{name}'")
+    files = _tls_files(directory / "contexts" / "tls" / digest / "docker", verify=verify)
+    uses_tls = not verify or files.ca is not None or files.certificate is not None
+    return parse(url, f"context '{name}'", tls=files if uses_tls else None)

@@ -103,7 +103,7 @@ async def test_podmans_ssh_connection_is_an_engine_that_says_what_to_do(tmp_path
 
 
 async def test_an_invalid_address_is_an_unusable_engine(tmp_path: Path) -> None:
-    _, docker = discovery.discover(OFF | {"DOCKER_HOST": "nonsense"}, home=tmp_path)
+    _, docker = discovery.discover(OFF | {"DOCKER_HOST": "npipe://nonsense"}, home=tmp_path)
     for _ in range(2):
         with pytest.raises(InvalidError, match="DOCKER_HOST"):
             await docker.containers()
@@ -190,7 +190,7 @@ def test_dockers_own_namespace_is_hidden_where_that_docker_is_listed(
     assert without_moby({"DOCKER_HOST": "tcp://127.0.0.1:2375"}, tmp_path) == {"containerd"}
     assert without_moby(here | {"CONTAINERD_ADDRESS": f"{tmp_path}/own.sock"}, tmp_path) == {"containerd"}
     assert without_moby(here | {"CONTAINERD_ADDRESS": f"{tmp_path}/k3s.sock"}, tmp_path) == set()
-    for elsewhere in ("tcp://box:2375", "nonsense", f"unix://{tmp_path}/gone.sock"):
+    for elsewhere in ("tcp://box:2375", "npipe://nonsense", "nonsense", f"unix://{tmp_path}/gone.sock"):
         assert without_moby({"DOCKER_HOST": elsewhere}, tmp_path) == set(), elsewhere
     monkeypatch.setattr(endpoint, "ROOT_UID", os.getuid() + 1)
     assert without_moby(here, tmp_path) == set(), "a rootless Docker has a containerd of its own"
