@@ -278,3 +278,18 @@ async def test_capabilities_agree_with_this_hosts_kernel(subject: Subject) -> No
         swap = await asyncio.to_thread((v1.path / "memory.memsw.limit_in_bytes").exists)
         assert (capabilities.why_not(LimitName.SWAP) is None) == swap
     assert (capabilities.why_not(LimitName.MEMORY_HIGH) is None) == (v1 is None)
+
+
+async def test_what_the_list_tells_is_what_an_inspect_tells(subject: Subject) -> None:
+    """As far as the list goes: so a container is shown rightly when it cannot be inspected. Its pid is the kernel's."""
+    engine = subject.engine
+    assert isinstance(engine, DockerEngine)
+    ref = await subject.run("sleep 60")
+    row = await engine._row(ref.id)
+    assert row is not None
+    whole = await engine.get(ref.id)
+    for name in ("ref", "name", "image", "state", "labels", "group", "health", "ports"):
+        assert getattr(row, name) == getattr(whole, name), name
+    (placed,) = await engine._placed([row])
+    assert placed.cgroup == whole.cgroup
+    assert placed.pid is not None

@@ -15,7 +15,7 @@ from collectors.sampling import shared_cgroups
 from runtime import limits
 from runtime.engines import discovery
 from runtime.engines.daemon.endpoint import Endpoint
-from runtime.engines.podman import endpoint
+from runtime.engines.podman import endpoint, partial_listing
 from runtime.engines.podman.client import numbers
 from runtime.engines.podman.engine import PodmanEngine
 from runtime.engines.podman.update import MIN_RECORDING_VERSION
@@ -376,3 +376,30 @@ async def test_a_limit_at_the_edge_of_what_the_kernel_takes_is_judged_by_it(subj
     )
     lifted = await subject.engine.update(ref.id, LimitChange(swap=UNLIMITED, memory=UNLIMITED))
     assert [entry.verdict for entry in lifted.fields] == [Verdict.APPLIED, Verdict.APPLIED], lifted
+
+
+async def test_the_list_in_parts_is_the_list(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done where the whole list waits for one container; here none is held, so it is only said to be."""
+    engine = subject.engine
+    assert isinstance(engine, PodmanEngine)
+    monkeypatch.setattr(partial_listing, "PART_TIMEOUT_S", 30.0)
+    refs = {await subject.run(), await subject.create("true")}
+    found, stuck = await partial_listing.list_parts(engine._list_part, engine._exists, ())
+    assert refs <= {container.ref for container in found}
+    assert stuck == frozenset()
+    for ref in refs:
+        assert ref.id in await partial_listing._find(engine._exists, [ref.id[: partial_listing.PREFIX_DIGITS]])
+        (row,) = await engine._list_part([f"^{ref.id}"], 30.0)
+        assert row.ref == ref
+
+
+async def test_what_the_list_tells_is_what_an_inspect_tells(subject: Subject) -> None:
+    """As far as the list goes: so a container is shown rightly when it cannot be inspected."""
+    engine = subject.engine
+    assert isinstance(engine, PodmanEngine)
+    ref = await subject.run("sleep 60")
+    (row,) = await engine._list_part([f"^{ref.id}"], 30.0)
+    whole = await engine.get(ref.id)
+    for name in ("ref", "name", "image", "state", "pid", "labels", "group", "health"):
+        assert getattr(row, name) == getattr(whole, name), name
+    assert abs(row.created_ns - whole.created_ns) < 2e9

@@ -118,6 +118,20 @@ async def test_one_that_failed_is_left_alone_for_a_while_and_seen_when_it_is_wel
     assert (found.error, found.restart_policy) == ("", "always")
 
 
+@BOTH
+@pytest.mark.parametrize("state", ["running", "exited"])
+async def test_one_that_failed_is_tried_again_after_a_while(
+    daemon: HostileDaemon, engine: Engine, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(listing, "FIRST_RETRY_S", 0.05)
+    bad = daemon.add(1, state)
+    daemon.faults[f"/containers/{bad}/json"] = wrong.status(500, "no")
+    assert (await engine.containers())[0].error
+    daemon.faults.clear()
+    await asyncio.sleep(0.1)
+    assert (await engine.containers())[0].error == ""
+
+
 @pytest.mark.parametrize("dialect", [DOCKER])
 async def test_what_the_list_alone_tells(daemon: HostileDaemon, engine: Engine) -> None:
     up, down = daemon.add(1), daemon.add(2, "exited")
