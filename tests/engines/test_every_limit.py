@@ -6,21 +6,22 @@ The files are read here, by the names of the kernel's documentation, and not by 
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from runtime.engines.protocol import Engine
 from runtime.errors import UnsupportedError
-from runtime.kernel import block, cgroupfs, syscalls
+from runtime.kernel import block, cgroupfs
 from runtime.limits import host_facts
-from runtime.model import NETWORK_LIMITS, UNLIMITED, DeviceRate, LimitChange, LimitName, LimitOutcome, Value
+from runtime.model import NETWORK_LIMITS, UNLIMITED, DeviceRate, LimitChange, LimitName, Value
 from tests.conftest import missing
 from tests.engines.report import PASS, REFUSED, Cell
 from tests.engines.subject import Subject
+from tui.present.limit_entries import ENTRY_OF
 
 MB = 1024 * 1024
 NONE_V1 = 2**62
@@ -155,27 +156,27 @@ async def of_a_cgroup(subject: Subject, what: LimitName) -> None:
         assert outcome.fields[0].persistent is not None
 
 
-async def of_the_network(subject: Subject, what: LimitName, other: Callable[[], Awaitable[Engine]]) -> None:
-    """By a client where the host's ends of the interfaces are: a private daemon has them in its own namespace."""
+async def of_the_network(subject: Subject, what: LimitName) -> None:
+    """By a program where the host's ends of the interfaces are: a private daemon has them in its own namespace."""
     ref = await subject.run(network="bridge")
     home = f"/run/netns/{subject.daemon.name}" if subject.daemon is not None else "/proc/self/ns/net"
-
-    async def update(value: Value) -> LimitOutcome:
-        client = await other()
-        try:
-            return await client.update(ref.id, change(what, value))
-        finally:
-            await client.close()
-
-    def there(value: Value) -> LimitOutcome:
-        with open(home) as namespace:
-            syscalls.setns(namespace.fileno(), syscalls.CLONE_NEWNET)  # this thread, and those that it starts
-        return asyncio.run(update(value))
-
-    for value, expected in ((20_000_000, "20Mbit"), (5_000_000, "5Mbit"), (UNLIMITED, None)):
-        with ThreadPoolExecutor(1) as thread:
-            outcome = await asyncio.wrap_future(thread.submit(there, value))
-        assert outcome.ok, outcome
+    flag = ENTRY_OF[what].flag
+    for text, expected in (("20mbit", "20Mbit"), ("5mbit", "5Mbit"), ("unlimited", None)):
+        if subject.daemon is None:
+            rate = UNLIMITED if expected is None else int(text.removesuffix("mbit")) * 1_000_000
+            outcome = await subject.engine.update(ref.id, change(what, rate))
+            assert outcome.ok, outcome
+        else:
+            where = {"CONTAINER_HOST" if subject.engine.key == "podman" else "DOCKER_HOST": subject.daemon.url}
+            program = [sys.executable, "-m", "tui", "update", flag, text, f"{subject.engine.key}:{ref.id}"]
+            done = await asyncio.to_thread(
+                subprocess.run,
+                ["nsenter", f"--net={home}", *program],
+                env={**os.environ, **where},
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
         assert await asyncio.to_thread(bucket, await subject.pid(ref), what, home) == expected
 
 
@@ -197,14 +198,12 @@ def bucket(pid: int, what: LimitName, home: str) -> str | None:
 
 
 @pytest.mark.parametrize("what", list(LimitName))
-async def test_limit(
-    subject: Subject, what: LimitName, cell: Cell, other_client: Callable[[], Awaitable[Engine]]
-) -> None:
+async def test_limit(subject: Subject, what: LimitName, cell: Cell) -> None:
     able = await subject.engine.capabilities()
     reason = able.why_not(what) or (able.creation.get("network") if what in NETWORK_LIMITS else None)
     if reason is None:
         if what in NETWORK_LIMITS:
-            await of_the_network(subject, what, other_client)
+            await of_the_network(subject, what)
         else:
             await of_a_cgroup(subject, what)
         cell(what, PASS)
