@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import Final
+from typing import Any, Final
 
+from textual.app import App
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 
@@ -39,11 +40,20 @@ class LeavingApp(KeyQueueApp):
         return StdoutDriver if chosen is LinuxDriver else chosen
 
     def listen_for_signals(self) -> None:
-        """From now on; the handlers stay until the event loop is closed, so that closing the session is not cut."""
+        """From now on, also for the end of a suspension.
+
+        The handlers stay until the event loop is closed, so that closing the session is not cut.
+        """
+        self.app_resume_signal.subscribe(self, self._redraw)
         if not self.is_headless:
             loop = asyncio.get_running_loop()
             for number in SIGNALS:
                 loop.add_signal_handler(number, self.leave, 128 + number)
+
+    def _redraw(self, _: App[Any]) -> None:
+        """Draw everything: the terminal has an empty screen after a suspension."""
+        for screen in self.screen_stack:
+            screen.refresh(layout=True)
 
     async def action_quit(self) -> None:
         """Quit, with a word about what has to be finished before; the second time at once."""
