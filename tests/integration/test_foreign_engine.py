@@ -159,16 +159,16 @@ async def test_roots_own_is_believed_as_ever(place: Callable[[str, int], Cgroup]
         assert (found.pid, found.trusted) == (pid, True)
 
 
-async def test_no_other_users_container_is_hidden(
-    service: Foreign, podman: PodmanEngine, place: Callable[[str, int], Cgroup]
-) -> None:
+async def test_no_other_users_container_is_hidden(service: Foreign, place: Callable[[str, int], Cgroup]) -> None:
     theirs, roots = place(f"libpod-{ID}", NOBODY), place(f"roots/docker-{ID}.scope", 0)
     with process(NOBODY, theirs) as own, process(0, roots) as pid:
         path = own_cgroup.own_path(pid, ID)
         victim = Container(ContainerRef("found", ID), "x", "", State.RUNNING, pid=pid, cgroup=path, found="its cgroup")
         for lie in (document(0, status="exited"), document(pid), document(own)):
             service.lists(lie)
-            (listed,) = await podman.containers()
+            client = PodmanEngine(Endpoint(service.url, "the test"))  # one that has not inspected it before
+            (listed,) = await client.containers()
+            await client.close()
             assert victim.ref in unclaimed({listed.ref: listed, victim.ref: victim})
         itself = Container(
             ContainerRef("found", ID),
