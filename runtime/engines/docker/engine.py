@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -243,12 +242,14 @@ class DockerEngine:
         return await self._limits.change(key, change)
 
     async def recorded(self, key: str) -> Limits:
-        document, daemon = await asyncio.gather(self.inspect(key), self._about())
+        daemon = await self._about()
+        document = await self.inspect(key)
         with understood(f"look at container {key}", "Docker"):
             return await threads.waiting(translate.record, host_config(document), _ncpu(daemon))
 
     async def _read(self, key: str) -> DaemonContainer[Mapping[str, Any]]:
-        (document, why), daemon = await asyncio.gather(self._listing.describe(key, self.inspect), self._about())
+        daemon = await self._about()
+        document, why = await self._listing.describe(key, self.inspect)
         capabilities = await threads.acting(self._capabilities, daemon)
         if why:
             container = await self._listing.last(key)

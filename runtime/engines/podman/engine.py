@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
@@ -289,14 +288,16 @@ class PodmanEngine:
     # limits
 
     async def recorded(self, key: str) -> Limits:
-        document, about = await asyncio.gather(self.inspect(key), self._about())
+        about = await self._about()
+        document = await self.inspect(key)
         return await threads.waiting(persisted_limits, document, _ncpu(about))
 
     async def update(self, key: str, change: LimitChange) -> LimitOutcome:
         return await self._limits.change(key, change)
 
     async def _read(self, key: str) -> DaemonContainer[Mapping[str, Any]]:
-        (document, why), about = await asyncio.gather(self._listing.describe(key, self.inspect), self._about())
+        about = await self._about()
+        document, why = await self._listing.describe(key, self.inspect)
         capabilities = await self._capabilities(about)
         if why:
             container = await self._listing.last(key)
