@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.figure import Figure
+from tui.cli import verbs
 
 ROOT = Path(__file__).parents[2]
 CONTAINERS = 100
@@ -133,7 +134,9 @@ def figures() -> list[Figure]:
 
 
 async def run() -> None:
-    """The dashboard itself, on sweeps in which everything changes."""
+    """The dashboard itself, loaded as the command loads it, on sweeps in which everything changes."""
+    verbs.load_on_screen("dashboard")
+
     from collectors.sampling.frame import Usage
     from collectors.sampling.target import Target
     from runtime.model import ContainerRef

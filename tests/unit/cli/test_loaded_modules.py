@@ -87,3 +87,16 @@ def test_the_dashboard_without_a_terminal_loads_no_screen(tmp_path: Path) -> Non
     code, names = loaded(tmp_path)
     assert code == 2
     assert not names & (SCREEN | DAEMONS | {"asyncio", "tui.app", "runtime.engines"})
+
+
+def test_the_garbage_collector_rests_while_the_dashboard_is_loaded_and_skips_it_afterwards() -> None:
+    code = """
+import gc
+from tui.cli import verbs
+passes = []
+gc.callbacks.append(lambda phase, info: passes.append(phase))
+verbs.load_on_screen("dashboard")
+print(len(passes), gc.isenabled(), gc.get_freeze_count() > 50_000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["0", "True", "True"]
