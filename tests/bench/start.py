@@ -1,9 +1,9 @@
 """Start to exec: from the request until the program has been exec'ed, warm, medians of alternating turns.
 
-The yardstick is fork and exec of the same static program, seen the same way (a close-on-exec pipe that closes), from a
-process of one thread with the zygote's modules loaded: the same start by the same kind of parent, without a container.
-What a bare interpreter needs for it, which has less memory to copy, is printed beside it. `runc run` gets a bundle with
-the same program and Docker's default isolation.
+What it is compared with is os.fork and os.execv of the same static program, seen the same way (a close-on-exec pipe
+that closes), by `python -I` with only os and time loaded. What a process of one thread with the zygote's modules needs
+for it, which has more memory to copy, is printed beside it. `runc run` gets a bundle with the same program and Docker's
+default isolation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from runtime.model import ContainerSpec, Verb
 from runtime.oci.defaults import MASKED_PATHS, READ_ONLY_PATHS
 from tests.bench.figure import Figure, Unavailable
 
-TURNS = 25
+TURNS, SHORT_TURNS = 100, 25
+BOUND, BRIDGE_BOUND, P95_BOUND = 10, 25, 2
 ROOT = Path(__file__).resolve().parents[2]
 _YARDSTICK = """
 import os, sys, time
@@ -51,32 +52,38 @@ _CAPABILITIES = (
 )
 
 
-def figures() -> list[Figure]:
+def figures(*, short: bool = False) -> list[Figure]:
     program = shutil.which("busybox")
     if os.geteuid() != 0:
         raise Unavailable("needs root")
     if program is None:
         raise Unavailable("busybox is not installed")
     with tempfile.TemporaryDirectory(prefix="pytop-bench-") as directory:
-        plain, bare, alone, bridged, runc = asyncio.run(_measure(Path(directory), program))
+        times = asyncio.run(_measure(Path(directory), program, SHORT_TURNS if short else TURNS))
+    median = {name: statistics.median(values) for name, values in times.items() if values}
+    bare, plain = median["bare"], median["plain"]
 
     def seen(taken: float) -> str:
         return (
-            f"{taken * 1e3:.1f} ms / fork+exec of the same program by a process like the zygote {plain * 1e3:.2f} ms "
-            f"(by a bare interpreter {bare * 1e3:.2f} ms, {taken / bare:.1f} times)"
+            f"{taken * 1e3:.1f} ms / fork+exec of the same program by a bare interpreter {bare * 1e3:.2f} ms "
+            f"(by a process like the zygote {plain * 1e3:.2f} ms, {taken / plain:.1f} times)"
         )
 
-    found = [
-        Figure("start to exec, no network", alone / plain, 12, seen(alone)),
-        Figure("start to exec, own bridge network", bridged / plain, 30, seen(bridged)),
-    ]
-    if runc is not None:
+    found = []
+    for name, words, bound in (("none", "no network", BOUND), ("bridge", "own bridge network", BRIDGE_BOUND)):
+        found.append(Figure(f"start to exec, {words}", median[name] / bare, bound, seen(median[name])))
+        p95 = statistics.quantiles(times[name], n=20)[-1]
+        compared = f"{p95 * 1e3:.1f} ms / median {median[name] * 1e3:.1f} ms of {len(times[name])}"
+        found.append(Figure(f"start to exec, {words}, p95", p95 / median[name], P95_BOUND, compared))
+    if "runc" in median:
+        alone, runc = median["none"], median["runc"]
         words = f"{alone * 1e3:.1f} ms / runc run with Docker's default spec {runc * 1e3:.1f} ms"
         found.append(Figure("start to exec, against runc", alone / runc, 1, words))
     return found
 
 
-async def _measure(directory: Path, program: str) -> tuple[float, float, float, float, float | None]:
+async def _measure(directory: Path, program: str, turns: int) -> dict[str, list[float]]:
+    """Seconds of every turn, by what was started."""
     tag = secrets.token_hex(3)
     config = EmbeddedConfig(
         directory / "state", directory / "run", f"pytop-bench-{tag}", f"pb-{tag}", subnet="10.215.0.0/20"
@@ -89,7 +96,7 @@ async def _measure(directory: Path, program: str) -> tuple[float, float, float, 
     yardsticks = {name: _yardstick(program, *more) for name, more in (("plain", (str(ROOT),)), ("bare", ()))}
     times: dict[str, list[float]] = {"plain": [], "bare": [], "none": [], "bridge": [], "runc": []}
     try:
-        for turn in range(TURNS + 1):
+        for turn in range(turns + 1):
             taken = {name: _ask(yardstick) for name, yardstick in yardsticks.items()}
             for network in ("none", "bridge"):
                 taken[network] = await _start(engine, program, network)
@@ -103,8 +110,7 @@ async def _measure(directory: Path, program: str) -> tuple[float, float, float, 
             yardstick.communicate()
         await engine.destroy()
         await engine.close()
-    median = {name: statistics.median(values) for name, values in times.items() if values}
-    return median["plain"], median["bare"], median["none"], median["bridge"], median.get("runc")
+    return times
 
 
 def _yardstick(*arguments: str) -> subprocess.Popen[str]:

@@ -178,7 +178,7 @@ def _figure(name: str, bound: float, what: str, work: Callable[[], int], program
     return Figure(name, ours / theirs, bound, compared)
 
 
-def figures() -> list[Figure]:
+def figures(*, short: bool = False) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         program = _compile(Path(folder))
         pids = stack.enter_context(_cgroups(program))
