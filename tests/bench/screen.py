@@ -141,7 +141,7 @@ def figures(*, short: bool = False) -> list[Figure]:
 
 async def run() -> None:
     """The dashboard itself, loaded as the command loads it, on sweeps in which everything changes."""
-    verbs.load_on_screen("dashboard")
+    verbs.load(verbs.ON_SCREEN["dashboard"])
 
     from collectors.sampling.frame import Usage
     from collectors.sampling.target import Target

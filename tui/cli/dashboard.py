@@ -16,5 +16,5 @@ def main(args: argparse.Namespace) -> int:
         diagnostics.complain(say(Message.NEEDS_TERMINAL, reason=reason, command=command))
         return exits.USAGE
     terminal.log_to_file()
-    code: int = verbs.load_on_screen("dashboard").run(args)
+    code: int = verbs.load(verbs.ON_SCREEN["dashboard"]).run(args)
     return code

@@ -46,7 +46,7 @@ async def _play(args: argparse.Namespace, *, headless: bool) -> int:
             async with _stage(args.engine) as (stage, setting):
                 return await run_story(stage.engine, setting, lambda line: print(line, flush=True))
     terminal.log_to_file()
-    live = verbs.load_on_screen("demo")
+    live = verbs.load(verbs.ON_SCREEN["demo"])
     async with _stage(args.engine) as (stage, setting):
         code: int = await live.play(
             stage.engine, setting, theme=args.theme, ascii_only=args.ascii, read_only=args.read_only

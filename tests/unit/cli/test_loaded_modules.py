@@ -95,7 +95,7 @@ import gc
 from tui.cli import verbs
 passes = []
 gc.callbacks.append(lambda phase, info: passes.append(phase))
-verbs.load_on_screen("dashboard")
+verbs.load(verbs.ON_SCREEN["dashboard"])
 print(len(passes), gc.isenabled(), gc.get_freeze_count() > 50_000)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
