@@ -50,8 +50,8 @@ VERBS: Final[Mapping[str, tuple[str, str]]] = {
 def load(module: str) -> ModuleType:
     """Import a module of this registry, with the cyclic garbage collector at rest.
 
-    Importing makes no garbage, and each pass over the objects of some hundred modules costs 10 to 20 ms before the first
-    line of output. What was imported is then left out of every later pass.
+    Importing makes no garbage, and each pass over the objects of some hundred modules costs 10 to 20 ms. What was
+    imported is then left out of every later pass.
     """
     was_on = gc.isenabled()
     gc.disable()
