@@ -40,7 +40,10 @@ def main(arguments: Sequence[str]) -> int:
         print(
             f"seed {args.seed}: {args.count} mutants of {len(paths)} files; the tests run once without one", flush=True
         )
-        contexts = Contexts(coverage(Path(folder)), paths)
+        data, failed = coverage(Path(folder))
+        for test in sorted(failed):
+            print(f"left out, since it fails without a mutant: {test}", flush=True)
+        contexts = Contexts(data, failed, paths)
         mutants = draw(args.count, args.seed, paths)
         survivors = _try(mutants, contexts, Path(folder))
     _report(mutants, survivors, time.monotonic() - begun)

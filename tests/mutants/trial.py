@@ -23,25 +23,27 @@ MEMORY_BYTES = 4 << 30
 NO_ROOT_TESTS = ("tests/unit",)
 
 
-def coverage(folder: Path) -> CoverageData:
-    """Run the tests once; the data says which test has run which line."""
+def coverage(folder: Path) -> tuple[CoverageData, set[str]]:
+    """Run the tests once: which test has run which line, and which tests fail without any mutant, so say nothing."""
     data = folder / "coverage"
     command = [sys.executable, "-m", "pytest", "-q", "-n", "logical", *NO_ROOT_TESTS]
     command += ["--cov", "--cov-context=test", "--cov-report="]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "COVERAGE_FILE": str(data)}, capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise RuntimeError(f"the tests fail without a mutant:\n{done.stdout[-4000:]}")
+    failed = {line.split(" ", 2)[1] for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))}
+    if done.returncode > 1:
+        raise RuntimeError(f"the tests do not run:\n{done.stdout[-4000:]}")
     found = CoverageData(str(data))
     found.read()
-    return found
+    return found, failed
 
 
 class Contexts:
     """Which tests run a line, the most specific first."""
 
-    def __init__(self, data: CoverageData, paths: Sequence[str]) -> None:
+    def __init__(self, data: CoverageData, failed: set[str], paths: Sequence[str]) -> None:
+        self._left_out = failed | {""}
         self._by_line: dict[str, Mapping[int, list[str]]] = {}
         lines_of: dict[str, int] = defaultdict(int)
         for path in paths:
@@ -55,9 +57,9 @@ class Contexts:
     def of(self, mutant: Mutant) -> list[str]:
         """Ids of tests. Of a line that runs at import: those of every line of its file."""
         by_line = self._by_line[mutant.path]
-        named = {_test(context) for context in by_line.get(mutant.line, ())} - {""}
+        named = {_test(context) for context in by_line.get(mutant.line, ())} - self._left_out
         if not named:
-            named = {_test(context) for contexts in by_line.values() for context in contexts} - {""}
+            named = {_test(context) for contexts in by_line.values() for context in contexts} - self._left_out
         return sorted(named, key=lambda test: self._lines_of.get(f"{test}|run", 0))
 
 

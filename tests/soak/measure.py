@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -70,8 +69,8 @@ def verdicts(readings: Sequence[Reading], frames: Sequence[float], interval_s: f
     threads = median(lambda reading: reading.threads)
     requests = _per_minute(early), _per_minute(late)
     lateness = (
-        _lateness([at for at in frames if at <= begin + quarter], interval_s),
-        _lateness([at for at in frames if at >= end - quarter], interval_s),
+        _lateness(frames, begin, begin + quarter, interval_s),
+        _lateness(frames, end - quarter, end, interval_s),
     )
     mib = memory[0] / (1 << 20), memory[1] / (1 << 20)
     grown = memory[1] - memory[0]
@@ -89,7 +88,11 @@ def _per_minute(readings: Sequence[Reading]) -> float:
     return (readings[-1].requests - readings[0].requests) / max(seconds, 1e-9) * 60
 
 
-def _lateness(frames: Sequence[float], interval_s: float) -> float:
-    """How much longer than the interval 95 of 100 frames take at most; infinite without frames."""
-    gaps = sorted(after - before for before, after in itertools.pairwise(frames))
-    return max(0.0, gaps[int(len(gaps) * 0.95)] - interval_s) if gaps else math.inf
+def _lateness(frames: Sequence[float], begin: float, end: float, interval_s: float) -> float:
+    """How much longer than the interval 95 of 100 frames take at most; one that never came takes until the end."""
+    gaps = sorted(after - before for before, after in itertools.pairwise([begin, *_within(frames, begin, end), end]))
+    return max(0.0, gaps[min(len(gaps) - 1, int(len(gaps) * 0.95))] - interval_s)
+
+
+def _within(frames: Sequence[float], begin: float, end: float) -> list[float]:
+    return [at for at in frames if begin <= at <= end]

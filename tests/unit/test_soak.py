@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from tests.soak.measure import Reading, verdicts
 
 MIB = 1 << 20
@@ -53,4 +51,4 @@ def test_frames_that_come_late_or_not_at_all_are_found() -> None:
     assert failed(readings(), [*early, *late]) == {"lateness, p95"}
     assert failed(readings(), early) == {"lateness, p95"}
     (verdict,) = (v for v in verdicts(readings(), early, 1.0) if not v.ok)
-    assert verdict.last == math.inf
+    assert verdict.last > 40
