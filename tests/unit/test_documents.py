@@ -14,10 +14,11 @@ from tui.cli.verbs import VERBS
 from tui.core.keys import IDS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/faults.md", "docs/performance.md")
 FILE = re.compile(r"`((?:tui|runtime|collectors|themes|tests|docs|requirements)/[\w./-]+|[\w-]+\.(?:md|toml))`")
 CODE = re.compile(r"```\w*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 """A block, or a part of a line."""
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 TARGET = re.compile(r"\bmake ([a-z][a-z0-9-]*)")
 
 
@@ -31,6 +32,15 @@ def test_what_is_named_by_its_path_is_there(name: str) -> None:
     assert found
     gone = [path for path in found if not (ROOT / path).exists() and not (ROOT / f"{path}.py").exists()]
     assert [path for path in gone if "NAME" not in path and path != "config.toml"] == []
+
+
+def test_each_fault_has_its_test() -> None:
+    rows = [line for line in text("docs/faults.md").splitlines() if re.match(r"\| [A-E]\d+ ", line)]
+    assert rows
+    for row in rows:
+        found = TEST.findall(row)
+        assert found, row
+        assert [name for path, name in found if f"def {name}(" not in text(path)] == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
