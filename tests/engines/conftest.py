@@ -30,6 +30,7 @@ from tests.engines.podman_subject import podman
 from tests.engines.subject import Subject
 from tests.fake_engine import FakeEngine
 from tests.podmand import Podmand, podmand
+from tests.workers import subnet
 
 IMAGE = "busybox:latest"
 
@@ -50,7 +51,7 @@ async def embedded(cgroup: str = "pytop-test") -> AsyncIterator[Subject]:
             run=folder / "run",
             cgroup=f"{cgroup}-{name}",
             bridge=f"ptt{name}",
-            subnet="10.231.0.0/24",
+            subnet=subnet(230),
         )
     )
     reason = (await engine.capabilities()).why_not(Verb.CREATE)

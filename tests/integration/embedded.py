@@ -15,6 +15,7 @@ from runtime.kernel import cgroupfs
 from runtime.model import ContainerRef, ContainerSpec, State, Verb
 from tests import waiting
 from tests.conftest import missing, need_root
+from tests.workers import subnet
 
 SH = "/bin/sh"
 ZYGOTES = (b"runtime.engines.embedded.process.zygote", b"runtime.native.zygote")
@@ -28,7 +29,7 @@ def config(tmp_path: Path) -> EmbeddedConfig:
         run=tmp_path / "run",
         cgroup=f"pytop-test-{tag}",
         bridge=f"pt-{tag}",
-        subnet="10.214.0.0/20",
+        subnet=subnet(214, 20),
         idle=30.0,
     )
 

@@ -25,6 +25,7 @@ from tests import unprivileged
 from tests.conftest import need_root
 from tests.sshd import sshd
 from tests.terminal import ROOT, terminal
+from tests.workers import subnet
 
 DASHBOARD = [sys.executable, "-m", "tui"]
 
@@ -57,7 +58,7 @@ def running() -> Iterator[Running]:
         run=folder / "run",
         cgroup=f"pytop-test-{name}",
         bridge=f"ptt{name}",
-        subnet="10.232.0.0/24",
+        subnet=subnet(229),
     )
 
     async def begin() -> Container:
