@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ from runtime.model import (
     Verdict,
 )
 from tests import waiting
-from tests.integration.embedded import instance, output, run, sh, until
+from tests.integration.embedded import instance, named, output, run, sh, until
 
 pytestmark = pytest.mark.root
 
@@ -188,6 +189,48 @@ async def test_restart_policy(engine: EmbeddedEngine) -> None:
     assert (await engine.get(always.id)).state is State.EXITED
     fine = await sh(engine, "exit 0", restart_policy="on-failure")
     assert await engine.wait(fine.id) == 0
+
+
+async def test_a_restart_that_fails_is_tried_again(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    """What init refuses is a `PytopError`, what clone refuses an `OSError`; neither ends the policy."""
+    (tmp_path / "bound").mkdir()
+    binds = (Bind(str(tmp_path / "bound"), "/srv"),)
+    ref = await sh(engine, "echo up; sleep 0.3; exit 1", restart_policy="always", binds=binds)
+    (tmp_path / "bound").rename(tmp_path / "away")
+
+    async def failed_often() -> bool:
+        found = await engine.inspect(ref.id)
+        return found["state"] == "restarting" and found["restarts"] >= 3 and bool(found["error"])
+
+    await waiting.until(failed_often, 20, "each attempt is recorded")
+    (tmp_path / "away").rename(tmp_path / "bound")
+    seen = len(await lines_of(engine, ref))
+
+    async def runs_again() -> bool:
+        return len(await lines_of(engine, ref)) > seen
+
+    await waiting.until(runs_again, 20, "it is started again")
+    await engine.stop(ref.id, timeout=1)
+    assert (await engine.get(ref.id)).state is State.EXITED
+
+
+async def test_a_clone_that_fails_is_tried_again(engine: EmbeddedEngine) -> None:
+    ref = await sh(engine, "echo up; sleep 0.5; exit 1", restart_policy="on-failure:4")
+    (shim,) = named(engine.config, "pytop-shim")
+    _, hard = resource.prlimit(shim, resource.RLIMIT_NOFILE)
+    resource.prlimit(shim, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{shim}/fd")) + 3, hard))  # enough for a read
+    await asyncio.sleep(1.5)
+    assert (await engine.get(ref.id)).state is not State.EXITED
+    resource.prlimit(shim, resource.RLIMIT_NOFILE, (1024, hard))
+
+    async def runs_again() -> bool:
+        return len(await lines_of(engine, ref)) > 1
+
+    await waiting.until(runs_again, 70, "it is started again")
+
+
+async def lines_of(engine: EmbeddedEngine, ref: ContainerRef) -> list[bytes]:
+    return [line.data async for line in engine.logs(ref.id)]
 
 
 async def test_restart_keeps_the_writable_layer(engine: EmbeddedEngine) -> None:

@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final, NoReturn
@@ -38,6 +38,8 @@ from runtime.model import State
 
 KILLED: Final = 128 + signal.SIGKILL
 """Exit status of a container that SIGKILL has ended."""
+START_FAILED: Final = 128
+"""Exit status of a container that could not be started, for another reason than its program."""
 _MESSAGE_BYTES: Final = 65536
 _FIRST_PAUSE_S: Final = 0.1
 """Pause before the first restart by policy; it doubles with each, up to `_MAX_PAUSE_S`."""
@@ -111,19 +113,23 @@ class Shim:
     def _launch(self, record: ContainerRecord) -> ContainerRecord:
         path = self.config.cgroup_of(self.id)
         born_in = sandbox_cgroup.open_for_clone(self.hierarchies, path)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        plan = make_plan(self.config, self._preforked.zygote_state, record, sandbox_cgroup.find(self.hierarchies, path))
-        net = self._preforked.net if self._preforked.net is not None else fresh_network_namespace()
-        self._preforked.net = None
-        pid = syscalls.clone(init.NAMESPACES, born_in)
-        if pid == 0:
-            ours.close()
-            init.main(plan, net, theirs)
-        theirs.close()
-        if born_in is not None:
-            os.close(born_in)
-        self._child = True
-        with ours:
+        with ExitStack() as opened:  # a restart that fails is tried again and again, and may keep no descriptor
+            if born_in is not None:
+                opened.callback(os.close, born_in)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            opened.enter_context(ours)
+            opened.enter_context(theirs)
+            cgroup = sandbox_cgroup.find(self.hierarchies, path)
+            plan = make_plan(self.config, self._preforked.zygote_state, record, cgroup)
+            net = self._preforked.net if self._preforked.net is not None else fresh_network_namespace()
+            self._preforked.net = None
+            opened.callback(os.close, net)
+            pid = syscalls.clone(init.NAMESPACES, born_in)
+            if pid == 0:
+                ours.close()
+                init.main(plan, net, theirs)
+            theirs.close()
+            self._child = True
             try:
                 cgroup = cgroups.create(self.hierarchies, path)
                 run_files.note_inherited(self.config.live(self.id), self._preforked.zygote_state.inherited)
@@ -133,8 +139,6 @@ class Shim:
             except PytopError:
                 self._raise_error_of_init(ours)  # where init has failed, this error follows from it
                 raise
-            finally:
-                os.close(net)
             self._await_exec(ours, record)
         return record
 
@@ -195,7 +199,7 @@ class Shim:
         """After a start that failed: nothing runs, and the record says why."""
         sandbox_cgroup.release(self.config, self.hierarchies, self.store.read(self.id))
         self._reap()
-        code = error.exit_code if isinstance(error, ProgramError) else 128
+        code = error.exit_code if isinstance(error, ProgramError) else START_FAILED
 
         def change(current: ContainerRecord) -> ContainerRecord:
             return replace(
@@ -280,20 +284,52 @@ class Shim:
             return replace(after, state=State.RESTARTING, restarts=restarts + 1)
 
         record = self.store.change(self.id, change)
-        return record, min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, record.restarts - 1))
+        return record, pause_before(record.restarts)
 
     def _restarted(self, record: ContainerRecord, pause: float) -> ContainerRecord:
-        """Wait and start again, unless a stop is requested meanwhile."""
-        signal.sigtimedwait({WAKE}, pause)
-        record = self.store.read(self.id)
-        if record.stop_wanted:
-            return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
-        try:
-            return self._launch(record)
-        except (OSError, PytopError) as error:
-            said = error if isinstance(error, PytopError) else KernelError.from_os(f"start {record.spec.name}", error)
-            self._undo(said)
-            return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
+        """Wait and start again, unless a stop is requested meanwhile. A start that fails is tried again by the policy.
+
+        Each failure counts as a restart, so that the pause grows.
+        """
+        while True:
+            signal.sigtimedwait({WAKE}, pause)
+            try:
+                record = self.store.read(self.id)
+                if record.stop_wanted:
+                    return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
+                return self._launch(record)
+            except (OSError, PytopError) as error:
+                if not self.config.record(self.id).exists():
+                    raise  # removed meanwhile
+                try:
+                    record = self._restart_failed(record, error)
+                except (OSError, PytopError):  # of the same cause: no descriptor is left, or no memory
+                    pause = _MAX_PAUSE_S
+                    continue
+            if record.state is not State.RESTARTING:
+                return record
+            pause = pause_before(record.restarts)
+
+    def _restart_failed(self, record: ContainerRecord, error: OSError | PytopError) -> ContainerRecord:
+        """Clean up and record why; the state is RESTARTING where the policy wants another attempt."""
+        said = error if isinstance(error, PytopError) else KernelError.from_os(f"start {record.spec.name}", error)
+        sandbox_cgroup.release(self.config, self.hierarchies, record)
+        self._reap()
+        code = said.exit_code if isinstance(said, ProgramError) else START_FAILED
+
+        def change(current: ContainerRecord) -> ContainerRecord:
+            policy = parse_policy(current.spec.restart_policy)
+            after = current.ended(code, now_ns=time.time_ns(), error=str(said))
+            if current.stop_wanted or policy is None or not policy.wants(code, restarts=current.restarts):
+                return after
+            return replace(after, state=State.RESTARTING, restarts=current.restarts + 1)
+
+        return self.store.change(self.id, change)
+
+
+def pause_before(restarts: int) -> float:
+    """Seconds before the restart with this number, from 1."""
+    return min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(max(0, restarts - 1), 16))
 
 
 def _receive(channel: socket.socket) -> bytes:
