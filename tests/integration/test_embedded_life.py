@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.process import zygote_socket
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.errors import ConflictError, InvalidError, NotFoundError, UnsupportedError
 from runtime.model import (
@@ -189,6 +191,29 @@ async def test_restart_policy(engine: EmbeddedEngine) -> None:
     assert (await engine.get(always.id)).state is State.EXITED
     fine = await sh(engine, "exit 0", restart_policy="on-failure")
     assert await engine.wait(fine.id) == 0
+
+
+async def test_a_container_can_be_started_after_a_reboot_has_emptied_the_run_directory(engine: EmbeddedEngine) -> None:
+    stopped = await sh(engine, "echo up; exec sleep 100")
+    await engine.stop(stopped.id, timeout=1)
+    await asyncio.to_thread(zygote_socket.quit_all, engine.config)
+    shutil.rmtree(engine.config.run)
+    before = os.umask(0o022)
+    try:
+        other = EmbeddedEngine(engine.config)
+        assert [each.state for each in await other.containers()] == [State.EXITED]
+        await other.start(stopped.id)
+        await said(other, stopped, [b"up", b"up"])
+        assert engine.config.run.stat().st_mode & 0o777 == 0o700
+        assert engine.config.live(stopped.id).stat().st_mode & 0o777 == 0o700
+        engine.config.run.chmod(0o755)
+        ref = await sh(other, "true")
+        assert engine.config.run.stat().st_mode & 0o777 == 0o700, "one that an earlier version made"
+        await other.wait(ref.id)
+        await other.remove(stopped.id, force=True)
+        await other.close()
+    finally:
+        os.umask(before)
 
 
 async def test_a_restart_that_fails_is_tried_again(engine: EmbeddedEngine, tmp_path: Path) -> None:
