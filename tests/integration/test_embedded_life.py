@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -32,7 +31,7 @@ from runtime.model import (
     Verdict,
 )
 from tests import waiting
-from tests.integration.embedded import instance, named, output, run, sh, until
+from tests.integration.embedded import instance, output, run, sh, until
 
 pytestmark = pytest.mark.root
 
@@ -241,12 +240,13 @@ async def test_a_restart_that_fails_is_tried_again(engine: EmbeddedEngine, tmp_p
 
 async def test_a_clone_that_fails_is_tried_again(engine: EmbeddedEngine) -> None:
     ref = await sh(engine, "echo up; sleep 0.5; exit 1", restart_policy="on-failure:4")
-    (shim,) = named(engine.config, "pytop-shim")
-    _, hard = resource.prlimit(shim, resource.RLIMIT_NOFILE)
-    resource.prlimit(shim, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{shim}/fd")) + 3, hard))  # enough for a read
-    await asyncio.sleep(1.5)
-    assert (await engine.get(ref.id)).state is not State.EXITED
-    resource.prlimit(shim, resource.RLIMIT_NOFILE, (1024, hard))
+    where = sandbox_cgroup.find(engine._verbs.hierarchies, engine.config.cgroup).where("pids")
+    assert where is not None
+    (where[0] / "pids.max").write_text("1")  # of shims and containers together: no process can be forked, EAGAIN
+    await asyncio.sleep(1.2)
+    found = await engine.inspect(ref.id)
+    assert (found["state"], bool(found["error"])) == ("restarting", True)
+    (where[0] / "pids.max").write_text("max")
 
     async def runs_again() -> bool:
         return len(await lines_of(engine, ref)) > 1
