@@ -319,7 +319,8 @@ class EmbeddedEngine:
         await self._ready()
         record: ContainerRecord = await self._read(self._store.find, key)
         path = self.config.log(record.id)
-        watch = DirectoryWatch(path.parent, LOGS) if follow else None
+        # the last line is in the log before the end is on record
+        watch = DirectoryWatch(path.parent, LOGS, (self.config.records, RECORDS)) if follow else None
         reader = await threads.acquiring(
             self._guarded(lambda: cri_log.Reader(path, tail=tail)), cri_log.Reader.close, threads.Kind.WAIT
         )
