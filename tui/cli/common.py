@@ -12,6 +12,7 @@ from runtime.errors import NotFoundError, PytopError, UnavailableError
 from runtime.model import Container, ContainerRef
 from tui.cli import diagnostics, exits
 from tui.cli.engine_choice import engines
+from tui.cli.slow_changes import waiting_told
 from tui.core.session import Session
 from tui.present import problem_text
 from tui.present.messages import Message, say
@@ -44,7 +45,8 @@ async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
     opened = Session([*engines(args)], read_only=args.read_only)
     try:
         await opened.refresh()
-        yield opened
+        async with waiting_told(lambda: opened.under_way):
+            yield opened
     except asyncio.CancelledError:
         if opened.busy:
             diagnostics.complain(say(Message.FINISHING_COMMAND))

@@ -18,6 +18,7 @@ from tui.cli import diagnostics, exits
 from tui.cli.engine_choice import add_engine, engines
 from tui.cli.limits import add_limits, requested
 from tui.cli.log_output import copy
+from tui.cli.slow_changes import waiting_told
 from tui.cli.values import bind, pairs
 from tui.core.launch import Launch
 from tui.present.messages import Message, say
@@ -101,7 +102,8 @@ async def _launch(args: argparse.Namespace) -> AsyncIterator[Launch]:
     engine, others = await _engine_for(engines(args), args.image)
     launch = Launch(engine, read_only=args.read_only)
     try:
-        yield launch
+        async with waiting_told(lambda: launch.under_way):
+            yield launch
     except asyncio.CancelledError:
         if launch.busy:
             diagnostics.complain(say(Message.FINISHING_COMMAND))

@@ -28,7 +28,13 @@ class Launch:
         self._engine = engine
         self._read_only = read_only
         self._work: set[asyncio.Task[Any]] = set()
+        self._name = "a container"
         self.container_id = ""
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """What is being changed now, in words."""
+        return tuple(sorted(task.get_name() for task in self._work))
 
     @property
     def busy(self) -> bool:
@@ -37,7 +43,8 @@ class Launch:
 
     async def create(self, spec: ContainerSpec) -> None:
         """Make the container. Raises the refusal where the engine cannot, or nothing may be changed."""
-        title = f"create {spec.name or 'a container'}"
+        self._name = spec.name or self._name
+        title = f"create {self._name}"
         capabilities = await self._engine.capabilities()
         refusal = permissions.by_engine(title, Verb.CREATE, capabilities, read_only=self._read_only)
         if refusal is not None:
@@ -46,20 +53,20 @@ class Launch:
         async def create() -> None:
             self.container_id = (await self._engine.create(spec)).id
 
-        await self._to_its_end(create())
+        await self._to_its_end("create", create())
 
     async def start(self) -> None:
-        await self._to_its_end(self._engine.start(self.container_id))
+        await self._to_its_end("start", self._engine.start(self.container_id))
 
     async def stop(self) -> None:
-        await self._to_its_end(self._engine.stop(self.container_id))
+        await self._to_its_end("stop", self._engine.stop(self.container_id))
 
     async def remove(self) -> None:
         """By force: it may run."""
-        await self._to_its_end(self._engine.remove(self.container_id, force=True))
+        await self._to_its_end("remove", self._engine.remove(self.container_id, force=True))
 
     async def kill(self, signal: str) -> None:
-        await self._to_its_end(self._engine.kill(self.container_id, signal))
+        await self._to_its_end("kill", self._engine.kill(self.container_id, signal))
 
     def logs(self) -> AsyncIterator[LogLine]:
         """Its output until its end."""
@@ -75,8 +82,8 @@ class Launch:
             await asyncio.wait(self._work, timeout=CLOSE_TIMEOUT_S)
         await self._engine.close()
 
-    async def _to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.create_task(change)
+    async def _to_its_end(self, verb: str, change: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(change, name=f"{verb} {self._name}")
         self._work.add(task)
         task.add_done_callback(self._work.discard)
         try:

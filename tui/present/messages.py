@@ -141,6 +141,7 @@ class Message(Enum):
     TERM_IS = "TERM is {term}"
     TERM_NOT_SET = "TERM is not set"
     FINISHING_COMMAND = "finishing what has begun; Ctrl-C again leaves it unfinished"
+    STILL_WAITING = "still waiting: {what}"
     STILL_RUNNING = "it is still running; Ctrl-C once more kills it"
     RECLAIMING = "{name}: uses {current}, to come down to {target}; {reclaimed} given back"
     KEPT = "kept"

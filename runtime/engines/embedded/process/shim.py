@@ -23,7 +23,7 @@ from runtime.engines.embedded import removal
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.process import init
-from runtime.engines.embedded.process.handles import WAKE, open_init
+from runtime.engines.embedded.process.handles import SHIM_NAME, WAKE, has_shim, open_init
 from runtime.engines.embedded.process.log_writer import LogWriter
 from runtime.engines.embedded.process.messages import ProgramError, answer, error_from_json
 from runtime.engines.embedded.process.prefork import Preforked, fresh_network_namespace, make_plan
@@ -31,7 +31,7 @@ from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.engines.embedded.state import run_files
 from runtime.engines.embedded.state.record import ContainerRecord, parse_policy
 from runtime.engines.embedded.state.store import RecordStore
-from runtime.errors import KernelError, PytopError
+from runtime.errors import ConflictError, KernelError, PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
 from runtime.limits.controllers import memory
 from runtime.model import State
@@ -41,6 +41,8 @@ KILLED: Final = 128 + signal.SIGKILL
 START_FAILED: Final = 128
 """Exit status of a container that could not be started, for another reason than its program."""
 _MESSAGE_BYTES: Final = 65536
+_LOCK_TIMEOUT_S: Final = 10.0
+_LOCK_CHECK_INTERVAL_S: Final = 0.02
 _FIRST_PAUSE_S: Final = 0.1
 """Pause before the first restart by policy; it doubles with each, up to `_MAX_PAUSE_S`."""
 _MAX_PAUSE_S: Final = 60.0
@@ -50,31 +52,50 @@ _STABLE_RUN_S: Final = 10.0
 
 def main(config: EmbeddedConfig, request: dict[str, Any], reply: socket.socket, preforked: Preforked) -> NoReturn:
     """Serve one request of the zygote: {"op": "start" or "attach", "id": ...}; answers with {} or {"error": ...}."""
-    syscalls.set_name("pytop-shim")
+    syscalls.set_name(SHIM_NAME)
+    container_id, start = str(request["id"]), request["op"] == "start"
     try:
-        shim = Shim(config, str(request["id"]), preforked)
-        if request["op"] == "start":
-            shim.start(reply)
+        if _take_lock(RecordStore(config), container_id, start=start):
+            shim = Shim(config, container_id, preforked)
+            if start:
+                shim.start(reply)
+            else:
+                shim.attach(reply)
         else:
-            shim.attach(reply)
+            answer(reply, None)  # another shim has taken over
     except PytopError as error:
         answer(reply, error)
         os._exit(1)
     os._exit(0)
 
 
+def _take_lock(store: RecordStore, container_id: str, *, start: bool) -> bool:
+    """Take the container's shim lock for the rest of this process; False when there is a shim already.
+
+    Two clients that look at once request two shims to take over: the second one ends. Before a start the shim of the
+    last run may be about to end. Raises `ConflictError` when the lock does not become free.
+    """
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while time.monotonic() < deadline:
+        lock = store.shim_lock(container_id, wait=_LOCK_CHECK_INTERVAL_S)
+        if lock is not None:
+            with suppress(OSError):  # read-only: a pause before a restart cannot be cut short then
+                os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
+            return True
+        if not start and has_shim(store.config.live(container_id)):
+            return False
+    name = store.read(container_id).spec.name
+    raise ConflictError(f"{name} has a helper process already", detail="it does not end")
+
+
 class Shim:
-    """The life of one container, as its shim manages it."""
+    """The life of one container, as its shim manages it; its process holds the container's shim lock."""
 
     def __init__(self, config: EmbeddedConfig, container_id: str, preforked: Preforked) -> None:
         self.config, self.id = config, container_id
         self.store = RecordStore(config)
         self.hierarchies = preforked.zygote_state.hierarchies
         self._preforked = preforked
-        lock = self.store.shim_lock(container_id)
-        assert lock is not None
-        with suppress(OSError):  # read-only: a pause before a restart cannot be cut short then
-            os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
         self._child = False
 
     @cached_property
