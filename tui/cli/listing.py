@@ -169,6 +169,7 @@ def as_json(container: Container) -> dict[str, Any]:
         "cgroup": container.cgroup,
         "found": container.found,
         "error": container.error,
+        "output_limited": container.output_limited,
     }
 
 

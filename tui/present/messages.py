@@ -78,6 +78,7 @@ class Message(Enum):
     FOUND_BY = "found by {name}"
     KILLED_BY_SIGNAL = "killed by signal {number}"
     EXIT_STATUS = "exit status {code}"
+    OUTPUT_LIMITED = "waits: it prints faster than its log takes"
     OUT_OF_MEMORY = "out of memory, {ending}"
     STARTED_AT = "started {time}"
     NO_OWN_CGROUP = "its containers have no cgroup that is theirs alone: limit them one by one"

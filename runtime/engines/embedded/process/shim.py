@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, NoReturn
 
 from runtime.engines.embedded import removal
@@ -24,6 +23,7 @@ from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.process import init
 from runtime.engines.embedded.process.handles import SHIM_NAME, WAKE, has_shim, open_init
+from runtime.engines.embedded.process.log_pump import LogPump
 from runtime.engines.embedded.process.log_writer import LogWriter
 from runtime.engines.embedded.process.messages import ProgramError, answer, error_from_json
 from runtime.engines.embedded.process.prefork import Preforked, fresh_network_namespace, make_plan
@@ -252,25 +252,19 @@ class Shim:
         """Write the output to the log until init has ended; returns the exit status."""
         pidfd = open_init(record)
         if pidfd is not None:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            names = {fd: stream for stream, fd in self.log_writer.pipes.items()}
-            for fd in names:
-                poll.register(fd, select.POLLIN)
-            while not any(fd == pidfd for fd, _ in self._ready(poll, names)):
-                pass
+            over = partial(read_exit, self.config, self.id)
+            pump = LogPump(self.log_writer, limited=self._limited, over=lambda: over() is not None)
+            pump.run(pidfd)
             os.close(pidfd)
         status = self._reap()
         self.log_writer.drain()
         written = read_exit(self.config, self.id)
         return written if written is not None else status
 
-    def _ready(self, poll: select.poll, names: dict[int, str]) -> list[tuple[int, int]]:
-        events = poll.poll()
-        for fd, _ in events:
-            if fd in names:
-                self.log_writer.pump(names[fd])
-        return events
+    def _limited(self, limited: bool) -> None:
+        """Record that the container's output is held back, or no longer. A full disk or no memory does not matter."""
+        with suppress(OSError, PytopError):
+            self.store.change(self.id, lambda current: replace(current, output_limited=limited))
 
     def _reap(self) -> int:
         """The exit status of init as its parent; 137 when it is not our child: an init that wrote none was killed."""
