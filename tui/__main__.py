@@ -5,6 +5,8 @@ The packages are checked for being one installation before any of them but `tui`
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib.util
 import os
 import sys
@@ -17,7 +19,10 @@ BROKEN = 70
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return its exit code; without `argv` it is that of this process."""
+    if argv is None:  # modules that are loaded are no garbage: neither a collection while they are, nor one at the exit
+        gc.disable()
+        atexit.register(gc.freeze)
     _standard_streams()
     reason = misplaced()
     if reason is not None:

@@ -16,6 +16,7 @@ class AnnotationKind(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     OOM_KILL = "oom_kill"  # the kernel killed a process for lack of memory
+    OUTPUT_LIMITED = "output_limited"  # it prints faster than its engine logs, and waits
     LIMITS_CHANGED = "limits_changed"  # an engine says so, without saying which
     LIMITS_SET = "limits_set"  # changed from here; `limits` are what the kernel holds
     LIMIT_DRIFTED = "limit_drifted"  # changed by somebody else; `limits` are now and expected

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import NotFoundError
-from runtime.kernel import cgroupfs, own_cgroup, procfs
+from runtime.kernel import cgroupfs, command_line, own_cgroup, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.procfs import PROC, IdRange
 
@@ -130,9 +130,9 @@ def _read(pid: int, proc: Path, depth: int, uid_map: tuple[IdRange, ...]) -> Pro
     status = procfs.status(pid, proc=proc)
     try:
         stat = (proc / str(pid) / "stat").read_text(errors="replace")
-        arguments = (proc / str(pid) / "cmdline").read_bytes()[:MAX_COMMAND_BYTES]
     except OSError:
         return None
+    arguments = (command_line.read(pid, proc=proc) or b"")[:MAX_COMMAND_BYTES]  # its name does where this blocks
     name = stat[stat.find("(") + 1 : stat.rfind(")")]
     fields = stat[stat.rfind(")") + 1 :].split()
     if len(fields) < 22:

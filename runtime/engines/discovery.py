@@ -63,27 +63,33 @@ def discover(environ: Mapping[str, str] = os.environ, *, home: Path | None = Non
     yet; an engine whose configuration makes no sense says so when it is. Configuration is looked for in `home`, the
     user's own by default.
     """
+    return list(each_engine(environ, home=home))
+
+
+def each_engine(environ: Mapping[str, str] = os.environ, *, home: Path | None = None) -> Iterator[Engine]:
+    """What `discover` returns, one after another; the module of an engine is loaded when its turn comes."""
     home = home or _home()
-    found: list[Engine] = [_engine("embedded", embedded_config(environ))]
+    yield _engine("embedded", embedded_config(environ))
     podmans = connections(environ, home)
     shown: Endpoint | None = None
+    beside_docker = True
     try:
         endpoint = docker_endpoint(environ, home)
     except InvalidError as error:
-        found.append(UnusableEngine("docker", error))
+        yield UnusableEngine("docker", error)
     else:
-        if endpoint is not None and not _is_podman(endpoint, podmans):
+        beside_docker = endpoint is not None and not _is_podman(endpoint, podmans)
+        if endpoint is not None and beside_docker:
             shown = endpoint
-            found.append(_engine("docker", endpoint))
+            yield _engine("docker", endpoint)
     for place in podmans:
         if isinstance(place.endpoint, InvalidError):
-            found.append(UnusableEngine(place.key, place.endpoint))
+            yield UnusableEngine(place.key, place.endpoint)
         else:
-            found.append(_engine("podman", place.endpoint, key=place.key))
-    found += _containerds(environ, shown, beside_docker=any(engine.key == "docker" for engine in found))
+            yield _engine("podman", place.endpoint, key=place.key)
+    yield from _containerds(environ, shown, beside_docker=beside_docker)
     if environ.get("PYTOP_FOUND") != "0":
-        found.append(_engine("found", services=environ.get("PYTOP_SERVICES") == "1"))
-    return found
+        yield _engine("found", services=environ.get("PYTOP_SERVICES") == "1")
 
 
 def _engine(kind: str, *args: Any, **options: Any) -> Engine:

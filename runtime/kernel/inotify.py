@@ -18,13 +18,17 @@ _BUFFER_BYTES = 65536
 
 
 class DirectoryWatch:
-    """Yields the names of changed entries of one directory to one reader. Create and use it on the event loop."""
+    """Yields the names of changed entries of directories to one reader. Create and use it on the event loop."""
 
-    def __init__(self, directory: Path, mask: int) -> None:
-        """Raises `OSError` when the directory does not exist or the user has no inotify instance left."""
+    def __init__(self, directory: Path, mask: int, *more: tuple[Path, int]) -> None:
+        """`more` are further directories, with the events of each.
+
+        Raises `OSError` when one does not exist or the user has no inotify instance left.
+        """
         self._fd = syscalls.inotify_init()
         try:
-            syscalls.inotify_add_watch(self._fd, os.fsencode(directory), mask)
+            for path, events in ((directory, mask), *more):
+                syscalls.inotify_add_watch(self._fd, os.fsencode(path), events)
         except OSError:
             os.close(self._fd)
             raise

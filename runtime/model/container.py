@@ -105,7 +105,8 @@ class Container:
     neither its use nor its limits can be told from those of others. `placed` is False when the cgroup above its own is
     where the engine puts whatever comes, so that being there together means nothing. `trusted` is False when its engine
     runs as another user without privileges: what it says hides nothing of anybody else's. `found` says how a container
-    that no engine claims was found; it is empty for every other.
+    that no engine claims was found; it is empty for every other. `output_limited` is True while it waits because it
+    prints faster than its engine logs.
     """
 
     ref: ContainerRef
@@ -132,6 +133,7 @@ class Container:
     placed: bool = True
     trusted: bool = True
     found: str = ""
+    output_limited: bool = False
 
     @property
     def group_name(self) -> str:

@@ -32,6 +32,8 @@ class EventKind(StrEnum):
     RENAMED = "renamed"
     OOM = "oom"
     HEALTH = "health"
+    OUTPUT_LIMITED = "output_limited"  # it prints faster than its engine logs, and waits
+    OUTPUT_UNLIMITED = "output_unlimited"
 
 
 @dataclass(frozen=True, slots=True)

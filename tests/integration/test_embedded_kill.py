@@ -19,6 +19,7 @@ import pytest
 
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.process import launcher
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.engines.embedded.state.record import dumps
 from runtime.engines.embedded.state.store import RecordStore
@@ -70,6 +71,54 @@ async def test_a_killed_shim_loses_neither_container_nor_log_nor_status(engine: 
         assert (await engine.get(ref.id)).pid == pid
     assert await output(engine, ref) == [str(i) for i in range(300)]
     assert await engine.wait(ref.id) == 9
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_killed_shim_gets_one_successor_although_many_look_at_once(engine: EmbeddedEngine, ended: bool) -> None:
+    """Each look requests a shim; all but one of these end, and no look waits for them.
+
+    The kind, a lock that is waited for without bound, was looked for in every caller of `shim_lock` and `operation`.
+    """
+    ref = await sh(engine, "echo up; exec sleep 100")
+    for turn in range(5):
+        assert kill(engine.config, "pytop-shim") == 1
+        pid = (await asyncio.to_thread(RecordStore(engine.config).read, ref.id)).pid
+        if ended and turn == 4:
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        others = [EmbeddedEngine(engine.config) for _ in range(4)]
+        begun = asyncio.get_running_loop().time()
+        states = [found.state for each in await asyncio.gather(*(o.containers() for o in others)) for found in each]
+        assert asyncio.get_running_loop().time() - begun < 5
+        assert set(states) == {State.EXITED if ended and turn == 4 else State.RUNNING}
+        shims = 0 if ended and turn == 4 else 1
+        await waiting.until(lambda shims=shims: len(named(engine.config, "pytop-shim")) == shims, 3, "one shim is left")
+        for other in others:
+            await other.close()
+    await engine.remove(ref.id, force=True)
+
+
+async def test_a_start_is_waited_for_as_long_as_it_takes(
+    engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is told as failed would run all the same; a look at containers goes on without the shim meanwhile."""
+    monkeypatch.setattr(launcher, "_ANSWER_TIMEOUT_S", 0.3, raising=False)
+    first = await run(engine, "sleep", "100")
+    second = await engine.create(ContainerSpec("host", ("sleep", "100"), network="none"))
+    kill(engine.config, "pytop-shim")
+    await waiting.until(lambda: named(engine.config, "pytop-prefork"), 5, "there is a preforked shim")
+    (preforked,) = named(engine.config, "pytop-prefork")
+    os.kill(preforked, signal.SIGSTOP)
+    try:
+        starting = asyncio.create_task(engine.start(second.id))
+        looked = await asyncio.wait_for(engine.get(first.id), 8)
+        assert looked.state is State.RUNNING
+        await asyncio.sleep(0.5)
+        assert not starting.done()
+    finally:
+        os.kill(preforked, signal.SIGCONT)
+    await starting
+    assert (await engine.get(second.id)).state is State.RUNNING
 
 
 async def test_a_talkative_container_blocks_rather_than_loses(engine: EmbeddedEngine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.process import zygote_socket
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.errors import ConflictError, InvalidError, NotFoundError, UnsupportedError
 from runtime.model import (
@@ -188,6 +190,72 @@ async def test_restart_policy(engine: EmbeddedEngine) -> None:
     assert (await engine.get(always.id)).state is State.EXITED
     fine = await sh(engine, "exit 0", restart_policy="on-failure")
     assert await engine.wait(fine.id) == 0
+
+
+async def test_a_container_can_be_started_after_a_reboot_has_emptied_the_run_directory(engine: EmbeddedEngine) -> None:
+    stopped = await sh(engine, "echo up; exec sleep 100")
+    await engine.stop(stopped.id, timeout=1)
+    await asyncio.to_thread(zygote_socket.quit_all, engine.config)
+    shutil.rmtree(engine.config.run)
+    before = os.umask(0o022)
+    try:
+        other = EmbeddedEngine(engine.config)
+        assert [each.state for each in await other.containers()] == [State.EXITED]
+        await other.start(stopped.id)
+        await said(other, stopped, [b"up", b"up"])
+        assert engine.config.run.stat().st_mode & 0o777 == 0o700
+        assert engine.config.live(stopped.id).stat().st_mode & 0o777 == 0o700
+        engine.config.run.chmod(0o755)
+        ref = await sh(other, "true")
+        assert engine.config.run.stat().st_mode & 0o777 == 0o700, "one that an earlier version made"
+        await other.wait(ref.id)
+        await other.remove(stopped.id, force=True)
+        await other.close()
+    finally:
+        os.umask(before)
+
+
+async def test_a_restart_that_fails_is_tried_again(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    """What init refuses is a `PytopError`, what clone refuses an `OSError`; neither ends the policy."""
+    (tmp_path / "bound").mkdir()
+    binds = (Bind(str(tmp_path / "bound"), "/srv"),)
+    ref = await sh(engine, "echo up; sleep 0.3; exit 1", restart_policy="always", binds=binds)
+    (tmp_path / "bound").rename(tmp_path / "away")
+
+    async def failed_often() -> bool:
+        found = await engine.inspect(ref.id)
+        return found["state"] == "restarting" and found["restarts"] >= 3 and bool(found["error"])
+
+    await waiting.until(failed_often, 20, "each attempt is recorded")
+    (tmp_path / "away").rename(tmp_path / "bound")
+    seen = len(await lines_of(engine, ref))
+
+    async def runs_again() -> bool:
+        return len(await lines_of(engine, ref)) > seen
+
+    await waiting.until(runs_again, 20, "it is started again")
+    await engine.stop(ref.id, timeout=1)
+    assert (await engine.get(ref.id)).state is State.EXITED
+
+
+async def test_a_clone_that_fails_is_tried_again(engine: EmbeddedEngine) -> None:
+    ref = await sh(engine, "echo up; sleep 0.5; exit 1", restart_policy="on-failure:4")
+    where = sandbox_cgroup.find(engine._verbs.hierarchies, engine.config.cgroup).where("pids")
+    assert where is not None
+    (where[0] / "pids.max").write_text("1")  # of shims and containers together: no process can be forked, EAGAIN
+    await asyncio.sleep(1.2)
+    found = await engine.inspect(ref.id)
+    assert (found["state"], bool(found["error"])) == ("restarting", True)
+    (where[0] / "pids.max").write_text("max")
+
+    async def runs_again() -> bool:
+        return len(await lines_of(engine, ref)) > 1
+
+    await waiting.until(runs_again, 70, "it is started again")
+
+
+async def lines_of(engine: EmbeddedEngine, ref: ContainerRef) -> list[bytes]:
+    return [line.data async for line in engine.logs(ref.id)]
 
 
 async def test_restart_keeps_the_writable_layer(engine: EmbeddedEngine) -> None:

@@ -45,7 +45,16 @@ UNITLESS: Final[Mapping[str, frozenset[str]]] = {
     "exit codes": frozenset(
         {
             *("OK", "FAILED", "USAGE", "NOT_FOUND", "REFUSED", "UNAVAILABLE", "BROKEN", "RUN_FAILED"),
-            *("NOT_EXECUTABLE", "NO_COMMAND", "HUNG_UP", "INTERRUPTED", "NO_READER", "TERMINATED", "REBOOTED"),
+            *(
+                "NOT_EXECUTABLE",
+                "NO_COMMAND",
+                "HUNG_UP",
+                "INTERRUPTED",
+                "NO_READER",
+                "TERMINATED",
+                "REBOOTED",
+                "START_FAILED",
+            ),
         }
     ),
     "versions of a format or protocol": frozenset({"FORMAT", "PROTOCOL"}),

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
-from runtime.engines.discovery import discover
-from runtime.engines.protocol import Engine
-from runtime.errors import InvalidError, NotFoundError, PytopError, UnavailableError
+from runtime.errors import NotFoundError, PytopError, UnavailableError
 from runtime.model import Container, ContainerRef
 from tui.cli import diagnostics, exits
+from tui.cli.engine_choice import engines
+from tui.cli.slow_changes import waiting_told
 from tui.core.session import Session
 from tui.present import problem_text
 from tui.present.messages import Message, say
@@ -21,13 +20,6 @@ from tui.present.messages import Message, say
 T = TypeVar("T")
 
 MAX_CONCURRENT = 16  # operations of one command
-
-
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Accept `--engine` after the verb too."""
-    parser.add_argument(
-        "--engine", metavar="KEY", default=argparse.SUPPRESS, help="only this engine (embedded, docker, podman, ...)"
-    )
 
 
 def add_services(parser: argparse.ArgumentParser) -> None:
@@ -47,26 +39,14 @@ def add_names(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
     )
 
 
-def engines(args: argparse.Namespace) -> list[Engine]:
-    """The engines of this host, or the one that was chosen."""
-    found = discover({**os.environ, "PYTOP_SERVICES": "1"} if args.services else os.environ)
-    chosen: str | None = args.engine
-    if chosen is None:
-        return found
-    selected = [engine for engine in found if engine.key == chosen]
-    if not selected:
-        here = ", ".join(engine.key for engine in found) or "none"
-        raise InvalidError(f"there is no engine {chosen!r} here", hint=f"Engines here: {here}")
-    return selected
-
-
 @contextlib.asynccontextmanager
 async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
     """A session after its first listing; closed at the end."""
-    opened = Session(engines(args), read_only=args.read_only)
+    opened = Session([*engines(args)], read_only=args.read_only)
     try:
         await opened.refresh()
-        yield opened
+        async with waiting_told(lambda: opened.under_way):
+            yield opened
     except asyncio.CancelledError:
         if opened.busy:
             diagnostics.complain(say(Message.FINISHING_COMMAND))

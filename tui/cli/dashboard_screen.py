@@ -8,7 +8,7 @@ import os
 from tui.app.app import PytopApp
 from tui.app.keymap import VOCABULARY
 from tui.cli import exits
-from tui.cli.common import engines
+from tui.cli.engine_choice import engines
 from tui.core import settings
 from tui.core.session import Session
 
@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Open it, until the user quits; the exit code."""
     chosen = settings.load(settings.home(os.environ), VOCABULARY)
     interval_s = args.interval or chosen.interval or DEFAULT_INTERVAL_S
-    session = Session(engines(args), interval=interval_s, read_only=args.read_only)
+    session = Session([*engines(args)], interval=interval_s, read_only=args.read_only)
     app = PytopApp(session, theme=args.theme, ascii_only=args.ascii, chosen=chosen, grouped=args.groups)
     app.run()
     return app.return_code or exits.OK

@@ -15,7 +15,7 @@ from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
 from runtime.model import Verb
 from tui.cli import diagnostics, exits, output, terminal
-from tui.cli.common import add_engine, engines
+from tui.cli.engine_choice import add_engine, engines
 from tui.present.messages import Message, say
 
 _SIGNS = {Level.GOOD: "✓", Level.LIMITED: "!", Level.BROKEN: "✗"}
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 def _doctor(args: argparse.Namespace) -> int:
     config = embedded_config(os.environ)
     checks = [*host_checks(config.state), bridge_check(config.bridge)]
-    answers = asyncio.run(_engines(engines(args)))
+    answers = asyncio.run(_engines([*engines(args)]))
     works = any(check.level is not Level.BROKEN and check.name != FOUND for check in answers)
     checks += [
         *answers,

@@ -9,8 +9,9 @@ from typing import Any
 
 from runtime.model import Container, Verb
 from tui.cli import diagnostics, exits
-from tui.cli.common import add_engine, add_names, each, session
+from tui.cli.common import add_names, each, session
 from tui.cli.durations import seconds
+from tui.cli.engine_choice import add_engine
 from tui.cli.values import signal_name
 from tui.cli.verbs import VERBS
 

@@ -14,7 +14,8 @@ from runtime.engines.protocol import required
 from runtime.errors import InvalidError, PytopError
 from runtime.model import Container, Image, State
 from tui.cli import diagnostics, exits, output
-from tui.cli.common import add_engine, add_names, add_services, each, session, tell_problems
+from tui.cli.common import add_names, add_services, each, session, tell_problems
+from tui.cli.engine_choice import add_engine
 from tui.cli.values import pairs
 from tui.core.session import Group, Session
 
@@ -168,6 +169,7 @@ def as_json(container: Container) -> dict[str, Any]:
         "cgroup": container.cgroup,
         "found": container.found,
         "error": container.error,
+        "output_limited": container.output_limited,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     """The exit code. Only a bug with PYTOP_DEBUG=1 ends in a traceback."""
     try:
         args = build().parse_args(argv)
+        gc.enable()
         if not args.read_only:
             for words in verbs.load(verbs.LIMIT_JOURNAL).restore_abandoned():
                 complain(words)

@@ -7,17 +7,20 @@ import asyncio
 import errno
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from runtime.engines.protocol import Engine
 from runtime.errors import PytopError
-from runtime.model import ContainerRef, ContainerSpec, Verb
+from runtime.model import ContainerSpec
 from tui.cli import diagnostics, exits
-from tui.cli.common import add_engine, session
+from tui.cli.engine_choice import add_engine, engines
 from tui.cli.limits import add_limits, requested
-from tui.cli.logs import copy
+from tui.cli.log_output import copy
+from tui.cli.slow_changes import waiting_told
 from tui.cli.values import bind, pairs
-from tui.core.session import Session
+from tui.core.launch import Launch
 from tui.present.messages import Message, say
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -76,52 +79,71 @@ def _spec(args: argparse.Namespace) -> ContainerSpec:
     )
 
 
-async def _engine_for(session: Session, image: str) -> str:
-    """The key of the first engine that has the image, else of the first engine, whose error names the missing image."""
-    for key, engine in session.engines.items():
-        if engine.facets.images is None:
-            continue
+async def _engine_for(found: Iterable[Engine], image: str) -> tuple[Engine, list[Engine]]:
+    """The first engine that has the image, else the first engine, whose error names the missing image.
+
+    Also the engines that were asked before.
+    """
+    asked: list[Engine] = []
+    for engine in found:
+        images = engine.facets.images
         try:
-            if any(image in (found.id, *found.names) for found in await engine.facets.images.images()):
-                return key
+            if images is not None and any(image in (each.id, *each.names) for each in await images.images()):
+                return engine, asked
         except PytopError:
-            continue
-    return next(iter(session.engines))
+            pass
+        asked.append(engine)
+    return asked[0], asked[1:]
+
+
+@asynccontextmanager
+async def _launch(args: argparse.Namespace) -> AsyncIterator[Launch]:
+    """The container is made by what is given; closed at the end."""
+    engine, others = await _engine_for(engines(args), args.image)
+    launch = Launch(engine, read_only=args.read_only)
+    try:
+        async with waiting_told(lambda: launch.under_way):
+            yield launch
+    except asyncio.CancelledError:
+        if launch.busy:
+            diagnostics.complain(say(Message.FINISHING_COMMAND))
+        raise
+    finally:
+        await asyncio.gather(launch.close(), *(other.close() for other in others))
 
 
 async def _create(args: argparse.Namespace) -> int:
     spec = _spec(args)
-    async with session(args) as opened:
-        ref = await opened.create(await _engine_for(opened, spec.image), spec)
-    print(ref.id)
+    async with _launch(args) as launch:
+        await launch.create(spec)
+    print(launch.container_id)
     return exits.OK
 
 
 async def _run(args: argparse.Namespace) -> int:
-    spec = _spec(args)
-    async with session(args) as opened:
+    # In the foreground it is removed here, after its last output was read.
+    spec = replace(_spec(args), auto_remove=args.rm and args.detach)
+    async with _launch(args) as launch:
         try:
-            # In the foreground it is removed here, after its last output was read.
-            spec = replace(spec, auto_remove=args.rm and args.detach)
-            ref = await opened.create(await _engine_for(opened, spec.image), spec)
+            await launch.create(spec)
         except PytopError as error:
             diagnostics.complain(error)
             return exits.RUN_FAILED
         try:
-            await opened.perform(ref, Verb.START)
+            await launch.start()
         except PytopError as error:
             diagnostics.complain(error)
             if args.rm:
-                await opened.perform(ref, Verb.REMOVE, force=True)
+                await launch.remove()
             return _start_failed(error)
         if args.detach:
-            print(ref.id)
+            print(launch.container_id)
             return exits.OK
         try:
-            return await _foreground(opened, ref)
+            return await _foreground(launch)
         finally:
             if args.rm:
-                await opened.perform(ref, Verb.REMOVE, force=True)
+                await launch.remove()
 
 
 def _start_failed(error: PytopError) -> int:
@@ -134,26 +156,21 @@ def _start_failed(error: PytopError) -> int:
     return exits.RUN_FAILED
 
 
-async def _foreground(session: Session, ref: ContainerRef) -> int:
-    engine = session.engines[ref.engine]
-
+async def _foreground(launch: Launch) -> int:
     async def pass_on(name: str) -> None:
         try:
-            await engine.kill(ref.id, name)
+            await launch.kill(name)
         except PytopError as error:
             diagnostics.complain(error)
 
-    async def stop() -> None:
-        await session.perform(ref, Verb.STOP)
-
     forward = _Forward(pass_on)
-    output = asyncio.create_task(copy(session.logs(ref, follow=True)))
-    ended = asyncio.create_task(engine.wait(ref.id))
+    output = asyncio.create_task(copy(launch.logs()))
+    ended = asyncio.create_task(launch.wait())
     try:
         with forward:
             await asyncio.wait({output, ended}, return_when=asyncio.FIRST_COMPLETED)
             if output.done() and not ended.done() and isinstance(output.exception(), OSError):
-                await stop()  # the reader of our output has gone: stop, as for a lost terminal
+                await launch.stop()  # the reader of our output has gone: stop, as for a lost terminal
             status = await ended
             await asyncio.wait({output}, timeout=LAST_OUTPUT_TIMEOUT_S)
             if output.done():

@@ -12,8 +12,9 @@ from collectors.sampling.frame import Frame
 from collectors.sampling.metrics import HOST_METRICS
 from runtime.model import Ref
 from tui.cli import diagnostics, exits, output
-from tui.cli.common import add_engine, add_services, find, session, tell_problems
+from tui.cli.common import add_services, find, session, tell_problems
 from tui.cli.durations import interval
+from tui.cli.engine_choice import add_engine
 from tui.core.session import Changed, Drift, Session, Subject
 from tui.present import problem_text
 from tui.present.fields import FIELDS

@@ -13,7 +13,8 @@ from runtime.limits import ReclaimProgress, Severity
 from runtime.limits.units import human_bytes
 from runtime.model import Container, FieldOutcome, LimitChange, LimitOutcome, Limits, Verdict
 from tui.cli import diagnostics, exits, output
-from tui.cli.common import add_engine, add_names, each, session
+from tui.cli.common import add_names, each, session
+from tui.cli.engine_choice import add_engine
 from tui.cli.limits import add_limits, requested, show
 from tui.core.session import Session
 from tui.present.limit_entries import ENTRY_OF

@@ -20,6 +20,7 @@ _KINDS: Final = {
     EventKind.PAUSED: AnnotationKind.PAUSED,
     EventKind.UNPAUSED: AnnotationKind.RESUMED,
     EventKind.UPDATED: AnnotationKind.LIMITS_CHANGED,
+    EventKind.OUTPUT_LIMITED: AnnotationKind.OUTPUT_LIMITED,
     EventKind.OOM: AnnotationKind.OOM_KILL,
 }
 

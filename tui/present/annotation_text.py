@@ -13,6 +13,7 @@ _TEXTS: Final = {
     AnnotationKind.PAUSED: "paused",
     AnnotationKind.RESUMED: "resumed",
     AnnotationKind.OOM_KILL: "OOM kill",
+    AnnotationKind.OUTPUT_LIMITED: "output held back",
     AnnotationKind.LIMITS_CHANGED: "limits changed",
     AnnotationKind.LIMITS_SET: "limits changed",
     AnnotationKind.LIMIT_DRIFTED: "limits changed by somebody else",

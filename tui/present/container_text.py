@@ -28,6 +28,8 @@ def headline(subject: Subject, glyphs: Glyphs, *, gone: bool) -> str:
     parts = [fmt.clean(subject.name or subject.ref.short), say(Message.GONE) if gone else subject.state.value]
     if container is not None and container.health and container.state.live:
         parts.append(fmt.clean(container.health))
+    if container is not None and container.output_limited:
+        parts.append(say(Message.OUTPUT_LIMITED))
     since = fields.FIELDS["up"].extract(subject, None)
     if isinstance(since, float):
         parts.append(say(Message.UP_FOR if subject.state.live else Message.AGO, age=fmt.age(since)))

@@ -148,6 +148,8 @@ def _state(subject: Subject, _: Usage | None) -> str:
             return f"exited {subject.exit_code}"
         if subject.state is State.RUNNING and subject.health in ("unhealthy", "starting"):
             return subject.health
+        if subject.state is State.RUNNING and subject.output_limited:
+            return "log-limited"
     return subject.state.value
 
 

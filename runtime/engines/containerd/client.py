@@ -83,9 +83,21 @@ class ContainerdClient:
                 message: M = await method(request, metadata=_metadata(namespace, lease))
                 return message
 
-    async def tell(self, path: str, request: Message, title: str, *, namespace: str = "", lease: str = "") -> None:
-        """A request with an empty answer."""
-        await self.call(path, request, Empty, title, namespace=namespace, lease=lease)
+    async def tell(
+        self,
+        path: str,
+        request: Message,
+        title: str,
+        *,
+        namespace: str = "",
+        lease: str = "",
+        timeout: float | None = None,
+    ) -> None:
+        """A request that changes something: its answer is empty, and comes when that is done, however long it takes.
+
+        One that is told as failed because it takes long would be done all the same.
+        """
+        await self.call(path, request, Empty, title, namespace=namespace, lease=lease, timeout=timeout)
 
     async def stream(
         self, path: str, request: Message, answer: type[M], title: str, *, namespace: str = ""

@@ -12,7 +12,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from runtime import limits
 from runtime.engines.containerd import resources, translate, update
-from runtime.engines.containerd.client import ContainerdClient
+from runtime.engines.containerd.client import ANSWER_TIMEOUT_S, ContainerdClient
 from runtime.engines.containerd.lifecycle import SPEC
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.containerd.store import MetadataStore, StoredContainer
@@ -64,7 +64,9 @@ class ContainerdLimits(DaemonLimits[Document]):
     async def tell(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
         stored = target.document.stored
         message = pb.UpdateTaskRequest(container_id=stored.record.id, resources=update.packed(request))
-        await self._client.tell("tasks.v1.Tasks/Update", message, title, namespace=stored.namespace)
+        await self._client.tell(
+            "tasks.v1.Tasks/Update", message, title, namespace=stored.namespace, timeout=ANSWER_TIMEOUT_S
+        )
 
     async def tell_at_rest(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
         if target.container.state.live:  # on another machine: its task is updated too

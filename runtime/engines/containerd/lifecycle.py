@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.empty_pb2 import Empty
 
 from runtime.engines.containerd import logs, translate
 from runtime.engines.containerd.client import ContainerdClient
@@ -251,7 +250,7 @@ class ContainerdLifecycle:
             await self._call(stored, "Delete", pb.IdRequest(id=stored.record.id), title)
 
     async def _call(self, stored: StoredContainer, verb: str, request: Any, title: str) -> None:
-        await self._client.call(f"{_TASKS}/{verb}", request, Empty, title, namespace=stored.namespace)
+        await self._client.tell(f"{_TASKS}/{verb}", request, title, namespace=stored.namespace)
 
     async def _set_restart_status(self, stored: StoredContainer, title: str, *, running: bool) -> None:
         """Set the wanted state for containerd's restart monitor, if it manages this container."""

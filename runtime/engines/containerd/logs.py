@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from runtime.engines.containerd import logger
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.errors import InvalidError, PytopError, UnsupportedError
-from runtime.kernel import threads
+from runtime.kernel import command_line, procfs, threads
 from runtime.model import LogLine
 from runtime.oci import cri_log as cri
 
@@ -123,11 +123,12 @@ def _settle(directory: Path) -> None:
 def _is_drained(directory: Path) -> bool:
     """Whether the logger's pipes are empty, or there is no logger."""
     try:
-        process = Path("/proc", (directory / "pid").read_text())
-        if os.fsencode(directory) not in (process / "cmdline").read_bytes().split(b"\0"):
-            return True
-    except OSError:
+        pid = int((directory / "pid").read_text())
+    except (OSError, ValueError):
         return True
+    if os.fsencode(directory) not in (command_line.read(pid) or b"").split(b"\0"):
+        return True
+    process = procfs.PROC / str(pid)
     return all(_waiting(process / "fd" / str(number)) == 0 for number in (logger.STDOUT_FD, logger.STDERR_FD))
 
 

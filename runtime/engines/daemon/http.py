@@ -135,6 +135,15 @@ class DaemonClient(ABC):
             detail = f"{self.words.name} answered {method} {path} with something that is not JSON"
             raise EngineError(title, detail=detail) from error
 
+    async def change(
+        self, method: str, path: str, title: str, *, query: Mapping[str, str] | None = None, body: object = None
+    ) -> Any:
+        """A request that changes something, answered when that is done, however long it takes.
+
+        One that is told as failed because it takes long would be done all the same.
+        """
+        return await self.json(method, path, title, query=query, body=body, timeout=None)
+
     async def mapping(
         self, method: str, path: str, title: str, *, body: object = None, timeout: float | None = ANSWER_TIMEOUT_S
     ) -> Mapping[str, Any]:

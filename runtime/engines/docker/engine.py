@@ -167,7 +167,7 @@ class DockerEngine:
         return {**document, "Created": created // 1_000_000_000}
 
     async def remove_image(self, name: str) -> None:
-        await self._client.json("DELETE", f"/images/{quoted(name)}", f"remove the image {name}", query={"force": "1"})
+        await self._client.change("DELETE", f"/images/{quoted(name)}", f"remove the image {name}", query={"force": "1"})
 
     # verbs
 
@@ -178,7 +178,7 @@ class DockerEngine:
             await threads.acting(_refuse, spec.limits, _ncpu(daemon), cgroup_v2=_cgroup_v2(daemon))
         query = {"name": spec.name} if spec.name else {}
         title = f"create a container of {spec.image}"
-        answer = await self._client.json(
+        answer = await self._client.change(
             "POST", "/containers/create", title, query=query, body=translate.create_body(spec)
         )
         return ContainerRef(self.key, str(answer["Id"]))
@@ -187,10 +187,10 @@ class DockerEngine:
         await self._post(key, "start", f"start container {key}")
 
     async def stop(self, key: str, *, timeout: float | None = None) -> None:
-        await self._post(key, "stop", f"stop container {key}", _seconds(timeout), within=None)
+        await self._post(key, "stop", f"stop container {key}", _seconds(timeout))
 
     async def restart(self, key: str, *, timeout: float | None = None) -> None:
-        await self._post(key, "restart", f"restart container {key}", _seconds(timeout), within=None)
+        await self._post(key, "restart", f"restart container {key}", _seconds(timeout))
 
     async def kill(self, key: str, signal: str = "SIGKILL") -> None:
         await self._post(key, "kill", f"kill container {key}", {"signal": signal})
@@ -204,7 +204,7 @@ class DockerEngine:
     async def remove(self, key: str, *, force: bool = False) -> None:
         query = {"force": "1" if force else "0", "v": "0"}  # volumes are data and are kept
         title = f"remove container {key}"
-        await self._client.json("DELETE", f"/containers/{quoted(key)}", title, query=query, timeout=None)
+        await self._client.change("DELETE", f"/containers/{quoted(key)}", title, query=query)
 
     async def wait(self, key: str) -> int:
         title = f"wait for container {key}"
@@ -262,16 +262,8 @@ class DockerEngine:
     async def _placed(self, containers: Sequence[Container]) -> list[Container]:
         return await threads.acting(place, containers, self._client.peer, DOCKER, self._hierarchies, self._proc)
 
-    async def _post(
-        self,
-        key: str,
-        verb: str,
-        title: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        within: float | None = 60.0,
-    ) -> None:
-        await self._client.json("POST", f"/containers/{quoted(key)}/{verb}", title, query=query, timeout=within)
+    async def _post(self, key: str, verb: str, title: str, query: Mapping[str, str] | None = None) -> None:
+        await self._client.change("POST", f"/containers/{quoted(key)}/{verb}", title, query=query)
 
 
 def _since(since_ns: int) -> dict[str, str]:

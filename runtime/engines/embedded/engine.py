@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from runtime.engines.embedded.images import host
 from runtime.engines.embedded.lifecycle import Lifecycle
 from runtime.engines.embedded.process import shim
 from runtime.engines.embedded.process.init import EXIT_BYTES
+from runtime.engines.embedded.process.log_writer import read_counters
 from runtime.engines.embedded.state import run_files
 from runtime.engines.embedded.state.changes import event_kinds
 from runtime.engines.embedded.state.record import KEY, ContainerRecord, to_json
@@ -170,8 +171,10 @@ class EmbeddedEngine:
             "log": str(self.config.log(record.id)),
             "writable_layer": str(self.config.data(record.id) / "upper"),
         }
-        inherited = await self._complete(run_files.inherited, self.config.live(record.id))
-        return {**to_json(record), "inherited": inherited, "paths": paths}
+        live = self.config.live(record.id)
+        inherited = await self._complete(run_files.inherited, live)
+        log = asdict(await self._complete(read_counters, live))
+        return {**to_json(record), "inherited": inherited, "log": log, "paths": paths}
 
     async def images(self) -> list[Image]:
         return [await self._read(host.image)]
@@ -319,7 +322,8 @@ class EmbeddedEngine:
         await self._ready()
         record: ContainerRecord = await self._read(self._store.find, key)
         path = self.config.log(record.id)
-        watch = DirectoryWatch(path.parent, LOGS) if follow else None
+        # the last line is in the log before the end is on record
+        watch = DirectoryWatch(path.parent, LOGS, (self.config.records, RECORDS)) if follow else None
         reader = await threads.acquiring(
             self._guarded(lambda: cri_log.Reader(path, tail=tail)), cri_log.Reader.close, threads.Kind.WAIT
         )

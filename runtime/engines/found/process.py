@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from runtime.kernel import cgroupfs, procfs
+from runtime.kernel import cgroupfs, command_line, procfs
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _YOUNG_S: Final = 2.0
@@ -21,11 +21,9 @@ V1_CONTROLLERS: Final = ("pids", "memory", "cpu", "freezer")
 
 
 def command(pid: int, proc: Path) -> tuple[str, ...]:
-    """Its command line; empty for kernel threads."""
-    with suppress(OSError):
-        words = (proc / str(pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-        return tuple(word.decode(errors="replace") for word in words if word)
-    return ()
+    """Its command line; empty for kernel threads, and where reading it blocks."""
+    words = (command_line.read(pid, proc=proc) or b"").rstrip(b"\0").split(b"\0")
+    return tuple(word.decode(errors="replace") for word in words if word)
 
 
 def program(words: tuple[str, ...]) -> str:

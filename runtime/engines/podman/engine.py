@@ -187,16 +187,14 @@ class PodmanEngine:
 
     async def import_image(self, name: str, rootfs: bytes) -> Image:
         title = f"import the image {name}"
-        answer = await self._client.json(
-            "POST", "/images/import", title, query={"reference": name}, body=rootfs, timeout=None
-        )
+        answer = await self._client.change("POST", "/images/import", title, query={"reference": name}, body=rootfs)
         identity = str(answer["Id"]).removeprefix("sha256:")
         return translate.image(await self._client.json("GET", f"/images/{identity}/json", title))
 
     async def remove_image(self, name: str) -> None:
         # With force Podman would also remove the containers that use the image, even running ones.
         path = f"/images/{quoted(name, 'image')}"
-        await self._client.json("DELETE", path, f"remove the image {name}", query={"force": "false"}, timeout=None)
+        await self._client.change("DELETE", path, f"remove the image {name}", query={"force": "false"})
 
     # verbs
 
@@ -209,9 +207,7 @@ class PodmanEngine:
             refuse_unsupported(spec.limits, await self.capabilities())
             body = await threads.acting(_initial_limits, spec.limits, await self._about())
         title = f"create a container of {spec.image}"
-        answer = await self._client.json(
-            "POST", "/containers/create", title, body=translate.create_body(spec, body), timeout=None
-        )
+        answer = await self._client.change("POST", "/containers/create", title, body=translate.create_body(spec, body))
         return ContainerRef(self.key, str(answer["Id"]))
 
     async def start(self, key: str) -> None:
@@ -226,17 +222,17 @@ class PodmanEngine:
     async def stop(self, key: str, *, timeout: float | None = None) -> None:
         title = f"stop container {key}"
         try:
-            await self._post(key, "stop", title, _seconds(timeout), within=None)
+            await self._post(key, "stop", title, _seconds(timeout))
         except ConflictError:  # a paused container cannot act on the signal
             if (await self.get(key)).state is not State.PAUSED:
                 raise
             await self.unpause(key)
-            await self._post(key, "stop", title, _seconds(timeout), within=None)
+            await self._post(key, "stop", title, _seconds(timeout))
 
     async def restart(self, key: str, *, timeout: float | None = None) -> None:
         if timeout is None:  # a missing value means 0 here, not the container's own stop timeout
             timeout = float(((await self.inspect(key)).get("Config") or {}).get("StopTimeout") or 0)
-        await self._post(key, "restart", f"restart container {key}", _seconds(timeout), within=None)
+        await self._post(key, "restart", f"restart container {key}", _seconds(timeout))
 
     async def kill(self, key: str, signal: str = "SIGKILL") -> None:
         await self._post(key, "kill", f"kill container {key}", {"signal": signal})
@@ -252,7 +248,7 @@ class PodmanEngine:
         if force:
             query["timeout"] = "0"  # else it gets the stop signal first, and time to end
         title = f"remove container {key}"
-        await self._client.json("DELETE", f"/containers/{quoted(key)}", title, query=query, timeout=None)
+        await self._client.change("DELETE", f"/containers/{quoted(key)}", title, query=query)
 
     async def wait(self, key: str) -> int:
         title = f"wait for container {key}"
@@ -310,16 +306,8 @@ class PodmanEngine:
     async def _placed(self, containers: Sequence[Container]) -> list[Container]:
         return await threads.acting(place, containers, self._client.peer, PODMAN, self._hierarchies, self._proc)
 
-    async def _post(
-        self,
-        key: str,
-        verb: str,
-        title: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        within: float | None = 60.0,
-    ) -> None:
-        await self._client.json("POST", f"/containers/{quoted(key)}/{verb}", title, query=query, timeout=within)
+    async def _post(self, key: str, verb: str, title: str, query: Mapping[str, str] | None = None) -> None:
+        await self._client.change("POST", f"/containers/{quoted(key)}/{verb}", title, query=query)
 
 
 def _initial_limits(change: LimitChange, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -507,7 +507,6 @@ async def test_an_engine_without_images_says_so_when_it_is_the_one_that_was_aske
 
 
 async def test_a_new_container_goes_to_an_engine_that_has_the_image() -> None:
-    session = Session([WithoutImages(key="found"), FakeEngine(key="docker")])
-    assert await running._engine_for(session, "busybox:latest") == "docker"
-    assert await running._engine_for(session, "nowhere") == "found"
-    await session.close()
+    found, docker, never = WithoutImages(key="found"), FakeEngine(key="docker"), FakeEngine(key="podman")
+    assert await running._engine_for(iter([found, docker, never]), "busybox:latest") == (docker, [found])
+    assert await running._engine_for([found, docker], "nowhere") == (found, [docker])

@@ -77,6 +77,17 @@ def test_ps_without_a_daemon_loads_no_daemons_engine(tmp_path: Path) -> None:
     assert "runtime.engines.daemon.http" not in names
 
 
+def test_run_loads_nothing_that_lists_or_measures(tmp_path: Path) -> None:
+    code, names = loaded(tmp_path, "--read-only", "run", "--rm", "host", "true", real=True)
+    assert code == 125
+    assert "tui.core.launch" in names
+    assert not names & (
+        SCREEN | DAEMONS | {"psutil", "pyroute2", "collectors", "tui.core.session", "tui.core.inventory"}
+    )
+    engines = {name.split(".")[2] for name in names if name.startswith("runtime.engines.") and name.endswith(".engine")}
+    assert engines == {"embedded"}
+
+
 def test_stats_once_loads_no_screen(tmp_path: Path) -> None:
     code, names = loaded(tmp_path, "stats", "--once", "--interval", "0.1", real=True)
     assert code == 0

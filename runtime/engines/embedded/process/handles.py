@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Final
 
 from runtime.engines.embedded.state.record import ContainerRecord
@@ -11,6 +12,29 @@ from runtime.kernel import procfs
 
 WAKE: Final = signal.SIGUSR1
 """Tells a shim that waits before a restart to read its record again."""
+
+
+SHIM_NAME: Final = "pytop-shim"
+"""Name of a shim's process."""
+
+
+def has_shim(live: Path) -> bool:
+    """Whether the process that has written its pid into the shim's lock file lives and is a shim.
+
+    The lock alone does not tell: who looks at a container holds it for a moment too.
+    """
+    try:
+        pid = int((live / "shim.lock").read_text().split()[0])
+        fd = os.pidfd_open(pid)
+    except (OSError, ValueError, IndexError):
+        return False
+    try:
+        name = (procfs.PROC / str(pid) / "comm").read_text().strip()
+        return name == SHIM_NAME and not procfs.await_end(fd, 0)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def open_init(record: ContainerRecord) -> int | None:

@@ -4,19 +4,25 @@ The pipes are FIFOs that the container's init holds open for reading and writing
 nobody reads. Data in a pipe is first copied (tee(2)), then logged, and only then read from the pipe. The mapped file
 `position` holds the step that is under way; the next writer compares it with the log and the pipe and completes it.
 
-On a full or read-only disk output is dropped, so that the container goes on; once there is room the log says how much.
+Where the disk takes nothing (full, read-only, broken) output is dropped, so that the container goes on; once it can be
+written the log says how much. Only the rate (`log_rate`) makes a container wait. The file `position` also holds what
+has been lost and how long the container has waited, for `inspect`.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import select
 import struct
 import time
 import zlib
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runtime.engines.embedded.process.log_rate import LogRate
 from runtime.kernel import filesystems, syscalls
 from runtime.oci import cri_log
 
@@ -24,8 +30,36 @@ STREAMS = ("stdout", "stderr")
 _POSITION = struct.Struct(
     "=QQQQ"
 )  # bytes of the log before a chunk and after it, bytes of the chunk, CRC-32 of the chunk
+_COUNTERS = struct.Struct("=QQQ")  # as in `LogCounters`, behind the positions of the streams
 _PAGE_BYTES = 4096
 _CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogCounters:
+    """Of a container's log since its run directory was made.
+
+    Attributes:
+        lost: bytes of output that the disk did not take.
+        untold: those of them that the log does not tell of yet.
+        waited_ns: for how long the container has waited at a full pipe because of its rate.
+    """
+
+    lost: int = 0
+    untold: int = 0
+    waited_ns: int = 0
+
+
+def read_counters(live: Path) -> LogCounters:
+    """The counters of a container by its run directory; zeros where there are none (of an earlier version)."""
+    try:
+        page = (live / "position").read_bytes()
+    except OSError:
+        return LogCounters()
+    offset = len(STREAMS) * _POSITION.size
+    if len(page) < offset + _COUNTERS.size:
+        return LogCounters()
+    return LogCounters(*_COUNTERS.unpack_from(page, offset))
 
 
 def make_pipes(live: Path) -> None:
@@ -44,15 +78,15 @@ class LogWriter:
         self.pipes = {s: os.open(live / s, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) for s in STREAMS}
         self._fd, self._size = -1, 0
         self._aux = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._lost = 0  # bytes that the log could not take
+        self.rate = LogRate()
         self._map = _map(live / "position")
+        self._counters = LogCounters(*_COUNTERS.unpack_from(self._map, len(STREAMS) * _POSITION.size))
+        self._reason = "the log could not be written"
         try:
             self._open()
-        except OSError as error:
-            if not filesystems.refuses(error):
-                raise
-        else:
             self._recover()
+        except OSError as error:
+            self._give_up(error)
 
     def pump(self, stream: str) -> bool:
         """Move what is in one pipe into the log; False when it was empty."""
@@ -78,8 +112,29 @@ class LogWriter:
             data = saved.read_bytes() if saved.exists() else b""
             if data:
                 self._log(stream, data)
-                os.truncate(saved, 0)
-                self._clear_position(stream)
+                with suppress(OSError):  # where that is refused, its position says that it is in the log
+                    os.truncate(saved, 0)
+                    self._clear_position(stream)
+
+    def is_full(self) -> bool:
+        """Whether one of the pipes has no room: then the container waits, or its next output will."""
+        return any(self._takes_nothing(stream) for stream in STREAMS)
+
+    def _takes_nothing(self, stream: str) -> bool:
+        try:
+            pipe = os.open(self._live / stream, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            room = select.poll()
+            room.register(pipe, select.POLLOUT)
+            return not room.poll(0)
+        finally:
+            os.close(pipe)
+
+    def note_wait(self, seconds: float) -> None:
+        """Count a time for which the container's output was left in a full pipe."""
+        self._count(replace(self._counters, waited_ns=self._counters.waited_ns + int(seconds * 1e9)))
 
     def close(self) -> None:
         for fd in (*self.pipes.values(), *self._aux, self._fd):
@@ -88,24 +143,47 @@ class LogWriter:
         self._map.close()
 
     def _log(self, stream: str, data: bytes) -> None:
-        try:
-            self._append(stream, data)
-        except OSError as error:
-            if not filesystems.refuses(error):
-                raise
-            self._lost += len(data)
-
-    def _append(self, stream: str, data: bytes) -> None:
-        """All of it or nothing. Raises `OSError`."""
         now = time.time_ns()
         lines = cri_log.encode(stream.encode(), data, now)
-        if self._lost:
-            gap = b"[pytop-containers: %d bytes of output are missing here: the disk was full]\n" % self._lost
-            lines = cri_log.encode(b"stderr", gap, now) + lines
+        self.rate.take(len(lines))
+        counters = self._counters
+        if counters.untold:
+            gap = f"[pytop-containers: {counters.untold} bytes of output are missing here: {self._reason}]\n"
+            lines = cri_log.encode(b"stderr", gap.encode(), now) + lines
+        try:
+            self._append(stream, data, lines)
+        except OSError as error:
+            self._give_up(error)
+            lost, untold = counters.lost + len(data), counters.untold + len(data)
+            self._count(replace(counters, lost=lost, untold=untold))
+        else:
+            if counters.untold:
+                self._count(replace(counters, untold=0))
+
+    def _give_up(self, error: OSError) -> None:
+        """The log takes nothing now. Its file is opened again for the next output."""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        self._reason = "the disk was full" if full else (error.strerror or str(error))
+        self._close_log()
+
+    def _close_log(self) -> None:
+        if self._fd >= 0:
+            with suppress(OSError):  # of an earlier write
+                os.close(self._fd)
+            self._fd = -1
+
+    def _count(self, counters: LogCounters) -> None:
+        self._counters = counters
+        fields = counters.lost, counters.untold, counters.waited_ns
+        _COUNTERS.pack_into(self._map, len(STREAMS) * _POSITION.size, *fields)
+
+    def _append(self, stream: str, data: bytes, lines: bytes) -> None:
+        """All of it or nothing. Raises `OSError`."""
         if self._fd < 0:
             self._open()
         elif self._size and self._size + len(lines) > cri_log.ROTATE_BYTES:
             cri_log.rotate(self._path)
+            self._close_log()  # first, so that a file that cannot be made is tried again, and the log not rotated again
             self._open()
         before, self._size = self._size, self._size + len(lines)
         self._set_position(stream, before, self._size, len(data), zlib.crc32(data))
@@ -113,10 +191,9 @@ class LogWriter:
             while lines:
                 lines = lines[os.write(self._fd, lines) :]
         except OSError:
-            self._size = before
-            os.ftruncate(self._fd, before)
+            with suppress(OSError):
+                os.ftruncate(self._fd, before)
             raise
-        self._lost = 0
 
     def _clear_position(self, stream: str) -> None:
         self._set_position(stream, 0, 0, 0, 0)
@@ -125,10 +202,7 @@ class LogWriter:
         _POSITION.pack_into(self._map, STREAMS.index(stream) * _POSITION.size, *values)
 
     def _open(self) -> None:
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = fd
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._fd).st_size
 
     def _recover(self) -> None:

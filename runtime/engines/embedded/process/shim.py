@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, NoReturn
 
 from runtime.engines.embedded import removal
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.process import init
-from runtime.engines.embedded.process.handles import WAKE, open_init
+from runtime.engines.embedded.process.handles import SHIM_NAME, WAKE, has_shim, open_init
+from runtime.engines.embedded.process.log_pump import LogPump
 from runtime.engines.embedded.process.log_writer import LogWriter
 from runtime.engines.embedded.process.messages import ProgramError, answer, error_from_json
 from runtime.engines.embedded.process.prefork import Preforked, fresh_network_namespace, make_plan
@@ -31,14 +31,18 @@ from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.engines.embedded.state import run_files
 from runtime.engines.embedded.state.record import ContainerRecord, parse_policy
 from runtime.engines.embedded.state.store import RecordStore
-from runtime.errors import KernelError, PytopError
+from runtime.errors import ConflictError, KernelError, PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
 from runtime.limits.controllers import memory
 from runtime.model import State
 
 KILLED: Final = 128 + signal.SIGKILL
 """Exit status of a container that SIGKILL has ended."""
+START_FAILED: Final = 128
+"""Exit status of a container that could not be started, for another reason than its program."""
 _MESSAGE_BYTES: Final = 65536
+_LOCK_TIMEOUT_S: Final = 10.0
+_LOCK_CHECK_INTERVAL_S: Final = 0.02
 _FIRST_PAUSE_S: Final = 0.1
 """Pause before the first restart by policy; it doubles with each, up to `_MAX_PAUSE_S`."""
 _MAX_PAUSE_S: Final = 60.0
@@ -48,31 +52,50 @@ _STABLE_RUN_S: Final = 10.0
 
 def main(config: EmbeddedConfig, request: dict[str, Any], reply: socket.socket, preforked: Preforked) -> NoReturn:
     """Serve one request of the zygote: {"op": "start" or "attach", "id": ...}; answers with {} or {"error": ...}."""
-    syscalls.set_name("pytop-shim")
+    syscalls.set_name(SHIM_NAME)
+    container_id, start = str(request["id"]), request["op"] == "start"
     try:
-        shim = Shim(config, str(request["id"]), preforked)
-        if request["op"] == "start":
-            shim.start(reply)
+        if _take_lock(RecordStore(config), container_id, start=start):
+            shim = Shim(config, container_id, preforked)
+            if start:
+                shim.start(reply)
+            else:
+                shim.attach(reply)
         else:
-            shim.attach(reply)
+            answer(reply, None)  # another shim has taken over
     except PytopError as error:
         answer(reply, error)
         os._exit(1)
     os._exit(0)
 
 
+def _take_lock(store: RecordStore, container_id: str, *, start: bool) -> bool:
+    """Take the container's shim lock for the rest of this process; False when there is a shim already.
+
+    Two clients that look at once request two shims to take over: the second one ends. Before a start the shim of the
+    last run may be about to end. Raises `ConflictError` when the lock does not become free.
+    """
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while time.monotonic() < deadline:
+        lock = store.shim_lock(container_id, wait=_LOCK_CHECK_INTERVAL_S)
+        if lock is not None:
+            with suppress(OSError):  # read-only: a pause before a restart cannot be cut short then
+                os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
+            return True
+        if not start and has_shim(store.config.live(container_id)):
+            return False
+    name = store.read(container_id).spec.name
+    raise ConflictError(f"{name} has a helper process already", detail="it does not end")
+
+
 class Shim:
-    """The life of one container, as its shim manages it."""
+    """The life of one container, as its shim manages it; its process holds the container's shim lock."""
 
     def __init__(self, config: EmbeddedConfig, container_id: str, preforked: Preforked) -> None:
         self.config, self.id = config, container_id
         self.store = RecordStore(config)
         self.hierarchies = preforked.zygote_state.hierarchies
         self._preforked = preforked
-        lock = self.store.shim_lock(container_id)
-        assert lock is not None
-        with suppress(OSError):  # read-only: a pause before a restart cannot be cut short then
-            os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
         self._child = False
 
     @cached_property
@@ -111,19 +134,23 @@ class Shim:
     def _launch(self, record: ContainerRecord) -> ContainerRecord:
         path = self.config.cgroup_of(self.id)
         born_in = sandbox_cgroup.open_for_clone(self.hierarchies, path)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        plan = make_plan(self.config, self._preforked.zygote_state, record, sandbox_cgroup.find(self.hierarchies, path))
-        net = self._preforked.net if self._preforked.net is not None else fresh_network_namespace()
-        self._preforked.net = None
-        pid = syscalls.clone(init.NAMESPACES, born_in)
-        if pid == 0:
-            ours.close()
-            init.main(plan, net, theirs)
-        theirs.close()
-        if born_in is not None:
-            os.close(born_in)
-        self._child = True
-        with ours:
+        with ExitStack() as opened:  # a restart that fails is tried again and again, and may keep no descriptor
+            if born_in is not None:
+                opened.callback(os.close, born_in)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            opened.enter_context(ours)
+            opened.enter_context(theirs)
+            cgroup = sandbox_cgroup.find(self.hierarchies, path)
+            plan = make_plan(self.config, self._preforked.zygote_state, record, cgroup)
+            net = self._preforked.net if self._preforked.net is not None else fresh_network_namespace()
+            self._preforked.net = None
+            opened.callback(os.close, net)
+            pid = syscalls.clone(init.NAMESPACES, born_in)
+            if pid == 0:
+                ours.close()
+                init.main(plan, net, theirs)
+            theirs.close()
+            self._child = True
             try:
                 cgroup = cgroups.create(self.hierarchies, path)
                 run_files.note_inherited(self.config.live(self.id), self._preforked.zygote_state.inherited)
@@ -133,8 +160,6 @@ class Shim:
             except PytopError:
                 self._raise_error_of_init(ours)  # where init has failed, this error follows from it
                 raise
-            finally:
-                os.close(net)
             self._await_exec(ours, record)
         return record
 
@@ -195,7 +220,7 @@ class Shim:
         """After a start that failed: nothing runs, and the record says why."""
         sandbox_cgroup.release(self.config, self.hierarchies, self.store.read(self.id))
         self._reap()
-        code = error.exit_code if isinstance(error, ProgramError) else 128
+        code = error.exit_code if isinstance(error, ProgramError) else START_FAILED
 
         def change(current: ContainerRecord) -> ContainerRecord:
             return replace(
@@ -227,25 +252,19 @@ class Shim:
         """Write the output to the log until init has ended; returns the exit status."""
         pidfd = open_init(record)
         if pidfd is not None:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            names = {fd: stream for stream, fd in self.log_writer.pipes.items()}
-            for fd in names:
-                poll.register(fd, select.POLLIN)
-            while not any(fd == pidfd for fd, _ in self._ready(poll, names)):
-                pass
+            over = partial(read_exit, self.config, self.id)
+            pump = LogPump(self.log_writer, limited=self._limited, over=lambda: over() is not None)
+            pump.run(pidfd)
             os.close(pidfd)
         status = self._reap()
         self.log_writer.drain()
         written = read_exit(self.config, self.id)
         return written if written is not None else status
 
-    def _ready(self, poll: select.poll, names: dict[int, str]) -> list[tuple[int, int]]:
-        events = poll.poll()
-        for fd, _ in events:
-            if fd in names:
-                self.log_writer.pump(names[fd])
-        return events
+    def _limited(self, limited: bool) -> None:
+        """Record that the container's output is held back, or no longer. A full disk or no memory does not matter."""
+        with suppress(OSError, PytopError):
+            self.store.change(self.id, lambda current: replace(current, output_limited=limited))
 
     def _reap(self) -> int:
         """The exit status of init as its parent; 137 when it is not our child: an init that wrote none was killed."""
@@ -280,20 +299,52 @@ class Shim:
             return replace(after, state=State.RESTARTING, restarts=restarts + 1)
 
         record = self.store.change(self.id, change)
-        return record, min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, record.restarts - 1))
+        return record, pause_before(record.restarts)
 
     def _restarted(self, record: ContainerRecord, pause: float) -> ContainerRecord:
-        """Wait and start again, unless a stop is requested meanwhile."""
-        signal.sigtimedwait({WAKE}, pause)
-        record = self.store.read(self.id)
-        if record.stop_wanted:
-            return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
-        try:
-            return self._launch(record)
-        except (OSError, PytopError) as error:
-            said = error if isinstance(error, PytopError) else KernelError.from_os(f"start {record.spec.name}", error)
-            self._undo(said)
-            return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
+        """Wait and start again, unless a stop is requested meanwhile. A start that fails is tried again by the policy.
+
+        Each failure counts as a restart, so that the pause grows.
+        """
+        while True:
+            signal.sigtimedwait({WAKE}, pause)
+            try:
+                record = self.store.read(self.id)
+                if record.stop_wanted:
+                    return self.store.change(self.id, lambda current: replace(current, state=State.EXITED))
+                return self._launch(record)
+            except (OSError, PytopError) as error:
+                if not self.config.record(self.id).exists():
+                    raise  # removed meanwhile
+                try:
+                    record = self._restart_failed(record, error)
+                except (OSError, PytopError):  # of the same cause: no descriptor is left, or no memory
+                    pause = _MAX_PAUSE_S
+                    continue
+            if record.state is not State.RESTARTING:
+                return record
+            pause = pause_before(record.restarts)
+
+    def _restart_failed(self, record: ContainerRecord, error: OSError | PytopError) -> ContainerRecord:
+        """Clean up and record why; the state is RESTARTING where the policy wants another attempt."""
+        said = error if isinstance(error, PytopError) else KernelError.from_os(f"start {record.spec.name}", error)
+        sandbox_cgroup.release(self.config, self.hierarchies, record)
+        self._reap()
+        code = said.exit_code if isinstance(said, ProgramError) else START_FAILED
+
+        def change(current: ContainerRecord) -> ContainerRecord:
+            policy = parse_policy(current.spec.restart_policy)
+            after = current.ended(code, now_ns=time.time_ns(), error=str(said))
+            if current.stop_wanted or policy is None or not policy.wants(code, restarts=current.restarts):
+                return after
+            return replace(after, state=State.RESTARTING, restarts=current.restarts + 1)
+
+        return self.store.change(self.id, change)
+
+
+def pause_before(restarts: int) -> float:
+    """Seconds before the restart with this number, from 1."""
+    return min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(max(0, restarts - 1), 16))
 
 
 def _receive(channel: socket.socket) -> bytes:

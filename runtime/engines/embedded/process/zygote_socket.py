@@ -23,7 +23,7 @@ from typing import Final
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.process.messages import QUIT
 from runtime.errors import UnavailableError
-from runtime.kernel import procfs
+from runtime.kernel import command_line, procfs
 
 PACKAGE: Final = Path(__file__).resolve().parents[3]
 """The directory of the package `runtime`, from which zygotes are started."""
@@ -140,7 +140,7 @@ def serves(config: EmbeddedConfig, pid: int) -> str | None:
     process = procfs.PROC / str(pid)
     if (process / "comm").read_text(errors="replace").strip() != PROCESS_NAME:
         return None
-    arguments = (process / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    arguments = (command_line.read(pid) or b"").decode(errors="replace").rstrip("\0").split("\0")
     for argument in arguments:
         with suppress(ValueError, TypeError, KeyError):
             if json.loads(argument)["run"] == str(config.run):

@@ -26,6 +26,10 @@ def event_kinds(before: ContainerRecord | None, after: ContainerRecord | None) -
         found.append(EventKind.PAUSED)
     elif before.state is State.PAUSED and after.state is State.RUNNING:
         found.append(EventKind.UNPAUSED)
+    if after.output_limited and not before.output_limited:
+        found.append(EventKind.OUTPUT_LIMITED)
+    elif after.state.live and before.output_limited and not after.output_limited:
+        found.append(EventKind.OUTPUT_UNLIMITED)
     if after.spec.limits != before.spec.limits:
         found.append(EventKind.UPDATED)
     return found

@@ -44,6 +44,7 @@ class ContainerRecord:
         pid, pid_start, boot_id: identify the container's init uniquely; start time in clock ticks since boot.
         stop_wanted: a stop was requested, so the restart policy does not apply.
         restarts: restarts by the policy since the last start by a user.
+        output_limited: it prints faster than its log takes (`process.log_rate`), and waits at its pipe.
         starting: a start has begun and has neither succeeded nor been cleaned up.
         unknown: fields that a newer version has written, as they stand in the file; those of the spec under "spec".
     """
@@ -65,6 +66,7 @@ class ContainerRecord:
     stop_wanted: bool = False
     restarts: int = 0
     starting: bool = False
+    output_limited: bool = False
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def container(self) -> Container:
@@ -86,6 +88,7 @@ class ContainerRecord:
             labels=dict(spec.labels),
             group=GroupRef(GroupKind.COMPOSE, spec.labels[COMPOSE], KEY) if spec.labels.get(COMPOSE) else None,
             error=self.error,
+            output_limited=self.output_limited and self.state.live,
             placed=False,
         )
 
@@ -102,6 +105,7 @@ class ContainerRecord:
             error=error,
             address="",
             starting=False,
+            output_limited=False,
         )
 
     def with_limits(self, change: LimitChange) -> ContainerRecord:
@@ -167,8 +171,11 @@ def state_from_json(record: ContainerRecord, document: Mapping[str, Any]) -> Con
 
 
 def dumps(record: ContainerRecord) -> bytes:
-    """The record as its file holds it."""
-    return json.dumps(to_json(record), separators=(",", ":")).encode()
+    """The record as its file holds it. A field of later versions is there only where it says something."""
+    document = to_json(record)
+    if not record.output_limited:
+        del document["output_limited"]
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def loads(data: bytes) -> ContainerRecord:

@@ -25,8 +25,9 @@ _MAX_ATTEMPTS: Final = 3
 
 
 def prepare(live: Path) -> None:
-    """Make what is missing. Raises `OSError` when there is no room."""
-    live.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make what is missing, after a reboot the run directory too. Raises `OSError` when there is no room."""
+    make_private(live.parent)
+    live.mkdir(mode=0o700, exist_ok=True)
     make_pipes(live)
     for name, size in _SIZES_BYTES.items():
         fd = os.open(live / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -35,6 +36,16 @@ def prepare(live: Path) -> None:
                 os.posix_fallocate(fd, 0, size)
         finally:
             os.close(fd)
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory that only its owner may open; one that earlier versions made open to others is closed.
+
+    `Path.mkdir` gives its mode to the last directory only: those above have the umask's.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_mode & 0o077:
+        directory.chmod(0o700)
 
 
 def keep_unsaved(live: Path, base: bytes, fields: dict[str, Any]) -> None:

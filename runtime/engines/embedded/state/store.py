@@ -111,7 +111,7 @@ class RecordStore:
         config = self.config
         try:
             for path in (config.state, config.records, config.state / "data", config.run):
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                run_files.make_private(path)
         except PermissionError as error:
             raise DeniedError.from_os(
                 "keep containers of the embedded engine", error, hint="It needs root: run it with sudo"

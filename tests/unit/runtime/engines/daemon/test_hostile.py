@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from runtime.engines.daemon import follow, listing
 from runtime.engines.docker import engine as docker_engine
@@ -470,3 +472,34 @@ async def test_limits_go_on_where_the_daemon_hangs_for_a_container(
     target = await engine._read(bad)
     assert not target.undescribed
     assert target.document
+
+
+# a change that takes long
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "verb", [Verb.START, Verb.STOP, Verb.RESTART, Verb.KILL, Verb.PAUSE, Verb.UNPAUSE, Verb.REMOVE]
+)
+async def test_a_change_is_waited_for_as_long_as_it_takes(
+    daemon: HostileDaemon, engine: Engine, verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon does it all the same. Looked for in create and images too, in containerd's calls with an empty answer,
+    and in the embedded engine's requests to its zygote.
+    """
+    identity = daemon.add(1)
+    timeout = aiohttp.ClientTimeout
+
+    def short(total: float | None, sock_connect: float) -> aiohttp.ClientTimeout:
+        return timeout(total=None if total is None else total / 200, sock_connect=sock_connect)  # 60 s become 0.3
+
+    monkeypatch.setattr(aiohttp, "ClientTimeout", short)
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.7)
+        return web.Response(status=204)
+
+    end = f"/containers/{identity}" if verb is Verb.REMOVE else f"/{verb.value}"
+    daemon.faults[end] = slow
+    await getattr(engine, verb.value)(identity)
+    assert daemon.count(end) == 1
