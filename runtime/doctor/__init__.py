@@ -6,5 +6,15 @@ from runtime.doctor.firewall import bridge_check
 from runtime.doctor.host import host_checks
 from runtime.doctor.mode import mode_check
 from runtime.doctor.podman import podman_checks
+from runtime.doctor.records import record_checks
 
-__all__ = ["Check", "Level", "bridge_check", "containerd_checks", "host_checks", "mode_check", "podman_checks"]
+__all__ = [
+    "Check",
+    "Level",
+    "bridge_check",
+    "containerd_checks",
+    "host_checks",
+    "mode_check",
+    "podman_checks",
+    "record_checks",
+]

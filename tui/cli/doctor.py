@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from runtime.doctor import Check, Level, bridge_check, containerd_checks, host_checks, podman_checks
+from runtime.doctor import Check, Level, bridge_check, containerd_checks, host_checks, podman_checks, record_checks
 from runtime.engines.discovery import embedded_config
 from runtime.engines.found.names import KEY as FOUND
 from runtime.engines.protocol import Engine
@@ -41,6 +41,7 @@ def _doctor(args: argparse.Namespace) -> int:
     works = any(check.level is not Level.BROKEN and check.name != FOUND for check in answers)
     checks += [
         *answers,
+        *record_checks(config),
         *podman_checks(),
         *containerd_checks(listed={check.name for check in answers}),
         *_terminal(),

@@ -38,8 +38,12 @@ class EmbeddedConfig:
         return self.records / f"{container_id}.json"
 
     def data(self, container_id: str) -> Path:
-        """The container's own files: writable layer, log."""
+        """The container's own files: writable layer, log, name."""
         return self.state / "data" / container_id
+
+    def name(self, container_id: str) -> Path:
+        """The file with the container's name, for one whose record is damaged."""
+        return self.data(container_id) / "name"
 
     def log(self, container_id: str) -> Path:
         return self.data(container_id) / "log"

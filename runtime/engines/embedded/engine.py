@@ -139,7 +139,10 @@ class EmbeddedEngine:
         return found
 
     def _list(self) -> list[Container]:
-        return [_placed(record) for record in map(self._repaired, self._store.all()) if record is not None]
+        records = self._store.all()
+        if os.geteuid() == 0:
+            records = reconcile.repair_each(self._store, self._verbs.hierarchies, records)
+        return [_placed(record) for record in records]
 
     def _repaired(self, record: ContainerRecord) -> ContainerRecord | None:
         """The record, made true; a container whose shim was killed gets another one."""
@@ -174,7 +177,8 @@ class EmbeddedEngine:
         live = self.config.live(record.id)
         inherited = await self._complete(run_files.inherited, live)
         log = asdict(await self._complete(read_counters, live))
-        return {**to_json(record), "inherited": inherited, "log": log, "paths": paths}
+        damage = {"damage": record.damage} if record.damage else {}
+        return {**to_json(record), **damage, "inherited": inherited, "log": log, "paths": paths}
 
     async def images(self) -> list[Image]:
         return [await self._read(host.image)]

@@ -18,7 +18,7 @@ from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.process import handles, launcher, runtime_cgroup, zygote_socket
 from runtime.engines.embedded.sandbox import bind_targets
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
-from runtime.engines.embedded.state import run_files
+from runtime.engines.embedded.state import damage, run_files
 from runtime.engines.embedded.state.record import ContainerRecord, parse_policy
 from runtime.engines.embedded.state.store import RecordStore, check_name, lock
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError, UnsupportedError
@@ -83,6 +83,8 @@ class Lifecycle:
             raise ConflictError(f"{record.spec.name} is being removed")
         if record.state is State.RESTARTING:
             raise ConflictError(f"{record.spec.name} is about to be restarted by its policy", hint="stop it first")
+        if record.damage:
+            raise damage.refusal(f"start {record.spec.name}", record)
         if "spec" in record.unknown:
             raise UnsupportedError(
                 f"start {record.spec.name}",
@@ -91,7 +93,7 @@ class Lifecycle:
             )
         run_files.prepare(self.config.live(record.id))
         fresh = replace(record, starting=True, stop_wanted=False, restarts=0)
-        self.store.change(record.id, lambda current: replace(fresh, spec=current.spec))
+        self.store.change(record.id, lambda current: replace(fresh, spec=current.spec), unsynced=True)
         for _ in range(2):
             if launcher.request_shim(self.config, "start", record):
                 return

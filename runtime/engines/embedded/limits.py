@@ -9,7 +9,7 @@ from typing import Final
 from runtime import limits
 from runtime.engines.embedded.config import DEFAULT_PIDS
 from runtime.engines.embedded.state.record import KEY, ContainerRecord
-from runtime.errors import InvalidError, KernelError, UnsupportedError
+from runtime.errors import InvalidError, PytopError, UnsupportedError
 from runtime.kernel import filesystems
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US
@@ -112,8 +112,8 @@ def update(
     if kept:
         try:
             record = keep(kept)
-        except KernelError as error:
-            if not filesystems.refuses(error):
+        except PytopError as error:
+            if not (record.damage or filesystems.refuses(error)):
                 raise
             why = f"until restart, since it could not be recorded: {error}"
     outcome = limits.with_persistence(outcome, persisted_limits(record, hierarchies))

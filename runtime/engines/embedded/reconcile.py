@@ -9,14 +9,18 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from runtime.engines.embedded import removal
 from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.images import host
 from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.process import handles, launcher, shim
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
+from runtime.engines.embedded.state import damage
 from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import NotFoundError, PytopError
@@ -36,11 +40,10 @@ def repair(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord
 
     A container whose shim was killed gets another one. An interrupted start is undone, an interrupted removal finished.
     """
-    rebooted = bool(record.boot_id) and record.boot_id != procfs.boot_id()
-    if (record.state.live or record.state is State.RESTARTING) and rebooted:
-        change = record.ended(REBOOTED, now_ns=time.time_ns(), error="the host was restarted")
-        store.change(record.id, lambda current: replace(change, spec=current.spec), durable=True)
-        return
+    if _of_another_boot(record):
+        record = store.change(record.id, partial(_after_reboot, store, hierarchies), durable=True)
+        if not record.state.live:
+            return
     if not (record.state.live or record.starting or record.state in (State.RESTARTING, State.REMOVING)):
         return
     held = store.shim_lock(record.id, wait=0)
@@ -63,6 +66,53 @@ def repair(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord
         launcher.request_shim(store.config, "attach", record)
 
 
+def _of_another_boot(record: ContainerRecord) -> bool:
+    """Whether the record says that the container runs, and was written before the host was restarted."""
+    runs = record.state.live or record.state is State.RESTARTING
+    return runs and bool(record.boot_id) and record.boot_id != procfs.boot_id()
+
+
+def _after_reboot(store: RecordStore, hierarchies: Hierarchies, current: ContainerRecord) -> ContainerRecord:
+    """The record after a reboot, as it is under its lock: another process may have started the container by now.
+
+    Where the record is a copy of an older one (the state directory was restored), the container may run: what is in its
+    cgroup and whether it has a shim decide.
+    """
+    if not _of_another_boot(current):
+        return current
+    running = damage.as_running(current, sandbox_cgroup.find(hierarchies, store.config.cgroup_of(current.id)))
+    if running is not None:
+        return running
+    held = store.shim_lock(current.id, wait=0)
+    if held is None:
+        return current  # its shim records the end
+    os.close(held)
+    return current.ended(REBOOTED, now_ns=time.time_ns(), error="the host was restarted")
+
+
+def adopt(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord) -> ContainerRecord:
+    """The record of a container that runs although it says otherwise, as that of a copied or restored state directory.
+
+    A start and a removal that are under way are not such a case: they say so in the record before they begin.
+    """
+    if not _may_be_adopted(record):
+        return record
+    cgroup = sandbox_cgroup.find(hierarchies, store.config.cgroup_of(record.id))
+    if not cgroups.exists(cgroup):
+        return record
+
+    def change(current: ContainerRecord) -> ContainerRecord:
+        running = damage.as_running(current, cgroup) if _may_be_adopted(current) else None
+        return current if running is None else replace(running, stop_wanted=False, error="")
+
+    return store.change(record.id, change)
+
+
+def _may_be_adopted(record: ContainerRecord) -> bool:
+    ended = record.state in (State.CREATED, State.EXITED)
+    return ended and not record.starting and not record.damage
+
+
 def repaired(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord) -> ContainerRecord:
     """Make the record true (see `repair`) and return it.
 
@@ -71,7 +121,7 @@ def repaired(store: RecordStore, hierarchies: Hierarchies, record: ContainerReco
     try:
         if store.unsaved(record.id):
             store.change(record.id, lambda current: current)
-        repair(store, hierarchies, store.read(record.id))
+        repair(store, hierarchies, adopt(store, hierarchies, store.read(record.id)))
     except (OSError, PytopError) as error:
         if not filesystems.refuses(error):
             raise
@@ -100,14 +150,21 @@ def _observed(store: RecordStore, record: ContainerRecord) -> ContainerRecord:
     return record
 
 
-def repair_unless_busy(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord) -> ContainerRecord | None:
+def repair_unless_busy(
+    store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord, present: Collection[str] | None = None
+) -> ContainerRecord | None:
     """Make the record true, unless another process holds the operation lock; returns it, None when it was removed.
 
-    Takes microseconds where there is nothing to repair.
+    `present` are the ids that have a cgroup (`with_cgroup`), for a caller that has many records. Takes microseconds
+    where there is nothing to repair.
     """
     with suppress(NotFoundError):
         if record.state.live or record.state is State.RESTARTING:
             return repaired(store, hierarchies, record)
+        if present is None or record.id in present:
+            record = adopt(store, hierarchies, record)
+            if record.state.live:
+                return repaired(store, hierarchies, record)
         if not record.starting and record.state is not State.REMOVING and not store.unsaved(record.id):
             return record
         held = store.operation(record.id, wait=0)
@@ -120,10 +177,18 @@ def repair_unless_busy(store: RecordStore, hierarchies: Hierarchies, record: Con
     return None
 
 
+def repair_each(
+    store: RecordStore, hierarchies: Hierarchies, records: Iterable[ContainerRecord]
+) -> list[ContainerRecord]:
+    """`repair_unless_busy` for each; those that were removed meanwhile are left out."""
+    present = with_cgroup(store.config, hierarchies)
+    found = (repair_unless_busy(store, hierarchies, record, present) for record in records)
+    return [record for record in found if record is not None]
+
+
 def repair_all(store: RecordStore, hierarchies: Hierarchies) -> None:
     """Make every record true, then remove orphans."""
-    for record in store.all():
-        repair_unless_busy(store, hierarchies, record)
+    repair_each(store, hierarchies, store.all())
     try:
         remove_orphans(store, hierarchies)
     except (OSError, PytopError) as error:
@@ -136,7 +201,7 @@ def remove_orphans(store: RecordStore, hierarchies: Hierarchies) -> None:
     config = store.config
     with store.locked():
         known = set(store.ids())
-        for path in _orphans(config, hierarchies, known):
+        for path in with_cgroup(config, hierarchies) - known:
             cgroup = sandbox_cgroup.find(hierarchies, config.cgroup_of(path))
             cgroups.kill_all(cgroup)
             cgroups.remove(cgroup)
@@ -145,14 +210,16 @@ def remove_orphans(store: RecordStore, hierarchies: Hierarchies) -> None:
                 if len(name) == 64 and name not in known:
                     shutil.rmtree(parent / name, ignore_errors=True)
         store.sweep_temporaries()
+        host.sweep(config.state, in_use=any(record.state.live for record in store.all()))
     if netlink.unavailable() is None and (procfs.PROC.parent / "sys/class/net" / config.bridge).exists():
         with suppress(PytopError):
             bridge.sweep_orphans(config.bridge, sorted(known))
 
 
-def _orphans(config: EmbeddedConfig, hierarchies: Hierarchies, known: set[str]) -> set[str]:
+def with_cgroup(config: EmbeddedConfig, hierarchies: Hierarchies) -> set[str]:
+    """The ids for which there is a cgroup in any hierarchy."""
     found: set[str] = set()
     for directory in sandbox_cgroup.find(hierarchies, config.cgroup).directories:
         with suppress(FileNotFoundError, NotADirectoryError):
             found |= {entry.name for entry in os.scandir(directory) if entry.is_dir() and len(entry.name) == 64}
-    return found - known
+    return found

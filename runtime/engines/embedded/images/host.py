@@ -10,8 +10,11 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from runtime.engines.embedded.state.record import ContainerRecord
 
 NAME: Final = "host"
+_UNFINISHED: Final = ".new-"
+_DAMAGED: Final = ".damaged-"
+_UNFINISHED_MAX_AGE_S: Final = 600.0
 
 _DIRECTORIES: Final[tuple[tuple[str, int], ...]] = (
     *(
@@ -184,31 +190,88 @@ def warm() -> None:
 
 
 def prepare(state: Path, record: ContainerRecord) -> PreparedImage:
-    """Build the lower layer below `state` unless it exists. Several processes may do so at once."""
+    """Build the lower layer below `state` unless it is there and whole. Several processes may do so at once."""
     check(record.spec.image)
     wanted, digest = _machine()
     lower = state / "images" / f"{NAME}-{digest[:16]}"
-    if not lower.is_dir():
+    if not is_whole(wanted, lower):
         try:
             _build_at(wanted, lower)
         except OSError as error:
-            if not lower.is_dir():  # else another process has built it
-                raise KernelError.from_os("build the image 'host'", error) from error
+            if not is_whole(wanted, lower):  # else another process has built it
+                raise KernelError.from_os("build the image 'host'", error, path=str(lower)) from error
     hide = tuple(Bind(str(lower / "home"), f"/{name}", read_only=True) for name in wanted.hidden)
     return PreparedImage(lower, (*wanted.binds, *hide))
 
 
+def is_whole(wanted: ImageLayout, lower: Path) -> bool:
+    """Whether everything of the image is in the directory: a power cut may leave parts of it, or files without content.
+
+    Looks at types, permissions, sizes and targets: some 60 calls of lstat(2).
+    """
+    try:
+        directory = os.open(lower, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return all(_is_as_built(directory, path, mode, size) for path, mode, size in _entries(wanted)) and all(
+            os.readlink(path, dir_fd=directory) == target for path, target in wanted.symlinks
+        )
+    except OSError:
+        return False
+    finally:
+        os.close(directory)
+
+
+def _is_as_built(directory: int, path: str, mode: int, size: int | None) -> bool:
+    found = os.stat(path, dir_fd=directory, follow_symlinks=False)
+    return found.st_mode == mode and (size is None or found.st_size == size)
+
+
+@cache
+def _entries(wanted: ImageLayout) -> tuple[tuple[str, int, int | None], ...]:
+    """Each directory and file of the image: its path, st_mode, and size in bytes where that follows from the image."""
+    directories = ((path, stat.S_IFDIR | mode, None) for path, mode in wanted.directories)
+    files = ((file.path, stat.S_IFREG | file.mode, len(file.content.encode())) for file in wanted.files)
+    return (*directories, *files)
+
+
 def _build_at(wanted: ImageLayout, lower: Path) -> None:
-    """Build in a temporary directory and rename it, so that the layer is complete or absent."""
+    """Build in a temporary directory and rename it, so that the layer is complete or absent.
+
+    One that is damaged is renamed first, since containers may be running on it; `sweep` removes it.
+    """
     lower.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=lower.parent))
+    fresh = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=lower.parent))
     try:
         fresh.chmod(0o755)
         build(wanted, fresh)
+        if os.path.lexists(lower) and not is_whole(wanted, lower):
+            with suppress(FileNotFoundError):
+                lower.rename(lower.parent / f"{_DAMAGED}{fresh.name.removeprefix(_UNFINISHED)}")
         fresh.rename(lower)
     except OSError:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def sweep(state: Path, *, in_use: bool) -> None:
+    """Remove unfinished images of processes that died and, unless a container may run on one, damaged images."""
+    oldest = time.time() - _UNFINISHED_MAX_AGE_S
+    for path in (state / "images").glob(f"{_UNFINISHED}*"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                _discard(path)
+    if not in_use:
+        for path in (state / "images").glob(f"{_DAMAGED}*"):
+            _discard(path)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def build(wanted: ImageLayout, into: Path) -> None:

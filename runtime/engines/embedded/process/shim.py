@@ -196,7 +196,7 @@ class Shim:
                 restarts=record.restarts,
             )
 
-        return self.store.change(self.id, change)
+        return self.store.change(self.id, change, unsynced=True)
 
     def _await_exec(self, channel: socket.socket, record: ContainerRecord) -> None:
         """Wait until the program has been exec'ed; raises what went wrong."""
@@ -236,6 +236,8 @@ class Shim:
     def _live(self, record: ContainerRecord) -> NoReturn:
         """Write the log and wait until the container has ended and is not restarted."""
         while True:
+            with suppress(OSError, PytopError):  # what the start has changed; else the next change writes it
+                self.store.change(self.id, lambda current: current)
             code = self._watch(record)
             record, pause = self._ended(record, code)
             if record.state is not State.RESTARTING:

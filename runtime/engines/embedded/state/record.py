@@ -12,7 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
-from typing import Any, Final
+from functools import cache
+from types import UnionType
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from runtime.errors import EngineError
 from runtime.limits.controllers.cpu import consistent
@@ -33,6 +35,7 @@ from runtime.model import (
 
 FORMAT: Final = 1
 KEY = "embedded"
+_MAX_SHOWN_CHARS: Final = 60
 COMPOSE = "com.docker.compose.project"  # the label by which Docker and Podman know a compose project
 
 
@@ -47,6 +50,7 @@ class ContainerRecord:
         output_limited: it prints faster than its log takes (`process.log_rate`), and waits at its pipe.
         starting: a start has begun and has neither succeeded nor been cleaned up.
         unknown: fields that a newer version has written, as they stand in the file; those of the spec under "spec".
+        damage: why the file is not a record that this version can read; then all else is what is known without it.
     """
 
     id: str
@@ -68,6 +72,7 @@ class ContainerRecord:
     starting: bool = False
     output_limited: bool = False
     unknown: Mapping[str, Any] = field(default_factory=dict)
+    damage: str = ""
 
     def container(self) -> Container:
         spec = self.spec
@@ -87,7 +92,8 @@ class ContainerRecord:
             addresses=(self.address.partition("/")[0],) if self.address and self.state.live else (),
             labels=dict(spec.labels),
             group=GroupRef(GroupKind.COMPOSE, spec.labels[COMPOSE], KEY) if spec.labels.get(COMPOSE) else None,
-            error=self.error,
+            error=self.damage or self.error,
+            health="damaged" if self.damage else "",
             output_limited=self.output_limited and self.state.live,
             placed=False,
         )
@@ -165,8 +171,9 @@ def state_to_json(record: ContainerRecord) -> dict[str, Any]:
 
 
 def state_from_json(record: ContainerRecord, document: Mapping[str, Any]) -> ContainerRecord:
-    """The record with the state that `state_to_json` gave."""
+    """The record with the state that `state_to_json` gave. Raises `ValueError`, `TypeError` or `KeyError`."""
     known, _ = _split(document, _FIELDS)
+    _check_types(ContainerRecord, known)
     return replace(record, **{**known, "state": State(document["state"])})
 
 
@@ -181,7 +188,9 @@ def dumps(record: ContainerRecord) -> bytes:
 def loads(data: bytes) -> ContainerRecord:
     """Raises `EngineError` for a file that is not a record, or one of a later format."""
     try:
-        document = json.loads(data)
+        document = json.loads(data) if data else "empty"
+        if not isinstance(document, dict):
+            raise TypeError("it is empty" if not data else "it is no JSON object")
         written = document.get("format", 1)
         if written > FORMAT:
             raise EngineError(
@@ -189,14 +198,16 @@ def loads(data: bytes) -> ContainerRecord:
                 detail=f"a newer version of this program has written it (format {written}; this one reads {FORMAT})",
                 hint="Use the newer version",
             )
-        raw, later = _split(document.pop("spec"), _SPEC_FIELDS)
-        limits, later_limits = _split(raw.get("limits", {}), tuple(LimitName))
         known, unknown = _split(document, _FIELDS)
+        _check_types(ContainerRecord, known)
+        raw, later = _split(known.pop("spec"), _SPEC_FIELDS)
+        _check_types(ContainerSpec, raw)
+        limits, later_limits = _split(raw.get("limits", {}), tuple(LimitName))
         spec = ContainerSpec(
             **{
                 **raw,
                 "command": tuple(raw["command"]),
-                "binds": tuple(Bind(**bind) for bind in raw.get("binds", ())),
+                "binds": tuple(_bind(bind) for bind in raw.get("binds", ())),
                 "limits": limits_from_json(limits),
             }
         )
@@ -205,8 +216,43 @@ def loads(data: bytes) -> ContainerRecord:
         if later:
             unknown["spec"] = later
         return ContainerRecord(**{**known, "spec": spec, "state": State(document["state"]), "unknown": unknown})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError("read a container's record", detail=f"it is damaged: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        said = f"it lacks the field {error}" if isinstance(error, KeyError) else str(error)
+        raise EngineError("read a container's record", detail=said) from error
+
+
+def _bind(document: dict[str, Any]) -> Bind:
+    _check_types(Bind, document)
+    return Bind(**document)
+
+
+@cache
+def _types(kind: type) -> dict[str, tuple[tuple[type, ...], tuple[type, ...]]]:
+    """By field of a dataclass: the types that its value in a file may have, and those of a collection's members."""
+    found: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {}
+    for name, hint in get_type_hints(kind).items():
+        members = tuple(each for each in get_args(hint) if isinstance(each, type) and each is not type(None))
+        if isinstance(hint, UnionType):
+            found[name] = (members + (type(None),) * (type(None) in get_args(hint)), ())
+        elif get_origin(hint) is not None:
+            found[name] = (list,) if get_origin(hint) is tuple else (dict,), members if members != (Bind,) else (dict,)
+        elif hint is LimitChange:
+            found[name] = (dict,), ()
+        else:
+            found[name] = ({State: (str,), float: (int, float), ContainerSpec: (dict,)}.get(hint, (hint,)), ())
+    return found
+
+
+def _check_types(kind: type, document: Mapping[str, Any]) -> None:
+    """Raise `TypeError` for a value of another type than its field of the dataclass has."""
+    types = _types(kind)
+    for name, value in document.items():
+        if name not in types:
+            raise TypeError(f"it has an unknown field {name[:_MAX_SHOWN_CHARS]!r} in its {kind.__name__}")
+        accepted, members = types[name]
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if type(value) not in accepted or (members and any(type(each) not in members for each in inside)):
+            raise TypeError(f"its field {name} has a value of a wrong type: {str(value)[:_MAX_SHOWN_CHARS]!r}")
 
 
 def _split(document: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -215,7 +261,7 @@ def _split(document: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str,
     return known, {name: value for name, value in document.items() if name not in names}
 
 
-_FIELDS: Final = tuple(entry.name for entry in fields(ContainerRecord) if entry.name != "unknown")
+_FIELDS: Final = tuple(entry.name for entry in fields(ContainerRecord) if entry.name not in ("unknown", "damage"))
 _SPEC_FIELDS: Final = tuple(entry.name for entry in fields(ContainerSpec))
 
 

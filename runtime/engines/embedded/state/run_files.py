@@ -1,13 +1,15 @@
 """A container's files in the run directory, allocated in full when they are made.
 
 Writes to allocated blocks succeed on a full tmpfs or disk, so a container that exists can always be stopped, killed and
-removed. The file `unsaved` holds the state of a container whose record could not be written.
+removed. The file `unsaved` holds the state of a container whose record could not be written, or is yet to be: what a
+start changes is not synced to the disk before the program runs. It is never synced: a reboot ends the run and the file.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +23,8 @@ from runtime.engines.embedded.process.log_writer import make_pipes
 PAGE_BYTES: Final = 4096
 _SIZES_BYTES: Final = {"lock": 0, "record.lock": 0, "shim.lock": 64, "position": PAGE_BYTES, "unsaved": PAGE_BYTES}
 _MAX_ERROR_CHARS: Final = 512
-_MAX_ATTEMPTS: Final = 3
+_MAX_ATTEMPTS: Final = 5
+_RETRY_PAUSE_S: Final = 0.001
 
 
 def prepare(live: Path) -> None:
@@ -69,7 +72,9 @@ class Unsaved:
 
 def unsaved(live: Path) -> Unsaved | None:
     """The saved fields, None when there are none. Read them before the record's file, never after it."""
-    for _ in range(_MAX_ATTEMPTS):  # a read during an overwrite may be half old, half new
+    for attempt in range(_MAX_ATTEMPTS):  # a read during an overwrite may be half old, half new
+        if attempt > 1:
+            time.sleep(_RETRY_PAUSE_S)  # its writer may wait for the CPU
         try:
             page = (live / "unsaved").read_bytes().rstrip(b"\0")
         except OSError:

@@ -8,8 +8,16 @@ files: the kernel releases them when their holder ends, however it ends.
 - its record lock: held for one read-modify-write, also by the shim;
 - its shim lock: held by its shim while it lives, so that whether there is a shim is known without races.
 
-Where the state directory's file system is full or read-only, a container's state is kept in its run directory until it
-can be written (`run_files.keep_unsaved`); a change of its spec is not.
+What is synced to the disk: a record when it is made, changed at rest or limited, and when its container ends. Nothing
+is synced between the request to start a container and its program's exec. What a start changes is kept in the run
+directory (`run_files.keep_unsaved`), which is believed before the record, and is written to the record afterwards: a
+power cut in between loses the state of a run that it has ended itself.
+
+Where the state directory's file system is full or read-only, a container's state is kept there too until it can be
+written; a change of its spec is not.
+
+A record that is empty, damaged or of a later version is read as what is known without it (`damage.without_record`), and
+is never written to, only removed.
 """
 
 from __future__ import annotations
@@ -25,15 +33,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runtime.engines.embedded.config import EmbeddedConfig
-from runtime.engines.embedded.state import run_files
+from runtime.engines.embedded.state import damage, run_files
 from runtime.engines.embedded.state.record import ContainerRecord, dumps, loads, state_from_json, state_to_json
-from runtime.errors import ConflictError, DeniedError, InvalidError, KernelError, NotFoundError, PytopError
-from runtime.kernel import filesystems
+from runtime.errors import (
+    ConflictError,
+    DeniedError,
+    EngineError,
+    InvalidError,
+    KernelError,
+    NotFoundError,
+    PytopError,
+)
+from runtime.kernel import filesystems, regular_file
 
 LAYER = ("upper", "work", "root")
 """Directories of a container's overlay beside its image; `root` is its mount point, in its mount namespace."""
 _HEX = frozenset("0123456789abcdef")
 _POLL_INTERVAL_S = 0.005
+_MAX_RECORD_BYTES = 16 << 20
 
 
 def write_file(path: Path, data: bytes, *, durable: bool) -> None:
@@ -131,7 +148,8 @@ class RecordStore:
             raise DeniedError.from_os(
                 "list the containers of the embedded engine", error, hint="Run as root"
             ) from error
-        return [name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."]
+        found = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+        return [name for name in found if is_id(name)]
 
     def read(self, container_id: str) -> ContainerRecord:
         return self._read_with_state(container_id)[0]
@@ -144,25 +162,27 @@ class RecordStore:
         """The record, what its file holds, and whether the record's state is newer than that."""
         path = self.config.record(container_id)
         noted = run_files.unsaved(self.config.live(container_id))
+        data = b""
         try:
-            data = path.read_bytes()
-        except FileNotFoundError as error:
-            raise NotFoundError(f"There is no container {container_id[:12]} (any more)") from error
-        except OSError as error:
-            raise DeniedError.from_os("read a container's record", error) from error
-        record = loads(data)
-        if noted is not None and noted.newer_than(data):
-            return state_from_json(record, noted.fields), data, True
+            data = regular_file.read(path, limit=_MAX_RECORD_BYTES)
+            record = loads(data)
+            if record.id != container_id:
+                raise EngineError("read a container's record", detail=f"it is that of container {record.id[:12]}")
+            if noted is not None and noted.newer_than(data):
+                return state_from_json(record, noted.fields), data, True
+        except (PytopError, ValueError, TypeError, KeyError) as error:
+            if isinstance(error, PytopError):
+                _raise_unless_damaged(error, container_id)
+            why = error.detail if isinstance(error, PytopError) else str(error)
+            return damage.without_record(self.config, container_id, data, why), data, False
         return record, data, False
 
     def all(self) -> list[ContainerRecord]:
-        """Every readable record, oldest first; those removed meanwhile, damaged or of a newer format are left out."""
+        """Every record, oldest first, the damaged ones too; those removed meanwhile are left out."""
         found = []
         for container_id in self.ids():
-            try:
+            with suppress(NotFoundError):
                 found.append(self.read(container_id))
-            except (NotFoundError, PytopError):
-                continue
         return sorted(found, key=lambda record: record.created_ns)
 
     def find(self, key: str) -> ContainerRecord:
@@ -170,7 +190,7 @@ class RecordStore:
 
         Raises `NotFoundError`, or `ConflictError` when the beginning fits several.
         """
-        if len(key) == 64 and set(key) <= _HEX:
+        if is_id(key):
             return self.read(key)
         records = self.all()
         for record in records:
@@ -212,19 +232,35 @@ class RecordStore:
             (data / name).chmod(0o755)
         run_files.prepare(self.config.live(record.id))
         self.config.log(record.id).touch(mode=0o600)
+        damage.note_name(self.config.name(record.id), record.spec.name)
         write_file(self.config.record(record.id), dumps(record), durable=True)
 
     def change(
-        self, container_id: str, how: Callable[[ContainerRecord], ContainerRecord], *, durable: bool = False
+        self,
+        container_id: str,
+        how: Callable[[ContainerRecord], ContainerRecord],
+        *,
+        durable: bool = False,
+        unsynced: bool = False,
     ) -> ContainerRecord:
         """Replace a record by what `how` returns for it, under its record lock; returns the new one.
 
-        Where the file system is full or read-only, the state is kept in the run directory. Raises `KernelError` when
-        that fails too, or when the spec is changed; then the record is what it was before.
+        `unsynced` keeps a change of the state in the run directory; the next change without it writes it to the record.
+        Where the file system is full or read-only, the state is kept there too. Raises `KernelError` when that fails as
+        well, or when the spec is changed; then the record is what it was before. A state that `how` gives to a damaged
+        record is returned and not written; its spec cannot be changed.
         """
         with self._locked(self.config.live(container_id) / "record.lock", container_id):
             before, base, behind = self._read_with_state(container_id)
             after = how(before)
+            if before.damage:
+                if after.spec != before.spec:
+                    raise damage.refusal(f"change the record of container {before.spec.name}", before)
+                return after
+            if unsynced and after.spec == before.spec:
+                with suppress(OSError):  # no room in the run directory: it is written to the record
+                    run_files.keep_unsaved(self.config.live(container_id), base, state_to_json(after))
+                    return after
             if after != before or behind:
                 saved = self._write(before, after, base, durable=durable)
                 if saved and behind:
@@ -250,8 +286,12 @@ class RecordStore:
         return True
 
     def forget(self, container_id: str) -> None:
-        """Remove the record's file, as the last step of a removal."""
-        self.config.record(container_id).unlink(missing_ok=True)
+        """Remove the record's file, as the last step of a removal. A damaged one may be a directory."""
+        path = self.config.record(container_id)
+        try:
+            path.unlink(missing_ok=True)
+        except IsADirectoryError:
+            shutil.rmtree(path)
 
     def sweep_temporaries(self) -> None:
         """Remove temporary files of writers that died; call it with the store's lock, so that no record is being added.
@@ -314,6 +354,22 @@ class RecordStore:
             yield
         finally:
             os.close(fd)
+
+
+def is_id(name: str) -> bool:
+    """Whether it is a container's whole id."""
+    return len(name) == 64 and set(name) <= _HEX
+
+
+def _raise_unless_damaged(error: PytopError, container_id: str) -> None:
+    """Raise what says nothing about the record: it is gone, or this process may not or cannot open it."""
+    if error.errno == errno.ENOENT:
+        raise NotFoundError(f"There is no container {container_id[:12]} (any more)") from error
+    if error.errno in (errno.EACCES, errno.EPERM):
+        title, hint = "read a container's record", "It needs root"
+        raise DeniedError(title, detail=error.detail, path=error.path, hint=hint) from error
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR):
+        raise error
 
 
 def _refused(title: str, error: OSError, path: Path) -> PytopError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -193,6 +195,58 @@ def test_the_image_is_built_once_and_whole_by_many_at_once(tmp_path: Path) -> No
     hidden = [bind for bind in only.binds if bind.source == str(only.lower / "home")]
     assert {bind.target for bind in hidden} == {f"/{name}" for name in host.layout().hidden}
     assert list((only.lower / "home").iterdir()) == []
+
+
+def lost(lower: Path) -> None:
+    (lower / "etc/passwd").unlink()
+
+
+def emptied(lower: Path) -> None:
+    (lower / "etc/passwd").write_bytes(b"")
+
+
+def opened(lower: Path) -> None:
+    (lower / "root").chmod(0o777)
+
+
+def led_astray(lower: Path) -> None:
+    (lower / "etc/mtab").unlink()
+    (lower / "etc/mtab").symlink_to("/etc/passwd")
+
+
+def gone(lower: Path) -> None:
+    shutil.rmtree(lower)
+    lower.mkdir()
+
+
+def a_file(lower: Path) -> None:
+    shutil.rmtree(lower)
+    lower.touch()
+
+
+@pytest.mark.parametrize("damage", [lost, emptied, opened, led_astray, gone, a_file])
+def test_a_damaged_image_is_built_anew_beside_what_runs_on_it(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    lower = host.prepare(tmp_path, record()).lower
+    assert host.is_whole(host.layout(), lower)
+    damage(lower)
+    in_use = lower.stat().st_ino
+    assert host.prepare(tmp_path, record()).lower == lower
+    assert host.is_whole(host.layout(), lower)
+    assert lower.stat().st_ino != in_use
+    host.sweep(tmp_path, in_use=True)
+    assert sorted(path.stat().st_ino == in_use for path in lower.parent.iterdir()) == [False, True]
+    host.sweep(tmp_path, in_use=False)
+    assert list(lower.parent.iterdir()) == [lower]
+
+
+def test_what_a_killed_builder_has_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    lower = host.prepare(tmp_path, record()).lower
+    young, old = lower.parent / ".new-young", lower.parent / ".new-old"
+    for path in (young, old):
+        (path / "etc").mkdir(parents=True)
+    os.utime(old, (1, 1))
+    host.sweep(tmp_path, in_use=False)
+    assert sorted(lower.parent.iterdir()) == sorted([young, lower])
 
 
 def test_a_state_directory_that_takes_no_files(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_damaged_record_is_a_pytop_error(data: bytes) -> None:
 def test_a_damaged_record_does_not_hide_the_others(store: RecordStore) -> None:
     good, bad = add(store, "good"), add(store, "bad")
     store.config.record(bad.id).write_bytes(b"{")
-    assert [record.id for record in store.all()] == [good.id]
+    assert [(record.id, bool(record.damage)) for record in store.all()] == [(good.id, False), (bad.id, True)]
     assert store.find("good").id == good.id
 
 
