@@ -54,7 +54,9 @@ class Usage(NamedTuple):
             exceed 1).
         throttled_share: throttled periods of all periods, 0 to 1.
         oom_kills: kills since the container's cgroup was made.
-        io, net: the sum over devices or interfaces; `io_devices` and `net_interfaces` hold them apart.
+        net: the sum over `net_interfaces`, the external ones.
+        net_internal: the bridges, tunnels and other interfaces whose traffic is counted at an external one.
+        io: the sum over devices; `io_devices` holds them apart.
         net_shared: the network namespace is the host's, so `net` is `Missing.UNSUPPORTED`.
         pressure: by resource, "cpu", "memory", "io".
         waiting: waiting for CPU that others used, share of the interval: max(0, full - throttled / ncpu). PSI's `full`
@@ -83,6 +85,7 @@ class Usage(NamedTuple):
     io_devices: Mapping[str, IoRates] = NOTHING
     net: NetRates | Missing = Missing.NOT_SAMPLED
     net_interfaces: Mapping[str, NetRates] = NOTHING
+    net_internal: Mapping[str, NetRates] = NOTHING
     net_shared: bool = False
     pressure: Mapping[str, Pressure] = NOTHING
     waiting: float | Missing = Missing.NOT_SAMPLED

@@ -43,7 +43,7 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
     user, system = _split(old.user_ns, old.system_ns, new.user_ns, new.system_ns, elapsed, cpu)
     throttled = rate(old.throttled_ns, new.throttled_ns, elapsed)
     io, io_devices = _io(previous.io, current.io, seconds)
-    net, net_interfaces = _net(previous.net, current.net, seconds)
+    net, net_interfaces, net_internal = _net(previous.net, current.net, seconds)
     pressure = _pressures(previous.pressure, current.pressure, elapsed)
     current_bytes, working_set, anon, file, swap, peak, limit, oom_kills = current.memory
     return Usage(
@@ -68,6 +68,7 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
         io_devices,
         net,
         net_interfaces,
+        net_internal,
         current.net_shared,
         pressure,
         _waiting(pressure, throttled, ncpu),
@@ -217,16 +218,22 @@ def _io(
 
 def _net(
     old: Mapping[str, NetCounters] | Missing, new: Mapping[str, NetCounters] | Missing, seconds: float
-) -> tuple[NetRates | Missing, Mapping[str, NetRates]]:
-    """The sum over interfaces, and each. A new one counts from the next sample on; one that fell gives no rate."""
+) -> tuple[NetRates | Missing, Mapping[str, NetRates], Mapping[str, NetRates]]:
+    """The sum over the external interfaces, each of them, and each internal one.
+
+    A new one counts from the next sample on. One whose counters fell gives no rate, and if it is external, no sum.
+    """
     if isinstance(new, Missing):
-        return new, {}
+        return new, NOTHING, NOTHING
     if isinstance(old, Missing):
-        return NOT_SAMPLED, {}
-    interfaces: dict[str, NetRates] = {}
+        return NOT_SAMPLED, NOTHING, NOTHING
+    external: dict[str, NetRates] = {}
+    internal: dict[str, NetRates] = {}
+    uncounted = False  # an external interface is there, and none could be counted yet
     for name, after in new.items():
         before = old.get(name)
         if before is None:
+            uncounted |= after.external
             continue
         grown = (
             after.rx_bytes - before.rx_bytes,
@@ -236,22 +243,23 @@ def _net(
             after.rx_errors - before.rx_errors + after.tx_errors - before.tx_errors,
             after.rx_drops - before.rx_drops + after.tx_drops - before.tx_drops,
         )
-        if min(grown) < 0:
-            return NOT_SAMPLED, {}
-        interfaces[name] = NetRates(*(count / seconds for count in grown))
-    if new and not interfaces:
-        return NOT_SAMPLED, {}
-    if len(interfaces) == 1:  # the usual case: no sum is needed
-        return next(iter(interfaces.values())), interfaces
+        if min(grown) >= 0:
+            (external if after.external else internal)[name] = NetRates(*(count / seconds for count in grown))
+        elif after.external:
+            return NOT_SAMPLED, NOTHING, NOTHING
+    if len(external) == 1:  # the usual case: no sum is needed
+        return next(iter(external.values())), external, internal
+    if uncounted and not external:
+        return NOT_SAMPLED, external, internal
     total = (
-        sum(r.rx_bytes for r in interfaces.values()),
-        sum(r.tx_bytes for r in interfaces.values()),
-        sum(r.rx_packets for r in interfaces.values()),
-        sum(r.tx_packets for r in interfaces.values()),
-        sum(r.errors for r in interfaces.values()),
-        sum(r.drops for r in interfaces.values()),
+        sum(r.rx_bytes for r in external.values()),
+        sum(r.tx_bytes for r in external.values()),
+        sum(r.rx_packets for r in external.values()),
+        sum(r.tx_packets for r in external.values()),
+        sum(r.errors for r in external.values()),
+        sum(r.drops for r in external.values()),
     )
-    return NetRates(*(float(value) for value in total)), interfaces
+    return NetRates(*(float(value) for value in total)), external, internal
 
 
 ZERO_IO = IoCounters()

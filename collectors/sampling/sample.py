@@ -50,7 +50,11 @@ class IoCounters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetCounters:
-    """Counters of one network interface, as seen from inside its network namespace."""
+    """Counters of one network interface, as seen from inside its network namespace.
+
+    `external`: what it carries leaves the namespace here. What a bridge, a tunnel or a VLAN carries also passes an
+    external interface, where it is counted.
+    """
 
     rx_bytes: int = 0
     tx_bytes: int = 0
@@ -60,6 +64,7 @@ class NetCounters:
     tx_errors: int = 0
     rx_drops: int = 0
     tx_drops: int = 0
+    external: bool = True
 
 
 class PressureTotals(NamedTuple):

@@ -16,6 +16,7 @@ _SINGLE = frozenset(Usage._fields) - {
     "io_devices",
     "net",
     "net_interfaces",
+    "net_internal",
     "net_shared",
     "pressure",
     "extra",
