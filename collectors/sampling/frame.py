@@ -18,10 +18,10 @@ NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})  # an empty mapping, as
 
 @dataclass(frozen=True, slots=True)
 class IoRates:
-    """Per second; bytes and operations."""
+    """Per second; bytes and operations. `write_bytes` is missing where a cgroup of v1 cannot tell it."""
 
     read_bytes: float
-    write_bytes: float
+    write_bytes: float | Missing
     read_ops: float
     write_ops: float
 
@@ -56,7 +56,8 @@ class Usage(NamedTuple):
         oom_kills: kills since the container's cgroup was made.
         net: the sum over `net_interfaces`, the external ones.
         net_internal: the bridges, tunnels and other interfaces whose traffic is counted at an external one.
-        io: the sum over devices; `io_devices` holds them apart.
+        io: the sum over `io_devices`, which count every request once.
+        io_stacked: the devices above them (LVM, dm-crypt, md, loop), whose requests are counted below.
         net_shared: the network namespace is the host's, so `net` is `Missing.UNSUPPORTED`.
         pressure: by resource, "cpu", "memory", "io".
         waiting: waiting for CPU that others used, share of the interval: max(0, full - throttled / ncpu). PSI's `full`
@@ -83,6 +84,7 @@ class Usage(NamedTuple):
     pids_limit: int | Unlimited | Missing = Missing.NOT_SAMPLED
     io: IoRates | Missing = Missing.NOT_SAMPLED
     io_devices: Mapping[str, IoRates] = NOTHING
+    io_stacked: Mapping[str, IoRates] = NOTHING
     net: NetRates | Missing = Missing.NOT_SAMPLED
     net_interfaces: Mapping[str, NetRates] = NOTHING
     net_internal: Mapping[str, NetRates] = NOTHING

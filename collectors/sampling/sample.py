@@ -40,12 +40,16 @@ class MemoryGauges(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IoCounters:
-    """Counters of one block device: bytes, and operations."""
+    """Counters of one block device: bytes, and operations.
+
+    `stacked`: what passes it also passes the devices below it, where it is counted (LVM, dm-crypt, md, loop).
+    """
 
     read_bytes: int = 0
     write_bytes: int = 0
     read_ops: int = 0
     write_ops: int = 0
+    stacked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,8 @@ class Sample(NamedTuple):
 
     `at_ns` is CLOCK_MONOTONIC at the read; `generation` is the inode of the cgroup: another one means a new cgroup.
     `io` maps "major:minor" and `net` the interface name (without lo). `net_shared`: the network namespace is
-    the host's, so its traffic is not the container's.
+    the host's, so its traffic is not the container's. `written`: bytes written to disks, on cgroup v1, where `io` has
+    no writes by way of the page cache (see `process_writes`); None where `io` has all of them.
     """
 
     at_ns: int
@@ -93,3 +98,4 @@ class Sample(NamedTuple):
     net: Mapping[str, NetCounters] | Missing = Missing.UNSUPPORTED
     net_shared: bool = False
     pressure: Mapping[str, PressureTotals] = MappingProxyType({})  # "cpu", "memory", "io"
+    written: int | Missing | None = None
