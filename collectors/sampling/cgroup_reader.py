@@ -15,7 +15,7 @@ from operator import ne
 from pathlib import Path
 from typing import Any
 
-from collectors.sampling import parse
+from collectors.sampling import block_layers, parse
 from collectors.sampling.inherited_limits import InheritedLimit, InheritedLimits, tightest
 from collectors.sampling.layout import (
     ALL_PARTS,
@@ -240,7 +240,7 @@ class CgroupReader:
         if dirty & PSI_PART:
             self._pressure = _pressure(values)
         if dirty & IO_PART:
-            self._io = _io(values)
+            self._io = block_layers.LAYERS.mark(_io(values))
         if self._inherited_version != self._inherited.version:
             dirty |= QUOTA_PART | MEMORY_PART
             self._inherited_version = self._inherited.version
@@ -302,6 +302,8 @@ def _pressure(values: list[Any]) -> Mapping[str, PressureTotals]:
 def _io(values: list[Any]) -> Mapping[str, IoCounters] | Missing:
     sizes: Mapping[str, Any] | Missing = values[IO_BYTES]
     counts: Mapping[str, Any] | Missing = values[IO_OPS]
-    if isinstance(counts, Missing) or isinstance(sizes, Missing):
-        return sizes  # v2 has all in one file; on v1 both files are needed
+    if isinstance(sizes, Missing):
+        return sizes
+    if isinstance(counts, Missing):  # v2 has all in one file; on v1 both files are needed
+        return counts if any(isinstance(pair, tuple) for pair in sizes.values()) else sizes
     return parse.merge_io_v1(sizes, counts)

@@ -18,10 +18,10 @@ NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})  # an empty mapping, as
 
 @dataclass(frozen=True, slots=True)
 class IoRates:
-    """Per second; bytes and operations."""
+    """Per second; bytes and operations. `write_bytes` is missing where a cgroup of v1 cannot tell it."""
 
     read_bytes: float
-    write_bytes: float
+    write_bytes: float | Missing
     read_ops: float
     write_ops: float
 
@@ -54,7 +54,10 @@ class Usage(NamedTuple):
             exceed 1).
         throttled_share: throttled periods of all periods, 0 to 1.
         oom_kills: kills since the container's cgroup was made.
-        io, net: the sum over devices or interfaces; `io_devices` and `net_interfaces` hold them apart.
+        net: the sum over `net_interfaces`, the external ones.
+        net_internal: the bridges, tunnels and other interfaces whose traffic is counted at an external one.
+        io: the sum over `io_devices`, which count every request once.
+        io_stacked: the devices above them (LVM, dm-crypt, md, loop), whose requests are counted below.
         net_shared: the network namespace is the host's, so `net` is `Missing.UNSUPPORTED`.
         pressure: by resource, "cpu", "memory", "io".
         waiting: waiting for CPU that others used, share of the interval: max(0, full - throttled / ncpu). PSI's `full`
@@ -81,8 +84,10 @@ class Usage(NamedTuple):
     pids_limit: int | Unlimited | Missing = Missing.NOT_SAMPLED
     io: IoRates | Missing = Missing.NOT_SAMPLED
     io_devices: Mapping[str, IoRates] = NOTHING
+    io_stacked: Mapping[str, IoRates] = NOTHING
     net: NetRates | Missing = Missing.NOT_SAMPLED
     net_interfaces: Mapping[str, NetRates] = NOTHING
+    net_internal: Mapping[str, NetRates] = NOTHING
     net_shared: bool = False
     pressure: Mapping[str, Pressure] = NOTHING
     waiting: float | Missing = Missing.NOT_SAMPLED

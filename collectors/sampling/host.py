@@ -15,6 +15,7 @@ from pathlib import Path
 
 from collectors.sampling import parse
 from collectors.sampling.frame import HostUsage, Pressure
+from collectors.sampling.network import external_by_name
 from collectors.sampling.rates import NS_PER_S, rate, share
 from collectors.sampling.sample import PressureTotals
 from runtime.model import Missing
@@ -84,14 +85,12 @@ class HostReader:
         )
 
     def _traffic(self) -> dict[str, int]:
-        """Bytes through network cards. Bridges and veths are left out: they would count containers' traffic again."""
+        """Bytes through network cards. Bridges, tunnels and veths are left out: they would count it again."""
         import psutil
 
         cards = psutil.net_io_counters(pernic=True, nowrap=False)
         real = [name for name in cards if self._has_device("class/net", name)]
-        chosen = real or [
-            name for name in cards if name != "lo" and not name.startswith(("veth", "docker", "br-", "virbr"))
-        ]
+        chosen = real or external_by_name(name for name in cards if name != "lo")
         return {"rx": sum(cards[n].bytes_recv for n in chosen), "tx": sum(cards[n].bytes_sent for n in chosen)}
 
     def _disks(self) -> dict[str, int]:

@@ -119,11 +119,11 @@ def files_to_open(cgroup: Cgroup) -> list[tuple[Path, tuple[CounterFile, ...]]]:
         found.append((unified, files))
     for controller, its_files in V1.items():
         directory = v1.get(controller)
-        if directory is not None and not _is_root(directory):
+        if directory is not None and not is_root(directory):
             found.append((directory, its_files))
     return found
 
 
-def _is_root(directory: Path) -> bool:
+def is_root(directory: Path) -> bool:
     """Whether it is the root of a v1 hierarchy, which has the host's counters. Only a root has this file."""
     return exists(directory / "cgroup.sane_behavior") is True

@@ -101,7 +101,7 @@ def _field(name: str) -> Callable[[Source], MetricValue]:
 
 
 def _io(name: str) -> Callable[[Usage], MetricValue]:
-    get: Callable[[IoRates], float] = attrgetter(name)
+    get: Callable[[IoRates], float | Missing] = attrgetter(name)
     return lambda usage: usage.io if isinstance(usage.io, Missing) else get(usage.io)
 
 

@@ -193,8 +193,10 @@ def io_stat_v2(data: bytes) -> Mapping[str, IoCounters]:
         if b":" not in device:
             continue
         values = {name: number(value) for name, _, value in (pair.partition(b"=") for pair in pairs)}
-        counted = [values.get(name, 0) for name in (b"rbytes", b"wbytes", b"rios", b"wios")]
-        found[_text(device)] = IoCounters(*(value if isinstance(value, int) else 0 for value in counted))
+        known = {name: value for name, value in values.items() if isinstance(value, int)}
+        found[_text(device)] = IoCounters(
+            known.get(b"rbytes", 0), known.get(b"wbytes", 0), known.get(b"rios", 0), known.get(b"wios", 0)
+        )
     return found
 
 

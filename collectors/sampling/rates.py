@@ -7,6 +7,7 @@ fell, it is `Missing.NOT_SAMPLED` and never negative or a spike. Gauges need one
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from collectors.sampling.frame import NOTHING, IoRates, NetRates, Pressure, Usage
 from collectors.sampling.metrics import METRICS, MetricType, MetricUnit
@@ -42,8 +43,11 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
     cpu = rate(old.usage_ns, new.usage_ns, elapsed)
     user, system = _split(old.user_ns, old.system_ns, new.user_ns, new.system_ns, elapsed, cpu)
     throttled = rate(old.throttled_ns, new.throttled_ns, elapsed)
-    io, io_devices = _io(previous.io, current.io, seconds)
-    net, net_interfaces = _net(previous.net, current.net, seconds)
+    io, io_devices, io_stacked = _io(previous.io, current.io, seconds)
+    if current.written is not None and isinstance(io, IoRates):
+        written = NOT_SAMPLED if previous.written is None else previous.written
+        io = replace(io, write_bytes=rate(written, current.written, seconds))
+    net, net_interfaces, net_internal = _net(previous.net, current.net, seconds)
     pressure = _pressures(previous.pressure, current.pressure, elapsed)
     current_bytes, working_set, anon, file, swap, peak, limit, oom_kills = current.memory
     return Usage(
@@ -66,8 +70,10 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
         current.pids_limit,
         io,
         io_devices,
+        io_stacked,
         net,
         net_interfaces,
+        net_internal,
         current.net_shared,
         pressure,
         _waiting(pressure, throttled, ncpu),
@@ -189,17 +195,23 @@ def share(old: PressureTotals, new: PressureTotals, elapsed: float) -> Pressure:
 
 def _io(
     old: Mapping[str, IoCounters] | Missing, new: Mapping[str, IoCounters] | Missing, seconds: float
-) -> tuple[IoRates | Missing, Mapping[str, IoRates]]:
-    """The sum over devices, and each. A device that appears has started at zero."""
+) -> tuple[IoRates | Missing, Mapping[str, IoRates], Mapping[str, IoRates]]:
+    """The sum over devices, each of them, and each stacked one. A device that appears has started at zero.
+
+    A stacked device is not added, as its requests are counted below it. Where its figure is above their sum it counts
+    instead: dm-crypt, and loop before Linux 5.14, pass requests on by a kernel thread, whose cgroup then has them.
+    """
     if isinstance(new, Missing):
-        return new, {}
+        return new, NOTHING, NOTHING
     if isinstance(old, Missing):
-        return NOT_SAMPLED, {}
+        return NOT_SAMPLED, NOTHING, NOTHING
+    devices: dict[str, IoRates] = {}
+    stacked: dict[str, IoRates] = {}
     if new is old:
-        devices = dict.fromkeys(new, IDLE_IO) if new else {}
-        return IDLE_IO, devices
-    devices = {}
-    read_bytes = write_bytes = read_ops = write_ops = 0
+        for name, counters in new.items():
+            (stacked if counters.stacked else devices)[name] = IDLE_IO
+        return IDLE_IO, devices, stacked
+    total, most = (0, 0, 0, 0), (0, 0, 0, 0)  # bytes read and written, reads and writes
     for name, after in new.items():
         before = old.get(name, ZERO_IO)
         got = after.read_bytes - before.read_bytes
@@ -207,26 +219,41 @@ def _io(
         gets = after.read_ops - before.read_ops
         puts = after.write_ops - before.write_ops
         if min(got, put, gets, puts) < 0:
-            return NOT_SAMPLED, {}
-        devices[name] = IoRates(got / seconds, put / seconds, gets / seconds, puts / seconds)
-        read_bytes, write_bytes = read_bytes + got, write_bytes + put
-        read_ops, write_ops = read_ops + gets, write_ops + puts
-    total = IoRates(read_bytes / seconds, write_bytes / seconds, read_ops / seconds, write_ops / seconds)
-    return total, devices
+            return NOT_SAMPLED, NOTHING, NOTHING
+        rates = IoRates(got / seconds, put / seconds, gets / seconds, puts / seconds)
+        if after.stacked:
+            stacked[name] = rates
+            most = (max(most[0], got), max(most[1], put), max(most[2], gets), max(most[3], puts))
+        else:
+            devices[name] = rates
+            total = (total[0] + got, total[1] + put, total[2] + gets, total[3] + puts)
+    if stacked:
+        total = (max(total[0], most[0]), max(total[1], most[1]), max(total[2], most[2]), max(total[3], most[3]))
+    return (
+        IoRates(total[0] / seconds, total[1] / seconds, total[2] / seconds, total[3] / seconds),
+        devices,
+        stacked,
+    )
 
 
 def _net(
     old: Mapping[str, NetCounters] | Missing, new: Mapping[str, NetCounters] | Missing, seconds: float
-) -> tuple[NetRates | Missing, Mapping[str, NetRates]]:
-    """The sum over interfaces, and each. A new one counts from the next sample on; one that fell gives no rate."""
+) -> tuple[NetRates | Missing, Mapping[str, NetRates], Mapping[str, NetRates]]:
+    """The sum over the external interfaces, each of them, and each internal one.
+
+    A new one counts from the next sample on. One whose counters fell gives no rate, and if it is external, no sum.
+    """
     if isinstance(new, Missing):
-        return new, {}
+        return new, NOTHING, NOTHING
     if isinstance(old, Missing):
-        return NOT_SAMPLED, {}
-    interfaces: dict[str, NetRates] = {}
+        return NOT_SAMPLED, NOTHING, NOTHING
+    external: dict[str, NetRates] = {}
+    internal: dict[str, NetRates] = {}
+    uncounted = False  # an external interface is there, and none could be counted yet
     for name, after in new.items():
         before = old.get(name)
         if before is None:
+            uncounted |= after.external
             continue
         grown = (
             after.rx_bytes - before.rx_bytes,
@@ -236,22 +263,23 @@ def _net(
             after.rx_errors - before.rx_errors + after.tx_errors - before.tx_errors,
             after.rx_drops - before.rx_drops + after.tx_drops - before.tx_drops,
         )
-        if min(grown) < 0:
-            return NOT_SAMPLED, {}
-        interfaces[name] = NetRates(*(count / seconds for count in grown))
-    if new and not interfaces:
-        return NOT_SAMPLED, {}
-    if len(interfaces) == 1:  # the usual case: no sum is needed
-        return next(iter(interfaces.values())), interfaces
+        if min(grown) >= 0:
+            (external if after.external else internal)[name] = NetRates(*(count / seconds for count in grown))
+        elif after.external:
+            return NOT_SAMPLED, NOTHING, NOTHING
+    if len(external) == 1:  # the usual case: no sum is needed
+        return next(iter(external.values())), external, internal
+    if uncounted and not external:
+        return NOT_SAMPLED, external, internal
     total = (
-        sum(r.rx_bytes for r in interfaces.values()),
-        sum(r.tx_bytes for r in interfaces.values()),
-        sum(r.rx_packets for r in interfaces.values()),
-        sum(r.tx_packets for r in interfaces.values()),
-        sum(r.errors for r in interfaces.values()),
-        sum(r.drops for r in interfaces.values()),
+        sum(r.rx_bytes for r in external.values()),
+        sum(r.tx_bytes for r in external.values()),
+        sum(r.rx_packets for r in external.values()),
+        sum(r.tx_packets for r in external.values()),
+        sum(r.errors for r in external.values()),
+        sum(r.drops for r in external.values()),
     )
-    return NetRates(*(float(value) for value in total)), interfaces
+    return NetRates(*(float(value) for value in total)), external, internal
 
 
 ZERO_IO = IoCounters()

@@ -40,17 +40,25 @@ class MemoryGauges(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IoCounters:
-    """Counters of one block device: bytes, and operations."""
+    """Counters of one block device: bytes, and operations.
+
+    `stacked`: what passes it also passes the devices below it, where it is counted (LVM, dm-crypt, md, loop).
+    """
 
     read_bytes: int = 0
     write_bytes: int = 0
     read_ops: int = 0
     write_ops: int = 0
+    stacked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetCounters:
-    """Counters of one network interface, as seen from inside its network namespace."""
+    """Counters of one network interface, as seen from inside its network namespace.
+
+    `external`: what it carries leaves the namespace here. What a bridge, a tunnel or a VLAN carries also passes an
+    external interface, where it is counted.
+    """
 
     rx_bytes: int = 0
     tx_bytes: int = 0
@@ -60,6 +68,7 @@ class NetCounters:
     tx_errors: int = 0
     rx_drops: int = 0
     tx_drops: int = 0
+    external: bool = True
 
 
 class PressureTotals(NamedTuple):
@@ -74,7 +83,8 @@ class Sample(NamedTuple):
 
     `at_ns` is CLOCK_MONOTONIC at the read; `generation` is the inode of the cgroup: another one means a new cgroup.
     `io` maps "major:minor" and `net` the interface name (without lo). `net_shared`: the network namespace is
-    the host's, so its traffic is not the container's.
+    the host's, so its traffic is not the container's. `written`: bytes written to disks, on cgroup v1, where `io` has
+    no writes by way of the page cache (see `process_writes`); None where `io` has all of them.
     """
 
     at_ns: int
@@ -88,3 +98,4 @@ class Sample(NamedTuple):
     net: Mapping[str, NetCounters] | Missing = Missing.UNSUPPORTED
     net_shared: bool = False
     pressure: Mapping[str, PressureTotals] = MappingProxyType({})  # "cpu", "memory", "io"
+    written: int | Missing | None = None

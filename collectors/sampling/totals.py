@@ -14,8 +14,10 @@ _SINGLE = frozenset(Usage._fields) - {
     "at_ns",
     "io",
     "io_devices",
+    "io_stacked",
     "net",
     "net_interfaces",
+    "net_internal",
     "net_shared",
     "pressure",
     "extra",
@@ -47,7 +49,8 @@ def total(usages: Mapping[Ref, Usage], live: Sequence[Ref], networks: Mapping[Re
         at_ns=max(usage.at_ns for usage in measured),
         **fields,
         io=unmeasured or _io([usage.io for usage in measured]),
-        io_devices=_devices(measured),
+        io_devices=_devices([usage.io_devices for usage in measured]),
+        io_stacked=_devices([usage.io_stacked for usage in measured]),
         net=net,
         net_shared=shared,
         pressure=NOTHING,
@@ -97,10 +100,18 @@ def _io(values: Sequence[IoRates | Missing]) -> IoRates | Missing:
     known = [value for value in values if isinstance(value, IoRates)]
     if len(known) < len(values):
         return next(value for value in values if isinstance(value, Missing))
-    return IoRates(*(sum(getattr(rates, name) for rates in known) for name in IoRates.__dataclass_fields__))
+    written = [rates.write_bytes for rates in known]
+    return IoRates(
+        read_bytes=sum(rates.read_bytes for rates in known),
+        write_bytes=next((each for each in written if isinstance(each, Missing)), None)
+        or sum(each for each in written if not isinstance(each, Missing)),
+        read_ops=sum(rates.read_ops for rates in known),
+        write_ops=sum(rates.write_ops for rates in known),
+    )
 
 
-def _devices(usages: Sequence[Usage]) -> Mapping[str, IoRates]:
-    names = {name for usage in usages for name in usage.io_devices}
-    found = {name: _io([usage.io_devices[name] for usage in usages if name in usage.io_devices]) for name in names}
+def _devices(members: Sequence[Mapping[str, IoRates]]) -> Mapping[str, IoRates]:
+    """The sum for each device over the members that use it."""
+    names = {name for devices in members for name in devices}
+    found = {name: _io([devices[name] for devices in members if name in devices]) for name in names}
     return {name: rates for name, rates in found.items() if isinstance(rates, IoRates)}

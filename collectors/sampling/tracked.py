@@ -7,11 +7,12 @@ import resource
 import time
 from pathlib import Path
 
-from collectors.sampling import network
+from collectors.sampling import network, process_writes
 from collectors.sampling.cgroup_reader import CgroupReader
 from collectors.sampling.frame import Usage
 from collectors.sampling.inherited_limits import InheritedLimits
 from collectors.sampling.network import InterfaceCounters, NetworkReader
+from collectors.sampling.process_writes import charged_writes
 from collectors.sampling.rates import derive
 from collectors.sampling.sample import Sample
 from collectors.sampling.target import Target
@@ -93,7 +94,9 @@ class Tracked:
             self._net: InterfaceCounters = self._netns if isinstance(self._netns, Missing) else Missing.UNSUPPORTED
             self._net_shared = self._netns == networks.host
             self._own_netns = self._netns if isinstance(self._netns, int) and not self._net_shared else 0
-            self.reader = CgroupReader(own_cgroup.own_part(self._cgroup, hierarchies), inherited, keep=keep)
+            own = own_cgroup.own_part(self._cgroup, hierarchies)
+            self.reader = CgroupReader(own, inherited, keep=keep)
+            self._writes = process_writes.of_cgroup(own, proc)
         except BaseException:
             self._close_pidfd()
             raise
@@ -142,7 +145,10 @@ class Tracked:
 
     def sample(self) -> Sample:
         """What the last `refresh` found."""
-        return self.reader.sample(self._read_ns, self._net, self._net_shared)
+        sample = self.reader.sample(self._read_ns, self._net, self._net_shared)
+        if self._writes is None:
+            return sample
+        return sample._replace(written=self._writes.read(sample.cpu.usage_ns, charged_writes(sample.io)))
 
     def usage(self, sample: Sample, ncpu: int) -> Usage:
         """The usage since the sample of the previous call."""

@@ -2,7 +2,7 @@
 
 from runtime.doctor.check import Check, Level
 from runtime.doctor.containerd import containerd_checks
-from runtime.doctor.firewall import bridge_check
+from runtime.doctor.firewall import bridge_check, forwarding_check
 from runtime.doctor.host import host_checks
 from runtime.doctor.mode import mode_check
 from runtime.doctor.podman import podman_checks
@@ -13,6 +13,7 @@ __all__ = [
     "Level",
     "bridge_check",
     "containerd_checks",
+    "forwarding_check",
     "host_checks",
     "mode_check",
     "podman_checks",

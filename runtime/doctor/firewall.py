@@ -1,4 +1,4 @@
-"""Checks whether the host's firewall drops packets between containers on the embedded engine's bridge.
+"""Checks of the embedded engine's bridge: that no packet leaves the host by it, and that none is dropped on it.
 
 With br_netfilter, packets between two ports of one bridge pass iptables' FORWARD chain, and Docker sets that chain's
 policy to DROP. The engine never changes a firewall, so this is only reported.
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.doctor.check import Check, Level
+from runtime.errors import PytopError, UnsupportedError
+from runtime.kernel import forwarding
 
 _SETTING = "sys/net/bridge/bridge-nf-call-iptables"
 _TOOLS = ("iptables", "iptables-nft", "iptables-legacy")
@@ -40,6 +42,43 @@ def bridge_check(bridge: str, *, proc: Path = Path("/proc"), tools: Sequence[str
                 f"{tool} -I FORWARD -i {bridge} -o {bridge} -j ACCEPT",
             )
     return Check(area, name, Level.GOOD, f"lets packets between containers on {bridge} pass, as far as iptables tells")
+
+
+def forwarding_check(bridge: str, *, proc: Path = Path("/proc")) -> Check:
+    """Whether packets of containers can leave this host by the bridge. Blocking; changes nothing."""
+    area, name = "isolation", "way out"
+    own = (proc / "sys/net/ipv4/conf" / bridge / "forwarding").exists()
+    if not own:
+        return Check(area, name, Level.GOOD, f"none: {bridge} is not there, it is made by the first start")
+    try:
+        missing = forwarding.missing(bridge)
+    except UnsupportedError as error:
+        missing, reason = ("IPv4", "IPv6"), f"{error.detail}, so no rule can forbid it"
+    except PytopError as error:
+        return Check(area, name, Level.LIMITED, f"cannot be checked: {error}")
+    else:
+        reason = f"the rule against it is missing for {' and '.join(missing)}; the next start puts it back"
+    if not missing:
+        return Check(area, name, Level.GOOD, f"none: a routing rule forbids to forward what comes from {bridge}")
+    version = {"IPv4": 4, "IPv6": 6}
+    forwarded = [kind for kind in missing if _forwards(proc / f"sys/net/ipv{version[kind]}/conf" / bridge)]
+    remedy = "; ".join(
+        f"ip -{version[kind]} rule add priority {forwarding.PRIORITY} iif {bridge} unreachable" for kind in missing
+    )
+    if forwarded:
+        found = f"{' and '.join(forwarded)} packets of containers are forwarded from {bridge}: {reason}"
+        return Check(area, name, Level.BROKEN, found, remedy)
+    return Check(area, name, Level.LIMITED, f"none as forwarding is off on {bridge} now, but {reason}", remedy)
+
+
+def _forwards(settings: Path) -> bool:
+    """Whether an interface forwards packets, by its directory in /proc/sys/net/ipv{4,6}/conf."""
+    try:
+        disabled = settings / "disable_ipv6"
+        on = (settings / "forwarding").read_text().strip() == "1"
+        return on and not (disabled.exists() and disabled.read_text().strip() == "1")
+    except OSError:
+        return False
 
 
 def _forward(tool: str) -> list[str]:

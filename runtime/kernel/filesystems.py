@@ -13,22 +13,42 @@ from typing import Final
 from runtime.errors import KernelError, PytopError
 from runtime.kernel.procfs import parse_mountinfo
 
+_MOUNTINFO: Final = Path("/proc/self/mountinfo")
 REFUSALS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """Errno values of a file system that accepts no writes: full, over quota, read-only, I/O error."""
+_WITHOUT_DEVICE: Final = frozenset(
+    (
+        *("tmpfs", "ramfs", "devtmpfs", "rootfs"),
+        *("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "virtiofs"),
+    )
+)
+"""Types of file systems in memory or on another machine: no block device of this one is below."""
 
 
-def mount_point(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> Path:
+def mount_point(path: Path, mountinfo: Path = _MOUNTINFO) -> Path:
     """Where the file system of `path` is mounted; the path need not exist. "/" when mountinfo cannot be read."""
-    wanted = Path(os.path.realpath(path))
-    found = Path("/")
+    return _mount(Path(os.path.realpath(path)), mountinfo)[0]
+
+
+def on_block_device(path: Path, mountinfo: Path = _MOUNTINFO) -> bool:
+    """Whether what is written to `path` reaches a block device of this machine.
+
+    The path has no symbolic links and need not exist; it is not looked at, as a server that is away would block that.
+    """
+    return _mount(path, mountinfo)[1] not in _WITHOUT_DEVICE
+
+
+def _mount(wanted: Path, mountinfo: Path) -> tuple[Path, str]:
+    """Mount point and type of the file system of a real path; "/" and "" when mountinfo cannot be read."""
+    found = Path("/"), ""
     try:
         text = mountinfo.read_text(errors="surrogateescape")
     except OSError:
         return found
     for entry in parse_mountinfo(text):
         mount = Path(entry.target)
-        if wanted.is_relative_to(mount) and len(mount.parts) >= len(found.parts):
-            found = mount
+        if wanted.is_relative_to(mount) and len(mount.parts) >= len(found[0].parts):
+            found = mount, entry.fstype
     return found
 
 

@@ -24,6 +24,7 @@ EXTREMES: Final = frozenset({"MAX", "MIN"})
 """Words of a name that also says what is counted: MAX_ATTEMPTS, MIN_IDLE_VERSION."""
 KERNEL_INTERFACES: Final = frozenset(
     {
+        "runtime.kernel.forwarding",
         "runtime.kernel.inotify",
         "runtime.kernel.libseccomp",
         "runtime.kernel.netlink",

@@ -8,7 +8,16 @@ import os
 import sys
 from collections.abc import Iterator
 
-from runtime.doctor import Check, Level, bridge_check, containerd_checks, host_checks, podman_checks, record_checks
+from runtime.doctor import (
+    Check,
+    Level,
+    bridge_check,
+    containerd_checks,
+    forwarding_check,
+    host_checks,
+    podman_checks,
+    record_checks,
+)
 from runtime.engines.discovery import embedded_config
 from runtime.engines.found.names import KEY as FOUND
 from runtime.engines.protocol import Engine
@@ -36,7 +45,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def _doctor(args: argparse.Namespace) -> int:
     config = embedded_config(os.environ)
-    checks = [*host_checks(config.state), bridge_check(config.bridge)]
+    checks = [*host_checks(config.state), bridge_check(config.bridge), forwarding_check(config.bridge)]
     answers = asyncio.run(_engines([*engines(args)]))
     works = any(check.level is not Level.BROKEN and check.name != FOUND for check in answers)
     checks += [

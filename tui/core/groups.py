@@ -97,7 +97,9 @@ class Groups:
                     usages[group.ref] = total
             else:  # a cgroup has no network counters
                 net, shared = totals.network(frame.usages, live, self._paths.networks)
-                usages[group.ref] = whole._replace(net=net, net_interfaces=NOTHING, net_shared=shared)
+                usages[group.ref] = whole._replace(
+                    net=net, net_interfaces=NOTHING, net_internal=NOTHING, net_shared=shared
+                )
         return replace(frame, usages=usages)
 
     # internals

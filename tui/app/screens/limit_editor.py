@@ -125,11 +125,11 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def _show_use(self) -> None:
         frame = self._session.frame
         usage = frame.usages.get(self.ref) if frame is not None else None
-        used = usage.io_devices if usage is not None else ()
+        used = (*usage.io_devices, *usage.io_stacked) if usage is not None else ()
         for name, field in self._fields.items():
             field.use(limit_form.in_use(name, usage))
             if name in DEVICE_LIMITS:
-                field.suggest(limit_form.example(name, self._disks, tuple(used)))
+                field.suggest(limit_form.example(name, self._disks, used))
         self._show_drift()
 
     def _show_drift(self) -> None:

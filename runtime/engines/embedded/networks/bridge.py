@@ -1,6 +1,9 @@
 """The containers' own network: one bridge per instance, one veth pair per container.
 
 Containers reach each other and the host over the bridge, nothing else: no NAT, no firewall rule, no global sysctl.
+What keeps them from leading further is a routing rule per bridge (`runtime.kernel.forwarding`), which holds whatever
+others do to the forwarding sysctls. It is there before the bridge is, every start puts it back, and it is removed with
+the bridge.
 
 Addresses in use are recorded in the kernel only, so that a SIGKILL at any moment leaves no lease behind: the host's
 end of a container's veth has a name that follows from the container's id, and the address is claimed by an
@@ -25,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConflictError, InvalidError, KernelError
-from runtime.kernel import netlink
+from runtime.kernel import forwarding, netlink
 from runtime.kernel.netlink import ignoring
 
 INSIDE = "eth0"
@@ -73,6 +76,7 @@ def ensure_bridge(bridge: str, subnet: str) -> str:
     with _netlink(f"set up the network bridge {bridge}") as ip:
         link = _find(ip, bridge)
         if link is None:
+            forwarding.forbid(ip, bridge)
             with ignoring(errno.EEXIST):
                 ip.link("add", ifname=bridge, kind="bridge", br_forward_delay=0, br_stp_state=0, br_mcast_snooping=0)
             link = _find(ip, bridge)
@@ -82,6 +86,7 @@ def ensure_bridge(bridge: str, subnet: str) -> str:
                 detail=f"{bridge} is there and is not a bridge",
                 hint="choose another bridge name",
             )
+        forwarding.forbid(ip, bridge)
         index = int(link["index"])
         present = _address_of(ip, index)
         gateway = present or _first_address(free_subnet(wanted, _routed(ip, index)))
@@ -111,6 +116,7 @@ def attach(bridge: str, subnet: str, container_id: str, netns_fd: int) -> Attach
     peer = interface_name(bridge, container_id)
     with _netlink(what) as ip:
         index, gateway = _gateway(ip, bridge, subnet)
+        forwarding.forbid(ip, bridge)
         _create_pair(ip, peer, index, netns_fd)
         try:
             mine = _claim(what, ip, bridge, peer, _candidates(container_id, gateway))
@@ -148,6 +154,7 @@ def remove_bridge(bridge: str) -> None:
         link = _find(ip, bridge)
         if link is not None and _kind(link) == "bridge":
             _delete(ip, bridge)
+        forwarding.permit(ip, bridge)
 
 
 def free_subnet(wanted: IPv4Network, routed: Sequence[IPv4Network]) -> IPv4Network:
@@ -206,7 +213,8 @@ def _gateway(ip: Any, bridge: str, subnet: str) -> tuple[int, IPv4Interface]:
     for again in (True, False):
         link = _find(ip, bridge)
         index = int(link["index"]) if link is not None else 0
-        gateway = _address_of(ip, index) if link is not None and link["flags"] & 1 else None
+        ready = link is not None and _kind(link) == "bridge" and link["flags"] & 1
+        gateway = _address_of(ip, index) if ready else None
         if gateway is not None:
             return index, gateway
         if again:

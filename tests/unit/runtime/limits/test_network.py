@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidError
+from runtime.kernel.external_links import external_links
 from runtime.limits import units
-from runtime.limits.controllers.interfaces import external_links
 from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import LIMITS, UNLIMITED, LimitChange, LimitName, Unlimited
 from tests.app.fakes import container
