@@ -106,6 +106,11 @@ class Container:
     where the engine puts whatever comes, so that being there together means nothing. `trusted` is False when its engine
     runs as another user without privileges: what it says hides nothing of anybody else's. `found` says how a container
     that no engine claims was found; it is empty for every other.
+
+    `unplaced` says why a live container has no cgroup of its own on this machine; it is empty for every other.
+    `restarts` counts the restarts by its policy as its engine does, since the last start by a user; None where the
+    engine does not tell. `last_exit_code` is how the run before the present one ended, of a container that its policy
+    has restarted or is about to; None where nobody tells. `exit_code` is of one that has ended for good.
     """
 
     ref: ContainerRef
@@ -122,6 +127,8 @@ class Container:
     oom_killed: bool = False
     health: str = ""
     restart_policy: str = "no"
+    restarts: int | None = None
+    last_exit_code: int | None = None
     addresses: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -132,6 +139,7 @@ class Container:
     placed: bool = True
     trusted: bool = True
     found: str = ""
+    unplaced: str = ""
 
     @property
     def group_name(self) -> str:

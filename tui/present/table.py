@@ -19,6 +19,7 @@ from tui.present import format as fmt
 from tui.present.cells import cell_len
 from tui.present.fields import FIELDS, Field
 from tui.present.glyphs import Glyphs, trend
+from tui.present.state_text import is_restart_loop
 
 TREND: Final = "trend"
 DEFAULT_COLUMNS: Final = (
@@ -157,6 +158,8 @@ def row_style(subject: Subject, usage: Usage | None) -> RowStyle:
     """The style of a row by state and usage."""
     if subject.state is State.UNKNOWN:
         return RowStyle.UNKNOWN
+    if is_restart_loop(subject):
+        return RowStyle.CRITICAL
     if not subject.state.live:
         return RowStyle.STOPPED
     if subject.state is State.PAUSED:
@@ -185,7 +188,7 @@ def _cell(column: Column, field: Field, subject: Subject, usage: Usage | None, g
     value = field.extract(subject, usage)
     text = glyphs.gap if isinstance(value, Missing) else field.format(value)
     if field.id == "state":
-        sign = glyphs.states[subject.state]
+        sign = glyphs.states[State.RESTARTING if is_restart_loop(subject) else subject.state]
         text = sign if column.width < _width("state") else f"{sign} {text}"
     elif field.id == "name":
         text = lead + _kind_prefix(subject) + text
