@@ -85,6 +85,7 @@ class Message(Enum):
     OUT_OF_MEMORY = "out of memory, {ending}"
     STARTED_AT = "started {time}"
     RESTARTED = "restarted {count} times by its policy {policy}"
+    ENGINE_UNMEASURED = "{engine}: what its containers use is not known: {reason}"
     SHORT_RUNS = "its runs are too short to be measured: what it uses is in the machine's figures, not in its own"
     NO_OWN_CGROUP = "its containers have no cgroup that is theirs alone: limit them one by one"
     CHANGED_AT = "{clock} changed by somebody else ({key}: set again or accept): {limits}"

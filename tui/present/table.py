@@ -38,6 +38,7 @@ KIND_PREFIXES: Final = {
     ContainerKind.SERVICE: "svc:",
 }  # before the names of what is no container
 DRIFTED: Final = "!"  # before the name of one whose limits somebody else has changed
+MIN_REASON_CELLS: Final = 16  # of gaps in a row, from which on the reason is written over them
 THROTTLED_SHARE = 0.25  # of its periods
 CRITICAL_MEMORY_SHARE = 0.95  # of its memory limit, without the cache that can go
 
@@ -131,16 +132,38 @@ def row(
     history: History,
     glyphs: Glyphs,
     lead: str = "",
+    *,
+    why: str = "",
 ) -> Row:
-    """The row of a container or group, without the cursor. `lead` is put before its name."""
-    parts = []
+    """The row of a container or group, without the cursor.
+
+    `lead` is put before its name, `why` it is not measured over the longest run of gaps.
+    """
+    parts, measured = [], []
     for column in layout:
-        parts.append(" " * column.gap)
         if column.field is None:
-            parts.append(_trend(subject.ref, usage, column.width, history, glyphs))
+            text = _trend(subject.ref, usage, column.width, history, glyphs)
         else:
-            parts.append(_cell(column, column.field, subject, usage, glyphs, lead))
+            text = _cell(column, column.field, subject, usage, glyphs, lead)
+        parts.append(" " * column.gap + text)
+        measured.append(bool(text.strip(f"{glyphs.gap}/ ")))
+    if why:
+        parts = _explained(parts, measured, why, glyphs)
     return Row(subject.ref, "".join(parts), row_style(subject, usage))
+
+
+def _explained(parts: Sequence[str], measured: Sequence[bool], why: str, glyphs: Glyphs) -> list[str]:
+    """The cells with a sentence over the longest run of those without a value, where it has room."""
+    best, start = range(0), 0
+    for end in (*(at for at, known in enumerate(measured) if known), len(parts)):
+        if sum(cell_len(parts[at]) for at in range(start, end)) > sum(cell_len(parts[at]) for at in best):
+            best = range(start, end)
+        start = end + 1
+    width = sum(cell_len(parts[at]) for at in best)
+    if width < MIN_REASON_CELLS:
+        return list(parts)
+    text = " " + fmt.fit(why, width - 1, more=glyphs.more)
+    return [*parts[: best.start], text, *parts[best.stop :]]
 
 
 def tree(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from collectors.sampling.frame import Frame
 from runtime.model import Container, Missing
 from tui.core.subject import Subject
@@ -21,3 +23,17 @@ def why_unmeasured(subject: Subject, frame: Frame | None) -> str:
         return say(Message.SHORT_RUNS) if usage is None or isinstance(usage.cpu, Missing) else ""
     problem = frame.problems.get(subject.ref, "") if frame is not None else ""
     return fmt.clean(problem) if usage is None and subject.state.live else ""
+
+
+def unmeasured_lines(containers: Iterable[Container]) -> list[str]:
+    """One sentence for each engine whose live containers all have no cgroup here for the same reason."""
+    reasons: dict[str, set[str]] = {}
+    for container in containers:
+        if container.state.live:
+            reasons.setdefault(container.ref.engine, set()).add(container.unplaced)
+    shared = {engine: next(iter(told)) for engine, told in reasons.items() if len(told) == 1}
+    return [
+        fmt.clean(say(Message.ENGINE_UNMEASURED, engine=engine, reason=reason))
+        for engine, reason in sorted(shared.items())
+        if reason
+    ]

@@ -8,19 +8,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame, HostUsage
+from runtime.errors import ConflictError, UnsupportedError
 from runtime.model import Container, Missing, State
 from tests.app.fakes import container, usage
 from tui.cli import listing, output, stats
+from tui.core.inspector import Inspector
 from tui.present import glyphs
 from tui.present.container_text import details, headline
 from tui.present.fields import FIELDS
 from tui.present.messages import Message, say
 from tui.present.state_text import MIN_LOOP_RESTARTS, RESTART_LOOP_S, is_restart_loop, state_text
 from tui.present.table import DEFAULT_COLUMNS, RowStyle, columns, row, row_style
-from tui.present.unmeasured_text import why_unmeasured
+from tui.present.unmeasured_text import unmeasured_lines, why_unmeasured
 
 S_NS = 10**9
 
@@ -120,3 +123,37 @@ def test_a_container_that_cannot_be_measured_says_why() -> None:
     assert why_unmeasured(one, frame) == "may not be read"
     assert why_unmeasured(replace(one, unplaced="it is elsewhere"), None) == "it is elsewhere"
     assert why_unmeasured(replace(one, unplaced="it is elsewhere", state=State.EXITED), None) == ""
+
+
+@pytest.mark.parametrize("signs", [glyphs.UNICODE, glyphs.ASCII])
+@pytest.mark.parametrize("width", [79, 119, 199])
+def test_the_row_says_why_over_its_gaps_and_keeps_its_width(width: int, signs: glyphs.Glyphs) -> None:
+    one = replace(container("web"), unplaced="its engine runs in a virtual machine")
+    layout = columns(width, DEFAULT_COLUMNS, [one])
+    plain = row(one, None, layout, History(), signs).text
+    text = row(one, None, layout, History(), signs, why=one.unplaced).text
+    assert "its engine runs in a virtual" in text
+    assert "virtual" not in plain
+    assert cell_len(text) == cell_len(plain)
+    assert text.startswith(plain[:30]), "state and name stay"
+    counted = row(one, usage(0.75, memory=Missing.UNSUPPORTED), layout, History(), signs, why=one.unplaced).text
+    assert "0.75" in counted, "what is measured stays"
+
+
+def test_an_engine_of_which_nothing_can_be_measured_is_one_line() -> None:
+    """In the list's head, in the help and in `stats`: a container among others says it in its own row only."""
+    hidden = [replace(container(name), unplaced="this program runs in a container") for name in ("a", "b")]
+    (line,) = unmeasured_lines([*hidden, container("c", engine="podman"), container("d", state=State.EXITED)])
+    assert line == say(Message.ENGINE_UNMEASURED, engine="fake", reason="this program runs in a container")
+    assert unmeasured_lines([*hidden, container("c")]) == []
+
+
+async def test_looking_into_one_whose_processes_are_not_known_says_why() -> None:
+    one = replace(container("lost"), pid=None, unplaced="its engine runs in a virtual machine")
+    for look in (Inspector().processes, Inspector().isolation):
+        with pytest.raises(UnsupportedError, match="its engine runs in a virtual machine"):
+            await look(one)
+        with pytest.raises(UnsupportedError, match="not known"):
+            await look(replace(one, unplaced=""))
+        with pytest.raises(ConflictError, match="not running"):
+            await look(replace(one, state=State.EXITED, unplaced=""))
