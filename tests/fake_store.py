@@ -147,6 +147,8 @@ class FakeStore:
             exit_code=None,
             oom_killed=False,
             error="",
+            restarts=life.restarts,
+            last_exit_code=known.last_exit_code if known.state is State.RESTARTING else None,
         )
         self.put(running, EventKind.STARTED)
 
@@ -168,7 +170,8 @@ class FakeStore:
         )
         again = again and not life.stopped
         state = State.RESTARTING if again else State.EXITED
-        ended = replace(self.containers[ref], state=state, pid=None, exit_code=status, finished_ns=time.time_ns())
+        codes = {"exit_code": None if again else status, "last_exit_code": status if again else None}
+        ended = replace(self.containers[ref], state=state, pid=None, finished_ns=time.time_ns(), **codes)
         self.put(ended, EventKind.DIED)
         if again:
             life.restarts += 1

@@ -33,8 +33,9 @@ class AnnotatedLimit:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """Something that happened at `at_ns` (CLOCK_MONOTONIC)."""
+    """Something that happened at `at_ns` (CLOCK_MONOTONIC), when the wall clock said `wall_ns`."""
 
     at_ns: int
     kind: AnnotationKind
     limits: tuple[AnnotatedLimit, ...] = ()
+    wall_ns: int = 0

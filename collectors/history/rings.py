@@ -7,19 +7,23 @@ any screen. A missing value is a gap (NaN inside, None outside), never zero. Whi
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from collectors.history.annotation import AnnotatedLimit, Annotation, AnnotationKind
+from collectors.history.wall_clock import WallClock
 from collectors.sampling.frame import Frame
 from collectors.sampling.metrics import HOST_METRICS, METRICS
 from runtime.model import Ref
+
+N = TypeVar("N", int, float)
 
 NS_PER_S: Final = 1_000_000_000
 HISTORY_S: Final = 300.0
@@ -37,6 +41,13 @@ class Series:
 # The metrics that are kept, by id, each with the function that gets its value.
 _KEPT: Final = {id: metric.extract for id, metric in METRICS.items() if metric.history}
 _KEPT_OF_HOST: Final = {id: metric.extract for id, metric in HOST_METRICS.items() if metric.history}
+
+
+def _moved(ring: array[N], slots: Sequence[tuple[int, int]], into: array[N]) -> array[N]:
+    """`into` with the values of some slots of a ring, each in its new slot."""
+    for before, after in slots:
+        into[after] = ring[before]
+    return into
 
 
 class _Rings:
@@ -62,6 +73,12 @@ class _Rings:
             value = extract(usage)
             ring[slot] = value if isinstance(value, (int, float)) else nan
 
+    def resize(self, slots: Sequence[tuple[int, int]], size: int) -> None:
+        """Rings of another size, with the values of some slots in new ones."""
+        columns = [(extract, id) for (extract, _), id in zip(self._columns, self.rings, strict=True)]
+        self.rings = {id: _moved(ring, slots, array("f", [nan]) * size) for id, ring in self.rings.items()}
+        self._columns = [(extract, self.rings[id]) for extract, id in columns]
+
     def clear(self, slot: int) -> None:
         """Write a gap."""
         for ring in self.rings.values():
@@ -73,17 +90,33 @@ class History:
 
     Attributes:
         latest: the newest frame, None before the first.
+        clock: the wall clock of the moments that are kept.
     """
 
     def __init__(self, seconds: float = HISTORY_S, *, interval: float = 1.0) -> None:
         """Room for `seconds / interval` frames (both in seconds); with frames further apart it spans a longer time."""
-        self._size = max(2, round(seconds / interval))
+        self._least = max(2, round(seconds / interval))
+        self._size = self._least
+        self._begin = 0  # the first frame that was not lost when the room changed
+        self.clock = WallClock()
         self._times = array("q", [0]) * self._size
         self._count = 0  # frames pushed so far; frame n is in slot n % size
         self._rings: dict[Ref, _Rings] = {}
         self._host = _Rings(_KEPT_OF_HOST, self._size, 0)
         self._annotations: dict[Ref, deque[Annotation]] = {}
         self.latest: Frame | None = None
+
+    def hold(self, seconds: float, interval: float) -> None:
+        """Have room for the frames of the last `seconds` with sweeps every `interval`; what is there is kept."""
+        size = max(self._least, math.ceil(seconds / interval) + 1)
+        if size == self._size:
+            return
+        self._begin = max(self._begin, self._count - min(size, self._size))
+        slots = [(number % self._size, number % size) for number in range(self._begin, self._count)]
+        self._times = _moved(self._times, slots, array("q", [0]) * size)
+        for rings in (self._host, *self._rings.values()):
+            rings.resize(slots, size)
+        self._size = size
 
     def push(self, frame: Frame) -> None:
         """Add a frame. A container that it does not hold gets a gap, and is forgotten once it has nothing but gaps."""
@@ -103,6 +136,8 @@ class History:
                 rings.clear(slot)
         self._count += 1
         self.latest = frame
+        oldest = self._times[max(self._begin, self._count - self._size) % self._size]
+        self.clock.note(frame.at_ns, frame.wall_ns, oldest)
 
     def series(self, ref: Ref, metric: str) -> Series:
         """One metric of a container, from its first sample on; empty when it has none. `KeyError` if it is not kept."""
@@ -117,7 +152,7 @@ class History:
         return self._series(self._host, metric)
 
     def _series(self, rings: _Rings, metric: str) -> Series:
-        first = max(rings.first, self._count - self._size)
+        first = max(rings.first, self._begin, self._count - self._size)
         start, end = first % self._size, self._count % self._size
         values, times = rings.rings[metric], self._times
         if first == self._count:
@@ -138,9 +173,12 @@ class History:
         return sum(known) / len(known) if known else None
 
     def annotate(self, ref: Ref, kind: AnnotationKind, *limits: AnnotatedLimit, at_ns: int | None = None) -> None:
-        """Note that something happened to a container, now or at a CLOCK_MONOTONIC time."""
+        """Note that something happened to a container, now or at a CLOCK_MONOTONIC time that is kept."""
         known = self._annotations.setdefault(ref, deque(maxlen=MAX_ANNOTATIONS))
-        known.append(Annotation(time.monotonic_ns() if at_ns is None else at_ns, kind, limits))
+        if at_ns is None:
+            known.append(Annotation(time.monotonic_ns(), kind, limits, time.time_ns()))
+        else:
+            known.append(Annotation(at_ns, kind, limits, self.clock.wall_ns(at_ns)))
 
     def annotations(self, ref: Ref) -> tuple[Annotation, ...]:
         """What happened to a container, oldest first; the last `MAX_ANNOTATIONS` of them."""

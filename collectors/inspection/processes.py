@@ -59,7 +59,8 @@ def processes(
     init = procfs.status(pid, proc=proc)
     depth = len(init.get("NSpid", "0").split()) - 1
     uid_map = _uid_map(pid, proc)
-    pids = _in_cgroup(own, hierarchies) | _in_namespace(pid, proc) | {pid}
+    below = procfs.descendants(pid, proc=proc) if cgroup == own_cgroup.NO_OWN else frozenset()
+    pids = _in_cgroup(own, hierarchies) | _in_namespace(pid, proc) | below | {pid}
     found = (_read(one, proc, depth, uid_map) for one in sorted(pids))
     result = tuple(process for process in found if process is not None)
     if not result:

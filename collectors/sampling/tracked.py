@@ -12,9 +12,10 @@ from collectors.sampling.cgroup_reader import CgroupReader
 from collectors.sampling.frame import Usage
 from collectors.sampling.inherited_limits import InheritedLimits
 from collectors.sampling.network import InterfaceCounters, NetworkReader
+from collectors.sampling.process_tree import cpu_and_threads
 from collectors.sampling.process_writes import charged_writes
 from collectors.sampling.rates import derive
-from collectors.sampling.sample import Sample
+from collectors.sampling.sample import CpuCounters, Sample
 from collectors.sampling.target import Target
 from runtime.kernel import own_cgroup
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
@@ -83,6 +84,7 @@ class Tracked:
         self._hierarchies = hierarchies
         self._networks = networks
         self._read_ns = 0
+        self._of_processes: tuple[CpuCounters, int | Missing] | None = None
         self._proc = proc
         self.pidfd = -1
         if proc == Path("/proc"):
@@ -142,13 +144,18 @@ class Tracked:
         self.reader.refresh()
         if self._own_netns:
             self._net = self._networks.counters(self.target.pid, self._own_netns)
+        if self.target.cgroup == own_cgroup.NO_OWN:
+            self._of_processes = cpu_and_threads(self.target.pid, self._proc)
 
     def sample(self) -> Sample:
         """What the last `refresh` found."""
         sample = self.reader.sample(self._read_ns, self._net, self._net_shared)
-        if self._writes is None:
-            return sample
-        return sample._replace(written=self._writes.read(sample.cpu.usage_ns, charged_writes(sample.io)))
+        if self._of_processes is not None:
+            cpu, pids = self._of_processes
+            sample = sample._replace(cpu=cpu, pids=pids)
+        if self._writes is not None:
+            sample = sample._replace(written=self._writes.read(sample.cpu.usage_ns, charged_writes(sample.io)))
+        return sample
 
     def usage(self, sample: Sample, ncpu: int) -> Usage:
         """The usage since the sample of the previous call."""

@@ -62,6 +62,16 @@ def own_path(pid: int, identity: str, proc: Path = PROC, prefixes: Collection[st
         return ""
 
 
+def why_not_own(pid: int, proc: Path = PROC) -> str:
+    """In words, which cgroup a container's first process is in that is not called after it; "" when it has ended."""
+    try:
+        v1, unified = cgroupfs.parse_proc_cgroup((proc / str(pid) / "cgroup").read_text(errors="replace"))
+    except OSError:
+        return ""
+    path = next((path for path in (*v1.values(), unified or "/") if path != "/"), "/")
+    return f"its first process {pid} was moved to the cgroup {path}, which is not its own: only processes are counted"
+
+
 def locate(hierarchies: Hierarchies, pid: int, *, within: str = "", proc: Path = PROC) -> Cgroup:
     """A container's own cgroup, found through one of its processes.
 

@@ -9,6 +9,7 @@ import os
 import re
 import select
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +80,46 @@ def parent(pid: int, *, proc: Path = PROC) -> int:
     """The pid of the parent; 0 when there is none or the process is gone."""
     word = status(pid, proc=proc).get("PPid", "")
     return int(word) if word.isdecimal() else 0
+
+
+def descendants(pid: int, *, proc: Path = PROC) -> frozenset[int]:
+    """The process and every child, grandchild and so on; empty when it is gone.
+
+    A process whose parent has ended is the child of its PID namespace's first process, so below that nothing is missed
+    but what entered the namespace from outside. Needs CONFIG_PROC_CHILDREN. Source: proc_tid_children(5).
+    """
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        each = waiting.pop()
+        try:
+            threads = os.listdir(proc / str(each) / "task")
+        except OSError:
+            continue
+        found.add(each)
+        for thread in threads:
+            with suppress(OSError):
+                words = (proc / str(each) / "task" / thread / "children").read_text().split()
+                waiting += [int(word) for word in words if int(word) not in found]
+    return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTimes:
+    """What a process and its children that were waited for have used, in ticks of SC_CLK_TCK; its own threads."""
+
+    user: int
+    system: int
+    threads: int
+
+
+def cpu_times(pid: int, *, proc: Path = PROC) -> CpuTimes | None:
+    """From proc_pid_stat(5); None when the process is gone."""
+    fields = _stat(pid, proc)
+    if fields is None or len(fields) < 18:
+        return None
+    user, system, ended_user, ended_system = (int(word) for word in fields[11:15])
+    return CpuTimes(user + ended_user, system + ended_system, int(fields[17]))
 
 
 def namespace_pids(status: Mapping[str, str]) -> tuple[int, ...]:

@@ -107,6 +107,11 @@ class Container:
     runs as another user without privileges: what it says hides nothing of anybody else's. `found` says how a container
     that no engine claims was found; it is empty for every other. `output_limited` is True while it waits because it
     prints faster than its engine logs.
+
+    `unplaced` says why a live container has no cgroup of its own on this machine; it is empty for every other.
+    `restarts` counts the restarts by its policy as its engine does, since the last start by a user; None where the
+    engine does not tell. `last_exit_code` is how the run before the present one ended, of a container that its policy
+    has restarted or is about to; None where nobody tells. `exit_code` is of one that has ended for good.
     """
 
     ref: ContainerRef
@@ -123,6 +128,8 @@ class Container:
     oom_killed: bool = False
     health: str = ""
     restart_policy: str = "no"
+    restarts: int | None = None
+    last_exit_code: int | None = None
     addresses: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -134,6 +141,7 @@ class Container:
     trusted: bool = True
     found: str = ""
     output_limited: bool = False
+    unplaced: str = ""
 
     @property
     def group_name(self) -> str:

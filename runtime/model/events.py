@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from runtime.model.container import ContainerRef
+
+_EXIT_CODE: Final = ("exitCode", "containerExitCode")  # in the detail: of Docker and containerd, of Podman
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +47,9 @@ class Event:
     ref: ContainerRef
     time_ns: int
     detail: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the run ended, of `EventKind.DIED` where the engine tells it."""
+        told = next((self.detail[name] for name in _EXIT_CODE if name in self.detail), "")
+        return int(told) if self.kind is EventKind.DIED and told.isdecimal() else None

@@ -19,6 +19,7 @@ from runtime.model import Bind, ContainerRef, ContainerSpec, Event, EventKind, L
 from tests.dockerd import busybox_rootfs
 from tests.engines.subject import Needs, Subject
 from tests.waiting import until
+from tui.core.inventory import EngineInventory
 
 
 def read(path: str) -> str:
@@ -333,6 +334,31 @@ async def test_always_means_also_after_success(subject: Subject) -> None:
     await subject.engine.stop(ref.id, timeout=1)
     await asyncio.sleep(0.5)
     assert await state(subject, ref.id) is State.EXITED
+
+
+async def test_a_restart_loop_is_told_with_its_count_and_its_last_exit(subject: Subject) -> None:
+    """The status is the engine's, or that of its event where it forgets it at the next start.
+
+    containerd restarts only what a plugin of its own looks at, every 10 s, and keeps a count since 1.7.
+    """
+    if await refused(subject, "restart_policy", restart_policy="on-failure:2"):
+        return
+    inventory = EngineInventory(subject.engine, lambda: None, lambda event: None)
+    following = asyncio.create_task(inventory.run())
+    await asyncio.wait_for(inventory.answered.wait(), 10)
+    try:
+        ref = await subject.run("sleep 0.3; exit 3", restart_policy="always")
+        counts = subject.engine.key != "containerd"
+
+        def told() -> bool:
+            known = inventory.containers.get(ref)
+            return known is not None and known.last_exit_code == 3 and (not counts or (known.restarts or 0) >= 2)
+
+        await until(told, 30)
+        await subject.engine.stop(ref.id, timeout=1)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 async def test_auto_remove(subject: Subject) -> None:

@@ -18,6 +18,7 @@ from tui.cli.common import add_names, add_services, each, session, tell_problems
 from tui.cli.engine_choice import add_engine
 from tui.cli.values import pairs
 from tui.core.session import Group, Session
+from tui.present.state_text import state_text
 
 _FILTERS: Mapping[str, Callable[[Container, str], bool]] = {
     "name": lambda c, text: text in c.name,
@@ -67,7 +68,9 @@ async def _ps(args: argparse.Namespace) -> int:
     wanted = args.all or any(text.startswith("state=") for text in args.filter)
     async with session(args) as opened:
         code = tell_problems(opened)
-        found = [c for c in opened.containers.values() if fits(c) and (wanted or c.state.live)]
+        found = [
+            c for c in opened.containers.values() if fits(c) and (wanted or c.state.live or c.state is State.RESTARTING)
+        ]
         if args.groups:
             await opened.regroup()
             _print_groups(opened, found, as_document=args.json)
@@ -119,16 +122,13 @@ def group_as_json(group: Group, members: Sequence[Container]) -> dict[str, Any]:
 
 def _row(container: Container, *, whole: bool) -> list[str]:
     command = shlex.join(container.command)
-    state = container.state.value
-    if container.state is State.EXITED and container.exit_code is not None:
-        state += f" ({container.exit_code}{', OOM' if container.oom_killed else ''})"
     since = container.finished_ns if container.state is State.EXITED else container.started_ns
     return [
         container.ref.id if whole else container.ref.short,
         container.name,
         container.ref.engine,
         container.image if whole else output.shorten(container.image, 30),
-        state,
+        state_text(container),
         ago(since or container.created_ns),
         ",".join(container.addresses) or "-",
         command if whole else output.shorten(command, 40),
@@ -158,6 +158,8 @@ def as_json(container: Container) -> dict[str, Any]:
         "started": output.when(container.started_ns),
         "finished": output.when(container.finished_ns),
         "exit_code": container.exit_code,
+        "restarts": container.restarts,
+        "last_exit_code": container.last_exit_code,
         "oom_killed": container.oom_killed,
         "health": container.health,
         "restart_policy": container.restart_policy,
@@ -168,6 +170,7 @@ def as_json(container: Container) -> dict[str, Any]:
         "kind": container.kind.value,
         "cgroup": container.cgroup,
         "found": container.found,
+        "unplaced": container.unplaced,
         "error": container.error,
         "output_limited": container.output_limited,
     }

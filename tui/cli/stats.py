@@ -16,7 +16,7 @@ from tui.cli.common import add_services, find, session, tell_problems
 from tui.cli.durations import interval
 from tui.cli.engine_choice import add_engine
 from tui.core.session import Changed, Drift, Session, Subject
-from tui.present import problem_text
+from tui.present import problem_text, unmeasured_text
 from tui.present.fields import FIELDS
 
 _HOME = "\x1b[H\x1b[J"
@@ -47,6 +47,8 @@ async def _stats(args: argparse.Namespace) -> int:
             return code
         wanted: frozenset[Ref] = frozenset(find(opened, name).ref for name in args.containers)
         opened.interval = args.interval or 1.0
+        for line in unmeasured_text.unmeasured_lines(opened.containers.values()):
+            diagnostics.complain(line)
         fresh = asyncio.Event()
         opened.subscribe(lambda what: fresh.set() if what & (Changed.FRAME | Changed.PROBLEMS) else None)
         await opened.start()

@@ -15,6 +15,7 @@ from collectors.inspection.processes import Process
 from collectors.sampling.frame import Usage
 from collectors.sampling.network import network_namespace
 from runtime import limits
+from runtime.errors import UnsupportedError
 from runtime.kernel import block, cgroupfs, own_cgroup, threads
 from runtime.limits import RawFile, RecentUse
 from runtime.limits.controllers import cpuset, network
@@ -115,7 +116,11 @@ def _network_pid(subject: Subject) -> int | None:
 
 def _pid(container: Container) -> int:
     if container.pid is None:
-        raise state_conflict(f"look into {container.name}", container.state)
+        title = f"look into {container.name}"
+        if container.state.live:
+            detail = container.unplaced or "which process is its first is not known"
+            raise UnsupportedError(title, detail=detail)
+        raise state_conflict(title, container.state)
     return container.pid
 
 

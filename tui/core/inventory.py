@@ -65,6 +65,7 @@ class EngineInventory:
         self._happened = happened
         self._lock = asyncio.Lock()
         self._dirty: set[ContainerRef] = set()
+        self._exit_codes: dict[ContainerRef, int] = {}  # of the last end that an event told
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -165,6 +166,8 @@ class EngineInventory:
         try:
             async for event in events:
                 self._dirty.add(event.ref)
+                if event.exit_code is not None:
+                    self._exit_codes[event.ref] = event.exit_code
                 self._wake.set()
                 self._happened(event)
         finally:
@@ -182,7 +185,8 @@ class EngineInventory:
             listed = await self.engine.containers()
         first = not self.answered.is_set()
         self.answered.set()
-        containers = {container.ref: container for container in listed}
+        containers = {container.ref: self._with_last_exit(container) for container in listed}
+        self._exit_codes = {ref: code for ref, code in self._exit_codes.items() if ref in containers}
         if first or self.problem is not None or containers != self.containers:
             self.problem = None
             self.containers = containers
@@ -216,10 +220,17 @@ class EngineInventory:
             if container is None:
                 containers.pop(ref, None)
             else:
-                containers[ref] = container
+                containers[ref] = self._with_last_exit(container)
         if containers != self.containers:
             self.containers = containers
             self._changed()
+
+    def _with_last_exit(self, container: Container) -> Container:
+        """With the status that an event told, where the engine does not keep it over a restart by the policy."""
+        counted = container.restarts if container.restarts is not None else container.restart_policy != "no"
+        if not counted or container.last_exit_code is not None or container.exit_code is not None:
+            return container
+        return replace(container, last_exit_code=self._exit_codes.get(container.ref))
 
     def _lost(self, error: PytopError) -> None:
         problem = Problem(

@@ -92,6 +92,7 @@ class Session:
         self.containers: Mapping[ContainerRef, Container] = {}
         self.frame: Frame | None = None
         self.history = History()
+        self.history.hold(RECENT_S, interval)
         self.read_only = read_only
         self._interval = interval
         self._hosts = Hosts((local, *hosts))
@@ -190,6 +191,7 @@ class Session:
     @interval.setter
     def interval(self, seconds: float) -> None:
         self._interval = seconds
+        self.history.hold(RECENT_S, seconds)
         for host in self._hosts.values():
             host.set_interval(seconds)
 

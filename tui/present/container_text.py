@@ -15,6 +15,8 @@ from tui.present import format as fmt
 from tui.present.glyphs import Glyphs
 from tui.present.limit_text import drift_text
 from tui.present.messages import Message, say
+from tui.present.state_text import state_text
+from tui.present.summary import STOPPED
 
 MAX_DRIFT_LINES: Final = 2
 KINDS: Final = {ContainerKind.VM: Message.VIRTUAL_MACHINE, ContainerKind.SERVICE: Message.SYSTEMD_SERVICE}
@@ -25,8 +27,10 @@ def headline(subject: Subject, glyphs: Glyphs, *, gone: bool) -> str:
     dot = f" {glyphs.dot} "
     sign = glyphs.states[State.UNKNOWN if gone else subject.state]
     container = subject if isinstance(subject, Container) else None
-    parts = [fmt.clean(subject.name or subject.ref.short), say(Message.GONE) if gone else subject.state.value]
-    if container is not None and container.health and container.state.live:
+    ended = subject.state in STOPPED  # `ending` says how
+    state = subject.state.value if ended else state_text(subject)
+    parts = [fmt.clean(subject.name or subject.ref.short), say(Message.GONE) if gone else state]
+    if container is not None and container.health and container.state.live and container.health != state:
         parts.append(fmt.clean(container.health))
     if container is not None and container.output_limited:
         parts.append(say(Message.OUTPUT_LIMITED))
@@ -67,6 +71,10 @@ def details(subject: Subject) -> str:
     if container.started_ns:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(container.started_ns / 1e9))
         parts.append(say(Message.STARTED_AT, time=started))
+    if container.restarts:
+        parts.append(say(Message.RESTARTED, count=container.restarts, policy=container.restart_policy))
+    if container.last_exit_code is not None:
+        parts.append(say(Message.LAST_EXIT, code=container.last_exit_code))
     if container.error:
         parts.append(container.error)
     parts.append(" ".join(container.command))

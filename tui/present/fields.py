@@ -16,9 +16,10 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from collectors.sampling.frame import Usage
 from collectors.sampling.metrics import METRICS, Metric
-from runtime.model import Container, GroupRef, Missing, Ref, State, Unlimited
+from runtime.model import Container, GroupRef, Missing, Ref, Unlimited
 from tui.core.subject import Group, Subject
 from tui.present import format as fmt
+from tui.present.state_text import state_text
 from tui.present.units import UNITS
 
 Value: TypeAlias = str | float | Unlimited | Missing
@@ -141,16 +142,12 @@ def _group_name(subject: Subject) -> str:
 
 
 def _state(subject: Subject, _: Usage | None) -> str:
-    if isinstance(subject, Container):
-        if subject.state is State.EXITED and subject.oom_killed:
-            return "oom-killed"
-        if subject.state is State.EXITED and subject.exit_code is not None:
-            return f"exited {subject.exit_code}"
-        if subject.state is State.RUNNING and subject.health in ("unhealthy", "starting"):
-            return subject.health
-        if subject.state is State.RUNNING and subject.output_limited:
-            return "log-limited"
-    return subject.state.value
+    return state_text(subject)
+
+
+def _restarts(subject: Subject, _: Usage | None) -> Value:
+    count = subject.restarts if isinstance(subject, Container) else None
+    return Missing.UNSUPPORTED if count is None else count
 
 
 def _up(subject: Subject, _: Usage | None) -> Value:
@@ -193,7 +190,7 @@ _GROUP, _ID, _ADDRESSES = _text(_group_name), _text(lambda c: c.ref.short), _tex
 
 _BEFORE: Final = (
     _text_field(
-        "state", "state", "Where it is in its life, with its exit status", _state, width=12, max_width=12, rank=1
+        "state", "state", "Where it is in its life, with its exit status", _state, width=12, max_width=30, rank=1
     ),
     _text_field("name", "name", "Its name", _NAME, width=16, max_width=40, rank=0),
     _text_field("image", "image", "What it was created from", _IMAGE, width=12, max_width=40, rank=15),
@@ -205,6 +202,17 @@ _BEFORE: Final = (
 _AFTER: Final = (
     Field(
         "up", "since", "seconds", "For how long it runs, or is stopped", 5, _up, show=fmt.age, rank=14, falling=False
+    ),
+    Field(
+        "restarts",
+        "rstrt",
+        "",
+        "How often its restart policy has started it again",
+        5,
+        _restarts,
+        show=fmt.count,
+        rank=29,
+        default=False,
     ),
 )
 LAST_RANK: Final = 30  # of metrics without an entry in `_COLUMNS`

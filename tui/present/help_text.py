@@ -14,7 +14,7 @@ from tui.core.session import Session
 from tui.present import format as fmt
 from tui.present.fields import FIELDS
 from tui.present.glyphs import Glyphs
-from tui.present.summary import problem_lines, read_only_line, watched_engine_lines
+from tui.present.summary import read_only_line, trouble_lines, watched_engine_lines
 
 KeysOf: TypeAlias = Callable[[str], Sequence[str]]
 KEYS_CELLS = 16
@@ -33,7 +33,7 @@ def wrapped(lines: Iterable[str], width: int) -> Iterator[str]:
 def page(session: Session, ref: Ref | None, keys: KeysOf, glyphs: Glyphs) -> Iterator[str]:
     """The lines of the help; `keys` gives the keys of an action or a move by id."""
     yield from filter(
-        None, (read_only_line(session), *watched_engine_lines(session), *problem_lines(session.problems, PROBLEM_CELLS))
+        None, (read_only_line(session), *watched_engine_lines(session), *trouble_lines(session, PROBLEM_CELLS))
     )
     yield from _keys(session, ref, keys)
     yield ""

@@ -68,6 +68,11 @@ class Message(Enum):
     ARE_YOU_SURE = "Are you sure?"
     LEAVE = "any other key: leave"
     CONFIRM = "y {label} it"
+    # the state of a container
+    STATE_OOM_KILLED = "oom-killed"
+    STATE_EXITED = "exited {code}"
+    STATE_LOG_LIMITED = "log-limited"
+    LAST_EXIT = "last exit {code}"
     # the screen of one container
     IT_IS_GONE = "{name}: it is gone"
     GONE = "gone"
@@ -81,6 +86,9 @@ class Message(Enum):
     OUTPUT_LIMITED = "waits: it prints faster than its log takes"
     OUT_OF_MEMORY = "out of memory, {ending}"
     STARTED_AT = "started {time}"
+    RESTARTED = "restarted {count} times by its policy {policy}"
+    ENGINE_UNMEASURED = "{engine}: what its containers use is not known: {reason}"
+    SHORT_RUNS = "its runs are too short to be measured: what it uses is in the machine's figures, not in its own"
     NO_OWN_CGROUP = "its containers have no cgroup that is theirs alone: limit them one by one"
     CHANGED_AT = "{clock} changed by somebody else ({key}: set again or accept): {limits}"
     KEY_BACK = "{key} back"

@@ -14,6 +14,7 @@ from tui.present import format as fmt
 from tui.present import problem_text
 from tui.present.glyphs import Glyphs
 from tui.present.messages import Message, say
+from tui.present.unmeasured_text import unmeasured_lines
 
 STOPPED = frozenset({State.CREATED, State.EXITED, State.DEAD})
 CHANGING_VERBS = (Verb.START, Verb.KILL, Verb.UPDATE)
@@ -105,6 +106,15 @@ def watched_engine_lines(session: Session) -> list[str]:
     """One sentence for each engine that can only be watched, for the help."""
     reasons = {key: why_only_watched(session, key) for key in session.engines}
     return [f"! {key} can only be watched: {fmt.clean(why)}." for key, why in reasons.items() if why is not None]
+
+
+def trouble_lines(session: Session, width: int) -> list[str]:
+    """The problems, and the engines of which nothing can be measured, each beginning on a line of its own."""
+    unmeasured = [f"! {line}" for line in unmeasured_lines(session.containers.values())]
+    return [
+        *problem_lines(session.problems, width),
+        *(line for text in unmeasured for line in textwrap.wrap(text, max(width, 1))),
+    ]
 
 
 def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:

@@ -19,6 +19,7 @@ from tui.present import format as fmt
 from tui.present.cells import cell_len
 from tui.present.fields import FIELDS, Field
 from tui.present.glyphs import Glyphs, trend
+from tui.present.state_text import is_restart_loop
 
 TREND: Final = "trend"
 DEFAULT_COLUMNS: Final = (
@@ -37,6 +38,7 @@ KIND_PREFIXES: Final = {
     ContainerKind.SERVICE: "svc:",
 }  # before the names of what is no container
 DRIFTED: Final = "!"  # before the name of one whose limits somebody else has changed
+MIN_REASON_CELLS: Final = 16  # of gaps in a row, from which on the reason is written over them
 THROTTLED_SHARE = 0.25  # of its periods
 CRITICAL_MEMORY_SHARE = 0.95  # of its memory limit, without the cache that can go
 
@@ -130,16 +132,38 @@ def row(
     history: History,
     glyphs: Glyphs,
     lead: str = "",
+    *,
+    why: str = "",
 ) -> Row:
-    """The row of a container or group, without the cursor. `lead` is put before its name."""
-    parts = []
+    """The row of a container or group, without the cursor.
+
+    `lead` is put before its name, `why` it is not measured over the longest run of gaps.
+    """
+    parts, measured = [], []
     for column in layout:
-        parts.append(" " * column.gap)
         if column.field is None:
-            parts.append(_trend(subject.ref, usage, column.width, history, glyphs))
+            text = _trend(subject.ref, usage, column.width, history, glyphs)
         else:
-            parts.append(_cell(column, column.field, subject, usage, glyphs, lead))
+            text = _cell(column, column.field, subject, usage, glyphs, lead)
+        parts.append(" " * column.gap + text)
+        measured.append(bool(text.strip(f"{glyphs.gap}/ ")))
+    if why:
+        parts = _explained(parts, measured, why, glyphs)
     return Row(subject.ref, "".join(parts), row_style(subject, usage))
+
+
+def _explained(parts: Sequence[str], measured: Sequence[bool], why: str, glyphs: Glyphs) -> list[str]:
+    """The cells with a sentence over the longest run of those without a value, where it has room."""
+    best, start = range(0), 0
+    for end in (*(at for at, known in enumerate(measured) if known), len(parts)):
+        if sum(cell_len(parts[at]) for at in range(start, end)) > sum(cell_len(parts[at]) for at in best):
+            best = range(start, end)
+        start = end + 1
+    width = sum(cell_len(parts[at]) for at in best)
+    if width < MIN_REASON_CELLS:
+        return list(parts)
+    text = " " + fmt.fit(why, width - 1, more=glyphs.more)
+    return [*parts[: best.start], text, *parts[best.stop :]]
 
 
 def tree(
@@ -157,6 +181,8 @@ def row_style(subject: Subject, usage: Usage | None) -> RowStyle:
     """The style of a row by state and usage."""
     if subject.state is State.UNKNOWN:
         return RowStyle.UNKNOWN
+    if is_restart_loop(subject):
+        return RowStyle.CRITICAL
     if not subject.state.live:
         return RowStyle.STOPPED
     if subject.state is State.PAUSED:
@@ -185,7 +211,7 @@ def _cell(column: Column, field: Field, subject: Subject, usage: Usage | None, g
     value = field.extract(subject, usage)
     text = glyphs.gap if isinstance(value, Missing) else field.format(value)
     if field.id == "state":
-        sign = glyphs.states[subject.state]
+        sign = glyphs.states[State.RESTARTING if is_restart_loop(subject) else subject.state]
         text = sign if column.width < _width("state") else f"{sign} {text}"
     elif field.id == "name":
         text = lead + _kind_prefix(subject) + text

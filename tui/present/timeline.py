@@ -29,8 +29,8 @@ class Window:
         return self.first * self.step_ns
 
     @property
-    def seconds(self) -> float:
-        return self.slots * self.step_ns / 1e9
+    def end_ns(self) -> int:
+        return (self.first + self.slots) * self.step_ns
 
     def cell(self, at_ns: int) -> int | None:
         """The cell of a time, None when it is outside."""

@@ -242,8 +242,12 @@ class ContainerdLifecycle:
         return answer.exit_status
 
     async def _signal(self, stored: StoredContainer, title: str, number: int) -> None:
-        request = pb.KillRequest(container_id=stored.record.id, signal=number, all=number == signals.SIGKILL)
-        await self._call(stored, "Kill", request, title)
+        if number == signals.SIGKILL:  # every process in its cgroup, and the first, which may have been moved out of it
+            everything = pb.KillRequest(container_id=stored.record.id, signal=number, all=True)
+            await self._call(stored, "Kill", everything, title)
+        request = pb.KillRequest(container_id=stored.record.id, signal=number)
+        with contextlib.suppress(*((NotFoundError,) if number == signals.SIGKILL else ())):
+            await self._call(stored, "Kill", request, title)
 
     async def _delete_task(self, stored: StoredContainer, title: str) -> None:
         with contextlib.suppress(NotFoundError):

@@ -19,7 +19,7 @@ from runtime.engines.containerd.address import DEFAULT_NAMESPACE, Address
 from runtime.engines.containerd.client import ContainerdClient
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.engines.daemon.peer import Peer
-from runtime.engines.daemon.placement import may_name
+from runtime.engines.daemon.placement import with_own_cgroup
 from runtime.errors import ConflictError, InvalidError, NotFoundError
 from runtime.kernel import cgroupfs, own_cgroup, procfs
 from runtime.model import Container
@@ -187,21 +187,17 @@ class MetadataStore:
         return [self._with_host_data(stored, peer) for stored in everything]
 
     def _with_host_data(self, stored: StoredContainer, peer: Peer) -> Container:
-        container = replace(stored.container, trusted=peer.trusted)
+        container, text = stored.container, ""
         if container.pid is None:
-            return container
-        try:
+            return replace(container, trusted=peer.trusted)
+        with contextlib.suppress(OSError):  # it has ended, is hidden, or is of another machine
             text = (self._proc / str(container.pid) / "cgroup").read_text(errors="replace")
-        except OSError:
-            return replace(container, pid=None)
         path = translate.cgroup_path(translate.document(stored.record.spec))
         own = (path and _up_to(text, path)) or own_cgroup.named(text, stored.record.id)
-        if not own or not may_name(peer, container.pid, own, self._hierarchies, self._proc):
-            return replace(container, pid=None)
-        ticks = procfs.start_time(container.pid, proc=self._proc)
+        placed = with_own_cgroup(container, own, peer, self._hierarchies, self._proc)
+        ticks = procfs.start_time(placed.pid, proc=self._proc) if placed.pid is not None else None
         booted = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        started = booted + ticks * _TICK_NS if ticks is not None else None
-        return replace(container, cgroup=own, started_ns=started)
+        return placed if ticks is None else replace(placed, started_ns=booted + ticks * _TICK_NS)
 
 
 def _up_to(text: str, path: str) -> str:

@@ -33,6 +33,7 @@ STOP_SIGNAL: Final = "io.containerd.image.config.stop-signal"
 RESTART_STATUS: Final = "containerd.io/restart.status"
 RESTART_POLICY: Final = "containerd.io/restart.policy"
 RESTART_STOPPED: Final = "containerd.io/restart.explicitly-stopped"
+RESTART_COUNT: Final = "containerd.io/restart.count"
 RESTART_LOG: Final = "containerd.io/restart.loguri"
 CRI_KIND: Final = "io.cri-containerd.kind"
 _POD, _POD_NAMESPACE = "io.kubernetes.pod.name", "io.kubernetes.pod.namespace"
@@ -105,6 +106,7 @@ def container(engine: str, namespace: str, record: pb.Container, process: pb.Pro
         finished_ns=time_ns(process.exited_at) or None if ended and process is not None else None,
         exit_code=process.exit_status if ended and process is not None else None,
         restart_policy=_policy(labels),
+        restarts=int(labels[RESTART_COUNT]) if labels.get(RESTART_COUNT, "").isdecimal() else None,
         labels={**labels, **dict.fromkeys(own.get("empty labels", ()), "")},
         group=group(labels, engine),
         error=str(own.get("error", "")),

@@ -14,11 +14,13 @@ from runtime.engines.daemon.peer import Peer
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel import own_cgroup, ownership, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.kernel.visibility import OUTSIDE, Visibility, visibility, why_in_container
 from runtime.model import Container
 
 DOCKER: Final = ("", "docker")
 PODMAN: Final = ("libpod", "libpod-payload")
 """Prefixes of the id in the name of a container's cgroup (see `own_cgroup.named`)."""
+_OUTSIDE_OF_TREE: Final = "its cgroup is outside of the part of the tree that is mounted here"
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 MAX_DIRECTORIES: Final = 4096  # of the cgroup tree that are searched for containers whose pid is not known
 
@@ -88,7 +90,7 @@ def placed(
     hierarchies: Hierarchies,
     proc: Path = procfs.PROC,
 ) -> Container:
-    """The container with the path of its own cgroup, or without its pid when that is not of this machine (in a VM).
+    """The container with the path of its own cgroup, or with the reason why it has none on this machine.
 
     The last part of the path is the engine's name for a cgroup of this id, for any cgroup driver and parent; processes
     may be below it. Process and cgroup of an untrusted `peer` must belong to its user. Blocking.
@@ -96,10 +98,64 @@ def placed(
     pid, own = container.pid, ""
     if pid is not None and _ID.fullmatch(container.ref.id):
         own = own_cgroup.own_path(pid, container.ref.id, proc, prefixes)
-    if pid is not None and own and not may_name(peer, pid, own, hierarchies, proc):
-        own = ""
-    checked = replace(container, trusted=peer.trusted)
-    return replace(checked, cgroup=own) if own else replace(checked, pid=None)
+    return with_own_cgroup(container, own, peer, hierarchies, proc)
+
+
+def with_own_cgroup(
+    container: Container, own: str, peer: Peer, hierarchies: Hierarchies, proc: Path = procfs.PROC
+) -> Container:
+    """The container with `own` as the path of its cgroup, "" where none is called after it.
+
+    Where there is none on this machine, or none that this program can reach, `unplaced` says why. Its process stays
+    known where it is certainly the container's, for what needs no cgroup. Blocking.
+    """
+    checked, pid = replace(container, trusted=peer.trusted), container.pid
+    reachable = bool(own) and not own.startswith(OUTSIDE)
+    if pid is not None and reachable and may_name(peer, pid, own, hierarchies, proc):
+        return replace(checked, cgroup=own)
+    if not container.state.live:
+        return replace(checked, pid=None)
+    seen = visibility(hierarchies, proc=proc)
+    if pid is None:
+        return replace(checked, unplaced=_of_no_process(peer, seen))
+    if not peer.trusted:
+        return replace(checked, pid=None, unplaced=f"process {pid} is none of the user's as whom its engine runs")
+    if own and not reachable:
+        return replace(checked, cgroup=own_cgroup.NO_OWN, unplaced=why_in_container(seen) or _OUTSIDE_OF_TREE)
+    if _is_child_of_monitor(pid, container.ref.id.rpartition("/")[2], proc):
+        return replace(checked, cgroup=own_cgroup.NO_OWN, unplaced=own_cgroup.why_not_own(pid, proc))
+    return replace(checked, pid=None, unplaced=_of_another(pid, peer, seen, proc))
+
+
+def _is_child_of_monitor(pid: int, identity: str, proc: Path) -> bool:
+    """Whether its parent was started with the container's id: containerd's shim or conmon, on this machine."""
+    try:
+        arguments = (proc / str(procfs.parent(pid, proc=proc)) / "cmdline").read_bytes()
+    except OSError:
+        return False
+    return os.fsencode(identity) in arguments.split(b"\0")
+
+
+def _of_no_process(peer: Peer, seen: Visibility) -> str:
+    """Why no process is known of a live container."""
+    if peer.remote:
+        return "its engine is reached over the network and may run on another machine"
+    return (
+        why_in_container(seen) or "its engine has not told which process is its first, and no cgroup is named after it"
+    )
+
+
+def _of_another(pid: int, peer: Peer, seen: Visibility, proc: Path) -> str:
+    """Why the process that its engine names is not taken for the container's."""
+    if (why := why_in_container(seen)) and seen.own_pids:
+        return why
+    if peer.remote:
+        return _of_no_process(peer, seen)
+    if procfs.state(pid, proc=proc) is not None:
+        return f"process {pid} of this machine is another one: its engine runs in a virtual machine or a container"
+    if seen.hidepid:
+        return "its processes are hidden from this user: /proc is mounted with hidepid. Run it as root (sudo)"
+    return f"there is no process {pid} on this machine: its engine runs in a virtual machine or a container"
 
 
 def may_name(peer: Peer, pid: int, own: str, hierarchies: Hierarchies, proc: Path = procfs.PROC) -> bool:
@@ -116,7 +172,7 @@ def may_name(peer: Peer, pid: int, own: str, hierarchies: Hierarchies, proc: Pat
 
 def cgroup_of(container: Container, peer: Peer, hierarchies: Hierarchies) -> Cgroup | None:
     """The cgroup of a live, placed container; None when it has none on this machine. Blocking."""
-    if container.pid is None or not container.state.live:
+    if container.pid is None or not container.state.live or container.cgroup == own_cgroup.NO_OWN:
         return None
     try:
         cgroup = own_cgroup.locate(hierarchies, container.pid, within=container.cgroup)

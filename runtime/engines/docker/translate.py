@@ -47,7 +47,7 @@ KERNEL_ONLY: Final = frozenset(
 )
 """Limits that no version of Docker's API has."""
 _COMPOSE: Final = "com.docker.compose.project"
-_EXIT_STATUS: Final = re.compile(r"\((\d+)\)")  # in "Exited (137) 2 hours ago"
+_EXIT_STATUS: Final = re.compile(r"\((\d+)\)")  # in "Exited (137) 2 hours ago", "Restarting (1) 3 seconds ago"
 _HEALTH: Final = re.compile(r"\((healthy|unhealthy|health: starting)\)")  # in "Up 2 hours (healthy)"
 _STATES: Final = {
     "created": State.CREATED,
@@ -97,6 +97,8 @@ def container(document: Mapping[str, Any]) -> Container:
         started_ns=parse_time_ns(str(state.get("StartedAt", ""))),
         finished_ns=parse_time_ns(str(state.get("FinishedAt", ""))) if ended else None,
         exit_code=int(state.get("ExitCode", 0)) if ended else None,
+        last_exit_code=int(state.get("ExitCode", 0)) if status is State.RESTARTING else None,
+        restarts=int(document.get("RestartCount") or 0),
         oom_killed=bool(state.get("OOMKilled")),
         health=str((state.get("Health") or {}).get("Status", "")),
         restart_policy=(policy.get("Name") or "no") + (f":{retries}" if retries else ""),
@@ -114,7 +116,7 @@ def row(document: Mapping[str, Any]) -> Container:
     labels = {str(name): str(value) for name, value in (document.get("Labels") or {}).items()}
     state = _STATES.get(str(document.get("State", "")), State.UNKNOWN)
     status = str(document.get("Status", ""))
-    ended = _EXIT_STATUS.search(status) if state in (State.EXITED, State.DEAD) else None
+    code = int(found[1]) if (found := _EXIT_STATUS.search(status)) is not None else None
     health = _HEALTH.search(status)
     identity, created = str(document["Id"]), document.get("Created")
     networks = ((document.get("NetworkSettings") or {}).get("Networks") or {}).values()
@@ -126,7 +128,8 @@ def row(document: Mapping[str, Any]) -> Container:
         state=state,
         command=_words(str(document.get("Command") or "")),
         created_ns=created * 1_000_000_000 if isinstance(created, int) else 0,
-        exit_code=int(ended[1]) if ended else None,
+        exit_code=code if state in (State.EXITED, State.DEAD) else None,
+        last_exit_code=code if state is State.RESTARTING else None,
         health=health[1].removeprefix("health: ") if health else "",
         addresses=tuple(str(address) for address in addresses if address),
         ports=_row_ports(document.get("Ports") or ()),

@@ -401,4 +401,9 @@ def _close(descriptor: int | None) -> None:
 def _placed(record: ContainerRecord) -> Container:
     """The container with the path of its cgroup; its processes may be in a descendant."""
     found = record.container()
-    return found if found.pid is None else replace(found, cgroup=own_cgroup.own_path(found.pid, record.id))
+    if found.pid is None:
+        return found
+    own = own_cgroup.own_path(found.pid, record.id)
+    if own or not (why := own_cgroup.why_not_own(found.pid)):
+        return replace(found, cgroup=own)
+    return replace(found, cgroup=own_cgroup.NO_OWN, unplaced=why)

@@ -7,6 +7,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from runtime.model import (
     Capabilities,
     Container,
     ContainerSpec,
+    Event,
     EventKind,
     FieldOutcome,
     LimitChange,
@@ -74,6 +76,22 @@ async def test_inventory_follows_events() -> None:
         assert new.ref not in before, "replaced, not mutated"
         engine.drop(WEB.ref)
         await until(lambda: set(session.containers) == {new.ref}, 3)
+
+
+@pytest.mark.parametrize("detail", [{"exitCode": "3"}, {"containerExitCode": "3"}])
+async def test_last_exit_comes_from_the_event_where_the_engine_forgets_it(detail: dict[str, str]) -> None:
+    """Docker and Podman forget a status at the next start; their events have it under two names."""
+    loop, started = replace(WEB, restarts=1), container("started-by-a-user")
+    engine = FakeEngine([loop, started])
+    async with opened(engine) as session:
+        for one in (loop, started):
+            for queue in engine._store.queues:
+                queue.put_nowait(Event(EventKind.DIED, one.ref, 0, detail))
+        engine.put(replace(loop, restarts=2), EventKind.STARTED)
+        await until(lambda: session.containers[loop.ref].last_exit_code == 3, 3)
+        await session.refresh()
+        assert session.containers[loop.ref].last_exit_code == 3
+        assert session.containers[started.ref].last_exit_code is None
 
 
 async def test_burst_of_events_is_told_once_or_twice() -> None:

@@ -64,7 +64,7 @@ def test_annotations_stand_on_the_axis_each_kind_with_its_sign() -> None:
     shown = Window(0, 80, S)
     changed, killed = AnnotationKind.LIMITS_SET, AnnotationKind.OOM_KILL
     kinds = {10: changed, 30: killed, 31: changed, 500: changed}
-    parts = list(axis(shown, 0, [Annotation(at * S, kind) for at, kind in kinds.items()], BRAILLE))
+    parts = list(axis(shown, [], [Annotation(at * S, kind) for at, kind in kinds.items()], BRAILLE))
     line = "".join(text for _, text in parts)
     assert len(line) == GUTTER_CELLS + 40
     assert line[GUTTER_CELLS + 5] == "▲"

@@ -23,7 +23,7 @@ from tui.app.widgets.lines import Lines
 from tui.app.widgets.tabbar import TabBar
 from tui.core.actions import ACTIONS
 from tui.core.session import Changed, Session, Subject
-from tui.present import container_text
+from tui.present import container_text, unmeasured_text
 from tui.present.messages import Message, say
 
 PANES: dict[str, type[Pane]] = {
@@ -119,7 +119,8 @@ class DetailScreen(Screen[None]):
             drifts = self._session.drift.get(self.ref, ())
             key, width = keymap.format_keys("limits", services(self).keymap)[0], max(1, self.size.width - 2)
             drift_lines = container_text.drift_lines(drifts, key, width, glyphs) if drifts else []
-            self._second.show(drift_lines or [container_text.details(self._known)])
+            why = unmeasured_text.why_unmeasured(self._known, self._session.frame)
+            self._second.show([*([why] if why else ()), *(drift_lines or [container_text.details(self._known)])])
             self._second.set_class(bool(drifts), "-drifted")
         self._last.show([self._foot()])
 

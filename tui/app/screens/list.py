@@ -27,6 +27,7 @@ from tui.present.glyphs import Glyphs
 from tui.present.messages import Message, say
 from tui.present.summary import STOPPED
 from tui.present.table import Column, Row
+from tui.present.unmeasured_text import why_unmeasured
 
 S = TypeVar("S", bound=Subject)
 
@@ -129,7 +130,15 @@ class ListScreen(Screen[None]):
         self._columns = table.columns(self.size.width - SCROLLBAR_CELLS, self._wanted, listed)
         seen = [c for c in containers if self._is_wanted(c)]
         lines = [
-            table.row(c, usages.get(c.ref), self._columns, session.history, self._glyphs, self._lead(c.ref, inside))
+            table.row(
+                c,
+                usages.get(c.ref),
+                self._columns,
+                session.history,
+                self._glyphs,
+                self._lead(c.ref, inside),
+                why=why_unmeasured(c, frame),
+            )
             for c, inside in self._ordered(seen, usages)
         ]
         self.table.show(lines)
@@ -190,7 +199,7 @@ class ListScreen(Screen[None]):
         low = self.size.height < LOW_LINES
         self._lines("host", [summary.join_parts(host, width, self._glyphs)])
         self._lines("inventory", [] if low else [summary.join_parts(inventory, width, self._glyphs)])
-        trouble = summary.problem_lines(session.problems, width)
+        trouble = summary.trouble_lines(session, width)
         self._lines("trouble", trouble[: 1 if low else MAX_TROUBLE_LINES])
         self._lines("nothing", [] if view.shown else summary.empty_list_lines(session, view, width - 2))
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual.message import Message
 
 from collectors.history.annotation import Annotation, AnnotationKind
+from collectors.history.wall_clock import ClockStretch
 from tui.app.widgets.cells import Cells, Line
 from tui.present import braille
 from tui.present.braille import Charset, Ink
@@ -119,9 +120,9 @@ class TimeAxis(Cells):
         super().__init__(id=id)
         self._charset = charset
 
-    def draw(self, frame: Window, wall_ns: int, annotations: Sequence[Annotation]) -> None:
-        """`wall_ns` is what must be added to the window's times to get the wall clock."""
-        self.show([tuple(axis(frame, wall_ns, annotations, self._charset))])
+    def draw(self, frame: Window, clock: Sequence[ClockStretch], annotations: Sequence[Annotation]) -> None:
+        """`clock` is the wall clock of the window."""
+        self.show([tuple(axis(frame, clock, annotations, self._charset))])
 
 
 def annotation_sign(annotation: Annotation, charset: Charset) -> str:
@@ -129,17 +130,20 @@ def annotation_sign(annotation: Annotation, charset: Charset) -> str:
     return charset.harm_sign if annotation.kind in _HARM else charset.change_sign
 
 
-def axis(frame: Window, wall_ns: int, annotations: Sequence[Annotation], charset: Charset) -> Iterator[tuple[str, str]]:
+def axis(
+    frame: Window, clock: Sequence[ClockStretch], annotations: Sequence[Annotation], charset: Charset
+) -> Iterator[tuple[str, str]]:
     """The line of the time axis: the clock at round times, annotations on top of it."""
     cells = [charset.axis] * (frame.slots // 2)
     per_cell = 2 * frame.step_ns / 1e9
     every = next((s for s in _TICK_INTERVALS_S if s / per_cell >= _MIN_LABEL_CELLS), _TICK_INTERVALS_S[-1])
-    first = (frame.start_ns + wall_ns) // 10**9
-    for second in range(-(-first // every) * every, first + int(frame.seconds) + 1, every):
-        cell = frame.cell(second * 10**9 - wall_ns)
-        text = charset.tick + time.strftime("%H:%M:%S", time.localtime(second))
-        if cell is not None and cell + len(text) <= len(cells):
-            cells[cell : cell + len(text)] = text
+    for stretch in clock:
+        first, last = ((at + stretch.offset_ns) // 10**9 for at in (stretch.start_ns, stretch.end_ns))
+        for second in range(-(-first // every) * every, last + 1, every):
+            cell = frame.cell(second * 10**9 - stretch.offset_ns)
+            text = charset.tick + time.strftime("%H:%M:%S", time.localtime(second))
+            if cell is not None and cell + len(text) <= len(cells):
+                cells[cell : cell + len(text)] = text
     yield "axis--line", " " * GUTTER_CELLS
     done = 0
     for at, sign in _placed(frame, annotations, charset):

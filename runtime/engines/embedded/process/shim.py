@@ -188,7 +188,7 @@ class Shim:
                 boot_id=procfs.boot_id(),
                 started_ns=now,
                 finished_ns=None,
-                exit_code=None,
+                exit_code=record.exit_code if record.state is State.RESTARTING else None,
                 oom_killed=False,
                 error="",
                 address=address,

@@ -48,6 +48,7 @@ class ContainerRecord:
         stop_wanted: a stop was requested, so the restart policy does not apply.
         restarts: restarts by the policy since the last start by a user.
         output_limited: it prints faster than its log takes (`process.log_rate`), and waits at its pipe.
+        exit_code: how it has ended; kept over a restart by the policy, when it is that of the run before.
         starting: a start has begun and has neither succeeded nor been cleaned up.
         unknown: fields that a newer version has written, as they stand in the file; those of the spec under "spec".
         damage: why the file is not a record that this version can read; then all else is what is known without it.
@@ -75,7 +76,7 @@ class ContainerRecord:
     damage: str = ""
 
     def container(self) -> Container:
-        spec = self.spec
+        spec, again = self.spec, self.state.live or self.state is State.RESTARTING
         return Container(
             ref=ContainerRef(KEY, self.id),
             name=spec.name,
@@ -86,7 +87,9 @@ class ContainerRecord:
             created_ns=self.created_ns,
             started_ns=self.started_ns,
             finished_ns=self.finished_ns,
-            exit_code=self.exit_code,
+            exit_code=None if again else self.exit_code,
+            last_exit_code=self.exit_code if again else None,
+            restarts=self.restarts,
             oom_killed=self.oom_killed,
             restart_policy=spec.restart_policy,
             addresses=(self.address.partition("/")[0],) if self.address and self.state.live else (),

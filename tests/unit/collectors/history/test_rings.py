@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from collectors.history.annotation import AnnotatedLimit, Annotation, AnnotationKind
@@ -57,8 +59,40 @@ def test_annotations_are_kept_and_forgotten_with_the_container() -> None:
     history = History(10)
     held = AnnotatedLimit(LimitName.CPUS, 0.2)
     history.annotate(A, AnnotationKind.LIMITS_SET, held, at_ns=5)
-    assert history.annotations(A) == (Annotation(5, AnnotationKind.LIMITS_SET, (held,)),)
+    (noted,) = history.annotations(A)
+    assert noted == Annotation(5, AnnotationKind.LIMITS_SET, (held,), noted.wall_ns)
+    assert noted.wall_ns == 5
     history.forget(A)
     assert history.annotations(A) == ()
     with pytest.raises(KeyError):
         history.series(A, "nonsense")
+
+
+@pytest.mark.parametrize("interval", [0.1, 0.25, 1.0, 5.0])
+def test_the_last_minute_is_a_minute_at_every_interval(interval: float) -> None:
+    """Also when the interval changes on the way: a session's may."""
+    history = History()
+    history.hold(60, interval)
+    count = round(60 / interval)
+    for number in range(2 * count):
+        at = round(number * interval * S)
+        history.push(replace(frame(1, a=0.0 if number < count else 2.0), at_ns=at))
+    series = history.series(A, "cpu")
+    assert series.times_ns[-1] - series.times_ns[0] >= 59.8 * S
+    assert history.mean(A, "cpu", 60) == pytest.approx(2.0)
+
+
+def test_what_is_there_is_kept_when_the_room_changes() -> None:
+    history = History(4)
+    for number in range(1, 8):
+        history.push(frame(number, a=float(number)))
+    for interval, kept in ((0.5, [4.0, 5.0, 6.0, 7.0]), (1.0, [4.0, 5.0, 6.0, 7.0])):
+        history.hold(4, interval)
+        assert history.series(A, "cpu").values == kept
+    history.hold(4, 0.5)
+    for number in range(8, 14):
+        history.push(frame(number, a=float(number)))
+    assert history.series(A, "cpu").values == [float(number) for number in range(5, 14)]
+    history.hold(4, 1)
+    assert history.series(A, "cpu").values == [9.0, 10.0, 11.0, 12.0, 13.0]
+    assert history.host_series("cpu").values == [0.5] * 5

@@ -139,12 +139,12 @@ class Overview(Pane):
         for measure in SMALL:
             self._small[measure.id].plot(plots.small(measure))
         annotations = self.session.history.annotations(self.ref)
-        offset = frame.wall_ns - frame.at_ns
+        clock = self.session.history.clock.stretches(shown.start_ns, shown.end_ns)
         for axis in self._axes:
-            axis.draw(shown, offset, annotations)
+            axis.draw(shown, clock, annotations)
         texts = []
         for each in annotations[-5:]:
-            clock = time.strftime("%H:%M:%S", time.localtime((each.at_ns + offset) / 1e9))
-            texts.append(f"{annotation_sign(each, self._charset)} {clock} {fmt.clean(annotation_text(each))}")
+            at = time.strftime("%H:%M:%S", time.localtime(each.wall_ns / 1e9))
+            texts.append(f"{annotation_sign(each, self._charset)} {at} {fmt.clean(annotation_text(each))}")
         line = fmt.fit(" " + "  ".join(reversed(texts)), width, more=self.glyphs.more) if texts else " " * width
         self._annotations.show([(("", line),)])

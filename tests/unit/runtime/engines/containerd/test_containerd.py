@@ -115,6 +115,9 @@ def test_notes_and_labels_of_our_own() -> None:
     assert found.error == "no such program"
     assert found.labels == {"team": "a", "flag": "", "containerd.io/restart.policy": "on-failure:3"}
     assert found.restart_policy == "on-failure:3"
+    assert found.restarts is None
+    labelled.labels[translate.RESTART_COUNT] = "4"
+    assert translate.container("containerd", "default", labelled, None).restarts == 4
     old = record(labels={"containerd.io/restart.status": "running"})
     assert translate.container("containerd", "default", old, None).restart_policy == "always"
 

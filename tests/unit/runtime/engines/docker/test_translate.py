@@ -46,6 +46,17 @@ def document(**more: Any) -> dict[str, Any]:
     }
 
 
+def test_a_restart_loop() -> None:
+    """The other engines: test_a_restart_loop_is_told_with_its_count_and_its_last_exit, on each of them."""
+    state = {"Status": "restarting", "Pid": 0, "ExitCode": 1}
+    waiting = translate.container(document(RestartCount=3, State=state))
+    assert (waiting.restarts, waiting.last_exit_code, waiting.exit_code) == (3, 1, None)
+    running = translate.container(document(RestartCount=3))
+    assert (running.restarts, running.last_exit_code) == (3, None), "Docker sets it to 0 at a start"
+    listed = {"Id": ID, "State": "restarting", "Status": "Restarting (137) 2 seconds ago"}
+    assert (translate.row(listed).last_exit_code, translate.row(listed).restarts) == (137, None)
+
+
 def test_a_running_container() -> None:
     container = translate.container(document())
     assert container.ref == ContainerRef("docker", ID)
