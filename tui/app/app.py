@@ -35,6 +35,7 @@ from tui.present import format as fmt
 from tui.present import glyphs, problem_text
 from tui.present.messages import Message, error_text, say
 from tui.present.table import DEFAULT_COLUMNS
+from tui.present.target_text import target_line
 
 MAX_PENDING_SCREENS = 3  # writes queued for a slow terminal, above which frames are skipped
 DEFAULT_THEME = "dark"
@@ -187,7 +188,9 @@ class PytopApp(LeavingApp):
         name = fmt.clean(subject.name or ref.short)
         asked = question(action, subject, name)
         if asked is not None:
-            if not await self.push_screen_wait(ConfirmScreen(asked.title, asked.body, asked.label, asked.danger)):
+            target = target_line(self.session, subject, self.glyphs)
+            dialog = ConfirmScreen(asked.title, asked.body, asked.label, asked.danger, target=target)
+            if not await self.push_screen_wait(dialog):
                 return
             if self._refused(action, ref):
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
@@ -30,9 +31,12 @@ class KeyQueueApp(FaultTolerantApp):
         self._sequence = 0
         self._typeahead = Typeahead()
         self._guard: Timer | None = None  # set while a key is being handled
+        self.last_input_s = -math.inf  # on the monotonic clock: the last key, click or turn of the wheel
 
     async def on_event(self, event: events.Event) -> None:
         """Queue keys from the terminal; pass on every other event."""
+        if isinstance(event, events.Key | events.MouseDown | events.MouseScrollDown | events.MouseScrollUp):
+            self.last_input_s = max(self.last_input_s, event.time)
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return

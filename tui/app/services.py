@@ -18,6 +18,7 @@ class AppServices(Protocol):
     session: Session
     glyphs: Glyphs
     ascii_only: bool
+    last_input_s: float  # on the monotonic clock: the last key or click; -inf before the first
 
     @property
     def keymap(self) -> Mapping[str, str]:

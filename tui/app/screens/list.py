@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
@@ -25,6 +27,7 @@ from tui.present import fields, summary, table
 from tui.present.fields import FIELDS
 from tui.present.glyphs import Glyphs
 from tui.present.messages import Message, say
+from tui.present.row_order import ORDER_HOLD_S, RowOrder
 from tui.present.summary import STOPPED
 from tui.present.table import Column, Row
 
@@ -62,6 +65,7 @@ class ListScreen(Screen[None]):
         self._folded: set[GroupRef] = set()
         self._columns: tuple[Column, ...] = ()
         self._stale = True
+        self._order = RowOrder()
         self._measured = False  # a frame with rates has been drawn
 
     def compose(self) -> ComposeResult:
@@ -114,8 +118,13 @@ class ListScreen(Screen[None]):
         stack = self.app.screen_stack
         return self in stack and all(screen.is_modal for screen in stack[stack.index(self) + 1 :])
 
-    def draw(self) -> None:
-        """Update every widget; each redraws only the lines that changed."""
+    @property
+    def _order_stands(self) -> bool:
+        """The user acts on the rows as they are seen: with keys, or in a dialog about one of them."""
+        return self.app.screen is not self or time.monotonic() - services(self).last_input_s < ORDER_HOLD_S
+
+    def draw(self, *, rearrange: bool = False) -> None:
+        """Update every widget; each redraws only the lines that changed. `rearrange`: the user asked for this order."""
         if not self._visible_below_modals:
             self._stale = True
             return
@@ -130,8 +139,9 @@ class ListScreen(Screen[None]):
         seen = [c for c in containers if self._is_wanted(c)]
         lines = [
             table.row(c, usages.get(c.ref), self._columns, session.history, self._glyphs, self._lead(c.ref, inside))
-            for c, inside in self._ordered(seen, usages)
+            for c, inside in self._ordered(seen, usages, hold=self._order_stands and not rearrange)
         ]
+        self._order.drawn(line.ref for line in lines)
         self.table.show(lines)
         self._begin(usages, lines)
         self.query_one(ColumnHeads).show(self._columns, self._sort, self._falling, self._glyphs)
@@ -139,17 +149,21 @@ class ListScreen(Screen[None]):
         self._draw_foot()
 
     def _begin(self, usages: Mapping[Ref, Usage], lines: Sequence[Row]) -> None:
-        """Select the top row when the first rates have sorted the rows, unless the user has moved the cursor."""
-        if not self._measured and any(not isinstance(usage.cpu, Missing) for usage in usages.values()):
-            self._measured = True
-            if lines and not self.table.moved and self.app.screen is self:
-                self.table.select(lines[0].ref)
+        """Keep the cursor on the top row until rates have sorted the rows, or the user has pressed a key."""
+        if self._measured:
+            return
+        self._measured = any(not isinstance(usage.cpu, Missing) for usage in usages.values())
+        if lines and services(self).last_input_s == -math.inf:
+            self.table.select(lines[0].ref)
 
-    def _ordered(self, seen: Sequence[Container], usages: Mapping[Ref, Usage]) -> Iterator[tuple[Subject, bool]]:
+    def _ordered(
+        self, seen: Sequence[Container], usages: Mapping[Ref, Usage], *, hold: bool
+    ) -> Iterator[tuple[Subject, bool]]:
         """Every row in order, with whether it is a member of a group; groups and members are sorted alike."""
 
         def arranged(subjects: Sequence[S]) -> list[S]:
-            return fields.arrange(subjects, usages, FIELDS[self._sort], falling=self._falling)
+            fresh = fields.arrange(subjects, usages, FIELDS[self._sort], falling=self._falling)
+            return self._order.held(fresh) if hold else fresh
 
         if not self._grouped:
             return ((container, False) for container in arranged(seen))
@@ -248,7 +262,7 @@ class ListScreen(Screen[None]):
     @on(Input.Changed, "#filter")
     def _filter_typed(self, event: Input.Changed) -> None:
         self._words = event.value.strip()
-        self.draw()
+        self.draw(rearrange=True)
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
@@ -266,11 +280,11 @@ class ListScreen(Screen[None]):
         """Sort by a column in its natural direction; the same column again reverses the order."""
         self._falling = not self._falling if field == self._sort else FIELDS[field].falling
         self._sort = field
-        self.draw()
+        self.draw(rearrange=True)
 
     def action_sort_turn(self) -> None:
         self._falling = not self._falling
-        self.draw()
+        self.draw(rearrange=True)
 
     @on(ColumnHeads.Clicked)
     def _head_clicked(self, event: ColumnHeads.Clicked) -> None:
@@ -281,7 +295,7 @@ class ListScreen(Screen[None]):
         self._grouped = not self._grouped
         if self._grouped and not self._session.groups:
             self.notify(say(Message.NO_GROUPS), title=say(Message.GROUPS), timeout=4, markup=False)
-        self.draw()
+        self.draw(rearrange=True)
 
     def action_fold(self) -> None:
         """Collapse or expand the group that is selected or that contains the selected container."""
@@ -295,4 +309,4 @@ class ListScreen(Screen[None]):
     def action_stopped(self) -> None:
         """Toggle whether stopped containers are shown."""
         self._hide_stopped = not self._hide_stopped
-        self.draw()
+        self.draw(rearrange=True)
