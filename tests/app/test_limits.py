@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from textual import events
+from textual.css.stylesheet import Stylesheet
+from textual.dom import DOMNode
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -431,3 +434,28 @@ async def test_the_form_is_not_laid_out_anew_by_figures_that_move() -> None:
         await pilot.press("1", "2", "3")
         await pilot.pause(0.4)
         assert len(layouts) <= 5  # one at each key is the field's own; it was some ten at each
+
+
+async def test_opening_the_form_makes_few_widgets_and_their_styles_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took half a second: nine widgets for each limit, whose styles were made four times. Looked for elsewhere: the
+    dialogs of confirmation and help have less than ten widgets, the pages of a container one or two each."""
+    app, _ = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.subject() is not None)
+        styled: Counter[object] = Counter()
+        apply = Stylesheet.apply
+
+        def counting(stylesheet: Stylesheet, node: DOMNode, **options: Any) -> None:
+            if isinstance(node, LimitField | Input):
+                styled[node] += 1
+            apply(stylesheet, node, **options)
+
+        monkeypatch.setattr(Stylesheet, "apply", counting)
+        app.action_limits()
+        await until(pilot, lambda: "CPU cores" in driving.screen(pilot))
+        fields = list(app.screen.query(LimitField))
+        assert len(app.screen.query("*")) <= 2 * len(fields) + 10
+        focused = app.screen.focused
+        again = {node for node, count in styled.items() if count > 1}
+        assert again <= {focused, *(field.input for field in fields if field.reason)}, "focused or disabled since"
+        assert max(styled.values()) <= 2

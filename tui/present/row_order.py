@@ -23,6 +23,6 @@ class RowOrder:
         """The rows from top to bottom."""
         self._places = {ref: place for place, ref in enumerate(refs)}
 
-    def held(self, arranged: Sequence[S]) -> list[S]:
+    def keep(self, arranged: Sequence[S]) -> list[S]:
         """Those that were drawn in the order of then; the others after them, as they are arranged."""
         return sorted(arranged, key=lambda subject: self._places.get(subject.ref, len(self._places)))

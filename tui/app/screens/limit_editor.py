@@ -162,7 +162,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             field.hold(limits.get(name))
             field.last(limit_text.lasting(name, limits.get(name), self._recorded))
             reason = limit_form.unavailable(name, limits)
-            if reason is not None and not field.has_class("-closed"):
+            if reason is not None and not field.reason:
                 field.close(reason)
         self._fold()
         if focused is None or focused.disabled:
@@ -172,9 +172,9 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def _fold(self) -> None:
         """Hide fields that cannot be set; one line lists them, a key shows the reasons."""
-        closed = [field for field in self._fields.values() if field.has_class("-closed")]
+        closed = [field for field in self._fields.values() if field.reason]
         for field in closed:
-            field.set_class(not self._unfolded, "-folded")
+            field.display = self._unfolded
         if len(closed) == len(self._fields):
             reason = Counter(field.message_text for field in closed).most_common(1)[0][0]
             nothing = Message.NOTHING_CAN_BE_SET_OPEN if self._unfolded else Message.NOTHING_CAN_BE_SET
@@ -200,7 +200,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def _typed(self, event: Input.Changed) -> None:
         typed = self._read()
         for name, field in self._fields.items():
-            if field.has_class("-closed"):
+            if field.reason:
                 continue
             if name in typed.errors:
                 field.set_message(typed.errors[name], "refuse")
@@ -247,7 +247,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         refused = [name for name, finding in worst.items() if finding.severity is Severity.REFUSE]
         self._too_low = refused == [LimitName.MEMORY] and self._held.memory is not Missing.GONE
         for name, field in self._fields.items():
-            if field.has_class("-closed") or name in errors:
+            if field.reason or name in errors:
                 continue
             found = worst.get(name)
             field.set_message(found.text if found else "", found.severity.value if found else "info")

@@ -163,7 +163,7 @@ class ListScreen(Screen[None]):
 
         def arranged(subjects: Sequence[S]) -> list[S]:
             fresh = fields.arrange(subjects, usages, FIELDS[self._sort], falling=self._falling)
-            return self._order.held(fresh) if hold else fresh
+            return self._order.keep(fresh) if hold else fresh
 
         if not self._grouped:
             return ((container, False) for container in arranged(seen))

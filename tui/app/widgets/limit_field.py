@@ -77,7 +77,7 @@ class LimitField(Widget):
     def __init__(self, entry: LimitEntry, scale: Callable[[LimitField, float], None], *, reason: str = "") -> None:
         """`scale` is called with this field and a factor; `reason` is why the limit cannot be set, if it is known."""
         name = entry.name.value.replace("_", "-")
-        super().__init__(id=f"field-{name}", classes="-closed -folded" if reason else None)
+        super().__init__(id=f"field-{name}")
         self.entry = entry
         self.held: LimitValue = Missing.NOT_SAMPLED
         self.reason = self.message_text = reason
@@ -127,8 +127,8 @@ class LimitField(Widget):
 
     def close(self, reason: str) -> None:
         """Disable the field and show the reason."""
-        self.add_class("-closed")
         self.input.disabled = True
+        self.input.display = False
         self._show(reason=reason, message_text=reason)
 
     def set_message(self, text: str, kind: str = "info") -> None:
