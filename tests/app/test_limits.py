@@ -115,7 +115,7 @@ async def test_a_malformed_value_keeps_what_was_typed_and_gets_the_focus_back() 
         await pilot.pause()
         assert screen.focused is field(screen, "cpus").input
         assert field(screen, "cpus").text == "0.2x"
-        assert "read '0.2x' as a number of CPU cores" in field(screen, "cpus").message_text
+        assert "'0.2x' is not a number of CPU cores" in field(screen, "cpus").message_text
         assert field(screen, "pids").text == "50"
         assert not engine.changes
 
