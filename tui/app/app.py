@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from runtime.errors import PytopError
 from runtime.kernel import threads
-from runtime.model import Ref, Verb
+from runtime.model import ContainerRef, Ref, Verb
 from themes.loader import load_all
 from tui.app import keymap as keys
 from tui.app import theming
@@ -213,6 +213,20 @@ class PytopApp(LeavingApp):
         ref = self.subject()
         if not self._refused(ACTIONS["logs"], ref) and ref is not None:
             self.push_screen(DetailScreen(self.session, ref, tab="logs"))
+
+    def copy(self, text: str) -> None:
+        """Put text into the clipboard of the user's terminal (OSC 52), and say what."""
+        self.copy_to_clipboard(text)
+        said = say(Message.COPIED_IN_TMUX, text=text) if "TMUX" in os.environ else text
+        self.notify(said, title=say(Message.COPIED), timeout=3, markup=False)
+
+    def action_copy(self, what: str) -> None:
+        """Copy the name or the whole id of what is selected."""
+        ref = self.subject()
+        subject = self.session.find(ref) if ref is not None else None
+        if not self._refused(ACTIONS[f"copy_{what}"], ref) and subject is not None:
+            id = subject.ref.id if isinstance(subject.ref, ContainerRef) else subject.ref.short
+            self.copy(fmt.clean(subject.name or id) if what == "name" else id)
 
     # actions on the dashboard
 

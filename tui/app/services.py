@@ -30,6 +30,10 @@ class AppServices(Protocol):
         """The terminal has not read the last writes yet."""
         ...
 
+    def copy(self, text: str) -> None:
+        """Put text into the clipboard of the user's terminal, and say what."""
+        ...
+
     def action_refresh(self) -> object:
         """List every engine's containers again now."""
         ...

@@ -57,6 +57,8 @@ class Message(Enum):
     UNEXPECTED_AT = "{error} ({place}). The dashboard goes on; PYTOP_LOG=FILE keeps the whole error."
     CANNOT_DRAW = "a bug: the screen cannot be drawn: {error} ({place}). Please report it"
     CANNOT_RUN = "a bug: the dashboard cannot run: {error} ({place}). Please report it"
+    COPIED = "Copied"
+    COPIED_IN_TMUX = "{text} (in tmux only with: set -s set-clipboard on)"
     QUITTING = "Quitting"
     FINISHING = "First what has begun comes to its end: {changes}. At most {seconds:.0f} s; q again leaves at once."
     # the list
@@ -71,6 +73,7 @@ class Message(Enum):
     # the screen of one container
     IT_IS_GONE = "{name}: it is gone"
     GONE = "gone"
+    MADE_ANEW = "made anew {time}"
     UP_FOR = "up {age}"
     AGO = "{age} ago"
     VIRTUAL_MACHINE = "virtual machine"

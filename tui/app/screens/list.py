@@ -23,6 +23,7 @@ from tui.app.widgets.lines import Lines
 from tui.app.widgets.table import ColumnHeads, ContainerTable
 from tui.core.actions import ACTIONS
 from tui.core.session import Changed, Session, Subject
+from tui.core.successor import successor
 from tui.present import fields, summary, table
 from tui.present.fields import FIELDS
 from tui.present.glyphs import Glyphs
@@ -67,6 +68,8 @@ class ListScreen(Screen[None]):
         self._stale = True
         self._order = RowOrder()
         self._measured = False  # a frame with rates has been drawn
+        self._followed: Container | None = None  # under the cursor, and the time of the last key then
+        self._followed_s = -math.inf
 
     def compose(self) -> ComposeResult:
         """Head lines, problems, titles, rows; filter, banner and footer below."""
@@ -144,6 +147,7 @@ class ListScreen(Screen[None]):
         self._order.drawn(line.ref for line in lines)
         self.table.show(lines)
         self._begin(usages, lines)
+        self._follow_name()
         self.query_one(ColumnHeads).show(self._columns, self._sort, self._falling, self._glyphs)
         self._draw_head(summary.View(len(seen), self._words, self._hide_stopped))
         self._draw_foot()
@@ -155,6 +159,17 @@ class ListScreen(Screen[None]):
         self._measured = any(not isinstance(usage.cpu, Missing) for usage in usages.values())
         if lines and services(self).last_input_s == -math.inf:
             self.table.select(lines[0].ref)
+
+    def _follow_name(self) -> None:
+        """Put the cursor on the container that was made anew under the name of its own, if no key was pressed since."""
+        gone, keys_s = self._followed, services(self).last_input_s
+        if gone is not None and gone.ref not in self._session.containers and keys_s <= self._followed_s:
+            anew = successor(gone, self._session.containers.values())
+            if anew is None:
+                return  # it may come yet
+            self.table.select(anew.ref)
+        here = self._session.find(self.ref) if self.ref is not None else None
+        self._followed, self._followed_s = here if isinstance(here, Container) else None, keys_s
 
     def _ordered(
         self, seen: Sequence[Container], usages: Mapping[Ref, Usage], *, hold: bool
