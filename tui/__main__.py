@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tui import locale_signs
 from tui.cli import verbs
 
 PACKAGES = ("tui", "collectors", "runtime", "themes")
@@ -65,9 +66,7 @@ def _standard_streams() -> None:
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+        locale_signs.prepare(stream, os.environ)
 
 
 if __name__ == "__main__":
