@@ -28,6 +28,7 @@ from tui.app.screens.list import ListScreen
 from tui.app.typeahead import Dialog
 from tui.core import settings
 from tui.core.actions import ACTIONS, Action, question
+from tui.core.keyboard_layout import is_foreign, latin_at
 from tui.core.problem import Problem
 from tui.core.session import Changed, Session, Subject
 from tui.core.settings import INTERVALS_S, Settings
@@ -78,6 +79,7 @@ class PytopApp(LeavingApp):
         self._banner = banner
         self._grouped = grouped
         self._notified: frozenset[Problem] = frozenset()
+        self._told_layout = False  # that keys are Latin letters
         self._clashing: set[str | None] = set()
         self._unsubscribe: Callable[[], None] = lambda: None
         themes, problems = load_all(self.settings.themes)
@@ -167,7 +169,11 @@ class PytopApp(LeavingApp):
         return refusal is not None
 
     def dead_key(self, key: events.Key) -> None:
-        """Notify where the filter key works, when it was typed where it has no meaning."""
+        """Notify where the filter key works; once, that keys are Latin letters, for a layout that is not known."""
+        letter = key.character or ""
+        if is_foreign(letter) and latin_at(letter) is None and not self._told_layout:
+            self._told_layout = True
+            self.notify(say(Message.KEYS_ARE_LATIN, key=letter), severity="warning", timeout=8, markup=False)
         if key.key in keys.bound("filter", self.keymap) and not isinstance(self.screen, Dialog):
             sign = keys.format_keys("filter", self.keymap)[0]
             self.notify(say(Message.FILTER_WORKS_ELSEWHERE, key=sign), timeout=4, markup=False)

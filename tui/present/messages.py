@@ -53,6 +53,7 @@ class Message(Enum):
     KEY_OF_ACTION = "key {keys}"
     KEY_OF_ACTION_ABOUT = "key {keys}: {about}"
     FILTER_WORKS_ELSEWHERE = "{key} filters the list, and searches a container's log."
+    KEYS_ARE_LATIN = "Keys are Latin letters; '{key}' is none: switch the keyboard layout."
     UNEXPECTED = "Something failed"
     UNEXPECTED_AT = "{error} ({place}). The dashboard goes on; PYTOP_LOG=FILE keeps the whole error."
     CANNOT_DRAW = "a bug: the screen cannot be drawn: {error} ({place}). Please report it"
