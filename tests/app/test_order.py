@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Static
+from textual.widgets._toast import Toast
 
 from runtime.model import Missing
 from tests.app.driving import main, names, question, running, screen, selected, session_of, until
@@ -114,3 +116,20 @@ async def test_each_dialog_names_its_target_and_its_figures() -> None:
         row = next(line for line in screen(pilot).splitlines() if "CPU cores" in line)
         assert "1.50" in row, "the figures are in the column of what is in use"
         assert main(pilot).ref == twin.ref
+
+
+async def test_the_cursor_may_begin_on_a_row_that_is_named() -> None:
+    """The demo begins on the culprit, which is what its guide is about."""
+    session = session_of([FakeEngine(FLEET)], fixed({"a": usage(1.5), "b": usage(1.0), "c": usage(0.5)}, FLEET))
+    async with running(session, cursor=FLEET[1].ref) as pilot:
+        assert (names(pilot), selected(pilot)) == (["a", "b", "c"], "b")
+
+
+async def test_a_toast_does_not_cover_the_banner() -> None:
+    session = session_of([FakeEngine(FLEET)], fixed({}, []))
+    banner = Static("first\nsecond\nthird", id="banner")
+    async with running(session, banner=banner) as pilot:
+        pilot.app.notify("a toast")
+        await until(pilot, lambda: "a toast" in screen(pilot))
+        toast = pilot.app.screen.query_one(Toast)
+        assert toast.region.bottom <= banner.region.y

@@ -59,6 +59,7 @@ class PytopApp(LeavingApp):
         session: Session,
         *,
         banner: Widget | None = None,
+        cursor: Ref | None = None,
         theme: str | None = None,
         ascii_only: bool = False,
         chosen: Settings | None = None,
@@ -66,7 +67,8 @@ class PytopApp(LeavingApp):
     ) -> None:
         """`chosen` is read from the user's files when it is not given; `theme` takes precedence over them.
 
-        `grouped`: start with containers listed under their groups.
+        `banner` is shown above the foot; `cursor` is where the cursor begins. `grouped`: start with containers listed
+        under their groups.
         """
         colourless = "NO_COLOR" in os.environ
         super().__init__(ansi_color=True if colourless else None)
@@ -76,7 +78,8 @@ class PytopApp(LeavingApp):
         self.ascii_only = ascii_only
         console = os.environ.get("TERM") == "linux"  # the console font lacks most of the Unicode glyphs
         self.glyphs = glyphs.ASCII if ascii_only or console else glyphs.UNICODE
-        self._banner = banner
+        self._banner, self._cursor = banner, cursor
+        self.set_class(banner is not None, "-banner")
         self._grouped = grouped
         self._notified: frozenset[Problem] = frozenset()
         self._told_layout = False  # that keys are Latin letters
@@ -122,7 +125,7 @@ class PytopApp(LeavingApp):
     def get_default_screen(self) -> ListScreen:
         """The list."""
         columns = self.settings.columns or DEFAULT_COLUMNS
-        return ListScreen(self.session, self.glyphs, columns, self._banner, grouped=self._grouped)
+        return ListScreen(self.session, self.glyphs, columns, self._banner, grouped=self._grouped, cursor=self._cursor)
 
     async def on_mount(self) -> None:
         """Start the session once the first screen is drawn."""

@@ -52,7 +52,9 @@ class ListScreen(Screen[None]):
         banner: Widget | None = None,
         *,
         grouped: bool = False,
+        cursor: Ref | None = None,
     ) -> None:
+        """`cursor` is where the cursor begins, if that is not the first row."""
         super().__init__(id="list")
         self._session = session
         self._glyphs = glyphs
@@ -63,6 +65,7 @@ class ListScreen(Screen[None]):
         self._words = ""
         self._hide_stopped = False
         self._grouped = grouped
+        self._first = cursor
         self._folded: set[GroupRef] = set()
         self._columns: tuple[Column, ...] = ()
         self._stale = True
@@ -153,12 +156,14 @@ class ListScreen(Screen[None]):
         self._draw_foot()
 
     def _begin(self, usages: Mapping[Ref, Usage], lines: Sequence[Row]) -> None:
-        """Keep the cursor on the top row until rates have sorted the rows, or the user has pressed a key."""
+        """Keep the cursor on its first row until rates have sorted the rows, or the user has pressed a key."""
         if self._measured:
             return
         self._measured = any(not isinstance(usage.cpu, Missing) for usage in usages.values())
         if lines and services(self).last_input_s == -math.inf:
             self.table.select(lines[0].ref)
+            if self._first is not None:
+                self.table.select(self._first)
 
     def _follow_name(self) -> None:
         """Put the cursor on the container that was made anew under the name of its own, if no key was pressed since."""
