@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tui import locale_signs
 from tui.cli import verbs
 
 PACKAGES = ("tui", "collectors", "runtime", "themes")
@@ -70,9 +71,7 @@ def _standard_streams() -> None:
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+        locale_signs.prepare(stream, os.environ)
 
 
 if __name__ == "__main__":

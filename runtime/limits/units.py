@@ -17,6 +17,7 @@ from runtime.kernel import block
 from runtime.model import LIMITS, UNLIMITED, DeviceRate, LimitChange, LimitName, LimitUnit, Unlimited, Value
 
 _CORES: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}", re.ASCII)
+_DECIMAL_COMMA: Final = re.compile(r"0?,[0-9]+|[0-9]+,[0-9]{1,2}", re.ASCII)  # 1,500 may be fifteen hundred
 _BYTES: Final = re.compile(
     r"([0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})\s*([bkmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII
 )
@@ -35,13 +36,28 @@ def _is_unlimited(text: str) -> bool:
 
 
 def parse_cpus(text: str) -> float | Unlimited:
-    """Cores, "1.5", or "unlimited". Raises `InvalidError`."""
+    """Cores: "1.5", "1,5", "500m" (thousandths, as Kubernetes has them), or "unlimited". Raises `InvalidError`.
+
+    A percentage is refused: of one core or of the machine is not said.
+    """
     if _is_unlimited(text):
         return UNLIMITED
-    value = float(text) if _CORES.fullmatch(text.strip()) else math.nan
+    plain = text.strip()
+    if _DECIMAL_COMMA.fullmatch(plain):
+        plain = plain.replace(",", ".")
+    number, scale = (plain[:-1], 1000) if plain.endswith("m") else (plain, 1)
+    value = float(number) / scale if _CORES.fullmatch(number) else math.nan
     if not 0 < value <= LIMITS[LimitName.CPUS].maximum:
-        raise InvalidError(f"read '{text}' as a number of CPU cores", hint="Write cores such as 0.5 or 2, or unlimited")
+        share = plain.removesuffix("%").rstrip()
+        percent = plain.endswith("%") and _CORES.fullmatch(share)
+        like = f"{share}% of one core is {format_cpus(float(share) / 100)}" if percent else "500m is 0.5"
+        raise _malformed(text, "a number of CPU cores", f"Write cores such as 0.5 or 2, or unlimited; {like}")
     return value
+
+
+def _malformed(text: str, what: str, hint: str) -> InvalidError:
+    """The error about a value that cannot be read."""
+    return InvalidError(f"'{text}' is not {what}", hint=hint)
 
 
 def parse_bytes(text: str) -> int | Unlimited:
@@ -51,7 +67,7 @@ def parse_bytes(text: str) -> int | Unlimited:
     match = _BYTES.fullmatch(text.strip())
     value = Fraction(match.group(1)) * 1024 ** _BYTE_EXPONENTS[match.group(2).lower()] if match else None
     if value is None or value > LIMITS[LimitName.MEMORY].maximum:
-        raise InvalidError(f"read '{text}' as a number of bytes", hint="Write 512m, 1.5g, 1048576, or unlimited")
+        raise _malformed(text, "a number of bytes", "Write 512m, 1.5g, 1048576, or unlimited")
     return int(value)
 
 
@@ -61,9 +77,7 @@ def parse_count(text: str) -> int | Unlimited:
         return UNLIMITED
     cleaned, maximum = text.strip(), LIMITS[LimitName.PIDS].maximum
     if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not 1 <= int(cleaned) <= maximum:
-        raise InvalidError(
-            f"read '{text}' as a number of tasks", hint=f"Write a whole number from 1 to {maximum}, or unlimited"
-        )
+        raise _malformed(text, "a number of tasks", f"Write a whole number from 1 to {maximum}, or unlimited")
     return int(cleaned)
 
 
@@ -80,10 +94,7 @@ def parse_weight(text: str) -> int:
 def _parse_within(text: str, what: str, name: LimitName, *, normal: int) -> int:
     cleaned, minimum, maximum = text.strip(), LIMITS[name].minimum, LIMITS[name].maximum
     if not (cleaned.isascii() and cleaned.isdigit()) or len(cleaned) > 10 or not minimum <= int(cleaned) <= maximum:
-        raise InvalidError(
-            f"read '{text}' as {what}",
-            hint=f"Write a whole number from {minimum} to {maximum}; {normal} is the normal weight",
-        )
+        raise _malformed(text, what, f"Write a whole number from {minimum} to {maximum}; {normal} is the normal weight")
     return int(cleaned)
 
 
@@ -101,9 +112,7 @@ def cpuset_numbers(text: str) -> frozenset[int]:
         match = re.fullmatch(r"\s*([0-9]{1,5})(?:-([0-9]{1,5}))?\s*", part, re.ASCII)
         first, last = (int(match.group(1)), int(match.group(2) or match.group(1))) if match else (1, 0)
         if first > last or last > LIMITS[LimitName.CPUSET_CPUS].maximum:
-            raise InvalidError(
-                f"read '{text}' as a list of CPUs", hint="Write numbers and ranges such as 0-2,4, or all"
-            )
+            raise _malformed(text, "a list of CPUs", "Write numbers and ranges such as 0-2,4, or all")
         numbers.update(range(first, last + 1))
     return frozenset(numbers)
 
@@ -150,7 +159,7 @@ def parse_microseconds(text: str) -> int:
     match = _TIME.fullmatch(text.strip())
     value = Fraction(match.group(1)) * _UNITS_US[match.group(2).lower()] if match else None
     if value is None or value > LIMITS[LimitName.CPU_BURST].maximum:
-        raise InvalidError(f"read '{text}' as a time", hint="Write microseconds such as 100000, or 100ms")
+        raise _malformed(text, "a time", "Write microseconds such as 100000, or 100ms")
     return round(value)
 
 
@@ -165,7 +174,7 @@ def parse_switch(text: str) -> bool:
     """The words on and off, also yes, no, true, false, 1, 0. Raises `InvalidError`."""
     word = text.strip().lower()
     if word not in _ON | _OFF:
-        raise InvalidError(f"read '{text}' as on or off", hint="Write on or off")
+        raise _malformed(text, "on or off", "Write on or off")
     return word in _ON
 
 
@@ -186,7 +195,7 @@ def parse_rate(text: str) -> int | Unlimited:
     if value is None or not minimum <= value <= maximum:
         what = "less than 1kbit" if value is not None and value < minimum else ""
         hint = "Write 20mbit, 500kbit or 1gbit (2mbps is megabytes), or unlimited"
-        raise InvalidError(f"read '{text}' as a network rate", detail=what, hint=hint)
+        raise InvalidError(f"'{text}' is not a network rate", detail=what, hint=hint)
     return round(value)
 
 
@@ -212,11 +221,11 @@ def parse_device_rates(
         device, _, amount = part.rpartition(":")
         if not device or (device.isdigit() and not device.startswith("/")):
             example = "/dev/sda:100" if operations else "/dev/sda:10mb"
-            raise InvalidError(f"read '{part}' as the rate of a disk", hint=f"Write {example} or /dev/sda:unlimited")
+            raise _malformed(part, "the rate of a disk", f"Write {example} or /dev/sda:unlimited")
         rate = _parse_operations(amount) if operations else parse_bytes(amount)
         found.append(DeviceRate(number(device), rate))
     if not found:
-        raise InvalidError(f"read '{text}' as the rate of a disk", hint="Write a disk and its rate, /dev/sda:10mb")
+        raise _malformed(text, "the rate of a disk", "Write a disk and its rate, /dev/sda:10mb")
     return tuple(found)
 
 
@@ -224,7 +233,7 @@ def _parse_operations(text: str) -> int | Unlimited:
     if _is_unlimited(text):
         return UNLIMITED
     if not (text.isascii() and text.isdigit()) or not 1 <= len(text) <= 10:
-        raise InvalidError(f"read '{text}' as operations per second", hint="Write a whole number such as 500")
+        raise _malformed(text, "a number of operations per second", "Write a whole number such as 500")
     return int(text)
 
 

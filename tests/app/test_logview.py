@@ -243,3 +243,31 @@ async def test_a_flood_does_not_block_and_is_taken_up_again_at_its_end() -> None
         assert "too fast" in status(pilot)
         await pilot.press("1")
         await until(pilot, lambda: app.screen.query_one(Logs).display is False)
+
+
+async def test_n_goes_down_and_capital_n_up_as_in_less_and_vi() -> None:
+    """`/` looks downwards from what is seen, so `n` goes on downwards. The list has no such keys, `N` sorts there."""
+    async with opened() as (pilot, talker, view):
+        talker.say(*(f"line {n} {'ERROR' if n in (10, 90, 150) else 'ok'}" for n in range(200)))
+        await until(pilot, lambda: "line 199" in screen(pilot))
+        await pilot.press("g", "slash", *"error", "enter")
+        await until(pilot, lambda: view.here == 10)
+        seen = []
+        for key in ("n", "n", "n", "N", "N"):
+            await pilot.press(key)
+            seen.append(view.here)
+        assert seen == [90, 150, 10, 150, 90]
+
+
+async def test_q_goes_back_to_the_list_and_the_foot_says_so() -> None:
+    async with opened() as (pilot, _, _):
+        on = pilot.app.screen
+        await until(pilot, lambda: "q back" in screen(pilot))
+        await pilot.press("slash", "q")
+        assert pilot.app.screen is on, "a letter in a field is no command"
+        await pilot.press("escape", "q")
+        await until(pilot, lambda: pilot.app.screen is not on)
+        assert not pilot.app._exit
+        await until(pilot, lambda: "q quit" in screen(pilot))
+        await pilot.press("q")
+        assert pilot.app._exit

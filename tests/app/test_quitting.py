@@ -12,6 +12,7 @@ import pytest
 from runtime.model import Verb
 from tests import waiting
 from tests.app.driving import running, toasts, town_session, until
+from tui.app.leaving import StdoutDriver
 
 
 @pytest.mark.parametrize(("code", "key"), [(0, "q"), (143, "")])
@@ -52,3 +53,17 @@ async def test_with_nothing_under_way_it_leaves_at_once() -> None:
         app: Any = pilot.app
         await pilot.press("q")
         await waiting.until(lambda: app._exit, 1)
+
+
+def test_the_screen_is_given_back_before_the_thread_that_reads_keys_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That thread looks every 0.1 s whether it is to end, and then once more. Looked for elsewhere: a suspension by
+    Ctrl-Z goes the same way."""
+    done: list[str] = []
+    driver = object.__new__(StdoutDriver)
+    monkeypatch.setattr(driver, "write", done.append, raising=False)
+    monkeypatch.setattr(driver, "flush", lambda: None, raising=False)
+    monkeypatch.setattr(driver, "disable_input", lambda: done.append("waits"), raising=False)
+    driver._mouse, driver._in_band_window_resize, driver.attrs_before = True, False, None
+    driver.stop_application_mode()
+    assert "\x1b[?1049l" in "".join(done[: done.index("waits")])
+    assert "\x1b[?1000l" in "".join(done[: done.index("waits")]), "no reports of the mouse on the shell's screen"

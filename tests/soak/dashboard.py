@@ -13,7 +13,7 @@ from tui.cli import verbs
 async def run(path: str) -> None:
     verbs.load(verbs.ON_SCREEN["dashboard"])
     from tui.app.app import PytopApp
-    from tui.cli.common import engines
+    from tui.cli.engine_choice import engines
     from tui.core.session import Changed, Session
     from tui.core.settings import Settings
 

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from runtime.errors import PytopError
 from runtime.kernel import threads
-from runtime.model import Ref, Verb
+from runtime.model import ContainerRef, Ref, Verb
 from themes.loader import load_all
 from tui.app import keymap as keys
 from tui.app import theming
@@ -28,6 +28,7 @@ from tui.app.screens.list import ListScreen
 from tui.app.typeahead import Dialog
 from tui.core import settings
 from tui.core.actions import ACTIONS, Action, question
+from tui.core.keyboard_layout import is_foreign, latin_at
 from tui.core.problem import Problem
 from tui.core.session import Changed, Session, Subject
 from tui.core.settings import INTERVALS_S, Settings
@@ -35,6 +36,7 @@ from tui.present import format as fmt
 from tui.present import glyphs, problem_text
 from tui.present.messages import Message, error_text, say
 from tui.present.table import DEFAULT_COLUMNS
+from tui.present.target_text import target_line
 
 MAX_PENDING_SCREENS = 3  # writes queued for a slow terminal, above which frames are skipped
 DEFAULT_THEME = "dark"
@@ -57,6 +59,7 @@ class PytopApp(LeavingApp):
         session: Session,
         *,
         banner: Widget | None = None,
+        cursor: Ref | None = None,
         theme: str | None = None,
         ascii_only: bool = False,
         chosen: Settings | None = None,
@@ -64,7 +67,8 @@ class PytopApp(LeavingApp):
     ) -> None:
         """`chosen` is read from the user's files when it is not given; `theme` takes precedence over them.
 
-        `grouped`: start with containers listed under their groups.
+        `banner` is shown above the foot; `cursor` is where the cursor begins. `grouped`: start with containers listed
+        under their groups.
         """
         colourless = "NO_COLOR" in os.environ
         super().__init__(ansi_color=True if colourless else None)
@@ -74,9 +78,11 @@ class PytopApp(LeavingApp):
         self.ascii_only = ascii_only
         console = os.environ.get("TERM") == "linux"  # the console font lacks most of the Unicode glyphs
         self.glyphs = glyphs.ASCII if ascii_only or console else glyphs.UNICODE
-        self._banner = banner
+        self._banner, self._cursor = banner, cursor
+        self.set_class(banner is not None, "-banner")
         self._grouped = grouped
         self._notified: frozenset[Problem] = frozenset()
+        self._told_layout = False  # that keys are Latin letters
         self._clashing: set[str | None] = set()
         self._unsubscribe: Callable[[], None] = lambda: None
         themes, problems = load_all(self.settings.themes)
@@ -119,7 +125,7 @@ class PytopApp(LeavingApp):
     def get_default_screen(self) -> ListScreen:
         """The list."""
         columns = self.settings.columns or DEFAULT_COLUMNS
-        return ListScreen(self.session, self.glyphs, columns, self._banner, grouped=self._grouped)
+        return ListScreen(self.session, self.glyphs, columns, self._banner, grouped=self._grouped, cursor=self._cursor)
 
     async def on_mount(self) -> None:
         """Start the session once the first screen is drawn."""
@@ -166,7 +172,11 @@ class PytopApp(LeavingApp):
         return refusal is not None
 
     def dead_key(self, key: events.Key) -> None:
-        """Notify where the filter key works, when it was typed where it has no meaning."""
+        """Notify where the filter key works; once, that keys are Latin letters, for a layout that is not known."""
+        letter = key.character or ""
+        if is_foreign(letter) and latin_at(letter) is None and not self._told_layout:
+            self._told_layout = True
+            self.notify(say(Message.KEYS_ARE_LATIN, key=letter), severity="warning", timeout=8, markup=False)
         if key.key in keys.bound("filter", self.keymap) and not isinstance(self.screen, Dialog):
             sign = keys.format_keys("filter", self.keymap)[0]
             self.notify(say(Message.FILTER_WORKS_ELSEWHERE, key=sign), timeout=4, markup=False)
@@ -187,7 +197,9 @@ class PytopApp(LeavingApp):
         name = fmt.clean(subject.name or ref.short)
         asked = question(action, subject, name)
         if asked is not None:
-            if not await self.push_screen_wait(ConfirmScreen(asked.title, asked.body, asked.label, asked.danger)):
+            target = target_line(self.session, subject, self.glyphs)
+            dialog = ConfirmScreen(asked.title, asked.body, asked.label, asked.danger, target=target)
+            if not await self.push_screen_wait(dialog):
                 return
             if self._refused(action, ref):
                 return
@@ -210,6 +222,20 @@ class PytopApp(LeavingApp):
         ref = self.subject()
         if not self._refused(ACTIONS["logs"], ref) and ref is not None:
             self.push_screen(DetailScreen(self.session, ref, tab="logs"))
+
+    def copy(self, text: str) -> None:
+        """Put text into the clipboard of the user's terminal (OSC 52), and say what."""
+        self.copy_to_clipboard(text)
+        said = say(Message.COPIED_IN_TMUX, text=text) if "TMUX" in os.environ else text
+        self.notify(said, title=say(Message.COPIED), timeout=3, markup=False)
+
+    def action_copy(self, what: str) -> None:
+        """Copy the name or the whole id of what is selected."""
+        ref = self.subject()
+        subject = self.session.find(ref) if ref is not None else None
+        if not self._refused(ACTIONS[f"copy_{what}"], ref) and subject is not None:
+            id = subject.ref.id if isinstance(subject.ref, ContainerRef) else subject.ref.short
+            self.copy(fmt.clean(subject.name or id) if what == "name" else id)
 
     # actions on the dashboard
 

@@ -1,4 +1,4 @@
-"""`--ascii`: a line filter that replaces every character outside ASCII, whichever widget drew it."""
+"""A line filter that replaces every character outside ASCII, for `--ascii` and locales that are not of UTF-8."""
 
 from __future__ import annotations
 
@@ -8,28 +8,14 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
 
+from tui.locale_signs import SIGNS
 from tui.present.cells import cell_len
-
-_SIGNS = {
-    **dict.fromkeys("─━═╌┄┈▔▁▂▃▀▄", "-"),
-    **dict.fromkeys("│┃║▌▐▏▎▍▕╎┆┊", "|"),
-    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╔╗╚╝╋┏┓┗┛", "+"),
-    **dict.fromkeys("█▇▆▅▉▊▋", "#"),
-    **dict.fromkeys("·•●◆", "*"),
-    **dict.fromkeys("▲↑", "^"),
-    **dict.fromkeys("▼▽↓", "v"),
-    **dict.fromkeys("▶→", ">"),
-    **dict.fromkeys("◀←", "<"),
-    **dict.fromkeys("–—", "-"),
-    "…": "~",
-    "\N{NO-BREAK SPACE}": " ",
-}
 
 
 @lru_cache(4096)
 def plain(text: str) -> str:
     """The text in ASCII, of the same width in cells."""
-    return "".join(c if c.isascii() else _SIGNS.get(c, "?" * cell_len(c)) for c in text)
+    return "".join(c if c.isascii() else SIGNS.get(c, "?" * cell_len(c)) for c in text)
 
 
 class AsciiOnly(LineFilter):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
 from textual import events
+from textual.keys import _character_to_key
 from textual.message_pump import MessagePump
 from textual.timer import Timer
+from textual.widgets import Input
 
 from tui.app.fault_tolerance import FaultTolerantApp
 from tui.app.typeahead import Typeahead
+from tui.core.keyboard_layout import latin_at
 
 KEY_TIMEOUT_S: Final = 0.5  # a key is dispatched after this time even if a widget has not handled the one before
 
@@ -30,9 +34,12 @@ class KeyQueueApp(FaultTolerantApp):
         self._sequence = 0
         self._typeahead = Typeahead()
         self._guard: Timer | None = None  # set while a key is being handled
+        self.last_input_s = -math.inf  # on the monotonic clock: the last key, click or turn of the wheel
 
     async def on_event(self, event: events.Event) -> None:
         """Queue keys from the terminal; pass on every other event."""
+        if isinstance(event, events.Key | events.MouseDown | events.MouseScrollDown | events.MouseScrollUp):
+            self.last_input_s = max(self.last_input_s, event.time)
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return
@@ -49,7 +56,7 @@ class KeyQueueApp(FaultTolerantApp):
             self._waiting.popleft()
         if not self._waiting:
             return
-        key = self._waiting.popleft()
+        key = self._at_its_place(self._waiting.popleft())
         if self._typeahead.is_dead(key, self):
             self.dead_key(key)
         self._guard = self.set_timer(KEY_TIMEOUT_S, self._dispatch_next)
@@ -57,6 +64,19 @@ class KeyQueueApp(FaultTolerantApp):
         nodes: deque[MessagePump | None] = deque(node for node in begins.ancestors_with_self if node is not self)
         await super().on_event(key)
         await self._await_queues(self._sequence, nodes + deque([self, None, self]))
+
+    def _at_its_place(self, key: events.Key) -> events.Key:
+        """The key; of a Cyrillic layout the Latin one at its place, if that is a command here and no text is typed."""
+        latin = latin_at(key.character) if key.character is not None else None
+        bound = self.screen.active_bindings
+        if latin is None or key.key in bound or isinstance(self.focused, Input):
+            return key
+        name = _character_to_key(latin)
+        if name not in bound:
+            return key
+        meant = events.Key(name, latin)
+        meant.time = key.time
+        return meant
 
     def dead_key(self, key: events.Key) -> None:
         """A key that does nothing on the screen that gets it now."""

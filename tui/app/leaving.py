@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
+import termios
 from typing import Any, Final
 
 from textual.app import App
@@ -17,6 +19,8 @@ from tui.core.session import Session
 from tui.present.messages import Message, say
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+LEAVE_SCREEN: Final = "\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
+"""Keys of the kitty protocol off, which goes by screen; the main screen; the cursor shown; reports of focus off."""
 
 
 class StdoutDriver(LinuxDriver):
@@ -26,6 +30,22 @@ class StdoutDriver(LinuxDriver):
         super().__init__(*args, **options)  # type: ignore[arg-type]
         if sys.__stdout__ is not None:
             self._file = sys.__stdout__
+
+    def stop_application_mode(self) -> None:
+        """Give the screen back, then wait for the thread that reads keys, which ends within 0.2 s.
+
+        Textual's own waits first, with a frozen screen.
+        """
+        self._disable_bracketed_paste()
+        self._enable_line_wrap()
+        self._disable_in_band_window_resize()
+        self._disable_mouse_support()
+        self.write(LEAVE_SCREEN)
+        self.flush()
+        self.disable_input()
+        if self.attrs_before is not None:
+            with contextlib.suppress(termios.error):  # the terminal may be gone
+                termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
 
 
 class LeavingApp(KeyQueueApp):

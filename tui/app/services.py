@@ -18,6 +18,7 @@ class AppServices(Protocol):
     session: Session
     glyphs: Glyphs
     ascii_only: bool
+    last_input_s: float  # on the monotonic clock: the last key or click; -inf before the first
 
     @property
     def keymap(self) -> Mapping[str, str]:
@@ -27,6 +28,10 @@ class AppServices(Protocol):
     @property
     def behind(self) -> bool:
         """The terminal has not read the last writes yet."""
+        ...
+
+    def copy(self, text: str) -> None:
+        """Put text into the clipboard of the user's terminal, and say what."""
         ...
 
     def action_refresh(self) -> object:

@@ -7,7 +7,7 @@ import os
 
 from tui.app.app import PytopApp
 from tui.app.keymap import VOCABULARY
-from tui.cli import exits
+from tui.cli import exits, terminal
 from tui.cli.engine_choice import engines
 from tui.core import settings
 from tui.core.session import Session
@@ -20,6 +20,6 @@ def run(args: argparse.Namespace) -> int:
     chosen = settings.load(settings.home(os.environ), VOCABULARY)
     interval_s = args.interval or chosen.interval or DEFAULT_INTERVAL_S
     session = Session([*engines(args)], interval=interval_s, read_only=args.read_only)
-    app = PytopApp(session, theme=args.theme, ascii_only=args.ascii, chosen=chosen, grouped=args.groups)
+    app = PytopApp(session, theme=args.theme, ascii_only=terminal.ascii_only(args), chosen=chosen, grouped=args.groups)
     app.run()
     return app.return_code or exits.OK

@@ -49,7 +49,7 @@ async def _play(args: argparse.Namespace, *, headless: bool) -> int:
     live = verbs.load(verbs.ON_SCREEN["demo"])
     async with _stage(args.engine) as (stage, setting):
         code: int = await live.play(
-            stage.engine, setting, theme=args.theme, ascii_only=args.ascii, read_only=args.read_only
+            stage.engine, setting, theme=args.theme, ascii_only=terminal.ascii_only(args), read_only=args.read_only
         )
     diagnostics.complain(say(Message.DEMO_REMOVED))
     return code

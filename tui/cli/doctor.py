@@ -25,6 +25,7 @@ from runtime.errors import PytopError
 from runtime.model import Verb
 from tui.cli import diagnostics, exits, output, terminal
 from tui.cli.engine_choice import add_engine, engines
+from tui.locale_signs import is_utf8
 from tui.present.messages import Message, say
 
 _SIGNS = {Level.GOOD: "✓", Level.LIMITED: "!", Level.BROKEN: "✗"}
@@ -151,4 +152,4 @@ def _colours(term: str) -> str:
 
 
 def _utf8() -> bool:
-    return sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    return is_utf8(os.environ, sys.stdout.encoding)

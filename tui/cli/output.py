@@ -20,7 +20,7 @@ from tui.present.cells import cell_len, set_cell_size
 if TYPE_CHECKING:
     from tui.core.session import Drift
 
-_GAP = "  "
+GAP_CELLS = 2  # between two columns on a terminal
 
 
 def document(value: Any) -> None:
@@ -79,7 +79,7 @@ def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) 
             " " * (width - cell_len(cell)) + cell if index in right else cell + " " * (width - cell_len(cell))
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        lines.append(_GAP.join(padded).rstrip())
+        lines.append((" " * GAP_CELLS).join(padded).rstrip())
     return lines
 
 

@@ -17,7 +17,8 @@ from tui.cli.durations import interval
 from tui.cli.engine_choice import add_engine
 from tui.core.session import Changed, Drift, Session, Subject
 from tui.present import problem_text, unmeasured_text
-from tui.present.fields import FIELDS
+from tui.present.cells import cell_len
+from tui.present.fields import FIELDS, Field
 
 _HOME = "\x1b[H\x1b[J"
 
@@ -87,9 +88,27 @@ def _show(args: argparse.Namespace, opened: Session, frame: Frame, subjects: Seq
     ]
     if sys.stdout.isatty() and not args.once:
         sys.stdout.write(_HOME)
-    right = frozenset(index for index, field in enumerate(fields) if field.align == "right")
-    output.table([field.title.upper() for field in fields], rows, right=right)
+    shown = _fitting(fields, rows, output.screen_width()) if sys.stdout.isatty() else range(len(fields))
+    right = frozenset(place for place, index in enumerate(shown) if fields[index].align == "right")
+    output.table(
+        [fields[index].title.upper() for index in shown], [[row[index] for index in shown] for row in rows], right=right
+    )
     sys.stdout.flush()
+
+
+def _fitting(fields: Sequence[Field], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The indexes of the columns that fit beside one another in `width` cells, the lowest ranks first."""
+    cells = [
+        max(len(field.title), *(cell_len(row[index]) for row in rows), 0) + output.GAP_CELLS
+        for index, field in enumerate(fields)
+    ]
+    left = width + output.GAP_CELLS
+    shown: list[int] = []
+    for index in sorted(range(len(fields)), key=lambda index: fields[index].rank):
+        if cells[index] <= left or not shown:
+            shown.append(index)
+            left -= cells[index]
+    return sorted(shown)
 
 
 def as_json(frame: Frame, subjects: Sequence[Subject], drift: Mapping[Ref, Sequence[Drift]]) -> dict[str, Any]:

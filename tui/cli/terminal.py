@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
 
 from runtime.errors import PytopError
+from tui.locale_signs import is_utf8
 from tui.present.messages import Message, say
 
 LOG_VARIABLE = "PYTOP_LOG"
@@ -20,6 +22,11 @@ def why_no_screen() -> str | None:
             return say(reason)
     term = os.environ.get("TERM", "")
     return term_text(term) if term in NO_TERMINALS else None
+
+
+def ascii_only(args: argparse.Namespace) -> bool:
+    """Draw with ASCII: asked for, or the locale is not one of UTF-8."""
+    return args.ascii or not is_utf8(os.environ, sys.stdout.encoding)
 
 
 def term_text(term: str) -> str:

@@ -146,6 +146,8 @@ _ALL: Final = (
     _change("pause", "Pause or resume", "p", _PAUSED, about="freezes its processes, and lets them go on", place=9),
     _change("kill", "Kill", "K", _KILLED, question=_KILL),
     _change("remove", "Remove", "D,delete", _REMOVED, question=_REMOVE, place=12),
+    Action("copy_name", "Copy the name", "y", "app.copy('name')", CONTAINER, "or drag with Shift held, to mark text"),
+    Action("copy_id", "Copy the id", "Y", "app.copy('id')", CONTAINER),
     Action("filter", "Filter", "slash", "filter", LIST, "by name, image, engine, state, label", foot="filter", place=4),
     Action("clear", "Clear the filter", "escape", "clear", LIST),
     Action("sort_next", "Sort by the next column", "greater_than_sign,right", "sort(1)", LIST, foot="sort", place=10),
@@ -163,7 +165,7 @@ _ALL: Final = (
     Action("refresh", "Ask the engines again", "f5,ctrl+r", "app.refresh", APP),
     Action("palette", "Commands", "colon,ctrl+p", "app.command_palette", APP, "every command, by name"),
     Action("help", "Help", "question_mark,f1", "app.help", APP, foot="help", place=3),
-    Action("quit", "Quit", "q,ctrl+c", "app.quit", APP, "containers go on", foot="quit", place=6),
+    Action("quit", "Quit", "q,ctrl+c", "app.quit", APP, "from the list; containers go on", foot="quit", place=6),
 )
 
 ACTIONS: Final[Mapping[str, Action]] = {action.id: action for action in _ALL}

@@ -19,7 +19,7 @@ MOVES: Final[Mapping[str, tuple[str, str]]] = {  # keys, title
     "last": ("end,G", "To the last"),
 }
 PAGES: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of the container screen
-    "back": ("escape", "back", "Back to the list"),
+    "back": ("q,escape", "back", "Back to the list"),
     "page_1": ("1", "tab(0)", "Overview: graphs"),
     "page_2": ("2", "tab(1)", "Logs"),
     "page_3": ("3", "tab(2)", "Processes"),
@@ -31,10 +31,11 @@ PAGES: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of th
 }
 LOG: Final[Mapping[str, tuple[str, str, str]]] = {  # keys, call, title; of the logs page
     "follow": ("f", "follow", "Follow the end of the log"),
-    "found_older": ("n", "next(-1)", "To the match before"),
-    "found_newer": ("N", "next(1)", "To the match after"),
+    "found_newer": ("n", "next(1)", "To the next match, downwards"),
+    "found_older": ("N", "next(-1)", "To the match before, upwards"),
     "wrap": ("w", "wrap", "Wrap long lines"),
     "times": ("T", "stamps", "Show when a line came"),
+    "copy_line": ("y", "copy_line", "Copy a line: that of the match, else the last one seen"),
 }
 IDS: Final = frozenset({*ACTIONS, *MOVES, *PAGES, *LOG})
 """Every id to which the user's keymap can give other keys."""

@@ -24,7 +24,7 @@ async def play(engine: Engine, setting: Setting, *, theme: str | None, ascii_onl
     """Run until the user quits; the exit code. The stage removes the containers."""
     scene = await build(engine, setting)
     session = Session([engine, *others(engine)], read_only=read_only)
-    app = PytopApp(session, banner=GuidePanel(session, scene), theme=theme, ascii_only=ascii_only)
+    app = PytopApp(session, banner=GuidePanel(session, scene), cursor=scene.hog, theme=theme, ascii_only=ascii_only)
     with _quit_on_hangup(app):
         await app.run_async()
     return app.return_code or 0

@@ -11,7 +11,7 @@ from runtime.limits.units import format_cpus
 from runtime.model import Missing, Unlimited
 from tui.core.session import Changed, Session
 from tui.demo.scene import RATE_PER_S, REPORT_INTERVAL_S, Reports, Scene
-from tui.demo.story import Service, StoryStep, step
+from tui.demo.story import Service, StoryStep, loaded, step
 from tui.present.messages import Message, say
 
 RECENT_S = 4.0  # of reports for the current latency
@@ -35,6 +35,7 @@ class GuidePanel(Static):
         self._scene = scene
         self._reports = Reports()
         self._alone: Service | None = None
+        self._hurt: Service | None = None  # at its worst beside the hog
         self._trouble = ""
 
     def on_mount(self) -> None:
@@ -82,7 +83,9 @@ class GuidePanel(Static):
         now = self._reports.recent(RECENT_S)
         limit = usage.cpu_limit if usage is not None else Missing.NOT_SAMPLED
         live = hog is not None and (hog.state.live or not self._scene.hog_started)
-        current = step(self._alone, now, live, self._scene.hog_started, limit)
+        current = step(self._alone, now, live, self._scene.hog_started, limit, self._hurt)
+        if current is StoryStep.HURT and now is not None and (self._hurt is None or now.p99 > self._hurt.p99):
+            self._hurt = now
         self.update(Text("\n".join((self._measures(now), *self._guide(current, now, usage)))))
 
     def _measures(self, now: Service | None) -> str:
@@ -106,6 +109,8 @@ class GuidePanel(Static):
                 return say(Message.DEMO_HURT, hog=name), say(Message.DEMO_LIMIT_IT, hog=name)
             case StoryStep.LIMITED:
                 limited = say(Message.DEMO_LIMITED, hog=name, cores=_cores(usage), throttled=_throttled(usage))
+                if self._alone is not None and loaded(self._alone):
+                    return limited, say(Message.DEMO_LOADED_HOST, alone=self._alone.p99)
                 return limited, say(Message.WATCH_P99)
             case StoryStep.RECOVERED:
                 recovered = say(Message.DEMO_RECOVERED, hog=name, cores=_cores(usage), throttled=_throttled(usage))

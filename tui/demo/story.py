@@ -14,6 +14,11 @@ from enum import StrEnum
 
 from runtime.model import Missing, Unlimited
 
+RECOVERED_SHARE = 0.8  # of the p99 that the hog had added
+RECOVERED_RATIO = 4.0  # to the p99 alone
+RECOVERED_ISOLATION = 0.9
+LOADED_P99_MS = 150.0  # a request takes 12 ms of CPU, and waits for at most a few others
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -108,19 +113,27 @@ def step(
     hog_live: bool,
     hog_started: bool,
     hog_limit: float | Unlimited | Missing,
+    hurt: Service | None = None,
 ) -> StoryStep:
     """The current step, from measurements and not from the keys that were pressed.
 
-    `hog_limit` is the hog's CPU limit in cores as the kernel holds it. Recovered means a p99 of less than four times
-    the one alone: a capped hog still runs in short bursts.
+    `hog_limit` is the hog's CPU limit in cores as the kernel holds it, `hurt` the victim's service at its worst beside
+    the hog. Recovered means that most of what the hog had added to the p99 is gone, that it is less than four times
+    the one alone (a capped hog still runs in short bursts), and that nearly as much is answered as alone.
     """
     if now is None:
         return StoryStep.STARTING
     if alone is None or not hog_started:
         return StoryStep.ALONE
-    recovered = now.p99 < 4 * alone.p99
     if not hog_live:
         return StoryStep.ENDED
     if isinstance(hog_limit, (Unlimited, Missing)):
         return StoryStep.HURT
-    return StoryStep.RECOVERED if recovered else StoryStep.LIMITED
+    helped = hurt is None or recovery(hurt, now, alone) >= RECOVERED_SHARE
+    near = now.p99 < RECOVERED_RATIO * alone.p99 and isolation(now, alone) >= RECOVERED_ISOLATION
+    return StoryStep.RECOVERED if helped and near else StoryStep.LIMITED
+
+
+def loaded(alone: Service) -> bool:
+    """The host was busy with something else while the victim ran alone: what is measured here says little."""
+    return alone.p99 > LOADED_P99_MS

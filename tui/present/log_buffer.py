@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import deque
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from typing import Final
 
 from runtime.model import LogLine
 from tui.present.cells import cell_len, chop_cells
+from tui.present.terminal_line import final_line
 
 MAX_LINES: Final = 10_000
 MAX_BYTES: Final = 8 << 20
 MAX_LINE_BYTES: Final = 16 << 10  # kept of one line
-TAB_CELLS: Final = 8
-_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _NAMED = {"\r": "\\r", "\x1b": "\\e"}
+_JOINERS = frozenset("\u200c\u200d")  # they shape words and emoji, and hide nothing
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -81,11 +80,11 @@ class LogBuffer:
         if entry is None or number < self.first:
             number, entry = self.end, LogEntry(line.stream, line.time_ns, b"")
             self._entries.append(entry)
-        room = MAX_LINE_BYTES - len(entry.data)
-        entry.data += line.data[:room]
-        entry.cut += max(0, len(line.data) - room)
+        before = len(entry.data)
+        data = _newest_states(entry.data + line.data)
+        entry.data, entry.cut = data[:MAX_LINE_BYTES], entry.cut + max(0, len(data) - MAX_LINE_BYTES)
         entry.open = line.partial
-        self.size += min(room, len(line.data))
+        self.size += len(entry.data) - before
         if line.partial:
             self._open[line.stream] = (number, entry)
         while len(self._entries) > self._lines or (self.size > self._bytes and len(self._entries) > 1):
@@ -101,23 +100,30 @@ class LogBuffer:
         self.size = 0
 
 
+def _newest_states(data: bytes) -> bytes:
+    """Of a line that is too long because it overwrites itself again and again, what was written last."""
+    if len(data) <= MAX_LINE_BYTES or b"\r" not in data[-MAX_LINE_BYTES:].rstrip(b"\r\n"):
+        return data
+    tail = data[-MAX_LINE_BYTES:]
+    return tail[tail.index(b"\r") + 1 :]
+
+
 def readable(data: bytes) -> str:
     r"""Bytes from a program as one line that cannot do anything to a terminal.
 
-    Colour sequences are removed. Every other control character, also those of Unicode that hide text or change its
-    direction, is shown as an escape such as `\\e` or `\\x07`, and so is a byte that is not UTF-8.
+    Carriage returns, sequences that move the cursor within the line or erase, colours and links do what they do in a
+    terminal. Every other control character, also those of Unicode that hide text or change its direction, is shown as
+    an escape such as `\\e` or `\\x07`, and so is a byte that is not UTF-8.
     """
     text = data.decode("utf-8", "backslashreplace")
     if text.isprintable():
         return text
-    text = _COLOUR.sub("", text).rstrip("\r\n")
-    if "\t" in text:
-        text = text.expandtabs(TAB_CELLS)
+    text = final_line(text.rstrip("\r\n"))
     return text if text.isprintable() else "".join(_escaped(c) for c in text)
 
 
 def _escaped(character: str) -> str:
-    if unicodedata.category(character) not in _HIDDEN:
+    if character in _JOINERS or unicodedata.category(character) not in _HIDDEN:
         return character
     named = _NAMED.get(character)
     if named is not None:

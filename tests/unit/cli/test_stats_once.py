@@ -50,3 +50,18 @@ async def test_with_two_frames_it_prints_once(
     web = container("web")
     assert await run(FakeSweeper(fixed({"web": usage(0.75)}, [web])), monkeypatch) == exits.OK
     assert capsys.readouterr().out.count("web") == 1
+
+
+@pytest.mark.parametrize("width", [20, 80, 132, 400])
+async def test_on_a_terminal_no_row_is_wider_than_it(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`ps`, the other wide table, shortens its texts; into a pipe both are whole."""
+    monkeypatch.setattr(stats.sys.stdout, "isatty", lambda: True, raising=False)  # type: ignore[attr-defined]
+    monkeypatch.setenv("COLUMNS", str(width))
+    web = container("web")
+    assert await run(FakeSweeper(fixed({"web": usage(0.75)}, [web])), monkeypatch) == exits.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert "NAME" in lines[0]
+    assert ("WRITE" in lines[0]) == (width >= 132), "the columns that matter least go first"

@@ -18,7 +18,9 @@ from tui.present.log_buffer import MAX_LINE_BYTES, LogBuffer, pieces, readable
         (b"\x1b[1;31mred\x1b[0m", "red"),
         (b"\x1b[2J\x1b]0;title\x07", "\\e[2J\\e]0;title\\x07"),
         (b"\xff\xfe\x00", "\\xff\\xfe\\x00"),
-        (b"10%\r20%\r\n", "10%\\r20%"),
+        (b"10%\r20%\r\n", "20%"),
+        (b"\x1b]8;;http://x/\x1b\\link\x1b]8;;\x07 after", "link after"),
+        ("می\u200cخواهم 👩\u200d💻".encode(), "می\u200cخواهم 👩\u200d💻"),
         (b"a\tb", "a       b"),
         ("Grüße 漢字".encode(), "Grüße 漢字"),
         ("abc\u202edef\u200b".encode(), "abc\\u202edef\\u200b"),
@@ -32,7 +34,7 @@ def test_readable(data: bytes, text: str) -> None:
 
 @given(st.binary(max_size=200))
 def test_no_bytes_whatever_give_a_control_character(data: bytes) -> None:
-    assert readable(data).isprintable()
+    assert readable(data).replace("\u200c", "").replace("\u200d", "").isprintable()
 
 
 @given(st.text(max_size=100), st.integers(2, 40))

@@ -24,8 +24,10 @@ class ConfirmScreen(Dialog[bool], inherit_bindings=False):
         Binding("n,escape,q", "answer(False)", "No", show=False),
     ]
 
-    def __init__(self, title: str, body: str, confirm_label: str, danger: bool) -> None:
+    def __init__(self, title: str, body: str, confirm_label: str, danger: bool, *, target: str = "") -> None:
+        """`target` says which container it is about: its engine, id and figures."""
         super().__init__()
+        self._target = target
         self._title, self._body = clean(title), body
         self._label = confirm_label
         self._danger = danger
@@ -35,6 +37,8 @@ class ConfirmScreen(Dialog[bool], inherit_bindings=False):
         with VerticalScroll(id="confirm", classes="dialog", can_focus=False) as frame:
             frame.border_title = say(Message.CANNOT_BE_UNDONE if self._danger else Message.ARE_YOU_SURE)
             yield Static(self._title, id="confirm-title", markup=False)
+            if self._target:
+                yield Static(self._target, id="confirm-target", markup=False)
             yield Static(self._body, id="confirm-body", markup=False)
             with Horizontal(id="confirm-keys"):
                 yield Static(say(Message.CONFIRM, label=self._label.lower()), id="confirm-yes", markup=False)

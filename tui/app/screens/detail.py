@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from textual import on
@@ -10,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
-from runtime.model import GroupRef, Ref
+from runtime.model import Container, GroupRef, Ref
 from tui.app import keymap
 from tui.app.screens.panes.isolation import IsolationPane
 from tui.app.screens.panes.logs import Logs
@@ -23,6 +24,7 @@ from tui.app.widgets.lines import Lines
 from tui.app.widgets.tabbar import TabBar
 from tui.core.actions import ACTIONS
 from tui.core.session import Changed, Session, Subject
+from tui.core.successor import successor
 from tui.present import container_text, unmeasured_text
 from tui.present.messages import Message, say
 
@@ -52,6 +54,7 @@ class DetailScreen(Screen[None]):
         self._pane_types = GROUP_PANES if isinstance(ref, GroupRef) else PANES
         self._index = list(self._pane_types).index(tab)
         self._known: Subject | None = session.find(ref)
+        self._anew = ""  # when it was made anew under its name
         self._panes: dict[str, Pane] = {}
         self._first, self._second, self._last = (
             Lines(id="detail-head"),
@@ -97,6 +100,10 @@ class DetailScreen(Screen[None]):
         if not all(pane.is_mounted for pane in self._panes.values()):
             return  # drawn first when they are mounted
         subject = self._session.find(self.ref)
+        if subject is None and isinstance(self._known, Container):
+            subject = successor(self._known, self._session.containers.values())
+            if subject is not None:
+                self._follow(subject)
         if subject is not None:
             self._known = subject
         if Changed.INVENTORY in what:
@@ -106,6 +113,14 @@ class DetailScreen(Screen[None]):
             self.pane.frame_changed()
         self._draw()
 
+    def _follow(self, anew: Container) -> None:
+        """Show the container that was made anew under the same name."""
+        made_ns = anew.created_ns or anew.started_ns or time.time_ns()
+        self._anew = say(Message.MADE_ANEW, time=time.strftime("%H:%M:%S", time.localtime(made_ns / 1e9)))
+        self.ref = anew.ref
+        for pane in self._panes.values():
+            pane.follow(anew.ref)
+
     def _draw(self) -> None:
         low = self.size.height < LOW_LINES
         gone = self._session.find(self.ref) is None
@@ -113,7 +128,10 @@ class DetailScreen(Screen[None]):
         if self._known is None:
             self._first.show([say(Message.IT_IS_GONE, name=self.ref.short)])
         else:
-            self._first.show([container_text.headline(self._known, glyphs, gone=gone)])
+            dot = f" {glyphs.dot} "
+            self._first.show(
+                [dot.join(filter(None, (container_text.headline(self._known, glyphs, gone=gone), self._anew)))]
+            )
         self._second.display = not low
         if self._known is not None:
             drifts = self._session.drift.get(self.ref, ())

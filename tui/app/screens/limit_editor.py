@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -18,23 +18,17 @@ from textual.worker import Worker
 from runtime.errors import NotFoundError, PytopError
 from runtime.kernel.block import Disks
 from runtime.limits import Finding, ReclaimProgress, Severity
-from runtime.model import (
-    DEVICE_LIMITS,
-    LimitChange,
-    LimitName,
-    LimitOutcome,
-    Limits,
-    Missing,
-    Ref,
-)
-from tui.app.widgets.limit_field import LimitField
+from runtime.model import DEVICE_LIMITS, LimitChange, LimitName, LimitOutcome, Limits, Missing, Ref
+from tui.app.services import services
+from tui.app.widgets.limit_field import LimitField, heads
 from tui.app.widgets.limit_footer import LimitFoot
-from tui.app.widgets.plain import Plain
+from tui.app.widgets.plain import Plain, literal
 from tui.core.session import Changed, Session
 from tui.present import limit_form, limit_text
 from tui.present.format import clean
 from tui.present.limit_entries import ENTRIES
 from tui.present.messages import Message, say
+from tui.present.target_text import identity
 
 PREVIEW_DELAY_S = 0.15  # without a key, before the change is previewed
 NARROW_CELLS = 60  # below this width a column is left out
@@ -48,6 +42,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     After Enter it closes if the kernel holds all requested values; any other outcome stays on the screen.
     """
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(LimitField.STYLES)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", show=False, priority=True),
         Binding("ctrl+s", "apply(True)", "Apply and show", show=False),
@@ -64,13 +59,17 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         super().__init__()
         self.ref = ref
         self._session = session
-        self._fields: Mapping[LimitName, LimitField] = {entry.name: LimitField(entry, self._scale) for entry in ENTRIES}
+        self._fields: dict[LimitName, LimitField] = {}
+        for entry in ENTRIES:
+            refusal = session.why_not(ref, entry.name)
+            reason = refusal.detail if refusal is not None else ""
+            self._fields[entry.name] = LimitField(entry, self._scale, reason=reason)
         self._heads = Plain(id="limit-heads")
         self._folded = Plain(id="limit-folded")
         self._result = Plain(id="limit-result")
         self._foot = LimitFoot(say(Message.EDITOR_KEYS))
         self._say = self._foot.say
-        self._writing = False
+        self._shown = self._writing = False
         self._outcome: LimitOutcome | None = None
         self._finished = False  # nothing more can be written: done, or the container is gone
         self._shrinking: Worker[None] | None = None
@@ -82,10 +81,12 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def compose(self) -> ComposeResult:
         """The form in a frame."""
-        container = self._session.find(self.ref)
-        name = container.name if container is not None else self.ref.short
+        subject = self._session.find(self.ref)
+        name = subject.name if subject is not None else self.ref.short
         with VerticalScroll(id="limits", classes="dialog", can_focus=False) as frame:
-            frame.border_title = say(Message.LIMITS_OF, name=clean(name)).replace("[", r"\[")
+            frame.border_title = literal(say(Message.LIMITS_OF, name=clean(name)))
+            if subject is not None:
+                frame.border_subtitle = literal(identity(subject, services(self).glyphs))
             yield self._heads
             yield from self._fields.values()
             yield self._folded
@@ -93,16 +94,16 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             yield self._foot
 
     def on_mount(self) -> None:
-        """Disable fields that cannot be set, focus the first that can, and read the limits."""
-        for name, field in self._fields.items():
-            refusal = self._session.why_not(self.ref, name)
-            if refusal is not None:
-                field.close(refusal.detail)
+        """Focus the first field that can be set, and read the limits."""
         self._fold()
         self._focus(self._fields)
         self._unsubscribe = self._session.subscribe(self._changed)
         self._show_use()
         self._load()
+
+    def on_screen_resume(self, event: events.ScreenResume) -> None:
+        """The styles were made when it was mounted: Textual would make all of them again before the first drawing."""
+        event.refresh_styles, self._shown = self._shown, True
 
     def on_unmount(self) -> None:
         self._unsubscribe()
@@ -111,8 +112,9 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         """Leave out a column in a narrow terminal."""
         narrow = self.size.width < NARROW_CELLS
         self.set_class(narrow, "-narrow")
-        heads = f"{'':<12}{'now':>11}  new" if narrow else f"{'':<12}{'now':>11}{'in use':>9}  {'new':<20}after restart"
-        self._heads.show(heads)
+        for field in self._fields.values():
+            field.narrowed(narrow)
+        self._heads.show(heads(narrow))
 
     # changes of the session
 
@@ -160,7 +162,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             field.hold(limits.get(name))
             field.last(limit_text.lasting(name, limits.get(name), self._recorded))
             reason = limit_form.unavailable(name, limits)
-            if reason is not None and not field.has_class("-closed"):
+            if reason is not None and not field.reason:
                 field.close(reason)
         self._fold()
         if focused is None or focused.disabled:
@@ -170,9 +172,9 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def _fold(self) -> None:
         """Hide fields that cannot be set; one line lists them, a key shows the reasons."""
-        closed = [field for field in self._fields.values() if field.has_class("-closed")]
+        closed = [field for field in self._fields.values() if field.reason]
         for field in closed:
-            field.set_class(not self._unfolded, "-folded")
+            field.display = self._unfolded
         if len(closed) == len(self._fields):
             reason = Counter(field.message_text for field in closed).most_common(1)[0][0]
             nothing = Message.NOTHING_CAN_BE_SET_OPEN if self._unfolded else Message.NOTHING_CAN_BE_SET
@@ -198,7 +200,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
     def _typed(self, event: Input.Changed) -> None:
         typed = self._read()
         for name, field in self._fields.items():
-            if field.has_class("-closed"):
+            if field.reason:
                 continue
             if name in typed.errors:
                 field.set_message(typed.errors[name], "refuse")
@@ -245,7 +247,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         refused = [name for name, finding in worst.items() if finding.severity is Severity.REFUSE]
         self._too_low = refused == [LimitName.MEMORY] and self._held.memory is not Missing.GONE
         for name, field in self._fields.items():
-            if field.has_class("-closed") or name in errors:
+            if field.reason or name in errors:
                 continue
             found = worst.get(name)
             field.set_message(found.text if found else "", found.severity.value if found else "info")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
@@ -21,10 +23,12 @@ from tui.app.widgets.lines import Lines
 from tui.app.widgets.table import ColumnHeads, ContainerTable
 from tui.core.actions import ACTIONS
 from tui.core.session import Changed, Session, Subject
+from tui.core.successor import successor
 from tui.present import fields, summary, table
 from tui.present.fields import FIELDS
 from tui.present.glyphs import Glyphs
 from tui.present.messages import Message, say
+from tui.present.row_order import ORDER_HOLD_S, RowOrder
 from tui.present.summary import STOPPED
 from tui.present.table import Column, Row
 from tui.present.unmeasured_text import why_unmeasured
@@ -49,7 +53,9 @@ class ListScreen(Screen[None]):
         banner: Widget | None = None,
         *,
         grouped: bool = False,
+        cursor: Ref | None = None,
     ) -> None:
+        """`cursor` is where the cursor begins, if that is not the first row."""
         super().__init__(id="list")
         self._session = session
         self._glyphs = glyphs
@@ -60,10 +66,14 @@ class ListScreen(Screen[None]):
         self._words = ""
         self._hide_stopped = False
         self._grouped = grouped
+        self._first = cursor
         self._folded: set[GroupRef] = set()
         self._columns: tuple[Column, ...] = ()
         self._stale = True
+        self._order = RowOrder()
         self._measured = False  # a frame with rates has been drawn
+        self._followed: Container | None = None  # under the cursor, and the time of the last key then
+        self._followed_s = -math.inf
 
     def compose(self) -> ComposeResult:
         """Head lines, problems, titles, rows; filter, banner and footer below."""
@@ -115,8 +125,13 @@ class ListScreen(Screen[None]):
         stack = self.app.screen_stack
         return self in stack and all(screen.is_modal for screen in stack[stack.index(self) + 1 :])
 
-    def draw(self) -> None:
-        """Update every widget; each redraws only the lines that changed."""
+    @property
+    def _order_stands(self) -> bool:
+        """The user acts on the rows as they are seen: with keys, or in a dialog about one of them."""
+        return self.app.screen is not self or time.monotonic() - services(self).last_input_s < ORDER_HOLD_S
+
+    def draw(self, *, rearrange: bool = False) -> None:
+        """Update every widget; each redraws only the lines that changed. `rearrange`: the user asked for this order."""
         if not self._visible_below_modals:
             self._stale = True
             return
@@ -139,26 +154,45 @@ class ListScreen(Screen[None]):
                 self._lead(c.ref, inside),
                 why=why_unmeasured(c, frame),
             )
-            for c, inside in self._ordered(seen, usages)
+            for c, inside in self._ordered(seen, usages, hold=self._order_stands and not rearrange)
         ]
+        self._order.drawn(line.ref for line in lines)
         self.table.show(lines)
         self._begin(usages, lines)
+        self._follow_name()
         self.query_one(ColumnHeads).show(self._columns, self._sort, self._falling, self._glyphs)
         self._draw_head(summary.View(len(seen), self._words, self._hide_stopped))
         self._draw_foot()
 
     def _begin(self, usages: Mapping[Ref, Usage], lines: Sequence[Row]) -> None:
-        """Select the top row when the first rates have sorted the rows, unless the user has moved the cursor."""
-        if not self._measured and any(not isinstance(usage.cpu, Missing) for usage in usages.values()):
-            self._measured = True
-            if lines and not self.table.moved and self.app.screen is self:
-                self.table.select(lines[0].ref)
+        """Keep the cursor on its first row until rates have sorted the rows, or the user has pressed a key."""
+        if self._measured:
+            return
+        self._measured = any(not isinstance(usage.cpu, Missing) for usage in usages.values())
+        if lines and services(self).last_input_s == -math.inf:
+            self.table.select(lines[0].ref)
+            if self._first is not None:
+                self.table.select(self._first)
 
-    def _ordered(self, seen: Sequence[Container], usages: Mapping[Ref, Usage]) -> Iterator[tuple[Subject, bool]]:
+    def _follow_name(self) -> None:
+        """Put the cursor on the container that was made anew under the name of its own, if no key was pressed since."""
+        gone, keys_s = self._followed, services(self).last_input_s
+        if gone is not None and gone.ref not in self._session.containers and keys_s <= self._followed_s:
+            anew = successor(gone, self._session.containers.values())
+            if anew is None:
+                return  # it may come yet
+            self.table.select(anew.ref)
+        here = self._session.find(self.ref) if self.ref is not None else None
+        self._followed, self._followed_s = here if isinstance(here, Container) else None, keys_s
+
+    def _ordered(
+        self, seen: Sequence[Container], usages: Mapping[Ref, Usage], *, hold: bool
+    ) -> Iterator[tuple[Subject, bool]]:
         """Every row in order, with whether it is a member of a group; groups and members are sorted alike."""
 
         def arranged(subjects: Sequence[S]) -> list[S]:
-            return fields.arrange(subjects, usages, FIELDS[self._sort], falling=self._falling)
+            fresh = fields.arrange(subjects, usages, FIELDS[self._sort], falling=self._falling)
+            return self._order.keep(fresh) if hold else fresh
 
         if not self._grouped:
             return ((container, False) for container in arranged(seen))
@@ -257,7 +291,7 @@ class ListScreen(Screen[None]):
     @on(Input.Changed, "#filter")
     def _filter_typed(self, event: Input.Changed) -> None:
         self._words = event.value.strip()
-        self.draw()
+        self.draw(rearrange=True)
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
@@ -275,11 +309,11 @@ class ListScreen(Screen[None]):
         """Sort by a column in its natural direction; the same column again reverses the order."""
         self._falling = not self._falling if field == self._sort else FIELDS[field].falling
         self._sort = field
-        self.draw()
+        self.draw(rearrange=True)
 
     def action_sort_turn(self) -> None:
         self._falling = not self._falling
-        self.draw()
+        self.draw(rearrange=True)
 
     @on(ColumnHeads.Clicked)
     def _head_clicked(self, event: ColumnHeads.Clicked) -> None:
@@ -290,7 +324,7 @@ class ListScreen(Screen[None]):
         self._grouped = not self._grouped
         if self._grouped and not self._session.groups:
             self.notify(say(Message.NO_GROUPS), title=say(Message.GROUPS), timeout=4, markup=False)
-        self.draw()
+        self.draw(rearrange=True)
 
     def action_fold(self) -> None:
         """Collapse or expand the group that is selected or that contains the selected container."""
@@ -304,4 +338,4 @@ class ListScreen(Screen[None]):
     def action_stopped(self) -> None:
         """Toggle whether stopped containers are shown."""
         self._hide_stopped = not self._hide_stopped
-        self.draw()
+        self.draw(rearrange=True)

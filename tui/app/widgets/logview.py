@@ -196,13 +196,23 @@ class LogView(ScrollView, can_focus=True):
     # search
 
     def search(self, text: str) -> None:
-        """Highlight every match, ignoring case, and go to the last one."""
+        """Highlight every match, ignoring case, and go to the first in or below what is seen, else the last above."""
         self.query_text = text.casefold()
+        top = self._rows[self.scroll_offset.y][0] if self.scroll_offset.y < len(self._rows) else self.buffer.end
         self.here = None
         self.refresh()
         if self.query_text:
-            self.next_found(-1)
+            below = any(number >= top for number in self.found())
+            self.here = top - 1 if below else top
+            if not self.next_found(1 if below else -1):
+                self.here = None
         self.post_message(self.StateChanged())
+
+    def line_to_copy(self) -> str:
+        """The line of the current match, else the last one that is seen; empty without any."""
+        last = min(len(self._rows), self.scroll_offset.y + self.scrollable_content_region.height) - 1
+        number = self.here if self.here is not None else self._rows[last][0] if last >= 0 else -1
+        return self.buffer[number].text if self.buffer.first <= number < self.buffer.end else ""
 
     def next_found(self, step: int) -> bool:
         """Go to the next or previous match, wrapping around; whether there is one."""

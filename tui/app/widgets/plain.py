@@ -28,3 +28,8 @@ class Plain(Static):
     def _one_line(self, text: str) -> bool:
         """The text fits on one line at the present width; False while there is no width."""
         return "\n" not in text and cell_len(text) <= self.content_size.width
+
+
+def literal(text: str) -> str:
+    """For a place where Textual reads markup, such as the title of a border."""
+    return text.replace("[", r"\[")

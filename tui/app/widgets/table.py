@@ -48,7 +48,6 @@ class ContainerTable(ScrollView, can_focus=True):
         self._glyphs = glyphs
         self._rows: Sequence[Row] = ()
         self._cursor = 0
-        self.moved = False  # by the user
 
     @property
     def selected(self) -> Ref | None:
@@ -122,7 +121,6 @@ class ContainerTable(ScrollView, can_focus=True):
 
     def _move_to(self, index: int) -> None:
         index = max(0, min(index, len(self._rows) - 1))
-        self.moved = True
         if index != self._cursor:
             before, self._cursor = self._cursor, index
             self.refresh_line(before)

@@ -30,7 +30,7 @@ def test_cores(text: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "-2", "nan", "inf", "1e3", "1_0", "0,5", "50%", "٣", "99999999", "1.5 cores"]
+    "text", ["", "0", "-2", "nan", "inf", "1e3", "1_0", "1,500", "50%", "٣", "99999999", "1.5 cores"]
 )
 def test_what_is_not_cores(text: str) -> None:
     with pytest.raises(InvalidError, match=r"0\.5 or 2") as caught:
@@ -208,3 +208,22 @@ def test_shares_round_trip_through_the_weight(shares: int) -> None:
 @given(st.integers(-5, 20_000))
 def test_any_weight_becomes_shares(weight: int) -> None:
     assert 2 <= weight_to_shares(weight) <= 262_144
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("500m", 0.5), ("1,5", 1.5), ("0,125", 0.125), (",5", 0.5), ("1500m", 1.5), ("2", 2.0)]
+)
+def test_cores_as_people_write_them(text: str, cores: float) -> None:
+    assert units.parse_cpus(text) == cores
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("50%", "50% of one core is 0.5"), ("1,500", "500m is 0.5"), ("5mm", "500m"), ("m", "500m"), ("%", "0.5")],
+)
+def test_what_could_mean_two_things_is_refused_with_what_to_write(text: str, hint: str) -> None:
+    """The words do not sound as if it had been read; those of the other units go through the same function."""
+    with pytest.raises(InvalidError) as caught:
+        units.parse_cpus(text)
+    assert caught.value.title == f"'{text}' is not a number of CPU cores"
+    assert hint in caught.value.hint

@@ -9,6 +9,7 @@ from textual import work
 from textual.app import ComposeResult
 
 from runtime.errors import PytopError
+from runtime.model import Ref
 from tui.app.screens.panes.pane import Pane
 from tui.app.widgets.page import Page
 from tui.present import format as fmt
@@ -30,6 +31,12 @@ class IsolationPane(Pane):
         """Read once."""
         self._page.focus()
         self.reload()
+
+    def follow(self, ref: Ref) -> None:
+        """Read the one that was made anew."""
+        super().follow(ref)
+        if self.display:
+            self.reload()
 
     def reload(self) -> None:
         """Read again; a read under way is cancelled."""

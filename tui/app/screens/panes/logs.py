@@ -16,6 +16,7 @@ from runtime.errors import PytopError
 from runtime.model import Ref, Verb
 from tui.app import keymap
 from tui.app.screens.panes.pane import Pane
+from tui.app.services import services
 from tui.app.widgets.lines import Lines
 from tui.app.widgets.logview import LogView
 from tui.core.session import Session
@@ -35,7 +36,7 @@ class Logs(Pane):
     KEYS: ClassVar[Mapping[str, str]] = {
         "follow": "follow",
         "search": "search",
-        "found_older": "next",
+        "found_newer": "next",
         "wrap": "wrap",
         "times": "times",
     }
@@ -68,6 +69,12 @@ class Logs(Pane):
         if not self._open and not self._state:
             self._begin()
         self._draw()
+
+    def follow(self, ref: Ref) -> None:
+        """Follow the log of the one that was made anew, if a log was followed."""
+        super().follow(ref)
+        if self._open or self._state:
+            self._begin()
 
     def inventory_changed(self) -> None:
         """Follow again when the container was started again after its log had ended."""
@@ -158,13 +165,19 @@ class Logs(Pane):
     def action_stamps(self) -> None:
         self.view.toggle_stamps()
 
+    def action_copy_line(self) -> None:
+        """Copy the line of the match, or the last one that is seen."""
+        line = self.view.line_to_copy()
+        if line:
+            services(self).copy(line)
+
     def search(self) -> None:
         """Open the search field."""
         self._input.display = True
         self._input.focus()
 
     def action_next(self, step: int) -> None:
-        """Go to the next older or newer match."""
+        """Go to the next match below or above, as n and N do in less and vi."""
         self.view.next_found(step)
 
     @on(Input.Submitted, "#log-search")

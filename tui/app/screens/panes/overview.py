@@ -61,6 +61,11 @@ class Overview(Pane):
                 yield from self._small.values()
                 yield self._axes[1]
 
+    def follow(self, ref: Ref) -> None:
+        """Its queues are others."""
+        super().follow(ref)
+        self._last_shaping, self._shaped = None, {}
+
     def activate(self) -> None:
         """Draw the current state."""
         self.draw()

@@ -34,6 +34,10 @@ class Pane(Vertical):
         """The container as last listed; None when it is gone, or is a group."""
         return self.session.containers.get(self.ref) if isinstance(self.ref, ContainerRef) else None
 
+    def follow(self, ref: Ref) -> None:
+        """From now on it is about the container that was made anew under the name of the one that is gone."""
+        self.ref = ref
+
     def activate(self) -> None:
         """The page is shown."""
 

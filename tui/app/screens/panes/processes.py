@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.timer import Timer
 
 from runtime.errors import PytopError
+from runtime.model import Ref
 from tui.app.screens.panes.pane import Pane
 from tui.app.widgets.lines import Lines
 from tui.app.widgets.page import Page
@@ -48,6 +49,12 @@ class Processes(Pane):
         """Stop reading."""
         if self._timer is not None:
             self._timer.stop()
+
+    def follow(self, ref: Ref) -> None:
+        """Read the one that was made anew."""
+        super().follow(ref)
+        if self.display:
+            self.reload()
 
     def reload(self) -> None:
         """Read again; a read under way is cancelled."""
