@@ -15,7 +15,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tests.bench.figure import Figure
@@ -33,17 +33,26 @@ QUERY, ANSWER = b"\x1b[?2026$p", b"\x1b[?2026;2$y"  # synchronized output: is it
 class Terminal:
     """The other end of the dashboard's pty."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, pid: int) -> None:
         self._fd = fd
+        self.pid = pid
         self.received = 0
         self._tail = b""
 
-    def until(self, text: bytes) -> None:
+    def until(self, text: bytes, timeout_s: float = PATIENCE) -> None:
         """Read until `text` was written."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + timeout_s
         while text not in self._tail:
             if time.monotonic() > end or not self._read(end):
                 raise RuntimeError(f"the dashboard did not write {text!r}: {self._tail[-500:]!r}")
+
+    def press(self, key: bytes, text: bytes) -> float:
+        """Type a key; seconds until the program has written `text` after it."""
+        self._tail = b""
+        started = time.perf_counter()
+        os.write(self._fd, key)
+        self.until(text)
+        return time.perf_counter() - started
 
     def watch(self, seconds: float) -> None:
         """Read for a while."""
@@ -64,21 +73,26 @@ class Terminal:
 
 
 @contextmanager
-def dashboard() -> Iterator[Terminal]:
-    """The real app in a pty of its own; killed at the end."""
+def in_pty(command: Sequence[str], env: Mapping[str, str]) -> Iterator[Terminal]:
+    """A program in a pty of its own; killed at the end."""
     pid, fd = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
-        environ = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        environ = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **env}
         environ.pop("NO_COLOR", None)
-        os.execve(sys.executable, [sys.executable, "-m", "tests.bench.screen"], environ)
+        os.execvpe(command[0], command, environ)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
     try:
-        yield Terminal(fd)
+        yield Terminal(fd, pid)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(fd)
+
+
+def dashboard() -> AbstractContextManager[Terminal]:
+    """The real app, on sweeps in which everything changes."""
+    return in_pty([sys.executable, "-m", "tests.bench.screen"], {})
 
 
 def bytes_per_second() -> float:
