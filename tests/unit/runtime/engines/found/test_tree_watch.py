@@ -38,6 +38,12 @@ class CountedScans:
         monkeypatch.setattr(scanner, "scan", scan)
 
 
+async def first_scan(scans: CountedScans) -> None:
+    """Wait until it is over."""
+    await until(lambda: scans.touched)
+    await asyncio.sleep(0.3)
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> FakeMachine:
     made = FakeMachine(tmp_path)
@@ -75,7 +81,7 @@ async def test_a_container_comes_and_goes_by_events_and_at_rest_nothing_is_looke
     scans = CountedScans(scanner, monkeypatch)
     following = Following(scanner)
     try:
-        await until(lambda: scans.touched)
+        await first_scan(scans)
         await asyncio.sleep(2.5)
         assert len(scans.touched) <= 2
         begun = time.monotonic()
@@ -113,7 +119,7 @@ async def test_what_no_event_tells_is_found_by_the_slow_scan(
     scans = CountedScans(scanner, monkeypatch)
     following = Following(scanner)
     try:
-        await until(lambda: scans.touched)
+        await first_scan(scans)
         machine.live(103, "/user.slice/session-2.scope", 1, space="pid:[2]")
         await until(lambda: any(event.kind is EventKind.STARTED for event in following.events))
         assert scans.touched[-1] is None
@@ -129,8 +135,7 @@ async def test_events_that_were_lost_have_everything_looked_at(
     scans = CountedScans(scanner, monkeypatch)
     following = Following(scanner)
     try:
-        await until(lambda: scans.touched)
-        await asyncio.sleep(0.2)
+        await first_scan(scans)
         files = [os.open(machine.mounts[0] / "docker" / FIRST / name, os.O_WRONLY | os.O_CREAT) for name in "ab"]
         for number in range(longest + 10):
             os.pwrite(files[number % 2], b"1", 0)
@@ -153,7 +158,7 @@ async def test_without_an_inotify_instance_it_is_polled_with_a_note(
     scans = CountedScans(scanner, monkeypatch)
     following = Following(scanner)
     try:
-        await until(lambda: scans.touched)
+        await first_scan(scans)
         machine.live(102, f"/docker/{SECOND}")
         await until(lambda: following.told(EventKind.STARTED, SECOND))
         detail = (await following.engine.info()).detail
