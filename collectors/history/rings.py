@@ -139,20 +139,24 @@ class History:
         oldest = self._times[max(self._begin, self._count - self._size) % self._size]
         self.clock.note(frame.at_ns, frame.wall_ns, oldest)
 
-    def series(self, ref: Ref, metric: str) -> Series:
-        """One metric of a container, from its first sample on; empty when it has none. `KeyError` if it is not kept."""
+    def series(self, ref: Ref, metric: str, *, last: int | None = None) -> Series:
+        """One metric of a container, from its first sample on; empty when it has none. `KeyError` if it is not kept.
+
+        `last` is the number of the newest samples that are wanted, None for all.
+        """
         rings = self._rings.get(ref)
         if rings is None:
             _KEPT[metric]  # an unknown metric is a fault also when the container is not there
             return Series([], [])
-        return self._series(rings, metric)
+        return self._series(rings, metric, last)
 
     def host_series(self, metric: str) -> Series:
         """One metric of the machine. `KeyError` when it is not kept."""
         return self._series(self._host, metric)
 
-    def _series(self, rings: _Rings, metric: str) -> Series:
-        first = max(rings.first, self._begin, self._count - self._size)
+    def _series(self, rings: _Rings, metric: str, last: int | None = None) -> Series:
+        wanted = self._size if last is None else min(last, self._size)
+        first = max(rings.first, self._begin, self._count - wanted)
         start, end = first % self._size, self._count % self._size
         values, times = rings.rings[metric], self._times
         if first == self._count:

@@ -27,6 +27,12 @@ def start_time(pid: int, *, proc: Path = PROC) -> int | None:
     return int(fields[19]) if fields is not None and len(fields) > 19 else None
 
 
+def start_time_if_alive(pid: int, *, proc: Path = PROC) -> int | None:
+    """The start time; None when the process is gone or a zombie."""
+    fields = _stat(pid, proc)
+    return None if fields is None or len(fields) < 20 or fields[0] in ("Z", "X") else int(fields[19])
+
+
 def state(pid: int, *, proc: Path = PROC) -> str | None:
     """The state letter of proc_pid_stat(5) ("R", "S", "Z", ...); None when the process is gone."""
     fields = _stat(pid, proc)
@@ -46,7 +52,8 @@ def uids(pid: int, *, proc: Path = PROC) -> frozenset[int]:
 def _stat(pid: int, proc: Path) -> list[str] | None:
     """The fields after the command, which may itself contain blanks and brackets."""
     try:
-        text = (proc / str(pid) / "stat").read_text(errors="surrogateescape")
+        with open(f"{proc}/{pid}/stat", errors="surrogateescape") as stat:
+            text = stat.read()
     except OSError:
         return None
     return text[text.rfind(")") + 1 :].split()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import time
 
 from tests.bench.figure import Figure
-from tests.bench.screen import CONTAINERS, Terminal, dashboard
+from tests.bench.screen import CONTAINERS, dashboard
 
 TURNS, SHORT_TURNS = 9, 3
 EDITOR_MS, QUIT_MS = 150, 150
@@ -23,24 +21,15 @@ def figures(*, short: bool = False) -> list[Figure]:
         with dashboard() as terminal:
             terminal.until(b"service-")
             terminal.watch(SETTLE_S)
-            editor.append(_until(terminal, b"l", EDITOR_DRAWN))
+            editor.append(terminal.press(b"l", EDITOR_DRAWN))
             terminal.watch(1.0)
-            _until(terminal, b"\x1b", b"service-")
+            terminal.press(b"\x1b", b"service-")
             terminal.watch(1.0)
-            leaving.append(_until(terminal, b"q", SCREEN_GIVEN_BACK))
+            leaving.append(terminal.press(b"q", SCREEN_GIVEN_BACK))
     return [
         _figure("limit editor, drawn", editor, EDITOR_MS),
         _figure("quit, screen given back", leaving, QUIT_MS),
     ]
-
-
-def _until(terminal: Terminal, key: bytes, text: bytes) -> float:
-    """Seconds from the key until the text is written."""
-    terminal.forget()
-    begun = time.perf_counter()
-    os.write(terminal.fd, key)
-    terminal.until(text)
-    return time.perf_counter() - begun
 
 
 def _figure(name: str, seconds: list[float], bound_ms: int) -> Figure:

@@ -15,7 +15,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tests.bench.figure import Figure
@@ -35,21 +35,26 @@ QUERY, ANSWER = b"\x1b[?2026$p", b"\x1b[?2026;2$y"  # synchronized output: is it
 class Terminal:
     """The other end of the dashboard's pty."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, fd: int, pid: int) -> None:
+        self._fd = fd
+        self.pid = pid
         self.received = 0
         self._tail = b""
 
-    def until(self, text: bytes) -> None:
+    def until(self, text: bytes, timeout_s: float = PATIENCE) -> None:
         """Read until `text` was written."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + timeout_s
         while text not in self._tail:
             if time.monotonic() > end or not self._read(end):
                 raise RuntimeError(f"the dashboard did not write {text!r}: {self._tail[-500:]!r}")
 
-    def forget(self) -> None:
-        """Let `until` look at what is written from now on."""
+    def press(self, key: bytes, text: bytes) -> float:
+        """Type a key; seconds until the program has written `text` after it."""
         self._tail = b""
+        started = time.perf_counter()
+        os.write(self._fd, key)
+        self.until(text)
+        return time.perf_counter() - started
 
     def watch(self, seconds: float) -> None:
         """Read for a while."""
@@ -58,33 +63,38 @@ class Terminal:
             pass
 
     def _read(self, end: float) -> bool:
-        ready, _, _ = select.select([self.fd], [], [], max(0.0, end - time.monotonic()))
+        ready, _, _ = select.select([self._fd], [], [], max(0.0, end - time.monotonic()))
         if not ready:
             return False
-        data = os.read(self.fd, 65_536)
+        data = os.read(self._fd, 65_536)
         self.received += len(data)
         if QUERY in self._tail[-len(QUERY) + 1 :] + data:
-            os.write(self.fd, ANSWER)
+            os.write(self._fd, ANSWER)
         self._tail = (self._tail + data)[-100_000:]
         return bool(data)
 
 
 @contextmanager
-def dashboard() -> Iterator[Terminal]:
-    """The real app in a pty of its own; killed at the end."""
+def in_pty(command: Sequence[str], env: Mapping[str, str]) -> Iterator[Terminal]:
+    """A program in a pty of its own; killed at the end."""
     pid, fd = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
-        environ = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        environ = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **env}
         environ.pop("NO_COLOR", None)
-        os.execve(sys.executable, [sys.executable, "-m", "tests.bench.screen"], environ)
+        os.execvpe(command[0], command, environ)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
     try:
-        yield Terminal(fd)
+        yield Terminal(fd, pid)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(fd)
+
+
+def dashboard() -> AbstractContextManager[Terminal]:
+    """The real app, on sweeps in which everything changes."""
+    return in_pty([sys.executable, "-m", "tests.bench.screen"], {})
 
 
 def bytes_per_second() -> float:

@@ -106,6 +106,7 @@ class Session:
             self._detector,
             engines=self._hosts.engines,
             reader=self._inspection,
+            cgroup=local.inspection.cgroup,
             find=self.find,
             capabilities=self._inventory.capabilities,
             changed=self._drift_changed,
@@ -391,7 +392,7 @@ class Session:
 
     def _expect_limits(self) -> None:
         subjects: tuple[Subject, ...] = (*self.containers.values(), *self.groups.values())
-        self._supervisor.call("drift", self._detector.inventory, subjects)
+        self._supervisor.call("drift", self._checker.inventory, subjects)
 
     def _drift_changed(self) -> None:
         self._notifier.tell(Changed.FRAME | Changed.PROBLEMS)

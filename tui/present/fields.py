@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from math import floor, inf, log10
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -26,6 +27,7 @@ Value: TypeAlias = str | float | Unlimited | Missing
 S = TypeVar("S", bound=Subject)
 Extract: TypeAlias = Callable[[Subject, Usage | None], Value]
 
+MAX_SORTED_NAMES: Final = 8192  # whose sort keys are kept
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -77,6 +79,7 @@ class Field:
         return inf if isinstance(value, Unlimited) else rounded(value, self.grain), ()
 
 
+@lru_cache(maxsize=MAX_SORTED_NAMES)
 def natural(text: str) -> tuple[tuple[float, str], ...]:
     """A sort key that puts "web-9" before "web-10" and ignores case."""
     return tuple(

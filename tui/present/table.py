@@ -5,11 +5,12 @@ A row is one text in one colour, so that few bytes are sent to the terminal and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from collectors.history.rings import History
 from collectors.sampling.frame import Usage
@@ -79,13 +80,48 @@ class Column:
         return self.id in _JOINED
 
 
-@dataclass(frozen=True, slots=True)
 class Row:
-    """One container or group as it is drawn."""
+    """One container or group as it is drawn. Most rows are never seen, so text and style are made when first asked."""
 
-    ref: Ref
-    text: str
-    style: RowStyle
+    __slots__ = ("_made", "_make", "ref")
+
+    def __init__(self, ref: Ref, make: Callable[[], tuple[str, RowStyle]]) -> None:
+        """`make` gives text and style."""
+        self.ref = ref
+        self._make = make
+        self._made: tuple[str, RowStyle] | None = None
+
+    @property
+    def text(self) -> str:
+        return self._drawn()[0]
+
+    @property
+    def style(self) -> RowStyle:
+        return self._drawn()[1]
+
+    def _drawn(self) -> tuple[str, RowStyle]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+
+class Layout:
+    """The columns of a list, which are laid out anew only when its width or what it lists has changed."""
+
+    def __init__(self, wanted: Sequence[str]) -> None:
+        """`wanted` are ids of columns."""
+        self._wanted = wanted
+        self._width = -1
+        self._listed: tuple[Mapping[Any, Subject], ...] = ()
+        self._columns: tuple[Column, ...] = ()
+
+    def fit(self, width: int, *listed: Mapping[Any, Subject]) -> tuple[Column, ...]:
+        """The columns in `width` cells for what is listed: mappings that are replaced, never mutated."""
+        same = len(listed) == len(self._listed) and all(map(operator.is_, listed, self._listed))
+        if width != self._width or not same:
+            self._width, self._listed = width, listed
+            self._columns = columns(width, self._wanted, [each for part in listed for each in part.values()])
+        return self._columns
 
 
 def columns(width: int, wanted: Sequence[str], subjects: Collection[Subject]) -> tuple[Column, ...]:
@@ -139,17 +175,21 @@ def row(
 
     `lead` is put before its name, `why` it is not measured over the longest run of gaps.
     """
-    parts, measured = [], []
-    for column in layout:
-        if column.field is None:
-            text = _trend(subject.ref, usage, column.width, history, glyphs)
-        else:
-            text = _cell(column, column.field, subject, usage, glyphs, lead)
-        parts.append(" " * column.gap + text)
-        measured.append(bool(text.strip(f"{glyphs.gap}/ ")))
-    if why:
-        parts = _explained(parts, measured, why, glyphs)
-    return Row(subject.ref, "".join(parts), row_style(subject, usage))
+
+    def make() -> tuple[str, RowStyle]:
+        parts, measured = [], []
+        for column in layout:
+            if column.field is None:
+                text = _trend(subject.ref, usage, column.width, history, glyphs)
+            else:
+                text = _cell(column, column.field, subject, usage, glyphs, lead)
+            parts.append(" " * column.gap + text)
+            measured.append(bool(text.strip(f"{glyphs.gap}/ ")))
+        if why:
+            parts = _explained(parts, measured, why, glyphs)
+        return "".join(parts), row_style(subject, usage)
+
+    return Row(subject.ref, make)
 
 
 def _explained(parts: Sequence[str], measured: Sequence[bool], why: str, glyphs: Glyphs) -> list[str]:
@@ -231,7 +271,7 @@ def _trend(ref: Ref, usage: Usage | None, width: int, history: History, glyphs: 
     limit = usage.cpu_limit
     if isinstance(limit, Missing | Unlimited):
         limit = history.latest.host.ncpu if history.latest is not None else 1
-    return trend(history.series(ref, "cpu").values, limit, width, glyphs)
+    return trend(history.series(ref, "cpu", last=width).values, limit, width, glyphs)
 
 
 def _rank(id: str) -> float:

@@ -7,10 +7,11 @@ Whoever lists several engines removes from this one's containers those that anot
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal as signals
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -19,6 +20,7 @@ from runtime import limits
 from runtime.engines.found.kernel_limits import NOT_RECORDED, change_limits
 from runtime.engines.found.names import KEY
 from runtime.engines.found.scan import FoundContainer, Scanner
+from runtime.engines.found.tree_watch import CgroupTreeWatch, describe_polling, why_unwatchable
 from runtime.engines.found.unsupported import why_not
 from runtime.engines.protocol import Engine, Facets
 from runtime.engines.refusal import refused
@@ -42,7 +44,9 @@ from runtime.model import (
     Verb,
 )
 
-SCAN_INTERVAL_S: Final = 1.0
+log = logging.getLogger(__name__)
+
+MAX_RESCANS: Final = 5  # in a row, for cgroups that came between a scan and the watch of their parent
 SCAN_MAX_AGE_S: Final = 0.5  # an older scan answers no questions
 STOP_TIMEOUT_S: Final = 10.0  # between SIGTERM and SIGKILL where none is given
 _NO_ENGINE: Final = "no engine answers for it, and only its engine knows how"
@@ -68,13 +72,15 @@ class FoundEngine:
         self._lock = asyncio.Lock()
         self._containers: dict[str, FoundContainer] = {}
         self._scanned_at = -SCAN_MAX_AGE_S
+        self._why_polled = ""
 
     @property
     def key(self) -> str:
         return KEY
 
     async def info(self) -> EngineInfo:
-        return EngineInfo(KEY, "found without an engine", "by cgroup", "the cgroup tree and /proc")
+        detail = describe_polling(self._why_polled or why_unwatchable(procfs.PROC))
+        return EngineInfo(KEY, "found without an engine", "by cgroup", "the cgroup tree and /proc", detail=detail)
 
     async def capabilities(self) -> Capabilities:
         unsupported = await threads.waiting(lambda: limits.unsupported_limits(self._get_scanner().hierarchies))
@@ -85,11 +91,16 @@ class FoundEngine:
             self._scanner = Scanner(services=self._services)
         return self._scanner
 
-    async def _scan(self, *, older_than: float = SCAN_MAX_AGE_S) -> dict[str, FoundContainer]:
-        """Every container by id; the last scan is used again while it is younger than `older_than` seconds."""
+    async def _scan(
+        self, *, older_than: float = SCAN_MAX_AGE_S, touched: Collection[str] | None = None
+    ) -> dict[str, FoundContainer]:
+        """Every container by id; the last scan is used again while it is younger than `older_than` seconds.
+
+        `touched` is as in `Scanner.scan`.
+        """
         async with self._lock:
             if time.monotonic() - self._scanned_at >= older_than:
-                found = await threads.completing(lambda: self._get_scanner().scan())
+                found = await threads.completing(lambda: self._get_scanner().scan(touched))
                 self._containers = {one.identity.id: one for one in found}
                 self._scanned_at = time.monotonic()
             return self._containers
@@ -131,13 +142,31 @@ class FoundEngine:
         return self._events()
 
     async def _events(self) -> AsyncIterator[Event]:
-        before = dict(await self._scan(older_than=0))
-        while True:
-            await asyncio.sleep(SCAN_INTERVAL_S)
-            now = dict(await self._scan(older_than=SCAN_MAX_AGE_S))
-            for event in _differences(before, now):
-                yield event
-            before = now
+        tree = CgroupTreeWatch()
+        try:
+            before = await self._watched_scan(tree)
+            while True:
+                touched = await tree.wait(young=self._get_scanner().to_watch.young)
+                now = await self._watched_scan(tree, touched)
+                for event in _differences(before, now):
+                    yield event
+                before = now
+        finally:
+            tree.close()
+
+    async def _watched_scan(
+        self, tree: CgroupTreeWatch, touched: Collection[str] | None = None
+    ) -> dict[str, FoundContainer]:
+        """A scan all of whose directories were watched before they were read, as far as they can be."""
+        for _ in range(MAX_RESCANS):
+            found = dict(await self._scan(older_than=0, touched=touched))
+            watch = self._get_scanner().to_watch
+            if not tree.follow(watch.parents, watch.own, watch.pids):
+                break
+        if tree.why_polled and tree.why_polled != self._why_polled:
+            log.warning("found containers are looked for every second: %s", tree.why_polled)
+        self._why_polled = tree.why_polled
+        return found
 
     # what only an engine can do
 

@@ -53,7 +53,7 @@ def machine_name(words: tuple[str, ...]) -> str:
 
 def start_if_alive(pid: int, proc: Path) -> int | None:
     """When it started, in clock ticks since boot; None when it has ended, zombies included."""
-    return None if procfs.state(pid, proc=proc) in ("Z", "X", None) else procfs.start_time(pid, proc=proc)
+    return procfs.start_time_if_alive(pid, proc=proc)
 
 
 def is_young(start_ticks: int) -> bool:

@@ -1,16 +1,16 @@
 """A scan of the cgroup tree and of /proc: the containers that are there, each with its first process.
 
-A scan is made every second, so a container of the scan before costs two small reads, and the cgroups below a
-container's are not visited. A container that is new, or whose first process has ended, is read in full.
+A container of the scan before costs two small reads, and the cgroups below a container's are not visited. A container
+that is new, or whose first process has ended, is read in full. A scan says also what to watch until the next one.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from runtime.kernel.cgroupfs import Cgroup, Hierarchies, Mount
 from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import ContainerKind
 
-_CACHE_TTL_S: Final = 5.0  # a cached container is read in full again after this time
+_CACHE_TTL_S: Final = 30.0  # a cached container is read in full again after this time
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,35 @@ class _CachedContainer:
     cgroup: Cgroup
     until: float
 
+    @property
+    def freezer(self) -> str:
+        """The directory in which it is frozen on v1, "" on v2."""
+        return str(self.cgroup.v1.get("freezer", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class ToWatch:
+    """Where a change would give another scan.
+
+    Attributes:
+        parents: the directories in which cgroups of containers come and go.
+        own: those of the containers, in which processes enter and are frozen, with the containers' cgroups.
+        pids: first processes whose end does not show in a cgroup.
+        young: a program may be executed yet, so the next scan must not be long in coming.
+    """
+
+    parents: frozenset[str] = frozenset()
+    own: Mapping[str, str] = field(default_factory=dict)
+    pids: frozenset[int] = frozenset()
+    young: bool = False
+
 
 class Scanner:
-    """Scans for containers; not thread-safe. The identity that a path gives is kept from scan to scan."""
+    """Scans for containers; not thread-safe. The identity that a path gives is kept from scan to scan.
+
+    Attributes:
+        to_watch: what the last scan depends on.
+    """
 
     def __init__(
         self, *, services: bool = False, hierarchies: Hierarchies | None = None, proc: Path = procfs.PROC
@@ -65,21 +91,29 @@ class Scanner:
         self.hierarchies = cgroupfs.detect() if hierarchies is None else hierarchies
         self._services = services
         self.proc = proc
+        self.to_watch = ToWatch()
+        self._untouched: frozenset[str] = frozenset()  # cgroups of which this scan takes what the last one found
         self._names: dict[str, Identity | None] = {}
         self._cache: dict[str, _CachedContainer] = {}  # by id
         self._pid_namespaces = PidNamespaces(self.hierarchies, proc, self._covered)
 
-    def scan(self) -> list[FoundContainer]:
-        """Every container with a live process, without those that hold this program or process 1."""
+    def scan(self, touched: Collection[str] | None = None) -> list[FoundContainer]:
+        """Every container with a live process, without those that hold this program or process 1.
+
+        `touched` are the cgroups of containers that may have changed since the last scan, as far as they are in its
+        `to_watch`; the others are taken as they were. None: all may have.
+        """
         ours = self._own_paths()
-        named: dict[str, tuple[Identity, list[Path]]] = {}  # by path
+        named: dict[str, tuple[Identity, list[str]]] = {}  # by path
         paths: set[str] = set()
+        parents: set[str] = set()
         for mount in self._mounts():
-            for path, directory in self._walk(mount, paths):
+            for path, directory in self._walk(mount, paths, parents):
                 what = self._names[path]
                 if what is not None and what.cgroup == path and not any(_is_within(own, path) for own in ours):
                     named.setdefault(path, (what, []))[1].append(directory)
         self._names = {path: what for path, what in self._names.items() if path in paths}
+        self._untouched = frozenset(() if touched is None else self.to_watch.own.values()) - frozenset(touched or ())
         found = [self._of_cgroup(identity, directories) for identity, directories in named.values()]
         found += [
             self._of_process(one)
@@ -91,7 +125,20 @@ class Scanner:
             if one is not None:
                 result.setdefault(one.identity.id, one)
         self._cache = {identity: cached for identity, cached in self._cache.items() if identity in result}
+        own = {directory: path for path, (_, directories) in named.items() for directory in directories}
+        self.to_watch = self._watchable(result.values(), parents, own)
         return list(result.values())
+
+    def _watchable(self, found: Iterable[FoundContainer], parents: set[str], own: dict[str, str]) -> ToWatch:
+        for cached in self._cache.values():
+            if cached.freezer and not cached.container.shares:
+                own.setdefault(cached.freezer, cached.container.identity.cgroup)
+        return ToWatch(
+            frozenset(parents),
+            {directory: path for directory, path in own.items() if directory not in parents},
+            frozenset(one.pid for one in found if one.shares or self._names.get(one.identity.cgroup) is None),
+            any(process.is_young(one.start_ticks) for one in found),
+        )
 
     def _covered(self, path: str) -> bool:
         return recognise(path) is not None
@@ -105,11 +152,15 @@ class Scanner:
                 yield self.hierarchies.v1[name]
                 return
 
-    def _walk(self, mount: Mount, paths: set[str]) -> Iterator[tuple[str, Path]]:
-        """The cgroups below a mount as /proc/PID/cgroup names them, down to a container's own; fills `paths`."""
-        waiting = [("" if mount.root == "/" else mount.root, mount.path)]
+    def _walk(self, mount: Mount, paths: set[str], parents: set[str]) -> Iterator[tuple[str, str]]:
+        """The cgroups below a mount as /proc/PID/cgroup names them, down to a container's own.
+
+        Fills `paths`, and `parents` with the directories that were listed.
+        """
+        waiting = [("" if mount.root == "/" else mount.root, str(mount.path))]
         while waiting:
             above, directory = waiting.pop()
+            parents.add(directory)
             try:
                 with os.scandir(directory) as entries:
                     names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -121,20 +172,20 @@ class Scanner:
                 if path not in self._names:
                     self._names[path] = recognise(path, services=self._services)
                 what = self._names[path]
-                yield path, directory / name
+                yield path, f"{directory}/{name}"
                 if what is None or what.kind is ContainerKind.SERVICE:  # a service may hold containers
-                    waiting.append((path, directory / name))
+                    waiting.append((path, f"{directory}/{name}"))
 
     def _own_paths(self) -> set[str]:
         return {path for pid in ("self", "1") for path in process.cgroups_of(pid, self.proc)}
 
-    def _of_cgroup(self, identity: Identity, directories: list[Path]) -> FoundContainer | None:
+    def _of_cgroup(self, identity: Identity, directories: list[str]) -> FoundContainer | None:
         cached = self._from_cache(identity)
         if cached is not None:
             return cached
         pids: set[int] = set()
         for directory in directories:
-            pids.update(cgroups.pids(Cgroup({"": directory})))
+            pids.update(cgroups.pids(Cgroup({"": Path(directory)})))
         if identity.kind is ContainerKind.SERVICE:  # the processes of containers in it are not its own
             pids = {pid for pid in pids if not any(self._covered(path) for path in process.cgroups_of(pid, self.proc))}
         pid = self._first_process(pids, inside=identity.kind is ContainerKind.CONTAINER)
@@ -153,6 +204,8 @@ class Scanner:
         cached = self._cache.get(identity.id)
         if cached is None or cached.container.identity != identity or time.monotonic() >= cached.until:
             return None
+        if identity.cgroup in self._untouched:
+            return cached.container
         if process.start_if_alive(cached.container.pid, self.proc) != cached.container.start_ticks:
             return None
         container = replace(cached.container, frozen=cgroups.is_frozen(cached.cgroup))

@@ -78,6 +78,7 @@ class World:
             self.detector,
             engines=cast("Mapping[EngineRef, Any]", {EngineRef("", key): each for key, each in self.engines.items()}),
             reader=lambda _: self.files,
+            cgroup=lambda _: None,
             find=lambda ref: containers.get(cast("ContainerRef", ref)),
             capabilities=lambda _: Capabilities(),
             changed=self._tell,
@@ -161,7 +162,7 @@ async def test_a_document_that_makes_no_sense_is_a_problem_and_hides_nothing_of_
 async def test_a_round_that_breaks_is_a_problem_until_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World("x")
     with monkeypatch.context() as broken:
-        broken.setattr(world.detector, "suspects", lambda engine, _: {}[f"no {engine.engine}"])
+        broken.setattr(world.detector, "suspects", lambda engine, *_, **__: {}[f"no {engine.engine}"])
         await world.round()
     assert "comparing the limits of x failed: KeyError('no x')" in map(problem_text.line, world.checker.problems)
     await world.round()

@@ -59,7 +59,7 @@ class ListScreen(Screen[None]):
         super().__init__(id="list")
         self._session = session
         self._glyphs = glyphs
-        self._wanted = columns
+        self._layout = table.Layout(columns)
         self._banner = banner
         self._sort = "cpu"
         self._falling = True
@@ -141,8 +141,8 @@ class ListScreen(Screen[None]):
         session, frame = self._session, self._session.frame
         usages = frame.usages if frame is not None else {}
         containers = session.containers.values()
-        listed: list[Subject] = [*containers, *(session.groups.values() if self._grouped else ())]
-        self._columns = table.columns(self.size.width - SCROLLBAR_CELLS, self._wanted, listed)
+        listed = (session.containers, session.groups) if self._grouped else (session.containers,)
+        self._columns = self._layout.fit(self.size.width - SCROLLBAR_CELLS, *listed)
         seen = [c for c in containers if self._is_wanted(c)]
         lines = [
             table.row(

@@ -1,4 +1,4 @@
-"""Checks after each sweep for limits that somebody else has changed.
+"""Checks after each sweep, and after a write to a limit file, for limits that somebody else has changed.
 
 Each engine's containers are checked in rounds of their own, so that an engine that hangs does not delay the others. A
 failure for one container or in a whole round becomes a problem that is shown, and the rounds go on.
@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from collectors.sampling.frame import Frame, Usage
 from runtime.engines.protocol import Engine
 from runtime.errors import PytopError, UnavailableError
+from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Capabilities, Container, LimitName, Limits, Ref
 from tui.core.drift.detector import SETTLE_S, DriftDetector
+from tui.core.drift.file_watch import LimitFileWatch
 from tui.core.hosts.host import LimitReader
 from tui.core.problem import Problem, ProblemKind
 from tui.core.subject import EngineRef, Subject, engine_of
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT_S: Final = 5.0  # to read an engine's record
 MAX_CONCURRENT: Final = 8  # containers that a command compares at once
+ROUND_PAUSE_S: Final = 0.2  # after a round without a new frame
 RECORD_DELAY_S: Final = 0.2  # between an engine's write of a limit to the kernel and to its record
 
 
@@ -40,18 +43,21 @@ class DriftChecker:
         *,
         engines: Mapping[EngineRef, Engine],
         reader: Callable[[Ref], LimitReader],
+        cgroup: Callable[[Subject], Cgroup | None],
         find: Callable[[Ref], Subject | None],
         capabilities: Callable[[EngineRef], Capabilities | None],
         changed: Callable[[], None],
     ) -> None:
         """Collaborators.
 
-        `reader` gives the reader of the kernel that holds a ref's limits, `capabilities` those of an engine, if known,
+        `reader` gives the reader of the kernel that holds a ref's limits, `cgroup` finds that of a subject of this
+        machine and blocks, `capabilities` those of an engine, if known,
         and `changed` is called when drifts or problems have changed.
         """
         self._detector = detector
         self._engines = engines
         self._reader = reader
+        self._files_watch = LimitFileWatch(cgroup, self.written)
         self._find = find
         self._changed = changed
         self._capabilities = capabilities
@@ -71,12 +77,25 @@ class DriftChecker:
         for fresh in self._fresh.values():
             fresh.set()
 
+    def inventory(self, subjects: Collection[Subject]) -> None:
+        """Take a changed inventory."""
+        self._detector.inventory(subjects)
+        self._files_watch.inventory(subjects)
+
+    def written(self, refs: Collection[Ref], watched: Collection[Ref]) -> None:
+        """Somebody has written to their limit files: compare them soon, without waiting for the next frame."""
+        self._detector.watched = watched
+        self._detector.written(refs)
+        for engine in {engine_of(ref) for ref in refs} & self._fresh.keys():
+            self._fresh[engine].set()
+
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
-        """What makes one round for each frame until cancelled, by name: one for each engine, independent of others."""
-        return {
+        """What runs until cancelled, by name: rounds of each engine, independent of others, and the watch of files."""
+        rounds = {
             f"{self.name} {engine.engine} {engine.host}".rstrip(): partial(self._follow, engine)
             for engine in self._fresh
         }
+        return {**rounds, self._files_watch.name: self._files_watch.follow}
 
     async def round(self, frame: Frame) -> None:
         """Run one round of every engine for this frame."""
@@ -99,28 +118,34 @@ class DriftChecker:
 
     async def _follow(self, engine: EngineRef) -> None:
         fresh = self._fresh[engine]
+        last: Frame | None = None
         while True:
             await fresh.wait()
             fresh.clear()
-            if self._frame is not None:
-                await self._round(engine, self._frame)
+            frame = self._frame
+            if frame is None:
+                continue
+            taken, last = frame is last, frame
+            await self._round(engine, frame, only_written=taken)
+            if taken:
+                await asyncio.sleep(ROUND_PAUSE_S)
 
-    async def _round(self, engine: EngineRef, frame: Frame) -> None:
+    async def _round(self, engine: EngineRef, frame: Frame, *, only_written: bool = False) -> None:
         try:
-            await self._compare(engine, frame)
+            await self._compare(engine, frame, only_written=only_written)
         except Exception as error:
             if self._add_problem("round", engine, None, error):
                 log.exception("comparing the limits of %s", engine.engine)
         else:
             self._clear_problem("round", engine, None)
 
-    async def _compare(self, engine: EngineRef, frame: Frame) -> None:
+    async def _compare(self, engine: EngineRef, frame: Frame, *, only_written: bool) -> None:
         """One round over the containers of one engine."""
         for what, of, ref in list(self._problems):
             if ref is not None and self._find(ref) is None:
                 self._clear_problem(what, of, ref)
         await self._read_records(self._detector.unrecorded(engine, frame.usages))
-        suspects = self._detector.suspects(engine, frame)
+        suspects = self._detector.suspects(engine, frame, only_written=only_written)
         usages = frame.usages
         doubted = [
             ref for ref, generation in suspects.items() if not await self._compare_one(ref, generation, usages.get(ref))
@@ -148,7 +173,9 @@ class DriftChecker:
             changed = self._detector.judge(ref, held, generation, usage, above)
         except PytopError as error:
             log.warning("%s", error)
+            self._detector.written((ref,))  # it is read again in the next round
         except Exception as error:
+            self._detector.written((ref,))
             if self._add_problem("files", engine_of(ref), ref, error):
                 log.exception("comparing the limits of %s", ref.short)
         else:

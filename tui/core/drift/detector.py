@@ -3,10 +3,11 @@
 At first the engine's record is expected, as far as it follows changes, else what the kernel held at the first read.
 After that: the value of the last read, the values that were set here, and new values of the engine's record.
 
-The limits that every sweep measures are compared at every sweep. A difference there counts only after the container's
-own limit files were read, because a sweep gives the tightest limit of all parents. In each round the files of
-containers that were changed here or that differ are read, and those of a few others in turn, so that every limit of
-every container is compared in time. Nothing is reported while a change is made here, nor just after a start.
+The files of a container are read after somebody has written to them, where that can be watched. As the net under that,
+and where nothing can be watched, the limits that every sweep measures are compared. A difference there counts only
+after the container's own limit files were read, because a sweep gives the tightest limit of all parents. The files of
+a few others are read in each round in turn, so that every limit of every container is compared in time. Nothing is
+reported while a change is made here, nor just after a start.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ from tui.core.subject import EngineRef, Subject, engine_of, incarnation
 SETTLE_S: Final = 2.0  # after a start, while an engine may still be writing limits
 MAX_RECORDS: Final = 8  # records of one engine that are read in one round
 MAX_READ_IN_TURN: Final = 8  # containers of an engine without a difference whose files are read in one round
+MAX_WATCHED_IN_TURN: Final = 1  # the same for those whose files are watched
+MAX_WRITTEN: Final = 32  # containers whose files are read in one round since somebody has written to them
+COMPARE_INTERVAL_S: Final = 10.0  # between two comparisons of what a sweep gives of one whose files are watched
 FIRST_PAUSE_S: Final = 1.0  # before a record that could not be read is read again; doubled up to LAST_PAUSE_S
 LAST_PAUSE_S: Final = 60.0
 SAMPLED_LIMITS: Final = {metric.limit: metric.extract for metric in METRICS.values() if metric.limit is not None}
@@ -66,10 +70,13 @@ class DriftDetector:
 
     Attributes:
         drifts: by container or group; replaced, never mutated.
+        watched: those of which `written` tells after somebody has written to their files.
     """
 
     def __init__(self, history: History, clock: Callable[[], float] = time.monotonic) -> None:
         self.drifts: Mapping[Ref, tuple[Drift, ...]] = {}
+        self.watched: Collection[Ref] = frozenset()
+        self._written: set[Ref] = set()
         self._history = history
         self._clock = clock
         self._expectations: dict[Ref, Expectation] = {}
@@ -97,6 +104,10 @@ class DriftDetector:
         expectation = self._expectations.get(event.ref)
         if expectation is not None and event.kind is EventKind.UPDATED:
             expectation.request_record()
+
+    def written(self, refs: Iterable[Ref]) -> None:
+        """Somebody has written to their limit files: these are read in the next round."""
+        self._written |= self._expectations.keys() & set(refs)
 
     def begin(self, ref: Ref) -> None:
         """A change is being made here: values that are read meanwhile are not compared."""
@@ -193,22 +204,48 @@ class DriftDetector:
             expectation.side_effects |= (names | _followers(names)) - expectation.pending.keys() - expectation.set_here
         expectation.sampled, expectation.read_at = None, 0.0
 
-    def suspects(self, engine: EngineRef, frame: Frame) -> dict[Ref, int]:
-        """Containers of this engine whose files are to be read, each with the generation to give to `judge`."""
+    def suspects(self, engine: EngineRef, frame: Frame, *, only_written: bool = False) -> dict[Ref, int]:
+        """Containers of this engine whose files are to be read, each with the generation to give to `judge`.
+
+        `only_written` leaves out those whose files nobody is known to have written to, for a frame that was taken.
+        """
         now = self._clock()
         self._ncpu = frame.host.ncpu
-        chosen: dict[Ref, int] = {}
-        others: list[tuple[float, Ref]] = []
-        for ref, expectation in self._expectations.items():
-            if expectation.engine != engine or expectation.busy or now < expectation.settled_at:
-                continue
-            usage = frame.usages.get(ref)
-            if expectation.set_here or ref in self.drifts or (usage is not None and self._differs(expectation, usage)):
-                chosen[ref] = expectation.generation
-            else:
-                others.append((expectation.read_at, ref))
-        longest_unread = heapq.nsmallest(MAX_READ_IN_TURN, others, key=lambda other: other[0])
-        return {**chosen, **{ref: self._expectations[ref].generation for _, ref in longest_unread}}
+        refs = self._written if only_written else self._expectations
+        settled = {
+            ref: expectation
+            for ref in refs
+            if (expectation := self._expectations[ref]).engine == engine
+            and not expectation.busy
+            and now >= expectation.settled_at
+        }
+        chosen = list(islice((ref for ref in self._written if ref in settled), MAX_WRITTEN))
+        if not only_written:
+            chosen += [ref for ref in settled if ref not in self._written and self._is_suspect(ref, frame, now)]
+            chosen += self._in_turn(settled.keys() - set(chosen) - self._written)
+        self._written.difference_update(chosen)
+        return {ref: self._expectations[ref].generation for ref in chosen}
+
+    def _is_suspect(self, ref: Ref, frame: Frame, now: float) -> bool:
+        """Whether its files are to be read although nobody is known to have written to them."""
+        expectation, usage = self._expectations[ref], frame.usages.get(ref)
+        told = ref in self.watched and not self.wants_network(ref)
+        if (expectation.set_here or ref in self.drifts) and not told:
+            return True
+        if usage is None or (told and now - expectation.compared_at < COMPARE_INTERVAL_S):
+            return False
+        expectation.compared_at = now
+        return self._differs(expectation, usage)
+
+    def _in_turn(self, refs: Collection[Ref]) -> list[Ref]:
+        """A few of these, those first whose files were not read for the longest time."""
+        told = {ref for ref in refs if ref in self.watched and self._expectations[ref].read_at}
+        parts = ((told, MAX_WATCHED_IN_TURN), (set(refs) - told, MAX_READ_IN_TURN))
+        return [
+            ref
+            for part, count in parts
+            for ref in heapq.nsmallest(count, part, key=lambda ref: self._expectations[ref].read_at)
+        ]
 
     def generation(self, ref: Ref) -> int:
         """The generation to give to `judge` for a read outside the rounds."""
@@ -289,6 +326,7 @@ class DriftDetector:
 
     def _drop(self, ref: Ref) -> None:
         self._expectations.pop(ref, None)
+        self._written.discard(ref)
         self._put(ref, ())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -29,6 +30,7 @@ class Expectation:
         generation: counts changes; a read that began before the last one is dropped.
         busy: changes that are under way here.
         sampled: the sampled limits for which the files were last read without finding a drift.
+        compared_at: monotonic time of the last comparison of the sampled limits.
         read_at: monotonic time of the last read of the files; 0 is never.
     """
 
@@ -47,11 +49,13 @@ class Expectation:
     generation: int = 0
     busy: int = 0
     sampled: object = None
+    compared_at: float = -math.inf
     read_at: float = 0.0
 
     def request_record(self) -> None:
         """After a change: read the record again, and the files before those of other containers."""
         self.record_wanted, self.record_wanted_at, self.sampled, self.read_at = True, 0.0, None, 0.0
+        self.compared_at = -math.inf
 
     def differences(self, held: Limits, above: Limits, ncpu: int) -> dict[LimitName, Value]:
         """The expected values of limits of which the kernel holds another."""
