@@ -12,8 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tui import locale_signs
 from tui.cli import verbs
+from tui.present import locale_signs
 
 PACKAGES = ("tui", "collectors", "runtime", "themes")
 BROKEN = 70

@@ -8,8 +8,8 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
 
-from tui.locale_signs import SIGNS
 from tui.present.cells import cell_len
+from tui.present.locale_signs import SIGNS
 
 
 @lru_cache(4096)

@@ -25,7 +25,7 @@ from runtime.errors import PytopError
 from runtime.model import Verb
 from tui.cli import diagnostics, exits, output, terminal
 from tui.cli.engine_choice import add_engine, engines
-from tui.locale_signs import is_utf8
+from tui.present.locale_signs import is_utf8
 from tui.present.messages import Message, say
 
 _SIGNS = {Level.GOOD: "✓", Level.LIMITED: "!", Level.BROKEN: "✗"}

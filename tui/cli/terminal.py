@@ -8,7 +8,7 @@ import os
 import sys
 
 from runtime.errors import PytopError
-from tui.locale_signs import is_utf8
+from tui.present.locale_signs import is_utf8
 from tui.present.messages import Message, say
 
 LOG_VARIABLE = "PYTOP_LOG"

@@ -15,8 +15,8 @@ from enum import StrEnum
 from runtime.model import Missing, Unlimited
 
 RECOVERED_SHARE = 0.8  # of the p99 that the hog had added
-RECOVERED_RATIO = 4.0  # to the p99 alone
-RECOVERED_ISOLATION = 0.9
+RECOVERED_P99_FACTOR = 4.0  # to the p99 alone
+RECOVERED_ISOLATION_SHARE = 0.9
 LOADED_P99_MS = 150.0  # a request takes 12 ms of CPU, and waits for at most a few others
 
 
@@ -130,7 +130,7 @@ def step(
     if isinstance(hog_limit, (Unlimited, Missing)):
         return StoryStep.HURT
     helped = hurt is None or recovery(hurt, now, alone) >= RECOVERED_SHARE
-    near = now.p99 < RECOVERED_RATIO * alone.p99 and isolation(now, alone) >= RECOVERED_ISOLATION
+    near = now.p99 < RECOVERED_P99_FACTOR * alone.p99 and isolation(now, alone) >= RECOVERED_ISOLATION_SHARE
     return StoryStep.RECOVERED if helped and near else StoryStep.LIMITED
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from runtime.engines.daemon.peer import Peer
 from runtime.errors import NotFoundError, PytopError
-from runtime.kernel import own_cgroup, ownership, procfs
+from runtime.kernel import command_line, own_cgroup, ownership, procfs
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.kernel.visibility import OUTSIDE, Visibility, visibility, why_in_container
 from runtime.model import Container
@@ -129,10 +129,7 @@ def with_own_cgroup(
 
 def _is_child_of_monitor(pid: int, identity: str, proc: Path) -> bool:
     """Whether its parent was started with the container's id: containerd's shim or conmon, on this machine."""
-    try:
-        arguments = (proc / str(procfs.parent(pid, proc=proc)) / "cmdline").read_bytes()
-    except OSError:
-        return False
+    arguments = command_line.read(procfs.parent(pid, proc=proc), proc=proc) or b""
     return os.fsencode(identity) in arguments.split(b"\0")
 
 

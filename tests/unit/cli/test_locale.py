@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.terminal import ROOT, terminal
-from tui.locale_signs import is_utf8
+from tui.present.locale_signs import is_utf8
 
 SHOW = "from tui.__main__ import _standard_streams as s; s(); print('● web … ü 漢')"
 

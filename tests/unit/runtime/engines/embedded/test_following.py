@@ -25,7 +25,7 @@ from tests.waiting import until
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmbeddedEngine:
     """Its records are taken as they are, and looked at again after an event only."""
     monkeypatch.setattr(reconcile, "repaired", lambda store, hierarchies, record: record)
-    monkeypatch.setattr(reconcile, "repair_unless_busy", lambda store, hierarchies, record: record)
+    monkeypatch.setattr(reconcile, "repair_unless_busy", lambda store, hierarchies, record, *_: record)
     monkeypatch.setattr(embedded, "_RECHECK_INTERVAL_S", 600.0)
     made = EmbeddedEngine(EmbeddedConfig(tmp_path / "state", tmp_path / "run"))
     made._store.prepare()

@@ -27,7 +27,7 @@ SIGNS: Final[Mapping[str, str]] = {
 
 
 def is_utf8(environ: Mapping[str, str], encoding: str) -> bool:
-    """Whether the user's locale is one of UTF-8; without a locale that says so, whether `encoding` is.
+    """Whether the user's locale is one of UTF-8, and so is `encoding`, in which it is written.
 
     Python writes UTF-8 in the locales C and POSIX too (PEP 538, 540), which a terminal there need not understand.
     """
@@ -35,7 +35,7 @@ def is_utf8(environ: Mapping[str, str], encoding: str) -> bool:
     if name in ("C", "POSIX"):
         return False
     codeset = name.partition(".")[2].partition("@")[0] or encoding
-    return codeset.lower().replace("-", "").replace("_", "") == "utf8"
+    return all(each.lower().replace("-", "").replace("_", "") == "utf8" for each in (codeset, encoding))
 
 
 def prepare(stream: TextIO, environ: Mapping[str, str]) -> None:
