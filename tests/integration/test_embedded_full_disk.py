@@ -7,6 +7,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs
-from runtime.model import ContainerRef, ContainerSpec, LimitChange, State, Verdict
+from runtime.model import Bind, ContainerRef, ContainerSpec, LimitChange, State, Verdict
 from tests.conftest import need_root
 from tests.integration.embedded import config, instance, named, processes_of, sh, until
 from tests.integration.place import file
@@ -354,6 +355,40 @@ async def test_output_on_a_full_disk_blocks_no_container_and_is_reported(
         b"[pytop-containers: 10002 bytes of output are missing here: the disk was full]",
         b"0" * 4999 + b"7+",
     ]
+
+
+@pytest.mark.parametrize("how", [each for each in FULL if "state" in each])
+async def test_a_flood_on_a_full_disk_is_lost_and_counted_and_holds_up_nobody(
+    engine: EmbeddedEngine, disks: dict[str, Disk], tmp_path: Path, how: str
+) -> None:
+    """The shim lives, and the program is not blocked. The kind, an error of the disk that ends a shim, was looked for
+    in each step of the log writer: opening, rotating, cutting, saving the position.
+    """
+    (tmp_path / "out").mkdir()
+    lines = "i=0; while [ $i -lt 20000 ]; do echo line$i; i=$((i+1)); done; echo done >/srv/done"
+    script = f"trap 'echo after' HUP; trap '{lines}' USR1; {IDLE.partition(';')[2]}"
+    ref, pid = await started(engine, script, binds=(Bind(str(tmp_path / "out"), "/srv"),))
+    shims = named(engine.config, "pytop-shim")
+    spoil(disks, how)
+    await engine.kill(ref.id, "USR1")
+    async with asyncio.timeout(20):
+        while not (tmp_path / "out/done").exists():
+            await asyncio.sleep(0.02)
+        while (await engine.inspect(ref.id))["log"]["lost"] < 100_000:
+            await asyncio.sleep(0.02)
+    assert observed(engine.config)[0][1:3] == ("running", pid)
+    assert named(engine.config, "pytop-shim") == shims
+    lost = (await engine.inspect(ref.id))["log"]["lost"]
+    mend(disks)
+    await engine.kill(ref.id, "HUP")
+    async with asyncio.timeout(10):
+        while (await output_so_far(engine, ref))[-1] != b"after":
+            await asyncio.sleep(0.02)
+    gap = re.compile(rb"\[pytop-containers: (\d+) bytes of output are missing here: the disk was full\]")
+    gaps = [int(found[1]) for line in await output_so_far(engine, ref) if (found := gap.fullmatch(line))]
+    assert sum(gaps) == lost  # some lines have found room in the last page of the log
+    assert (await engine.inspect(ref.id))["log"] == {"lost": lost, "untold": 0, "waited_ns": 0}
+    assert named(engine.config, "pytop-shim") == shims
 
 
 async def output_so_far(engine: EmbeddedEngine, ref: ContainerRef) -> list[bytes]:

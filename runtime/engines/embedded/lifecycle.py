@@ -120,7 +120,9 @@ class Lifecycle:
             removal.erase(self.store, self.hierarchies, record)
 
     def _await_shim(self, record: ContainerRecord) -> None:
-        held = self.store.shim_lock(record.id, wait=_SHIM_EXIT_TIMEOUT_S)
+        deadline = time.monotonic() + _SHIM_EXIT_TIMEOUT_S
+        handles.await_shim(self.config.live(record.id), _SHIM_EXIT_TIMEOUT_S)
+        held = self.store.shim_lock(record.id, wait=deadline - time.monotonic())
         if held is None:
             raise ConflictError(f"{record.spec.name} does not end", detail="its processes cannot be killed")
         os.close(held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,18 +24,33 @@ def has_shim(live: Path) -> bool:
 
     The lock alone does not tell: who looks at a container holds it for a moment too.
     """
+    fd = _open_shim(live)
+    if fd is not None:
+        os.close(fd)
+    return fd is not None
+
+
+def await_shim(live: Path, timeout: float) -> None:
+    """Wait until a container's shim has ended, at most `timeout` seconds; its lock is released then. Blocking."""
+    fd = _open_shim(live)
+    if fd is not None:
+        procfs.await_end(fd, timeout)
+        os.close(fd)
+
+
+def _open_shim(live: Path) -> int | None:
+    """A descriptor of a container's shim, None when there is none."""
     try:
         pid = int((live / "shim.lock").read_text().split()[0])
         fd = os.pidfd_open(pid)
     except (OSError, ValueError, IndexError):
-        return False
-    try:
+        return None
+    with suppress(OSError):
         name = (procfs.PROC / str(pid) / "comm").read_text().strip()
-        return name == SHIM_NAME and not procfs.await_end(fd, 0)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
+        if name == SHIM_NAME and not procfs.await_end(fd, 0):
+            return fd
+    os.close(fd)
+    return None
 
 
 def open_init(record: ContainerRecord) -> int | None:
