@@ -26,8 +26,10 @@ KERNEL_INTERFACES: Final = frozenset(
     {
         "runtime.kernel.inotify",
         "runtime.kernel.libseccomp",
+        "runtime.kernel.loop",
         "runtime.kernel.netlink",
         "runtime.kernel.ownership",
+        "runtime.kernel.project_quota",
         "runtime.kernel.syscalls",
         "runtime.engines.embedded.sandbox.devices",
         "runtime.engines.embedded.sandbox.seccomp",

@@ -10,13 +10,14 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from runtime.errors import PytopError
+from runtime.errors import DeniedError, KernelError, PytopError
+from runtime.kernel.descriptors import Reserve
 from runtime.model import ContainerRef, ContainerSpec, Verb
 from tui.cli import diagnostics, exits
 from tui.cli.common import add_engine, session
 from tui.cli.limits import add_limits, requested
 from tui.cli.logs import copy
-from tui.cli.values import bind, pairs
+from tui.cli.values import bind, pairs, storage_size
 from tui.core.session import Session
 from tui.present.messages import Message, say
 
@@ -52,6 +53,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--hostname", default="", help="host name inside")
     add("--network", default="bridge", choices=("bridge", "none"), help="bridge (default) or none")
     add("--restart", default="no", metavar="POLICY", help="no (default), on-failure[:N], always, unless-stopped")
+    add("--storage-opt", type=storage_size, default=0, metavar="size=SIZE", help="what it may write in its own root")
     add("--read-only", dest="root_read_only", action="store_true", help="its root file system cannot be written")
     add_limits(parser)
     add("image", metavar="IMAGE", help='what is inside; "host" is this machine\'s own programs')
@@ -73,6 +75,7 @@ def _spec(args: argparse.Namespace) -> ContainerSpec:
         limits=requested(args).complete(None),
         restart_policy=args.restart,
         read_only=args.root_read_only,
+        storage_bytes=args.storage_opt,
     )
 
 
@@ -98,34 +101,46 @@ async def _create(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace) -> int:
+    """The exit status as Docker's `run` gives it: the program's, or 125 to 127 for a failure before or beside it."""
     spec = _spec(args)
-    async with session(args) as opened:
-        try:
-            # In the foreground it is removed here, after its last output was read.
-            spec = replace(spec, auto_remove=args.rm and args.detach)
-            ref = await opened.create(await _engine_for(opened, spec.image), spec)
-        except PytopError as error:
-            diagnostics.complain(error)
-            return exits.RUN_FAILED
+    try:
+        async with session(args) as opened:
+            return await _run_in(opened, args, spec)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        diagnostics.complain(PytopError.from_os("run a container", error))
+    except PytopError as error:
+        diagnostics.complain(error)
+    return exits.RUN_FAILED
+
+
+async def _run_in(opened: Session, args: argparse.Namespace, spec: ContainerSpec) -> int:
+    with Reserve() as reserve:  # before anything is made that may have to be removed
+        # In the foreground it is removed here, after its last output was read.
+        spec = replace(spec, auto_remove=args.rm and args.detach)
+        ref = await opened.create(await _engine_for(opened, spec.image), spec)
+        started = False
         try:
             await opened.perform(ref, Verb.START)
+            started = True
+            if args.detach:
+                print(ref.id)
+                return exits.OK
+            return await _foreground(opened, ref)
         except PytopError as error:
             diagnostics.complain(error)
-            if args.rm:
-                await opened.perform(ref, Verb.REMOVE, force=True)
-            return _start_failed(error)
-        if args.detach:
-            print(ref.id)
-            return exits.OK
-        try:
-            return await _foreground(opened, ref)
+            return exits.RUN_FAILED if started else _start_failed(error)
         finally:
-            if args.rm:
+            reserve.release()
+            if args.rm and not (started and args.detach):
                 await opened.perform(ref, Verb.REMOVE, force=True)
 
 
 def _start_failed(error: PytopError) -> int:
-    """The exit code as a shell's: 126 not executable, 127 not found, else 125."""
+    """The exit code as a shell's: 126 not executable, 127 not found, else 125: the program is not to blame."""
+    if isinstance(error, KernelError | DeniedError) or error.path:
+        return exits.RUN_FAILED
     said = error.detail.lower()
     if error.errno == errno.ENOENT or "not found" in said or "no such file" in said:
         return exits.NO_COMMAND
