@@ -66,7 +66,7 @@ GUESTS: Final[Mapping[str, Guest]] = {
             *_LIFE,
             "tests/integration/test_embedded_sandbox.py::test_only_its_own_devices",
             "tests/integration/test_embedded_sandbox.py::test_the_device_list_in_the_kernel",
-            "tests/integration/test_embedded_storage.py",
+            "tests/integration/test_embedded_storage.py::test_where_the_file_system_holds_quotas_the_layer_is_a_project_with_a_limit",
             "tests/integration/test_nested_real.py",
             "tests/integration/test_sweep_real.py",
         ),
