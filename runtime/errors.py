@@ -9,7 +9,20 @@ from __future__ import annotations
 
 import errno as errno_names
 import os
-from typing import Self
+from typing import Final, Self
+
+_NO_DESCRIPTOR: Final = {
+    errno_names.EMFILE: "This process may open no more files: raise the limit (ulimit -n)",
+    errno_names.ENFILE: "This machine may open no more files: raise the limit (sysctl fs.file-max)",
+}
+_SCARCE: Final = {
+    errno_names.ENOSPC: "Free space or inodes there: df -h {where}; df -i {where}",
+    errno_names.EDQUOT: "The quota there is used up: quota; df -h {where}",
+    errno_names.EROFS: "Make it writable again; this tells which file system it is: findmnt -T {where}",
+    errno_names.EIO: "Look in the kernel's log (dmesg) for what is wrong with that disk",
+    errno_names.EAGAIN: "A limit of processes may be reached: ulimit -u, pids.max of its cgroup",
+    errno_names.ENOMEM: "Free memory, or raise the memory limit of the cgroup that this process is in",
+}
 
 
 class PytopError(Exception):
@@ -41,12 +54,19 @@ class PytopError(Exception):
 
     @classmethod
     def from_os(cls, title: str, error: OSError, *, hint: str = "", path: str | None = None) -> Self:
-        """Wrap what the kernel said; the path is the error's own unless a better one is given."""
+        """Wrap what the kernel said; the path is the error's own unless a better one is given.
+
+        What is scarce has its own hint: of descriptors always, since no other can help, else where none is given.
+        """
         number = error.errno
         where = path or (os.fsdecode(error.filename) if error.filename is not None else None)
         name = errno_names.errorcode.get(number, str(number)) if number is not None else ""
         words = os.strerror(number) if number is not None else str(error)
         detail = f"{words} ({name})" if name else words
+        if number in _NO_DESCRIPTOR:
+            hint = _NO_DESCRIPTOR[number]
+        elif not hint and number in _SCARCE:
+            hint = _SCARCE[number].format(where=where or "/")
         return cls(title, detail=detail, hint=hint, path=where, errno=number)
 
     def __str__(self) -> str:

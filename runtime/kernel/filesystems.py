@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +52,17 @@ def _mount(wanted: Path, mountinfo: Path) -> tuple[Path, str]:
         if wanted.is_relative_to(mount) and len(mount.parts) >= len(found[0].parts):
             found = mount, entry.fstype
     return found
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an `OSError` of a call by descriptor, which names no file, the name of `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def refuses(error: BaseException) -> bool:

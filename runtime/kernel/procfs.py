@@ -142,6 +142,11 @@ def effective_capabilities(pid: int | str = "self", *, proc: Path = PROC) -> int
         return 0
 
 
+def own_capabilities() -> int:
+    """This process's effective capabilities as a mask. Raises `OSError` where no file can be opened."""
+    return int(parse_status((PROC / "self/status").read_text(errors="replace"))["CapEff"], 16)
+
+
 def pid_namespace(pid: int | str, *, proc: Path = PROC) -> str | None:
     """The PID namespace ("pid:[4026531836]"); None when the process is gone or may not be read."""
     try:

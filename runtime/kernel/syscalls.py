@@ -60,7 +60,7 @@ SECBIT_NO_SETUID_FIXUP = 1 << 2
 CLOSE_RANGE_CLOEXEC = 1 << 2
 
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
-_CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 435, 436, 437, 442
+_CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR, _QUOTACTL_FD = 435, 436, 437, 442, 443
 _BY_MACHINE = {
     "x86_64": (155, 250, 321, 251, 252),
     "aarch64": (41, 219, 280, 30, 31),
@@ -96,6 +96,12 @@ def _checked(result: int, call: str, path: str | None = None) -> int:
 def _call(name: str, number: int, *arguments: object, path: str | None = None) -> int:
     numbered = (ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)
     return _checked(_LIBC.syscall(ctypes.c_long(number), *numbered), name, path)
+
+
+def quotactl(fd: int, command: int, identity: int, buffer: bytearray) -> None:
+    """A command of quotactl_fd(2) for the file system that `fd` is on; `buffer` is read and written in place."""
+    data = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+    _call("quotactl_fd", _QUOTACTL_FD, fd, command, identity, ctypes.byref(data))
 
 
 def unshare(flags: int) -> None:

@@ -30,7 +30,10 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """What to create. An empty `name` lets the engine choose; an empty `command` takes the image's own."""
+    """What to create. An empty `name` lets the engine choose; an empty `command` takes the image's own.
+
+    `storage_bytes` bounds what it may write in its root file system; 0 is no bound but the host's disk.
+    """
 
     image: str
     command: tuple[str, ...] = ()
@@ -49,3 +52,4 @@ class ContainerSpec:
     stop_timeout: float = 10.0
     read_only: bool = False
     auto_remove: bool = False
+    storage_bytes: int = 0

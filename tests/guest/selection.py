@@ -66,10 +66,11 @@ GUESTS: Final[Mapping[str, Guest]] = {
             *_LIFE,
             "tests/integration/test_embedded_sandbox.py::test_only_its_own_devices",
             "tests/integration/test_embedded_sandbox.py::test_the_device_list_in_the_kernel",
+            "tests/integration/test_embedded_storage.py::test_where_the_file_system_holds_quotas_the_layer_is_a_project_with_a_limit",
             "tests/integration/test_nested_real.py",
             "tests/integration/test_sweep_real.py",
         ),
-        "embedded,loop,nested",
+        "embedded,loop,nested,project quota",
         minutes=25,
         # Other engines and the fake are left out; a queue's backlog is gone before this machine has looked at it.
         only="not fake and not docker and not podman and not containerd and not what_waits_and_what_is_dropped",

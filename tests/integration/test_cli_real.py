@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,8 @@ def test_foreground_output_is_whole_and_byte_for_byte(clean: Program) -> None:
         (("host", "no-such-program"), 127),
         (("host", "/etc/hostname"), 126),
         (("no-such-image", "true"), 125),
+        (("-e", "=x", "host", "true"), 125),
+        (("-w", "/proc/nowhere", "host", "true"), 125),
         (("-m", "much", "host", "true"), 2),
         (("--memory-swap", "64m", "host", "true"), 2),
         (("-m", "64m", "--memory-swap", "32m", "host", "true"), 2),
@@ -104,6 +108,45 @@ def test_run_that_cannot_be(clean: Program, words: tuple[str, ...], code: int) -
     assert done.stdout == ""
     assert done.stderr.strip()
     assert clean("ps", "-aq").stdout == ""
+
+
+def few_descriptors(count: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
+@pytest.mark.parametrize("count", [6, 8, 12, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 32])
+def test_with_few_descriptors_a_run_fails_in_words_or_works_and_leaves_nothing(clean: Program, count: int) -> None:
+    words = ("run", "--rm", "--network", "none", "host", "true")
+    done = clean(*words, code=None, preexec_fn=few_descriptors(count))
+    assert done.returncode in (0, 125), done
+    if done.returncode:
+        assert "ulimit -n" in done.stderr
+        assert "a bug" not in done.stderr
+    assert clean("ps", "-aq").stdout == ""
+
+
+@pytest.mark.parametrize("which", ["PYTOP_STATE_DIR", "PYTOP_RUN_DIR"])
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_run_on_a_disk_that_takes_nothing_gives_125_and_says_what_to_do(
+    clean: Program, tmp_path: Path, which: str, how: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "pytop-test", str(disk)], check=True)
+    try:
+        if how == "full":
+            with (disk / "filler").open("ab", buffering=0) as filler, contextlib.suppress(OSError):
+                while True:
+                    filler.write(b"x" * 4096)
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        environ = {which: str(disk / "here")}
+        done = clean("run", "--rm", "--network", "none", "host", "true", code=125, env=environ)
+        assert f"file system at {disk}" in done.stderr
+        assert ("df -h" if how == "full" else "remount,rw") in done.stderr
+        assert clean("ps", "-aq", env=environ).stdout == ""
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_signals_go_to_the_container(clean: Program) -> None:

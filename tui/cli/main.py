@@ -35,7 +35,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         return exits.NO_READER
     except OSError as error:
         _drop_output()
-        complain(PytopError("the system said no", detail=str(error)))
+        complain(PytopError.from_os("the system said no", error))
         return exits.FAILED
     except Exception as error:
         if os.environ.get("PYTOP_DEBUG"):

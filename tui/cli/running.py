@@ -12,14 +12,15 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from runtime.engines.protocol import Engine
-from runtime.errors import PytopError
+from runtime.errors import DeniedError, KernelError, PytopError
+from runtime.kernel.descriptors import Reserve
 from runtime.model import ContainerSpec
 from tui.cli import diagnostics, exits
 from tui.cli.engine_choice import add_engine, engines
 from tui.cli.limits import add_limits, requested
 from tui.cli.log_output import copy
 from tui.cli.slow_changes import waiting_told
-from tui.cli.values import bind, pairs
+from tui.cli.values import bind, pairs, storage_size
 from tui.core.launch import Launch
 from tui.present.messages import Message, say
 
@@ -55,6 +56,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--hostname", default="", help="host name inside")
     add("--network", default="bridge", choices=("bridge", "none"), help="bridge (default) or none")
     add("--restart", default="no", metavar="POLICY", help="no (default), on-failure[:N], always, unless-stopped")
+    add("--storage-opt", type=storage_size, default=0, metavar="size=SIZE", help="what it may write in its own root")
     add("--read-only", dest="root_read_only", action="store_true", help="its root file system cannot be written")
     add_limits(parser)
     add("image", metavar="IMAGE", help='what is inside; "host" is this machine\'s own programs')
@@ -76,6 +78,7 @@ def _spec(args: argparse.Namespace) -> ContainerSpec:
         limits=requested(args).complete(None),
         restart_policy=args.restart,
         read_only=args.root_read_only,
+        storage_bytes=args.storage_opt,
     )
 
 
@@ -121,33 +124,45 @@ async def _create(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace) -> int:
-    # In the foreground it is removed here, after its last output was read.
-    spec = replace(_spec(args), auto_remove=args.rm and args.detach)
-    async with _launch(args) as launch:
-        try:
-            await launch.create(spec)
-        except PytopError as error:
-            diagnostics.complain(error)
-            return exits.RUN_FAILED
+    """The exit status as Docker's `run` gives it: the program's, or 125 to 127 for a failure before or beside it."""
+    spec = _spec(args)
+    try:
+        async with _launch(args) as launch:
+            return await _run_in(launch, args, spec)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        diagnostics.complain(PytopError.from_os("run a container", error))
+    except PytopError as error:
+        diagnostics.complain(error)
+    return exits.RUN_FAILED
+
+
+async def _run_in(launch: Launch, args: argparse.Namespace, spec: ContainerSpec) -> int:
+    with Reserve() as reserve:  # before anything is made that may have to be removed
+        # In the foreground it is removed here, after its last output was read.
+        await launch.create(replace(spec, auto_remove=args.rm and args.detach))
+        started = False
         try:
             await launch.start()
+            started = True
+            if args.detach:
+                print(launch.container_id)
+                return exits.OK
+            return await _foreground(launch)
         except PytopError as error:
             diagnostics.complain(error)
-            if args.rm:
-                await launch.remove()
-            return _start_failed(error)
-        if args.detach:
-            print(launch.container_id)
-            return exits.OK
-        try:
-            return await _foreground(launch)
+            return exits.RUN_FAILED if started else _start_failed(error)
         finally:
-            if args.rm:
+            reserve.release()
+            if args.rm and not (started and args.detach):
                 await launch.remove()
 
 
 def _start_failed(error: PytopError) -> int:
-    """The exit code as a shell's: 126 not executable, 127 not found, else 125."""
+    """The exit code as a shell's: 126 not executable, 127 not found, else 125: the program is not to blame."""
+    if isinstance(error, KernelError | DeniedError) or error.path:
+        return exits.RUN_FAILED
     said = error.detail.lower()
     if error.errno == errno.ENOENT or "not found" in said or "no such file" in said:
         return exits.NO_COMMAND

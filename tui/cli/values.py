@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from runtime.errors import InvalidError
 from runtime.kernel import signals
-from runtime.model import Bind
+from runtime.limits.units import parse_bytes
+from runtime.model import UNLIMITED, Bind
 
 
 def signal_name(text: str) -> str:
@@ -35,6 +36,18 @@ def bind(text: str) -> Bind:
     if len(parts) != 3 or parts[2] not in ("ro", "rw") or not parts[0].startswith("/") or not parts[1].startswith("/"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a bind mount; say /source:/target or /source:/target:ro")
     return Bind(parts[0], parts[1], parts[2] == "ro")
+
+
+def storage_size(text: str) -> int:
+    """Bytes of "size=1g", as Docker writes the bound of a writable layer."""
+    name, equals, value = text.partition("=")
+    try:
+        size = parse_bytes(value) if equals and name == "size" else UNLIMITED
+    except InvalidError:
+        size = UNLIMITED
+    if not isinstance(size, int) or size <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; say size=1g")
+    return size
 
 
 def pairs(texts: Iterable[str], environ: dict[str, str] | None = None) -> dict[str, str]:

@@ -44,6 +44,7 @@ MIN_RESTART_POLICIES_VERSION: Final = (1, 7)
 """The first version whose restart monitor has other policies than "always"."""
 NO_NETWORK: Final = "containerd itself has no networks: those that it is used with make them (CNI)"
 NO_REMOVAL: Final = "containerd removes no container by itself"
+NO_STORAGE: Final = "containerd has no size for a container's own layer; its snapshotter may have one for all"
 ALWAYS_OR_NEVER: Final = "containerd before 1.7 restarts a container always or never"
 _SNAPSHOTS: Final = "snapshots.v1.Snapshots"
 _TASKS: Final = "tasks.v1.Tasks"
@@ -289,7 +290,7 @@ class ContainerdLifecycle:
 
 def creation(version: tuple[int, int]) -> dict[str, str]:
     """The fields of a spec that a container cannot be created with, for `Capabilities`."""
-    unsupported = {"network": NO_NETWORK, "auto_remove": NO_REMOVAL}
+    unsupported = {"network": NO_NETWORK, "auto_remove": NO_REMOVAL, "storage_bytes": NO_STORAGE}
     return (
         unsupported if version >= MIN_RESTART_POLICIES_VERSION else {**unsupported, "restart_policy": ALWAYS_OR_NEVER}
     )
@@ -312,6 +313,8 @@ def _labels(spec: ContainerSpec, version: tuple[int, int], title: str) -> dict[s
     parse_signal(spec.stop_signal)
     if spec.stop_signal != "SIGTERM":
         labels[translate.STOP_SIGNAL] = spec.stop_signal
+    if spec.storage_bytes:
+        raise UnsupportedError(title, detail=NO_STORAGE, hint="Leave --storage-opt out")
     if spec.auto_remove:
         raise UnsupportedError(title, detail=NO_REMOVAL, hint="Leave --rm out")
     policy = spec.restart_policy.partition(":")[0]

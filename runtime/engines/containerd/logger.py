@@ -48,10 +48,19 @@ def main(folder: Path) -> None:
                     continue
                 _write(target, cri_log.encode(key.data, data, time.time_ns()))
                 if os.fstat(target).st_size > cri_log.ROTATE_BYTES:
-                    os.close(target)
-                    cri_log.rotate(log)
-                    target = _open(log)
+                    target = _rotated(target, log)
             fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def _rotated(target: int, log: Path) -> int:
+    """The descriptor to go on with: the old one where a full disk takes no new file."""
+    try:
+        cri_log.rotate(log)
+        fresh = _open(log)
+    except OSError:
+        return target
+    os.close(target)
+    return fresh
 
 
 def _open(log: Path) -> int:

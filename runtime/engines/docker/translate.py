@@ -256,6 +256,8 @@ def host_config(spec: ContainerSpec) -> dict[str, Any]:
         "ReadonlyRootfs": spec.read_only,
         "AutoRemove": spec.auto_remove,
     }
+    if spec.storage_bytes:
+        config["StorageOpt"] = {"size": str(spec.storage_bytes)}
     return {**config, **initial_limits(spec.limits)}
 
 

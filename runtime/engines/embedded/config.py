@@ -45,6 +45,14 @@ class EmbeddedConfig:
         """The file with the container's name, for one whose record is damaged."""
         return self.data(container_id) / "name"
 
+    def layer(self, container_id: str) -> Path:
+        """Where a writable layer that is a file system of its own is mounted."""
+        return self.data(container_id) / "layer"
+
+    def layer_image(self, container_id: str) -> Path:
+        """The file that holds this file system."""
+        return self.data(container_id) / "layer.img"
+
     def log(self, container_id: str) -> Path:
         return self.data(container_id) / "log"
 

@@ -14,23 +14,23 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from runtime import __version__
 from runtime.engines.embedded import reconcile, requirements
 from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.guard import guarded
 from runtime.engines.embedded.images import host
 from runtime.engines.embedded.lifecycle import Lifecycle
 from runtime.engines.embedded.process import shim
 from runtime.engines.embedded.process.init import EXIT_BYTES
 from runtime.engines.embedded.process.log_writer import read_counters
-from runtime.engines.embedded.state import run_files
+from runtime.engines.embedded.state import run_files, storage
 from runtime.engines.embedded.state.changes import event_kinds
 from runtime.engines.embedded.state.record import KEY, ContainerRecord, to_json
 from runtime.engines.protocol import Facets
-from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import filesystems, own_cgroup, threads
+from runtime.errors import ConflictError, InvalidError, NotFoundError, PytopError, UnsupportedError
+from runtime.kernel import own_cgroup, threads
 from runtime.kernel.inotify import LOGS, RECORDS, DirectoryWatch
 from runtime.model import (
     Capabilities,
@@ -75,35 +75,15 @@ class EmbeddedEngine:
 
     async def _read(self, function: Callable[..., T], *arguments: Any) -> T:
         """Look at records and logs; a cancelled caller leaves at once."""
-        return await threads.waiting(self._guarded(function, *arguments))
+        return await threads.waiting(guarded(self.config, function, *arguments))
 
     async def _act(self, function: Callable[..., T], *arguments: Any) -> T:
         """A step that waits for no lock of another operation, so that who holds one can always go on."""
-        return await threads.acting(self._guarded(function, *arguments))
+        return await threads.acting(guarded(self.config, function, *arguments))
 
     async def _complete(self, function: Callable[..., T], *arguments: Any) -> T:
         """An operation, or a look that may repair; it may wait for a lock or a process."""
-        return await threads.completing(self._guarded(function, *arguments))
-
-    def _guarded(self, function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
-        """The call, with an `OSError` as a `PytopError`."""
-
-        def guarded() -> T:
-            try:
-                return function(*arguments)
-            except PermissionError as error:
-                raise DeniedError.from_os(
-                    "use the embedded engine", error, hint="It needs root: run it with sudo"
-                ) from error
-            except FileNotFoundError as error:
-                raise NotFoundError.from_os("The container's files are gone", error) from error
-            except OSError as error:
-                if not filesystems.refuses(error):
-                    raise
-                path = Path(os.fsdecode(error.filename)) if error.filename is not None else self.config.run
-                raise filesystems.refused("write to the disk", error, path) from error
-
-        return guarded
+        return await threads.completing(guarded(self.config, function, *arguments))
 
     async def _ready(self) -> None:
         """Once, and again where it failed: reconcile after a crash.
@@ -172,13 +152,17 @@ class EmbeddedEngine:
         paths = {
             "cgroup": self.config.cgroup_of(record.id),
             "log": str(self.config.log(record.id)),
-            "writable_layer": str(self.config.data(record.id) / "upper"),
+            "writable_layer": str(storage.directory(self.config, record.id) / "upper"),
         }
         live = self.config.live(record.id)
-        inherited = await self._complete(run_files.inherited, live)
-        log = asdict(await self._complete(read_counters, live))
-        damage = {"damage": record.damage} if record.damage else {}
-        return {**to_json(record), **damage, "inherited": inherited, "log": log, "paths": paths}
+        extra: dict[str, Any] = {"inherited": await self._complete(run_files.inherited, live)}
+        extra["log"] = asdict(await self._complete(read_counters, live))
+        used = await self._read(storage.usage, self.config, record)
+        if used is not None:
+            extra["storage"] = used
+        if record.damage:
+            extra["damage"] = record.damage
+        return {**to_json(record), **extra, "paths": paths}
 
     async def images(self) -> list[Image]:
         return [await self._read(host.image)]
@@ -214,7 +198,7 @@ class EmbeddedEngine:
             await self._stop(record, record.spec.stop_timeout if timeout is None else timeout)
 
     async def _stop(self, record: ContainerRecord, timeout: float) -> None:
-        take = self._guarded(self._take, record)
+        take = guarded(self.config, self._take, record)
         held = await threads.acquiring(take, os.close, threads.Kind.WAIT)
         try:
             record = await self._act(self._store.read, record.id)
@@ -329,7 +313,7 @@ class EmbeddedEngine:
         # the last line is in the log before the end is on record
         watch = DirectoryWatch(path.parent, LOGS, (self.config.records, RECORDS)) if follow else None
         reader = await threads.acquiring(
-            self._guarded(lambda: cri_log.Reader(path, tail=tail)), cri_log.Reader.close, threads.Kind.WAIT
+            guarded(self.config, lambda: cri_log.Reader(path, tail=tail)), cri_log.Reader.close, threads.Kind.WAIT
         )
         try:
             while True:

@@ -18,7 +18,7 @@ from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.process import handles, launcher, runtime_cgroup, zygote_socket
 from runtime.engines.embedded.sandbox import bind_targets
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
-from runtime.engines.embedded.state import damage, run_files
+from runtime.engines.embedded.state import damage, run_files, storage
 from runtime.engines.embedded.state.record import ContainerRecord, parse_policy
 from runtime.engines.embedded.state.store import RecordStore, check_name, lock
 from runtime.errors import ConflictError, InvalidError, KernelError, NotFoundError, UnsupportedError
@@ -60,6 +60,7 @@ class Lifecycle:
 
     def create(self, spec: ContainerSpec) -> ContainerRecord:
         checked = check_spec(spec)
+        storage.check(self.config.state, checked.storage_bytes)
         limits.check(checked.limits, checked, self.hierarchies)
         limits.refuse(checked.limits, LimitChange())
         self.store.prepare()
@@ -259,6 +260,9 @@ def check_spec(spec: ContainerSpec) -> ContainerSpec:
         raise InvalidError("A container cannot be removed at its end and restarted", hint="choose one of the two")
     if "\0" in "".join((*spec.command, *spec.env, *spec.env.values(), spec.workdir, spec.hostname)):
         raise InvalidError("A command, variable or path of the container has a zero byte in it")
+    for key in spec.env:
+        if not key or "=" in key:
+            raise InvalidError(f"{key!r} cannot be the name of a variable", hint="Give NAME=VALUE, with a name")
     parse_signal(spec.stop_signal)
     users.check(spec.user)
     binds: tuple[Bind, ...] = ()

@@ -20,7 +20,7 @@ from runtime.engines.embedded.images import host
 from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.process import handles, launcher, shim
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
-from runtime.engines.embedded.state import damage
+from runtime.engines.embedded.state import damage, storage
 from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import NotFoundError, PytopError
@@ -208,6 +208,7 @@ def remove_orphans(store: RecordStore, hierarchies: Hierarchies) -> None:
         for parent in (config.state / "data", config.run):
             for name in os.listdir(parent):
                 if len(name) == 64 and name not in known:
+                    storage.free(config, name)
                     shutil.rmtree(parent / name, ignore_errors=True)
         store.sweep_temporaries()
         host.sweep(config.state, in_use=any(record.state.live for record in store.all()))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.sandbox import cgroup
+from runtime.engines.embedded.state import storage
 from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import KernelError, NotFoundError
@@ -31,6 +32,7 @@ def erase(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord)
             raise
     config = store.config
     cgroup.release(config, hierarchies, record)
+    storage.free(config, record.id)
     shutil.rmtree(config.data(record.id), ignore_errors=True)
     try:
         store.forget(record.id)

@@ -27,12 +27,12 @@ IMPORT = "this engine has one image, 'host', which is this machine's own /usr"
 
 
 def why_not(hierarchies: Hierarchies) -> str | None:
-    """Why no container can be run here; None when one can."""
+    """Why no container can be run here; None when one can. Raises `OSError` where that cannot be found out."""
     found = re.match(r"(\d+)\.(\d+)", platform.release())
     if platform.system() != "Linux" or found is None or (int(found[1]), int(found[2])) < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
         return f"needs Linux {oldest} or later, this is {platform.system()} {platform.release()}"
-    held = procfs.effective_capabilities()
+    held = procfs.own_capabilities()
     missing = [name for bit, name in _NEEDED.items() if not held >> bit & 1]
     if missing:
         return f"needs root (missing here: {', '.join(missing)}); run it with sudo"

@@ -216,6 +216,8 @@ def create_body(spec: ContainerSpec, limits: Mapping[str, Any]) -> dict[str, Any
         "read_only_filesystem": spec.read_only,
         "remove": spec.auto_remove,
     }
+    if spec.storage_bytes:
+        body["storage_opts"] = {"size": str(spec.storage_bytes)}
     if count.isdecimal():
         body["restart_tries"] = int(count)
     for name, value in (

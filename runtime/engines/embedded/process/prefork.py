@@ -26,6 +26,7 @@ from runtime.engines.embedded.process.messages import answer
 from runtime.engines.embedded.sandbox import capabilities
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.engines.embedded.sandbox.rootfs import RootLayout
+from runtime.engines.embedded.state import storage
 from runtime.engines.embedded.state.record import ContainerRecord, dumps, loads
 from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import PytopError
@@ -100,14 +101,14 @@ def make_plan(
     config: EmbeddedConfig, zygote_state: ZygoteState, record: ContainerRecord, cgroup: cgroupfs.Cgroup
 ) -> init.InitPlan:
     """The plan for a container's init. Builds the image unless it is there."""
-    data = config.data(record.id)
+    data, layer = config.data(record.id), storage.attach(config, record)
     image = host.prepare(config.state, record)
     return init.InitPlan(
         record=record,
         layout=RootLayout(
             lower=image.lower,
-            upper=data / "upper",
-            work=data / "work",
+            upper=layer / "upper",
+            work=layer / "work",
             point=data / "root",
             binds=(*image.binds, *record.spec.binds),
             read_only=record.spec.read_only,

@@ -11,6 +11,7 @@ from runtime.engines.embedded.limits import wanted
 from runtime.engines.embedded.networks import bridge
 from runtime.engines.embedded.sandbox import devices
 from runtime.engines.embedded.sandbox.rootfs import CgroupView
+from runtime.engines.embedded.state import storage
 from runtime.engines.embedded.state.record import KEY, ContainerRecord
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, cgroups
@@ -75,7 +76,7 @@ def _set(record: ContainerRecord, cgroup: Cgroup, change: LimitChange, pid: int 
 
 
 def release(config: EmbeddedConfig, hierarchies: Hierarchies, record: ContainerRecord) -> None:
-    """Kill the remaining processes of the cgroup, remove it and the network interface. Idempotent."""
+    """Kill what is left in the cgroup, remove it, the network interface and the layer's mount. Idempotent."""
     cgroup = find(hierarchies, config.cgroup_of(record.id))
     if any(directory.is_dir() for directory in cgroup.directories):
         cgroups.kill_all(cgroup)
@@ -85,3 +86,4 @@ def release(config: EmbeddedConfig, hierarchies: Hierarchies, record: ContainerR
         and (Path("/sys/class/net") / bridge.interface_name(config.bridge, record.id)).exists()
     ):
         bridge.detach(config.bridge, record.id)
+    storage.detach(config, record.id)

@@ -19,6 +19,7 @@ from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.errors import EngineError
 from runtime.kernel import cgroupfs, cgroups, procfs
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.filesystems import naming
 from runtime.model import ContainerSpec, State
 
 _MAX_NAME_BYTES: Final = 256
@@ -27,7 +28,8 @@ REMEDY: Final = "Remove it: pytop-containers rm -f"
 
 def note_name(path: Path, name: str) -> None:
     """Keep a container's name apart from its record. Raises `OSError`."""
-    path.write_text(name)
+    with naming(path):
+        path.write_text(name)
 
 
 def without_record(config: EmbeddedConfig, container_id: str, data: bytes, why: str) -> ContainerRecord:

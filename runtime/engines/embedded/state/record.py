@@ -163,6 +163,8 @@ def to_json(record: ContainerRecord) -> dict[str, Any]:
     document = {name: getattr(record, name) for name in _FIELDS}
     later = record.unknown.get("spec", {})
     spec = {**later, **asdict(record.spec)}
+    if not record.spec.storage_bytes:
+        del spec["storage_bytes"]  # an earlier version refuses to start a container with a field that it does not know
     spec["limits"] = {**later.get("limits", {}), **limits_to_json(record.spec.limits)}
     return {**record.unknown, **document, "state": record.state.value, "spec": spec}
 

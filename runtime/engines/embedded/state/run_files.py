@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime.engines.embedded.process.log_writer import make_pipes
+from runtime.kernel.filesystems import naming
 
 PAGE_BYTES: Final = 4096
 _SIZES_BYTES: Final = {"lock": 0, "record.lock": 0, "shim.lock": 64, "position": PAGE_BYTES, "unsaved": PAGE_BYTES}
@@ -36,7 +37,8 @@ def prepare(live: Path) -> None:
         fd = os.open(live / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(fd).st_size < size:
-                os.posix_fallocate(fd, 0, size)
+                with naming(live / name):
+                    os.posix_fallocate(fd, 0, size)
         finally:
             os.close(fd)
 
@@ -117,7 +119,8 @@ def _overwrite(live: Path, data: bytes) -> None:
     # Made here for a container of a version that did not have this file.
     fd = os.open(live / "unsaved", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.pwrite(fd, data.ljust(PAGE_BYTES, b"\0"), 0)
+        with naming(live / "unsaved"):
+            os.pwrite(fd, data.ljust(PAGE_BYTES, b"\0"), 0)
     finally:
         os.close(fd)
 

@@ -33,7 +33,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runtime.engines.embedded.config import EmbeddedConfig
-from runtime.engines.embedded.state import damage, run_files
+from runtime.engines.embedded.state import damage, run_files, storage
 from runtime.engines.embedded.state.record import ContainerRecord, dumps, loads, state_from_json, state_to_json
 from runtime.errors import (
     ConflictError,
@@ -46,8 +46,6 @@ from runtime.errors import (
 )
 from runtime.kernel import filesystems, regular_file
 
-LAYER = ("upper", "work", "root")
-"""Directories of a container's overlay beside its image; `root` is its mount point, in its mount namespace."""
 _HEX = frozenset("0123456789abcdef")
 _POLL_INTERVAL_S = 0.005
 _MAX_RECORD_BYTES = 16 << 20
@@ -134,7 +132,7 @@ class RecordStore:
                 "keep containers of the embedded engine", error, hint="It needs root: run it with sudo"
             ) from error
         except OSError as error:
-            raise _refused("keep containers of the embedded engine", error, config.state) from error
+            raise _refused("keep containers of the embedded engine", error, _place(error, config.state)) from error
 
     # -- reading
 
@@ -218,18 +216,23 @@ class RecordStore:
             try:
                 self._make(record)
             except OSError as error:
-                for path in (self.config.data(record.id), self.config.live(record.id)):
-                    shutil.rmtree(path, ignore_errors=True)
-                where = Path(os.fsdecode(error.filename)) if error.filename is not None else self.config.data(record.id)
+                self._unmake(record.id)
+                where = _place(error, self.config.data(record.id))
                 raise _refused(f"create container {record.spec.name}", error, where) from error
+            except PytopError:
+                self._unmake(record.id)
+                raise
         return record
+
+    def _unmake(self, container_id: str) -> None:
+        storage.free(self.config, container_id)
+        for path in (self.config.data(container_id), self.config.live(container_id)):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _make(self, record: ContainerRecord) -> None:
         data = self.config.data(record.id)
         data.mkdir(mode=0o700, parents=True)
-        for name in LAYER:
-            (data / name).mkdir(mode=0o755)
-            (data / name).chmod(0o755)
+        storage.make_layer(self.config, record)
         run_files.prepare(self.config.live(record.id))
         self.config.log(record.id).touch(mode=0o600)
         damage.note_name(self.config.name(record.id), record.spec.name)
@@ -339,7 +342,7 @@ class RecordStore:
             try:
                 run_files.prepare(live)
             except OSError as error:
-                raise _refused("lock a container", error, live) from error
+                raise _refused("lock a container", error, _place(error, live)) from error
 
     @contextmanager
     def _locked(self, path: Path, container_id: str) -> Iterator[None]:
@@ -370,6 +373,11 @@ def _raise_unless_damaged(error: PytopError, container_id: str) -> None:
         raise DeniedError(title, detail=error.detail, path=error.path, hint=hint) from error
     if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR):
         raise error
+
+
+def _place(error: OSError, otherwise: Path) -> Path:
+    """The path that the kernel refused."""
+    return Path(os.fsdecode(error.filename)) if error.filename is not None else otherwise
 
 
 def _refused(title: str, error: OSError, path: Path) -> PytopError:

@@ -276,9 +276,9 @@ def test_the_spec_of_a_new_container() -> None:
         made(ContainerSpec("x"), {})
 
 
-def test_unsupported_restart_policies_and_auto_remove_are_refused() -> None:
-    assert set(lifecycle.creation((1, 6))) == {"network", "auto_remove", "restart_policy"}
-    assert set(lifecycle.creation((1, 7))) == {"network", "auto_remove"}
+def test_unsupported_restart_policies_auto_remove_and_a_size_are_refused() -> None:
+    assert set(lifecycle.creation((1, 6))) == {"network", "auto_remove", "storage_bytes", "restart_policy"}
+    assert set(lifecycle.creation((1, 7))) == {"network", "auto_remove", "storage_bytes"}
     with pytest.raises(UnsupportedError, match=r"always or never"):
         lifecycle._labels(ContainerSpec("x", restart_policy="on-failure:2"), (1, 6), "create")
     labels = lifecycle._labels(
@@ -287,6 +287,8 @@ def test_unsupported_restart_policies_and_auto_remove_are_refused() -> None:
     assert labels == {translate.RESTART_POLICY: "on-failure:2", translate.STOP_SIGNAL: "SIGINT"}
     with pytest.raises(UnsupportedError):
         lifecycle._labels(ContainerSpec("x", auto_remove=True), (2, 0), "create")
+    with pytest.raises(UnsupportedError, match="size"):
+        lifecycle._labels(ContainerSpec("x", storage_bytes=1 << 30), (2, 0), "create")
 
 
 def test_users_are_looked_up_in_the_uppermost_layer_without_leaving_it(tmp_path: Path) -> None:

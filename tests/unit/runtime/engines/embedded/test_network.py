@@ -103,20 +103,21 @@ def test_a_mac_is_local_unicast_and_follows_from_the_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"),
+    ("number", "kind", "hint"),
     [
-        (errno.EPERM, DeniedError),
-        (errno.EOPNOTSUPP, UnsupportedError),
-        (errno.ENOMEM, KernelError),
+        (errno.EPERM, DeniedError, "root"),
+        (errno.EOPNOTSUPP, UnsupportedError, "modprobe it"),
+        (errno.ENOMEM, KernelError, "Free memory"),
+        (errno.EINVAL, KernelError, None),
     ],
 )
-def test_the_kernel_s_refusal_in_our_words(number: int, kind: type[PytopError]) -> None:
+def test_the_kernel_s_refusal_in_our_words(number: int, kind: type[PytopError], hint: str | None) -> None:
     with pytest.raises(PytopError) as caught, netlink.connect("set up the bridge pytop0", lacks="modprobe it"):
         raise OSError(number, os.strerror(number))
     error = caught.value
     assert type(error) is kind
     assert error.errno == number
-    assert bool(error.hint) == (kind is not KernelError)
+    assert hint in error.hint if hint is not None else not error.hint
 
 
 def test_attempts_are_bounded_in_a_large_network() -> None:
