@@ -12,7 +12,7 @@ import platform
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,9 +28,18 @@ from runtime.engines.embedded.state import run_files
 from runtime.engines.embedded.state.changes import event_kinds
 from runtime.engines.embedded.state.record import KEY, ContainerRecord, to_json
 from runtime.engines.protocol import Facets
-from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError, UnsupportedError
+from runtime.errors import (
+    ConflictError,
+    DeniedError,
+    InvalidError,
+    KernelError,
+    NotFoundError,
+    PytopError,
+    UnsupportedError,
+)
 from runtime.kernel import filesystems, own_cgroup, threads
-from runtime.kernel.inotify import LOGS, RECORDS, DirectoryWatch
+from runtime.kernel.directory_watch import NoWatch, require_watch, watch_or_wait
+from runtime.kernel.inotify import LOGS, RECORDS
 from runtime.model import (
     Capabilities,
     Container,
@@ -98,7 +107,7 @@ class EmbeddedEngine:
                 raise NotFoundError.from_os("The container's files are gone", error) from error
             except OSError as error:
                 if not filesystems.refuses(error):
-                    raise
+                    raise KernelError.from_os("use the embedded engine", error) from error
                 path = Path(os.fsdecode(error.filename)) if error.filename is not None else self.config.run
                 raise filesystems.refused("write to the disk", error, path) from error
 
@@ -291,8 +300,7 @@ class EmbeddedEngine:
         A shim that is killed meanwhile is replaced.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        watch = DirectoryWatch(self.config.records, RECORDS)
-        try:
+        with closing(watch_or_wait(self.config.records, RECORDS)) as watch:
             while True:
                 try:
                     record: ContainerRecord = await self._act(self._repaired_record, container_id)
@@ -306,8 +314,6 @@ class EmbeddedEngine:
                 if left <= 0:
                     return False
                 await watch.changed(left)
-        finally:
-            watch.close()
 
     def _repaired_record(self, container_id: str) -> ContainerRecord:
         found = self._repaired(self._store.read(container_id))
@@ -319,24 +325,19 @@ class EmbeddedEngine:
         await self._ready()
         record: ContainerRecord = await self._read(self._store.find, key)
         path = self.config.log(record.id)
-        watch = DirectoryWatch(path.parent, LOGS) if follow else None
-        reader = await threads.acquiring(
-            self._guarded(lambda: cri_log.Reader(path, tail=tail)), cri_log.Reader.close, threads.Kind.WAIT
-        )
-        try:
+        open_log = self._guarded(lambda: cri_log.Reader(path, tail=tail))
+        with (
+            closing(watch_or_wait(path.parent, LOGS) if follow else NoWatch()) as watch,
+            closing(await threads.acquiring(open_log, cri_log.Reader.close, threads.Kind.WAIT)) as reader,
+        ):
             while True:
-                over = watch is None or await self._over(record.id)
+                over = not follow or await self._over(record.id)
                 while lines := await self._complete(reader.read):
                     for line in lines:
                         yield line
                 if over:
                     return
-                assert watch is not None
                 await watch.changed(_RECHECK_INTERVAL_S)
-        finally:
-            reader.close()
-            if watch is not None:
-                watch.close()
 
     async def _over(self, container_id: str) -> bool:
         """Whether the log is complete."""
@@ -352,8 +353,7 @@ class EmbeddedEngine:
             await self._complete(self._store.prepare)
         while not await self._read(self.config.records.is_dir):  # noqa: ASYNC110  (inotify needs the directory)
             await asyncio.sleep(_RECHECK_INTERVAL_S)
-        watch = DirectoryWatch(self.config.records, RECORDS)
-        try:
+        with closing(require_watch(self.config.records, RECORDS)) as watch:
             known = {record.id: record for record in await self._read(self._store.all)}
             while True:
                 for name in sorted(await watch.changed()):
@@ -367,8 +367,6 @@ class EmbeddedEngine:
                         known[container_id] = after
                     for kind in event_kinds(before, after):
                         yield Event(kind, ContainerRef(KEY, container_id), time.time_ns())
-        finally:
-            watch.close()
 
     def _peek(self, container_id: str) -> ContainerRecord | None:
         with suppress(NotFoundError):

@@ -198,6 +198,8 @@ class RecordStore:
             try:
                 self._make(record)
             except OSError as error:
+                with suppress(OSError):  # it may be there already: the directory is synced last
+                    self.config.record(record.id).unlink(missing_ok=True)
                 for path in (self.config.data(record.id), self.config.live(record.id)):
                     shutil.rmtree(path, ignore_errors=True)
                 where = Path(os.fsdecode(error.filename)) if error.filename is not None else self.config.data(record.id)
