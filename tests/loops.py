@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 
-def cycles(whole: int, least: int = 1) -> int:
-    """A tenth of `whole` but no fewer than `least`; all of them where PYTOP_LONG is set, as in `make test-long`."""
-    return whole if os.environ.get("PYTOP_LONG") else max(whole // 10, least)
+def whole() -> bool:
+    """Whether loops go round as often as they can: PYTOP_LONG is set, as in `make test-long`."""
+    return bool(os.environ.get("PYTOP_LONG"))
+
+
+def cycles(count: int, least: int = 1) -> int:
+    """A tenth of `count` but no fewer than `least`; all of them in `make test-long`."""
+    return count if whole() else max(count // 10, least)

@@ -5,6 +5,7 @@ Source: proc_pid_stat(5), proc_pid_status(5), proc_pid_mountinfo(5), user_namesp
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from runtime.errors import KernelError
+
 PROC = Path("/proc")
 NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user", "time")
 
@@ -21,7 +24,7 @@ NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user", "time")
 def start_time(pid: int, *, proc: Path = PROC) -> int | None:
     """Start time in clock ticks since boot, unique together with the pid; None when the process is gone.
 
-    A zombie has a start time too: see `state`.
+    A zombie has a start time too: see `state`. Raises `KernelError` where this process lacks what it needs to look.
     """
     fields = _stat(pid, proc)
     return int(fields[19]) if fields is not None and len(fields) > 19 else None
@@ -40,10 +43,9 @@ def state(pid: int, *, proc: Path = PROC) -> str | None:
 
 
 def uids(pid: int, *, proc: Path = PROC) -> frozenset[int]:
-    """The real, effective, saved and file system uid; empty when the process is gone."""
-    try:
-        text = (proc / str(pid) / "status").read_text(errors="surrogateescape")
-    except OSError:
+    """The real, effective, saved and file system uid; empty when the process is gone. Raises as `start_time`."""
+    text = _read(proc / str(pid) / "status")
+    if text is None:
         return frozenset()
     line = next((line for line in text.splitlines() if line.startswith("Uid:")), "")
     return frozenset(int(word) for word in line.split()[1:])
@@ -51,12 +53,19 @@ def uids(pid: int, *, proc: Path = PROC) -> frozenset[int]:
 
 def _stat(pid: int, proc: Path) -> list[str] | None:
     """The fields after the command, which may itself contain blanks and brackets."""
+    text = _read(proc / str(pid) / "stat")
+    return text[text.rfind(")") + 1 :].split() if text is not None else None
+
+
+def _read(path: Path) -> str | None:
+    """A file about a process, None when that is gone or hidden. A lack of descriptors or memory says nothing of it."""
     try:
-        with open(f"{proc}/{pid}/stat", errors="surrogateescape") as stat:
-            text = stat.read()
-    except OSError:
+        with open(path, errors="surrogateescape") as file:
+            return file.read()
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise KernelError.from_os("read about a process", error, path=str(path)) from error
         return None
-    return text[text.rfind(")") + 1 :].split()
 
 
 def await_end(pidfd: int, timeout: float) -> bool:

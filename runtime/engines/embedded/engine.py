@@ -12,7 +12,7 @@ import platform
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
@@ -31,7 +31,8 @@ from runtime.engines.embedded.state.record import KEY, ContainerRecord, to_json
 from runtime.engines.protocol import Facets
 from runtime.errors import ConflictError, InvalidError, NotFoundError, PytopError, UnsupportedError
 from runtime.kernel import own_cgroup, threads
-from runtime.kernel.inotify import LOGS, RECORDS, DirectoryWatch
+from runtime.kernel.directory_watch import NoWatch, require_watch, watch_or_wait
+from runtime.kernel.inotify import LOGS, RECORDS
 from runtime.model import (
     Capabilities,
     Container,
@@ -282,8 +283,7 @@ class EmbeddedEngine:
         A shim that is killed meanwhile is replaced.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        watch = DirectoryWatch(self.config.records, RECORDS)
-        try:
+        with closing(watch_or_wait(self.config.records, RECORDS)) as watch:
             while True:
                 try:
                     record: ContainerRecord = await self._act(self._repaired_record, container_id)
@@ -297,8 +297,6 @@ class EmbeddedEngine:
                 if left <= 0:
                     return False
                 await watch.changed(left)
-        finally:
-            watch.close()
 
     def _repaired_record(self, container_id: str) -> ContainerRecord:
         found = self._repaired(self._store.read(container_id))
@@ -310,25 +308,21 @@ class EmbeddedEngine:
         await self._ready()
         record: ContainerRecord = await self._read(self._store.find, key)
         path = self.config.log(record.id)
-        # the last line is in the log before the end is on record
-        watch = DirectoryWatch(path.parent, LOGS, (self.config.records, RECORDS)) if follow else None
-        reader = await threads.acquiring(
-            guarded(self.config, lambda: cri_log.Reader(path, tail=tail)), cri_log.Reader.close, threads.Kind.WAIT
-        )
-        try:
+        open_log = guarded(self.config, lambda: cri_log.Reader(path, tail=tail))
+        # The last line is in the log before the end is on record.
+        ends = (self.config.records, RECORDS)
+        with (
+            closing(watch_or_wait(path.parent, LOGS, ends) if follow else NoWatch()) as watch,
+            closing(await threads.acquiring(open_log, cri_log.Reader.close, threads.Kind.WAIT)) as reader,
+        ):
             while True:
-                over = watch is None or await self._over(record.id)
+                over = not follow or await self._over(record.id)
                 while lines := await self._complete(reader.read):
                     for line in lines:
                         yield line
                 if over:
                     return
-                assert watch is not None
                 await watch.changed(_RECHECK_INTERVAL_S)
-        finally:
-            reader.close()
-            if watch is not None:
-                watch.close()
 
     async def _over(self, container_id: str) -> bool:
         """Whether the log is complete."""
@@ -344,8 +338,7 @@ class EmbeddedEngine:
             await self._complete(self._store.prepare)
         while not await self._read(self.config.records.is_dir):  # noqa: ASYNC110  (inotify needs the directory)
             await asyncio.sleep(_RECHECK_INTERVAL_S)
-        watch = DirectoryWatch(self.config.records, RECORDS)
-        try:
+        with closing(require_watch(self.config.records, RECORDS)) as watch:
             known = {record.id: record for record in await self._read(self._store.all)}
             while True:
                 for name in sorted(await watch.changed()):
@@ -359,8 +352,6 @@ class EmbeddedEngine:
                         known[container_id] = after
                     for kind in event_kinds(before, after):
                         yield Event(kind, ContainerRef(KEY, container_id), time.time_ns())
-        finally:
-            watch.close()
 
     def _peek(self, container_id: str) -> ContainerRecord | None:
         with suppress(NotFoundError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.engines.embedded.state.record import ContainerRecord
+from runtime.errors import PytopError
 from runtime.kernel import procfs
 
 WAKE: Final = signal.SIGUSR1
@@ -61,7 +62,12 @@ def open_init(record: ContainerRecord) -> int | None:
         fd = os.pidfd_open(record.pid)
     except ProcessLookupError:
         return None
-    if procfs.start_time(record.pid) != record.pid_start:
+    try:
+        same = procfs.start_time(record.pid) == record.pid_start
+    except PytopError:
+        os.close(fd)
+        raise
+    if not same:
         os.close(fd)
         return None
     return fd

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from runtime.engines.embedded.config import EmbeddedConfig
@@ -83,45 +83,48 @@ def _connect(config: EmbeddedConfig) -> socket.socket:
 
 def _start(config: EmbeddedConfig, name: str) -> None:
     (config.run / name).unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    directory = os.open(config.run, os.O_PATH | os.O_CLOEXEC)
-    interpreter = sealed_interpreter()
-    log = os.open(config.run / "zygote.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        directory = os.open(config.run, os.O_PATH | os.O_CLOEXEC)
+        opened.callback(os.close, directory)
+        interpreter = sealed_interpreter()
+        opened.callback(os.close, interpreter)
+        log = os.open(config.run / "zygote.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        opened.callback(os.close, log)
         listener.bind(f"/proc/self/fd/{directory}/{name}")
         listener.listen(_MAX_BACKLOG)
         root = str(zygote_socket.PACKAGE.parent)
         paths = [root, *(path for path in sys.path if path.startswith("/") and path != root)]
         arguments = [str(listener.fileno()), config.to_json(), name]
         libraries = sysconfig.get_config_var("LIBDIR")  # $ORIGIN in its RPATH does not work for a memory file
-        subprocess.run(
-            [sys.executable, "-I", "-c", _BOOT.format(paths=paths), *arguments],
-            executable=f"/proc/self/fd/{interpreter}",
-            pass_fds=(listener.fileno(), interpreter),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            cwd="/",
-            env={"PATH": os.defpath, **({"LD_LIBRARY_PATH": libraries} if libraries else {})},
-            check=True,
-            stderr=log,
-            timeout=_ZYGOTE_TIMEOUT_S,
-        )
-    except subprocess.SubprocessError as error:
-        raise UnavailableError("start the engine's helper process", detail=str(error)) from error
-    finally:
-        os.close(directory)
-        os.close(interpreter)
-        os.close(log)
-        listener.close()
+        try:
+            subprocess.run(
+                [sys.executable, "-I", "-c", _BOOT.format(paths=paths), *arguments],
+                executable=f"/proc/self/fd/{interpreter}",
+                pass_fds=(listener.fileno(), interpreter),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env={"PATH": os.defpath, **({"LD_LIBRARY_PATH": libraries} if libraries else {})},
+                check=True,
+                stderr=log,
+                timeout=_ZYGOTE_TIMEOUT_S,
+            )
+        except subprocess.SubprocessError as error:
+            raise UnavailableError("start the engine's helper process", detail=str(error)) from error
 
 
 def sealed_interpreter() -> int:
     """A descriptor of a copy of this interpreter in a memory file that can no longer be written (memfd_create(2))."""
     memory = os.memfd_create("pytop-python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with Path(sys.executable).resolve().open("rb") as source:
-        remaining = os.fstat(source.fileno()).st_size
-        while remaining > 0:
-            remaining -= os.sendfile(memory, source.fileno(), None, remaining)
-    os.fchmod(memory, 0o555)
-    fcntl.fcntl(memory, _F_ADD_SEALS, _ALL_SEALS)
+    try:
+        with Path(sys.executable).resolve().open("rb") as source:
+            remaining = os.fstat(source.fileno()).st_size
+            while remaining > 0:
+                remaining -= os.sendfile(memory, source.fileno(), None, remaining)
+        os.fchmod(memory, 0o555)
+        fcntl.fcntl(memory, _F_ADD_SEALS, _ALL_SEALS)
+    except OSError:
+        os.close(memory)
+        raise
     return memory

@@ -64,14 +64,15 @@ def names(config: EmbeddedConfig) -> list[str]:
 
 def connect(config: EmbeddedConfig, name: str, *, wait: bool = True) -> socket.socket:
     """Connect to a zygote. Raises `OSError`; without `wait` a `BlockingIOError` where too many are waiting already."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    connection.setblocking(wait)
     directory = os.open(config.run, os.O_PATH | os.O_CLOEXEC)
-    try:  # by descriptor: the path of a socket may not be longer than 107 bytes
-        connection.connect(f"/proc/self/fd/{directory}/{name}")
-    except OSError:
-        connection.close()
-        raise
+    try:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:  # by descriptor: the path of a socket may not be longer than 107 bytes
+            connection.setblocking(wait)
+            connection.connect(f"/proc/self/fd/{directory}/{name}")
+        except OSError:
+            connection.close()
+            raise
     finally:
         os.close(directory)
     return connection

@@ -225,6 +225,8 @@ class RecordStore:
         return record
 
     def _unmake(self, container_id: str) -> None:
+        with suppress(OSError):  # it may be there already: the directory is synced last
+            self.config.record(container_id).unlink(missing_ok=True)
         storage.free(self.config, container_id)
         for path in (self.config.data(container_id), self.config.live(container_id)):
             shutil.rmtree(path, ignore_errors=True)
