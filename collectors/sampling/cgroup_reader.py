@@ -274,10 +274,10 @@ def _cpu(values: list[Any]) -> CpuCounters:
 
 def _memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
     current, stat = values[CURRENT], values[STAT]
-    if len(stat) == 5:  # v1 has swap and limit in memory.stat
-        anon, file, inactive_file, swap, limit = stat
+    if len(stat) == 6:  # v1 has swap and limit in memory.stat
+        anon, file, shared, inactive_file, swap, limit = stat
     else:
-        anon, file, inactive_file = stat
+        anon, file, shared, inactive_file = stat
         swap, limit = values[SWAP], values[MAX]
     working_set = inactive_file
     if not isinstance(current, int):
@@ -285,7 +285,15 @@ def _memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
     elif isinstance(inactive_file, int):
         working_set = current - inactive_file if current > inactive_file else 0
     return MemoryGauges(  # the first by position: twice as fast, and this is done for every container in every sweep
-        current, working_set, anon, file, swap, values[PEAK], limit=tightest(limit, above), oom_kills=values[OOM]
+        current,
+        working_set,
+        anon,
+        file,
+        shared,
+        swap,
+        peak=values[PEAK],
+        limit=tightest(limit, above),
+        oom_kills=values[OOM],
     )
 
 
