@@ -121,7 +121,7 @@ def _pids(directory: str) -> set[str] | Missing:
         current = waiting.pop()
         looked += 1
         try:
-            text = _read(f"{current}/{_PROCS}", READ_BYTES)
+            text = _read(f"{current}/{_PROCS}")
             inner = _children(current)
         except PermissionError:
             return Missing.DENIED
@@ -160,13 +160,10 @@ def _write_bytes(path: str) -> int | Missing:
         return Missing.UNSUPPORTED
 
 
-def _read(path: str, size: int = READ_BYTES) -> bytes:
-    """A whole file of at most some pages; one that is no regular file of /proc is never waited for."""
+def _read(path: str) -> bytes:
+    """The beginning of a file, of cgroup.procs more than `MAX_PROCESSES`. A pipe in its place is not waited for."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        data = os.read(fd, size)
-        while len(data) % size == 0 and data and (more := os.read(fd, size)):
-            data += more
-        return data
+        return os.read(fd, READ_BYTES)
     finally:
         os.close(fd)
