@@ -46,6 +46,7 @@ from collectors.sampling.layout import (
     CounterFile,
     files_to_open,
 )
+from collectors.sampling.process_writes import ProcessWrites
 from collectors.sampling.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Missing, Unlimited
@@ -231,8 +232,12 @@ class CgroupReader:
         at_ns: int,
         net: Mapping[str, NetCounters] | Missing = Missing.UNSUPPORTED,
         net_shared: bool = False,
+        writes: ProcessWrites | None = None,
     ) -> Sample:
-        """What the last `refresh` read, with the given network counters; unchanged parts are the same objects."""
+        """What the last `refresh` read, with the given network counters; unchanged parts are the same objects.
+
+        `writes` reads the processes of a container on v1 that has used CPU time since.
+        """
         dirty, self._dirty = self._dirty, 0
         values = self._values
         if dirty & CPU_PART:
@@ -262,6 +267,7 @@ class CgroupReader:
             net,
             net_shared,
             self._pressure,
+            None if writes is None else writes.read(self._cpu.usage_ns, self._io),
         )
 
 

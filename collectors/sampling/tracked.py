@@ -12,7 +12,6 @@ from collectors.sampling.cgroup_reader import CgroupReader
 from collectors.sampling.frame import Usage
 from collectors.sampling.inherited_limits import InheritedLimits
 from collectors.sampling.network import InterfaceCounters, NetworkReader
-from collectors.sampling.process_writes import charged_writes
 from collectors.sampling.rates import derive
 from collectors.sampling.sample import Sample
 from collectors.sampling.target import Target
@@ -145,10 +144,7 @@ class Tracked:
 
     def sample(self) -> Sample:
         """What the last `refresh` found."""
-        sample = self.reader.sample(self._read_ns, self._net, self._net_shared)
-        if self._writes is None:
-            return sample
-        return sample._replace(written=self._writes.read(sample.cpu.usage_ns, charged_writes(sample.io)))
+        return self.reader.sample(self._read_ns, self._net, self._net_shared, self._writes)
 
     def usage(self, sample: Sample, ncpu: int) -> Usage:
         """The usage since the sample of the previous call."""
