@@ -46,6 +46,7 @@ from collectors.sampling.layout import (
     CounterFile,
     files_to_open,
 )
+from collectors.sampling.process_writes import ProcessWrites
 from collectors.sampling.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Missing, Unlimited
@@ -231,8 +232,12 @@ class CgroupReader:
         at_ns: int,
         net: Mapping[str, NetCounters] | Missing = Missing.UNSUPPORTED,
         net_shared: bool = False,
+        writes: ProcessWrites | None = None,
     ) -> Sample:
-        """What the last `refresh` read, with the given network counters; unchanged parts are the same objects."""
+        """What the last `refresh` read, with the given network counters; unchanged parts are the same objects.
+
+        `writes` reads the processes of a container on v1 that has used CPU time since.
+        """
         dirty, self._dirty = self._dirty, 0
         values = self._values
         if dirty & CPU_PART:
@@ -262,6 +267,7 @@ class CgroupReader:
             net,
             net_shared,
             self._pressure,
+            None if writes is None else writes.read(self._cpu.usage_ns, self._io),
         )
 
 
@@ -274,10 +280,10 @@ def _cpu(values: list[Any]) -> CpuCounters:
 
 def _memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
     current, stat = values[CURRENT], values[STAT]
-    if len(stat) == 5:  # v1 has swap and limit in memory.stat
-        anon, file, inactive_file, swap, limit = stat
+    if len(stat) == 6:  # v1 has swap and limit in memory.stat
+        anon, file, shared, inactive_file, swap, limit = stat
     else:
-        anon, file, inactive_file = stat
+        anon, file, shared, inactive_file = stat
         swap, limit = values[SWAP], values[MAX]
     working_set = inactive_file
     if not isinstance(current, int):
@@ -285,7 +291,15 @@ def _memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
     elif isinstance(inactive_file, int):
         working_set = current - inactive_file if current > inactive_file else 0
     return MemoryGauges(  # the first by position: twice as fast, and this is done for every container in every sweep
-        current, working_set, anon, file, swap, values[PEAK], limit=tightest(limit, above), oom_kills=values[OOM]
+        current,
+        working_set,
+        anon,
+        file,
+        shared,
+        swap,
+        peak=values[PEAK],
+        limit=tightest(limit, above),
+        oom_kills=values[OOM],
     )
 
 

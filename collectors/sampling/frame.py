@@ -76,6 +76,7 @@ class Usage(NamedTuple):
     working_set: int | Missing = Missing.NOT_SAMPLED
     anon: int | Missing = Missing.NOT_SAMPLED
     file: int | Missing = Missing.NOT_SAMPLED
+    shared: int | Missing = Missing.NOT_SAMPLED
     swap: int | Missing = Missing.NOT_SAMPLED
     memory_peak: int | Missing = Missing.NOT_SAMPLED
     memory_limit: int | Unlimited | Missing = Missing.NOT_SAMPLED

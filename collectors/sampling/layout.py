@@ -60,7 +60,7 @@ V2: Mapping[str, tuple[CounterFile, ...]] = {
     ),
     "memory": (
         CounterFile(CURRENT, MEMORY_PART, "memory.current", parse.number),
-        CounterFile(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v2, LARGE_BYTES, 3),
+        CounterFile(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v2, LARGE_BYTES, 4),
         CounterFile(SWAP, MEMORY_PART, "memory.swap.current", parse.number),
         CounterFile(PEAK, MEMORY_PART, "memory.peak", parse.number),
         CounterFile(MAX, MEMORY_PART, "memory.max", parse.limit),
@@ -85,7 +85,7 @@ V1: Mapping[str, tuple[CounterFile, ...]] = {
     ),
     "memory": (
         CounterFile(CURRENT, MEMORY_PART, "memory.usage_in_bytes", parse.number),
-        CounterFile(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v1, LARGE_BYTES, 5),
+        CounterFile(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v1, LARGE_BYTES, 6),
         CounterFile(PEAK, MEMORY_PART, "memory.max_usage_in_bytes", parse.number),
         CounterFile(OOM, MEMORY_PART, "memory.oom_control", parse.oom_kills, MEDIUM_BYTES),
     ),
@@ -96,7 +96,7 @@ V1: Mapping[str, tuple[CounterFile, ...]] = {
     ),
 }
 
-SLOT_WIDTHS: Final = {USAGE: 3, SPLIT: 2, PERIODS: 3, STAT: 3}
+SLOT_WIDTHS: Final = {USAGE: 3, SPLIT: 2, PERIODS: 3, STAT: 4}
 
 # The value of each slot that no file fills.
 EMPTY_SLOTS: Final[tuple[Any, ...]] = tuple(

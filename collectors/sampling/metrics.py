@@ -194,14 +194,35 @@ _CONTAINER: Final[tuple[Metric[Usage], ...]] = (
     ),
     _usage("working_set", _BYTES, _GAUGE, "Memory less the file cache that can go", summable=True),
     _usage("anon", _BYTES, _GAUGE, "Memory of the programs themselves", summable=True),
-    _usage("file", _BYTES, _GAUGE, "Page cache", summable=True),
+    _usage("file", _BYTES, _GAUGE, "Page cache, without shared memory", summable=True),
+    _usage("shared", _BYTES, _GAUGE, "Shared memory and tmpfs", summable=True),
     _usage("swap", _BYTES, _GAUGE, "Memory swapped out", summable=True),
     _usage("memory_peak", _BYTES, _GAUGE, "Most memory since its start", history=False),
     _usage("oom_kills", _TASKS, _TOTAL, "Processes killed for lack of memory", summable=True, history=False),
-    Metric("net_rx", _BYTES_PER_S, _RATE, "Received from the network", _net("rx_bytes"), summable=True, drawn=True),
-    Metric("net_tx", _BYTES_PER_S, _RATE, "Sent to the network", _net("tx_bytes"), summable=True, drawn=True),
-    Metric("io_read", _BYTES_PER_S, _RATE, "Read from block devices", _io("read_bytes"), summable=True, drawn=True),
-    Metric("io_write", _BYTES_PER_S, _RATE, "Written to block devices", _io("write_bytes"), summable=True, drawn=True),
+    Metric(
+        "net_rx",
+        _BYTES_PER_S,
+        _RATE,
+        "Received from outside, counted once",
+        _net("rx_bytes"),
+        summable=True,
+        drawn=True,
+    ),
+    Metric(
+        "net_tx", _BYTES_PER_S, _RATE, "Sent to the outside, counted once", _net("tx_bytes"), summable=True, drawn=True
+    ),
+    Metric(
+        "io_read", _BYTES_PER_S, _RATE, "Read from disks, counted once", _io("read_bytes"), summable=True, drawn=True
+    ),
+    Metric(
+        "io_write",
+        _BYTES_PER_S,
+        _RATE,
+        "Written to disks or to their page cache, counted once",
+        _io("write_bytes"),
+        summable=True,
+        drawn=True,
+    ),
     _usage("pids", _TASKS, _GAUGE, "Processes and threads", summable=True),
     _usage(
         "pids_limit", _TASKS, _GAUGE, "Most processes and threads", summable=True, history=False, limit=LimitName.PIDS

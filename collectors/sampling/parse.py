@@ -127,31 +127,33 @@ def cores(quota: Limit, period: Number) -> float | Unlimited | Missing:
     return cpu_bandwidth.cores(quota, period) if period else UNSUPPORTED
 
 
-def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Limit]:
-    """v1 memory.stat of the whole subtree: anon, file, inactive file, swap; and the tightest limit of the ancestors.
+def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number, Limit]:
+    """v1 memory.stat of the whole subtree: anon, file, shared, inactive file, swap; the ancestors' tightest limit.
 
     The kernel counts shared memory and tmpfs as cache. They are not in `file`: they cannot be dropped.
     """
     start = data.find(b"\nhierarchical_memory_limit ")
     if start < 0:
-        return UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED
+        return UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED
     tightest: Limit = _keyed(data, b"\nhierarchical_memory_limit ", start)
     if isinstance(tightest, int) and tightest >= UNLIMITED_V1_BYTES:
         tightest = UNLIMITED
+    shared = _keyed(data, b"\ntotal_shmem ", start)
     return (
         _keyed(data, b"\ntotal_rss ", start),
-        _without(_keyed(data, b"\ntotal_cache ", start), _keyed(data, b"\ntotal_shmem ", start)),
+        _without(_keyed(data, b"\ntotal_cache ", start), shared),
+        shared,
         _keyed(data, b"\ntotal_inactive_file ", start),
         _keyed(data, b"\ntotal_swap ", start),
         tightest,
     )
 
 
-def memory_stat_v2(data: bytes) -> ThreeNumbers:
-    """v2 memory.stat: anon, file without shared memory and tmpfs, inactive file."""
+def memory_stat_v2(data: bytes) -> tuple[Number, Number, Number, Number]:
+    """v2 memory.stat: anon, file without shared memory and tmpfs, these, inactive file."""
     anon = _keyed(data, b"anon ") if data.startswith(b"anon ") else _keyed(data, b"\nanon ")
-    file = _without(_keyed(data, b"\nfile "), _keyed(data, b"\nshmem "))
-    return anon, file, _keyed(data, b"\ninactive_file ")
+    shared = _keyed(data, b"\nshmem ")
+    return anon, _without(_keyed(data, b"\nfile "), shared), shared, _keyed(data, b"\ninactive_file ")
 
 
 def _without(cache: Number, shared: Number) -> Number:

@@ -47,8 +47,8 @@ class ProcessWrites:
         self._ahead = 0  # bytes that were written and may be charged later
         self._counted = 0
 
-    def read(self, cpu_ns: int | Missing, charged: int | Missing = Missing.UNSUPPORTED) -> int | Missing:
-        """Bytes since the first call. `charged` is what the cgroup was charged for so far.
+    def read(self, cpu_ns: int | Missing, io: Mapping[str, IoCounters] | Missing) -> int | Missing:
+        """Bytes since the first call. `io` is what the cgroup was charged for so far.
 
         `cpu_ns` is the container's CPU time: while it has used next to none, nothing is read. `Missing.DENIED` when a
         process may not be looked at, `UNSUPPORTED` when there are too many or none is visible.
@@ -57,6 +57,7 @@ class ProcessWrites:
         if isinstance(before, int) and isinstance(cpu_ns, int) and 0 <= cpu_ns - before < MIN_CPU_NS:
             return self._total if isinstance(self._total, Missing) else self._counted
         self._cpu_ns = cpu_ns
+        charged = charged_writes(io)
         total = self._sum()
         if _growth(self._total, total) < 0:
             # A child may have moved into its parent's figure between the reads of the two.
@@ -121,7 +122,7 @@ def _pids(directory: str) -> set[str] | Missing:
         current = waiting.pop()
         looked += 1
         try:
-            text = _read(f"{current}/{_PROCS}", READ_BYTES)
+            text = _read(f"{current}/{_PROCS}")
             inner = _children(current)
         except PermissionError:
             return Missing.DENIED
@@ -160,13 +161,10 @@ def _write_bytes(path: str) -> int | Missing:
         return Missing.UNSUPPORTED
 
 
-def _read(path: str, size: int = READ_BYTES) -> bytes:
-    """A whole file of at most some pages; one that is no regular file of /proc is never waited for."""
+def _read(path: str) -> bytes:
+    """The beginning of a file, of cgroup.procs more than `MAX_PROCESSES`. A pipe in its place is not waited for."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        data = os.read(fd, size)
-        while len(data) % size == 0 and data and (more := os.read(fd, size)):
-            data += more
-        return data
+        return os.read(fd, READ_BYTES)
     finally:
         os.close(fd)

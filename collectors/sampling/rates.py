@@ -49,7 +49,7 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
         io = replace(io, write_bytes=rate(written, current.written, seconds))
     net, net_interfaces, net_internal = _net(previous.net, current.net, seconds)
     pressure = _pressures(previous.pressure, current.pressure, elapsed)
-    current_bytes, working_set, anon, file, swap, peak, limit, oom_kills = current.memory
+    current_bytes, working_set, anon, file, shared, swap, peak, limit, oom_kills = current.memory
     return Usage(
         current.at_ns,
         cpu,
@@ -62,6 +62,7 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
         working_set,
         anon,
         file,
+        shared,
         swap,
         peak,
         limit,
@@ -112,6 +113,7 @@ def _gauges_only(current: Sample) -> Usage:
         working_set=memory.working_set,
         anon=memory.anon,
         file=memory.file,
+        shared=memory.shared,
         swap=memory.swap,
         memory_peak=memory.peak,
         memory_limit=memory.limit,

@@ -26,12 +26,16 @@ class CpuCounters(NamedTuple):
 
 
 class MemoryGauges(NamedTuple):
-    """Bytes. `working_set` is `current` less inactive file cache; `oom_kills` is a counter of processes."""
+    """Bytes. `working_set` is `current` less inactive file cache; `oom_kills` is a counter of processes.
+
+    `file` is page cache that can be dropped or written back; `shared` is shared memory and tmpfs, which cannot.
+    """
 
     current: int | Missing = Missing.UNSUPPORTED
     working_set: int | Missing = Missing.UNSUPPORTED
     anon: int | Missing = Missing.UNSUPPORTED
     file: int | Missing = Missing.UNSUPPORTED
+    shared: int | Missing = Missing.UNSUPPORTED
     swap: int | Missing = Missing.UNSUPPORTED
     peak: int | Missing = Missing.UNSUPPORTED
     limit: int | Unlimited | Missing = Missing.UNSUPPORTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from collectors.sampling.frame import NOTHING, IoRates, NetRates, Usage
@@ -81,6 +82,14 @@ def network(
         return Missing.UNSUPPORTED, bool(shared)
     fields = NetRates.__dataclass_fields__
     return NetRates(*(sum(getattr(net, name) for net in known) for name in fields)), False
+
+
+def io_with_writes(whole: IoRates | Missing, usages: Mapping[Ref, Usage], live: Sequence[Ref]) -> IoRates | Missing:
+    """The rates of a group's own cgroup; where that cannot tell what it wrote, the sum of what its members did."""
+    if isinstance(whole, Missing) or isinstance(whole.write_bytes, float):
+        return whole
+    members = _io([usages[ref].io if ref in usages else Missing.NOT_SAMPLED for ref in live])
+    return whole if isinstance(members, Missing) else replace(whole, write_bytes=members.write_bytes)
 
 
 def _sum(values: Sequence[float | Unlimited | Missing]) -> float | Unlimited | Missing:

@@ -13,7 +13,6 @@ from collectors.sampling.frame import Usage
 from collectors.sampling.inherited_limits import InheritedLimits
 from collectors.sampling.network import InterfaceCounters, NetworkReader
 from collectors.sampling.process_tree import cpu_and_threads
-from collectors.sampling.process_writes import charged_writes
 from collectors.sampling.rates import derive
 from collectors.sampling.sample import CpuCounters, Sample
 from collectors.sampling.target import Target
@@ -149,13 +148,11 @@ class Tracked:
 
     def sample(self) -> Sample:
         """What the last `refresh` found."""
-        sample = self.reader.sample(self._read_ns, self._net, self._net_shared)
-        if self._of_processes is not None:
-            cpu, pids = self._of_processes
-            sample = sample._replace(cpu=cpu, pids=pids)
-        if self._writes is not None:
-            sample = sample._replace(written=self._writes.read(sample.cpu.usage_ns, charged_writes(sample.io)))
-        return sample
+        sample = self.reader.sample(self._read_ns, self._net, self._net_shared, self._writes)
+        if self._of_processes is None:
+            return sample
+        cpu, pids = self._of_processes
+        return sample._replace(cpu=cpu, pids=pids)
 
     def usage(self, sample: Sample, ncpu: int) -> Usage:
         """The usage since the sample of the previous call."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -172,3 +173,19 @@ def test_processes_and_isolation_of_a_live_process(cgroup: Cgroup) -> None:
         assert {namespace.name for namespace in seen.namespaces} >= {"mnt", "pid", "net"}
     finally:
         end(process)
+
+
+def test_shared_memory_is_no_page_cache(cgroup: Cgroup, sweeper: Sweeper) -> None:
+    """Also on v1, where the kernel counts it as cache."""
+    path = Path(f"/dev/shm/pytop-test-{os.getpid()}")
+    process = start(cgroup, f"f = open({str(path)!r}, 'wb'); f.write(bytes(24 << 20)); f.flush(); sys.stdin.read()")
+    try:
+        wait_until(lambda: path.exists() and path.stat().st_size == 24 << 20, 10)
+        usage = sweeper.sweep([Target(REF, process.pid)]).usages[REF]
+        assert isinstance(usage.shared, int)
+        assert isinstance(usage.file, int)
+        assert 24 << 20 <= usage.shared < 26 << 20
+        assert usage.file < 16 << 20
+    finally:
+        end(process)
+        path.unlink(missing_ok=True)

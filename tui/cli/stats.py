@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from collectors.sampling.frame import Frame
+from collectors.sampling.frame import Frame, Usage
 from collectors.sampling.metrics import HOST_METRICS
 from runtime.model import Ref
 from tui.cli import diagnostics, exits, output
@@ -114,7 +114,7 @@ def _fitting(fields: Sequence[Field], rows: Sequence[Sequence[str]], width: int)
 def as_json(frame: Frame, subjects: Sequence[Subject], drift: Mapping[Ref, Sequence[Drift]]) -> dict[str, Any]:
     """One frame: every metric of the host and every field of every container, by id; units are the registry's.
 
-    `drift` are the limits that somebody else has changed.
+    `drift` are the limits that somebody else has changed. `interfaces` and `devices` tell what the totals are made of.
     """
     return {
         "time": output.when(frame.wall_ns),
@@ -127,8 +127,35 @@ def as_json(frame: Frame, subjects: Sequence[Subject], drift: Mapping[Ref, Seque
                     for field in FIELDS.values()
                 },
                 "id": subject.ref.id,
+                **_parts(frame.usages.get(subject.ref)),
                 "drift": output.drift(drift.get(subject.ref, ())),
             }
             for subject in subjects
+        ],
+    }
+
+
+def _parts(usage: Usage | None) -> dict[str, list[dict[str, Any]]]:
+    """The network interfaces and block devices of a container, and whether each is added to its total.
+
+    What passes one that is not added (a bridge, a tunnel; LVM, dm-crypt, a loop device) is counted at another.
+    """
+    if usage is None:
+        return {"interfaces": [], "devices": []}
+    return {
+        "interfaces": [
+            {"name": name, "added": added, "net_rx": rates.rx_bytes, "net_tx": rates.tx_bytes}
+            for added, interfaces in ((True, usage.net_interfaces), (False, usage.net_internal))
+            for name, rates in sorted(interfaces.items())
+        ],
+        "devices": [
+            {
+                "number": number,
+                "added": added,
+                "io_read": rates.read_bytes,
+                "io_write": output.plain(rates.write_bytes),
+            }
+            for added, devices in ((True, usage.io_devices), (False, usage.io_stacked))
+            for number, rates in sorted(devices.items())
         ],
     }

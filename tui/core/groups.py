@@ -98,7 +98,11 @@ class Groups:
             else:  # a cgroup has no network counters
                 net, shared = totals.network(frame.usages, live, self._paths.networks)
                 usages[group.ref] = whole._replace(
-                    net=net, net_interfaces=NOTHING, net_internal=NOTHING, net_shared=shared
+                    io=totals.io_with_writes(whole.io, frame.usages, live),
+                    net=net,
+                    net_interfaces=NOTHING,
+                    net_internal=NOTHING,
+                    net_shared=shared,
                 )
         return replace(frame, usages=usages)
 

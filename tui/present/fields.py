@@ -244,6 +244,7 @@ _COLUMNS: Final[Mapping[str, _Column]] = {
     "working_set": _Column("wset", 5, 24, default=False),
     "anon": _Column("anon", 5, 25, default=False),
     "file": _Column("file", 5, 26, default=False),
+    "shared": _Column("shm", 5, 26, default=False),
     "swap": _Column("swap", 5, 20, default=False),
     "memory_peak": _Column("peak", 5, 27, default=False),
     "oom_kills": _Column("oom", 4, 18),

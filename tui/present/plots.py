@@ -9,6 +9,7 @@ from typing import Final
 from collectors.history.rings import History
 from collectors.sampling.frame import NOTHING, Frame, Usage
 from collectors.sampling.metrics import METRICS, Metric
+from runtime.kernel import block
 from runtime.limits.controllers.network import Queue, achieved
 from runtime.model import Missing, Ref, Unlimited
 from tui.present import format as fmt
@@ -16,6 +17,7 @@ from tui.present.timeline import Window, place, top
 from tui.present.units import KIB_BYTES, UNITS
 
 NOT_MEASURED: Final = "not measured now"
+MAX_UNADDED: Final = 3  # interfaces or devices that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +192,8 @@ class Plots:
         notes = [NOT_MEASURED]
         if usage is not None:
             notes = [_limit_words(usage.memory_limit, "memory", fmt.size)]
-            for word, value in (("programs", usage.anon), ("cache", usage.file), ("swap", usage.swap)):
-                number = _number(value)
-                if number is not None:
-                    notes.append(f"{word} {fmt.size(number)}")
+            parts = (("programs", usage.anon), ("shared", usage.shared), ("cache", usage.file), ("swap", usage.swap))
+            notes += [f"{word} {fmt.size(number)}" for word, value in parts if (number := _number(value)) is not None]
             kills = _number(usage.oom_kills)
             if kills:
                 notes.insert(1, f"OOM kills {fmt.count(kills)}")
@@ -208,6 +208,7 @@ class Plots:
         limit = shaped.rate / 8 if shaped is not None else None
         high = measure.floor if measure.fixed else top(peak, limit=limit, floor=measure.floor, base=measure.base)
         notes, brief = (shaped.words, shaped.brief) if shaped is not None else ((), "")
+        notes += _unadded(self._usage, measure)
         if self._usage is not None and self._usage.net_shared and measure.metric.startswith("net"):
             notes, brief = ("the host's network",), "the host's"
         line = limit if limit is not None and limit <= high else None
@@ -230,6 +231,29 @@ class Plots:
         found = (now[0] if now else None, sum(known) / len(known) if known else None, max(known, default=None))
         first, second, third = (fmt.GAP if value is None else show(value) for value in found)
         return first, second, third
+
+
+def _unadded(usage: Usage | None, measure: Measure) -> tuple[str, ...]:
+    """Why a rate is missing; the interfaces or devices that are not added to it, since what they carry is in it."""
+    if usage is None:
+        return ()
+    value = METRICS[measure.metric].extract(usage)
+    if isinstance(value, Missing) and value is not Missing.NOT_SAMPLED and not usage.net_shared:
+        return (f"not measured: {value}",)
+    within: Mapping[str, float | Missing] = {}
+    if measure.metric == "net_rx":
+        within = {name: rates.rx_bytes for name, rates in usage.net_internal.items()}
+    elif measure.metric == "net_tx":
+        within = {name: rates.tx_bytes for name, rates in usage.net_internal.items()}
+    elif measure.metric == "io_read":
+        within = {block.name(number): rates.read_bytes for number, rates in usage.io_stacked.items()}
+    elif measure.metric == "io_write":
+        within = {block.name(number): rates.write_bytes for number, rates in usage.io_stacked.items()}
+    busy = sorted(
+        ((rate, name) for name, rate in within.items() if not isinstance(rate, Missing) and rate), reverse=True
+    )
+    parts = [f"{fmt.clean(name)} {measure.show(rate)}" for rate, name in busy[:MAX_UNADDED]]
+    return (f"apart: {', '.join(parts)}",) if parts else ()
 
 
 def _limit_words(limit: float | Unlimited | Missing, what: str, show: Callable[[float], str]) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from collectors.sampling import shared_cgroups
 from collectors.sampling import totals as groups
-from collectors.sampling.frame import IoRates, NetRates, Usage
+from collectors.sampling.frame import Frame, HostUsage, IoRates, NetRates, Usage
 from collectors.sampling.metrics import METRICS
 from runtime import limits
 from runtime.errors import RefusedError
@@ -82,6 +82,32 @@ def test_the_hosts_network_is_nobodys() -> None:
     mixed = total({A: usage(**shared), B: usage()})
     assert isinstance(mixed.net, NetRates)
     assert not mixed.net_shared
+
+
+def test_what_a_group_of_too_many_processes_wrote_is_the_sum_of_its_members() -> None:
+    members = {A: usage(), B: usage()}
+    unknown = IoRates(9.0, Missing.UNSUPPORTED, 9.0, 9.0)
+    assert groups.io_with_writes(unknown, members, [A, B]) == IoRates(9.0, 4.0, 9.0, 9.0)
+    assert groups.io_with_writes(unknown, members, [A, B, C]) == unknown  # C was not measured
+    assert groups.io_with_writes(IoRates(9.0, 5.0, 9.0, 9.0), members, [A, B]) == IoRates(9.0, 5.0, 9.0, 9.0)
+    assert groups.io_with_writes(Missing.DENIED, members, [A, B]) is Missing.DENIED
+
+
+def test_a_group_measured_in_its_own_cgroup_has_network_and_missing_writes_of_its_members() -> None:
+    shop = GroupRef(GroupKind.COMPOSE, "shop", "x")
+    group = Group(shop, (A, B), "/shop", live=2, pid=3)
+    observer = Groups(lambda: None)
+    observer.inventory({ref: Container(ref, ref.id, "image", State.RUNNING, group=shop) for ref in (A, B)})
+    observer.groups = {shop: group}
+    inner = {"docker0": NetRates(1.0, 1.0, 0.0, 0.0, 0.0, 0.0)}
+    own = usage(cpu=7.0, io=IoRates(9.0, Missing.UNSUPPORTED, 9.0, 9.0), net_interfaces=inner, net_internal=inner)
+    seen = Frame(1, 1, 1, 1, 0, HostUsage(ncpu=1), usages={A: usage(), B: usage(), shop: own})
+    frame = observer.observe(None, seen)
+    assert frame is not None
+    found = frame.usages[shop]
+    assert (found.cpu, found.io) == (7.0, IoRates(9.0, 4.0, 9.0, 9.0))
+    assert found.net == NetRates(2.0, 4.0, 0.0, 0.0, 0.0, 0.0)
+    assert (found.net_interfaces, found.net_internal) == ({}, {})
 
 
 def tree(top: Path, **processes: str) -> Hierarchies:

@@ -99,14 +99,16 @@ def test_the_fields_that_are_filled_by_position_are_in_this_order() -> None:
     )
     assert Usage._fields == (
         *("at_ns", "cpu", "cpu_user", "cpu_system", "cpu_limit", "throttled", "throttled_share"),
-        *("memory", "working_set", "anon", "file", "swap", "memory_peak", "memory_limit", "oom_kills"),
+        *("memory", "working_set", "anon", "file", "shared", "swap", "memory_peak", "memory_limit", "oom_kills"),
         *("pids", "pids_limit", "io", "io_devices", "io_stacked", "net", "net_interfaces", "net_internal"),
         *("net_shared", "pressure", "waiting", "extra"),
     )
     assert CpuCounters._fields == (
         *("usage_ns", "user_ns", "system_ns", "periods", "throttled_periods", "throttled_ns"),
     )
-    assert MemoryGauges._fields == (*("current", "working_set", "anon", "file", "swap", "peak", "limit", "oom_kills"),)
+    assert MemoryGauges._fields == (
+        *("current", "working_set", "anon", "file", "shared", "swap", "peak", "limit", "oom_kills"),
+    )
     assert PressureTotals._fields == ("some_ns", "full_ns")
 
 

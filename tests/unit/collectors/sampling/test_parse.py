@@ -44,23 +44,23 @@ def test_cpu_times_become_nanoseconds() -> None:
 
 
 def test_memory_stat_of_both_versions() -> None:
-    assert parse.memory_stat_v2(b"anon 10\nfile 20\nkernel 1\ninactive_file 5\n") == (10, 20, 5)
+    assert parse.memory_stat_v2(b"anon 10\nfile 20\nkernel 1\ninactive_file 5\n") == (10, 20, Missing.UNSUPPORTED, 5)
     v1 = (
         b"cache 1\nrss 2\ninactive_file 3\nhierarchical_memory_limit 9223372036854771712\n"
         b"total_cache 20\ntotal_rss 10\ntotal_swap 7\ntotal_inactive_file 5\n"
     )
-    assert parse.memory_stat_v1(v1) == (10, 20, 5, 7, UNLIMITED)
+    assert parse.memory_stat_v1(v1) == (10, 20, Missing.UNSUPPORTED, 5, 7, UNLIMITED)
 
 
 def test_shared_memory_and_tmpfs_are_no_file_cache() -> None:
     """The kernel counts them as cache; they cannot be dropped."""
     v2 = b"anon 10\nfile 20\nshmem 15\nshmem_thp 1\ninactive_file 5\n"
-    assert parse.memory_stat_v2(v2) == (10, 5, 5)
+    assert parse.memory_stat_v2(v2) == (10, 5, 15, 5)
     v1 = (
         b"cache 1\nrss 2\nshmem 1\nhierarchical_memory_limit 9223372036854771712\n"
         b"total_cache 20\ntotal_rss 10\ntotal_shmem 15\ntotal_swap 7\ntotal_inactive_file 5\n"
     )
-    assert parse.memory_stat_v1(v1)[:3] == (10, 5, 5)
+    assert parse.memory_stat_v1(v1)[:4] == (10, 5, 15, 5)
     assert parse.memory_stat_v2(v2.replace(b"shmem 15", b"shmem 25"))[1] == 0, "read at different moments"
 
 

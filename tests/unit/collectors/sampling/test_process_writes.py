@@ -47,7 +47,7 @@ class Machine:
 
     def read(self) -> int | Missing:
         """Look after a millisecond of CPU time; what was written before the first look is included."""
-        found = self.writes.read(next(self._cpu))
+        found = self.writes.read(next(self._cpu), Missing.UNSUPPORTED)
         if isinstance(found, int) and self.before is None:
             self.before = sum(self.writes._written.values())
         return found if isinstance(found, Missing) else found + (self.before or 0)
@@ -69,13 +69,13 @@ def test_all_processes_and_those_of_inner_cgroups_are_added(machine: Machine) ->
 def test_nothing_is_read_while_a_container_has_used_no_cpu(machine: Machine) -> None:
     machine.list(1)
     machine.wrote(1, 100)
-    assert machine.writes.read(5_000_000) == 0
+    assert machine.writes.read(5_000_000, Missing.UNSUPPORTED) == 0
     machine.wrote(1, 200)
-    assert machine.writes.read(5_000_000) == 0
-    assert machine.writes.read(5_999_999) == 0
-    assert machine.writes.read(6_000_000) == 100
+    assert machine.writes.read(5_000_000, Missing.UNSUPPORTED) == 0
+    assert machine.writes.read(5_999_999, Missing.UNSUPPORTED) == 0
+    assert machine.writes.read(6_000_000, Missing.UNSUPPORTED) == 100
     machine.wrote(1, 300)
-    assert machine.writes.read(Missing.UNSUPPORTED) == 200
+    assert machine.writes.read(Missing.UNSUPPORTED, Missing.UNSUPPORTED) == 200
 
 
 def test_what_an_ended_process_wrote_stays(machine: Machine) -> None:
@@ -202,7 +202,8 @@ def test_what_is_charged_later_is_not_counted_again(machine: Machine) -> None:
 
     def read(written: int, charged: int | Missing) -> int | Missing:
         machine.wrote(1, written)
-        return machine.writes.read(next(cpu), charged)
+        io = charged if isinstance(charged, Missing) else {"8:0": IoCounters(write_bytes=charged)}
+        return machine.writes.read(next(cpu), io)
 
     assert read(1000, 500) == 0  # before the first look
     assert read(1100, 500) == 100  # dirtied
