@@ -10,7 +10,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from runtime.engines.protocol import is_started_at_boot
 from runtime.errors import PytopError
+from runtime.kernel import boot_unit
 from runtime.model import ContainerRef, ContainerSpec, Verb
 from tui.cli import diagnostics, exits
 from tui.cli.common import add_engine, session
@@ -93,8 +95,17 @@ async def _create(args: argparse.Namespace) -> int:
     spec = _spec(args)
     async with session(args) as opened:
         ref = await opened.create(await _engine_for(opened, spec.image), spec)
+        _warn_of_boot(opened, ref)
     print(ref.id)
     return exits.OK
+
+
+def _warn_of_boot(opened: Session, ref: ContainerRef) -> None:
+    """Say that nothing will start it after a boot, although its policy says so."""
+    container = opened.containers.get(ref)
+    left_to_us = opened.engines[ref.engine].facets.boot is not None
+    if container is not None and left_to_us and is_started_at_boot(container) and not boot_unit.is_installed():
+        diagnostics.complain(say(Message.NOT_AT_BOOT, name=container.name))
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -104,6 +115,7 @@ async def _run(args: argparse.Namespace) -> int:
             # In the foreground it is removed here, after its last output was read.
             spec = replace(spec, auto_remove=args.rm and args.detach)
             ref = await opened.create(await _engine_for(opened, spec.image), spec)
+            _warn_of_boot(opened, ref)
         except PytopError as error:
             diagnostics.complain(error)
             return exits.RUN_FAILED
