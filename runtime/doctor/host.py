@@ -16,10 +16,10 @@ from runtime.doctor.check import Check, Level
 from runtime.doctor.mode import delegated, mode_check
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, delegation, files, procfs
+from runtime.kernel.version import OLDEST_KERNEL, is_new_enough
 
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_TIMEOUT_S = 15.0
-MIN_KERNEL_VERSION = (5, 10)
 MIN_OPEN_FILES = 4096
 AS_ROOT = "Run it as root (sudo)"
 _SEE_MODE = "See mode, below"
@@ -61,11 +61,11 @@ def _python() -> Check:
 
 
 def _kernel() -> Check:
-    release = platform.release()
-    numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
-    if numbers >= MIN_KERNEL_VERSION:
-        return Check("host", "kernel", Level.GOOD, f"Linux {release}")
-    return Check("host", "kernel", Level.LIMITED, f"Linux {release}", "5.10 or newer has everything that is used")
+    found = f"{platform.system()} {platform.release()}"
+    if is_new_enough():
+        return Check("host", "kernel", Level.GOOD, found)
+    remedy = f"The embedded engine needs Linux {OLDEST_KERNEL} or later; other engines can be used"
+    return Check("host", "kernel", Level.LIMITED, found, remedy)
 
 
 def _open_files() -> Check:

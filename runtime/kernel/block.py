@@ -72,6 +72,12 @@ def name(number: str) -> str:
     return _names.get(number, number)
 
 
+def node(number: str) -> str:
+    """A path of the device: its cached name, else the one below /dev/block that every device has."""
+    known = name(number)
+    return known if known.startswith("/") else f"/dev/block/{number}"
+
+
 def number(text: str, sys: Path = SYS) -> str:
     """The current "major:minor" of a whole disk, given so or as a path. Raises `InvalidError` for anything else."""
     title = f"limit the I/O of {text}"

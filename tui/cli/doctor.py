@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from runtime.doctor import (
     Check,
@@ -20,9 +20,10 @@ from runtime.doctor import (
 )
 from runtime.engines.discovery import embedded_config
 from runtime.engines.found.names import KEY as FOUND
-from runtime.engines.protocol import Engine
+from runtime.engines.protocol import Engine, is_started_at_boot
 from runtime.errors import PytopError
-from runtime.model import Verb
+from runtime.kernel import boot_unit
+from runtime.model import Container, Verb
 from tui.cli import diagnostics, exits, output, terminal
 from tui.cli.engine_choice import add_engine, engines
 from tui.present.locale_signs import is_utf8
@@ -119,10 +120,24 @@ async def _engine(engine: Engine) -> list[Check]:
     if reason is not None:
         return [Check("engines", engine.key, Level.BROKEN, say(Message.CANNOT_MAKE, answer=answer, reason=reason))]
     checks = [Check("engines", engine.key, Level.GOOD, answer)]
+    if engine.facets.boot is not None:
+        checks.append(_at_boot(engine.key, containers))
     for what, why in (*capabilities.verbs.items(), *capabilities.limits.items()):
         name = f"{engine.key}: {what.value.replace('_', ' ')}"
         checks.append(Check("engines", name, Level.LIMITED, say(Message.NOT_HERE, reason=why)))
     return checks
+
+
+def _at_boot(key: str, containers: Sequence[Container]) -> Check:
+    """Whether restart policies outlast a boot, of an engine without a daemon."""
+    names = sorted(container.name for container in containers if is_started_at_boot(container))
+    name = f"{key}: restart policies"
+    if not names:
+        return Check("engines", name, Level.GOOD, say(Message.NO_POLICIES_AT_BOOT))
+    if boot_unit.is_installed():
+        return Check("engines", name, Level.GOOD, say(Message.POLICIES_AT_BOOT, count=len(names)))
+    found = say(Message.POLICIES_END, names=", ".join(names))
+    return Check("engines", name, Level.LIMITED, found, say(Message.INSTALL_BOOT))
 
 
 def _terminal() -> Iterator[Check]:

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from runtime.engines.protocol import Engine
+from runtime.engines.protocol import BOOT_POLICIES, Engine
 from runtime.errors import DeniedError, KernelError, PytopError
+from runtime.kernel import boot_unit
 from runtime.kernel.descriptors import Reserve
 from runtime.model import ContainerSpec
 from tui.cli import diagnostics, exits
@@ -119,8 +120,15 @@ async def _create(args: argparse.Namespace) -> int:
     spec = _spec(args)
     async with _launch(args) as launch:
         await launch.create(spec)
+        _warn_of_boot(launch, spec)
     print(launch.container_id)
     return exits.OK
+
+
+def _warn_of_boot(launch: Launch, spec: ContainerSpec) -> None:
+    """Say that nothing will start it after a boot, although its policy says so."""
+    if launch.boot_is_ours and spec.restart_policy in BOOT_POLICIES and not boot_unit.is_installed():
+        diagnostics.complain(say(Message.NOT_AT_BOOT, name=spec.name or launch.container_id[:12]))
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -144,6 +152,7 @@ async def _run_in(launch: Launch, args: argparse.Namespace, spec: ContainerSpec)
         await launch.create(replace(spec, auto_remove=args.rm and args.detach))
         started = False
         try:
+            _warn_of_boot(launch, spec)
             await launch.start()
             started = True
             if args.detach:

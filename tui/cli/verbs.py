@@ -41,6 +41,7 @@ VERBS: Final[Mapping[str, tuple[str, str]]] = {
     "wait": ("tui.cli.lifecycle", "wait for containers to end, print their exit statuses"),
     "logs": ("tui.cli.logs", "show what a container has written"),
     "update": ("tui.cli.update", "change the limits of containers while they run"),
+    "boot": ("tui.cli.boot", "start, after a boot, the containers whose restart policy says so"),
     "doctor": ("tui.cli.doctor", "what works on this host, what does not, why, and what to do"),
     "demo": ("tui.cli.demo", "real containers, one starving another: contain it"),
 }

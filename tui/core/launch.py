@@ -41,6 +41,11 @@ class Launch:
         """A change is under way, which closing would wait for."""
         return bool(self._work)
 
+    @property
+    def boot_is_ours(self) -> bool:
+        """The engine has no daemon that starts containers at boot: `boot` does."""
+        return self._engine.facets.boot is not None
+
     async def create(self, spec: ContainerSpec) -> None:
         """Make the container. Raises the refusal where the engine cannot, or nothing may be changed."""
         self._name = spec.name or self._name

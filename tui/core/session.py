@@ -92,9 +92,7 @@ class Session:
         self.containers: Mapping[ContainerRef, Container] = {}
         self.frame: Frame | None = None
         self.history = History()
-        self.history.hold(RECENT_S, interval)
         self.read_only = read_only
-        self._interval = interval
         self._hosts = Hosts((local, *hosts))
         self._supervisor = Supervisor(lambda: self._notifier.tell(Changed.PROBLEMS))
         self._notifier = Notifier(self._supervisor.call)
@@ -129,6 +127,7 @@ class Session:
             targets=self.targets,
             problems_changed=lambda: self._notifier.tell(Changed.PROBLEMS),
         )
+        self.interval = interval
 
     # state
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from collectors.inspection.isolation import Isolation
 from runtime.kernel.procfs import IdRange
@@ -16,15 +16,24 @@ from tui.present.paragraph import Paragraph
 CAPABILITY_SETS = ("effective", "permitted", "inheritable", "bounding", "ambient")
 
 
-def describe(found: Isolation, limits: Limits, raw: Sequence[RawFile], recorded: Limits) -> Iterator[Paragraph]:
-    """The page: namespaces, rights, limits, limit files, cgroups, mounts."""
+def describe(
+    found: Isolation,
+    limits: Limits,
+    raw: Sequence[RawFile],
+    recorded: Limits,
+    why_not: Callable[[LimitName], str | None],
+) -> Iterator[Paragraph]:
+    """The page: namespaces, rights, limits, limit files, cgroups, mounts. `why_not` is why a limit has no value."""
     yield from _namespaces(found)
     yield from _rights(found)
     yield "text", ""
     yield "head", "LIMITS, as the kernel holds them"
     for entry in ENTRIES:
         held = limits.get(entry.name)
-        text = MISSING_TEXT[held] if isinstance(held, Missing) else format_limit(entry.name, held)
+        if isinstance(held, Missing):
+            text = fmt.clean(why_not(entry.name) or MISSING_TEXT[held])
+        else:
+            text = format_limit(entry.name, held)
         period = limits.cpu_period
         if entry.name is LimitName.CPUS and isinstance(period, int) and isinstance(held, float):
             text += f" ({held * period:.0f} us in every {period} us)"

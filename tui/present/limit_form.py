@@ -16,6 +16,8 @@ from runtime.model import (
     LIMITS,
     NETWORK_LIMITS,
     UNLIMITED,
+    Capabilities,
+    Container,
     DeviceRate,
     LimitChange,
     LimitName,
@@ -25,6 +27,7 @@ from runtime.model import (
     Unlimited,
     Value,
 )
+from tui.core.subject import Subject
 from tui.present import format as fmt
 from tui.present.limit_entries import ENTRIES
 from tui.present.limit_text import MISSING_TEXT, LimitValue, short
@@ -164,9 +167,28 @@ def in_use(name: LimitName, usage: Usage | None) -> str:
     return "" if isinstance(value, Missing) else show(value)
 
 
-def unavailable(name: LimitName, limits: Limits) -> str | None:
-    """Why the kernel does not offer this limit, as far as reading shows; None when it does."""
+def why_not_held(name: LimitName, limits: Limits, subject: Subject | None, engine: Capabilities | None) -> str | None:
+    """Why the kernel holds no value of this limit, for the editor and the isolation page; None when it does.
+
+    The engine's own reason comes first, since it knows what this host lacks. One that is not live has no reason.
+    """
     held = limits.get(name)
+    if held not in (Missing.UNSUPPORTED, Missing.DENIED):
+        return None
+    if isinstance(subject, Container) and subject.unplaced:
+        return subject.unplaced
+    reason = engine.why_not(name) if engine is not None else None
+    if reason is not None:
+        return reason
     if held is Missing.UNSUPPORTED and name in NETWORK_LIMITS:
         return "it has no network interface of its own"
-    return MISSING_TEXT[held] if held in (Missing.UNSUPPORTED, Missing.DENIED) else None
+    return MISSING_TEXT[held]
+
+
+def why_not_settable(
+    name: LimitName, limits: Limits, subject: Subject | None, engine: Capabilities | None
+) -> str | None:
+    """As `why_not_held`; of a container without a cgroup here the engine may still change what its API has."""
+    if isinstance(subject, Container) and subject.unplaced:
+        return None
+    return why_not_held(name, limits, subject, engine)

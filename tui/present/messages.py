@@ -161,7 +161,13 @@ class Message(Enum):
     UNTIL_RESTART = "until restart"
     RECORDED = "recorded for the next start"
     DEMO_REMOVED = "the demo's containers, cgroups, network and files are gone"
+    NO_BOOT_UNIT = "there is no such unit"
+    NOT_AT_BOOT = "{name}: its restart policy ends with this boot, until `pytop-containers boot --install` was run"
     # the command line's doctor
+    POLICIES_AT_BOOT = "{count} containers are started again at boot"
+    NO_POLICIES_AT_BOOT = "no container is to be started at boot"
+    POLICIES_END = "after a boot nothing starts what should restart: {names}"
+    INSTALL_BOOT = "pytop-containers boot --install"
     ENGINE_WORKS = "An engine works here."
     NO_ENGINE_WORKS = "No engine works here; the marked lines say what is missing."
     NO_ANSWER = "no answer within {seconds:.0f} s"

@@ -9,8 +9,10 @@ from typing import Final
 from runtime.engines.daemon import http
 from runtime.errors import ConflictError, EngineError, PytopError, UnavailableError
 
-MAX_API_VERSION: Final = (1, 52)
+MAX_API_VERSION: Final = (1, 55)
 MIN_API_VERSION: Final = (1, 41)
+DEVICE_LIMITS_VERSION: Final = (1, 55)
+"""From which on an update takes the rates of block devices, and the weight on cgroup v2 too."""
 _STATE_CONFLICT: Final = re.compile(r"is (?:not|already) (?:paused|running)")
 
 
@@ -31,7 +33,7 @@ class DockerClient(http.DaemonClient):
                 hint="Set CONTAINER_HOST to this address instead of DOCKER_HOST",
             )
         version = headers.get("Api-Version", "1.41")
-        offered = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        offered = _numbers(version)
         if offered < MIN_API_VERSION:
             raise UnavailableError(
                 "use this Docker",
@@ -39,6 +41,11 @@ class DockerClient(http.DaemonClient):
                 hint="Docker 20.10 or later is needed",
             )
         return ".".join(map(str, min(MAX_API_VERSION, offered)))
+
+    @property
+    def takes_device_limits(self) -> bool:
+        """Whether its update has the rates of block devices, by the version that was agreed on last."""
+        return _numbers(self._version) >= DEVICE_LIMITS_VERSION
 
     def path(self, version: str, path: str) -> str:
         return f"/v{version}{path}"
@@ -48,3 +55,7 @@ class DockerClient(http.DaemonClient):
         if error is EngineError and _STATE_CONFLICT.search(words):  # 20.10 reports some conflicts with status 500
             return ConflictError
         return error
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -103,10 +103,12 @@ class DockerEngine:
         }
         if self._endpoint.socket is None:
             far = "Docker's API cannot, and another machine's kernel is out of reach"
-            missing.update(dict.fromkeys((*translate.KERNEL_ONLY, *RATES), far))
+            missing.update(dict.fromkeys(translate.KERNEL_ONLY, far))
+            missing.update(dict.fromkeys(RATES, "the disks of another machine cannot be named from here"))
         else:
             missing = {**limits.unsupported_limits(self._hierarchies), **missing}
-        return Capabilities(limits=missing, unrecorded=update.unrecorded(daemon))
+        unrecorded = update.unrecorded(daemon, device_limits=self._client.takes_device_limits)
+        return Capabilities(limits=missing, unrecorded=unrecorded)
 
     async def _about(self) -> Mapping[str, Any]:
         """What it says of its machine; what this machine's kernel says where it may not be asked and runs here."""

@@ -39,7 +39,10 @@ class DockerLimits(DaemonLimits[Document]):
         return None  # Docker serialises changes of a record and keeps the other fields
 
     async def read(self, key: str) -> DaemonContainer[Document]:
-        return await self._read(key)
+        found = await self._read(key)
+        devices = frozenset(() if self._client.takes_device_limits else RATES)
+        self.kernel_only = translate.KERNEL_ONLY | devices
+        return found
 
     async def tell(self, target: DaemonContainer[Document], request: Mapping[str, Any], title: str) -> None:
         await self._client.json("POST", f"/containers/{target.container.ref.id}/update", title, body=request)
@@ -51,12 +54,18 @@ class DockerLimits(DaemonLimits[Document]):
         return translate.record(host_config(document), target.ncpu or limits.host_facts().ncpu)
 
     def request(self, context: ChangeContext[Document]) -> dict[str, Any]:
-        return update.body(context.change, host_config(context.target.document), context.baseline)
+        return update.body(
+            context.change,
+            host_config(context.target.document),
+            context.baseline,
+            device_limits=self._client.takes_device_limits,
+        )
 
     def revert_request(self, context: ChangeContext[Document], document: Document, now: Limits) -> dict[str, Any]:
         names = [name for name, _ in context.change.items()]
         then = host_config(context.target.document)
-        return update.undone(names, then, host_config(document), context.baseline)
+        devices = self._client.takes_device_limits
+        return update.undone(names, then, host_config(document), context.baseline, device_limits=devices)
 
     def forbids(self, context: ChangeContext[Document]) -> str:
         if not limits.asks_network(context.change):

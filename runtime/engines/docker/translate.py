@@ -46,6 +46,13 @@ KERNEL_ONLY: Final = frozenset(
     }
 )
 """Limits that no version of Docker's API has."""
+DEVICE_RATES: Final[Mapping[LimitName, str]] = {
+    LimitName.IO_READ_BPS: "BlkioDeviceReadBps",
+    LimitName.IO_WRITE_BPS: "BlkioDeviceWriteBps",
+    LimitName.IO_READ_IOPS: "BlkioDeviceReadIOps",
+    LimitName.IO_WRITE_IOPS: "BlkioDeviceWriteIOps",
+}
+"""Docker's fields for the rates of block devices."""
 _COMPOSE: Final = "com.docker.compose.project"
 _EXIT_STATUS: Final = re.compile(r"\((\d+)\)")  # in "Exited (137) 2 hours ago", "Restarting (1) 3 seconds ago"
 _HEALTH: Final = re.compile(r"\((healthy|unhealthy|health: starting)\)")  # in "Up 2 hours (healthy)"
@@ -219,14 +226,14 @@ def record(host: Mapping[str, Any], ncpu: int | None) -> Limits:
         swap=max(0, both - memory) if isinstance(both, int) and isinstance(memory, int) else UNLIMITED,
         pids=pids if pids > 0 else UNLIMITED,
         io_weight=int(host.get("BlkioWeight") or 0) or DEFAULT_BLKIO_WEIGHT,
-        io_read_bps=_rates(host, "BlkioDeviceReadBps"),
-        io_write_bps=_rates(host, "BlkioDeviceWriteBps"),
-        io_read_iops=_rates(host, "BlkioDeviceReadIOps"),
-        io_write_iops=_rates(host, "BlkioDeviceWriteIOps"),
+        io_read_bps=device_rates(host, DEVICE_RATES[LimitName.IO_READ_BPS]),
+        io_write_bps=device_rates(host, DEVICE_RATES[LimitName.IO_WRITE_BPS]),
+        io_read_iops=device_rates(host, DEVICE_RATES[LimitName.IO_READ_IOPS]),
+        io_write_iops=device_rates(host, DEVICE_RATES[LimitName.IO_WRITE_IOPS]),
     )
 
 
-def _rates(host: Mapping[str, Any], name: str) -> tuple[DeviceRate, ...] | Missing:
+def device_rates(host: Mapping[str, Any], name: str) -> tuple[DeviceRate, ...] | Missing:
     """Translate a list of {"Path", "Rate"}. May look a device's path up. Blocking."""
     rates: list[DeviceRate] = []
     for entry in host.get(name) or ():
@@ -313,15 +320,11 @@ def initial_limits(change: LimitChange) -> dict[str, Any]:
                 hint=f"Docker takes {MIN_BLKIO_WEIGHT} to {MAX_BLKIO_WEIGHT}",
             )
         fields["BlkioWeight"] = change.io_weight
-    for field, rates in (
-        ("BlkioDeviceReadBps", change.io_read_bps),
-        ("BlkioDeviceWriteBps", change.io_write_bps),
-        ("BlkioDeviceReadIOps", change.io_read_iops),
-        ("BlkioDeviceWriteIOps", change.io_write_iops),
-    ):
+    for name, field in DEVICE_RATES.items():
+        rates = getattr(change, name.value)
         if rates:
             limited = (each for each in rates if isinstance(each.rate, int))
-            fields[field] = [{"Path": block.name(each.device), "Rate": each.rate} for each in limited]
+            fields[field] = [{"Path": block.node(each.device), "Rate": each.rate} for each in limited]
     return fields
 
 

@@ -7,7 +7,8 @@ Behaviour of an update, measured on 20.10:
   beside NanoCpus it stays in the record and overrides every later NanoCpus at the next start: it is not sent then.
 - Memory needs MemorySwap with it. -1 is refused for Memory, and MemorySwap -1 is recorded but not written. The kernel's
   largest size is accepted, written, and reads back as unlimited.
-- Limits of block devices are ignored before API 1.55, and no version has burst, idle class, memory.high and network.
+- Limits of block devices are ignored before API 1.55. From then on each list replaces the recorded one, and an empty
+  list lifts them. No version has burst, idle class, memory.high and network.
 - A MemoryReservation above Memory is recorded, and then the container cannot be started any more.
 
 What the API cannot express is written to the kernel, with the nearest harmless value in Docker's record, and the
@@ -24,15 +25,20 @@ from runtime.engines.daemon.documents import UNLIMITED_BYTES
 from runtime.engines.daemon.settle import revert
 from runtime.engines.docker import translate
 from runtime.errors import InvalidError, RefusedError
-from runtime.kernel import cpu_bandwidth
+from runtime.kernel import block, cpu_bandwidth
 from runtime.kernel.cpu_bandwidth import exact_quota_us, period_or_default, quota_us
 from runtime.limits.controllers.io import RATES
 from runtime.model import LimitChange, LimitName, Missing, Unlimited
 from runtime.oci.resources import ResourceContext
 
 
-def body(change: LimitChange, host: Mapping[str, Any], baseline: ResourceContext) -> dict[str, Any]:
+def body(
+    change: LimitChange, host: Mapping[str, Any], baseline: ResourceContext, *, device_limits: bool = False
+) -> dict[str, Any]:
     """The document for /update; empty when the API has none of the limits. `host` is Docker's HostConfig.
+
+    With `device_limits` (API 1.55) it has the rates of block devices and, on cgroup v2, the I/O weight. May look up
+    names of devices. Blocking.
 
     Raises `InvalidError` for contradictory limits, `RefusedError` for ones that Docker accepts but cannot start with.
     """
@@ -49,20 +55,49 @@ def body(change: LimitChange, host: Mapping[str, Any], baseline: ResourceContext
             fields[field] = everything if isinstance(value, Unlimited) else value
     if change.pids is not None:
         fields["PidsLimit"] = -1 if isinstance(change.pids, Unlimited) else change.pids
-    if change.io_weight is not None and not baseline.cgroup_v2 and translate.fits_blkio_weight(change.io_weight):
-        fields["BlkioWeight"] = change.io_weight
+    if change.io_weight is not None:
+        fields.update(_io_weight(change.io_weight, baseline, device_limits=device_limits))
+    if device_limits:
+        fields.update(_device_rates(change, host))
     if change.memory is not None or change.swap is not None:
         fields.update(_memory(change, baseline))
     fields.update(_reservation(change, host, baseline, int(fields.get("Memory", 0))))
     return fields
 
 
+def _io_weight(weight: int, baseline: ResourceContext, *, device_limits: bool) -> dict[str, Any]:
+    """On cgroup v2 the weight of Docker's scale that its runtime converts to the nearest one: 10..1000 to 1..10000."""
+    if baseline.cgroup_v2:
+        return {"BlkioWeight": 10 + round((weight - 1) * 990 / 9999)} if device_limits else {}
+    return {"BlkioWeight": weight} if translate.fits_blkio_weight(weight) else {}
+
+
+def _device_rates(change: LimitChange, host: Mapping[str, Any]) -> dict[str, Any]:
+    """Whole lists, since Docker replaces each: what is recorded with the change in it. An empty list lifts them all."""
+    fields: dict[str, Any] = {}
+    for name, field in translate.DEVICE_RATES.items():
+        asked = getattr(change, name.value)
+        if asked is None:
+            continue
+        held = translate.device_rates(host, field)
+        rates = {each.device: each.rate for each in (*(held if isinstance(held, tuple) else ()), *asked)}
+        limited = ((device, rate) for device, rate in sorted(rates.items()) if isinstance(rate, int))
+        fields[field] = [{"Path": block.node(device), "Rate": rate} for device, rate in limited]
+    return fields
+
+
 def undone(
-    names: Iterable[LimitName], then: Mapping[str, Any], now: Mapping[str, Any], baseline: ResourceContext
+    names: Iterable[LimitName],
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    baseline: ResourceContext,
+    *,
+    device_limits: bool = False,
 ) -> dict[str, Any]:
     """The document for /update that changes these limits from Docker's record `now` back to the record `then`."""
     before, after = (translate.record(host, baseline.facts.ncpu) for host in (then, now))
-    return body(revert(names, before, after), now, replace(baseline, before=after))
+    back = revert(names, before, after)
+    return body(back, now, replace(baseline, before=after), device_limits=device_limits)
 
 
 def is_irrevocable(sent: Mapping[str, Any], host: Mapping[str, Any], change: LimitChange) -> bool:
@@ -133,7 +168,7 @@ def _reservation(
     )
 
 
-def unrecorded(daemon: Mapping[str, Any]) -> frozenset[LimitName]:
+def unrecorded(daemon: Mapping[str, Any], *, device_limits: bool = False) -> frozenset[LimitName]:
     """Limits that are changed without Docker's record. An I/O weight on cgroup v2 is recorded with the scale of v1."""
     v2 = str(daemon.get("CgroupVersion", "1")) == "2"
-    return frozenset({*RATES, LimitName.IO_WEIGHT}) if v2 else frozenset(RATES)
+    return frozenset(() if device_limits else RATES) | (frozenset({LimitName.IO_WEIGHT}) if v2 else frozenset())

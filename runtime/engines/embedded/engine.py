@@ -30,7 +30,7 @@ from runtime.engines.embedded.state.changes import event_kinds
 from runtime.engines.embedded.state.record import KEY, ContainerRecord, to_json
 from runtime.engines.protocol import Facets
 from runtime.errors import ConflictError, InvalidError, NotFoundError, PytopError, UnsupportedError
-from runtime.kernel import own_cgroup, threads
+from runtime.kernel import own_cgroup, procfs, threads
 from runtime.kernel.directory_watch import NoWatch, require_watch, watch_or_wait
 from runtime.kernel.inotify import LOGS, RECORDS
 from runtime.model import (
@@ -72,7 +72,7 @@ class EmbeddedEngine:
 
     @property
     def facets(self) -> Facets:
-        return Facets(images=self)
+        return Facets(images=self, boot=self)
 
     async def _read(self, function: Callable[..., T], *arguments: Any) -> T:
         """Look at records and logs; a cancelled caller leaves at once."""
@@ -164,6 +164,15 @@ class EmbeddedEngine:
         if record.damage:
             extra["damage"] = record.damage
         return {**to_json(record), **extra, "paths": paths}
+
+    async def due_at_boot(self) -> list[ContainerRef]:
+        await self._ready()
+        return await self._complete(self._due_at_boot)
+
+    def _due_at_boot(self) -> list[ContainerRef]:
+        boot = procfs.boot_id()
+        known = (record for record in map(self._repaired, self._store.all()) if record is not None)
+        return [ContainerRef(KEY, record.id) for record in known if reconcile.is_due_at_boot(record, boot)]
 
     async def images(self) -> list[Image]:
         return [await self._read(host.image)]

@@ -35,6 +35,14 @@ _SHIM_TIMEOUT_S = 1.0
 _POLL_INTERVAL_S = 0.005
 
 
+def is_due_at_boot(record: ContainerRecord, boot_id: str) -> bool:
+    """Whether it ran before this boot only, and its policy starts it again; `record` is repaired."""
+    if record.state not in (State.EXITED, State.DEAD) or record.boot_id in ("", boot_id):
+        return False
+    policy = record.spec.restart_policy
+    return policy == "always" or (policy == "unless-stopped" and not record.stop_wanted)
+
+
 def repair(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord) -> None:
     """Make one container's record true. Call it with the operation lock held, unless the container is live.
 

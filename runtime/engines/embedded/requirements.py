@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import platform
-import re
 
 from runtime.kernel import procfs
 from runtime.kernel.cgroupfs import Hierarchies, Mode
+from runtime.kernel.version import OLDEST_KERNEL, is_new_enough
 from runtime.limits import unsupported_limits
 from runtime.model import Capabilities, LimitName, Verb
 
-OLDEST_KERNEL = (5, 12)
-"""It has mount_setattr(2), which makes a bind read-only with everything mounted below it."""
 _NEEDED = {
     0: "CHOWN",
     1: "DAC_OVERRIDE",
@@ -28,10 +26,8 @@ IMPORT = "this engine has one image, 'host', which is this machine's own /usr"
 
 def why_not(hierarchies: Hierarchies) -> str | None:
     """Why no container can be run here; None when one can. Raises `OSError` where that cannot be found out."""
-    found = re.match(r"(\d+)\.(\d+)", platform.release())
-    if platform.system() != "Linux" or found is None or (int(found[1]), int(found[2])) < OLDEST_KERNEL:
-        oldest = ".".join(map(str, OLDEST_KERNEL))
-        return f"needs Linux {oldest} or later, this is {platform.system()} {platform.release()}"
+    if not is_new_enough():
+        return f"needs Linux {OLDEST_KERNEL} or later, this is {platform.system()} {platform.release()}"
     held = procfs.own_capabilities()
     missing = [name for bit, name in _NEEDED.items() if not held >> bit & 1]
     if missing:

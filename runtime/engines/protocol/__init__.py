@@ -5,6 +5,7 @@ before they offer more than containers; nobody asks for its name. Every engine p
 tests/engines.
 """
 
+from runtime.engines.protocol.boot import BOOT_POLICIES, Boot, is_started_at_boot
 from runtime.engines.protocol.build import Build, BuildProgress, BuildSpec
 from runtime.engines.protocol.core import Engine
 from runtime.engines.protocol.exec import Exec, ExecSession, ExecSpec
@@ -14,6 +15,8 @@ from runtime.engines.protocol.networks import Network, Networks, NetworkSpec
 from runtime.engines.protocol.volumes import Volume, Volumes
 
 __all__ = [
+    "BOOT_POLICIES",
+    "Boot",
     "Build",
     "BuildProgress",
     "BuildSpec",
@@ -28,5 +31,6 @@ __all__ = [
     "Networks",
     "Volume",
     "Volumes",
+    "is_started_at_boot",
     "required",
 ]

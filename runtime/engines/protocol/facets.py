@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
+from runtime.engines.protocol.boot import Boot
 from runtime.engines.protocol.build import Build
 from runtime.engines.protocol.exec import Exec
 from runtime.engines.protocol.images import Images
@@ -28,6 +29,7 @@ class Facets:
     networks: Networks | None = None
     volumes: Volumes | None = None
     exec: Exec | None = None
+    boot: Boot | None = None
 
 
 def required(facet: T | None, engine: str, title: str, noun: str) -> T:

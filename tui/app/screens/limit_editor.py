@@ -158,10 +158,11 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         """Show the kernel's values; disable limits that the kernel does not offer."""
         focused = self.focused
         self._held = limits
+        subject, engine = self._session.find(self.ref), self._session.capabilities.get(self.ref.engine)
         for name, field in self._fields.items():
             field.hold(limits.get(name))
             field.last(limit_text.lasting(name, limits.get(name), self._recorded))
-            reason = limit_form.unavailable(name, limits)
+            reason = limit_form.why_not_settable(name, limits, subject, engine)
             if reason is not None and not field.reason:
                 field.close(reason)
         self._fold()

@@ -13,7 +13,7 @@ from runtime.engines.docker.engine import DockerEngine
 from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.engines.found.engine import FoundEngine
 from runtime.engines.podman.engine import PodmanEngine
-from runtime.engines.protocol import Engine, Facets, Images, required
+from runtime.engines.protocol import Boot, Engine, Facets, Images, required
 from runtime.engines.unusable import UnusableEngine
 from runtime.errors import InvalidError, UnsupportedError
 
@@ -64,5 +64,6 @@ def test_a_missing_facet_is_an_error_with_a_message() -> None:
 @pytest.mark.parametrize("engine", [EmbeddedEngine, DockerEngine, PodmanEngine, ContainerdEngine])
 def test_an_engine_with_images_has_every_method_of_them(engine: type) -> None:
     made = engine.__new__(engine)
-    assert made.facets == Facets(images=made)
+    assert made.facets == Facets(images=made, boot=made if engine is EmbeddedEngine else None)
+    assert not made.facets.boot or methods(Boot).keys() <= set(dir(engine))
     assert methods(Images).keys() <= {name for name in dir(engine) if callable(getattr(engine, name))}

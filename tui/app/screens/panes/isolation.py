@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 from textual import work
@@ -14,6 +15,7 @@ from tui.app.screens.panes.pane import Pane
 from tui.app.widgets.page import Page
 from tui.present import format as fmt
 from tui.present import isolation_text
+from tui.present.limit_form import why_not_held
 
 
 class IsolationPane(Pane):
@@ -53,4 +55,6 @@ class IsolationPane(Pane):
         except PytopError as error:
             self._page.show([("warn", fmt.clean(str(error)))])
         else:
-            self._page.show(list(isolation_text.describe(found, limits, raw, recorded)))
+            engine = self.session.capabilities.get(self.ref.engine)
+            why_not = partial(why_not_held, limits=limits, subject=self.subject, engine=engine)
+            self._page.show(list(isolation_text.describe(found, limits, raw, recorded, why_not)))

@@ -20,10 +20,11 @@ from runtime.engines.daemon import changing_limits
 from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.docker.engine import DockerEngine
 from runtime.engines.podman.engine import PodmanEngine
+from runtime.kernel import block
 from runtime.kernel.cgroupfs import Cgroup, Mode
 from runtime.limits import apply
 from runtime.limits.review.facts import HostFacts
-from runtime.model import UNLIMITED, ContainerRef, LimitChange
+from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName
 from tests.unit.fake_kernel import FakeKernel
 
 MB = 1 << 20
@@ -39,6 +40,8 @@ class Daemon:
     socket: Path
     cgroup: Cgroup
     podman: str = ""
+    api: str = "1.41"
+    updates: list[dict[str, Any]] = field(default_factory=list)
     host: dict[str, Any] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
 
@@ -46,7 +49,7 @@ class Daemon:
         kind = request.path.rpartition("/")[2]
         self.asked["inspect" if kind == "json" else kind] += 1
         if kind == "_ping":
-            headers = {"Libpod-Api-Version": self.podman} if self.podman else {"Api-Version": "1.41"}
+            headers = {"Libpod-Api-Version": self.podman} if self.podman else {"Api-Version": self.api}
             return web.Response(text="OK", headers=headers)
         if kind == "info":
             return web.json_response({"NCPU": 4, "CgroupVersion": "1", "host": PODMAN_HOST})
@@ -65,11 +68,16 @@ class Daemon:
                 "PidsLimit": pids.get("limit", 0),
             }
             body = {name: value for name, value in body.items() if value}
+        self.updates.append(body)
         self.host.update(body)
         quota, nano = self.host.get("CpuQuota", 0) / 100_000, self.host.get("NanoCpus", 0) / 1e9
         pids = self.host.get("PidsLimit") or -1
         written = LimitChange(cpus=quota or nano or UNLIMITED, pids=pids if pids > 0 else UNLIMITED)
         limits.change(ContainerRef("test", ID), self.cgroup, written, force=True)
+        if self.api >= "1.55" and "BlkioDeviceWriteBps" in body:
+            rates = tuple(DeviceRate("8:0", each["Rate"]) for each in body["BlkioDeviceWriteBps"])
+            rates = rates or (DeviceRate("8:0", UNLIMITED),)
+            limits.change(ContainerRef("test", ID), self.cgroup, LimitChange(io_write_bps=rates), force=True)
 
 
 @pytest.fixture
@@ -138,3 +146,24 @@ async def test_a_change_that_is_taken_back_is_three_inspects(
     assert limits.read(daemon.cgroup).cpus == 1.0
     assert once(daemon)["inspect"] <= 3
     assert daemon.host["CpuQuota"] == before["CpuQuota"]
+
+
+@pytest.mark.parametrize("daemon", ["docker"], indirect=True)
+@pytest.mark.parametrize("api", ["1.41", "1.54", "1.55", "1.60"])
+async def test_device_rates_and_weight_go_to_a_docker_that_takes_them(
+    daemon: Daemon, engine: DockerEngine, monkeypatch: pytest.MonkeyPatch, api: str
+) -> None:
+    daemon.api, takes = api, api >= "1.55"
+    monkeypatch.setattr(block, "number", lambda text: "8:0")
+    monkeypatch.setattr(block, "node", lambda number: "/dev/sda")
+    limited = await engine.update(ID, LimitChange(io_write_bps=(DeviceRate("8:0", MB),)))
+    lifted = await engine.update(ID, LimitChange(io_write_bps=(DeviceRate("8:0", UNLIMITED),)))
+    assert limited.ok
+    assert lifted.ok
+    assert limited.fields[0].persistent is takes
+    fields = [{"BlkioDeviceWriteBps": [{"Path": "/dev/sda", "Rate": MB}]}, {"BlkioDeviceWriteBps": []}]
+    assert daemon.updates == (fields if takes else [])
+    assert ("Docker does not keep it" in limited.fields[0].detail) is not takes
+    assert (LimitName.IO_WRITE_BPS in (await engine.capabilities()).unrecorded) is not takes
+    assert (await engine.update(ID, LimitChange(io_weight=300))).ok
+    assert daemon.updates[-1] == {"BlkioWeight": 300}, "on v1 every version takes it"

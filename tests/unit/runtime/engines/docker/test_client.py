@@ -95,7 +95,8 @@ def container(pid: int = 0, status: str = "running", **host: Any) -> dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"), [("1.41", "1.41"), ("1.47", "1.47"), ("1.52", "1.52"), ("1.60", "1.52"), ("2.0", "1.52")]
+    ("theirs", "ours"),
+    [("1.41", "1.41"), ("1.47", "1.47"), ("1.52", "1.52"), ("1.55", "1.55"), ("1.60", "1.55"), ("2.0", "1.55")],
 )
 async def test_the_version_that_both_know(daemon: Daemon, engine: DockerEngine, theirs: str, ours: str) -> None:
     daemon.version = theirs

@@ -11,8 +11,9 @@ from runtime.engines.daemon.documents import UNLIMITED_BYTES
 from runtime.engines.docker import translate, update
 from runtime.engines.docker.hooks import DockerLimits
 from runtime.errors import InvalidError, RefusedError, UnsupportedError
+from runtime.kernel import block
 from runtime.limits import HostFacts
-from runtime.model import UNLIMITED, LimitChange, LimitName
+from runtime.model import UNLIMITED, DeviceRate, LimitChange, LimitName
 from runtime.oci.resources import ResourceContext
 
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0-1", memory_total=8 << 30, swap_total=1 << 30, pid_max=32768)
@@ -126,3 +127,54 @@ def test_what_is_changed_past_the_record_is_named() -> None:
     assert LimitName.IO_WEIGHT not in update.unrecorded({"CgroupVersion": "1"})
     assert LimitName.IO_WEIGHT in update.unrecorded({"CgroupVersion": "2"})
     assert not update.unrecorded({}) & {LimitName.CPUS, LimitName.MEMORY, LimitName.CPU_SHARES}
+
+
+DISKS = {"/dev/sda": "8:0", "/dev/sdb": "8:16"}
+HELD = [{"Path": "/dev/sda", "Rate": 5 * MB}, {"Path": "/dev/sdb", "Rate": 7 * MB}]
+
+
+@pytest.fixture
+def disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        block, "number", lambda text: DISKS.get(text.removeprefix("/dev/block/"), text[-4:].strip("k/"))
+    )
+    monkeypatch.setattr(block, "_names", {number: path for path, number in DISKS.items()})
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ((DeviceRate("8:0", 1 * MB),), [{"Path": "/dev/sda", "Rate": 1 * MB}, HELD[1]]),
+        ((DeviceRate("8:0", UNLIMITED),), [HELD[1]]),
+        ((DeviceRate("8:0", UNLIMITED), DeviceRate("8:16", UNLIMITED)), []),
+        ((DeviceRate("9:9", 3),), [*HELD, {"Path": "/dev/block/9:9", "Rate": 3}]),
+    ],
+)
+def test_rates_of_devices_are_whole_lists_since_1_55(
+    disks: None, asked: tuple[DeviceRate, ...], sent: list[dict[str, Any]]
+) -> None:
+    """Each list replaces the recorded one, and an empty list lifts all; before they are ignored, so none is sent."""
+    change, host = LimitChange(io_write_bps=asked), {"BlkioDeviceWriteBps": HELD}
+    assert update.body(change, host, baseline(host), device_limits=True) == {"BlkioDeviceWriteBps": sent}
+    assert update.body(change, host, baseline(host)) == {}
+
+
+def test_rates_of_devices_are_taken_back_too(disks: None) -> None:
+    then, now = {"BlkioDeviceReadIOps": HELD[:1]}, {"BlkioDeviceReadIOps": HELD}
+    back = update.undone([LimitName.IO_READ_IOPS], then, now, baseline(now), device_limits=True)
+    assert back == {"BlkioDeviceReadIOps": HELD[:1]}
+
+
+@pytest.mark.parametrize(("weight", "sent"), [(1, 10), (100, 20), (10_000, 1000)])
+def test_the_weight_on_v2_is_the_one_that_becomes_it(weight: int, sent: int) -> None:
+    """runc: 1 + (w - 10) * 9999 / 990. What is not exact is written to the kernel after."""
+    change = LimitChange(io_weight=weight)
+    assert update.body(change, {}, baseline({}, v2=True), device_limits=True) == {"BlkioWeight": sent}
+    assert update.body(change, {}, baseline({}, v2=True)) == {}
+
+
+def test_what_docker_records_is_not_called_unrecorded() -> None:
+    rates = {LimitName.IO_READ_BPS, LimitName.IO_WRITE_BPS, LimitName.IO_READ_IOPS, LimitName.IO_WRITE_IOPS}
+    assert update.unrecorded({}) == rates
+    assert update.unrecorded({}, device_limits=True) == set()
+    assert update.unrecorded({"CgroupVersion": "2"}, device_limits=True) == {LimitName.IO_WEIGHT}
