@@ -30,7 +30,7 @@ from typing import Any, Final
 
 from runtime.engines.containerd import address as containerd
 from runtime.engines.daemon.endpoint import Endpoint, identity
-from runtime.engines.docker.endpoint import endpoints, is_of_this_machine
+from runtime.engines.docker.endpoint import endpoints, endpoints_of_users, is_of_this_machine
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.podman.endpoint import Connection, connections
 from runtime.engines.protocol import Engine
@@ -82,6 +82,10 @@ def each_engine(environ: Mapping[str, str] = os.environ, *, home: Path | None = 
         if endpoint is not None and beside_docker:
             shown = endpoint
             yield _engine("docker", endpoint)
+        for user, rootless in endpoints_of_users(environ, home).items():
+            known = [each for each in (shown,) if each is not None and each.socket is not None]
+            if not _is_podman(rootless, podmans) and rootless.socket not in [each.socket for each in known]:
+                yield _engine("docker", rootless, key=f"docker-{user}")
     for place in podmans:
         if isinstance(place.endpoint, InvalidError):
             yield UnusableEngine(place.key, place.endpoint)

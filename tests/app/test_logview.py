@@ -271,3 +271,21 @@ async def test_q_goes_back_to_the_list_and_the_foot_says_so() -> None:
         await until(pilot, lambda: "q quit" in screen(pilot))
         await pilot.press("q")
         assert pilot.app._exit
+
+
+async def test_a_line_is_drawn_between_two_runs() -> None:
+    """The engines' logs hold both runs; only when the last one began is known. `logs` writes bytes as they are."""
+    started_ns = NOW - 5 * 10**9
+    app, engine = limit_fakes.app(hog=replace(limit_fakes.HOG, started_ns=started_ns))
+    talker = Talker(engine)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.subject() is not None)
+        await pilot.press("o")
+        for ago_s, text in ((9, "old 1"), (8, "old 2"), (4, "new 1"), (3, "new 2")):
+            talker.queue.put_nowait(LogLine("stdout", NOW - ago_s * 10**9, text.encode()))
+        await until(pilot, lambda: "new 2" in screen(pilot))
+        shown = [line.strip() for line in screen(pilot).splitlines()]
+        at = shown.index("old 2")
+        clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started_ns / 1e9))
+        assert shown[at + 1 : at + 3] == [f"---- started {clock} ----", "new 1"]
+        assert screen(pilot).count("started 20") == 2, "in the head and between the runs"

@@ -16,7 +16,16 @@ from tests.unit.import_graph import Import
 from tui.cli import verbs
 
 REGISTRIES = {"tui.cli.verbs", "runtime.engines.discovery"}
-FLOORS = ("tui.__main__", "tui.cli", "tui.demo", "tui.app", "tui.present", "tui.core", "collectors", "runtime")
+FLOORS = (
+    "tui.__main__",
+    "tui.cli",
+    "tui.demo",
+    "tui.app",
+    "tui.present",
+    "tui.core",
+    "collectors",
+    "runtime",
+)
 """From top to bottom: a module imports only from its own floor and from those below; `themes` is beside them."""
 SOURCES = import_graph.modules()
 IMPORTS = list(import_graph.imports(SOURCES))

@@ -75,7 +75,9 @@ class FaultTolerantApp(App[None]):
 
         def handlers(method_name: str, message: TextualMessage) -> Iterator[tuple[type, Handler]]:
             for owner, handler in methods(method_name, message):
-                yield owner, partial(self._guarded, node, partial(invoke, handler))
+                guarded = partial(self._guarded, node, partial(invoke, handler))
+                guarded._param_count = 1  # type: ignore[attr-defined]  # else Textual inspects the signature each time
+                yield owner, guarded
 
         node._dispatch_message = partial(self._guarded, node, dispatch)  # type: ignore[method-assign]
         node._get_dispatch_methods = handlers  # type: ignore[method-assign]

@@ -14,9 +14,9 @@ from enum import StrEnum
 
 from runtime.model import Missing, Unlimited
 
-RECOVERED_SHARE = 0.8  # of the p99 that the hog had added
-RECOVERED_P99_FACTOR = 4.0  # to the p99 alone
-RECOVERED_ISOLATION_SHARE = 0.9
+MIN_RECOVERED_SHARE = 0.8  # of the p99 that the hog had added
+MAX_RECOVERED_RATIO = 4.0  # to the p99 alone
+MIN_RECOVERED_ISOLATION = 0.9
 LOADED_P99_MS = 150.0  # a request takes 12 ms of CPU, and waits for at most a few others
 
 
@@ -129,8 +129,8 @@ def step(
         return StoryStep.ENDED
     if isinstance(hog_limit, (Unlimited, Missing)):
         return StoryStep.HURT
-    helped = hurt is None or recovery(hurt, now, alone) >= RECOVERED_SHARE
-    near = now.p99 < RECOVERED_P99_FACTOR * alone.p99 and isolation(now, alone) >= RECOVERED_ISOLATION_SHARE
+    helped = hurt is None or recovery(hurt, now, alone) >= MIN_RECOVERED_SHARE
+    near = now.p99 < MAX_RECOVERED_RATIO * alone.p99 and isolation(now, alone) >= MIN_RECOVERED_ISOLATION
     return StoryStep.RECOVERED if helped and near else StoryStep.LIMITED
 
 

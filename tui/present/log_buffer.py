@@ -14,6 +14,7 @@ from tui.present.terminal_line import final_line
 
 MAX_LINES: Final = 10_000
 MAX_BYTES: Final = 8 << 20
+RUN: Final = "run"  # the stream of a line that says when a run of the program began
 MAX_LINE_BYTES: Final = 16 << 10  # kept of one line
 _NAMED = {"\r": "\\r", "\x1b": "\\e"}
 _JOINERS = frozenset("\u200c\u200d")  # they shape words and emoji, and hide nothing
@@ -98,6 +99,11 @@ class LogBuffer:
         self._entries.clear()
         self._open.clear()
         self.size = 0
+
+
+def begins_a_run(before_ns: int, started_ns: int | None, line: LogLine) -> bool:
+    """Whether the program was started between the line before, whose time is `before_ns` (0 for none), and this one."""
+    return bool(started_ns and before_ns) and before_ns < (started_ns or 0) <= line.time_ns
 
 
 def _newest_states(data: bytes) -> bytes:

@@ -101,6 +101,7 @@ class Message(Enum):
     SEARCH_HINT = "search"
     GROUP_GONE = "The group is gone."
     LOG_FOLLOWING = "following"
+    LOG_RUN = "---- started {time} ----"
     LOG_HELD = "held; f follows again"
     LOG_ENDED = "the log has ended"
     LOG_LINES = "{count} lines"

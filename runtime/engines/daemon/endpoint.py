@@ -1,9 +1,11 @@
-"""The address of a daemon: a unix socket, or TCP with or without TLS."""
+"""The address of a daemon: a unix socket, TCP with or without TLS, or a machine that ssh goes to."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,9 +42,10 @@ class TLSFiles:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One daemon: a socket path, or host and port. `origin` says what named it; `configured`: no default socket.
+    """One daemon: a socket path, host and port, or what ssh is given.
 
-    A path behind host and port is a prefix of every request's.
+    `origin` says what named it; `configured`: no default socket. A path behind host and port is a prefix of every
+    request's.
     """
 
     url: str
@@ -52,17 +55,48 @@ class Endpoint:
 
     @property
     def socket(self) -> Path | None:
-        """The path of a unix socket, None for TCP."""
+        """The path of a unix socket, None for TCP and ssh."""
         parts = urlsplit(self.url)
         return Path(parts.path) if parts.scheme == "unix" else None
 
     @property
+    def ssh(self) -> bool:
+        """It is reached by the user's own ssh."""
+        return urlsplit(self.url).scheme == "ssh"
+
+    @property
     def base(self) -> str:
         """The base URL of requests."""
-        if self.socket is not None:
+        if self.socket is not None or self.ssh:
             return "http://localhost"
         parts = urlsplit(self.url)
         return f"{'http' if self.tls is None else 'https'}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def sockets_of_users(run: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """User and socket of each daemon that another user than root runs, below `run`/user.
+
+    A symbolic link out of the user's directory, such as one to root's socket, is not that user's daemon.
+    """
+    for folder in sorted((run / "user").glob("*")):
+        path = folder / name
+        if folder.name != "0" and folder.name.isdecimal() and _is_inside(path, folder):
+            yield user_name(folder.name), path
+
+
+def user_name(uid: str) -> str:
+    """The name of a user; the number of one that nobody has described."""
+    try:
+        return pwd.getpwuid(int(uid)).pw_name
+    except (KeyError, ValueError, OverflowError):
+        return uid
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    try:
+        return path.exists() and path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a directory that may not be read, a loop of symbolic links
+        return False
 
 
 def identity(socket: Path) -> tuple[int, int] | str:

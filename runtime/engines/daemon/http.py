@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from runtime.engines.daemon import ssh
 from runtime.engines.daemon.connector import peer_connector
 from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.daemon.peer import Peer
@@ -64,6 +65,7 @@ class DaemonClient(ABC):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self._tunnels = ssh.Tunnels(ssh.command(endpoint.url)) if endpoint.ssh else None
         self._session: ClientSession | None = None
         self._version = ""
         self._agreements = 0
@@ -79,6 +81,8 @@ class DaemonClient(ABC):
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._tunnels is not None:
+            await self._tunnels.close()
 
     @property
     def agreements(self) -> int:
@@ -243,7 +247,8 @@ class DaemonClient(ABC):
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._version = ""
-            raise self._unreachable(title, error) from error
+            words = await self._tunnels.explain() if self._tunnels is not None else ""
+            raise self._unreachable(title, error, words) from error
 
     async def _ready(self) -> ClientSession:
         if self._session is None or self._session.closed:
@@ -256,12 +261,14 @@ class DaemonClient(ABC):
             connector: aiohttp.BaseConnector = (
                 peer_connector(str(path), self._uids.add)
                 if path is not None
+                else ssh.ssh_connector(self._tunnels)
+                if self._tunnels is not None
                 else aiohttp.TCPConnector(limit=0, ssl=context)
             )
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return self._session
 
-    def _unreachable(self, title: str, error: Exception) -> PytopError:
+    def _unreachable(self, title: str, error: Exception, ssh_words: str) -> PytopError:
         path, name = self.endpoint.socket, self.words.name
         where = str(path) if path is not None else self.endpoint.url
         number = getattr(error, "errno", None)
@@ -270,6 +277,9 @@ class DaemonClient(ABC):
             return DeniedError(title, detail=detail, path=where, errno=number, hint=self.words.denied)
         if isinstance(error, asyncio.TimeoutError | TimeoutError):
             return UnavailableError(title, detail=f"{name} did not answer in time", path=where)
+        if ssh_words:
+            hint = f"Try it by hand: {' '.join(ssh.command(where))}"
+            return UnavailableError(title, detail=f"ssh: {ssh_words}", path=where, hint=hint)
         detail = f"{name} is not running or has gone away"
         return UnavailableError(title, detail=detail, path=where, hint=self.words.away)
 

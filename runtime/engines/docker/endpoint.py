@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runtime.engines.daemon.endpoint import Endpoint, TLSFiles
+from runtime.engines.daemon import ssh
+from runtime.engines.daemon.endpoint import Endpoint, TLSFiles, sockets_of_users
 from runtime.errors import InvalidError
 
+RUN = Path("/run")
 SYSTEM_SOCKET = Path("/var/run/docker.sock")
 DEFAULT_PORT = 2375  # of TCP, also with TLS, where the address names none
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -44,9 +46,15 @@ def parse(address: str, origin: str, *, configured: bool = True, tls: TLSFiles |
             if scheme == "https" and tls is None:
                 tls = TLSFiles(None, None, None)
             return Endpoint(f"tcp://{name}:{port}{parts.path}", origin, configured, tls)
+    elif scheme == "ssh":
+        try:
+            ssh.command(address.strip())  # ssh would take some addresses as something else
+        except InvalidError as error:
+            raise InvalidError(f"use '{address}' from {origin} as Docker's address", hint=error.hint) from error
+        return Endpoint(address.strip(), origin, configured)
     raise InvalidError(
         f"use '{address}' from {origin} as Docker's address",
-        hint="It must be unix:///path or tcp://host:port; for ssh, forward the socket with ssh -L",
+        hint="It must be unix:///path, tcp://host:port or ssh://user@host",
     )
 
 
@@ -74,6 +82,16 @@ def endpoints(environ: Mapping[str, str] = os.environ, home: Path | None = None)
         own = Path(environ["XDG_RUNTIME_DIR"]) / "docker.sock"
         guesses.append(Endpoint(f"unix://{own}", "XDG_RUNTIME_DIR", configured=False))
     return guesses
+
+
+def endpoints_of_users(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Mapping[str, Endpoint]:
+    """For root, the rootless Docker of each other user, by the user's name; none where one Docker was configured."""
+    if os.geteuid() != ROOT_UID or any(each.configured for each in endpoints(environ, home)):
+        return {}
+    return {
+        user: Endpoint(f"unix://{path}", f"{user}'s own", configured=False)
+        for user, path in sockets_of_users(RUN, "docker.sock")
+    }
 
 
 def is_of_this_machine(endpoint: Endpoint) -> bool:

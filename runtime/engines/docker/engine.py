@@ -60,7 +60,8 @@ INFO_FLAGS: Final = (
 class DockerEngine:
     """One Docker daemon. Usable again after the daemon was restarted."""
 
-    def __init__(self, endpoint: Endpoint, *, proc: Path = Path("/proc")) -> None:
+    def __init__(self, endpoint: Endpoint, *, key: str = translate.KEY, proc: Path = Path("/proc")) -> None:
+        self._key = key
         self._endpoint = endpoint
         self._client = DockerClient(endpoint)
         self._info = InfoCache(self._client, timeout_s=INFO_TIMEOUT_S)
@@ -71,7 +72,7 @@ class DockerEngine:
 
     @property
     def key(self) -> str:
-        return translate.KEY
+        return self._key
 
     @property
     def facets(self) -> Facets:
@@ -128,7 +129,7 @@ class DockerEngine:
         if filters:
             query["filters"] = json.dumps(filters)
         documents = await self._client.rows("/containers/json", title, query=query)
-        return translate_rows(documents, translate.row, self.key, title, "Docker")
+        return translate_rows(documents, partial(translate.row, key=self.key), self.key, title, "Docker")
 
     async def _row(self, identity: str) -> Container | None:
         return next(iter(await self._rows(id=[identity])), None)
@@ -141,14 +142,14 @@ class DockerEngine:
 
     def _translated(self, key: str, document: Mapping[str, Any]) -> Container:
         with understood(f"look at container {key}", "Docker"):
-            return translate.container(document)
+            return translate.container(document, self.key)
 
     async def inspect(self, key: str) -> Mapping[str, Any]:
         return await self._client.inspect(key)
 
     def events(self) -> AsyncIterator[Event]:
         # From the time of this call, so that no event is lost while the connection is opened.
-        return follow_events(self._client, _since, translate.event, time.time_ns())
+        return follow_events(self._client, _since, partial(translate.event, key=self.key), time.time_ns())
 
     async def images(self) -> list[Image]:
         rows = await self._client.json("GET", "/images/json", "list Docker's images")

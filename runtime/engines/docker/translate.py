@@ -80,7 +80,7 @@ _EVENTS: Final = {
 }
 
 
-def container(document: Mapping[str, Any]) -> Container:
+def container(document: Mapping[str, Any], key: str = KEY) -> Container:
     """Translate an inspect document."""
     state, config = document.get("State") or {}, document.get("Config") or {}
     labels = {str(name): str(value) for name, value in (config.get("Labels") or {}).items()}
@@ -94,7 +94,7 @@ def container(document: Mapping[str, Any]) -> Container:
         network.get("IPAddress") or network.get("GlobalIPv6Address") for network in networks.values() if network
     )
     return Container(
-        ref=ContainerRef(KEY, str(document["Id"])),
+        ref=ContainerRef(key, str(document["Id"])),
         name=str(document.get("Name", "")).removeprefix("/"),
         image=str(config.get("Image") or document.get("Image", "")),
         state=status,
@@ -112,13 +112,13 @@ def container(document: Mapping[str, Any]) -> Container:
         addresses=tuple(str(address) for address in addresses if address),
         ports=ports((document.get("NetworkSettings") or {}).get("Ports") or {}),
         labels=labels,
-        group=GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], KEY) if labels.get(_COMPOSE) else None,
+        group=GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], key) if labels.get(_COMPOSE) else None,
         error=str(state.get("Error", "")),
         placed=bool(host.get("CgroupParent")),
     )
 
 
-def row(document: Mapping[str, Any]) -> Container:
+def row(document: Mapping[str, Any], key: str = KEY) -> Container:
     """One entry of the list of containers, which tells less than an inspect: no pid and no times but the creation's."""
     labels = {str(name): str(value) for name, value in (document.get("Labels") or {}).items()}
     state = _STATES.get(str(document.get("State", "")), State.UNKNOWN)
@@ -129,7 +129,7 @@ def row(document: Mapping[str, Any]) -> Container:
     networks = ((document.get("NetworkSettings") or {}).get("Networks") or {}).values()
     addresses = (network.get("IPAddress") or network.get("GlobalIPv6Address") for network in networks if network)
     return Container(
-        ref=ContainerRef(KEY, identity),
+        ref=ContainerRef(key, identity),
         name=_own_name(document.get("Names") or ()) or identity[:12],
         image=str(document.get("Image", "")),
         state=state,
@@ -141,7 +141,7 @@ def row(document: Mapping[str, Any]) -> Container:
         addresses=tuple(str(address) for address in addresses if address),
         ports=_row_ports(document.get("Ports") or ()),
         labels=labels,
-        group=GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], KEY) if labels.get(_COMPOSE) else None,
+        group=GroupRef(GroupKind.COMPOSE, labels[_COMPOSE], key) if labels.get(_COMPOSE) else None,
         placed=False,  # not told
     )
 
@@ -171,7 +171,7 @@ def _row_ports(entries: Sequence[Mapping[str, Any]]) -> tuple[Port, ...]:
     )
 
 
-def event(document: Mapping[str, Any]) -> Event | None:
+def event(document: Mapping[str, Any], key: str = KEY) -> Event | None:
     """Translate a line of the event stream, by Action and Actor (v1.52 has no more); None if not of a container."""
     if document.get("Type") != "container":
         return None
@@ -184,7 +184,7 @@ def event(document: Mapping[str, Any]) -> Event | None:
     attributes = {str(name): str(value) for name, value in (actor.get("Attributes") or {}).items()}
     if kind is EventKind.HEALTH:
         attributes["health"] = health
-    return Event(kind, ContainerRef(KEY, str(actor["ID"])), moment, attributes)
+    return Event(kind, ContainerRef(key, str(actor["ID"])), moment, attributes)
 
 
 def image(document: Mapping[str, Any]) -> Image:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from runtime.engines.daemon.endpoint import Endpoint, identity
+from runtime.engines.daemon.endpoint import Endpoint, identity, sockets_of_users
 from runtime.errors import InvalidError
 
 RUN = Path("/run")
@@ -105,10 +104,8 @@ def _default_sockets(environ: Mapping[str, str], uid: int) -> Iterator[Connectio
     if uid == 0:
         if _is_socket(system):
             yield _guess("podman", system, "the usual place")
-        for path in sorted(RUN.glob("user/*/podman/podman.sock")):
-            if path.parts[-3] != "0" and _leads_into(path, path.parents[1]):
-                user = _user(path.parts[-3])
-                yield _guess(f"podman-{user}", path, f"{user}'s own")
+        for user, path in sockets_of_users(RUN, "podman/podman.sock"):
+            yield _guess(f"podman-{user}", path, f"{user}'s own")
         return
     if _is_socket(own):
         yield _guess("podman", own, "XDG_RUNTIME_DIR")
@@ -125,21 +122,6 @@ def _is_socket(path: Path) -> bool:
         return path.exists()
     except OSError:  # in a directory that may not be read
         return False
-
-
-def _leads_into(path: Path, folder: Path) -> bool:
-    """Whether a socket is inside `folder`: a user's symbolic link to Docker's socket must not count as a Podman."""
-    try:
-        return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a loop of symbolic links
-        return False
-
-
-def _user(uid: str) -> str:
-    try:
-        return pwd.getpwuid(int(uid)).pw_name
-    except (KeyError, ValueError):
-        return uid
 
 
 def _others(named: _Named, sockets: list[Connection]) -> Iterator[Connection]:

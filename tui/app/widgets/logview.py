@@ -18,7 +18,7 @@ from textual.strip import Strip
 from runtime.model import LogLine
 from tui.app import keymap
 from tui.present.cells import cell_len
-from tui.present.log_buffer import LogBuffer, LogEntry, pieces, readable
+from tui.present.log_buffer import RUN, LogBuffer, LogEntry, pieces, readable
 
 STDERR_SIGN = "!"
 CLOCK_CELLS = 13  # of a time stamp
@@ -255,7 +255,8 @@ class LogView(ScrollView, can_focus=True):
 
     def _segments(self, number: int, entry: LogEntry, part: int) -> Iterator[Segment]:
         err = entry.stream == "stderr"
-        style = self.get_component_rich_style("log--stderr" if err else "log--stdout")
+        kind = "time" if entry.stream == RUN else "stderr" if err else "stdout"
+        style = self.get_component_rich_style(f"log--{kind}")
         if part:
             yield Segment(" " * self._prefix)
         else:

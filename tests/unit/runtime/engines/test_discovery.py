@@ -16,7 +16,9 @@ from runtime.doctor import containerd_checks
 from runtime.engines import discovery
 from runtime.engines.containerd import address as containerd_address
 from runtime.engines.containerd.engine import ContainerdEngine
+from runtime.engines.daemon.endpoint import Endpoint
 from runtime.engines.docker import endpoint
+from runtime.engines.docker.engine import DockerEngine
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.podman import endpoint as podman_endpoint
 from runtime.errors import InvalidError, UnsupportedError
@@ -235,3 +237,37 @@ def test_discovery_imports_neither_http_nor_netlink() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"HOME": "/"}
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_root_sees_the_rootless_docker_of_other_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As Podman's are seen. A link to root's socket, or to a Podman, is no Docker of that user; where one Docker was
+    configured, there is that one alone. What it answers is believed as far as its user's (`daemon/peer`)."""
+    run = tmp_path / "run"
+    monkeypatch.setattr(endpoint, "RUN", run)
+    for uid in ("0", "7001", "7002", "7003", "text"):
+        (run / "user" / uid / "podman").mkdir(parents=True)
+    (run / "user/7002/docker.sock").symlink_to(tmp_path / "system.sock")
+    (run / "user/7003/docker.sock").symlink_to(run / "user/7003/podman/podman.sock")
+    places = ("system.sock", "run/user/0/docker.sock", "run/user/7001/docker.sock", "run/user/text/docker.sock")
+    listening = [socket.socket(socket.AF_UNIX) for _ in range(len(places) + 1)]
+    monkeypatch.chdir(tmp_path)  # the path of a socket has at most 107 bytes
+    try:
+        for made, path in zip(listening, (*places, "run/user/7003/podman/podman.sock"), strict=True):
+            made.bind(path)
+        monkeypatch.setattr(os, "geteuid", lambda: endpoint.ROOT_UID)
+        found = [key for key in keys({}, tmp_path) if key.startswith("docker")]
+        assert found == ["docker", "docker-7001"]
+        assert [key for key in keys({"DOCKER_HOST": "tcp://h:1"}, tmp_path) if key.startswith("docker")] == ["docker"]
+        monkeypatch.setattr(os, "geteuid", lambda: endpoint.ROOT_UID + 1)
+        assert [key for key in keys({}, tmp_path) if key.startswith("docker")] == ["docker"]
+    finally:
+        for made in listening:
+            made.close()
+
+
+async def test_each_docker_names_its_containers_by_its_own_key(tmp_path: Path) -> None:
+    engine = DockerEngine(Endpoint(f"unix://{tmp_path}/none", "the test"), key="docker-alice")
+    assert engine.key == "docker-alice"
+    found = engine._translated("x", {"Id": "ab" * 32, "Name": "/x"})
+    assert found.ref.engine == "docker-alice"
+    await engine.close()

@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.widgets import Input
 
 from runtime.errors import PytopError
-from runtime.model import Ref, Verb
+from runtime.model import LogLine, Ref, Verb
 from tui.app import keymap
 from tui.app.screens.panes.pane import Pane
 from tui.app.services import services
@@ -22,7 +22,7 @@ from tui.app.widgets.logview import LogView
 from tui.core.session import Session
 from tui.present import format as fmt
 from tui.present.glyphs import Glyphs
-from tui.present.log_buffer import MAX_LINES
+from tui.present.log_buffer import MAX_LINES, RUN, begins_a_run
 from tui.present.messages import Message, say
 
 READ_BURST_S, YIELD_S = 0.008, 0.016  # reading, and yielding to the event loop, while the log has more lines
@@ -111,10 +111,12 @@ class Logs(Pane):
     async def _stream(self) -> bool:
         """Read the log to its end; True when reading lags so far behind that it must start again at the end."""
         stream = self.session.logs(self.ref, follow=True, tail=MAX_LINES)
-        count, begun = 0, time.monotonic()
+        count, begun, before_ns = 0, time.monotonic(), 0
         try:
             async for line in stream:
+                self._add_border(before_ns, line)
                 self.view.add(line)
+                before_ns = line.time_ns
                 count += 1
                 if count % 64 == 0 and time.monotonic() - begun > READ_BURST_S:
                     if count > 2 * MAX_LINES and time.time() - line.time_ns / 1e9 > MAX_LAG_S:
@@ -128,6 +130,14 @@ class Logs(Pane):
             if close is not None:
                 await close()
         return False
+
+    def _add_border(self, before_ns: int, line: LogLine) -> None:
+        """Draw a line between the output of the last run and that of the one before, as far as the engine knows it."""
+        container = self.container
+        started_ns = container.started_ns if container is not None else None
+        if started_ns is not None and begins_a_run(before_ns, started_ns, line):
+            clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started_ns / 1e9))
+            self.view.add(LogLine(RUN, started_ns, say(Message.LOG_RUN, time=clock).encode()))
 
     def _draw(self) -> None:
         if not self.display:
