@@ -24,7 +24,7 @@ RECORDS: Final = _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
 LOGS: Final = _IN_MODIFY | _IN_CREATE | _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
 WRITES: Final = _IN_MODIFY
 ENTRIES: Final = _IN_CREATE | _IN_DELETE | _IN_MOVED_TO | _IN_MOVED_FROM
-READ_PAUSE_S: Final = 0.02  # between two reads, so that many events are one call
+READ_PAUSE_S: Final = 0.02  # after two reads within this time, so that many events are one call
 STORM_WINDOW_S: Final = 1.0  # in which a watch's events are counted
 STORM_PAUSE_S: Final = 30.0  # for which a watch with too many events is dropped
 _EVENT: Final = struct.Struct("=iIII")
@@ -49,9 +49,10 @@ class Watch:
 
     Attributes:
         live: the directory is watched; otherwise it is gone, or has too many events for now.
+        gone: the directory was removed.
     """
 
-    __slots__ = ("_inotify", "descriptor", "directory", "live", "mask", "max_per_s", "notify")
+    __slots__ = ("_inotify", "descriptor", "directory", "gone", "live", "mask", "max_per_s", "notify")
 
     def __init__(
         self, inotify: Inotify, directory: Path, mask: int, notify: Callable[[Change], None], max_per_s: int | None
@@ -63,6 +64,7 @@ class Watch:
         self.max_per_s = max_per_s
         self.descriptor = -1
         self.live = True
+        self.gone = False
 
     def close(self) -> None:
         """May be called twice."""
@@ -84,6 +86,7 @@ class Inotify:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._fd = -1
+        self._read_at = 0.0
         self._watched: dict[int, _Watched] = {}
         self._paused: dict[Watch, asyncio.TimerHandle] = {}
 
@@ -148,8 +151,10 @@ class Inotify:
             data = os.read(self._fd, _BUFFER_BYTES)
         except BlockingIOError:
             return
-        self._loop.remove_reader(self._fd)
-        self._loop.call_later(READ_PAUSE_S, self._resume, self._fd)
+        before, self._read_at = self._read_at, self._loop.time()
+        if self._read_at - before < READ_PAUSE_S:
+            self._loop.remove_reader(self._fd)
+            self._loop.call_later(READ_PAUSE_S, self._resume, self._fd)
         changed: dict[int, dict[str, int]] = {}
         counts: dict[int, int] = {}
         offset, lost = 0, False
@@ -173,10 +178,11 @@ class Inotify:
             self._loop.add_reader(fd, self._read)
 
     def _gone(self, descriptor: int) -> None:
-        """The kernel has removed a watch: its directory is gone. Whoever watches its parent is told of that."""
+        """The kernel has removed a watch: its directory is gone."""
         watched = self._watched.pop(descriptor, None)
         for watch in watched.watches if watched is not None else ():
-            watch.live = False
+            watch.live, watch.gone = False, True
+            self._loop.call_soon(watch.notify, Change(frozenset(), lost=True))
 
     def _tell(self, changed: dict[int, dict[str, int]], counts: dict[int, int], *, lost: bool) -> None:
         calls: list[tuple[Watch, Change]] = []
@@ -216,6 +222,7 @@ class Inotify:
         try:
             self._add(watch)
         except OSError:  # the directory is gone, or there are no watches left
+            watch.gone = True
             self._close_if_unused()
         watch.notify(Change(frozenset(), lost=True))
 

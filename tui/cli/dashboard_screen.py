@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 
 from tui.app.app import PytopApp
@@ -20,6 +21,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = settings.load(settings.home(os.environ), VOCABULARY)
     interval_s = args.interval or chosen.interval or DEFAULT_INTERVAL_S
     session = Session([*engines(args)], interval=interval_s, read_only=args.read_only)
+    gc.freeze()  # engines too stay to the end, and are not looked through by each collection
     app = PytopApp(session, theme=args.theme, ascii_only=terminal.ascii_only(args), chosen=chosen, grouped=args.groups)
     app.run()
     return app.return_code or exits.OK

@@ -37,7 +37,7 @@ ANSWER_TIMEOUT_S = 10.0
 COALESCE_S = 0.03  # events within this time are applied together
 MAX_SINGLE_LOOKS = 8  # changed containers from which on one list is cheaper than an inspect of each
 SECOND_LIST_S = 1.0  # after the first: finds changes from before the subscription was complete
-RELIST_S = 15.0
+RELIST_S = 30.0  # while events are followed
 POLL_S = 2.0  # for an engine without events
 
 

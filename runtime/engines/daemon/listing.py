@@ -1,27 +1,30 @@
 """The containers of a daemon: the list says what is there, an inspect per container adds what the list does not tell.
 
 A list is one request whatever it holds, and it is enough to show a container. An inspect is asked for a container that
-is new or that the list describes in another way than before, and for a live one every `LIVE_MAX_AGE_S`. It has a time
-of its own: one that fails or hangs costs its own container only, which is shown as the list has it, with the error.
+is new or that the list describes in another way than before, and for a live one after a while: `LIVE_MAX_AGE_S`, or
+`FOLLOWED_MAX_AGE_S` and a few at once while somebody follows the daemon's events. It has a time of its own: one that
+fails or hangs costs its own container only, which is shown as the list has it, with the error.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runtime.engines.daemon.http import understood, unexpected
 from runtime.errors import EngineError, NotFoundError, PytopError, UnavailableError
-from runtime.model import Container, ContainerRef, State
+from runtime.model import Container, ContainerRef, Event, State
 
 MAX_CONCURRENT_INSPECTS: Final = 16
 INSPECT_TIMEOUT_S: Final = 2.0  # for one container
 DESCRIBE_TIMEOUT_S: Final = 10.0  # for one whose limits are to be changed
 INSPECTS_TIMEOUT_S: Final = 4.0  # for all of one list; who was not asked by then is asked first the next time
 LIVE_MAX_AGE_S: Final = 60.0  # for a change that neither an event nor the list told
+FOLLOWED_MAX_AGE_S: Final = 600.0  # the same while events are followed
+MAX_AGED_INSPECTS: Final = 4  # of one list, of such that nothing tells to have changed, while events are followed
 FIRST_RETRY_S: Final = 15.0  # after a failure, doubled up to LAST_RETRY_S
 LAST_RETRY_S: Final = 60.0
 MAX_RESTING_INSPECTS: Final = 64
@@ -68,6 +71,7 @@ class ContainerListing:
         self._place = place
         self._known: dict[str, _Known] = {}
         self._begun = False
+        self._followers = 0  # streams of events that are read
 
     @property
     def rows(self) -> tuple[Container, ...]:
@@ -94,6 +98,17 @@ class ContainerListing:
             if known is not None and known.placed != (container.pid is not None):
                 self._known[container.ref.id] = replace(known, placed=container.pid is not None)
         return found
+
+    async def following(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+        """The daemon's events, to somebody who asks for each container again of which one tells."""
+        self._followers += 1
+        try:
+            async for event in events:
+                yield event
+        finally:
+            self._followers -= 1
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()
 
     async def get(self, key: str) -> Container:
         """One container as it is now; as the list has it, with the error, when it cannot be inspected."""
@@ -157,8 +172,19 @@ class ContainerListing:
     def _due(self, rows: Iterable[Container]) -> list[Container]:
         """Who has to be inspected, the longest unknown first."""
         now = time.monotonic()
-        due = [row for row in rows if self._is_due(row, now)]
-        return sorted(due, key=lambda row: known.asked_s if (known := self._known.get(row.ref.id)) else 0.0)
+        due: list[Container] = []
+        aged: list[Container] = []
+        for row in rows:
+            if self._is_due(row, now):
+                due.append(row)
+            elif self._is_aged(row, now):
+                aged.append(row)
+        aged.sort(key=self._asked_s)
+        return sorted(due + (aged[:MAX_AGED_INSPECTS] if self._followers else aged), key=self._asked_s)
+
+    def _asked_s(self, row: Container) -> float:
+        known = self._known.get(row.ref.id)
+        return known.asked_s if known is not None else 0.0
 
     def _is_due(self, row: Container, now: float) -> bool:
         known = self._known.get(row.ref.id)
@@ -168,9 +194,13 @@ class ContainerListing:
             self._known[row.ref.id] = known = replace(known, row=row)
         if known.row != row:
             return True
-        if known.retry_s:
-            return now >= known.asked_s + known.retry_s
-        return row.state not in _AT_REST and now >= known.asked_s + LIVE_MAX_AGE_S
+        return known.retry_s > 0 and now >= known.asked_s + known.retry_s
+
+    def _is_aged(self, row: Container, now: float) -> bool:
+        """It is live, and was inspected long ago."""
+        known = self._known[row.ref.id]
+        oldest_s = now - (FOLLOWED_MAX_AGE_S if self._followers else LIVE_MAX_AGE_S)
+        return not known.retry_s and row.state not in _AT_REST and known.asked_s <= oldest_s
 
     async def _ask(self, rows: Sequence[Container]) -> set[str]:
         """Inspect these; the ids of those that are gone."""

@@ -149,7 +149,8 @@ class DockerEngine:
 
     def events(self) -> AsyncIterator[Event]:
         # From the time of this call, so that no event is lost while the connection is opened.
-        return follow_events(self._client, _since, partial(translate.event, key=self.key), time.time_ns())
+        events = follow_events(self._client, _since, partial(translate.event, key=self.key), time.time_ns())
+        return self._listing.following(events)
 
     async def images(self) -> list[Image]:
         rows = await self._client.json("GET", "/images/json", "list Docker's images")

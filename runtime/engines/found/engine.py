@@ -295,6 +295,8 @@ def _differences(before: Mapping[str, FoundContainer], now: Mapping[str, FoundCo
     kinds: list[tuple[EventKind, str]] = []
     for identity, one in now.items():
         old = before.get(identity)
+        if old is one:
+            continue
         if old is None:
             kinds.append((EventKind.STARTED, identity))
         elif old.frozen is not one.frozen:

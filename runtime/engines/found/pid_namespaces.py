@@ -15,7 +15,7 @@ from runtime.kernel.cgroupfs import Hierarchies
 from runtime.kernel.own_cgroup import NO_OWN
 from runtime.model import ContainerKind
 
-FULL_SCAN_INTERVAL_S: Final = 5.0  # between two, only processes that are new are read
+FULL_SCAN_INTERVAL_S: Final = 9.0  # between two, only processes that are new are read
 MAX_GENERATIONS: Final = 64  # ancestors that are followed
 _SHARES: Final = "it shares its cgroup with other processes"
 

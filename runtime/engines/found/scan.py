@@ -208,9 +208,11 @@ class Scanner:
             return cached.container
         if process.start_if_alive(cached.container.pid, self.proc) != cached.container.start_ticks:
             return None
-        container = replace(cached.container, frozen=cgroups.is_frozen(cached.cgroup))
-        self._cache[identity.id] = replace(cached, container=container)
-        return container
+        frozen = cgroups.is_frozen(cached.cgroup)
+        if frozen is not cached.container.frozen:
+            cached = replace(cached, container=replace(cached.container, frozen=frozen))
+            self._cache[identity.id] = cached
+        return cached.container
 
     def _read(self, identity: Identity, pid: int) -> FoundContainer | None:
         start_ticks = procfs.start_time(pid, proc=self.proc)

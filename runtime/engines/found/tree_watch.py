@@ -11,7 +11,7 @@ import asyncio
 import errno
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ class CgroupTreeWatch:
         self.why_polled = ""
         self._watches: dict[str, Watch] = {}
         self._own: Mapping[str, str] = {}
+        self._followed: object = None
         self._touched: set[str] = set()
         self._all = False  # events were lost, so any of them may have changed
         self._pidfds: dict[int, int] = {}
@@ -78,11 +79,14 @@ class CgroupTreeWatch:
         self._all = False
         return touched
 
-    def follow(self, parents: Iterable[str], own: Mapping[str, str], pids: Iterable[int]) -> bool:
+    def follow(self, parents: frozenset[str], own: Mapping[str, str], pids: frozenset[int]) -> bool:
         """Watch directories above containers, the containers' own with the paths of their cgroups, and processes.
 
         Returns whether one of `parents` is new, in which more cgroups may have been made before it was watched.
         """
+        if not self.why_polled and (parents, own, pids) == self._followed:
+            return False
+        self._followed = (parents, own, pids)
         masks = dict.fromkeys(parents, inotify.ENTRIES) | dict.fromkeys(own, inotify.WRITES)
         for directory in self._watches.keys() - masks.keys():
             self._watches.pop(directory).close()
@@ -90,7 +94,7 @@ class CgroupTreeWatch:
         before = self._watches.keys() & masks.keys()
         for directory in masks.keys() - before:
             self._add(directory, masks[directory])
-        self._follow_ends(frozenset(pids))
+        self._follow_ends(pids)
         return any(masks[directory] == inotify.ENTRIES for directory in self._watches.keys() - before)
 
     def close(self) -> None:
@@ -104,9 +108,7 @@ class CgroupTreeWatch:
     def _add(self, directory: str, mask: int) -> None:
         if self.why_polled:
             return
-        notify: Callable[[Change], None] = self._tree_changed
-        if mask == inotify.WRITES:
-            notify = partial(self._entered, directory)
+        notify = partial(self._entered if mask == inotify.WRITES else self._tree_changed, directory)
         try:
             watch = inotify.watch_directory(Path(directory), mask, notify, max_per_s=MAX_EVENTS_PER_S)
         except OSError as error:
@@ -115,14 +117,25 @@ class CgroupTreeWatch:
             return
         self._watches[directory] = watch
 
-    def _tree_changed(self, change: Change) -> None:
-        self._all |= change.lost
+    def _tree_changed(self, directory: str, change: Change) -> None:
+        self._all |= change.lost and not self._is_over(directory)
         self._changed.set()
 
     def _entered(self, directory: str, change: Change) -> None:
+        if self._is_over(directory):
+            return  # the directory above tells that it was removed
         if change.lost or not _ENTERED.isdisjoint(change.names):
             self._touched.add(self._own.get(directory, ""))
             self._changed.set()
+
+    def _is_over(self, directory: str) -> bool:
+        """Whether the directory is gone; one that is made with its name is watched anew."""
+        watch = self._watches.get(directory)
+        if watch is not None and not watch.gone:
+            return False
+        self._watches.pop(directory, None)
+        self._followed = None
+        return True
 
     def _follow_ends(self, pids: frozenset[int]) -> None:
         loop = asyncio.get_running_loop()

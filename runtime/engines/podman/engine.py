@@ -179,7 +179,8 @@ class PodmanEngine:
         return await self._client.inspect(key)
 
     def events(self) -> AsyncIterator[Event]:
-        return follow_events(self._client, _since, partial(translate.event, key=self.key), time.time_ns())
+        events = follow_events(self._client, _since, partial(translate.event, key=self.key), time.time_ns())
+        return self._listing.following(events)
 
     async def images(self) -> list[Image]:
         rows = await self._client.json("GET", "/images/json", "list Podman's images")

@@ -98,6 +98,27 @@ async def test_a_container_comes_and_goes_by_events_and_at_rest_nothing_is_looke
         await following.close()
 
 
+async def test_a_cgroup_that_is_made_anew_is_watched_anew(
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanner = machine.scanner()
+    following = Following(scanner)
+    own = machine.mounts[0] / "docker" / FIRST
+    try:
+        await first_scan(CountedScans(scanner, monkeypatch))
+        (own / "cgroup.procs").unlink()
+        own.rmdir()
+        await until(lambda: following.told(EventKind.REMOVED, FIRST))
+        own.mkdir()
+        (own / "cgroup.procs").write_text("")
+        await asyncio.sleep(4.5)
+        following.events.clear()
+        (own / "cgroup.procs").write_text("101\n")
+        await until(lambda: following.told(EventKind.STARTED, FIRST), 1.5)
+    finally:
+        await following.close()
+
+
 async def test_only_the_containers_in_which_something_happened_are_read(machine: FakeMachine) -> None:
     machine.live(102, f"/docker/{SECOND}")
     scanner = machine.scanner()
