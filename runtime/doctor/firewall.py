@@ -63,7 +63,8 @@ def forwarding_check(bridge: str, *, proc: Path = Path("/proc")) -> Check:
     version = {"IPv4": 4, "IPv6": 6}
     forwarded = [kind for kind in missing if _forwards(proc / f"sys/net/ipv{version[kind]}/conf" / bridge)]
     remedy = "; ".join(
-        f"ip -{version[kind]} rule add priority {forwarding.PRIORITY} iif {bridge} unreachable" for kind in missing
+        f"ip -{version[kind]} rule add priority {forwarding.PRIORITY} iif {bridge} unreachable protocol kernel"
+        for kind in missing
     )
     if forwarded:
         found = f"{' and '.join(forwarded)} packets of containers are forwarded from {bridge}: {reason}"
