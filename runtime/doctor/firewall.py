@@ -47,24 +47,22 @@ def bridge_check(bridge: str, *, proc: Path = Path("/proc"), tools: Sequence[str
 def forwarding_check(bridge: str, *, proc: Path = Path("/proc")) -> Check:
     """Whether packets of containers can leave this host by the bridge. Blocking; changes nothing."""
     area, name = "isolation", "way out"
-    own = (proc / "sys/net/ipv4/conf" / bridge / "forwarding").exists()
-    if not own:
+    if not (proc / "sys/net/ipv4/conf" / bridge / "forwarding").exists():
         return Check(area, name, Level.GOOD, f"none: {bridge} is not there, it is made by the first start")
     try:
         missing = forwarding.missing(bridge)
+        command = f"ip -{{}} rule add priority {forwarding.PRIORITY} iif {bridge} unreachable protocol kernel"
+        reason = f"the rule against it is missing for {' and '.join(missing)}; the next start puts it back"
     except UnsupportedError as error:
         missing, reason = ("IPv4", "IPv6"), f"{error.detail}, so no rule can forbid it"
+        command = f"sysctl net.ipv{{}}.conf.{bridge}.forwarding=0"
     except PytopError as error:
         return Check(area, name, Level.LIMITED, f"cannot be checked: {error}")
-    else:
-        reason = f"the rule against it is missing for {' and '.join(missing)}; the next start puts it back"
     if not missing:
         return Check(area, name, Level.GOOD, f"none: a routing rule forbids to forward what comes from {bridge}")
     version = {"IPv4": 4, "IPv6": 6}
     forwarded = [kind for kind in missing if _forwards(proc / f"sys/net/ipv{version[kind]}/conf" / bridge)]
-    remedy = "; ".join(
-        f"ip -{version[kind]} rule add priority {forwarding.PRIORITY} iif {bridge} unreachable" for kind in missing
-    )
+    remedy = "; ".join(command.format(version[kind]) for kind in missing)
     if forwarded:
         found = f"{' and '.join(forwarded)} packets of containers are forwarded from {bridge}: {reason}"
         return Check(area, name, Level.BROKEN, found, remedy)

@@ -3,9 +3,10 @@
 `sysctl net.ipv4.ip_forward=1`, which Docker sets at its start, switches forwarding on for every interface, also for one
 for which it was off. A rule of policy routing holds against that: what arrives on the interface is looked up in the
 table `local` first, so the host's own addresses are reached, and everything else is unreachable. Firewalls and Docker
-do not rewrite such rules. A rule names its interface, so it can be there before that is and stays when that is removed.
+do not rewrite such rules; systemd-networkd removes at its start those it does not know, except the kernel's own, so
+these are marked as such. A rule names its interface, so it can be there before that is and stays when that is removed.
 
-Source: ip-rule(8); net/core/fib_rules.c.
+Source: ip-rule(8); net/core/fib_rules.c; networkd.conf(5), ManageForeignRoutingPolicyRules.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ PRIORITY: Final = 900
 FAMILIES: Final = {"IPv4": 2, "IPv6": 10}  # AF_INET, AF_INET6
 _FR_ACT_UNREACHABLE: Final = 7
 _FIB_RULE_INVERT: Final = 2
+_RTPROT_KERNEL: Final = 2
 _ATTRIBUTES: Final = frozenset({"FRA_TABLE", "FRA_SUPPRESS_PREFIXLEN", "FRA_PROTOCOL", "FRA_IIFNAME", "FRA_PRIORITY"})
 """What a rule has that matches everything of its interface."""
 
@@ -65,7 +67,7 @@ def missing(interface: str) -> tuple[str, ...]:
 
 
 def _rule(interface: str) -> dict[str, Any]:
-    return {"priority": PRIORITY, "iifname": interface, "action": "unreachable"}
+    return {"priority": PRIORITY, "iifname": interface, "action": "unreachable", "protocol": _RTPROT_KERNEL}
 
 
 def _matches(rule: Any, interface: str) -> bool:

@@ -95,7 +95,7 @@ def test_a_rule_that_somebody_removed_is_reported_and_put_back_by_the_next_start
         found = forwarding_check(BRIDGE)
         assert found.level is Level.BROKEN
         assert "IPv4 packets of containers are forwarded" in found.found
-        assert f"rule add priority 900 iif {BRIDGE} unreachable" in found.remedy
+        assert f"rule add priority 900 iif {BRIDGE} unreachable protocol kernel" in found.remedy
         with inside(one):
             assert reaches(beyond)
         with namespaces(1) as (third,):
@@ -114,7 +114,8 @@ def test_the_rules_are_there_once_and_go_with_the_bridge() -> None:
 
     with IPRoute() as ip:
         for family in forwarding.FAMILIES.values():
-            assert sum(rule.get_attr("FRA_IIFNAME") == BRIDGE for rule in ip.get_rules(family=family)) == 1
+            (rule,) = (rule for rule in ip.get_rules(family=family) if rule.get_attr("FRA_IIFNAME") == BRIDGE)
+            assert rule.get_attr("FRA_PROTOCOL") == 2, "systemd-networkd removes it unless it is the kernel's"
     bridge.remove_bridge(BRIDGE)
     assert forwarding.missing(BRIDGE) == ("IPv4", "IPv6")
     assert forwarding_check(BRIDGE).level is Level.GOOD  # there is none

@@ -276,6 +276,16 @@ def test_every_cell_is_what_the_files_say(
         assert document[id] == output.plain(metric.extract(usage)), id
 
 
+def test_the_figures_are_the_same_when_descriptors_are_scarce(
+    tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are opened for each read then."""
+    monkeypatch.setattr("collectors.sampling.sweep.can_keep_open", lambda _: False)
+    usage, _ = measure(Machine(tmp_path, Mode.V2), clock, monkeypatch)
+    container = replace(CONTAINER, started_ns=time.time_ns() - 3 * 3600 * S_NS)
+    assert {id: field.format(field.extract(container, usage)) for id, field in FIELDS.items()} == CELLS
+
+
 def test_no_figure_is_without_an_entry() -> None:
     assert set(CELLS) == set(FIELDS)
     assert set(METRICS) <= set(CELLS)

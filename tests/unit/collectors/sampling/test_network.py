@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collectors.sampling.frame import NetRates
 from collectors.sampling.network import external_by_name
 from collectors.sampling.rates import derive
 from collectors.sampling.sample import NetCounters, Sample
@@ -41,3 +42,25 @@ def test_a_new_way_out_counts_from_the_next_sample_on() -> None:
     usage = derive(at(1, docker0=inner(50)), at(2, docker0=inner(80), eth0=NetCounters(tx_bytes=30)), 1)
     assert usage.net is Missing.NOT_SAMPLED
     assert usage.net_internal["docker0"].tx_bytes == 30.0
+
+
+def test_every_figure_of_two_ways_out_is_added() -> None:
+    def counters(n: int) -> NetCounters:
+        return NetCounters(
+            rx_bytes=n,
+            tx_bytes=2 * n,
+            rx_packets=3 * n,
+            tx_packets=4 * n,
+            rx_errors=5 * n,
+            tx_errors=6 * n,
+            rx_drops=7 * n,
+            tx_drops=8 * n,
+        )
+
+    usage = derive(at(1, a=counters(1), b=counters(10)), at(3, a=counters(3), b=counters(30)), 1)
+    assert usage.net == NetRates(11.0, 22.0, 33.0, 44.0, 121.0, 165.0)
+    assert usage.net_interfaces["b"] == NetRates(10.0, 20.0, 30.0, 40.0, 110.0, 150.0)
+
+
+def test_one_that_fell_gives_no_sum() -> None:
+    assert derive(at(1, a=NetCounters(rx_drops=5)), at(2, a=NetCounters()), 1).net is Missing.NOT_SAMPLED

@@ -91,6 +91,7 @@ def test_every_device_counts() -> None:
     sizes = parse.blkio_v1(b"8:0 Read 1\n8:0 Write 2\n8:0 Sync 9\nTotal 12\n")
     counts = parse.blkio_v1(b"8:0 Read 3\n8:0 Write 4\n")
     assert parse.merge_io_v1(sizes, counts) == {"8:0": IoCounters(1, 2, 3, 4)}
+    assert parse.merge_io_v1(sizes, {"8:16": (5, 6)}) == {"8:0": IoCounters(1, 2, 0, 0), "8:16": IoCounters(0, 0, 5, 6)}
 
 
 def test_every_interface_but_lo_counts() -> None:
