@@ -346,6 +346,14 @@ def test_whoever_looks_with_an_old_record_does_not_end_what_was_started_since(st
     os.close(held)
 
 
+def test_whoever_looks_with_an_old_record_leaves_the_status_of_a_run_since(store: RecordStore) -> None:
+    record = add(store, "quick")
+    stale = store.change(record.id, of_another_boot)
+    ended = store.change(record.id, lambda current: current.ended(3, now_ns=9))
+    reconcile.repair(store, NONE, stale)
+    assert store.read(record.id) == ended
+
+
 def test_a_container_that_a_reboot_has_ended_is_exited_once(store: RecordStore) -> None:
     stale = store.change(add(store, "ended").id, of_another_boot)
     found = reconcile.repair_unless_busy(store, NONE, stale)
