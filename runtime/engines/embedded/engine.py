@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from runtime import __version__
@@ -150,10 +151,11 @@ class EmbeddedEngine:
     async def inspect(self, key: str) -> Mapping[str, Any]:
         await self._ready()
         record: ContainerRecord = await self._complete(self._find, key)
+        layer: Path = await self._read(storage.directory, self.config, record.id)
         paths = {
             "cgroup": self.config.cgroup_of(record.id),
             "log": str(self.config.log(record.id)),
-            "writable_layer": str(storage.directory(self.config, record.id) / "upper"),
+            "writable_layer": str(layer / "upper"),
         }
         live = self.config.live(record.id)
         extra: dict[str, Any] = {"inherited": await self._complete(run_files.inherited, live)}

@@ -188,10 +188,20 @@ def repair_unless_busy(
 def repair_each(
     store: RecordStore, hierarchies: Hierarchies, records: Iterable[ContainerRecord]
 ) -> list[ContainerRecord]:
-    """`repair_unless_busy` for each; those that were removed meanwhile are left out."""
+    """`repair_unless_busy` for each; those that were removed meanwhile are left out.
+
+    One that cannot be repaired is as its record says, with the reason as its error.
+    """
     present = with_cgroup(store.config, hierarchies)
-    found = (repair_unless_busy(store, hierarchies, record, present) for record in records)
-    return [record for record in found if record is not None]
+    found = []
+    for record in records:
+        try:
+            true = repair_unless_busy(store, hierarchies, record, present)
+        except PytopError as error:
+            true = replace(record, error=f"its record may be out of date: {error}")
+        if true is not None:
+            found.append(true)
+    return found
 
 
 def repair_all(store: RecordStore, hierarchies: Hierarchies) -> None:

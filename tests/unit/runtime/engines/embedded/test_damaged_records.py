@@ -23,11 +23,12 @@ import pytest
 from runtime.doctor import Level, record_checks
 from runtime.engines.embedded import lifecycle, reconcile, removal
 from runtime.engines.embedded.config import EmbeddedConfig
+from runtime.engines.embedded.process import launcher
 from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.engines.embedded.state import damage, run_files
 from runtime.engines.embedded.state.record import FORMAT, ContainerRecord, dumps, loads, state_to_json
 from runtime.engines.embedded.state.store import RecordStore
-from runtime.errors import ConflictError, EngineError, NotFoundError, PytopError
+from runtime.errors import ConflictError, EngineError, KernelError, NotFoundError, PytopError
 from runtime.kernel import cgroupfs, procfs
 from runtime.model import Bind, ContainerSpec, LimitChange, State
 from tests.conftest import missing
@@ -290,6 +291,36 @@ def test_what_runs_with_a_damaged_record_is_known_by_its_cgroup(store: RecordSto
     assert (container.name, container.pid, container.health) == ("bad", running.pid, "damaged")
 
 
+def test_a_container_that_cannot_be_repaired_costs_its_own_row_only(
+    store: RecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shim was killed and none can be had for it, as where its helper's process dies of it each time."""
+    good, bad, gone = (add(store, name) for name in ("good", "bad", "gone"))
+    for record in (bad, gone):
+        store.change(
+            record.id,
+            lambda current: replace(
+                current,
+                state=State.RUNNING,
+                pid=os.getpid(),
+                pid_start=procfs.start_time(os.getpid()),
+                boot_id=procfs.boot_id(),
+            ),
+        )
+
+    def no_helper(*_: object) -> bool:
+        raise KernelError("start the engine's helper process", detail="it died")
+
+    monkeypatch.setattr(launcher, "request_shim", no_helper)
+    records = store.all()
+    store.forget(gone.id)
+    listed = {record.spec.name: record for record in reconcile.repair_each(store, NONE, records)}
+    assert listed.keys() == {"good", "bad"}
+    assert listed["good"] == good
+    assert listed["bad"].state is State.RUNNING
+    assert "it died" in listed["bad"].container().error
+
+
 def of_another_boot(current: ContainerRecord) -> ContainerRecord:
     return replace(current, state=State.RUNNING, pid=4, pid_start=5, boot_id="before", started_ns=6)
 
@@ -344,6 +375,14 @@ def test_whoever_looks_with_an_old_record_does_not_end_what_was_started_since(st
     reconcile.repair(store, NONE, stale)
     assert store.read(record.id) == started
     os.close(held)
+
+
+def test_whoever_looks_with_an_old_record_leaves_the_status_of_a_run_since(store: RecordStore) -> None:
+    record = add(store, "quick")
+    stale = store.change(record.id, of_another_boot)
+    ended = store.change(record.id, lambda current: current.ended(3, now_ns=9))
+    reconcile.repair(store, NONE, stale)
+    assert store.read(record.id) == ended
 
 
 def test_a_container_that_a_reboot_has_ended_is_exited_once(store: RecordStore) -> None:
