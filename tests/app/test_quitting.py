@@ -12,6 +12,7 @@ import pytest
 from runtime.model import Verb
 from tests import waiting
 from tests.app.driving import running, toasts, town_session, until
+from tui.core import slow_changes
 
 
 @pytest.mark.parametrize(("code", "key"), [(0, "q"), (143, "")])
@@ -52,3 +53,16 @@ async def test_with_nothing_under_way_it_leaves_at_once() -> None:
         app: Any = pilot.app
         await pilot.press("q")
         await waiting.until(lambda: app._exit, 1)
+
+
+async def test_a_change_that_takes_long_is_no_failure_and_it_is_said_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slow_changes, "SLOW_S", 0.1)
+    session, docker, _ = town_session()
+    async with running(session) as pilot:
+        docker.delay = 1.0
+        await pilot.press("p")
+        await until(pilot, lambda: "still waiting: pause database" in toasts(pilot))
+        await until(pilot, lambda: not session.busy)
+    assert docker.asked == [(Verb.PAUSE, "database")]
