@@ -13,6 +13,7 @@ from runtime.model import Verb
 from tests import waiting
 from tests.app.driving import running, toasts, town_session, until
 from tui.app.leaving import StdoutDriver
+from tui.core import slow_changes
 
 
 @pytest.mark.parametrize(("code", "key"), [(0, "q"), (143, "")])
@@ -67,3 +68,16 @@ def test_the_screen_is_given_back_before_the_thread_that_reads_keys_is_awaited(m
     driver.stop_application_mode()
     assert "\x1b[?1049l" in "".join(done[: done.index("waits")])
     assert "\x1b[?1000l" in "".join(done[: done.index("waits")]), "no reports of the mouse on the shell's screen"
+
+
+async def test_a_change_that_takes_long_is_no_failure_and_it_is_said_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slow_changes, "SLOW_S", 0.1)
+    session, docker, _ = town_session()
+    async with running(session) as pilot:
+        docker.delay = 1.0
+        await pilot.press("p")
+        await until(pilot, lambda: "still waiting: pause database" in toasts(pilot))
+        await until(pilot, lambda: not session.busy)
+    assert docker.asked == [(Verb.PAUSE, "database")]

@@ -26,7 +26,7 @@ from tui.app.screens.help import HelpScreen
 from tui.app.screens.limit_editor import LimitEditor
 from tui.app.screens.list import ListScreen
 from tui.app.typeahead import Dialog
-from tui.core import settings
+from tui.core import settings, slow_changes
 from tui.core.actions import ACTIONS, Action, question
 from tui.core.keyboard_layout import is_foreign, latin_at
 from tui.core.problem import Problem
@@ -132,6 +132,7 @@ class PytopApp(LeavingApp):
         self.listen_for_signals()
         self.set_keymap(dict(self.settings.keys))
         self._unsubscribe = self.session.subscribe(self._changed)
+        self.run_worker(slow_changes.watch(lambda: self.session.under_way, self._notify_waiting), group="slow")
         for problem in self._problems:
             self.notify(problem, title=say(Message.SETTINGS), severity="warning", timeout=15, markup=False)
         await self.session.start()
@@ -157,6 +158,10 @@ class PytopApp(LeavingApp):
     def notify_error(self, error: PytopError) -> None:
         """Show an error: what was tried, what was answered, what to do."""
         self.notify(error_text(error), title=fmt.clean(error.title), severity="error", timeout=10, markup=False)
+
+    def _notify_waiting(self, what: str) -> None:
+        """A change takes long, which is no failure."""
+        self.notify(say(Message.STILL_WAITING, what=fmt.clean(what)), timeout=10, markup=False)
 
     def subject(self) -> Ref | None:
         """The container that the screen on top is about."""

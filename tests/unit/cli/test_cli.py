@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -510,3 +513,17 @@ async def test_a_new_container_goes_to_an_engine_that_has_the_image() -> None:
     found, docker, never = WithoutImages(key="found"), FakeEngine(key="docker"), FakeEngine(key="podman")
     assert await running._engine_for(iter([found, docker, never]), "busybox:latest") == (docker, [found])
     assert await running._engine_for([found, docker], "nowhere") == (found, [docker])
+
+
+def test_modules_are_loaded_without_collections_and_a_verb_runs_with_them(tmp_path: Path) -> None:
+    """A process of its own, since what is frozen there is never collected."""
+    code = (
+        "import gc, sys; from tui import __main__ as program; from tui.cli import verbs;"
+        "states = []; load = verbs.load;"
+        "verbs.load = lambda name: (states.append(gc.isenabled()), load(name))[1];"
+        "sys.argv = ['pytop-containers', '--read-only', 'images', '--engine', 'nowhere'];"
+        "code = program.main(); print(code, any(states), gc.isenabled())"
+    )
+    environ = {"PATH": os.defpath, "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, cwd=tmp_path)
+    assert done.stdout.split()[1:] == ["False", "True"], done.stderr

@@ -1,7 +1,7 @@
 """What a container prints is bounded, and what the disk does not take is counted; the rest of the log stays.
 
-Where a container's output is read was looked for in the other engines too: their own daemons write their logs, and the
-logger of containers that are started on containerd runs in the containerd shim's cgroup.
+Where this project writes a container's output was looked for: here, and in the logger of containers that are started
+on containerd, which never waits and drops what the disk does not take.
 """
 
 from __future__ import annotations
