@@ -68,11 +68,10 @@ class KeyQueueApp(FaultTolerantApp):
     def _at_its_place(self, key: events.Key) -> events.Key:
         """The key; of a Cyrillic layout the Latin one at its place, if that is a command here and no text is typed."""
         latin = latin_at(key.character) if key.character is not None else None
-        bound = self.screen.active_bindings
-        if latin is None or key.key in bound or isinstance(self.focused, Input):
+        if latin is None or isinstance(self.focused, Input):
             return key
-        name = _character_to_key(latin)
-        if name not in bound:
+        name, bound = _character_to_key(latin), self.screen.active_bindings
+        if key.key in bound or name not in bound:
             return key
         meant = events.Key(name, latin)
         meant.time = key.time

@@ -60,7 +60,7 @@ class _Line:
             self._put(list(text))
             return
         for character in text:
-            if unicodedata.category(character) in _ZERO_WIDTH and self._cells[: self._x]:
+            if unicodedata.category(character) in _ZERO_WIDTH and 0 < self._x <= len(self._cells):
                 self._cells[self._x - 1] += character
             else:
                 self._put([character, ""] if cell_len(character) == 2 else [character])

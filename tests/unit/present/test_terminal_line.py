@@ -38,6 +38,7 @@ from tui.present.terminal_line import MAX_COLUMNS, final_line
         ("👩\u200d💻 ok", "👩\u200d💻 ok"),
         ("\x1b[2J\x1b]0;title\x07", "\x1b[2J\x1b]0;title\x07"),
         ("plain", "plain"),
+        ("\x1b\t\u0301", "\x1b       \u0301"),
         ("kept  ", "kept  "),
     ],
 )
