@@ -73,11 +73,19 @@ class Containerdd(Daemon):
         assert done.returncode == 0 or not check, f"ctr {' '.join(words)} ended with {done.returncode}:\n{said}"
         return done.stdout.decode().strip()
 
-    def run(self, image: str, identity: str, *command: str, namespace: str = "", more: tuple[str, ...] = ()) -> None:
+    def run(
+        self,
+        image: str,
+        identity: str,
+        *command: str,
+        namespace: str = "",
+        more: tuple[str, ...] = (),
+        output: tuple[str, ...] = ("--null-io",),
+    ) -> None:
         """A container as another program would start it; its cgroup is below ours, whatever its namespace."""
         cgroup = f"/{self.name}/{namespace or 'own'}-{identity}"
         self.ctr(
-            *("run", "--detach", "--null-io", "--cgroup", cgroup, *more, image, identity, *command), namespace=namespace
+            *("run", "--detach", *output, "--cgroup", cgroup, *more, image, identity, *command), namespace=namespace
         )
 
     def kill(self) -> None:

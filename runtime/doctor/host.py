@@ -17,6 +17,7 @@ from runtime.doctor.mode import delegated, mode_check
 from runtime.errors import PytopError
 from runtime.kernel import cgroupfs, delegation, files, procfs
 from runtime.kernel.version import OLDEST_KERNEL, is_new_enough
+from runtime.kernel.visibility import hidden_in_container, visibility
 
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_TIMEOUT_S = 15.0
@@ -43,6 +44,7 @@ def host_checks(state: Path, *, proc: Path = Path("/proc")) -> Iterator[Check]:
     yield _open_files()
     yield from _capabilities(proc)
     hierarchies = cgroupfs.detect(proc / "self/mountinfo")
+    yield visibility_check(hierarchies, proc=proc)
     yield from cgroup_checks(hierarchies, proc=proc)
     if hierarchies.mode is not cgroupfs.Mode.NONE:
         yield mode_check(hierarchies, proc=proc)
@@ -88,6 +90,18 @@ def _capabilities(proc: Path) -> Iterator[Check]:
         for name in missing:
             level = Level.BROKEN if name in _REQUIRED_CAPABILITIES else Level.LIMITED
             yield Check("rights", name, level, f"missing: {_CAPABILITIES[name][1]}", "Start it with this capability")
+
+
+def visibility_check(hierarchies: cgroupfs.Hierarchies, *, proc: Path = Path("/proc")) -> Check:
+    """Whether this program sees the machine's processes and cgroups, or only those of a container that it is in."""
+    seen = visibility(hierarchies, proc=proc)
+    if seen.own_pids or seen.own_cgroups:
+        words = f"{hidden_in_container(seen)}: containers outside of it cannot be measured"
+        remedy = f"Start it with docker run {' '.join(seen.missing_options)}, if it should see the machine's"
+        return Check("host", "view", Level.LIMITED, words, remedy)
+    if seen.hidepid and os.geteuid() != 0:
+        return Check("host", "view", Level.LIMITED, "/proc hides other users' processes (hidepid)", AS_ROOT)
+    return Check("host", "view", Level.GOOD, "the machine's own processes and cgroups")
 
 
 def cgroup_checks(

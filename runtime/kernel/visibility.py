@@ -62,11 +62,15 @@ def why_in_container(seen: Visibility) -> str:
     """In one line, why what runs outside this program's container cannot be measured; "" when it is in none."""
     if not (seen.own_pids or seen.own_cgroups):
         return ""
+    return f"{hidden_in_container(seen)}: start it with docker run {' '.join(seen.missing_options)}"
+
+
+def hidden_in_container(seen: Visibility) -> str:
+    """What the container in which this program is hides from it."""
     hidden = " and ".join(
         word for word, is_hidden in (("cgroups", seen.own_cgroups), ("processes", seen.own_pids)) if is_hidden
     )
-    options = " ".join(seen.missing_options)
-    return f"this program runs in a container that hides the machine's {hidden}: start it with docker run {options}"
+    return f"this program runs in a container that hides the machine's {hidden}"
 
 
 def _is_hidden(proc: Path) -> bool:

@@ -298,6 +298,18 @@ async def test_a_pod_is_a_group_and_not_ours_to_start_or_remove(daemon: Containe
             daemon.ctr("containers", "delete", identity, namespace="k8s.io", check=False)
 
 
+async def test_what_another_client_keeps_in_a_file_is_shown(
+    subject: Subject, daemon: Containerdd, tmp_path: Path
+) -> None:
+    """`ctr run --log-uri file://`, which the task has; nerdctl's own format is in the unit tests."""
+    out = tmp_path / "out"
+    daemon.run(IMAGE, "filed", "sh", "-c", "echo one; echo two >&2; sleep 600", output=("--log-uri", f"file://{out}"))
+    await until(lambda: out.exists() and out.read_bytes().count(b"\n") == 2)
+    found = [line.data async for line in subject.engine.logs("filed")]
+    assert sorted(found) == [b"one", b"two"]
+    assert [line.data async for line in subject.engine.logs("filed", tail=1)] == found[-1:]
+
+
 async def test_containers_and_their_logs_outlive_the_daemon(subject: Subject, daemon: Containerdd) -> None:
     assert isinstance(subject.engine, ContainerdEngine)
     ref = await subject.run("echo one; trap 'echo two; exit 5' TERM; while :; do sleep 0.05; done", name="survivor")

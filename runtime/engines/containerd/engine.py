@@ -189,7 +189,8 @@ class ContainerdEngine:
     async def logs(self, key: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogLine]:
         title = f"read the log of container {key}"
         stored = await self._store.find(key, title)
-        log = await threads.waiting(logs.find, stored.record, stored.process, self._top, stored.namespace)
+        owners = self._client.peer.owners
+        log = await threads.waiting(logs.find, stored.record, stored.process, self._top, stored.namespace, owners)
         over = asyncio.Event()
 
         async def end() -> None:

@@ -2,6 +2,7 @@
 
 - Started here: `logger` writes it to the container's directory (CRI format, rotated).
 - By Kubernetes: kubelet links every log as /var/log/containers/<pod>_<namespace>_<container>-<id>.log (CRI format).
+- By nerdctl, or with a log URI of file://: in a file that a label or the task names (`foreign_logs`).
 - By any other program: that program received the output, and it is not available.
 """
 
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from runtime.engines.containerd import logger
+from runtime.engines.containerd import foreign_logs, logger
+from runtime.engines.containerd.foreign_logs import ForeignLog, ForeignReader
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.errors import InvalidError, PytopError, UnsupportedError
 from runtime.kernel import command_line, procfs, threads
@@ -53,8 +55,17 @@ def for_start(container: pb.Container, top: Path, namespace: str) -> str:
     return given or uri(folder(top, namespace, container.id))
 
 
-def find(container: pb.Container, process: pb.Process | None, top: Path, namespace: str) -> Path:
-    """The log file, in CRI format. Blocking. Raises `UnsupportedError` when there is none."""
+def find(
+    container: pb.Container,
+    process: pb.Process | None,
+    top: Path,
+    namespace: str,
+    owners: frozenset[int] = frozenset(),
+) -> Path | ForeignLog:
+    """The log file, a path in CRI format. Blocking. Raises `UnsupportedError` when there is none.
+
+    `owners` are the users whose files the daemon may name.
+    """
     own = folder(top, namespace, container.id) / "log"
     if process is not None and process.stdout.startswith("binary://"):
         arguments = [word for pair in parse_qsl(urlsplit(process.stdout).query) for word in pair]
@@ -65,6 +76,10 @@ def find(container: pb.Container, process: pb.Process | None, top: Path, namespa
         return linked
     if process is None and own.exists():
         return own
+    uris = {label: container.labels[label] for label in LOG_URI_LABELS if label in container.labels}
+    foreign = foreign_logs.find(container, process, uris, owners)
+    if foreign is not None:
+        return foreign
     raise UnsupportedError(
         f"read the log of container {container.id}",
         detail="containerd keeps no output: it went to whoever has started this container",
@@ -72,10 +87,12 @@ def find(container: pb.Container, process: pb.Process | None, top: Path, namespa
     )
 
 
-async def lines(log: Path, *, follow: bool, tail: int | None, ended: Callable[[], bool]) -> AsyncIterator[LogLine]:
+async def lines(
+    log: Path | ForeignLog, *, follow: bool, tail: int | None, ended: Callable[[], bool]
+) -> AsyncIterator[LogLine]:
     """The lines so far; with `follow` also new ones, until `ended` returns that the container has ended."""
     if ended():
-        await _settled(log.parent)
+        await _settled(log)
     reader = await threads.acquiring(lambda: _opened(log, tail), _close, threads.Kind.WAIT)
     if reader is None:
         return
@@ -90,28 +107,29 @@ async def lines(log: Path, *, follow: bool, tail: int | None, ended: Callable[[]
             if last:
                 return
             last = ended()
-            await (_settled(log.parent) if last else asyncio.sleep(POLL_INTERVAL_S))
+            await (_settled(log) if last else asyncio.sleep(POLL_INTERVAL_S))
     finally:
         reader.close()
 
 
-def _opened(log: Path, tail: int | None) -> cri.Reader | None:
-    if not log.exists():  # nothing was written yet
+def _opened(log: Path | ForeignLog, tail: int | None) -> cri.Reader | ForeignReader | None:
+    if not os.path.lexists(log.path if isinstance(log, ForeignLog) else log):  # nothing was written yet
         return None
     try:
-        return cri.Reader(log, tail=tail)
+        return ForeignReader(log, tail=tail) if isinstance(log, ForeignLog) else cri.Reader(log, tail=tail)
     except OSError as error:
         raise PytopError.from_os("read the log", error) from error
 
 
-def _close(reader: cri.Reader | None) -> None:
+def _close(reader: cri.Reader | ForeignReader | None) -> None:
     if reader is not None:
         reader.close()
 
 
-async def _settled(directory: Path) -> None:
-    """Wait until the logger has written everything that an ended container left in its pipes."""
-    await threads.waiting(_settle, directory)
+async def _settled(log: Path | ForeignLog) -> None:
+    """Wait until our logger has written everything that an ended container left in its pipes."""
+    if not isinstance(log, ForeignLog):
+        await threads.waiting(_settle, log.parent)
 
 
 def _settle(directory: Path) -> None:

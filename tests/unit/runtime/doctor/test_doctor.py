@@ -16,6 +16,7 @@ from runtime.doctor import Check, Level, host
 from runtime.errors import KernelError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
+from runtime.kernel.visibility import INITIAL_INODES
 from runtime.model import Capabilities, LimitName, Verb
 from tests.app.fakes import container
 from tests.conftest import need_root
@@ -210,3 +211,23 @@ def test_probe_file_runs_by_itself() -> None:
         [sys.executable, "-I", str(host.PROBE), "seccomp"], capture_output=True, text=True, check=True, timeout=30
     )
     assert json.loads(done.stdout)["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("inodes", "level", "words"),
+    [
+        ({}, Level.GOOD, ""),
+        ({"cgroup": 5}, Level.LIMITED, "docker run --cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup"),
+        ({"pid": 5}, Level.LIMITED, "docker run --pid=host"),
+    ],
+)
+def test_in_a_container_the_options_for_a_whole_view_are_named(
+    tmp_path: Path, inodes: dict[str, int], level: Level, words: str
+) -> None:
+    (tmp_path / "self/ns").mkdir(parents=True)
+    for name, inode in {**INITIAL_INODES, **inodes}.items():
+        (tmp_path / "self/ns" / name).symlink_to(f"{name}:[{inode}]")
+    check = host.visibility_check(Hierarchies(Mode.NONE), proc=tmp_path)
+    assert check.level is level
+    assert words in check.remedy
+    assert bool(check.remedy) is (level is not Level.GOOD)
