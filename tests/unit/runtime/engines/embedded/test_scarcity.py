@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.engine import EmbeddedEngine
+from runtime.engines.embedded.lifecycle import Lifecycle
 from runtime.engines.embedded.process import handles, launcher, zygote_socket
 from runtime.engines.embedded.state import store as store_module
 from runtime.engines.embedded.state.record import ContainerRecord
@@ -111,3 +113,15 @@ def test_a_socket_is_not_left_open_where_its_directory_cannot_be_opened(
     with pytest.raises(OSError, match="open files"):
         zygote_socket.connect(config, "zygote-x.sock")
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_nothing_is_created_where_too_few_descriptors_are_left_to_remove_it(config: EmbeddedConfig) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    verbs = Lifecycle(config)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, hard))
+    try:
+        with pytest.raises(KernelError, match="ulimit -n"):
+            verbs.create(ContainerSpec("host", ("true",), network="none"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not config.state.exists()
