@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +32,17 @@ def mount_point(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> P
         if wanted.is_relative_to(mount) and len(mount.parts) >= len(found.parts):
             found = mount
     return found
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An `OSError` of a call by descriptor, or of mkfifo, names no file: it gets this one, and so the right disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def refuses(error: BaseException) -> bool:

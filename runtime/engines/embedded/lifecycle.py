@@ -35,7 +35,7 @@ from runtime.model import (
 from runtime.oci import users
 
 _SHIM_EXIT_TIMEOUT_S = 10.0
-_SPARE_DESCRIPTORS = 16
+_RESERVED_FDS = 16
 """More than the client's part of a start, and of the removal after it, has open at once."""
 
 
@@ -245,7 +245,7 @@ def _require_descriptors() -> None:
     """Raise `KernelError` where a container could be made, and then neither be started nor removed."""
     spare: list[int] = []
     try:
-        while len(spare) < _SPARE_DESCRIPTORS:
+        while len(spare) < _RESERVED_FDS:
             spare.append(os.open("/", os.O_PATH | os.O_CLOEXEC))
     except OSError as error:
         raise KernelError.from_os(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime.engines.embedded.process.log_writer import make_pipes
+from runtime.kernel import filesystems
 
 PAGE_BYTES: Final = 4096
 _SIZES_BYTES: Final = {"lock": 0, "record.lock": 0, "shim.lock": 64, "position": PAGE_BYTES, "unsaved": PAGE_BYTES}
@@ -27,12 +28,14 @@ _MAX_ATTEMPTS: Final = 3
 def prepare(live: Path) -> None:
     """Make what is missing. Raises `OSError` when there is no room."""
     live.mkdir(mode=0o700, parents=True, exist_ok=True)
-    make_pipes(live)
+    with filesystems.naming(live):
+        make_pipes(live)
     for name, size in _SIZES_BYTES.items():
         fd = os.open(live / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(fd).st_size < size:
-                os.posix_fallocate(fd, 0, size)
+                with filesystems.naming(live / name):
+                    os.posix_fallocate(fd, 0, size)
         finally:
             os.close(fd)
 
