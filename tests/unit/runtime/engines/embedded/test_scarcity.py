@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,12 @@ import pytest
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.engines.embedded.lifecycle import Lifecycle
-from runtime.engines.embedded.process import handles, launcher, zygote_socket
+from runtime.engines.embedded.process import handles, launcher, prefork, zygote_socket
 from runtime.engines.embedded.state import store as store_module
 from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import KernelError, PytopError
-from runtime.kernel import procfs
+from runtime.kernel import cgroupfs, procfs, syscalls
 from runtime.model import ContainerSpec
 
 SCARCE = pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
@@ -125,3 +126,18 @@ def test_nothing_is_created_where_too_few_descriptors_are_left_to_remove_it(conf
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert not config.state.exists()
+
+
+def test_a_preforked_shim_without_a_network_namespace_lives_to_say_why(
+    config: EmbeddedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each died before the request came, and nobody answered the client."""
+    for module, name in ((os, "setsid"), (prefork.signal, "signal"), (prefork.signal, "pthread_sigmask")):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(prefork.capabilities, "limit_bounding", lambda: None)
+    monkeypatch.setattr(prefork, "rehearse", lambda *_: None)
+    monkeypatch.setattr(syscalls, "unshare", refuse(errno.ENOSPC))
+    state = prefork.ZygoteState(cgroupfs.Hierarchies(cgroupfs.Mode.NONE), lambda: None)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert prefork.prepare(config, state, theirs).net is None
