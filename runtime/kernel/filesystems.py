@@ -56,7 +56,7 @@ def _mount(wanted: Path, mountinfo: Path) -> tuple[Path, str]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Give an `OSError` of a call by descriptor, which names no file, the name of `path`."""
+    """Give an `OSError` that names no file, of a call by descriptor or of mkfifo, the name of `path`: the right disk."""
     try:
         yield
     except OSError as error:

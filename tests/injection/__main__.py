@@ -55,7 +55,6 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what there is, is removed then too
     laid = seam.lay()
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pytop-inject-") as folder:
         harness = Harness(laid, Path(folder))
         cases = [case for case in drawn(cases_of(harness), options.seed) if options.only in str(case)]
@@ -64,7 +63,7 @@ def main() -> int:
         if options.list:
             print(*cases, sep="\n")
             return 0
-        bad = _run(harness, cases, began + options.seconds if options.seconds else None)
+        bad = _run(harness, cases, time.monotonic() + options.seconds if options.seconds else None)
     return 1 if bad else 0
 
 

@@ -52,7 +52,7 @@ CALLS: Final = {
     "connect": "EAGAIN",
     "accept4": "EMFILE ENOMEM",
     "bind": "EADDRINUSE",
-    "sendto": "ENOBUFS EINTR",
+    "sendto": "EINTR",  # asyncio's own wake-up is one, and is lost for good where it gives another error
     "flock": "ENOLCK EINTR",
     "pidfd_open": "EMFILE ENOMEM",
     "unshare": "ENOMEM ENOSPC",

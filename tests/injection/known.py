@@ -16,6 +16,8 @@ KNOWN: Final[tuple[str, ...]] = (
     "EMFILE | client: open for reading at engines/embedded/process/zygote_socket.py",
     "ENOSPC | client: fsync at engines/embedded/state/store.py",  # a record without a container stayed after create
     "EMFILE | shim: open at kernel/procfs.py",  # a start time that was lost: the container could not be ended
+    "ENOMEM | zygote: open at kernel/cgroupfs.py",  # a zygote that knew no cgroups for as long as it lived
+    "ENOMEM | client: recv at engines/embedded/process/launcher.py",  # a second shim for the same start
     "EMFILE | client: open at kernel/procfs.py",  # a descriptor of init stayed open
 )
 """Parts of the text of cases that were bad once."""

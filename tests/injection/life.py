@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,8 +33,17 @@ OUTPUT_TIMEOUT_S: Final = 5.0
 RUNTIME: Final = "/runtime/"
 
 
-async def lead(config: EmbeddedConfig, network: str, say: Say, enter: Callable[[], None]) -> None:
-    """Every verb once, until one fails. `enter` is called when the descriptors that are open were counted."""
+async def lead(
+    config: EmbeddedConfig,
+    network: str,
+    say: Say,
+    enter: Callable[[], None],
+    around: Callable[[str], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """Every verb once, until one fails, each within what `around` gives for it.
+
+    `enter` is called when the descriptors that are open were counted.
+    """
     engine = EmbeddedEngine(config)
     before = descriptors()
     enter()
@@ -42,8 +51,9 @@ async def lead(config: EmbeddedConfig, network: str, say: Say, enter: Callable[[
     try:
         for verb in VERBS:
             say(began=verb)
-            async with asyncio.timeout(VERB_TIMEOUT_S):
-                await _do(engine, verb, network)
+            with around(verb):
+                async with asyncio.timeout(VERB_TIMEOUT_S):
+                    await _do(engine, verb, network)
             say(done=verb)
     except PytopError as error:
         say(failed=verb, error=str(error))

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(7200)]
 ROOT: Final = Path(__file__).parents[2]
 SAMPLE_S: Final = 30
 STRACE_SAMPLE_S: Final = 15
+DISKS_SAMPLE_S: Final = 10
 
 
 def run(module: str, *bound: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,3 +47,9 @@ def test_faults_at_random_in_what_really_runs_find_no_hole(capsys: pytest.Captur
         missing("strace", "there is no strace")
     bound = () if loops.whole() else ("--seconds", str(STRACE_SAMPLE_S))
     run("tests.injection.by_strace", *bound, capsys=capsys)
+
+
+def test_small_disks_may_be_full_during_each_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    need_root("embedded")
+    bound = () if loops.whole() else ("--seconds", str(DISKS_SAMPLE_S))
+    run("tests.injection.small_disks", *bound, capsys=capsys)

@@ -35,6 +35,8 @@ from runtime.model import (
 from runtime.oci import users
 
 _SHIM_EXIT_TIMEOUT_S = 10.0
+_RESERVED_FDS = 16
+"""More than the client's part of a start, and of the removal after it, has open at once."""
 
 
 class Lifecycle:
@@ -60,6 +62,7 @@ class Lifecycle:
 
     def create(self, spec: ContainerSpec) -> ContainerRecord:
         checked = check_spec(spec)
+        _require_descriptors()
         storage.check(self.config.state, checked.storage_bytes)
         limits.check(checked.limits, checked, self.hierarchies)
         limits.refuse(checked.limits, LimitChange())
@@ -241,6 +244,21 @@ class Lifecycle:
             bridge.remove_bridge(self.config.bridge)
         runtime_cgroup.remove(self.hierarchies, self.config)
         removal.erase_instance(self.config)
+
+
+def _require_descriptors() -> None:
+    """Raise `KernelError` where a container could be made, and then neither be started nor removed."""
+    spare: list[int] = []
+    try:
+        while len(spare) < _RESERVED_FDS:
+            spare.append(os.open("/", os.O_PATH | os.O_CLOEXEC))
+    except OSError as error:
+        raise KernelError.from_os(
+            "create a container", error, hint="Raise the limit of open files: ulimit -n"
+        ) from error
+    finally:
+        for descriptor in spare:
+            os.close(descriptor)
 
 
 def check_spec(spec: ContainerSpec) -> ContainerSpec:

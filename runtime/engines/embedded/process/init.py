@@ -28,7 +28,7 @@ from runtime.engines.embedded.process.log_writer import STREAMS
 from runtime.engines.embedded.sandbox import rootfs
 from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.errors import InvalidError, KernelError, PytopError
-from runtime.kernel import safe_open, syscalls
+from runtime.kernel import filesystems, safe_open, syscalls
 from runtime.oci import users
 
 NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
@@ -136,7 +136,8 @@ def _open_host_files(plan: InitPlan) -> _HostFiles:
     live = plan.live
     fresh = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     status = os.open(live / "exit", fresh, 0o600)
-    os.posix_fallocate(status, 0, EXIT_BYTES)  # so that a disk that is full by then takes it
+    with filesystems.naming(live / "exit"):
+        os.posix_fallocate(status, 0, EXIT_BYTES)  # so that a disk that is full by then takes it
     hold = {s: os.open(live / s, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC) for s in STREAMS}
     return _HostFiles(
         hold=hold,

@@ -29,6 +29,7 @@ _ZYGOTE_TIMEOUT_S = 60.0
 """How long the zygote may take until it listens."""
 _ATTACH_TIMEOUT_S = 2.0
 """How long a look at a container waits for the shim that it has requested."""
+_ERROR_BYTES = 4096
 _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
 _BOOT = (
@@ -50,8 +51,10 @@ def request_shim(config: EmbeddedConfig, operation: str, record: ContainerRecord
             request = {"op": operation, "id": record.id, "network": network, "protocol": PROTOCOL}
             connection.send(json.dumps(request).encode())
             data = connection.recv(_ANSWER_BYTES)
-        except OSError:  # TimeoutError is one
+        except (TimeoutError, ConnectionError):
             return False
+        except OSError as error:  # a shim may be at work: it is not asked for once more
+            raise KernelError.from_os(f"start container {record.spec.name}", error) from error
     if not data:
         return False
     message = json.loads(data)
@@ -110,8 +113,21 @@ def _start(config: EmbeddedConfig, name: str) -> None:
                 stderr=log,
                 timeout=_ZYGOTE_TIMEOUT_S,
             )
-        except subprocess.SubprocessError as error:
-            raise UnavailableError("start the engine's helper process", detail=str(error)) from error
+        except subprocess.TimeoutExpired as error:
+            detail = f"it was not ready within {_ZYGOTE_TIMEOUT_S:.0f} s"
+            raise UnavailableError("start the engine's helper process", detail=detail) from error
+        except subprocess.CalledProcessError as error:
+            detail = f"it ended with status {error.returncode}: {_last_line(config.run / 'zygote.log')}"
+            raise UnavailableError("start the engine's helper process", detail=detail) from error
+
+
+def _last_line(path: Path) -> str:
+    """What a helper process said at its end; "" where that cannot be read."""
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(-min(file.seek(0, os.SEEK_END), _ERROR_BYTES), os.SEEK_END)
+        lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+    return ""
 
 
 def sealed_interpreter() -> int:

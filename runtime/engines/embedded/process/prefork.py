@@ -69,7 +69,10 @@ def prepare(config: EmbeddedConfig, zygote_state: ZygoteState, zygote: socket.so
     capabilities.limit_bounding()
     with suppress(PytopError, OSError):  # the real start reports what is wrong
         rehearse(config, zygote_state)
-    return Preforked(zygote_state, fresh_network_namespace(), zygote)
+    net = None
+    with suppress(OSError):  # the start makes one itself, and reports why that fails
+        net = fresh_network_namespace()
+    return Preforked(zygote_state, net, zygote)
 
 
 def rehearse(config: EmbeddedConfig, zygote_state: ZygoteState) -> None:

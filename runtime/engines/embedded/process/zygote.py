@@ -30,7 +30,7 @@ from runtime.engines.embedded.process.messages import answer, check_protocol
 from runtime.engines.embedded.process.zygote_socket import PROCESS_NAME
 from runtime.engines.embedded.sandbox import capabilities, seccomp
 from runtime.engines.embedded.state.store import lock
-from runtime.errors import PytopError
+from runtime.errors import KernelError, PytopError
 from runtime.kernel import cgroupfs, process_attributes, signals, syscalls
 
 _REQUEST_BYTES = 65536
@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> None:
     """Arguments: the listening socket's descriptor, the instance's configuration as JSON, the socket's name."""
     os.umask(0o077)
     config, hierarchies = EmbeddedConfig.from_json(arguments[1]), cgroupfs.detect()
+    if hierarchies.mode is cgroupfs.Mode.NONE:  # the client has found them: for want of memory they cannot be read here
+        raise KernelError("find the mounts of cgroups", path="/proc/self/mountinfo")
     pid, failed = runtime_cgroup.fork_into(hierarchies, config)
     if pid:  # the client waits for this process only
         os._exit(0)

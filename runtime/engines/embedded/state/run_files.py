@@ -32,7 +32,8 @@ def prepare(live: Path) -> None:
     """Make what is missing, after a reboot the run directory too. Raises `OSError` when there is no room."""
     make_private(live.parent)
     live.mkdir(mode=0o700, exist_ok=True)
-    make_pipes(live)
+    with naming(live):
+        make_pipes(live)
     for name, size in _SIZES_BYTES.items():
         fd = os.open(live / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -208,6 +208,22 @@ def test_a_creation_without_room_leaves_nothing(store: RecordStore, full: Full) 
     assert [name for name in os.listdir(store.config.run) if len(name) == 64] == []
 
 
+@pytest.mark.parametrize("call", ["mkfifo", "posix_fallocate"])
+def test_a_full_run_directory_is_named_and_not_the_disk_of_the_records(
+    store: RecordStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Looked for in every call without a path on the disks' side: these two, and the exit file of init."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(KernelError, match="No space left") as caught:
+        store.add(lambda container_id: ContainerRecord(container_id, SPEC, 1))
+    assert caught.value.path is not None
+    assert Path(caught.value.path).is_relative_to(store.config.run)
+
+
 def test_a_lock_on_a_read_only_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lock").touch()
     real = os.open

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +17,13 @@ import pytest
 
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.engine import EmbeddedEngine
-from runtime.engines.embedded.process import handles, launcher, zygote_socket
+from runtime.engines.embedded.lifecycle import Lifecycle
+from runtime.engines.embedded.process import handles, launcher, prefork, zygote_socket
 from runtime.engines.embedded.state import store as store_module
 from runtime.engines.embedded.state.record import ContainerRecord
 from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import KernelError, PytopError
-from runtime.kernel import procfs
+from runtime.kernel import cgroupfs, procfs, syscalls
 from runtime.model import ContainerSpec
 
 SCARCE = pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
@@ -111,3 +114,30 @@ def test_a_socket_is_not_left_open_where_its_directory_cannot_be_opened(
     with pytest.raises(OSError, match="open files"):
         zygote_socket.connect(config, "zygote-x.sock")
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_nothing_is_created_where_too_few_descriptors_are_left_to_remove_it(config: EmbeddedConfig) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    verbs = Lifecycle(config)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, hard))
+    try:
+        with pytest.raises(KernelError, match="ulimit -n"):
+            verbs.create(ContainerSpec("host", ("true",), network="none"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not config.state.exists()
+
+
+def test_a_preforked_shim_without_a_network_namespace_lives_to_say_why(
+    config: EmbeddedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each died before the request came, and nobody answered the client."""
+    for module, name in ((os, "setsid"), (prefork.signal, "signal"), (prefork.signal, "pthread_sigmask")):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(prefork.capabilities, "limit_bounding", lambda: None)
+    monkeypatch.setattr(prefork, "rehearse", lambda *_: None)
+    monkeypatch.setattr(syscalls, "unshare", refuse(errno.ENOSPC))
+    state = prefork.ZygoteState(cgroupfs.Hierarchies(cgroupfs.Mode.NONE), lambda: None)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert prefork.prepare(config, state, theirs).net is None
