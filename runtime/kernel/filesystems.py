@@ -56,7 +56,7 @@ def _mount(wanted: Path, mountinfo: Path) -> tuple[Path, str]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Give an `OSError` that names no file, of a call by descriptor or of mkfifo, the name of `path`: the right disk."""
+    """Give an `OSError` that names no file (a call by descriptor, mkfifo) the name of `path`, and so the right disk."""
     try:
         yield
     except OSError as error:
