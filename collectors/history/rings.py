@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from collectors.history.annotation import AnnotatedLimit, Annotation, AnnotationKind
 from collectors.history.wall_clock import WallClock
-from collectors.sampling.frame import Frame
+from collectors.sampling.frame import Frame, Usage
 from collectors.sampling.metrics import HOST_METRICS, METRICS
 from runtime.model import Ref
 
@@ -43,46 +43,67 @@ _KEPT: Final = {id: metric.extract for id, metric in METRICS.items() if metric.h
 _KEPT_OF_HOST: Final = {id: metric.extract for id, metric in HOST_METRICS.items() if metric.history}
 
 
-def _moved(ring: array[N], slots: Sequence[tuple[int, int]], into: array[N]) -> array[N]:
-    """`into` with the values of some slots of a ring, each in its new slot."""
+def _moved(ring: array[N], slots: Sequence[tuple[int, int]], into: array[N], width: int = 1) -> array[N]:
+    """`into` with the values of some slots of a ring, `width` values each, in their new slots."""
     for before, after in slots:
-        into[after] = ring[before]
+        into[after * width : (after + 1) * width] = ring[before * width : (before + 1) * width]
     return into
 
 
 class _Rings:
-    """One ring of floats per metric.
+    """The ring of one container's samples; the values of one sample are next to each other.
 
     Attributes:
         first, last: the numbers of the first and the newest frame in which the container was; frame n is in slot
             n % size.
-        rings: by metric id.
     """
 
-    __slots__ = ("_columns", "first", "last", "rings")
+    __slots__ = ("_extracts", "_index", "_previous", "_slot", "_values", "first", "last")
 
     def __init__(self, extracts: Mapping[str, Callable[[Any], object]], size: int, first: int) -> None:
         self.first = first
         self.last = first
-        self.rings = {id: array("f", [nan]) * size for id in extracts}
-        self._columns = [(extract, self.rings[id]) for id, extract in extracts.items()]
+        self._extracts = tuple(extracts.values())
+        self._index = {id: index for index, id in enumerate(extracts)}
+        self._values = array("f", [nan]) * (size * len(extracts))
+        self._previous: object = None
+        self._slot = 0  # of `_previous`
 
     def put(self, slot: int, usage: object) -> None:
         """Write the values of a `Usage` or `HostUsage`; what is no number is a gap."""
-        for extract, ring in self._columns:
-            value = extract(usage)
-            ring[slot] = value if isinstance(value, (int, float)) else nan
+        width, values = len(self._extracts), self._values
+        start = slot * width
+        if _is_equal(usage, self._previous):  # of an idle container
+            before = self._slot * width
+            values[start : start + width] = values[before : before + width]
+        else:
+            found = (extract(usage) for extract in self._extracts)
+            values[start : start + width] = array(
+                "f", [value if isinstance(value, (int, float)) else nan for value in found]
+            )
+        self._previous, self._slot = usage, slot
 
     def resize(self, slots: Sequence[tuple[int, int]], size: int) -> None:
-        """Rings of another size, with the values of some slots in new ones."""
-        columns = [(extract, id) for (extract, _), id in zip(self._columns, self.rings, strict=True)]
-        self.rings = {id: _moved(ring, slots, array("f", [nan]) * size) for id, ring in self.rings.items()}
-        self._columns = [(extract, self.rings[id]) for extract, id in columns]
+        """A ring of another size, with the values of some slots in new ones."""
+        width = len(self._extracts)
+        self._values = _moved(self._values, slots, array("f", [nan]) * (size * width), width)
+        self._previous = None
 
     def clear(self, slot: int) -> None:
         """Write a gap."""
-        for ring in self.rings.values():
-            ring[slot] = nan
+        width = len(self._extracts)
+        self._values[slot * width : (slot + 1) * width] = array("f", [nan]) * width
+        self._previous = None
+
+    def values(self, metric: str, start: int, end: int) -> array[float]:
+        """Of one metric, in the slots from `start` to before `end`. `KeyError` when it is not kept."""
+        index, width = self._index[metric], len(self._extracts)
+        return self._values[start * width + index : end * width : width]
+
+
+def _is_equal(usage: object, previous: object) -> bool:
+    """Whether two `Usage`s differ in nothing but their time, which is their first field."""
+    return isinstance(usage, Usage) and isinstance(previous, Usage) and usage[1:] == previous[1:]
 
 
 class History:
@@ -158,13 +179,14 @@ class History:
         wanted = self._size if last is None else min(last, self._size)
         first = max(rings.first, self._begin, self._count - wanted)
         start, end = first % self._size, self._count % self._size
-        values, times = rings.rings[metric], self._times
+        times = self._times
         if first == self._count:
             return Series([], [])
         if start < end:
-            chosen, at = values[start:end], times[start:end]
+            chosen, at = rings.values(metric, start, end), times[start:end]
         else:
-            chosen, at = values[start:] + values[:end], times[start:] + times[:end]
+            chosen = rings.values(metric, start, self._size) + rings.values(metric, 0, end)
+            at = times[start:] + times[:end]
         return Series(at.tolist(), [None if isnan(value) else value for value in chosen])
 
     def mean(self, ref: Ref, metric: str, seconds: float) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import Enum
 from itertools import pairwise
 from typing import Any, Final
@@ -18,7 +19,7 @@ from runtime.model import Container, ContainerKind, Missing, Ref, State, Unlimit
 from tui.core.subject import Subject
 from tui.present import format as fmt
 from tui.present.cells import cell_len
-from tui.present.fields import FIELDS, Field
+from tui.present.fields import FIELDS, Field, Value
 from tui.present.glyphs import Glyphs, trend
 from tui.present.state_text import is_restart_loop
 
@@ -30,6 +31,8 @@ DEFAULT_COLUMNS: Final = (
 )
 COLUMN_IDS: Final = frozenset({*FIELDS, TREND})
 _JOINED = frozenset({"cpu_limit", "memory_limit", "pids_limit"})
+_OF_SUBJECT: Final = frozenset({"state", "name"})  # drawn by more than their value
+MAX_KEPT_CELLS: Final = 256  # formatted values of one column
 _NARROW_CELLS = 72  # below this width `_NARROW_WIDTHS` are used
 _NARROW_WIDTHS = {"state": 1, "name": 10}
 _TREND_CELLS, _TREND_MAX_CELLS, _TREND_RANK = 8, 20, 5.5
@@ -57,12 +60,13 @@ class RowStyle(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; `field` is None for the trend. `gap` cells are before it."""
+    """One column; `field` is None for the trend. `gap` cells are before it, `cells` keeps what was formatted."""
 
     id: str
     width: int
     gap: int
     field: Field | None
+    cells: dict[object, str] = dataclass_field(default_factory=dict, compare=False, repr=False)
 
     @property
     def right(self) -> bool:
@@ -249,6 +253,18 @@ def at(layout: Sequence[Column], x: int) -> str | None:
 
 def _cell(column: Column, field: Field, subject: Subject, usage: Usage | None, glyphs: Glyphs, lead: str) -> str:
     value = field.extract(subject, usage)
+    if field.id in _OF_SUBJECT:
+        return _format(column, field, value, subject, glyphs, lead)
+    key = (value, glyphs.more)
+    text = column.cells.get(key)
+    if text is None:
+        if len(column.cells) >= MAX_KEPT_CELLS:
+            column.cells.clear()
+        text = column.cells[key] = _format(column, field, value, subject, glyphs, lead)
+    return text
+
+
+def _format(column: Column, field: Field, value: Value, subject: Subject, glyphs: Glyphs, lead: str) -> str:
     text = glyphs.gap if isinstance(value, Missing) else field.format(value)
     if field.id == "state":
         sign = glyphs.states[State.RESTARTING if is_restart_loop(subject) else subject.state]

@@ -10,7 +10,8 @@ from rich.cells import cell_len
 from collectors.history.rings import History
 from runtime.model import UNLIMITED, Missing, State
 from tests.app.fakes import container, town, usage
-from tui.present import glyphs
+from tui.core.subject import Subject
+from tui.present import glyphs, table
 from tui.present.table import COLUMN_IDS, DEFAULT_COLUMNS, TREND, RowStyle, at, columns, head, row, row_style
 
 FLEET, USES = town()
@@ -102,3 +103,45 @@ def test_each_state_has_a_sign_of_its_own() -> None:
 def test_how_a_row_stands_out(state: State, more: dict[str, object], wanted: RowStyle) -> None:
     assert row_style(container("a", state=state), usage(**more)) is wanted  # type: ignore[arg-type]
     assert row_style(container("a"), None) is RowStyle.NORMAL
+
+
+def test_a_row_that_nobody_sees_is_not_formatted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of 200 rows were formatted for each frame, of which 28 are on the screen."""
+    asked: list[str] = []
+
+    def counted(subject: Subject, used: object) -> RowStyle:
+        asked.append(subject.name)
+        return RowStyle.NORMAL
+
+    monkeypatch.setattr(table, "row_style", counted)
+    layout = columns(119, DEFAULT_COLUMNS, FLEET)
+    rows = [row(each, USES.get(each.name), layout, History(), glyphs.UNICODE) for each in FLEET]
+    assert [each.ref for each in rows] == [each.ref for each in FLEET]
+    assert not asked
+    assert rows[1].text == rows[1].text
+    assert rows[1].style is RowStyle.NORMAL
+    assert asked == [FLEET[1].name]
+
+
+def test_a_value_that_was_formatted_is_kept_for_the_same_signs_only() -> None:
+    layout = columns(119, DEFAULT_COLUMNS, FLEET)
+    for signs in (glyphs.UNICODE, glyphs.ASCII, glyphs.UNICODE):
+        for each in FLEET:
+            fresh = columns(119, DEFAULT_COLUMNS, FLEET)
+            used = USES.get(each.name)
+            assert row(each, used, layout, History(), signs).text == row(each, used, fresh, History(), signs).text
+    assert max(len(column.cells) for column in layout) > 1
+    column = next(column for column in layout if column.id == "cpu")
+    for number in range(2 * table.MAX_KEPT_CELLS):
+        row(FLEET[0], usage(number / 1000), layout, History(), glyphs.UNICODE).text  # noqa: B018
+    assert len(column.cells) <= table.MAX_KEPT_CELLS
+
+
+def test_columns_are_laid_out_anew_only_for_another_width_or_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid: list[int] = []
+    monkeypatch.setattr(table, "columns", lambda width, *_: laid.append(width) or ())
+    listed = {each.ref: each for each in FLEET}
+    layout = table.Layout(DEFAULT_COLUMNS)
+    for width, listing in ((100, listed), (100, listed), (90, listed), (90, dict(listed)), (90, listed)):
+        layout.fit(width, listing)
+    assert laid == [100, 90, 90, 90]

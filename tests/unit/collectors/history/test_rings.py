@@ -96,3 +96,16 @@ def test_what_is_there_is_kept_when_the_room_changes() -> None:
     history.hold(4, 1)
     assert history.series(A, "cpu").values == [9.0, 10.0, 11.0, 12.0, 13.0]
     assert history.host_series("cpu").values == [0.5] * 5
+
+
+def test_equal_samples_of_an_idle_container_are_kept_like_any_others() -> None:
+    history = History(4)
+    for number, (cpu, memory) in enumerate(((0.0, 7), (0.0, 7), (0.0, 8), (0.0, 8), (0.5, 8), (0.5, 8)), start=1):
+        usages = {A: Usage(number * S, cpu=cpu, memory=memory)} if number != 4 else {}
+        host = HostUsage(ncpu=2, cpu=0.5)
+        history.push(Frame(number, number * S, number * S, S, 0, host, usages=usages))
+    assert history.series(A, "cpu").values == [0.0, None, 0.5, 0.5]
+    assert history.series(A, "memory").values == [8, None, 8, 8]
+    assert history.series(A, "cpu", last=2).values == [0.5, 0.5]
+    assert history.series(A, "cpu", last=9).values == [0.0, None, 0.5, 0.5]
+    assert history.series(A, "cpu", last=2).times_ns == [5 * S, 6 * S]
