@@ -223,6 +223,8 @@ def _net(
         return new, {}
     if isinstance(old, Missing):
         return NOT_SAMPLED, {}
+    if new is old and new:
+        return IDLE_NET, dict.fromkeys(new, IDLE_NET)
     interfaces: dict[str, NetRates] = {}
     for name, after in new.items():
         before = old.get(name)
@@ -256,3 +258,4 @@ def _net(
 
 ZERO_IO = IoCounters()
 IDLE_IO = IoRates(0.0, 0.0, 0.0, 0.0)
+IDLE_NET = NetRates(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

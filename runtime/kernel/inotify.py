@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from runtime.kernel import syscalls
 _IN_MODIFY, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
 RECORDS = _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
 LOGS = _IN_MODIFY | _IN_CREATE | _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
+WRITES = _IN_MODIFY | 0x0100_0000  # to the files of a directory, and of nothing else (IN_ONLYDIR)
+Q_OVERFLOW, IGNORED = 0x4000, 0x8000  # events were lost; a watch has ended
 _EVENT = struct.Struct("=iIII")
 _BUFFER_BYTES = 65536
 
@@ -58,3 +61,20 @@ class DirectoryWatch:
                 self._names.add(os.fsdecode(data[offset : offset + length].rstrip(b"\0")))
                 offset += length
             self._changed.set()
+
+
+def queued_events(fd: int) -> Iterator[tuple[int, int, bytes]]:
+    """Watch, mask and name of every event that waits at an inotify instance; -1 is an instance without any."""
+    while fd >= 0:
+        try:
+            data = os.read(fd, _BUFFER_BYTES)
+        except BlockingIOError:
+            return
+        offset = 0
+        while offset < len(data):
+            watch, mask, _, length = _EVENT.unpack_from(data, offset)
+            offset += _EVENT.size
+            yield watch, mask, data[offset : offset + length].rstrip(b"\0")
+            offset += length
+        if len(data) < _BUFFER_BYTES // 2:  # that was all: an event has 300 bytes at most
+            return

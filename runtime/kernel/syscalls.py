@@ -329,3 +329,8 @@ def inotify_init() -> int:
 def inotify_add_watch(fd: int, path: bytes, mask: int) -> int:
     """Watch a path for the events of `mask`; returns the watch descriptor that events carry."""
     return _checked(_LIBC.inotify_add_watch(fd, path, mask), "inotify")
+
+
+def inotify_rm_watch(fd: int, watch: int) -> None:
+    """End a watch; the kernel does so itself when what is watched is removed."""
+    _checked(_LIBC.inotify_rm_watch(fd, watch), "inotify")
