@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ class CgroupReader:
         self.movement: list[CounterSource] = []
         self._others: list[CounterSource] = []  # read when it has moved
         self._sometimes: dict[int, CounterSource] = {}  # by slot
+        self._stalls: dict[int, CounterSource] = {}  # by slot: totals of memory and io pressure
         self._limits: list[CounterSource] = []
         self._batch: Batch | None = None  # of `_others`; made anew when one of these was opened or closed
         self._opened_each_time: tuple[CounterSource, ...] = ()
@@ -137,6 +138,8 @@ class CgroupReader:
                         continue
                 if file.slot in SOMETIMES_SLOTS:
                     self._sometimes[file.slot] = source
+                elif file.slot in STALL_SLOTS:
+                    self._stalls[file.slot] = source
                 else:
                     self._group(file).append(source)
         finally:
@@ -156,7 +159,7 @@ class CgroupReader:
             self._values.dirty |= file.part
 
     def _sources(self) -> Iterable[CounterSource]:
-        return (*self.movement, *self._others, *self._sometimes.values(), *self._limits)
+        return (*self.movement, *self._others, *self._stalls.values(), *self._sometimes.values(), *self._limits)
 
     @property
     def descriptors(self) -> int:
@@ -204,17 +207,21 @@ class CgroupReader:
             moved |= self._read(source)
         return moved
 
-    def look_for_stalls(self) -> bool:
-        """Read the totals of memory and io pressure. Returns whether any of them moved."""
-        stalls = [source for source in self._others if source.file.slot in STALL_SLOTS]
-        moved = [self._read(source) for source in stalls]
+    def read_stalls(self, slots: Collection[int]) -> bool:
+        """Read those totals of memory and io pressure. Returns whether any of them moved."""
+        moved = [self._read(self._stalls[slot]) for slot in slots if slot in self._stalls]
         return any(moved)
 
-    def read_moved(self) -> None:
-        """Read what can have changed in a container that has moved; its movement files were read before."""
+    def read_moved(self, stalls: Collection[int] = STALL_SLOTS) -> None:
+        """Read what can have changed in a container that has moved; its movement files were read before.
+
+        `stalls`: the slots of `STALL_SLOTS` of which the host's total has moved.
+        """
         slots = self._values.slots
         counted = slots[IO_BYTES]
         self._read_others()
+        if stalls:
+            self.read_stalls(stalls)
         for slot in sometimes_to_read(slots, io_moved=slots[IO_BYTES] is not counted):
             if slot in self._sometimes:
                 self._read(self._sometimes[slot])
@@ -258,6 +265,7 @@ class CgroupReader:
     def read_all(self) -> None:
         """Read every file that is no movement file."""
         self._read_others()
+        self.read_stalls(STALL_SLOTS)
         self._read_all_of(self._sometimes.values())
         self._read_all_of(self._limits)
 
@@ -295,7 +303,8 @@ class CgroupReader:
             raise error
         self._check_generation()
         self._batch = None
-        if self._sometimes.pop(source.file.slot, None) is None:
+        slot = source.file.slot
+        if self._sometimes.pop(slot, None) is None and self._stalls.pop(slot, None) is None:
             self._group(source.file).remove(source)
         source.close()
         self._note_unreadable(error, (source.file,))

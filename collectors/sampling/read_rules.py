@@ -6,8 +6,9 @@ adds without the container's CPU (on v1 that is counted at the root).
 
 A task begins to wait for memory or a block device only by running, and to wait for CPU by being woken. So as long as
 CPU time stands still, the totals of memory and io go on as before: those that stood still in a sweep in which CPU time
-did, too, need no look until it moves. What else can change at rest is the age of page cache, and what somebody writes:
-a limit, which is heard of, or a process into the cgroup. Both are found when its turn comes.
+did, too, need no look until it moves; nor do any while those of the host stand still (`host_stalls`). What else can
+change at rest is the age of page cache, and what somebody writes: a limit, which is heard of, or a process into the
+cgroup. Both are found when its turn comes.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ LIMIT_SLOTS: Final = frozenset({QUOTA, PERIOD, MAX, PIDS_MAX})
 SOMETIMES_SLOTS: Final = frozenset({PERIODS, PEAK, OOM, SWAP, IO_OPS})  # see `may_have_changed`
 V1_STAT_SLOTS: Final = 5  # so many values has the memory.stat of v1, of which one is the limit
 
-STALL_SLOTS: Final = frozenset({PSI_MEMORY, PSI_IO})  # read when it has moved, and in the first sweep after that
+STALL_SLOTS: Final = frozenset({PSI_MEMORY, PSI_IO})  # read when it has moved and in the first sweep after that
 
 _MOVEMENT_SLOTS: Final = frozenset({USAGE, PSI_CPU, CURRENT})
-_KEPT_FIRST: Final = (USAGE, PSI_CPU, PSI_MEMORY, PSI_IO, CURRENT, STAT, IO_BYTES, PIDS, SPLIT, PERIODS)
+_KEPT_FIRST: Final = (USAGE, PSI_CPU, CURRENT, STAT, IO_BYTES, PIDS, PSI_IO, PSI_MEMORY, SPLIT, PERIODS)
 
 
 def is_movement(file: CounterFile) -> bool:

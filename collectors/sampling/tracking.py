@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from collectors.sampling.cgroup_reader import NO_DESCRIPTORS, CgroupGone
+from collectors.sampling.host_stalls import HostStallsReader
 from collectors.sampling.inherited_limits import InheritedLimits
 from collectors.sampling.limit_watch import LimitEvents, LimitWatch
 from collectors.sampling.memory_events import MemoryEventsReader
@@ -28,6 +29,7 @@ from runtime.kernel.cgroupfs import Hierarchies
 from runtime.model import Ref
 
 PROC: Final = Path("/proc")
+SHARED_FDS: Final = 2  # kept for all together: the epoll of their processes' ends, and the watch of limits
 MAX_RELEASED: Final = 16  # containers whose files are closed when descriptors ran out: up to 112
 MOVE_CHECK_SWEEPS = 64  # every that many sweeps a container's cgroup is looked up again, a part of them in each sweep
 NS_PER_S: Final = 1_000_000_000
@@ -44,12 +46,12 @@ class Tracking:
         """`limit_events` is None for a watch of its own."""
         self.tracked: dict[Ref, Tracked] = {}
         self._shared = Shared(hierarchies, proc, InheritedLimits(hierarchies), NetworkReader(proc), Parents())
-        self._memory_events = MemoryEventsReader(proc)
+        self._memory_events, self._host_stalls = MemoryEventsReader(proc), HostStallsReader(proc)
         self._limit_events = LimitWatch() if limit_events is None else limit_events
         self._by_pidfd: dict[int, Ref] = {}
         self._ended: dict[Ref, Target] = {}  # their process has ended; kept until they are no targets any more
         self._ends = select.epoll()
-        self._descriptors = 0
+        self._descriptors = SHARED_FDS
         self._wanted: tuple[Target, ...] = ()
         self._targets: dict[Ref, Target] = {}
         self._sweeps = 0
@@ -177,6 +179,7 @@ class Tracking:
 
     def _read_moved(self, failed: dict[Tracked, Exception]) -> set[Tracked]:
         """Look at all, and read what may have changed in those that moved, which are returned."""
+        stalls = self._host_stalls.read()
         moved: set[Tracked] = set()
         for part in self._parts:
             try:
@@ -185,17 +188,20 @@ class Tracking:
                 self._changed = True
                 found = {each for each in part.containers if self._attempt(each, each.reader.read_movement, failed)}
             for tracked in found:
-                self._attempt(tracked, tracked.reader.read_moved, failed)
+                try:
+                    tracked.reader.read_moved(stalls)
+                except (OSError, CgroupGone):
+                    self._attempt(tracked, partial(tracked.reader.read_moved, stalls), failed)
             moved |= found
         apart = [tracked for tracked in self._apart if self._attempt(tracked, tracked.read_movement, failed)]
         stalled = [
             tracked
-            for tracked in self._moved_before - moved
-            if self._attempt(tracked, tracked.reader.look_for_stalls, failed)
+            for tracked in (self._moved_before - moved if stalls else ())
+            if self._attempt(tracked, partial(tracked.reader.read_stalls, stalls), failed)
         ]
         by_traffic = [tracked for tracked in self._with_network if tracked.traffic_moved()]
         for tracked in {*apart, *stalled, *by_traffic} - moved:
-            self._attempt(tracked, tracked.reader.read_moved, failed)
+            self._attempt(tracked, partial(tracked.reader.read_moved, stalls), failed)
         return moved.union(apart, stalled, by_traffic)
 
     def _read_in_full(self, tracked: Tracked) -> None:

@@ -127,6 +127,28 @@ def test_a_stall_that_goes_on_without_cpu_is_seen_in_every_sweep(tmp_path: Path,
         sweeper.close()
 
 
+def test_totals_are_read_only_when_those_of_the_host_have_moved(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, Mode.V2)
+    hosts = tree.proc / "pressure"
+    hosts.mkdir()
+    for name in ("memory", "io"):
+        (hosts / name).write_text(PRESSURE.format(some=500, full=0))
+    sweeper = Sweeper(tree.hierarchies, tree.proc)
+    try:
+        at_rest(sweeper)
+        for name in ("memory", "io"):
+            tree.file(f"{name}.pressure").write_text(PRESSURE.format(some=5000, full=0))
+        burn(tree, 2000)
+        unread = use(sweeper).pressure
+        assert (unread["memory"].some, unread["io"].some) == (0.0, 0.0)
+        (hosts / "io").write_text(PRESSURE.format(some=501, full=0))
+        found = use(sweeper).pressure
+        assert found["memory"].some == 0.0
+        assert found["io"].some not in {0.0, Missing.NOT_SAMPLED}, "it moved in the sweep before"
+    finally:
+        sweeper.close()
+
+
 def test_averages_that_fall_while_the_total_stands_still_are_no_movement(tmp_path: Path) -> None:
     tree = Tree(tmp_path, Mode.V2)
     sweeper = Sweeper(tree.hierarchies, tree.proc)
