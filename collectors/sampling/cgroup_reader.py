@@ -30,6 +30,9 @@ from collectors.sampling.layout import (
     PERIODS,
     PIDS,
     PIDS_MAX,
+    PSI_CPU,
+    PSI_IO,
+    PSI_MEMORY,
     PSI_PART,
     QUOTA,
     QUOTA_PART,
@@ -381,6 +384,9 @@ def _memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
 
 def _pressure(values: list[Any]) -> Mapping[str, PressureTotals]:
     """By resource; one that this kernel does not have is left out, one that may not be read is DENIED."""
+    cpu, memory, io = values[PSI_CPU], values[PSI_MEMORY], values[PSI_IO]
+    if type(cpu) is type(memory) is type(io) is PressureTotals:  # the usual case
+        return {"cpu": cpu, "memory": memory, "io": io}
     found: dict[str, PressureTotals] = {}
     for slot, name in RESOURCES:
         value = values[slot]
