@@ -9,38 +9,27 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from collectors.sampling import parse
+from collectors.sampling import parse, sample_parts
 from collectors.sampling.counter_source import Batch, CounterSource, CounterValues
-from collectors.sampling.inherited_limits import InheritedLimit, InheritedLimits, tightest
+from collectors.sampling.inherited_limits import InheritedLimits, tightest
 from collectors.sampling.layout import (
     CPU_PART,
-    CURRENT,
     IO_BYTES,
-    IO_OPS,
     IO_PART,
-    MAX,
     MEMORY_PART,
     OOM,
     PEAK,
     PERIOD,
-    PERIODS,
     PIDS,
     PIDS_MAX,
-    PSI_CPU,
-    PSI_IO,
-    PSI_MEMORY,
     PSI_PART,
     QUOTA,
     QUOTA_PART,
-    RESOURCES,
-    SPLIT,
     STAT,
     SWAP,
-    USAGE,
     CounterFile,
     files_to_open,
 )
@@ -322,11 +311,11 @@ class CgroupReader:
         values = self._values.slots
         dirty, self._values.dirty = self._values.dirty, 0
         if dirty & CPU_PART:
-            self._cpu = _cpu(values)
+            self._cpu = sample_parts.cpu(values)
         if dirty & PSI_PART:
-            self._pressure = _pressure(values)
+            self._pressure = sample_parts.pressure(values)
         if dirty & IO_PART:
-            self._io = _io(values)
+            self._io = sample_parts.io(values)
         if self._inherited_version != self._inherited.version:
             dirty |= QUOTA_PART | MEMORY_PART
             self._inherited_version = self._inherited.version
@@ -335,7 +324,7 @@ class CgroupReader:
             own = quota if isinstance(quota, float) else parse.cores(quota, values[PERIOD])
             self._cpu_limit = tightest(own, self._above_cpu)
         if dirty & MEMORY_PART:
-            self._memory = _memory(values, self._above_memory)
+            self._memory = sample_parts.memory(values, self._above_memory)
         return Sample(
             at_ns,
             self.generation,
@@ -349,55 +338,3 @@ class CgroupReader:
             net_shared,
             self._pressure,
         )
-
-
-def _cpu(values: list[Any]) -> CpuCounters:
-    usage = values[USAGE]
-    if not isinstance(usage, tuple):  # v1: cpuacct
-        return CpuCounters(usage, *values[SPLIT], *values[PERIODS])
-    return CpuCounters(*usage) if len(usage) == 6 else CpuCounters(*usage, *values[PERIODS])
-
-
-def _memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
-    current, stat = values[CURRENT], values[STAT]
-    if len(stat) == 5:  # v1 has swap and limit in memory.stat
-        anon, file, inactive_file, swap, limit = stat
-    else:
-        anon, file, inactive_file = stat
-        swap, limit = values[SWAP], values[MAX]
-    working_set = inactive_file
-    if not isinstance(current, int):
-        working_set = current
-    elif isinstance(inactive_file, int):
-        working_set = current - inactive_file if current > inactive_file else 0
-    return MemoryGauges(  # the first by position: twice as fast, and this is done for every container in every sweep
-        current,
-        working_set,
-        anon,
-        file,
-        swap,
-        values[PEAK],
-        limit=tightest(limit, above) if above else limit,
-        oom_kills=values[OOM],
-    )
-
-
-def _pressure(values: list[Any]) -> Mapping[str, PressureTotals]:
-    """By resource; one that this kernel does not have is left out, one that may not be read is DENIED."""
-    cpu, memory, io = values[PSI_CPU], values[PSI_MEMORY], values[PSI_IO]
-    if type(cpu) is type(memory) is type(io) is PressureTotals:  # the usual case
-        return {"cpu": cpu, "memory": memory, "io": io}
-    found: dict[str, PressureTotals] = {}
-    for slot, name in RESOURCES:
-        value = values[slot]
-        if value is not Missing.UNSUPPORTED:
-            found[name] = PressureTotals(value, value) if isinstance(value, Missing) else value
-    return found
-
-
-def _io(values: list[Any]) -> Mapping[str, IoCounters] | Missing:
-    sizes: Mapping[str, Any] | Missing = values[IO_BYTES]
-    counts: Mapping[str, Any] | Missing = values[IO_OPS]
-    if isinstance(counts, Missing) or isinstance(sizes, Missing):
-        return sizes  # v2 has all in one file; on v1 both files are needed
-    return parse.merge_io_v1(sizes, counts)
