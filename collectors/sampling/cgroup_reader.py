@@ -1,55 +1,55 @@
-"""The counters of one cgroup, read in every sweep through descriptors that stay open.
+"""The counters of one cgroup: which of its files are read in which sweep, and the sample that they make.
 
-Which file holds which counter is in `collectors.sampling.layout`; `CgroupReader` opens them once and reads them with
-`pread`. A file whose bytes did not change is not parsed again. Absent (ENOENT) and denied (EACCES) files give `Missing`
-with that reason; a cgroup that was removed (ENODEV) raises `CgroupGone`.
+Which file holds which counter is in `collectors.sampling.layout`, when it is read in `collectors.sampling.read_rules`.
+A file whose bytes did not change is not parsed again. Absent (ENOENT) and denied (EACCES) files give `Missing` with
+that reason; a cgroup that was removed (ENODEV) raises `CgroupGone`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
-from itertools import compress, count, repeat
-from operator import ne
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from collectors.sampling import block_layers, parse
-from collectors.sampling.inherited_limits import InheritedLimit, InheritedLimits, tightest
+from collectors.sampling import block_layers, parse, sample_parts
+from collectors.sampling.counter_source import Batch, CounterSource, CounterValues
+from collectors.sampling.inherited_limits import InheritedLimits, tightest
 from collectors.sampling.layout import (
-    ALL_PARTS,
     CPU_PART,
-    CURRENT,
-    EMPTY_SLOTS,
     IO_BYTES,
-    IO_OPS,
     IO_PART,
-    MAX,
-    MEDIUM_BYTES,
     MEMORY_PART,
     OOM,
     PEAK,
     PERIOD,
-    PERIODS,
     PIDS,
     PIDS_MAX,
     PSI_PART,
     QUOTA,
     QUOTA_PART,
-    RESOURCES,
-    SMALL_BYTES,
-    SPLIT,
     STAT,
     SWAP,
-    USAGE,
     CounterFile,
     files_to_open,
 )
+from collectors.sampling.memory_events import MemoryEvents
+from collectors.sampling.parents import Parents
 from collectors.sampling.process_writes import ProcessWrites
+from collectors.sampling.read_rules import (
+    LIMIT_SLOTS,
+    SOMETIMES_SLOTS,
+    STALL_SLOTS,
+    V1_STAT_SLOTS,
+    is_movement,
+    kept_open,
+    sometimes_to_read,
+)
 from collectors.sampling.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.model import Missing, Unlimited
+from runtime.model import UNLIMITED, Missing, Unlimited
+
+NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class CgroupGone(Exception):  # noqa: N818  (not an error: containers end)
@@ -63,37 +63,43 @@ def _reason(error: OSError) -> Missing:
 class CgroupReader:
     """Reads one cgroup; for one thread at a time.
 
+    In each sweep its movement files are read first, by `read_movement` or elsewhere; then, as needed, `read_moved`,
+    `read_limits` or `read_at_rest`; then `sample`. `read_all` is for the first time.
+
     Attributes:
         generation: inode of the cgroup's directory; another one means a new cgroup.
         above: the inherited limits that hold for it.
+        movement: the files that tell whether it is at rest.
     """
 
-    def __init__(self, cgroup: Cgroup, inherited: InheritedLimits, *, keep: bool = True) -> None:
-        """Open the files. `keep=False` opens and closes each at every read, for when descriptors are scarce.
+    def __init__(self, cgroup: Cgroup, inherited: InheritedLimits, parents: Parents, *, keep: bool = True) -> None:
+        """Open the files that stay open. `keep=False` opens each for every read, for when descriptors are scarce.
 
         Raises `CgroupGone` when there were directories and none of them exists, `OSError` when descriptors ran out.
         """
         self.generation = 0
         self._directory = ""
-        self._files: list[CounterFile] = []
-        self._fds: list[int] = []  # -1 where the file is not kept open
-        self._sizes: list[int] = []  # bytes to ask for
-        self._paths: list[str] = []
-        self._last: list[bytes] = []
-        self._values: list[Any] = list(EMPTY_SLOTS)
-        self._keep_open = keep
+        self.movement: list[CounterSource] = []
+        self._others: list[CounterSource] = []  # read when it has moved
+        self._sometimes: dict[int, CounterSource] = {}  # by slot
+        self._stalls: dict[int, CounterSource] = {}  # by slot: totals of memory and io pressure
+        self._limits: list[CounterSource] = []
+        self._batch: Batch | None = None  # of `_others`; made anew when one of these was opened or closed
+        self._opened_each_time: tuple[CounterSource, ...] = ()
+        self._values = CounterValues()
+        self._parents = parents
         self._cpu = CpuCounters()
         self._cpu_limit: float | Unlimited | Missing = Missing.UNSUPPORTED
         self._memory = MemoryGauges()
         self._io: Mapping[str, IoCounters] | Missing = Missing.UNSUPPORTED
         self._pressure: Mapping[str, PressureTotals] = {}
-        self._dirty = ALL_PARTS
         self._inherited = inherited
         self._inherited_version = -1
         directories = files_to_open(cgroup)
+        self._kept = kept_open([file for _, files in directories for file in files])
         try:
             for directory, files in directories:
-                self._open(directory, files, keep=keep)
+                self._open(directory, files, self._kept if keep else frozenset())
         except OSError:
             self.close()
             raise
@@ -103,7 +109,7 @@ class CgroupReader:
         self._above_memory = inherited.above_memory(cgroup)
         self.above = self._above_cpu + self._above_memory
 
-    def _open(self, directory: Path, files: tuple[CounterFile, ...], *, keep: bool) -> None:
+    def _open(self, directory: Path, files: tuple[CounterFile, ...], kept: frozenset[int]) -> None:
         """Open files relative to their directory, which is closed again."""
         try:
             folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -114,118 +120,187 @@ class CgroupReader:
             if not self.generation:
                 self.generation = os.fstat(folder).st_ino
                 self._directory = str(directory)
+            name = str(directory)
             for file in files:
-                try:
-                    fd = os.open(file.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-                except OSError as error:
-                    self._note_unreadable(error, (file,))
-                    continue
-                if not keep:
-                    os.close(fd)
-                self._files.append(file)
-                self._paths.append(f"{directory}/{file.name}")
-                self._fds.append(fd if keep else -1)
-                self._sizes.append(file.size)
-                self._last.append(b"")
+                source = CounterSource(file, name, self._parents, self._values)
+                if file.slot in kept:
+                    try:
+                        source.fd = os.open(file.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+                    except OSError as error:
+                        self._note_unreadable(error, (file,))
+                        continue
+                if file.slot in SOMETIMES_SLOTS:
+                    self._sometimes[file.slot] = source
+                elif file.slot in STALL_SLOTS:
+                    self._stalls[file.slot] = source
+                else:
+                    self._group(file).append(source)
         finally:
             os.close(folder)
 
+    def _group(self, file: CounterFile) -> list[CounterSource]:
+        if is_movement(file):
+            return self.movement
+        return self._limits if file.slot in LIMIT_SLOTS else self._others
+
     def _note_unreadable(self, error: OSError, files: tuple[CounterFile, ...]) -> None:
         """Store why files cannot be read. Raises when descriptors ran out."""
-        if error.errno in {errno.EMFILE, errno.ENFILE}:
+        if error.errno in NO_DESCRIPTORS:
             raise error
         for file in files:
-            self._values[file.slot] = file.missing_value(_reason(error))
+            self._values.slots[file.slot] = file.missing_value(_reason(error))
+            self._values.dirty |= file.part
+
+    def _sources(self) -> Iterable[CounterSource]:
+        return (*self.movement, *self._others, *self._stalls.values(), *self._sometimes.values(), *self._limits)
 
     @property
     def descriptors(self) -> int:
         """How many descriptors are open."""
-        return sum(1 for fd in self._fds if fd >= 0)
+        return sum(1 for source in self._sources() if source.fd >= 0)
+
+    @property
+    def parents(self) -> set[str]:
+        """The directories above its own."""
+        return {source.directory for source in self._sources()}
+
+    @property
+    def keeps(self) -> bool:
+        """Whether all movement files are open."""
+        return all(source.fd >= 0 for source in self.movement)
+
+    @property
+    def changed(self) -> bool:
+        """Whether something that was read since the last `sample` differs from what was read before."""
+        return self._values.dirty != 0
 
     def close(self) -> None:
-        """Close every descriptor; may be called twice."""
-        fds, self._fds = self._fds, []
-        for fd in fds:
-            if fd >= 0:
-                os.close(fd)
+        """Close every descriptor; from now on each file is opened for every read. May be called twice."""
+        self._batch = None
+        for source in self._sources():
+            source.close()
 
-    def refresh(self) -> None:
-        """Read every file once and parse those that changed. Raises `CgroupGone` when the cgroup was removed."""
-        if not self._keep_open:
-            self._refresh_by_opening()
-            return
+    def keep_open(self) -> None:
+        """Open again what `close` closed; nothing stays open when descriptors ran out. Raises `CgroupGone`."""
+        self._batch = None
         try:
-            texts = list(map(os.pread, self._fds, self._sizes, repeat(0)))
+            for source in self._sources():
+                if source.file.slot in self._kept and source.fd < 0:
+                    source.open()
         except OSError:
-            self._drop_unreadable()
-            self.refresh()
-            return
-        for index in compress(count(), map(ne, texts, self._last)):
-            data = texts[index]
-            if len(data) < self._sizes[index] <= MEDIUM_BYTES:
-                self._last[index] = data
-                file = self._files[index]
-                self._values[file.slot] = file.parse(data)
-                self._dirty |= file.part
-            else:
-                self._parse_changed(index, self._fds[index], data)
+            self.close()
+        self._check_generation()
 
-    def _drop_unreadable(self) -> None:
-        """Drop the files that cannot be read any more."""
-        for index in reversed(range(len(self._fds))):  # from the end: a file that fails leaves the list
-            try:
-                os.pread(self._fds[index], self._sizes[index], 0)
-            except OSError as error:
-                self._drop(index, error)
+    def read_movement(self) -> bool:
+        """Read the movement files. Returns whether any of them moved. Raises `CgroupGone`: the cgroup was removed."""
+        if not self.keeps:
+            self._check_generation()
+        moved = False
+        for source in tuple(self.movement):
+            moved |= self._read(source)
+        return moved
 
-    def _refresh_by_opening(self) -> None:
+    def read_stalls(self, slots: Collection[int]) -> bool:
+        """Read those totals of memory and io pressure. Returns whether any of them moved."""
+        moved = [self._read(self._stalls[slot]) for slot in slots if slot in self._stalls]
+        return any(moved)
+
+    def read_moved(self, stalls: Collection[int] = STALL_SLOTS) -> None:
+        """Read what can have changed in a container that has moved; its movement files were read before.
+
+        `stalls`: the slots of `STALL_SLOTS` of which the host's total has moved.
+        """
+        slots = self._values.slots
+        counted = slots[IO_BYTES]
+        self._read_others()
+        if stalls:
+            self.read_stalls(stalls)
+        for slot in sometimes_to_read(slots, io_moved=slots[IO_BYTES] is not counted):
+            if slot in self._sometimes:
+                self._read(self._sometimes[slot])
+
+    def _read_others(self) -> None:
+        """Read the files that are read whenever it has moved, at once those that are open."""
+        batch = self._batch
+        if batch is None:
+            batch = self._batch = Batch([source for source in self._others if source.fd >= 0])
+            self._opened_each_time = tuple(source for source in self._others if source.fd < 0)
         try:
-            inode = os.stat(self._directory).st_ino if self._directory else 0
+            batch.read()
+        except OSError:
+            self._batch = None
+            self._read_all_of(batch.sources)
+        for source in self._opened_each_time:
+            self._read(source)
+
+    def read_limits(self, *, moved: bool) -> None:
+        """Read the limits that are set for this cgroup itself; `moved`: `read_moved` was done before."""
+        if not moved and len(self._values.slots[STAT]) == V1_STAT_SLOTS:
+            self._read_all_of([source for source in self._others if source.file.slot == STAT])
+        for source in tuple(self._limits):
+            if source.file.slot != PERIOD or self._values.slots[QUOTA] is not UNLIMITED or not source.last:
+                self._read(source)
+
+    def read_at_rest(self) -> None:
+        """Read what may have changed also while it did not move, and the peak, which may have come and gone."""
+        self.read_moved()
+        self.read_limits(moved=True)
+        self._read_all_of([source for slot, source in self._sometimes.items() if slot == PEAK])
+
+    def read_events(self, events: MemoryEvents) -> None:
+        """Read what changes only by such events of the whole host."""
+        self._read_all_of(
+            source
+            for slot, source in self._sometimes.items()
+            if (slot == OOM and events.killed) or (slot == SWAP and events.swapped)
+        )
+
+    def read_all(self) -> None:
+        """Read every file that is no movement file."""
+        self._read_others()
+        self.read_stalls(STALL_SLOTS)
+        self._read_all_of(self._sometimes.values())
+        self._read_all_of(self._limits)
+
+    def _read_all_of(self, sources: Iterable[CounterSource]) -> None:
+        for source in tuple(sources):
+            self._read(source)
+
+    def _read(self, source: CounterSource) -> bool:
+        """Read one file. Returns whether its value changed."""
+        try:
+            changed = source.read()
+        except OSError as error:
+            self._drop(source, error)
+            return True
+        if changed and source.fd >= 0:
+            self._batch = None  # it compares with what it has read itself
+        return changed
+
+    def _check_generation(self) -> None:
+        """Raise `CgroupGone` when the cgroup was removed, also if there is another one of the same name."""
+        if not self._directory:
+            return
+        try:
+            inode = os.stat(self._directory).st_ino
         except OSError as error:
             raise CgroupGone(self._directory) from error
         if inode != self.generation:
             raise CgroupGone(self._directory)
-        for index in reversed(range(len(self._paths))):  # from the end: a file that fails leaves the list
-            try:
-                fd = os.open(self._paths[index], os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    data = os.pread(fd, self._sizes[index], 0)
-                    if data != self._last[index]:
-                        self._parse_changed(index, fd, data)
-                finally:
-                    os.close(fd)
-            except OSError as error:
-                self._drop(index, error)
 
-    def _parse_changed(self, index: int, fd: int, data: bytes) -> None:
-        """Parse new content of one file, after reading more where it is longer than expected.
-
-        The next read asks for a quarter more than there is now: the buffer of a read has the size asked for.
-        """
-        size = self._sizes[index]
-        if len(data) == size or size > MEDIUM_BYTES:
-            while len(data) == size:
-                size *= 2
-                data = os.pread(fd, size, 0)
-            self._sizes[index] = min(size, (len(data) * 5 // 4 // SMALL_BYTES + 1) * SMALL_BYTES)
-        self._last[index] = data
-        file = self._files[index]
-        self._values[file.slot] = file.parse(data)
-        self._dirty |= file.part
-
-    def _drop(self, index: int, error: OSError) -> None:
+    def _drop(self, source: CounterSource, error: OSError) -> None:
         """Stop reading a file that failed: its cgroup was removed (ENODEV), or PSI was switched off for it."""
         if error.errno == errno.ENODEV:
             raise CgroupGone(self._directory) from error
-        if error.errno in {errno.EMFILE, errno.ENFILE}:
+        if error.errno in NO_DESCRIPTORS:
             raise error
-        file = self._files.pop(index)
-        fd = self._fds.pop(index)
-        del self._sizes[index], self._paths[index], self._last[index]
-        if fd >= 0:
-            os.close(fd)
-        self._values[file.slot] = file.missing_value(_reason(error))
-        self._dirty |= file.part
+        self._check_generation()
+        self._batch = None
+        slot = source.file.slot
+        if self._sometimes.pop(slot, None) is None and self._stalls.pop(slot, None) is None:
+            self._group(source.file).remove(source)
+        source.close()
+        self._note_unreadable(error, (source.file,))
 
     def sample(
         self,
@@ -234,18 +309,18 @@ class CgroupReader:
         net_shared: bool = False,
         writes: ProcessWrites | None = None,
     ) -> Sample:
-        """What the last `refresh` read, with the given network counters; unchanged parts are the same objects.
+        """What was read last, with the given network counters; unchanged parts are the same objects.
 
         `writes` reads the processes of a container on v1 that has used CPU time since.
         """
-        dirty, self._dirty = self._dirty, 0
-        values = self._values
+        values = self._values.slots
+        dirty, self._values.dirty = self._values.dirty, 0
         if dirty & CPU_PART:
-            self._cpu = _cpu(values)
+            self._cpu = sample_parts.cpu(values)
         if dirty & PSI_PART:
-            self._pressure = _pressure(values)
+            self._pressure = sample_parts.pressure(values)
         if dirty & IO_PART:
-            self._io = block_layers.LAYERS.mark(_io(values))
+            self._io = block_layers.LAYERS.mark(sample_parts.io(values))
         if self._inherited_version != self._inherited.version:
             dirty |= QUOTA_PART | MEMORY_PART
             self._inherited_version = self._inherited.version
@@ -254,7 +329,7 @@ class CgroupReader:
             own = quota if isinstance(quota, float) else parse.cores(quota, values[PERIOD])
             self._cpu_limit = tightest(own, self._above_cpu)
         if dirty & MEMORY_PART:
-            self._memory = _memory(values, self._above_memory)
+            self._memory = sample_parts.memory(values, self._above_memory)
         return Sample(
             at_ns,
             self.generation,
@@ -269,55 +344,3 @@ class CgroupReader:
             self._pressure,
             None if writes is None else writes.read(self._cpu.usage_ns, self._io),
         )
-
-
-def _cpu(values: list[Any]) -> CpuCounters:
-    usage = values[USAGE]
-    if not isinstance(usage, tuple):  # v1: cpuacct
-        return CpuCounters(usage, *values[SPLIT], *values[PERIODS])
-    return CpuCounters(*usage) if len(usage) == 6 else CpuCounters(*usage, *values[PERIODS])
-
-
-def _memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
-    current, stat = values[CURRENT], values[STAT]
-    if len(stat) == 6:  # v1 has swap and limit in memory.stat
-        anon, file, shared, inactive_file, swap, limit = stat
-    else:
-        anon, file, shared, inactive_file = stat
-        swap, limit = values[SWAP], values[MAX]
-    working_set = inactive_file
-    if not isinstance(current, int):
-        working_set = current
-    elif isinstance(inactive_file, int):
-        working_set = current - inactive_file if current > inactive_file else 0
-    return MemoryGauges(  # the first by position: twice as fast, and this is done for every container in every sweep
-        current,
-        working_set,
-        anon,
-        file,
-        shared,
-        swap,
-        peak=values[PEAK],
-        limit=tightest(limit, above),
-        oom_kills=values[OOM],
-    )
-
-
-def _pressure(values: list[Any]) -> Mapping[str, PressureTotals]:
-    """By resource; one that this kernel does not have is left out, one that may not be read is DENIED."""
-    found: dict[str, PressureTotals] = {}
-    for slot, name in RESOURCES:
-        value = values[slot]
-        if value is not Missing.UNSUPPORTED:
-            found[name] = PressureTotals(value, value) if isinstance(value, Missing) else value
-    return found
-
-
-def _io(values: list[Any]) -> Mapping[str, IoCounters] | Missing:
-    sizes: Mapping[str, Any] | Missing = values[IO_BYTES]
-    counts: Mapping[str, Any] | Missing = values[IO_OPS]
-    if isinstance(sizes, Missing):
-        return sizes
-    if isinstance(counts, Missing):  # v2 has all in one file; on v1 both files are needed
-        return counts if any(isinstance(pair, tuple) for pair in sizes.values()) else sizes
-    return parse.merge_io_v1(sizes, counts)

@@ -49,7 +49,8 @@ class Usage(NamedTuple):
     """One container over one interval. CPU in cores, memory in bytes, rates per second.
 
     Attributes:
-        at_ns: CLOCK_MONOTONIC at the later sample.
+        at_ns: CLOCK_MONOTONIC at the later sample, when the gauges were read. A container at rest keeps its usage, the
+            same object, from sweep to sweep: its rates are 0 and its gauges are of then.
         throttled: cores; time for which its own quota throttled it, per wall time (summed over CPUs, so it can
             exceed 1).
         throttled_share: throttled periods of all periods, 0 to 1.

@@ -1,14 +1,15 @@
 """Limits that a container inherits: the lowest limit of its ancestor cgroups holds for it too.
 
 Docker's `--cgroup-parent`, pods, systemd slices and the embedded engine's own parent put limits above a container's
-cgroup. Many containers share the same few ancestors, so each of those is read once per sweep. For memory on v1 the
-kernel itself gives the lowest limit, in memory.stat (`hierarchical_memory_limit`).
+cgroup. Many containers share the same few ancestors, so each of those is read once for all, when it was written or may
+have been. For memory on v1 the kernel itself gives the lowest limit, in memory.stat (`hierarchical_memory_limit`).
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -17,47 +18,47 @@ from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Missing, Unlimited
 
 Value = float | int | Unlimited | Missing
+LIMIT_BYTES = 64  # more than any of these files has
 T = TypeVar("T", float | Unlimited | Missing, int | Unlimited | Missing)
 
 
 class InheritedLimit:
-    """One limit of one cgroup directory; `value` is as of the last `refresh`."""
+    """One limit of one cgroup directory; `value` is as of the last `refresh`. No descriptor stays open."""
 
-    __slots__ = ("_fds", "_last", "_parse", "value")
+    __slots__ = ("_last", "_parse", "_paths", "directory", "value")
 
     def __init__(self, directory: Path, names: tuple[str, ...], parse_all: Callable[..., Value]) -> None:
-        """Open the files; one that cannot be opened makes `value` missing from then on."""
         self.value: Value = Missing.UNSUPPORTED
+        self.directory = str(directory)
         self._parse = parse_all
-        self._last: list[bytes] = []
-        self._fds: list[int] = []
-        try:
-            for name in names:
-                self._fds.append(os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC))
-        except OSError:
-            self.close()
+        self._last: list[bytes] | None = None
+        self._paths = tuple(f"{directory}/{name}" for name in names)
         self.refresh()
 
     def refresh(self) -> bool:
-        """Read again. Returns whether the value changed."""
-        if not self._fds:
-            return False
+        """Read again. Returns whether the value changed. Raises `OSError` only when descriptors ran out."""
+        before = self.value
         try:
-            now = [os.pread(fd, 64, 0) for fd in self._fds]
-        except OSError:
-            self.close()
-            self.value = Missing.GONE
-            return True
-        if now == self._last:
-            return False
-        self._last = now
-        self.value = self._parse(*now)
-        return True
+            now = [_read(path) for path in self._paths]
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                raise
+            if self._last is None:
+                return False  # it was never there
+            self.value, self._last = Missing.GONE, []
+            return self.value is not before
+        if now != self._last:
+            self._last = now
+            self.value = self._parse(*now)
+        return self.value != before
 
-    def close(self) -> None:
-        fds, self._fds = self._fds, []
-        for fd in fds:
-            os.close(fd)
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, LIMIT_BYTES, 0)
+    finally:
+        os.close(fd)
 
 
 def _quota_v1(quota: bytes, period: bytes) -> Value:
@@ -111,19 +112,29 @@ class InheritedLimits:
             self._known[key] = InheritedLimit(directory, names, parse_all)
         return self._known[key]
 
-    def refresh(self) -> None:
-        """Read every limit once."""
+    @property
+    def all_directories(self) -> Sequence[str]:
+        """Those of every limit in use, once for each limit."""
+        return [limit.directory for limit in self._known.values()]
+
+    def refresh(self, directories: Collection[str] | None = None) -> None:
+        """Read the limits of these directories again, or all of them."""
         for limit in self._known.values():
-            if limit.refresh():
+            if (directories is None or limit.directory in directories) and limit.refresh():
                 self.version += 1
 
-    def keep_only(self, used: Iterable[InheritedLimit]) -> None:
-        """Close those above no container any more."""
-        wanted = set(map(id, used))
-        for key, limit in list(self._known.items()):
-            if id(limit) not in wanted:
-                del self._known[key]
-                limit.close()
+    def directories(self, cgroup: Cgroup) -> tuple[str, ...]:
+        """Where the limits of a cgroup are: its own directories and those above it."""
+        found: dict[str, None] = {}
+        for controller in ("cpu", "memory", "pids"):
+            where = cgroup.where(controller)
+            if where is not None:
+                found[str(where[0])] = None
+                above = self._above(where[0], controller if where[1] == 1 else None)
+                found.update((str(directory), None) for directory in above if controller != "pids")
+        return tuple(found)
 
-    def close(self) -> None:
-        self.keep_only(())
+    def keep_only(self, used: Iterable[InheritedLimit]) -> None:
+        """Forget those above no container any more."""
+        wanted = set(map(id, used))
+        self._known = {key: limit for key, limit in self._known.items() if id(limit) in wanted}

@@ -64,20 +64,14 @@ def _scaled(value: Number, factor: int) -> Number:
     return value * factor if isinstance(value, int) else value
 
 
-_TIMES = [b"usage_usec", b"user_usec", b"system_usec"]
-
-
 def cpu_times(data: bytes) -> ThreeNumbers:
     """v2 cpu.stat, which exists without the cpu controller too: usage, user, system in ns."""
-    words = data.split(None, 6)
-    if len(words) > 5 and [words[0], words[2], words[4]] == _TIMES:  # the usual order
-        try:
-            usage, user, system = int(words[1]), int(words[3]), int(words[5])
-        except ValueError:
-            pass
-        else:
-            if usage >= 0 and user >= 0 and system >= 0:
-                return usage * NS_PER_US, user * NS_PER_US, system * NS_PER_US
+    user_at, system_at = data.find(b"\nuser_usec "), data.find(b"\nsystem_usec ")
+    if 0 < user_at < system_at and data.startswith(b"usage_usec "):  # the usual order
+        usage, user = data[11:user_at], data[user_at + 11 : system_at]
+        system = data[system_at + 13 : data.find(b"\n", system_at + 13)]
+        if usage.isdigit() and user.isdigit() and system.isdigit():
+            return int(usage) * NS_PER_US, int(user) * NS_PER_US, int(system) * NS_PER_US
     return (
         _scaled(_keyed(data, b"usage_usec "), NS_PER_US),
         _scaled(_keyed(data, b"\nuser_usec "), NS_PER_US),
@@ -127,6 +121,29 @@ def cores(quota: Limit, period: Number) -> float | Unlimited | Missing:
     return cpu_bandwidth.cores(quota, period) if period else UNSUPPORTED
 
 
+_V1_STAT = tuple(
+    (key, len(key))
+    for key in (
+        *(b"\nhierarchical_memory_limit ", b"\ntotal_cache ", b"\ntotal_rss ", b"\ntotal_shmem "),
+        *(b"\ntotal_swap ", b"\ntotal_inactive_file "),
+    )
+)
+
+
+def _numbers_in_order(data: bytes, at: int, keys: tuple[tuple[bytes, int], ...]) -> list[int] | None:
+    """The numbers after these keys (each with its length) in this order, from `at` on; None when it is otherwise."""
+    found = []
+    try:
+        for key, length in keys:
+            at = data.index(key, at) + length
+            end = data.index(b"\n", at)
+            found.append(int(data[at:end]))
+            at = end
+    except ValueError:
+        return None
+    return found if min(found) >= 0 else None
+
+
 def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number, Limit]:
     """v1 memory.stat of the whole subtree: anon, file, shared, inactive file, swap; the ancestors' tightest limit.
 
@@ -135,6 +152,11 @@ def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number,
     start = data.find(b"\nhierarchical_memory_limit ")
     if start < 0:
         return UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED
+    usual = _numbers_in_order(data, start, _V1_STAT)
+    if usual is not None:
+        hierarchical, cache, anon, shmem, swap, inactive = usual
+        own = UNLIMITED if hierarchical >= UNLIMITED_V1_BYTES else hierarchical
+        return anon, cache - shmem if cache > shmem else 0, shmem, inactive, swap, own
     tightest: Limit = _keyed(data, b"\nhierarchical_memory_limit ", start)
     if isinstance(tightest, int) and tightest >= UNLIMITED_V1_BYTES:
         tightest = UNLIMITED
@@ -170,11 +192,11 @@ def oom_kills(data: bytes) -> Number:
 
 def pressure(data: bytes) -> PressureTotals:
     """A PSI file: total stall times. cpu has a `full` line since Linux 5.13."""
-    words = data.split(None, 10)  # some avg10= avg60= avg300= total= full avg10= avg60= avg300= total=
-    if len(words) == 10 and words[0] == b"some" and words[5] == b"full":  # the usual layout
-        some, full = words[4], words[9]
-        if some[:6] == b"total=" == full[:6] and some[6:].isdigit() and full[6:].isdigit():
-            return PressureTotals(int(some[6:]) * NS_PER_US, int(full[6:]) * NS_PER_US)
+    end = data.find(b"\nfull ")  # some avg10= avg60= avg300= total=, and the same line of full
+    if end > 0 and data.startswith(b"some "):  # the usual layout
+        some, full = data[data.rfind(b"total=", 0, end) + 6 : end], data[data.rfind(b"total=", end) + 6 : -1]
+        if some.isdigit() and full.isdigit() and data.endswith(b"\n"):
+            return PressureTotals(int(some) * NS_PER_US, int(full) * NS_PER_US)
     return PressureTotals(_stalled(data, b"some "), _stalled(data, b"full "))
 
 

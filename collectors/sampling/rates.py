@@ -251,6 +251,10 @@ def _net(
         return NOT_SAMPLED, NOTHING, NOTHING
     external: dict[str, NetRates] = {}
     internal: dict[str, NetRates] = {}
+    if new is old:
+        for name, counters in new.items():
+            (external if counters.external else internal)[name] = IDLE_NET
+        return IDLE_NET, external, internal
     uncounted = False  # an external interface is there, and none could be counted yet
     for name, after in new.items():
         before = old.get(name)
@@ -286,3 +290,4 @@ def _net(
 
 ZERO_IO = IoCounters()
 IDLE_IO = IoRates(0.0, 0.0, 0.0, 0.0)
+IDLE_NET = NetRates(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from collectors.sampling import network, process_writes
@@ -12,8 +13,10 @@ from collectors.sampling.cgroup_reader import CgroupReader
 from collectors.sampling.frame import Usage
 from collectors.sampling.inherited_limits import InheritedLimits
 from collectors.sampling.network import InterfaceCounters, NetworkReader
+from collectors.sampling.parents import Parents
 from collectors.sampling.process_tree import cpu_and_threads
 from collectors.sampling.rates import derive
+from collectors.sampling.read_rules import KEPT_FILES
 from collectors.sampling.sample import CpuCounters, Sample
 from collectors.sampling.target import Target
 from runtime.kernel import own_cgroup
@@ -21,9 +24,9 @@ from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Missing
 
 RESERVED_FDS = 128  # left for everything else in this process
-MAX_FDS_PER_CONTAINER = 32  # more than one reader ever opens
+MAX_FDS_PER_CONTAINER = KEPT_FILES + 1  # its files, and a pidfd
 PROC_CGROUP_BYTES = 16384  # of /proc/<pid>/cgroup, which has a line per hierarchy
-MAX_FDS = 1 << 16  # the soft limit is never raised above this
+MAX_FDS = 16_000  # kept for all containers
 
 
 def can_keep_open(used: int) -> bool:
@@ -31,11 +34,13 @@ def can_keep_open(used: int) -> bool:
 
     It is raised no further than needed: children inherit it, and some old programs close every possible descriptor.
     """
+    if used + MAX_FDS_PER_CONTAINER > MAX_FDS:
+        return False
     need = used + MAX_FDS_PER_CONTAINER + RESERVED_FDS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if need <= soft:
         return True
-    wanted = min(hard, max(2 * soft, need), MAX_FDS)
+    wanted = min(hard, max(2 * soft, need), MAX_FDS + RESERVED_FDS)
     if wanted <= soft:
         return False
     try:
@@ -55,70 +60,92 @@ def _is_below(inner: Cgroup, outer: Cgroup) -> bool:
     return all(path == above or above in path.parents for path, above in pairs)
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all containers of a sweep have in common."""
+
+    hierarchies: Hierarchies
+    proc: Path
+    inherited: InheritedLimits
+    networks: NetworkReader
+    parents: Parents
+
+
 class Tracked:
     """Owns the descriptors of one container; `close` closes all of them.
 
     Attributes:
         target: which container, and by which process.
         pidfd: becomes readable when the process ends, also if its pid is used again; -1 without pidfds.
+        reader: of its cgroup.
+        limit_directories: those whose limits hold for it.
+        descriptors: how many were opened to stay open.
+        own_netns: inode of a network namespace that is not the host's, else 0.
+        at_ns, before_ns: CLOCK_MONOTONIC of the last look at its movement files, and of the one before.
+        sample: what was last read; None before the first read.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        hierarchies: Hierarchies,
-        inherited: InheritedLimits,
-        networks: NetworkReader,
-        proc: Path,
-        *,
-        keep: bool,
-    ) -> None:
+    def __init__(self, target: Target, shared: Shared, *, keep: bool) -> None:
         """Find and open everything.
 
         Raises `NotFoundError` when the process is gone, `CgroupGone` when its cgroup is, `PytopError` when it may not
         be read, `OSError` when descriptors ran out.
         """
         self.target = target
+        self.at_ns = self.before_ns = 0
+        self.sample: Sample | None = None
         self._previous: Sample | None = None
-        self._hierarchies = hierarchies
-        self._networks = networks
-        self._read_ns = 0
+        self._shared = shared
         self._of_processes: tuple[CpuCounters, int | Missing] | None = None
-        self._proc = proc
         self.pidfd = -1
-        if proc == Path("/proc"):
+        proc, hierarchies = shared.proc, shared.hierarchies
+        if keep and proc == Path("/proc"):
             self.pidfd = _pidfd(target.pid)
-        self._proc_cgroup = b""
         try:
+            self._proc_cgroup = self._read_proc_cgroup()
             self._cgroup = own_cgroup.cgroup_of_process(hierarchies, target.pid, within=target.cgroup, proc=proc)
             self._netns = network.network_namespace(target.pid, proc)
             self._net: InterfaceCounters = self._netns if isinstance(self._netns, Missing) else Missing.UNSUPPORTED
-            self._net_shared = self._netns == networks.host
-            self._own_netns = self._netns if isinstance(self._netns, int) and not self._net_shared else 0
+            self._net_shared = self._netns == shared.networks.host
+            self.own_netns = self._netns if isinstance(self._netns, int) and not self._net_shared else 0
             own = own_cgroup.own_part(self._cgroup, hierarchies)
-            self.reader = CgroupReader(own, inherited, keep=keep)
+            self.reader = CgroupReader(own, shared.inherited, shared.parents, keep=keep)
+            self.descriptors = self.reader.descriptors + (self.pidfd >= 0)
+            self.limit_directories = shared.inherited.directories(own)
             self._writes = process_writes.of_cgroup(own, proc)
         except BaseException:
             self._close_pidfd()
             raise
 
-    @property
-    def descriptors(self) -> int:
-        return self.reader.descriptors + (self.pidfd >= 0)
+    def release(self) -> int:
+        """Close the files; they are opened for each read from now on. Returns how many were open."""
+        closed = self.reader.descriptors
+        self.reader.close()
+        self.descriptors -= closed
+        return closed
+
+    def keep_open(self) -> int:
+        """Open the files that `release` closed, where there are descriptors. Returns how many were opened."""
+        self.reader.keep_open()
+        opened = self.reader.descriptors
+        self.descriptors += opened
+        return opened
 
     def seems_gone(self) -> bool:
         """For hosts without pidfds: whether the process has no entry in /proc."""
-        return self.pidfd < 0 and not os.path.exists(f"{self._proc}/{self.target.pid}")  # noqa: PTH110  (speed)
+        return self.pidfd < 0 and not os.path.exists(f"{self._shared.proc}/{self.target.pid}")  # noqa: PTH110  (speed)
 
     def moved(self) -> bool:
         """Whether the process has moved to another cgroup (not a descendant) or network namespace since the start."""
-        if network.network_namespace(self.target.pid, self._proc) != self._netns:
+        if network.network_namespace(self.target.pid, self._shared.proc) != self._netns:
             return True
         text = self._read_proc_cgroup()
         if text and text == self._proc_cgroup:
             return False
         target = self.target
-        now = own_cgroup.cgroup_of_process(self._hierarchies, target.pid, within=target.cgroup, proc=self._proc)
+        now = own_cgroup.cgroup_of_process(
+            self._shared.hierarchies, target.pid, within=target.cgroup, proc=self._shared.proc
+        )
         if now != self._cgroup and not _is_below(now, self._cgroup):
             return True
         self._proc_cgroup = text
@@ -127,7 +154,7 @@ class Tracked:
     def _read_proc_cgroup(self) -> bytes:
         """/proc/<pid>/cgroup; empty when it cannot be read."""
         try:
-            fd = os.open(f"{self._proc}/{self.target.pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"{self._shared.proc}/{self.target.pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return b""
         try:
@@ -137,27 +164,55 @@ class Tracked:
         finally:
             os.close(fd)
 
-    def refresh(self) -> None:
-        """Read everything once. Raises `CgroupGone` when the cgroup was removed."""
-        self._read_ns = time.monotonic_ns()
-        self.reader.refresh()
-        if self._own_netns:
-            self._net = self._networks.counters(self.target.pid, self._own_netns)
-        if self.target.cgroup == own_cgroup.NO_OWN:
-            self._of_processes = cpu_and_threads(self.target.pid, self._proc)
+    def read_movement(self) -> bool:
+        """Read the movement files. Returns whether the container moved. Raises `CgroupGone`."""
+        self.before_ns, self.at_ns = self.at_ns, time.monotonic_ns()
+        return self.reader.read_movement()
 
-    def sample(self) -> Sample:
-        """What the last `refresh` found."""
-        sample = self.reader.sample(self._read_ns, self._net, self._net_shared, self._writes)
-        if self._of_processes is None:
-            return sample
-        cpu, pids = self._of_processes
-        return sample._replace(cpu=cpu, pids=pids)
+    def traffic_moved(self) -> bool:
+        """Read the network counters, of which only a namespace of its own has any. Returns whether they changed."""
+        if not self.own_netns:
+            return False
+        last, self._net = self._net, self._shared.networks.counters(self.target.pid, self.own_netns)
+        return self._net is not last and self._net != last
 
-    def usage(self, sample: Sample, ncpu: int) -> Usage:
-        """The usage since the sample of the previous call."""
-        previous, self._previous = self._previous, sample
-        return derive(previous, sample, ncpu)
+    @property
+    def is_without_cgroup(self) -> bool:
+        """It has no cgroup of its own here: its CPU time and tasks are those of its processes."""
+        return self.target.cgroup == own_cgroup.NO_OWN
+
+    def processes_moved(self) -> bool:
+        """Read the processes of one without a cgroup of its own. Returns whether they used CPU time, came or went."""
+        if not self.is_without_cgroup:
+            return False
+        last, self._of_processes = self._of_processes, cpu_and_threads(self.target.pid, self._shared.proc)
+        return self._of_processes != last
+
+    def take_sample(self) -> None:
+        """Make a sample of what the reader read; the one before becomes the start of the interval.
+
+        While the container was at rest its counters stood still, so the interval starts at the last look.
+        """
+        last = self.sample
+        if last is not None and last.at_ns != self.before_ns:
+            last = last._replace(at_ns=self.before_ns)
+        self._previous = last
+        sample = self.reader.sample(self.at_ns, self._net, self._net_shared, self._writes)
+        if self._of_processes is not None:
+            cpu, pids = self._of_processes
+            sample = sample._replace(cpu=cpu, pids=pids)
+        self.sample = sample
+
+    def usage(self, ncpu: int) -> Usage:
+        """The usage in the interval that the last sample ended."""
+        assert self.sample is not None
+        return derive(self._previous, self.sample, ncpu)
+
+    def usage_at_rest(self, ncpu: int) -> Usage:
+        """The usage from when it came to rest on: every rate is 0; `at_ns` is still that of the sample."""
+        sample = self.sample
+        assert sample is not None
+        return derive(sample, sample._replace(at_ns=self.at_ns), ncpu)._replace(at_ns=sample.at_ns)
 
     def close(self) -> None:
         self.reader.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing import Final
 from runtime.kernel import syscalls
 
 _IN_MODIFY, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
-_IN_Q_OVERFLOW, _IN_IGNORED, _IN_MASK_ADD = 0x4000, 0x8000, 0x20000000
+_IN_MASK_ADD, _IN_ONLYDIR = 0x20000000, 0x1000000
+Q_OVERFLOW: Final = 0x4000  # events were lost
+IGNORED: Final = 0x8000  # a watch has ended
 RECORDS: Final = _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
 LOGS: Final = _IN_MODIFY | _IN_CREATE | _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
-WRITES: Final = _IN_MODIFY
+WRITES: Final = _IN_MODIFY | _IN_ONLYDIR  # to the files of a directory, and of nothing else
 ENTRIES: Final = _IN_CREATE | _IN_DELETE | _IN_MOVED_TO | _IN_MOVED_FROM
 READ_PAUSE_S: Final = 0.02  # after two reads within this time, so that many events are one call
 STORM_WINDOW_S: Final = 1.0  # in which a watch's events are counted
@@ -163,9 +165,9 @@ class Inotify:
             offset += _EVENT.size
             name = os.fsdecode(data[offset : offset + length].rstrip(b"\0"))
             offset += length
-            if mask & _IN_Q_OVERFLOW:
+            if mask & Q_OVERFLOW:
                 lost = True
-            elif mask & _IN_IGNORED:
+            elif mask & IGNORED:
                 self._gone(descriptor)
             else:
                 names = changed.setdefault(descriptor, {})
@@ -278,3 +280,20 @@ class DirectoryWatch:
     def _take(self, change: Change) -> None:
         self._names |= change.names
         self._changed.set()
+
+
+def queued_events(fd: int) -> Iterator[tuple[int, int, bytes]]:
+    """Watch, mask and name of every event that waits at an inotify instance; -1 is an instance without any."""
+    while fd >= 0:
+        try:
+            data = os.read(fd, _BUFFER_BYTES)
+        except BlockingIOError:
+            return
+        offset = 0
+        while offset < len(data):
+            watch, mask, _, length = _EVENT.unpack_from(data, offset)
+            offset += _EVENT.size
+            yield watch, mask, data[offset : offset + length].rstrip(b"\0")
+            offset += length
+        if len(data) < _BUFFER_BYTES // 2:  # that was all: an event has 300 bytes at most
+            return

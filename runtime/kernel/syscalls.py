@@ -338,5 +338,5 @@ def inotify_add_watch(fd: int, path: bytes, mask: int) -> int:
 
 
 def inotify_rm_watch(fd: int, watch: int) -> None:
-    """End the watch with this descriptor."""
+    """End a watch; the kernel does so itself when what is watched is removed."""
     _checked(_LIBC.inotify_rm_watch(fd, watch), "inotify")

@@ -2,18 +2,12 @@
  *
  * argv[1] names a file with one path per line. For every line on stdin it reads all of them once and prints the CPU
  * time of that sweep (user and system of this process) in nanoseconds and the number of bytes read.
- *
- * As `sweep work DIR...` it is the load instead: forks a process into each cgroup whose directories' prefix is given on
- * stdin (see sweep.py), each of which touches memory and burns a little CPU ten times a second until its parent ends.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,30 +20,12 @@ static long long cpu_ns(void)
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-static void work(void)
-{
-	struct timespec pause = { 0, 100 * 1000 * 1000 };
-	for (unsigned turn = 0;; turn++) {
-		char *page = malloc(8192);
-		memset(page, (int)turn, 8192);
-		if (turn % 2)
-			free(page);
-		if (turn == 100)
-			turn = 0;
-		nanosleep(&pause, NULL);
-	}
-}
-
 int main(int argc, char **argv)
 {
 	static int fds[MOST];
 	static char line[4096], buffer[SIZE];
 	int count = 0;
 
-	if (argc == 2 && strcmp(argv[1], "work") == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		work();
-	}
 	FILE *list = argc == 2 ? fopen(argv[1], "r") : NULL;
 	if (!list)
 		return 2;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from collectors.inspection.isolation import isolation
 from collectors.inspection.processes import processes
-from collectors.sampling.frame import Frame
+from collectors.sampling.frame import Frame, Usage
 from collectors.sampling.scheduler import Scheduler
 from collectors.sampling.sweep import Sweeper, Target
 from runtime.kernel import cgroupfs, cgroups, files
@@ -132,6 +133,68 @@ def test_a_process_that_ended_is_a_problem_and_holds_up_no_other(cgroup: Cgroup,
     finally:
         end(one)
         end(other)
+
+
+SLEEPER = """
+import signal, time
+held = []
+def wake(*_):
+    held.append(bytearray(b"x") * (8 << 20))
+    end = time.process_time() + 0.05
+    while time.process_time() < end: pass
+signal.signal(signal.SIGUSR1, wake)
+print("ready", flush=True)
+while True: signal.pause()
+"""
+
+
+def test_a_container_that_wakes_is_seen_in_the_same_sweep(cgroup: Cgroup, sweeper: Sweeper) -> None:
+    process = start(cgroup, SLEEPER)
+    target = [Target(REF, process.pid)]
+    usages: list[Usage] = [sweeper.sweep(target).usages[REF]]
+
+    def at_rest() -> bool:
+        usages.append(sweeper.sweep(target).usages[REF])
+        return usages[-1] is usages[-2]
+
+    try:
+        wait_until(at_rest, 20, lambda: usages[-1], every_s=0.2)
+        rested = usages[-1]
+        assert rested.cpu == 0.0
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.5)
+        woken = sweeper.sweep(target).usages[REF]
+        assert isinstance(woken.cpu, float)
+        assert woken.cpu > 0.05
+        assert isinstance(woken.anon, int)
+        assert isinstance(rested.anon, int)
+        assert woken.anon - rested.anon > 7 << 20
+    finally:
+        end(process)
+
+
+def test_a_limit_that_somebody_writes_is_seen_at_rest(cgroup: Cgroup, sweeper: Sweeper) -> None:
+    where = cgroup.where("pids")
+    assert where is not None
+    process = start(cgroup, "import signal; signal.pause()")
+    try:
+        for _ in range(3):
+            sweeper.sweep([Target(REF, process.pid)])
+            time.sleep(0.1)
+        files.write(where[0] / "pids.max", "77")
+        assert sweeper.sweep([Target(REF, process.pid)]).usages[REF].pids_limit == 77
+    finally:
+        end(process)
+
+
+def test_eight_descriptors_are_kept_for_a_container(cgroup: Cgroup, sweeper: Sweeper) -> None:
+    process = start(cgroup, "import signal; signal.pause()")
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        sweeper.sweep([Target(REF, process.pid)])
+        assert len(os.listdir("/proc/self/fd")) - before <= 8
+    finally:
+        end(process)
 
 
 def test_no_descriptor_is_left(cgroup: Cgroup) -> None:

@@ -231,9 +231,11 @@ def test_a_long_file_is_read_to_its_end(tmp_path: Path) -> None:
         use(sweeper)
         stat = "anon 1\n" + "".join(f"filler_{n} {n}\n" for n in range(4000)) + "file 2\ninactive_file 3\n"
         tree.file("memory.stat").write_text(stat)
+        tree.file("memory.current").write_text("8192001\n")
         usage = use(sweeper)
         assert (usage.anon, usage.file) == (1, 2)
         tree.file("memory.stat").write_text(stat.replace("inactive_file 3", "inactive_file 5"))
+        tree.file("memory.current").write_text("8192000\n")
         assert use(sweeper).working_set == 8192000 - 5
     finally:
         sweeper.close()
@@ -287,7 +289,7 @@ def test_the_hosts_network_is_not_the_containers(tree: Tree) -> None:
 
 
 def test_a_process_that_moves_is_followed(tree: Tree, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collectors.sampling.sweep.MOVE_CHECK_SWEEPS", 1)
+    monkeypatch.setattr("collectors.sampling.tracking.MOVE_CHECK_SWEEPS", 1)
     use(sweeper)
     for directory in (*tree.v1.values(), *([tree.unified] if tree.unified else [])):
         other = directory.parent / "other"
