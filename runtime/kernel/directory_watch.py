@@ -47,5 +47,7 @@ def require_watch(directory: Path, mask: int, *more: tuple[Path, int]) -> Direct
     try:
         return DirectoryWatch(directory, mask, *more)
     except OSError as error:
-        hint = _HINT if error.errno in _SCARCE else ""
-        raise KernelError.from_os("watch a directory for changes", error, path=str(directory), hint=hint) from error
+        refused = KernelError.from_os("watch a directory for changes", error, path=str(directory))
+        if error.errno in _SCARCE:  # EMFILE is of inotify instances here, before descriptors
+            refused.hint = _HINT
+        raise refused from error

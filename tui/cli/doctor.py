@@ -131,7 +131,7 @@ async def _engine(engine: Engine) -> list[Check]:
 def _at_boot(key: str, containers: Sequence[Container]) -> Check:
     """Whether restart policies outlast a boot, of an engine without a daemon."""
     names = sorted(container.name for container in containers if is_started_at_boot(container))
-    name = f"{key}: restart policies"
+    name = say(Message.RESTART_POLICIES, engine=key)
     if not names:
         return Check("engines", name, Level.GOOD, say(Message.NO_POLICIES_AT_BOOT))
     if boot_unit.is_installed():

@@ -166,6 +166,7 @@ class Message(Enum):
     NOT_AT_BOOT = "{name}: its restart policy ends with this boot, until `pytop-containers boot --install` was run"
     # the command line's doctor
     POLICIES_AT_BOOT = "{count} containers are started again at boot"
+    RESTART_POLICIES = "{engine}: restart policies"
     NO_POLICIES_AT_BOOT = "no container is to be started at boot"
     POLICIES_END = "after a boot nothing starts what should restart: {names}"
     INSTALL_BOOT = "pytop-containers boot --install"

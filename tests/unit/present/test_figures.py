@@ -131,6 +131,7 @@ WRITTEN = (5 * MIB, 11 * MIB)  # by the container's process, in /proc/PID/io
 PRESSURES = ("cpu", "memory", "io")
 CELLS: Mapping[str, str] = {
     "state": "unhealthy",
+    "restarts": "2",
     "name": "web",
     "image": "nginx:1",
     "engine": "docker",
@@ -186,6 +187,7 @@ CONTAINER = Container(
     image="nginx:1",
     state=State.RUNNING,
     health="unhealthy",
+    restarts=2,
     pid=PID,
     group=GroupRef(GroupKind.COMPOSE, "shop", "docker"),
     addresses=("172.17.0.5", "fd00::5"),
@@ -280,7 +282,7 @@ def test_the_figures_are_the_same_when_descriptors_are_scarce(
     tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files are opened for each read then."""
-    monkeypatch.setattr("collectors.sampling.sweep.can_keep_open", lambda _: False)
+    monkeypatch.setattr("collectors.sampling.tracking.can_keep_open", lambda _: False)
     usage, _ = measure(Machine(tmp_path, Mode.V2), clock, monkeypatch)
     container = replace(CONTAINER, started_ns=time.time_ns() - 3 * 3600 * S_NS)
     assert {id: field.format(field.extract(container, usage)) for id, field in FIELDS.items()} == CELLS
