@@ -61,7 +61,7 @@ async def test_what_the_kernel_refuses_is_an_error_in_words(
 @SCARCE
 def test_a_process_that_cannot_be_looked_at_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Else a running container's record got no start time, and nothing could end it any more."""
-    monkeypatch.setattr(Path, "read_text", refuse(number))
+    monkeypatch.setattr("builtins.open", refuse(number))
     for look in (procfs.start_time, procfs.state, procfs.uids):
         with pytest.raises(KernelError, match=errno.errorcode[number]):
             look(os.getpid())
