@@ -5,6 +5,8 @@ The same kind, waiting at the end without a word, was looked for in the command 
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from runtime.model import Verb
 from tests import waiting
 from tests.app.driving import running, toasts, town_session, until
-from tui.app.leaving import StdoutDriver
+from tui.app.leaving import LossyStream, StdoutDriver
 from tui.core import slow_changes
 
 
@@ -54,6 +56,21 @@ async def test_with_nothing_under_way_it_leaves_at_once() -> None:
         app: Any = pilot.app
         await pilot.press("q")
         await waiting.until(lambda: app._exit, 1)
+
+
+def test_what_a_terminal_that_is_gone_does_not_take_is_dropped() -> None:
+    """Else the thread that writes ends, and the loop waits for ever with the next frame: a dropped ssh line left the
+    dashboard, and the demo's containers, behind. Looked for elsewhere: the command line ends at a closed pipe."""
+    main, other = os.openpty()
+    with open(other, "w", encoding="utf-8") as gone:
+        stream = LossyStream(gone)
+        os.close(main)
+        for _ in range(3):
+            assert stream.write("x" * 100_000) == 100_000
+            stream.flush()
+        assert stream.fileno() == other
+        with contextlib.suppress(OSError):
+            gone.close()
 
 
 def test_the_screen_is_given_back_before_the_thread_that_reads_keys_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:

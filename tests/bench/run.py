@@ -21,25 +21,25 @@ from runtime.engines.embedded.lifecycle import Lifecycle
 from tests.bench.figure import Figure, Unavailable
 from tests.dockerd import Dockerd, busybox_rootfs, dockerd
 
-TURNS = 15
+TURNS, SHORT_TURNS = 15, 5
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "pytop-bench"
 TURN_TIMEOUT_S = 30.0
 
 
-def figures() -> list[Figure]:
+def figures(*, short: bool = False) -> list[Figure]:
     if os.geteuid() != 0:
         raise Unavailable("needs root")
     for program in ("docker", "busybox", "ip", "nsenter", *Dockerd.NEEDS):
         if shutil.which(program) is None:
             raise Unavailable(f"{program} is not installed")
     with tempfile.TemporaryDirectory(prefix="pytop-bench-") as directory:
-        ours, dockers = _measure(Path(directory))
+        ours, dockers = _measure(Path(directory), SHORT_TURNS if short else TURNS)
     words = f"{ours * 1e3:.0f} ms / docker run --rm of the same {dockers * 1e3:.0f} ms"
     return [Figure("run --rm in the foreground", ours / dockers, 0.7, words)]
 
 
-def _measure(directory: Path) -> tuple[float, float]:
+def _measure(directory: Path, turns: int) -> tuple[float, float]:
     tag = secrets.token_hex(3)
     config = EmbeddedConfig(
         directory / "state", directory / "run", f"pytop-bench-{tag}", f"pb-{tag}", subnet="10.215.16.0/20"
@@ -68,7 +68,7 @@ def _measure(directory: Path) -> tuple[float, float]:
             "docker": ["docker", "-H", daemon.url, "run", "--rm", IMAGE, "true"],
         }
         try:
-            for turn in range(TURNS + 1):
+            for turn in range(turns + 1):
                 for name, command in commands.items():
                     taken = _timed(command, environ)
                     if turn:  # the first is cold

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import sys
 import termios
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from textual.app import App
 from textual.driver import Driver
@@ -23,13 +23,35 @@ LEAVE_SCREEN: Final = "\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
 """Keys of the kitty protocol off, which goes by screen; the main screen; the cursor shown; reports of focus off."""
 
 
+class LossyStream:
+    """A text stream that drops what a terminal which is gone does not take.
+
+    Textual's thread that writes ends at an error; then its queue fills, and whoever draws waits for ever.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class StdoutDriver(LinuxDriver):
     """Draws on the standard output. Textual's own draws on stderr, which `2>/dev/null` takes away."""
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]
         if sys.__stdout__ is not None:
-            self._file = sys.__stdout__
+            self._file = LossyStream(sys.__stdout__)  # type: ignore[assignment]
 
     def stop_application_mode(self) -> None:
         """Give the screen back, then wait for the thread that reads keys, which ends within 0.2 s.
