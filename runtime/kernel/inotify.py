@@ -26,7 +26,9 @@ RECORDS: Final = _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
 LOGS: Final = _IN_MODIFY | _IN_CREATE | _IN_MOVED_TO | _IN_MOVED_FROM | _IN_DELETE
 WRITES: Final = _IN_MODIFY | _IN_ONLYDIR  # to the files of a directory, and of nothing else
 ENTRIES: Final = _IN_CREATE | _IN_DELETE | _IN_MOVED_TO | _IN_MOVED_FROM
-READ_PAUSE_S: Final = 0.02  # after two reads within this time, so that many events are one call
+READ_PAUSE_S: Final = 0.02  # after each read while there are many, so that many events are one call
+MAX_READS: Final = 20  # within `READS_WINDOW_S` without such pauses: what is told at once is not merged
+READS_WINDOW_S: Final = 0.2
 STORM_WINDOW_S: Final = 1.0  # in which a watch's events are counted
 STORM_PAUSE_S: Final = 30.0  # for which a watch with too many events is dropped
 _EVENT: Final = struct.Struct("=iIII")
@@ -88,7 +90,8 @@ class Inotify:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._fd = -1
-        self._read_at = 0.0
+        self._window_s = 0.0  # when the present one began, in the loop's time
+        self._reads = 0  # in it
         self._watched: dict[int, _Watched] = {}
         self._paused: dict[Watch, asyncio.TimerHandle] = {}
 
@@ -153,10 +156,7 @@ class Inotify:
             data = os.read(self._fd, _BUFFER_BYTES)
         except BlockingIOError:
             return
-        before, self._read_at = self._read_at, self._loop.time()
-        if self._read_at - before < READ_PAUSE_S:
-            self._loop.remove_reader(self._fd)
-            self._loop.call_later(READ_PAUSE_S, self._resume, self._fd)
+        self._pause_reads()
         changed: dict[int, dict[str, int]] = {}
         counts: dict[int, int] = {}
         offset, lost = 0, False
@@ -174,6 +174,15 @@ class Inotify:
                 names[name] = names.get(name, 0) | mask
                 counts[descriptor] = counts.get(descriptor, 0) + 1
         self._tell(changed, counts, lost=lost)
+
+    def _pause_reads(self) -> None:
+        now = self._loop.time()
+        if now - self._window_s > READS_WINDOW_S:
+            self._window_s, self._reads = now, 0
+        self._reads += 1
+        if self._reads > MAX_READS:
+            self._loop.remove_reader(self._fd)
+            self._loop.call_later(READ_PAUSE_S, self._resume, self._fd)
 
     def _resume(self, fd: int) -> None:
         if fd == self._fd:
