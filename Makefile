@@ -10,6 +10,7 @@ DEV_STAMP := $(VENV)/.stamp-dev
 
 # Tests that share the kernel (cgroups, bridges, daemons) run in one process, the others on all cores at once.
 REAL := tests/engines tests/integration
+SIDE_BY_SIDE := -n 2 --dist loadfile  # real tests wait much and compute little
 FAST := $(REAL:%=--ignore=%) -n logical
 # Percent of lines and branches of runtime/limits and collectors that the tests without root must run.
 LIMITS_FLOOR := 92
@@ -46,7 +47,7 @@ uninstall: ## remove what `make install` has written
 test: $(DEV_STAMP) ## every test, from fast to real (ARGS for pytest: those, in one process)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/python -m pytest $(FAST)
-	@$(BIN)/python -m pytest $(REAL)
+	@$(BIN)/python -m pytest $(REAL) $(SIDE_BY_SIDE)
 else
 	@$(BIN)/python -m pytest $(ARGS)
 endif

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pytest
 
-from runtime.errors import NotFoundError, PytopError
+from runtime.errors import ConflictError, NotFoundError, PytopError
 from runtime.model import ContainerSpec, LimitChange, State
 from tests import loops
 from tests.cancellation import Cut, Moment, descriptors, tasks, unfinished_calls
@@ -29,7 +29,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.timeout(1800)
 
 SAMPLE_S: Final = 5.0
-NAME: Final = "cut"
+NAMES: Final = ["cut"]  # the last is the container's
 TALKATIVE: Final = "trap 'exit 0' TERM; while :; do echo up; sleep 0.05; done"
 Verb = Callable[[Subject], Coroutine[Any, Any, Any]]
 
@@ -56,51 +56,63 @@ VERBS: Final[dict[str, tuple[State | None, Verb]]] = {
     "info": (State.RUNNING, lambda subject: subject.engine.info()),
     "capabilities": (State.RUNNING, lambda subject: subject.engine.capabilities()),
     "list": (State.RUNNING, lambda subject: subject.engine.containers()),
-    "get": (State.RUNNING, lambda subject: subject.engine.get(NAME)),
-    "inspect": (State.RUNNING, lambda subject: subject.engine.inspect(NAME)),
-    "recorded": (State.RUNNING, lambda subject: subject.engine.recorded(NAME)),
-    "logs": (State.RUNNING, lambda subject: first(subject.engine.logs(NAME))),
-    "follow": (State.RUNNING, lambda subject: first(subject.engine.logs(NAME, follow=True))),
+    "get": (State.RUNNING, lambda subject: subject.engine.get(NAMES[-1])),
+    "inspect": (State.RUNNING, lambda subject: subject.engine.inspect(NAMES[-1])),
+    "recorded": (State.RUNNING, lambda subject: subject.engine.recorded(NAMES[-1])),
+    "logs": (State.RUNNING, lambda subject: first(subject.engine.logs(NAMES[-1]))),
+    "follow": (State.RUNNING, lambda subject: first(subject.engine.logs(NAMES[-1], follow=True))),
     "events": (State.RUNNING, first_event),
-    "update": (State.RUNNING, lambda subject: subject.engine.update(NAME, LimitChange(pids=random.randint(50, 99)))),
-    "pause": (State.RUNNING, lambda subject: subject.engine.pause(NAME)),
-    "unpause": (State.PAUSED, lambda subject: subject.engine.unpause(NAME)),
-    "kill": (State.RUNNING, lambda subject: subject.engine.kill(NAME, "SIGUSR1")),
-    "wait": (State.EXITED, lambda subject: subject.engine.wait(NAME)),
-    "stop": (State.RUNNING, lambda subject: subject.engine.stop(NAME, timeout=5)),
-    "restart": (State.RUNNING, lambda subject: subject.engine.restart(NAME, timeout=5)),
-    "start": (State.EXITED, lambda subject: subject.engine.start(NAME)),
-    "remove": (State.EXITED, lambda subject: subject.engine.remove(NAME)),
-    "create": (None, lambda subject: subject.engine.create(spec(subject, NAME))),
+    "update": (
+        State.RUNNING,
+        lambda subject: subject.engine.update(NAMES[-1], LimitChange(pids=random.randint(50, 99))),
+    ),
+    "pause": (State.RUNNING, lambda subject: subject.engine.pause(NAMES[-1])),
+    "unpause": (State.PAUSED, lambda subject: subject.engine.unpause(NAMES[-1])),
+    "kill": (State.RUNNING, lambda subject: subject.engine.kill(NAMES[-1], "SIGUSR1")),
+    "wait": (State.EXITED, lambda subject: subject.engine.wait(NAMES[-1])),
+    "stop": (State.RUNNING, lambda subject: subject.engine.stop(NAMES[-1], timeout=5)),
+    "restart": (State.RUNNING, lambda subject: subject.engine.restart(NAMES[-1], timeout=5)),
+    "start": (State.EXITED, lambda subject: subject.engine.start(NAMES[-1])),
+    "remove": (State.EXITED, lambda subject: subject.engine.remove(NAMES[-1])),
+    "create": (None, lambda subject: subject.engine.create(spec(subject, NAMES[-1]))),
 }
 """Each verb, and the state in which the container is before it; None: there is none."""
+
+
+async def create(subject: Subject) -> None:
+    """Podman 4.3 keeps a name for ever when its caller leaves in a creation or a removal: then there is another."""
+    try:
+        await subject.engine.create(spec(subject, NAMES[-1]))
+    except ConflictError:
+        NAMES.append(f"cut{len(NAMES)}")
+        await subject.engine.create(spec(subject, NAMES[-1]))
 
 
 async def bring(subject: Subject, wanted: State | None) -> None:
     """Have the container in this state, by the engine's own verbs, which must work."""
     engine = subject.engine
     try:
-        state: State | None = (await engine.get(NAME)).state
+        state: State | None = (await engine.get(NAMES[-1])).state
     except NotFoundError:
         state = None
     if state is wanted:
         return
     if wanted is None:
-        await engine.remove(NAME, force=True)
+        await engine.remove(NAMES[-1], force=True)
         return
     if state is None:
-        await engine.create(spec(subject, NAME))
+        await create(subject)
         state = State.CREATED
     if state is State.PAUSED:
-        await engine.unpause(NAME)
+        await engine.unpause(NAMES[-1])
         state = State.RUNNING
     if not state.live and state is not wanted:
-        await engine.start(NAME)
+        await engine.start(NAMES[-1])
         state = State.RUNNING
     if wanted is State.PAUSED:
-        await engine.pause(NAME)
+        await engine.pause(NAMES[-1])
     elif wanted is State.EXITED and state.live:
-        await engine.stop(NAME, timeout=5)
+        await engine.stop(NAMES[-1], timeout=5)
 
 
 class Canceller:

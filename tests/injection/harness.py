@@ -136,7 +136,7 @@ class Harness:
 
         Where a start or an end is still under way they may differ, and look again a moment later.
         """
-        for patience_s in (SETTLE_S, 0.0):
+        for patience_s in (SETTLE_S, 2.0, 5.0, 0.0):
             observers = [self.child(lambda say: life.observe(config, say)) for _ in range(2)]
             seen = [heard(each) for each in observers]
             problems = [
