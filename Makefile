@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 INSTALLED = $(DESTDIR)$(PREFIX)/lib/pytop-containers
 DEV_STAMP := $(VENV)/.stamp-dev
 
-# Tests that share the kernel (cgroups, bridges, daemons) run in one process, the others on all cores at once.
+# Tests that share the kernel (cgroups, bridges, daemons) run two files at a time, the others on all cores at once.
 REAL := tests/engines tests/integration
 SIDE_BY_SIDE := -n 2 --dist loadfile  # real tests wait much and compute little
 FAST := $(REAL:%=--ignore=%) -n logical
