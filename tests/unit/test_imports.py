@@ -1,4 +1,4 @@
-"""How our modules import one another: no circle, none inside a function, by name in two registries only."""
+"""How our modules import one another: no circle, none inside a function, by name in three registries only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from textual.screen import Screen
 
 from runtime.engines.discovery import ENGINES
 from tests.unit import import_graph
 from tests.unit.import_graph import Import
+from tui.app.screens.registry import SCREENS
 from tui.cli import verbs
 
-REGISTRIES = {"tui.cli.verbs", "runtime.engines.discovery"}
+REGISTRIES = {"tui.cli.verbs", "runtime.engines.discovery", "tui.app.screens.registry"}
 FLOORS = (
     "tui.__main__",
     "tui.cli",
@@ -42,11 +44,13 @@ STATIC = edges((each.source, each.target) for each in IMPORTS)
 
 
 def by_name() -> Iterator[tuple[str, str]]:
-    """What the two registries load, as if it were imported."""
+    """What the registries load, as if it were imported."""
     for module, _ in verbs.VERBS.values():
         yield "tui.cli.verbs", module
     for module in (verbs.COMMAND_LINE, verbs.DASHBOARD, *verbs.ON_SCREEN.values()):
         yield "tui.cli.verbs", module
+    for module, _ in SCREENS.values():
+        yield "tui.app.screens.registry", module
     for module, _ in ENGINES.values():
         yield "runtime.engines.discovery", module
 
@@ -105,7 +109,7 @@ def test_programs_that_are_started_by_name_exist() -> None:
     assert found - SOURCES.keys() == set()
 
 
-def test_modules_are_loaded_by_name_in_the_two_registries_only() -> None:
+def test_modules_are_loaded_by_name_in_the_three_registries_only() -> None:
     assert set(import_graph.loads_by_name(SOURCES)) == REGISTRIES
 
 
@@ -125,6 +129,13 @@ def test_what_the_registry_of_verbs_names_beside_the_verbs() -> None:
     assert set(verbs.ON_SCREEN) == {"dashboard", "demo"}
 
 
+@pytest.mark.parametrize("name", SCREENS)
+def test_each_screen_has_a_class_in_a_module_of_screens(name: str) -> None:
+    module, kind = SCREENS[name]
+    assert module.startswith("tui.app.screens.")
+    assert issubclass(getattr(importlib.import_module(module), kind), Screen)
+
+
 @pytest.mark.parametrize("kind", ENGINES)
 def test_each_engine_has_a_class_in_its_own_package(kind: str) -> None:
     module, name = ENGINES[kind]
@@ -139,7 +150,9 @@ def test_what_is_loaded_by_name_keeps_the_order_of_the_floors(source: str, targe
     assert target in SOURCES
     assert floor(source) <= floor(target)
     screens = {module for module in import_graph.reached(target, STATIC) if module.startswith("tui.app")}
-    assert not screens or target in verbs.ON_SCREEN.values(), "Textual comes only with what draws on the terminal"
+    assert not screens or source.startswith("tui.app.") or target in verbs.ON_SCREEN.values(), (
+        "Textual comes only with what draws on the terminal"
+    )
 
 
 @pytest.mark.parametrize("kind", ENGINES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -20,10 +21,7 @@ from tui.app import theming
 from tui.app.ascii_filter import AsciiOnly
 from tui.app.leaving import LeavingApp
 from tui.app.palette import Commands
-from tui.app.screens.confirm import ConfirmScreen
-from tui.app.screens.detail import DetailScreen
-from tui.app.screens.help import HelpScreen
-from tui.app.screens.limit_editor import LimitEditor
+from tui.app.screens import registry
 from tui.app.screens.list import ListScreen
 from tui.app.typeahead import Dialog
 from tui.core import settings, slow_changes
@@ -38,6 +36,7 @@ from tui.present.messages import Message, error_text, say
 from tui.present.table import DEFAULT_COLUMNS
 from tui.present.target_text import target_line
 
+LOAD_SCREENS_AFTER_S = 0.5  # from the start on, when the list is drawn
 MAX_PENDING_SCREENS = 3  # writes queued for a slow terminal, above which frames are skipped
 DEFAULT_THEME = "dark"
 NO_COLOR_THEME = "ansi"  # sends no colours of its own, so that NO_COLOR can hold
@@ -135,7 +134,14 @@ class PytopApp(LeavingApp):
         self.run_worker(slow_changes.watch(lambda: self.session.under_way, self._notify_waiting), group="slow")
         for problem in self._problems:
             self.notify(problem, title=say(Message.SETTINGS), severity="warning", timeout=15, markup=False)
+        self.run_worker(self._load_screens(), group="loading")
         await self.session.start()
+
+    async def _load_screens(self) -> None:
+        """Load the screens that a key opens, once the first frame is drawn."""
+        await asyncio.sleep(LOAD_SCREENS_AFTER_S)
+        for name in registry.SCREENS:
+            await threads.waiting(registry.load, name)
 
     async def on_unmount(self) -> None:
         """Wait for changes under way, then close the session."""
@@ -203,7 +209,7 @@ class PytopApp(LeavingApp):
         asked = question(action, subject, name)
         if asked is not None:
             target = target_line(self.session, subject, self.glyphs)
-            dialog = ConfirmScreen(asked.title, asked.body, asked.label, asked.danger, target=target)
+            dialog = registry.screen("confirm", asked.title, asked.body, asked.label, asked.danger, target=target)
             if not await self.push_screen_wait(dialog):
                 return
             if self._refused(action, ref):
@@ -220,13 +226,13 @@ class PytopApp(LeavingApp):
         """Open the limit editor."""
         ref = self.subject()
         if not self._refused(ACTIONS["limits"], ref) and ref is not None:
-            self.push_screen(LimitEditor(self.session, ref))
+            self.push_screen(registry.screen("limits", self.session, ref))
 
     def action_logs(self) -> None:
         """Open the container's screen on its logs page."""
         ref = self.subject()
         if not self._refused(ACTIONS["logs"], ref) and ref is not None:
-            self.push_screen(DetailScreen(self.session, ref, tab="logs"))
+            self.push_screen(registry.screen("detail", self.session, ref, tab="logs"))
 
     def copy(self, text: str) -> None:
         """Put text into the clipboard of the user's terminal (OSC 52), and say what."""
@@ -266,7 +272,7 @@ class PytopApp(LeavingApp):
 
     def action_help(self) -> None:
         """Open the help screen."""
-        self.push_screen(HelpScreen(self.session, self.subject(), self.keymap, self.glyphs))
+        self.push_screen(registry.screen("help", self.session, self.subject(), self.keymap, self.glyphs))
 
     def handle_bindings_clash(self, clashed_bindings: set[Binding], node: object) -> None:
         """Notify that a key of the user's keymap was bound to another action already."""

@@ -1,8 +1,8 @@
 """The registry of verbs: what each does in one line, and the module that holds it, loaded when the verb is used.
 
-Our own modules are loaded by name here and in `runtime.engines.discovery`, nowhere else. A test resolves every name and
-holds it against the import contracts. This module imports none of our modules, so it can be loaded before the
-packages are checked for being one installation.
+Our own modules are loaded by name here, in `runtime.engines.discovery` and in `tui.app.screens.registry`, nowhere else.
+A test resolves every name and holds it against the import contracts. This module imports none of our modules, so it can
+be loaded before the packages are checked for being one installation.
 
 A verb's module has `configure(parser, verb)`: it adds the verb's arguments and sets the default `func`, which takes the
 parsed arguments and returns the exit code.

@@ -17,7 +17,7 @@ from textual.widgets import Input
 from collectors.sampling.frame import Usage
 from runtime.model import Container, GroupRef, Missing, Ref
 from tui.app import keymap
-from tui.app.screens.detail import DetailScreen
+from tui.app.screens import registry
 from tui.app.services import services
 from tui.app.widgets.lines import Lines
 from tui.app.widgets.table import ColumnHeads, ContainerTable
@@ -273,7 +273,7 @@ class ListScreen(Screen[None]):
     def action_open(self) -> None:
         """Open the screen of the selected container."""
         if self.ref is not None:
-            self.app.push_screen(DetailScreen(self._session, self.ref))
+            self.app.push_screen(registry.screen("detail", self._session, self.ref))
 
     def action_filter(self) -> None:
         """Open the filter field."""
