@@ -114,16 +114,10 @@ class Session:
             annotations=self._annotations,
             detector=self._detector,
         )
-        observers = (
-            self._groups,
-            self._checker,
-            self._annotations,
-            HistoryObserver(self.history),
-            FramePublisher(self._publish),
-        )
+        last = HistoryObserver(self.history), FramePublisher(self._publish)
         self._measurement = Measurement(
             self._hosts,
-            FrameObservers(observers),
+            FrameObservers((self._groups, self._checker, self._annotations, *last)),
             targets=self.targets,
             problems_changed=lambda: self._notifier.tell(Changed.PROBLEMS),
         )
