@@ -107,8 +107,6 @@ class Shim:
 
     def start(self, reply: socket.socket) -> None:
         record = self.store.read(self.id)
-        if not record.starting:  # done by another shim, for which the lock was waited
-            raise ConflictError(f"{record.spec.name} was started by another command meanwhile")
         try:
             record = self._launch(record)
         except OSError as error:
