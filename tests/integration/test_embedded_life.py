@@ -466,6 +466,7 @@ async def test_nothing_blocks_the_event_loop(engine: EmbeddedEngine) -> None:
         await engine.info()
         events = engine.events()
         first = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.5)  # it listens
         ref = await sh(engine, "echo hello; sleep 0.3", network="bridge")
         assert (await first).kind is EventKind.CREATED
         await engine.update(ref.id, LimitChange(pids=99))

@@ -131,7 +131,7 @@ class ContainerdLifecycle:
                 await self._delete_task(stored, title)
                 process = None
             if process is None:
-                await self._create_task(stored, title)
+                await self._create_or_find_task(stored, title)
             await self._start_task(stored, title)
         except EngineError as error:
             await self._note(stored, title, error=error.detail)
@@ -139,6 +139,14 @@ class ContainerdLifecycle:
         if translate.notes(stored.record).get("error"):
             await self._note(stored, title, error="")
         await self._set_restart_status(stored, title, running=True)
+
+    async def _create_or_find_task(self, stored: StoredContainer, title: str) -> None:
+        """A caller that was cancelled or killed in the middle of a start may have had it created since it was read."""
+        try:
+            await self._create_task(stored, title)
+        except ConflictError as error:
+            if "already exists" not in error.detail:
+                raise
 
     async def _create_task(self, stored: StoredContainer, title: str) -> None:
         record = stored.record
