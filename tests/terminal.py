@@ -19,6 +19,7 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 PYTHON = sys.executable
+SIZES = ("COLUMNS", "LINES")  # which say how large a terminal is; pytest-xdist sets them
 
 
 class Terminal:
@@ -40,7 +41,7 @@ class Terminal:
             capture_output=True,
             text=True,
             timeout=20,
-            env={**os.environ, "TERM": "xterm-256color"},
+            env={name: value for name, value in os.environ.items() if name not in SIZES} | {"TERM": "xterm-256color"},
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

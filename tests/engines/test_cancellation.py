@@ -107,7 +107,12 @@ async def bring(subject: Subject, wanted: State | None) -> None:
         await engine.unpause(NAMES[-1])
         state = State.RUNNING
     if not state.live and state is not wanted:
-        await engine.start(NAMES[-1])
+        try:
+            await engine.start(NAMES[-1])
+        except NotFoundError:  # half removed by one who was cancelled: a removal ends it
+            await engine.remove(NAMES[-1], force=True)
+            await create(subject)
+            await engine.start(NAMES[-1])
         state = State.RUNNING
     if wanted is State.PAUSED:
         await engine.pause(NAMES[-1])

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal as signals
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +41,8 @@ RUNTIME: Final = "io.containerd.runc.v2"
 SPEC: Final = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 NOTES: Final = "io.pytop-containers/notes/1"
 STOP_TIMEOUT_S: Final = 10.0
+LEFT_TASK_TIMEOUT_S: Final = 10.0  # in which containerd ends what a caller who has left had begun
+LEFT_TASK_PAUSE_S: Final = 0.1
 MIN_RESTART_POLICIES_VERSION: Final = (1, 7)
 """The first version whose restart monitor has other policies than "always"."""
 NO_NETWORK: Final = "containerd itself has no networks: those that it is used with make them (CNI)"
@@ -131,7 +134,7 @@ class ContainerdLifecycle:
                 await self._delete_task(stored, title)
                 process = None
             if process is None:
-                await self._create_or_find_task(stored, title)
+                await self._create_whole_task(stored, title)
             await self._start_task(stored, title)
         except EngineError as error:
             await self._note(stored, title, error=error.detail)
@@ -140,13 +143,19 @@ class ContainerdLifecycle:
             await self._note(stored, title, error="")
         await self._set_restart_status(stored, title, running=True)
 
-    async def _create_or_find_task(self, stored: StoredContainer, title: str) -> None:
-        """A caller that was cancelled or killed in the middle of a start may have had it created since it was read."""
-        try:
-            await self._create_task(stored, title)
-        except ConflictError as error:
-            if "already exists" not in error.detail:
-                raise
+    async def _create_whole_task(self, stored: StoredContainer, title: str) -> None:
+        """Create the task; one that a caller who was cancelled or killed has left half made is removed before."""
+        deadline = time.monotonic() + LEFT_TASK_TIMEOUT_S
+        while True:
+            try:
+                await self._create_task(stored, title)
+                return
+            except ConflictError as error:
+                if "already exists" not in error.detail or time.monotonic() > deadline:
+                    raise
+            with contextlib.suppress(EngineError):  # it is still being made
+                await self._delete_task(stored, title)
+            await asyncio.sleep(LEFT_TASK_PAUSE_S)
 
     async def _create_task(self, stored: StoredContainer, title: str) -> None:
         record = stored.record
