@@ -8,9 +8,9 @@ PREFIX ?= /usr/local
 INSTALLED = $(DESTDIR)$(PREFIX)/lib/pytop-containers
 DEV_STAMP := $(VENV)/.stamp-dev
 
-# Tests that share the kernel (cgroups, bridges, daemons) run two files at a time, the others on all cores at once.
+# Tests that share the kernel (cgroups, bridges, daemons) run two files at a time (but for `ONE_AFTER_THE_OTHER` in tests/conftest.py), the others on all cores at once.
 REAL := tests/engines tests/integration
-SIDE_BY_SIDE := -n 2 --dist loadfile  # real tests wait much and compute little
+SIDE_BY_SIDE := -n 2 --dist loadgroup  # real tests wait much and compute little
 FAST := $(REAL:%=--ignore=%) -n logical
 # Percent of lines and branches of runtime/limits and collectors that the tests without root must run.
 LIMITS_FLOOR := 92
