@@ -8,9 +8,11 @@ PREFIX ?= /usr/local
 INSTALLED = $(DESTDIR)$(PREFIX)/lib/pytop-containers
 DEV_STAMP := $(VENV)/.stamp-dev
 
-# Tests that share the kernel (cgroups, bridges, daemons) run two files at a time (but for `ONE_AFTER_THE_OTHER` in tests/conftest.py), the others on all cores at once.
+# Tests that share the kernel (cgroups, bridges, daemons) wait much and compute little: two files at a time. Those that
+# count what is left on the machine, or hold the second in which something must be seen, run alone. The others take all cores.
 REAL := tests/engines tests/integration
-SIDE_BY_SIDE := -n 2 --dist loadgroup  # real tests wait much and compute little
+ALONE := tests/engines/test_stress.py tests/engines/test_cancellation.py
+SIDE_BY_SIDE := $(ALONE:%=--ignore=%) -n 2 --dist loadfile
 FAST := $(REAL:%=--ignore=%) -n logical
 # Percent of lines and branches of runtime/limits and collectors that the tests without root must run.
 LIMITS_FLOOR := 92
@@ -47,6 +49,7 @@ uninstall: ## remove what `make install` has written
 test: $(DEV_STAMP) ## every test, from fast to real (ARGS for pytest: those, in one process)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/python -m pytest $(FAST)
+	@$(BIN)/python -m pytest $(ALONE)
 	@$(BIN)/python -m pytest $(REAL) $(SIDE_BY_SIDE)
 else
 	@$(BIN)/python -m pytest $(ARGS)

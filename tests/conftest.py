@@ -13,8 +13,6 @@ ORDER = ("unit", "app", "engines", "integration")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in its background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["PYTOP_FOUND"] = "0"  # what others run on this machine is no business of a test that does not ask for it
-ONE_AFTER_THE_OTHER = frozenset({"test_stress.py", "test_cancellation.py"})
-"""Files that do not run side by side: what Podman leaves of a call that was cancelled, the others would find."""
 REQUIRED = frozenset(filter(None, os.environ.get("PYTOP_REQUIRE", "").split(",")))
 
 
@@ -33,9 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return ORDER.index(folder) if folder in ORDER else len(ORDER)
 
     items.sort(key=rank)
-    for item in items:
-        name = item.path.name
-        item.add_marker(pytest.mark.xdist_group("alone" if name in ONE_AFTER_THE_OTHER else name))
 
 
 def need_root(what: str) -> None:

@@ -93,9 +93,9 @@ async def test_the_daemon_is_killed_and_comes_back(
         if not isinstance(subject.daemon, Dockerd):
             assert await subject.pid(ref) == pid
         made = await subject.create("true", name="after-it")
-        await until(lambda: made in session.containers, 5, "events are followed again")
+        await until(lambda: made in session.containers, 1, "events are followed again")
         await subject.engine.remove(made.id)
-        await until(lambda: made not in session.containers, 5, "events are followed again")
+        await until(lambda: made not in session.containers, 1, "events are followed again")
         outcome = await session.update(ref, LimitChange(cpus=0.3, memory=96 * MB, pids=66))
         assert outcome.ok, outcome
         assert await quota(subject, ref) == pytest.approx(0.3)

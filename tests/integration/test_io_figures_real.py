@@ -22,6 +22,7 @@ from runtime.kernel.filesystems import on_block_device
 from runtime.model import ContainerRef
 from tests.conftest import missing, need_root
 from tests.integration.embedded import instance, sh
+from tests.loop_device import loop_device
 
 pytestmark = pytest.mark.root
 
@@ -59,21 +60,10 @@ def sweeper() -> Iterator[Sweeper]:
 @pytest.fixture
 def loop(tmp_path: Path) -> Iterator[str]:
     """A loop device that reads its file of 32 MiB past the page cache."""
-    file = tmp_path / "disk"
     if not on_block_device(tmp_path):
         missing("disk", f"{tmp_path} is in memory")
-    file.write_bytes(b"x" * (32 * MB))
-    subprocess.run(["sync", str(file)], check=True)
-    command = ["losetup", "--find", "--show", "--direct-io=on", str(file)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode:
-        missing("loop", found.stderr.strip())
-    path = found.stdout.strip()
-    try:
+    with loop_device(tmp_path / "disk", 32 * MB, "--direct-io=on") as path:
         yield path
-    finally:
-        subprocess.run(["losetup", "--detach", path], check=True)
-        file.unlink()
 
 
 def usage(sweeper: Sweeper, target: Target) -> Usage:

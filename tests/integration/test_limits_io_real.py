@@ -16,6 +16,7 @@ from runtime.kernel import block, cgroupfs, cgroups, files
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import UNLIMITED, ContainerRef, DeviceRate, LimitChange, LimitName, Missing, Verdict
 from tests.conftest import missing, need_root
+from tests.loop_device import loop_device
 
 MB = 1024 * 1024
 REF = ContainerRef("test", "0" * 64)
@@ -39,17 +40,8 @@ def cgroup() -> Iterator[Cgroup]:
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[str]:
     """A loop device on 64 MiB of file."""
-    file = tmp_path / "disk"
-    file.write_bytes(b"x" * (64 * MB))
-    found = subprocess.run(["losetup", "--find", "--show", str(file)], capture_output=True, text=True, check=False)
-    if found.returncode:
-        missing("loop", found.stderr.strip())
-    path = found.stdout.strip()
-    try:
+    with loop_device(tmp_path / "disk", 64 * MB) as path:
         yield path
-    finally:
-        subprocess.run(["losetup", "--detach", path], check=True)
-        file.unlink()
 
 
 def rates(device: str, rate: object) -> tuple[DeviceRate, ...]:

@@ -15,7 +15,6 @@ from tui.cli.engine_choice import engines
 from tui.cli.slow_changes import waiting_told
 from tui.core.session import Session
 from tui.present import problem_text
-from tui.present.messages import Message, say
 
 T = TypeVar("T")
 
@@ -44,13 +43,9 @@ async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
     """A session after its first listing; closed at the end."""
     opened = Session([*engines(args)], read_only=args.read_only)
     try:
-        await opened.refresh()
         async with waiting_told(lambda: opened.under_way):
+            await opened.refresh()
             yield opened
-    except asyncio.CancelledError:
-        if opened.busy:
-            diagnostics.complain(say(Message.FINISHING_COMMAND))
-        raise
     finally:
         await opened.close()
 

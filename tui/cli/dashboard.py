@@ -15,6 +15,7 @@ def main(args: argparse.Namespace) -> int:
         command = f"{diagnostics.PROGRAM} stats --once"
         diagnostics.complain(say(Message.NEEDS_TERMINAL, reason=reason, command=command))
         return exits.USAGE
+    terminal.ensure_size()
     terminal.log_to_file()
     code: int = verbs.load(verbs.ON_SCREEN["dashboard"]).run(args)
     return code

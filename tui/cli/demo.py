@@ -45,6 +45,7 @@ async def _play(args: argparse.Namespace, *, headless: bool) -> int:
         with _cancel_on_signals():
             async with _stage(args.engine) as (stage, setting):
                 return await run_story(stage.engine, setting, lambda line: print(line, flush=True))
+    terminal.ensure_size()
     terminal.log_to_file()
     live = verbs.load(verbs.ON_SCREEN["demo"])
     async with _stage(args.engine) as (stage, setting):

@@ -108,10 +108,6 @@ async def _launch(args: argparse.Namespace) -> AsyncIterator[Launch]:
     try:
         async with waiting_told(lambda: launch.under_way):
             yield launch
-    except asyncio.CancelledError:
-        if launch.busy:
-            diagnostics.complain(say(Message.FINISHING_COMMAND))
-        raise
     finally:
         await asyncio.gather(launch.close(), *(other.close() for other in others))
 

@@ -1,17 +1,22 @@
-"""Whether there is a terminal to draw on, and where log lines go while it is drawn on."""
+"""Whether there is a terminal to draw on, how large it is, and where log lines go while it is drawn on."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import logging
 import os
+import struct
 import sys
+import termios
 
 from runtime.errors import PytopError
 from tui.present.locale_signs import is_utf8
 from tui.present.messages import Message, say
 
 LOG_VARIABLE = "PYTOP_LOG"
+USUAL_SIZE = (24, 80)  # lines and columns
 NO_TERMINALS = frozenset({"", "dumb", "unknown"})  # values of TERM with which nothing can be drawn
 
 
@@ -22,6 +27,17 @@ def why_no_screen() -> str | None:
             return say(reason)
     term = os.environ.get("TERM", "")
     return term_text(term) if term in NO_TERMINALS else None
+
+
+def ensure_size() -> None:
+    """Set the usual size of a terminal that says it has none, as serial lines do.
+
+    Of two ways to ask for it, both in use by Textual, one then answers 80x24 and the other 80x25; it draws for ever.
+    """
+    with contextlib.suppress(OSError, ValueError):  # it is drawn on all the same
+        fd = sys.stdout.fileno()
+        if 0 in os.get_terminal_size(fd):
+            fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", *USUAL_SIZE, 0, 0))
 
 
 def ascii_only(args: argparse.Namespace) -> bool:

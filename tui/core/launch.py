@@ -37,11 +37,6 @@ class Launch:
         return tuple(sorted(task.get_name() for task in self._work))
 
     @property
-    def busy(self) -> bool:
-        """A change is under way, which closing would wait for."""
-        return bool(self._work)
-
-    @property
     def boot_is_ours(self) -> bool:
         """The engine has no daemon that starts containers at boot: `boot` does."""
         return self._engine.facets.boot is not None

@@ -66,7 +66,7 @@ async def test_a_change_ends_although_its_caller_is_cancelled_and_closing_waits_
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert launch.busy
+    assert launch.under_way
     closing = asyncio.create_task(launch.close())
     await asyncio.sleep(0)
     assert not closing.done()

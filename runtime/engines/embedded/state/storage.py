@@ -47,7 +47,9 @@ def check(state: Path, size_bytes: int) -> None:
         return
     title = f"bound the container's writable layer to {size_bytes} bytes"
     if size_bytes < MIN_BYTES:
-        raise InvalidError(title, hint=f"Give at least {MIN_BYTES >> 20}m")
+        raise InvalidError(
+            title, detail="that is less than a file system takes for itself", hint=f"Give at least {MIN_BYTES >> 20}m"
+        )
     if project_quota.enforced(state):
         return
     if shutil.which(_MKFS, path=_SEARCHED) is None:
