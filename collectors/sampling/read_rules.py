@@ -43,7 +43,7 @@ FULL_READ_INTERVAL_S: Final = 60.0  # a container at rest is read in full once i
 KEPT_FILES: Final = 7  # descriptors of files per container; with the one of its process, 8
 
 LIMIT_SLOTS: Final = frozenset({QUOTA, PERIOD, MAX, PIDS_MAX})
-SOMETIMES_SLOTS: Final = frozenset({PERIODS, PEAK, OOM, SWAP, IO_OPS})  # see `may_have_changed`
+SOMETIMES_SLOTS: Final = frozenset({PERIODS, PEAK, OOM, SWAP, IO_OPS})  # see `sometimes_to_read`
 V1_STAT_SLOTS: Final = 6  # so many values has the memory.stat of v1, of which one is the limit
 
 STALL_SLOTS: Final = frozenset({PSI_MEMORY, PSI_IO})  # read when it has moved and in the first sweep after that

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,13 +116,13 @@ def attach(config: EmbeddedConfig, record: ContainerRecord) -> Path:
     if not record.spec.storage_bytes or layer == config.data(record.id):
         return layer
     if not os.path.ismount(layer):
-        with loop.attached(config.layer_image(record.id)) as device:
+        with loop.attached(config.layer_image(record.id)) as device, ExitStack() as opened:
             try:
                 mount = syscalls.new_mount("ext4", {"source": str(device)}, syscalls.ATTR_NODEV | syscalls.ATTR_NOSUID)
+                opened.callback(os.close, mount)
                 target = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                opened.callback(os.close, target)
                 syscalls.move_mount(mount, target)
-                os.close(target)
-                os.close(mount)
             except OSError as error:
                 title = "mount the container's writable layer"
                 raise KernelError.from_os(title, error, path=str(config.layer_image(record.id))) from error

@@ -8,6 +8,7 @@ import json
 import os
 import struct
 import subprocess
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,3 +204,25 @@ def test_a_directory_of_another_project_keeps_its_limit(tmp_path: Path, quotas: 
     project_quota.lift(tmp_path)
     assert quotas.held[7] == (100, 5)
     assert project_quota.use(tmp_path) == project_quota.ProjectUse(100 * 1024, 5)
+
+
+def test_a_mount_that_fails_keeps_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shim tries again by the restart policy: each one kept would hold its loop device for as long as the shim lives.
+
+    Looked for elsewhere: rootfs closes its mounts with the init that made them; `loop.attached` closes its own.
+    """
+    config = EmbeddedConfig(tmp_path / "state", tmp_path / "run")
+    record = ContainerRecord("0" * 64, SPEC, 1)
+    config.layer(record.id).mkdir(parents=True)
+    config.layer_image(record.id).touch()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(loop, "attached", lambda image: nullcontext(tmp_path / "loop"))
+    monkeypatch.setattr(syscalls, "new_mount", lambda *_: os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    monkeypatch.setattr(syscalls, "move_mount", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(KernelError, match="mount the container's writable layer"):
+        storage.attach(config, record)
+    assert len(os.listdir("/proc/self/fd")) == before
