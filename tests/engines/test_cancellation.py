@@ -29,6 +29,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.timeout(1800)
 
 SAMPLE_S: Final = 5.0
+DAEMON_SETTLES_S: Final = 20.0
 NAMES: Final = ["cut"]  # the last is the container's
 TALKATIVE: Final = "trap 'exit 0' TERM; while :; do echo up; sleep 0.05; done"
 Verb = Callable[[Subject], Coroutine[Any, Any, Any]]
@@ -89,7 +90,21 @@ async def create(subject: Subject) -> None:
 
 
 async def bring(subject: Subject, wanted: State | None) -> None:
-    """Have the container in this state, by the engine's own verbs, which must work."""
+    """Have the container in this state, by the engine's own verbs, which must work.
+
+    A daemon ends what it has begun also when its caller has left, and says "conflict" until then.
+    """
+    deadline = time.monotonic() + (DAEMON_SETTLES_S if subject.daemon is not None else 0)
+    while True:
+        try:
+            return await _bring(subject, wanted)
+        except ConflictError:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(0.1)
+
+
+async def _bring(subject: Subject, wanted: State | None) -> None:
     engine = subject.engine
     try:
         state: State | None = (await engine.get(NAMES[-1])).state
