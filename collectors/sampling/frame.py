@@ -45,6 +45,36 @@ class Pressure(NamedTuple):
     full: float | Missing = Missing.NOT_SAMPLED
 
 
+class DiskLatency(NamedTuple):
+    """One block device of the host over the interval: mean ms per finished request, and requests under way on average.
+
+    `busy` is the share of the interval in which it had a request under way (0 to 1).
+    """
+
+    read_ms: float | Missing = Missing.NOT_SAMPLED
+    write_ms: float | Missing = Missing.NOT_SAMPLED
+    queue: float | Missing = Missing.NOT_SAMPLED
+    busy: float | Missing = Missing.NOT_SAMPLED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostProgram:
+    """A program of the host outside every container that is measured, with its use of CPU in cores.
+
+    `unit` is the systemd unit or the login session that it belongs to, "" where there is none; `cpus`: where
+    it may run. A kernel thread has the name of the thread in square brackets.
+    """
+
+    pid: int
+    name: str
+    unit: str
+    cpu: float
+    cpus: frozenset[int]
+    idle_class: bool = False
+    read_bytes: float | Missing = Missing.NOT_SAMPLED
+    write_bytes: float | Missing = Missing.NOT_SAMPLED
+
+
 class Usage(NamedTuple):
     """One container over one interval. CPU in cores, memory in bytes, rates per second.
 
@@ -64,6 +94,14 @@ class Usage(NamedTuple):
         waiting: waiting for CPU that others used, share of the interval: max(0, full - throttled / ncpu). PSI's `full`
             of CPU includes the time in which its own quota stopped every task, which is subtracted.
         extra: by metric id, the values that have no field here; see `metrics.from_sample`.
+        refaults, major_faults: pages per second that were read again soon after they were reclaimed, and faults that
+            had to wait for a disk.
+        cpu_weight: as cpu.weight of v2 counts (1 to 10000, 100 by default), converted from the shares of v1.
+        cpu_idle: it is in the idle class.
+        cpus: those that it may run on.
+        io_weight: 1 to 1000; missing where the kernel offers none.
+        retransmits: TCP segments that it sent again, per second; of busy networks only.
+        backlog: bytes that wait in the queues of its own interfaces; of busy networks only.
     """
 
     at_ns: int
@@ -94,12 +132,23 @@ class Usage(NamedTuple):
     pressure: Mapping[str, Pressure] = NOTHING
     waiting: float | Missing = Missing.NOT_SAMPLED
     extra: Mapping[str, float | Missing] = NOTHING
+    refaults: float | Missing = Missing.NOT_SAMPLED
+    major_faults: float | Missing = Missing.NOT_SAMPLED
+    cpu_weight: int | Missing = Missing.NOT_SAMPLED
+    cpu_idle: bool | Missing = Missing.NOT_SAMPLED
+    cpus: frozenset[int] | Missing = Missing.NOT_SAMPLED
+    io_weight: int | Missing = Missing.NOT_SAMPLED
+    retransmits: float | Missing = Missing.NOT_SAMPLED
+    backlog: int | Missing = Missing.NOT_SAMPLED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostUsage:
     """The host over the same interval: CPU in cores, memory in bytes, network and disks in bytes per second.
 
+    `steal` is CPU time that the hypervisor gave to other machines, in cores. `disks` are by "major:minor". `tasks` is
+    how many processes and threads there are, `tasks_limit` how many there can be, `forks` how many were made a second.
+    `programs` are the largest users of CPU outside all containers, found while somebody waits for CPU.
     `problems` has the reason why a counter ("cpu", "rx", "tx", "read", "write") could not be read.
     """
 
@@ -116,6 +165,12 @@ class HostUsage:
     io_write: float | Missing = Missing.NOT_SAMPLED
     pressure: Mapping[str, Pressure] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    steal: float | Missing = Missing.NOT_SAMPLED
+    disks: Mapping[str, DiskLatency] = field(default_factory=dict)
+    tasks: int | Missing = Missing.NOT_SAMPLED
+    tasks_limit: int | Missing = Missing.NOT_SAMPLED
+    forks: float | Missing = Missing.NOT_SAMPLED
+    programs: tuple[HostProgram, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ import asyncio
 import contextvars
 import logging
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -56,22 +57,35 @@ MAX_THREADS: Final = {Kind.MEASURE: 4, Kind.ACT: 16, Kind.WAIT: 64}
 once. WAIT: most of these sleep in the kernel and cost a stack each; a stop of as many containers begins at once."""
 
 
-class Pool:
-    """Up to `size` daemon threads, each started when a call finds none idle."""
+PEAK_WINDOW_S: Final = 60.0
+"""A pool keeps as many threads as it has needed at once in this time or in that before; the others end."""
 
-    def __init__(self, kind: Kind, size: int) -> None:
+
+class Pool:
+    """Up to `size` daemon threads, each started when a call finds none idle; those of a rush end when it is over."""
+
+    def __init__(self, kind: Kind, size: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = f"pytop-{kind}"
         self._size = size
+        self._clock = clock
         self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         self._lock = Lock()
         self._unfinished = 0
         self._threads = 0
+        self._peak = self._peak_before = 0
+        self._window_end = 0.0
+
+    @property
+    def threads(self) -> int:
+        """How many there are now."""
+        return self._threads
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Have a thread make the call. Raises `PytopError` when there is no thread and none can be started."""
         future: Future[T] = Future()
         with self._lock:
             self._unfinished += 1
+            self._note_peak()
             grow = self._threads < min(self._size, self._unfinished)
             self._threads += grow
         if grow:
@@ -92,13 +106,24 @@ class Pool:
                     "start a thread", detail=str(error), hint="The limit of processes (ulimit -u, pids.max) is reached"
                 ) from error
 
+    def _note_peak(self) -> None:
+        """How many calls are under way at once, in this window of time and in the one before; under the lock."""
+        now = self._clock()
+        if now >= self._window_end:
+            over = now >= self._window_end + PEAK_WINDOW_S
+            self._peak_before, self._peak = 0 if over else self._peak, 0
+            self._window_end = now + PEAK_WINDOW_S
+        self._peak = max(self._peak, self._unfinished)
+
     def _work(self) -> None:
-        while True:
+        surplus = False
+        while not surplus:
             future, call = self._queue.get()
-            self._make(future, call)
+            surplus = self._make(future, call)
             del future, call  # a result must not live until the next call
 
-    def _make(self, future: Future[Any], call: Callable[[], Any]) -> None:
+    def _make(self, future: Future[Any], call: Callable[[], Any]) -> bool:
+        """Make a call. Returns whether its thread is to end, as more are there than are needed."""
         result, error = None, None
         wanted = future.set_running_or_notify_cancel()
         if wanted:
@@ -108,13 +133,14 @@ class Pool:
                 error = raised
         with self._lock:  # before the caller goes on: its next call finds this thread idle
             self._unfinished -= 1
-        if not wanted:
-            return
-        if error is None:
+            surplus = self._threads > max(1, self._peak, self._peak_before)
+            self._threads -= surplus
+        if wanted and error is None:
             future.set_result(result)
-        else:
+        elif wanted:
             future.set_exception(error)
             error = None  # its traceback refers to this frame
+        return surplus
 
 
 _pools: dict[tuple[int, Kind], Pool] = {}

@@ -126,6 +126,23 @@ async def test_nothing_is_kept_of_a_call_that_is_over() -> None:
 # cancellation
 
 
+def test_the_threads_of_a_rush_end_when_it_is_long_over() -> None:
+    """Else a dashboard that runs for a day would keep as many as were ever needed at once."""
+    now, calls = [1000.0], Stuck()
+    pool = Pool(Kind.ACT, 8, clock=lambda: now[0])
+    rush = [pool.submit(calls) for _ in range(6)]
+    calls.go.set()
+    assert [call.result(10) for call in rush] == ["result"] * 6
+    pool.submit(int).result(10)
+    assert pool.threads == 6, "a rush may come again"
+    for _ in range(3):
+        now[0] += threads.PEAK_WINDOW_S
+        for _ in range(20):
+            pool.submit(int).result(10)
+    assert pool.threads == 1
+    assert pool.submit(lambda: "still").result(10) == "still"
+
+
 @pytest.mark.parametrize("run", WAITS_FOR_ITS_END)
 async def test_a_cancelled_caller_waits_for_the_end(run: Run, stuck: Stuck) -> None:
     """However often it is cancelled, so that what it does next, such as to release a lock, comes after the call."""

@@ -1,0 +1,1 @@
+"""Who hurts whom: pure, Frames in, Evidence out."""
