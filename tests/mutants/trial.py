@@ -55,11 +55,14 @@ class Contexts:
         self._lines_of = lines_of
 
     def of(self, mutant: Mutant) -> list[str]:
-        """Ids of tests. Of a line that runs at import: those of every line of its file."""
+        """Ids of tests. Of a line that runs at import: those of every line of its file, else those of its package."""
         by_line = self._by_line[mutant.path]
         named = {_test(context) for context in by_line.get(mutant.line, ())} - self._left_out
         if not named:
             named = {_test(context) for contexts in by_line.values() for context in contexts} - self._left_out
+        if not named:
+            package = f"tests/unit/{mutant.path.rpartition('/')[0]}/"
+            named = {test for test in map(_test, self._lines_of) if test.startswith(package)} - self._left_out
         return sorted(named, key=lambda test: self._lines_of.get(f"{test}|run", 0))
 
 

@@ -6,14 +6,16 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import collectors
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame, HostUsage, IoRates, NetRates, Pressure, Usage
-from collectors.sampling.metrics import HOST_METRICS, METRICS, MetricType
+from collectors.sampling.metrics import HOST_METRICS, METRICS, Metric, MetricType, MetricUnit, from_sample
 from collectors.sampling.sample import CpuCounters, MemoryGauges, PressureTotals, Sample
 from collectors.sampling.totals import total
 from runtime.model import ContainerRef, LimitName, Missing
@@ -121,3 +123,42 @@ def test_only_sample_and_usage_are_made_with_more_than_six_positional_arguments(
             if isinstance(node, ast.FunctionDef) and node.name == "__init__" and len(node.args.args) > 7:
                 found.add(f"{path}:{node.lineno}")
     assert found == {"Sample", "Usage"}
+
+
+# the list of them in the documentation
+
+
+def _row(metric: Metric[Any]) -> str:
+    cells = (
+        f"`{metric.id}`",
+        metric.unit.value,
+        metric.type.value,
+        metric.about,
+        "yes" if metric.summable else "",
+        "yes" if metric.history else "",
+        "yes" if metric.drawn else "",
+        f"`{metric.limit.value}`" if metric.limit else "",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize(("title", "metrics"), [("Of a container", METRICS), ("Of the host", HOST_METRICS)])
+def test_the_documentation_lists_every_metric(title: str, metrics: Mapping[str, Metric[Any]]) -> None:
+    text = (Path(__file__).parents[4] / "docs/metrics.md").read_text(encoding="utf-8")
+    section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    listed = [line for line in section.splitlines() if line.startswith("| `")]
+    assert listed == [_row(metric) for metric in metrics.values()]
+
+
+def test_a_metric_out_of_a_sample_reads_it() -> None:
+    def read(sample: Sample) -> int | Missing:
+        return sample.pids
+
+    made = from_sample("x", MetricUnit.TASKS, MetricType.GAUGE, "about", read, summable=True, drawn=True)
+    assert (made.id, made.unit, made.type, made.about) == ("x", MetricUnit.TASKS, MetricType.GAUGE, "about")
+    assert made.read is read
+    assert made.summable
+    assert made.drawn
+    assert made.history
+    assert made.extract(Usage(at_ns=1, extra={"x": 4.0})) == 4.0
+    assert made.extract(Usage(at_ns=1)) is Missing.NOT_SAMPLED
