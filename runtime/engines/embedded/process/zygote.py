@@ -91,6 +91,7 @@ def serve(listener: socket.socket, config: EmbeddedConfig, name: str, state: pre
         if word == _QUIT:
             return
         failures = 0 if word else failures + 1
+    sys.stderr.write(f"{_MAX_FAILURES} shims in a row have ended before they had a request\n")
     with suppress(OSError):
         (config.run / name).unlink()
 
