@@ -99,6 +99,12 @@ class Injection:
         return f"inject={self.call}:{what}:when={self.number}"
 
 
+def parse(text: str) -> Injection:
+    """As `--inject` has it: CALL:FAULT:NUMBER."""
+    call, fault, number = text.split(":")
+    return Injection(call, fault, int(number))
+
+
 def draw(dice: random.Random) -> Injection:
     call = dice.choice(list(CALLS))
     fault = dice.choice([*CALLS[call].split(), KILL])
@@ -168,15 +174,32 @@ def _wrong(injection: Injection, told: Told) -> list[str]:
     return problems
 
 
+def replay(injections: list[Injection], network: str) -> int:
+    """Make these faults, one life each; 1 when something is wrong afterwards, or one was never made."""
+    bad = 0
+    with tempfile.TemporaryDirectory(prefix="pytop-strace-") as folder:
+        harness = StraceHarness(seam.Seam(), Path(folder))
+        for injection in injections:
+            made, problems = harness.trace(injection, network)
+            problems += [] if made else ["the fault was never made"]
+            bad += bool(problems)
+            print(f"{injection.expression()} network {network}: {made} times", *problems, sep="\n    ", flush=True)
+    return 1 if bad else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.injection.by_strace", description=__doc__)
     parser.add_argument("--count", type=int, default=300, help="so many lives in which a fault was made")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end after about so long")
     parser.add_argument("--seed", default=secrets.token_hex(4))
+    parser.add_argument("--inject", type=parse, action="append", metavar="CALL:FAULT:N", help="these, none drawn")
+    parser.add_argument("--network", choices=("none", "bridge"), default="none", help="of those of --inject")
     options = parser.parse_args()
     import pyroute2  # noqa: F401  (once, for all children)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if options.inject:
+        return replay(options.inject, options.network)
     print(f"seed {options.seed}", flush=True)
     dice, counts, deadline = random.Random(options.seed), Counter[str](), time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory(prefix="pytop-strace-") as folder:

@@ -79,7 +79,11 @@ def in_short() -> str:
 
 def descriptors() -> dict[int, str]:
     found = {}
-    for name in os.listdir("/proc/self/fd"):
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:  # a fault that is made in any system call is made in this one too
+        names = os.listdir("/proc/self/fd")
+    for name in names:
         try:
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
         except OSError:

@@ -24,7 +24,7 @@ from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.engines.embedded.state.record import dumps
 from runtime.engines.embedded.state.store import RecordStore
 from runtime.errors import ConflictError
-from runtime.kernel import cgroupfs
+from runtime.kernel import cgroupfs, cgroups
 from runtime.model import ContainerRef, ContainerSpec, State
 from tests import loops, waiting
 from tests.integration.embedded import instance, named, output, run, sh, until
@@ -200,6 +200,21 @@ async def test_another_boot_ends_what_ran(engine: EmbeddedEngine) -> None:
     assert "restarted" in after.error
     await other.start(ref.id)
     await other.close()
+
+
+@pytest.mark.parametrize("everywhere", [True, False], ids=["all hierarchies", "one hierarchy"])
+async def test_empty_cgroups_of_a_container_that_does_not_run_are_removed(
+    engine: EmbeddedEngine, everywhere: bool
+) -> None:
+    """A helper that was killed at its end left them. Looked for elsewhere: `test_orphans_are_swept`."""
+    ref = await engine.create(ContainerSpec("host", ("true",), name="once"))
+    made = cgroups.create(cgroupfs.detect(), engine.config.cgroup_of(ref.id))
+    if not everywhere:
+        for directory in made.directories[1:]:
+            directory.rmdir()
+    await (await fresh(engine)).close()
+    assert not cgroups.exists(made)
+    assert (await engine.get(ref.id)).state is State.CREATED
 
 
 async def test_orphans_are_swept(engine: EmbeddedEngine) -> None:

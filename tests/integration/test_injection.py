@@ -49,6 +49,14 @@ def test_faults_at_random_in_what_really_runs_find_no_hole(capsys: pytest.Captur
     run("tests.injection.by_strace", *bound, capsys=capsys)
 
 
+def test_a_start_whose_every_helper_dies_ends_with_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """The zygote forked one shim after the other and the start hung. Looked for elsewhere: a limit of processes."""
+    need_root("embedded")
+    if shutil.which("strace") is None:
+        missing("strace", "there is no strace")
+    run("tests.injection.by_strace", "--inject", "accept4:ENOMEM:1", capsys=capsys)
+
+
 def test_small_disks_may_be_full_during_each_verb(capsys: pytest.CaptureFixture[str]) -> None:
     need_root("embedded")
     bound = () if loops.whole() else ("--seconds", str(DISKS_SAMPLE_S))

@@ -5,6 +5,12 @@ Printable ASCII is counted here; Rich's tables of wide characters are imported f
 
 from __future__ import annotations
 
+from typing import Final
+
+MAX_REMEMBERED: Final = 40
+"""Characters of a text whose width Rich may keep. It keeps 4096 of them: whole lines, which change each second, would
+fill that with more than a megabyte."""
+
 
 def cell_len(text: str) -> int:
     """The width of a text in cells."""
@@ -12,7 +18,7 @@ def cell_len(text: str) -> int:
         return len(text)
     from rich import cells
 
-    return cells.cell_len(text)
+    return cells.cell_len(text) if len(text) <= MAX_REMEMBERED else cells.cached_cell_len.__wrapped__(text)
 
 
 def set_cell_size(text: str, total: int) -> str:

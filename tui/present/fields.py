@@ -27,7 +27,7 @@ Value: TypeAlias = str | float | Unlimited | Missing
 S = TypeVar("S", bound=Subject)
 Extract: TypeAlias = Callable[[Subject, Usage | None], Value]
 
-MAX_SORTED_NAMES: Final = 8192  # whose sort keys are kept
+MAX_SORTED_NAMES: Final = 2048  # whose sort keys are kept
 _DIGITS = re.compile(r"(\d+)")
 
 

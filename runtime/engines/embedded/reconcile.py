@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -121,6 +121,27 @@ def _may_be_adopted(record: ContainerRecord) -> bool:
     return ended and not record.starting and not record.damage
 
 
+def remove_left_cgroup(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord) -> None:
+    """Remove the cgroups of one that does not run, where nobody is in them.
+
+    They are left by a helper process that was killed while its end was already being cleaned up. Where another process
+    works on the container, nothing is done.
+    """
+    if not _may_be_adopted(record):
+        return
+    cgroup = sandbox_cgroup.find(hierarchies, store.config.cgroup_of(record.id))
+    if not cgroups.exists(cgroup) or cgroups.known_pids(cgroup) != frozenset():
+        return
+    with ExitStack() as locks:
+        for lock in (store.operation, store.shim_lock):
+            held = lock(record.id, wait=0)
+            if held is None:
+                return
+            locks.callback(os.close, held)
+        if _may_be_adopted(store.read(record.id)):
+            cgroups.remove(cgroup)
+
+
 def repaired(store: RecordStore, hierarchies: Hierarchies, record: ContainerRecord) -> ContainerRecord:
     """Make the record true (see `repair`) and return it.
 
@@ -173,6 +194,7 @@ def repair_unless_busy(
             record = adopt(store, hierarchies, record)
             if record.state.live:
                 return repaired(store, hierarchies, record)
+            remove_left_cgroup(store, hierarchies, record)
         if not record.starting and record.state is not State.REMOVING and not store.unsaved(record.id):
             return record
         held = store.operation(record.id, wait=0)

@@ -32,3 +32,11 @@ def test_rich_is_loaded_for_other_characters_only() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     assert done.stdout.splitlines() == ["3 we False", "2 True"]
+
+
+def test_the_width_of_whole_lines_is_not_remembered() -> None:
+    """Lines change each second, and were kept by the thousand."""
+    before = rich_cells.cached_cell_len.cache_info().currsize
+    for number in range(50):
+        cells.cell_len(f"│ {number:060d}")
+    assert rich_cells.cached_cell_len.cache_info().currsize == before

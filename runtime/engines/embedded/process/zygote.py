@@ -35,6 +35,8 @@ from runtime.kernel import cgroupfs, process_attributes, signals, syscalls
 
 _REQUEST_BYTES = 65536
 _RETRY_PAUSE_S = 0.1
+_MAX_FAILURES = 10
+"""In a row, of forks and of shims before their request: the cause stays, and who waits for an answer is to get one."""
 _HEAD_START_S = 0.02
 _TAKEN, _NETWORK, _QUIT = b"taken", b"network", b"quit"
 
@@ -57,7 +59,10 @@ def main(arguments: list[str]) -> None:
 
 
 def serve(listener: socket.socket, config: EmbeddedConfig, name: str, state: prefork.ZygoteState) -> None:
-    """Keep one preforked shim waiting for the next request, until there was none for `config.idle` seconds."""
+    """Keep one preforked shim waiting for the next request, until there was none for `config.idle` seconds.
+
+    It also ends after `_MAX_FAILURES`: that closes the connections of those who wait.
+    """
     listener.set_inheritable(False)
     listener.setblocking(False)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
@@ -66,24 +71,33 @@ def serve(listener: socket.socket, config: EmbeddedConfig, name: str, state: pre
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_name(PROCESS_NAME)
     gc.disable()  # a collection writes to every page, and so would copy those that forks share
-    while True:
+    failures = 0
+    while failures < _MAX_FAILURES:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             forked = os.fork() == 0
         except BlockingIOError:  # EAGAIN: the limit of processes
+            ours.close()
+            theirs.close()
+            failures += 1
             time.sleep(_RETRY_PAUSE_S)
             continue
         if forked:
             ours.close()
             _wait_for_request(listener, theirs, config, state)
         theirs.close()
-        if not _await_preforked(ours, config, name):
-            return
+        word = _await_preforked(ours, config, name)
         ours.close()
+        if word == _QUIT:
+            return
+        failures = 0 if word else failures + 1
+    sys.stderr.write(f"{_MAX_FAILURES} shims in a row have ended before they had a request\n")
+    with suppress(OSError):
+        (config.run / name).unlink()
 
 
-def _await_preforked(preforked: socket.socket, config: EmbeddedConfig, name: str) -> bool:
-    """Wait until the preforked shim has a request or has died; False when the zygote is to end.
+def _await_preforked(preforked: socket.socket, config: EmbeddedConfig, name: str) -> bytes:
+    """Wait until the preforked shim has a request or has died (b""); `_QUIT` when the zygote is to end.
 
     After a request wait up to `_HEAD_START_S` for its start to finish: the next fork would compete with it for the CPU,
     and other requests wait for the next fork.
@@ -94,21 +108,20 @@ def _await_preforked(preforked: socket.socket, config: EmbeddedConfig, name: str
             word = preforked.recv(16)
         except TimeoutError:
             if _retire(config, name):
-                return False
+                return _QUIT
             continue
         except ConnectionResetError:
             word = b""
         if not word:
             time.sleep(_RETRY_PAUSE_S)  # it died; the next one may die of the same cause
-            return True
-        if word == _QUIT:
-            return False
+        if not word or word == _QUIT:
+            return word
         if word == _NETWORK and "pyroute2" not in sys.modules:
             import pyroute2  # noqa: F401  (160 ms, once here instead of in every shim)
         preforked.settimeout(_HEAD_START_S)
         with suppress(OSError):
             preforked.recv(16)
-        return True
+        return word
 
 
 def _wait_for_request(
