@@ -15,7 +15,9 @@ from runtime.model import Missing
 MAPPINGS = {"io_devices", "io_stacked", "net_interfaces", "net_internal", "pressure", "extra"}
 
 
-@pytest.mark.parametrize("made", [CpuCounters(), MemoryGauges(), PressureTotals()], ids=lambda made: type(made).__name__)
+@pytest.mark.parametrize(
+    "made", [CpuCounters(), MemoryGauges(), PressureTotals()], ids=lambda made: type(made).__name__
+)
 def test_counters_that_were_not_read_are_unsupported(made: tuple[Any, ...]) -> None:
     assert set(made) == {Missing.UNSUPPORTED}
 
