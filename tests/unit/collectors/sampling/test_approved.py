@@ -20,7 +20,8 @@ PRESSURE = (
 )
 STAT_V1 = (
     b"cache 1\nrss 2\nhierarchical_memory_limit 99\nhierarchical_memsw_limit 98\ntotal_cache 30\ntotal_rss 20\n"
-    b"total_rss_huge 0\ntotal_shmem 10\ntotal_mapped_file 0\ntotal_swap 6\ntotal_inactive_anon 0\ntotal_inactive_file 5\n"
+    b"total_rss_huge 0\ntotal_shmem 10\ntotal_mapped_file 0\ntotal_swap 6\ntotal_inactive_anon 0\n"
+    b"total_inactive_file 5\n"
 )
 STAT_V2 = b"anon 20\nfile 30\nkernel 1\nshmem 10\ninactive_anon 0\ninactive_file 5\nworkingset_refault_anon 3\n"
 CPU_STAT = b"usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 5\nnr_throttled 3\nthrottled_usec 2\n"
