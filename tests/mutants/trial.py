@@ -55,15 +55,17 @@ class Contexts:
         self._lines_of = lines_of
 
     def of(self, mutant: Mutant) -> list[str]:
-        """Ids of tests. Of a line that runs at import: those of every line of its file, else those of its package."""
+        """Ids of tests. Of a line that runs at import: those of every line of its file, then all of its package."""
         by_line = self._by_line[mutant.path]
         named = {_test(context) for context in by_line.get(mutant.line, ())} - self._left_out
-        if not named:
-            named = {_test(context) for contexts in by_line.values() for context in contexts} - self._left_out
-        if not named:
-            package = f"tests/unit/{mutant.path.rpartition('/')[0]}/"
-            named = {test for test in map(_test, self._lines_of) if test.startswith(package)} - self._left_out
-        return sorted(named, key=lambda test: self._lines_of.get(f"{test}|run", 0))
+        if named:
+            return self._in_order(named)
+        named = {_test(context) for contexts in by_line.values() for context in contexts} - self._left_out
+        package = f"tests/unit/{mutant.path.rpartition('/')[0]}"
+        return [*self._in_order(named), *([package] if (ROOT / package).is_dir() else [])]
+
+    def _in_order(self, tests: set[str]) -> list[str]:
+        return sorted(tests, key=lambda test: self._lines_of.get(f"{test}|run", 0))
 
 
 def _test(context: str) -> str:
