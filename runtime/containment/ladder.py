@@ -13,16 +13,8 @@ from typing import Final
 
 from runtime.containment import proposals
 from runtime.containment.proposals import unavailable
-from runtime.containment.rung import Case, Cost, Proposal, Rung, RungId, TargetKind, Whom
+from runtime.containment.rung import Case, Cost, Proposal, Rung, RungId, SkippedRung, TargetKind, Whom
 from runtime.model import LimitChange, LimitName, Resource
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedRung:
-    """A rung that is not to be had, and why."""
-
-    rung: RungId
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

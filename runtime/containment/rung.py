@@ -141,3 +141,11 @@ class Rung:
     def freezes(self) -> bool:
         """It freezes the suspect, and changes no limit."""
         return self.id is RungId.FREEZE
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedRung:
+    """A rung that is not to be had, and why."""
+
+    rung: RungId
+    reason: str
