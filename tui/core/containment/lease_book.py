@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import Lease, LeaseState
-from runtime.containment.leases import ApiSetter
 from runtime.engines.protocol import Engine
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
