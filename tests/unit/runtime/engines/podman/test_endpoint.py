@@ -30,7 +30,9 @@ def sockets(tmp_path: Path) -> Iterator[Path]:
         for name in ("podman", "user/0/podman", "user/1/podman", "user/987654/podman", "elsewhere"):
             (tmp_path / "run" / name).mkdir(parents=True)
             listening = held.enter_context(socket.socket(socket.AF_UNIX))
-            listening.bind(str(tmp_path / "run" / name / "podman.sock"))
+            directory = os.open(tmp_path / "run" / name, os.O_PATH)
+            held.callback(os.close, directory)
+            listening.bind(f"/proc/self/fd/{directory}/podman.sock")  # an address has 107 bytes
         yield tmp_path / "run"
 
 
