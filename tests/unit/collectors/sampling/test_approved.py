@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from collectors.sampling import layout, network, parse, process_writes, read_rules, scheduler, shared_cgroups, tracked
+from collectors.sampling import (
+    layout,
+    network,
+    parse,
+    process_writes,
+    rates,
+    read_rules,
+    scheduler,
+    shared_cgroups,
+    totals,
+    tracked,
+)
+from collectors.sampling.frame import Usage
 from collectors.sampling.layout import CounterFile
+from collectors.sampling.sample import (
+    CpuCounters,
+    IoCounters,
+    MemoryGauges,
+    NetCounters,
+    PressureTotals,
+    Sample,
+    Sharing,
+)
+from runtime.model import UNLIMITED, ContainerRef, Missing
 from tests.approved import approve, told
 
 NET_DEV = (
@@ -78,3 +102,113 @@ def test_the_tables_of_what_is_read() -> None:
 def _file(file: CounterFile) -> str:
     parser: Callable[..., Any] = file.parse
     return f"{file.name} slot {file.slot} part {file.part} by {parser.__name__} {file.size} bytes, {file.width} values"
+
+
+# rates and sums
+
+
+def _sample(at: int, times: int, **changed: Any) -> Sample:
+    """A sample whose counters are `times` small numbers, all different."""
+    number = itertools.count(1)
+
+    def grown() -> int:
+        return next(number) * times * 1000
+
+    whole = Sample(
+        at_ns=at * 10**9,
+        generation=1,
+        cpu=CpuCounters(*(grown() * 10**4 for _ in CpuCounters._fields)),
+        cpu_limit=1.5,
+        memory=MemoryGauges(*(grown() for _ in MemoryGauges._fields)),
+        pids=7,
+        pids_limit=UNLIMITED,
+        sharing=Sharing(50, True, frozenset({0, 2}), 70),
+        io={
+            "8:0": IoCounters(*(grown() for _ in range(4))),
+            "8:16": IoCounters(*(grown() for _ in range(4))),
+            "253:0": IoCounters(*(grown() for _ in range(4)), stacked=True),
+        },
+        net={
+            "eth0": _net(grown, external=True),
+            "eth1": _net(grown, external=True),
+            "br0": _net(grown, external=False),
+        },
+        pressure={name: PressureTotals(grown() * 10**4, grown() * 10**3) for name in ("cpu", "memory", "io")},
+    )
+    return whole._replace(**changed)
+
+
+def _net(grown: Callable[[], int], *, external: bool) -> NetCounters:
+    names = ("rx_bytes", "tx_bytes", "rx_packets", "tx_packets", "rx_errors", "tx_errors", "rx_drops", "tx_drops")
+    return NetCounters(**{name: grown() for name in names}, external=external)
+
+
+def _differing(whole: Usage, other: Usage) -> str:
+    pairs = zip(Usage._fields, whole, other, strict=True)
+    return ", ".join(f"{name}={after!r}" for name, before, after in pairs if before != after)
+
+
+def test_what_two_samples_make() -> None:
+    before, after = _sample(1, 1), _sample(3, 4)
+    whole = rates.derive(before, after, 2)
+    lines = [f"whole {name}: {value!r}" for name, value in whole._asdict().items()]
+    missing: dict[str, Any] = {
+        **dict.fromkeys(("cpu_limit", "pids", "pids_limit", "io", "net"), Missing.DENIED),
+        "cpu": CpuCounters(),
+        "memory": MemoryGauges(),
+        "pressure": {},
+    }
+    for name, nothing in missing.items():
+        for what, one, two in (
+            ("before", before._replace(**{name: nothing}), after),
+            ("after", before, after._replace(**{name: nothing})),
+        ):
+            lines.append(f"without {name} {what}: {_differing(whole, rates.derive(one, two, 2))}")
+        lines.append(
+            f"first without {name}: {_differing(whole, rates.derive(None, after._replace(**{name: nothing}), 2))}"
+        )
+    for field in CpuCounters._fields:
+        fallen = before._replace(cpu=before.cpu._replace(**{field: 10**18}))
+        lines.append(f"{field} fell: {_differing(whole, rates.derive(fallen, after, 2))}")
+        unknown = after._replace(cpu=after.cpu._replace(**{field: Missing.GONE}))
+        lines.append(f"{field} is gone: {_differing(whole, rates.derive(before, unknown, 2))}")
+    io, net = before.io, before.net
+    assert not isinstance(io, Missing)
+    assert not isinstance(net, Missing)
+    for what, old in (
+        ("a new cgroup", before._replace(generation=2)),
+        ("the same time", before._replace(at_ns=after.at_ns)),
+        ("nothing moved", after._replace(at_ns=before.at_ns)),
+        ("no device before", before._replace(io={})),
+        ("one device before", before._replace(io={"8:0": io["8:0"]})),
+        ("no interface before", before._replace(net={})),
+        ("one interface before", before._replace(net={"br0": net["br0"]})),
+        ("traffic fell", before._replace(net={**net, "eth0": replace(net["eth0"], rx_bytes=10**18)})),
+        ("inner traffic fell", before._replace(net={**net, "br0": replace(net["br0"], tx_drops=10**18)})),
+        ("a device fell", before._replace(io={**io, "8:0": replace(io["8:0"], write_ops=10**18)})),
+        ("written by processes", before._replace(written=500)),
+    ):
+        new = after._replace(written=5500) if "written" in what else after
+        lines.append(f"{what}: {_differing(whole, rates.derive(old, new, 2))}")
+    lines.append(f"written, first: {_differing(whole, rates.derive(before, after._replace(written=5500), 2))}")
+    lines.append(f"one CPU: {_differing(whole, rates.derive(before, after, 1))}")
+    approve("sampling_rates", lines)
+
+
+def test_what_members_of_a_group_sum_up_to() -> None:
+    refs = [ContainerRef("e", name) for name in "abc"]
+    one = rates.derive(_sample(1, 1), _sample(3, 4), 2)
+    two = rates.derive(_sample(1, 1), _sample(3, 2), 2)
+    networks = dict(zip(refs, (1, 2, 3), strict=True))
+    lines = []
+    for what, usages, shared in (
+        ("both", {refs[0]: one, refs[1]: two}, networks),
+        ("one network", {refs[0]: one, refs[1]: two}, dict.fromkeys(refs, 1)),
+        ("one not measured", {refs[0]: one}, networks),
+        ("no limit", {refs[0]: one._replace(memory_limit=UNLIMITED), refs[1]: two}, networks),
+        ("denied", {refs[0]: one._replace(memory=Missing.DENIED, cpu=Missing.GONE), refs[1]: two}, networks),
+    ):
+        found = totals.total(usages, refs[:2], shared)
+        assert found is not None
+        lines += [f"{what} {name}: {value!r}" for name, value in found._asdict().items()]
+    approve("sampling_totals", lines)
