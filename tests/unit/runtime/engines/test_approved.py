@@ -268,3 +268,41 @@ def test_what_creates_a_container() -> None:
         for change in (LimitChange(cpus=1.0), LimitChange(net_egress=10**6))
     ]
     approve("new_containers", lines)
+
+
+def test_events_of_docker_and_podman() -> None:
+    actor = {"ID": ID, "Attributes": {"name": "web", "exitCode": "137", "containerExitCode": "4", "image": "i"}}
+    actions = (
+        *docker._EVENTS,
+        "health_status: healthy",
+        "exec_die",
+        "died",
+        "remove",
+        "restart",
+        "cleanup",
+        "sync",
+        "",
+    )
+    lines = []
+    for action in actions:
+        base = {
+            "Type": "container",
+            "Action": action,
+            "Status": action,
+            "status": action,
+            "Actor": actor,
+            "timeNano": 9,
+        }
+        for what, document in (
+            ("whole", base),
+            ("in seconds", {key: value for key, value in {**base, "time": 3}.items() if key != "timeNano"}),
+            ("of an image", {**base, "Type": "image"}),
+            ("without an actor", {key: value for key, value in base.items() if key != "Actor"}),
+            (
+                "with an id",
+                {"id": ID, "from": "i", **{k: v for k, v in base.items() if k != "Actor"}, "HealthStatus": "unhealthy"},
+            ),
+        ):
+            lines.append(f"docker {action} {what}: {told(docker.event, document)}")
+            lines.append(f"podman {action} {what}: {told(podman.event, document, 'podman')}")
+    approve("daemon_events", dict.fromkeys(lines))
