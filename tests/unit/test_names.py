@@ -31,6 +31,7 @@ KERNEL_INTERFACES: Final = frozenset(
         "runtime.kernel.netlink",
         "runtime.kernel.ownership",
         "runtime.kernel.project_quota",
+        "runtime.kernel.qdisc",
         "runtime.kernel.syscalls",
         "runtime.engines.embedded.sandbox.devices",
         "runtime.engines.embedded.sandbox.seccomp",
