@@ -50,7 +50,7 @@ def test_no_descriptor_is_no_missing_limit(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.EMFILE, path)
 
     monkeypatch.setattr(inherited_limits, "_read", scarce)
-    with pytest.raises(OSError, match="memory.max"):
+    with pytest.raises(OSError, match=r"memory\.max"):
         limit.refresh()
     assert limit.value == 1
 
