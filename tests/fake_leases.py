@@ -6,8 +6,8 @@ import itertools
 import time
 from dataclasses import replace
 
+from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import Holder, Lease, LeaseState
-from runtime.containment.leases import ApiSetter
 from runtime.errors import ConflictError, PytopError
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import same

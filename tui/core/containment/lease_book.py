@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import Lease, LeaseState
-from runtime.containment.leases import ApiSetter
 from runtime.engines.protocol import Engine
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
@@ -112,7 +112,7 @@ class LeaseBook:
     async def revert_by_api(self) -> None:
         """Take back the leases of this session that only the engine can take back: they end with this program."""
         for lease in [each for each in self.active if each.by_api and each.id in self._pids]:
-            await self.revert(lease, "the program ends")
+            await self.revert(lease, "program ends")
 
     async def revert(self, lease: Lease, reason: str = "") -> Lease:
         """Take a lease back now."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import Lease
-from runtime.containment.leases import ApiSetter
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import LimitChange, LimitOutcome, Ref
 
