@@ -164,8 +164,11 @@ class Containment:
         evidence: Evidence | None = None,
         rung: RungId | None = None,
         seconds: float = LEASE_S,
+        audited: bool = False,
     ) -> ClimbOutcome:
         """Climb the next rung as a lease of so many seconds; milder rungs are renewed with it.
+
+        `evidence` and `rung` as for `plan`; with `audited` it waits until the audit trail has it on the disk.
 
         Raises what `plan` gives, and why the rung could not be climbed; the next `plan` then passes it over.
         """
@@ -173,7 +176,7 @@ class Containment:
         track = self._track(planned)
         track.wrong = False
         try:
-            lease, outcome = await self._take(planned, seconds)
+            lease, outcome = await self._take(planned, seconds, audited=audited)
         except PytopError as error:
             track.failed[planned.rung.id] = error.detail or str(error)
             raise
@@ -196,7 +199,7 @@ class Containment:
             track = self._tracks[key] = begin(planned.evidence, self._readings)
         return track
 
-    async def _take(self, planned: PlannedRung, seconds: float) -> tuple[Lease, LimitOutcome]:
+    async def _take(self, planned: PlannedRung, seconds: float, *, audited: bool) -> tuple[Lease, LimitOutcome]:
         reason = f"{planned.rung.id.value} for {self._planner.subject(planned.victim).name}"
         if planned.target is None:
             raise UnsupportedError(f"limit {planned.target_name}", detail="it is no container")
@@ -204,7 +207,7 @@ class Containment:
         if planned.rung.id is RungId.MEMORY_LIMIT and isinstance(planned.change.memory, int):
             await self._make_room(subject, planned.change.memory)
         return await self._book.take(
-            subject, planned.change, seconds=seconds, reason=reason, freeze=planned.rung.freezes
+            subject, planned.change, seconds=seconds, reason=reason, freeze=planned.rung.freezes, audited=audited
         )
 
     async def _make_room(self, subject: Subject, memory: int) -> None:
