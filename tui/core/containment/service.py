@@ -30,7 +30,7 @@ class LeaseService(Protocol):
     ) -> tuple[Lease, LimitOutcome]:
         """Change limits for some seconds, read back.
 
-        `by_api` is used by who may not write the kernel; `must_be_on_disk` changes nothing that the audit trail has not.
+        `by_api` is used by who may not write the kernel; with `must_be_on_disk` the audit trail has it before.
         """
         ...
 
