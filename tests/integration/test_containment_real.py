@@ -186,3 +186,15 @@ async def test_a_wrong_suspect_is_put_back(tmp_path: Path, run: Path) -> None:
         await until(lambda: host.state().wrong_suspect, 10)
         await until(lambda: not contain.leases, 5)
         assert (host.weight(quiet), host.file(quiet, "cpu.idle", "cpu.idle")) == before
+
+
+async def test_a_probe_confirms_the_hog_and_clears_an_innocent(tmp_path: Path, run: Path) -> None:
+    async with contended(tmp_path) as host:
+        contain, quiet = host.session.containment, host.scene.quiet
+        outcome = await contain.probe(host.victim, evidence=host.evidence())
+        assert outcome.confirmed, outcome
+        assert host.idle() == "0"
+        outcome = await contain.probe(host.victim, evidence=host.evidence(quiet))
+        assert not outcome.confirmed, outcome
+        assert host.file(quiet, "cpu.idle", "cpu.idle") == "0"
+        assert contain.leases == ()
