@@ -17,10 +17,12 @@ from collectors.attribution.evidence import Evidence
 from collectors.sampling.frame import Frame
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import RungId
-from runtime.errors import ConflictError, KernelError, PytopError, RefusedError, UnsupportedError
+from runtime.errors import ConflictError, KernelError, NotFoundError, PytopError, RefusedError
+from runtime.kernel import threads
 from runtime.limits import ReclaimProgress
 from runtime.model import LimitChange, LimitOutcome, Ref
 from tui.core.attribution import AttributionObserver
+from tui.core.containment import outsiders
 from tui.core.containment.adjustment import Adjustment
 from tui.core.containment.confirmation import Confirmation
 from tui.core.containment.lease_book import REFRESH_INTERVAL_S, LeaseBook
@@ -204,13 +206,19 @@ class Containment:
     async def _take(self, planned: PlannedRung, seconds: float, *, audited: bool) -> tuple[Lease, LimitOutcome]:
         reason = f"{planned.rung.id.value} for {self._planner.subject(planned.victim).name}"
         if planned.target is None:
-            raise UnsupportedError(f"limit {planned.target_name}", detail="it is no container")
+            return await self._take_outsider(planned, seconds, reason)
         subject = self._planner.subject(planned.target)
         if planned.rung.id is RungId.MEMORY_LIMIT and isinstance(planned.change.memory, int):
             await self._make_room(subject, planned.change.memory)
         return await self._book.take(
             subject, planned.change, seconds=seconds, reason=reason, freeze=planned.rung.freezes, audited=audited
         )
+
+    async def _take_outsider(self, planned: PlannedRung, seconds: float, reason: str) -> tuple[Lease, LimitOutcome]:
+        found = await threads.acting(outsiders.find, self._readings.latest, planned.suspect)
+        if found is None:
+            raise NotFoundError(f"limit {planned.target_name}", detail="it has ended")
+        return await self._book.take_outsider(planned.suspect, found, planned.change, seconds=seconds, reason=reason)
 
     async def _make_room(self, subject: Subject, memory: int) -> None:
         def ignore(progress: ReclaimProgress) -> None:
@@ -295,7 +303,8 @@ class Containment:
         title = f"probe who hurts {self._planner.subject(victim).name}"
         self._planner.permit(title, victim)
         chosen = evidence or self._planner.suspected(title, victim)
-        self._probe.permit(title, chosen, await self._parties.case(chosen, None, self._readings))
+        self._probe.permit(title, chosen)
+        self._probe.permit_case(title, await self._parties.case(chosen, None, self._readings))
         suspect = self._planner.subject(chosen.suspect.ref or victim)
         outcome = await self._probe.run(title, chosen, self._planner.subject(victim), suspect)
         self._context.attribution.probed(victim, chosen.suspect, chosen.resource, outcome.confirmed)
