@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from dataclasses import replace
@@ -39,6 +40,7 @@ class FakeLeases:
         kernel: by ref, what a kernel would hold.
         frozen: the containers that are frozen.
         failure: raised by the next `take`.
+        hold: `take` waits until this is set.
         reapplied: what was given its leases again.
     """
 
@@ -48,6 +50,9 @@ class FakeLeases:
         self.failure: PytopError | None = None
         self.reapplied: list[Ref] = []
         self.all: dict[str, Lease] = {}
+        self.closed = False
+        self.hold = asyncio.Event()
+        self.hold.set()
         self._numbers = itertools.count(1)
 
     def limits(self, ref: Ref) -> Limits:
@@ -71,6 +76,7 @@ class FakeLeases:
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
+        await self.hold.wait()
         held, now_ns = self.limits(ref), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         lease = Lease(
             id=f"lease{next(self._numbers)}",
@@ -137,6 +143,12 @@ class FakeLeases:
     async def reapply(self, ref: Ref, cgroup: Cgroup, pid: int | None) -> tuple[Lease, ...]:
         self.reapplied.append(ref)
         return tuple(lease for lease in self.all.values() if lease.active and lease.ref == ref)
+
+    async def keep_keeper(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        self.closed = True
 
     def read_all(self) -> tuple[Lease, ...]:
         return tuple(self.all.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import KW_ONLY, dataclass
 from threading import Event as Stop
 from typing import Any, Final
@@ -111,13 +111,17 @@ class Containment:
             if key in self._busy:
                 continue
             if track.is_wrong(self._readings):
-                track.wrong = True
+                track.wrong, track.touched_ns = True, frame.at_ns
                 self._acquitted[key] = frame.at_ns
                 self._spawn(key, self._put_back(track, "wrong suspect"))
             elif (cores := self._adjustment.due(track)) is not None:
                 self._spawn(key, self._adjustment.apply(track, cores))
-            elif not track.rungs and frame.at_ns - self._acquitted.get(key, 0) > ACQUITTED_S * 1e9:
+            elif not track.rungs and not track.climbing and frame.at_ns - track.touched_ns > ACQUITTED_S * 1e9:
                 del self._tracks[key]
+
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs until cancelled, by name."""
+        return {self.name: self.follow, "leases": self._book.keep_keeper}
 
     async def follow(self) -> None:
         """Keep the leases up to date until cancelled."""
@@ -136,10 +140,7 @@ class Containment:
     async def close(self) -> None:
         """Wait for what is under way, and end what would end with this program; other leases go on."""
         await asyncio.gather(*self._busy.values(), return_exceptions=True)
-        try:
-            await self._book.revert_by_api()
-        except PytopError as error:
-            log.error("a lease that ends with this program could not be taken back: %s", error)
+        await self._book.close()
 
     # the next rung
 
@@ -178,20 +179,23 @@ class Containment:
         """
         planned = await self._planner.plan(victim, evidence, rung)
         track = self._track(planned)
-        track.wrong = False
+        track.wrong, track.touched_ns = False, self._readings.now_ns
+        track.climbing += 1
         try:
             lease, outcome = await self._take(planned, seconds, audited=audited)
         except PytopError as error:
             track.failed[planned.rung.id] = error.detail or str(error)
             raise
+        finally:
+            track.climbing -= 1
         if lease.state is not LeaseState.ACTIVE:
             why = outcome.error or "; ".join(each.detail for each in outcome.fields if each.detail) or lease.reason
             track.failed[planned.rung.id] = why
             raise KernelError(f"limit {planned.target_name}", detail=why)
         track.rungs.append(TakenRung(planned=planned, lease=lease, taken_ns=self._readings.now_ns))
         self._adjustment.begin(track, planned.change)
-        await self._renew(track, seconds)
         self._tracks[key_of(track.evidence)] = self._tracks.pop(key_of(track.evidence))  # the newest is the last
+        await self._renew(track, seconds)
         self._context.changed()
         return ClimbOutcome(planned, lease, outcome, track.state(self._readings))
 
@@ -199,7 +203,7 @@ class Containment:
         """What was done against this suspect; begun when nothing holds."""
         key = key_of(planned.evidence)
         track = self._tracks.get(key)
-        if track is None or not (track.rungs or track.failed):
+        if track is None or not (track.rungs or track.failed or track.climbing):
             track = self._tracks[key] = begin(planned.evidence, self._readings)
         return track
 
@@ -239,6 +243,7 @@ class Containment:
         """Pass over a rung: the next `plan` gives the one above it."""
         track = self._track(planned)
         track.failed[planned.rung.id] = "passed over"
+        track.touched_ns = self._readings.now_ns
 
     async def step_back(self, victim: Ref) -> Lease:
         """Take the last rung back; the lease that has ended. Raises `ConflictError` when there is none."""

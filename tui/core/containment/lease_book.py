@@ -152,10 +152,13 @@ class LeaseBook:
         update = partial(engine.update, ref.id)
         return ApiSetter(update, update)
 
-    async def revert_by_api(self) -> None:
-        """Take back the leases of this session that only the engine can take back: they end with this program."""
-        for lease in [each for each in self.active if each.by_api and each.id in self._pids]:
-            await self.revert(lease, "program ends")
+    async def keep_keeper(self) -> None:
+        """Have a keeper of leases running, until cancelled."""
+        await self._service.keep_keeper()
+
+    async def close(self) -> None:
+        """Take back what only this program can: leases by an engine's API. Others go on."""
+        await self._service.close()
 
     async def revert(self, lease: Lease, reason: str = "") -> Lease:
         """Take a lease back now."""
