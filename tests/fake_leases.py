@@ -13,7 +13,19 @@ from runtime.errors import ConflictError, PytopError
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import same
 from runtime.limits.restoring import restoring
-from runtime.model import UNLIMITED, FieldOutcome, LimitChange, LimitOutcome, Limits, Missing, Ref, Verdict
+from runtime.model import (
+    UNLIMITED,
+    ContainerRef,
+    FieldOutcome,
+    GroupKind,
+    GroupRef,
+    LimitChange,
+    LimitOutcome,
+    Limits,
+    Missing,
+    Ref,
+    Verdict,
+)
 
 V2 = Limits(
     cpus=UNLIMITED,
@@ -41,6 +53,7 @@ class FakeLeases:
         frozen: the containers that are frozen.
         failure: raised by the next `take`.
         hold: `take` waits until this is set.
+        units, processes: what was taken of those.
         reapplied: what was given its leases again.
     """
 
@@ -50,6 +63,8 @@ class FakeLeases:
         self.failure: PytopError | None = None
         self.reapplied: list[Ref] = []
         self.all: dict[str, Lease] = {}
+        self.units: list[tuple[str, LimitChange]] = []
+        self.processes: list[tuple[int, int | None]] = []
         self.closed = False
         self.hold = asyncio.Event()
         self.hold.set()
@@ -101,6 +116,20 @@ class FakeLeases:
             for name, value in change.items()
         )
         return lease, LimitOutcome(ref, tuple(fields))
+
+    async def take_unit(
+        self, path: str, change: LimitChange, *, seconds: float, reason: str = ""
+    ) -> tuple[Lease, LimitOutcome]:
+        self.units.append((path, change))
+        ref = GroupRef(GroupKind.SLICE, path)
+        return await self.take(ref, path, None, change, pid=None, seconds=seconds, reason=reason)
+
+    async def take_process(self, pid: int, *, seconds: float, nice: int | None = None, reason: str = "") -> Lease:
+        self.processes.append((pid, nice))
+        ref = ContainerRef("process", str(pid))
+        lease, _ = await self.take(ref, str(pid), None, LimitChange(), pid=pid, seconds=seconds, reason=reason)
+        self.all[lease.id] = replace(lease, target="process")
+        return self.all[lease.id]
 
     def active(self, lease_id: str) -> Lease:
         lease = self.all.get(lease_id)

@@ -195,7 +195,8 @@ class Containment:
         track.rungs.append(TakenRung(planned=planned, lease=lease, taken_ns=self._readings.now_ns))
         self._adjustment.begin(track, planned.change)
         self._tracks[key_of(track.evidence)] = self._tracks.pop(key_of(track.evidence))  # the newest is the last
-        await self._renew(track, seconds)
+        await self._renew(track, seconds, first=1)
+        await self.refresh()
         self._context.changed()
         return ClimbOutcome(planned, lease, outcome, track.state(self._readings))
 
@@ -232,12 +233,16 @@ class Containment:
         if not reached.done:
             raise RefusedError(f"limit the memory of {subject.name}", detail=reached.reason)
 
-    async def _renew(self, track: Track, seconds: float) -> None:
-        """Let earlier rungs end after later ones."""
-        for number, each in enumerate(reversed(track.rungs[:-1]), start=1):
+    async def _renew(self, track: Track, seconds: float, *, first: int = 0) -> None:
+        """Let the rungs hold for so many seconds, later ones a little less; `first`: those before the last ones."""
+        track.refresh(self._book.known)
+        rungs = list(reversed(track.rungs))
+        for number, each in enumerate(rungs[first:], start=first):
             if each.lease.state is LeaseState.ACTIVE:
-                await self._book.renew(each.lease, seconds + number * STAGGER_S)
-        await self.refresh()
+                try:
+                    await self._book.renew(each.lease, seconds + number * STAGGER_S)
+                except (ConflictError, NotFoundError) as error:  # it has ended just now
+                    log.info("%s", error)
 
     def skip(self, planned: PlannedRung) -> None:
         """Pass over a rung: the next `plan` gives the one above it."""
@@ -288,9 +293,7 @@ class Containment:
         title = f"hold the rungs of {self._planner.subject(victim).name}"
         self._planner.permit(title, victim)
         for track in self._planner.of(victim):
-            for number, each in enumerate(reversed(track.rungs)):
-                if each.lease.state is LeaseState.ACTIVE:
-                    await self._book.renew(each.lease, seconds + number * STAGGER_S)
+            await self._renew(track, seconds)
         await self.refresh()
 
     async def _put_back(self, track: Track, reason: str) -> None:
