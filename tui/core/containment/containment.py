@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from threading import Event as Stop
+from functools import partial
 from typing import Any, Final
 
 from collectors.attribution.evidence import Evidence
 from collectors.sampling.frame import Frame
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import RungId
-from runtime.errors import ConflictError, KernelError, NotFoundError, PytopError, RefusedError
-from runtime.kernel import threads
-from runtime.limits import ReclaimProgress
+from runtime.errors import ConflictError, KernelError, NotFoundError, PytopError
 from runtime.model import LimitChange, LimitOutcome, Ref
 from tui.core.attribution import AttributionObserver
-from tui.core.containment import outsiders
 from tui.core.containment.adjustment import Adjustment
 from tui.core.containment.confirmation import Confirmation
 from tui.core.containment.lease_book import REFRESH_INTERVAL_S, LeaseBook
@@ -30,9 +27,10 @@ from tui.core.containment.parties import PartyReader
 from tui.core.containment.planning import RungPlanner
 from tui.core.containment.probing import Probe
 from tui.core.containment.readings import Readings
+from tui.core.containment.rung_taker import RungTaker
 from tui.core.containment.state import ClimbOutcome, PlannedRung, ProbeOutcome, TakenRung, VictimState
 from tui.core.containment.track import Track, TrackKey, begin, key_of
-from tui.core.subject import Subject
+from tui.core.containment.turns import Turns, log_failure
 from tui.core.undo import OwnChange
 
 log = logging.getLogger(__name__)
@@ -77,8 +75,10 @@ class Containment:
         self._acquitted: dict[TrackKey, int] = {}  # CLOCK_MONOTONIC of the frame at which it was found to be wrong
         self._confirmation = Confirmation(context.book, context.update, context.note)
         self._probe = Probe(context.book, context.parties.cgroup)
+        self._taker = RungTaker(context.book, context.parties, self._readings)
         self._adjustment = Adjustment(self._book, self._readings, self._parties.find)
-        self._busy: dict[TrackKey, asyncio.Task[None]] = {}
+        self._busy: set[TrackKey] = set()
+        self._turns = Turns(self.name)
         self._planner = RungPlanner(
             parties=context.parties,
             readings=self._readings,
@@ -108,15 +108,15 @@ class Containment:
         """Take a frame: what did not help is put back, a quota follows the waiting."""
         self._readings.take(frame, self._context.attribution.latest)
         for key, track in list(self._tracks.items()):
-            if key in self._busy:
+            if key in self._busy or track.climbing:
                 continue
             if track.is_wrong(self._readings):
                 track.wrong, track.touched_ns = True, frame.at_ns
                 self._acquitted[key] = frame.at_ns
-                self._spawn(key, self._put_back(track, "wrong suspect"))
+                self._spawn(key, partial(self._put_back, (track,), "wrong suspect"))
             elif (cores := self._adjustment.due(track)) is not None:
-                self._spawn(key, self._adjustment.apply(track, cores))
-            elif not track.rungs and not track.climbing and frame.at_ns - track.touched_ns > ACQUITTED_S * 1e9:
+                self._spawn(key, partial(self._adjustment.apply, track, cores))
+            elif not track.rungs and frame.at_ns - track.touched_ns > ACQUITTED_S * 1e9:
                 del self._tracks[key]
 
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -139,7 +139,7 @@ class Containment:
 
     async def close(self) -> None:
         """Wait for what is under way, and end what would end with this program; other leases go on."""
-        await asyncio.gather(*self._busy.values(), return_exceptions=True)
+        await self._turns.close()
         await self._book.close()
 
     # the next rung
@@ -174,15 +174,19 @@ class Containment:
         """Climb the next rung as a lease of so many seconds; milder rungs are renewed with it.
 
         `evidence` and `rung` as for `plan`; with `audited` it waits until the audit trail has it on the disk.
-
         Raises what `plan` gives, and why the rung could not be climbed; the next `plan` then passes it over.
         """
+        return await self._turns.take(lambda: self._climb(victim, evidence, rung, seconds=seconds, audited=audited))
+
+    async def _climb(
+        self, victim: Ref, evidence: Evidence | None, rung: RungId | None, *, seconds: float, audited: bool
+    ) -> ClimbOutcome:
         planned = await self._planner.plan(victim, evidence, rung)
         track = self._track(planned)
         track.wrong, track.touched_ns = False, self._readings.now_ns
         track.climbing += 1
         try:
-            lease, outcome = await self._take(planned, seconds, audited=audited)
+            lease, outcome = await self._taker.take(planned, seconds, audited=audited)
         except PytopError as error:
             track.failed[planned.rung.id] = error.detail or str(error)
             raise
@@ -208,31 +212,6 @@ class Containment:
             track = self._tracks[key] = begin(planned.evidence, self._readings)
         return track
 
-    async def _take(self, planned: PlannedRung, seconds: float, *, audited: bool) -> tuple[Lease, LimitOutcome]:
-        reason = f"{planned.rung.id.value} for {self._planner.subject(planned.victim).name}"
-        if planned.target is None:
-            return await self._take_outsider(planned, seconds, reason)
-        subject = self._planner.subject(planned.target)
-        if planned.rung.id is RungId.MEMORY_LIMIT and isinstance(planned.change.memory, int):
-            await self._make_room(subject, planned.change.memory)
-        return await self._book.take(
-            subject, planned.change, seconds=seconds, reason=reason, freeze=planned.rung.freezes, audited=audited
-        )
-
-    async def _take_outsider(self, planned: PlannedRung, seconds: float, reason: str) -> tuple[Lease, LimitOutcome]:
-        found = await threads.acting(outsiders.find, self._readings.latest, planned.suspect)
-        if found is None:
-            raise NotFoundError(f"limit {planned.target_name}", detail="it has ended")
-        return await self._book.take_outsider(planned.suspect, found, planned.change, seconds=seconds, reason=reason)
-
-    async def _make_room(self, subject: Subject, memory: int) -> None:
-        def ignore(progress: ReclaimProgress) -> None:
-            """The rung is a small step: nobody waits for its progress."""
-
-        reached = await self._parties.hosts[subject.ref.host].reclaim(subject, memory, ignore, Stop())
-        if not reached.done:
-            raise RefusedError(f"limit the memory of {subject.name}", detail=reached.reason)
-
     async def _renew(self, track: Track, seconds: float, *, first: int = 0) -> None:
         """Let the rungs hold for so many seconds, later ones a little less; `first`: those before the last ones."""
         track.refresh(self._book.known)
@@ -252,6 +231,9 @@ class Containment:
 
     async def step_back(self, victim: Ref) -> Lease:
         """Take the last rung back; the lease that has ended. Raises `ConflictError` when there is none."""
+        return await self._turns.take(lambda: self._step_back(victim))
+
+    async def _step_back(self, victim: Ref) -> Lease:
         title = f"step back for {self._planner.subject(victim).name}"
         self._planner.permit(title, victim)
         track = next((each for each in reversed(self._planner.of(victim)) if each.rungs), None)
@@ -275,18 +257,21 @@ class Containment:
         """
         title = f"confirm what was done for {self._planner.subject(ref).name}"
         self._planner.permit(title, ref)
+        return await self._turns.take(lambda: self._confirm(ref))
+
+    async def _confirm(self, ref: Ref) -> tuple[Lease, ...]:
         tracks = [track for key, track in self._tracks.items() if ref in (key.victim, key.suspect.ref)]
-        kept = await self._confirmation.confirm(ref, [each for track in tracks for each in track.rungs])
-        await self.refresh()
-        self._context.changed()
-        return kept
+        try:
+            return await self._confirmation.confirm(ref, [each for track in tracks for each in track.rungs])
+        finally:
+            await self.refresh()
+            self._context.changed()
 
     async def release(self, victim: Ref, reason: str = "") -> None:
         """Take back all rungs for a victim that are not confirmed, the last first."""
         title = f"release {self._planner.subject(victim).name}"
         self._planner.permit(title, victim)
-        for track in reversed(self._planner.of(victim)):
-            await self._put_back(track, reason)
+        await self._turns.take(lambda: self._put_back(self._planner.of(victim), reason))
 
     async def renew(self, victim: Ref, seconds: float = LEASE_S) -> None:
         """Let all rungs for a victim hold for so many seconds from now."""
@@ -296,12 +281,23 @@ class Containment:
             await self._renew(track, seconds)
         await self.refresh()
 
-    async def _put_back(self, track: Track, reason: str) -> None:
-        for each in reversed(list(track.rungs)):
-            if each.lease.state is LeaseState.ACTIVE:
-                await self._book.revert(each.lease, reason)
-        track.refresh(self._book.known)
+    async def _put_back(self, tracks: Sequence[Track], reason: str) -> None:
+        """Take back what is not confirmed, the last first. One that fails does not keep the others."""
+        failures: list[PytopError] = []
+        for track in reversed(tracks):
+            for each in reversed(list(track.rungs)):
+                if each.lease.state is not LeaseState.ACTIVE:
+                    continue
+                try:
+                    await self._book.revert(each.lease, reason)
+                except (ConflictError, NotFoundError) as error:  # it has ended just now
+                    log.info("%s", error)
+                except PytopError as error:
+                    failures.append(error)
+            track.refresh(self._book.known)
         self._context.changed()
+        if failures:
+            raise failures[0]
 
     async def probe(self, victim: Ref, *, evidence: Evidence | None = None) -> ProbeOutcome:
         """Confirm or clear the suspect by an A/B test of about five seconds; the attribution is told.
@@ -319,15 +315,12 @@ class Containment:
         self._context.changed()
         return outcome
 
-    def _spawn(self, key: TrackKey, work: Coroutine[Any, Any, None]) -> None:
-        """Do something for a track that nobody awaits; nothing else is done for it meanwhile."""
+    def _spawn(self, key: TrackKey, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something for a track that nobody awaits; nothing else is decided about it meanwhile."""
 
-        async def guarded() -> None:
-            try:
-                await work
-            except PytopError as error:
-                log.warning("containment: %s", error)
-            finally:
-                del self._busy[key]
+        def ended(task: asyncio.Task[None]) -> None:
+            self._busy.discard(key)
+            log_failure(task)
 
-        self._busy[key] = asyncio.create_task(guarded(), name=self.name)
+        self._busy.add(key)
+        self._turns.begin(work).add_done_callback(ended)

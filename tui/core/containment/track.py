@@ -85,7 +85,7 @@ class Track:
         """How it stands by the newest frame."""
         now = readings.wait_after(self.evidence, self.last_ns) if self.rungs else None
         use = readings.use_after(self.evidence, self.last_ns) if self.rungs else None
-        running = [each.lease.expires_ns for each in self.rungs if each.lease.state is LeaseState.ACTIVE]
+        running = [each.lease.expires_ns for each in self.rungs if each.lease.active]
         return VictimState(
             victim=self.evidence.victim,
             evidence=self.evidence,
@@ -106,7 +106,7 @@ class Track:
             replace(each, lease=leases.get(each.lease.id, each.lease))
             for each in self.rungs
             if each.lease.state is LeaseState.CONFIRMED
-            or (each.lease.id in leases and leases[each.lease.id].state in (LeaseState.ACTIVE, LeaseState.CONFIRMED))
+            or ((now := leases.get(each.lease.id)) is not None and (now.active or now.state is LeaseState.CONFIRMED))
         ]
         if RungId.CPU_QUOTA not in self.taken:
             self.quota = None

@@ -296,3 +296,29 @@ async def test_memory_is_contained_on_its_own_ladder(stage: Stage) -> None:
     await stage.contain.release(VICTIM.ref)
     assert stage.held().memory_high is UNLIMITED
     assert stage.held(VICTIM).memory_reservation == 0
+
+
+async def test_a_climb_whose_caller_leaves_is_known(stage: Stage) -> None:
+    stage.leases.hold.clear()
+    caller = asyncio.ensure_future(stage.contain.climb(VICTIM.ref))
+    await asyncio.sleep(0.05)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    stage.leases.hold.set()
+    await until(lambda: stage.contain.states() and stage.contain.states()[0].rungs, 3)
+    await stage.contain.step_back(VICTIM.ref)
+    assert stage.contain.leases == ()
+
+
+async def test_two_climbs_at_once_are_two_rungs(stage: Stage) -> None:
+    done = await asyncio.gather(stage.contain.climb(VICTIM.ref), stage.contain.climb(VICTIM.ref))
+    assert [each.planned.rung.id for each in done] == [RungId.PROTECT_CPU, RungId.CPU_WEIGHT]
+
+
+async def test_what_has_ended_just_now_keeps_nothing_from_being_put_back(stage: Stage) -> None:
+    first = await stage.contain.climb(VICTIM.ref)
+    second = await stage.contain.climb(VICTIM.ref)
+    stage.leases.expire(second.lease.id)
+    await stage.contain.release(VICTIM.ref)
+    assert not stage.leases.all[first.lease.id].active
+    assert stage.held().cpu_shares == stage.held(VICTIM).cpu_shares == 1024
