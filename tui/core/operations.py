@@ -14,8 +14,10 @@ from typing import Any, Final, TypeVar
 
 from runtime.errors import ConflictError, EngineError, NotFoundError, PytopError, RefusedError
 from runtime.limits import ReclaimProgress
+from runtime.limits.lock import with_warning
 from runtime.model import ContainerRef, ContainerSpec, GroupRef, LimitChange, LimitName, LimitOutcome, Limits, Ref, Verb
 from tui.core.annotations import Annotations
+from tui.core.change_audit import ChangeAudit
 from tui.core.drift.detector import DriftDetector
 from tui.core.subject import EngineRef
 from tui.core.subject_operations import (
@@ -45,8 +47,16 @@ class _Lock:
 class Operations:
     """The operations of a session, all of which change something."""
 
-    def __init__(self, context: OperationContext, *, annotations: Annotations, detector: DriftDetector) -> None:
+    def __init__(
+        self,
+        context: OperationContext,
+        *,
+        annotations: Annotations,
+        detector: DriftDetector,
+        audit: ChangeAudit,
+    ) -> None:
         self._context = context
+        self._audit = audit
         self._annotations = annotations
         self._detector = detector
         self._work: set[asyncio.Task[Any]] = set()
@@ -162,12 +172,23 @@ class Operations:
         self._detector.begin(ref)
         outcome: LimitOutcome | None = None
         try:
-            outcome = await target.update(change)
+            outcome = await self._audited(ref, target, change)
         finally:
             self._detector.end(ref, outcome)
         self._annotations.outcome(outcome)
         await target.refresh()
         return outcome
+
+    async def _audited(self, ref: Ref, target: SubjectOperations, change: LimitChange) -> LimitOutcome:
+        if not self._audit.enabled:
+            return await target.update(change)
+        entry = await self._audit.begin(ref, change)
+        try:
+            outcome = await target.update(change)
+        except BaseException as error:
+            await self._audit.end(entry, error)
+            raise
+        return with_warning(outcome, await self._audit.end(entry, outcome))
 
     def _permit_change(self, target: SubjectOperations, change: LimitChange) -> None:
         self._require_open(f"update {target.name}")

@@ -38,10 +38,10 @@ from runtime.model import (
     LogLine,
     Missing,
     Ref,
-    State,
     Verb,
 )
 from tui.core.annotations import Annotations
+from tui.core.change_audit import ChangeAudit
 from tui.core.drift.checker import DriftChecker
 from tui.core.drift.detector import Drift, DriftDetector
 from tui.core.groups import Groups
@@ -49,7 +49,7 @@ from tui.core.hosts.frames import LOCAL
 from tui.core.hosts.host import Host, Hosts, Inspection, Preview, RecentUsage
 from tui.core.hosts.local import LocalHost
 from tui.core.inventory import Inventory
-from tui.core.measurement import Measurement
+from tui.core.measurement import Measurement, container_targets, targets_of
 from tui.core.observers import FrameObservers, FramePublisher, HistoryObserver
 from tui.core.operations import Operations
 from tui.core.permissions import choose_one
@@ -85,8 +85,12 @@ class Session:
         sweeper: Sweeper | None = None,
         interval: float = 1.0,
         read_only: bool = False,
+        audited: bool = False,
     ) -> None:
-        """`engines` are this machine's and `hosts` the other machines; `interval` is seconds between two sweeps."""
+        """`engines` are this machine's and `hosts` the other machines; `interval` is seconds between two sweeps.
+
+        `audited`: changes are recorded in the audit trail, and leases watched over.
+        """
         local = LocalHost(engines, sweeper=sweeper, interval=interval)
         self.engines: Mapping[str, Engine] = local.engines
         self.containers: Mapping[ContainerRef, Container] = {}
@@ -109,10 +113,12 @@ class Session:
             capabilities=self._inventory.capabilities,
             changed=self._drift_changed,
         )
+        self._audit = ChangeAudit(self.limits, self.find, local.inspection.cgroup, enabled=audited)
         self._operations = Operations(
             OperationContext(self._hosts, self._inventory, self._groups, read_only),
             annotations=self._annotations,
             detector=self._detector,
+            audit=self._audit,
         )
         last = HistoryObserver(self.history), FramePublisher(self._publish)
         self._measurement = Measurement(
@@ -202,6 +208,7 @@ class Session:
             "groups": self._groups.follow,
             **self._checker.loops(),
             **self._measurement.loops(),
+            **self._audit.loops(read_only=self.read_only),
         }
         for name, run in loops.items():
             self._supervisor.spawn(name, run)
@@ -230,6 +237,7 @@ class Session:
         """Wait for operations under way, then stop everything and close every descriptor."""
         self._notifier.close()
         await self._operations.close()
+        await self._audit.close()
         await self._supervisor.close()
         results = await asyncio.gather(*(host.close() for host in self._hosts.values()), return_exceptions=True)
         for name, result in zip(self._hosts, results, strict=True):
@@ -356,16 +364,7 @@ class Session:
 
     def targets(self, host: str = LOCAL) -> Sequence[Target]:
         """The targets of a sweep. Containers whose engine is away are included: their processes may be alive."""
-        return [
-            *(
-                Target(container.ref, container.pid, container.cgroup)
-                for container in self.containers.values()
-                if container.pid is not None
-                and (container.state.live or container.state is State.UNKNOWN)
-                and container.ref.host == host
-            ),
-            *(target for target in self._groups.targets() if target.ref.host == host),
-        ]
+        return targets_of((*container_targets(self.containers.values()), *self._groups.targets()), host)
 
     def _publish(self, frame: Frame) -> None:
         self.frame = frame
@@ -376,6 +375,7 @@ class Session:
         for ref in before.keys() - self.containers.keys():
             self._supervisor.call("annotations", self._annotations.forget, ref)
         self._supervisor.call("groups", self._groups.inventory, self.containers)
+        self._supervisor.call("audit", self._audit.inventory, self.containers.values())
         self._expect_limits()
         self._notifier.tell(Changed.INVENTORY | Changed.PROBLEMS)
 
@@ -388,8 +388,10 @@ class Session:
         self._supervisor.call("drift", self._checker.inventory, subjects)
 
     def _drift_changed(self) -> None:
+        self._supervisor.call("audit", self._audit.drifted, self.drift)
         self._notifier.tell(Changed.FRAME | Changed.PROBLEMS)
 
     def _happened(self, event: Event) -> None:
         self._supervisor.call("annotations", self._annotations.event, event)
         self._supervisor.call("drift", self._detector.event, event)
+        self._supervisor.call("audit", self._audit.happened, event)
