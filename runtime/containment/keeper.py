@@ -32,8 +32,13 @@ _BOOT: Final = (
 
 def command(*arguments: str) -> list[str]:
     """The command line of a keeper that works in this process's run directory. Raises `OSError` where there is none."""
+    return command_line(run_directory.path(), *arguments)
+
+
+def command_line(directory: Path, *arguments: str) -> list[str]:
+    """That of a keeper for a run directory."""
     paths = [str(_ROOT), *(path for path in sys.path if path.startswith("/") and path != str(_ROOT))]
-    return [sys.executable, "-I", "-c", _BOOT.format(paths=paths), str(run_directory.path()), *arguments]
+    return [sys.executable, "-I", "-c", _BOOT.format(paths=paths), str(directory), *arguments]
 
 
 async def ensure() -> str:

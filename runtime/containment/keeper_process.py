@@ -83,9 +83,13 @@ def run(*, idle_s: float = IDLE_S) -> None:
 
 
 def _await_lock() -> int | None:
-    """The keeper's lock; None when another one has it and there is nothing more to keep."""
+    """The keeper's lock; None when another one has it and there is nothing more to keep.
+
+    It waits for ended leases too, whose files are there for a while: a unit of systemd starts a keeper as long as there
+    are any.
+    """
     while (lock := keeper_lock.try_take()) is None:
-        if not _active():
+        if not store.read_all():
             return None
         time.sleep(STANDBY_INTERVAL_S)
     return lock

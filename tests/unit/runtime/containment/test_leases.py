@@ -126,6 +126,17 @@ async def test_leases_of_one_limit_lie_on_one_another_and_end_in_any_order(cgrou
     assert held(cgroup) == before
 
 
+@pytest.mark.parametrize("first_to_end", [0, 1])
+async def test_a_weight_below_the_idle_class_is_taken_back_in_any_order(cgroup: Cgroup, first_to_end: int) -> None:
+    """In the idle class the kernel takes no weight, so the lease of that gives it back when it ends."""
+    before = held(cgroup)
+    taken = [await take(cgroup, LimitChange(cpu_shares=77)), await take(cgroup, LimitChange(cpu_idle=True))]
+    for lease in (taken[first_to_end], taken[1 - first_to_end]):
+        ended = await leases.revert(lease.id)
+        assert ended.state is LeaseState.REVERTED, ended.result
+    assert held(cgroup) == before
+
+
 async def test_a_confirmed_lease_stays_and_one_below_it_ends_without_a_conflict(cgroup: Cgroup) -> None:
     first = await take(cgroup, LimitChange(cpus=0.4))
     second = await take(cgroup, LimitChange(cpus=0.2))
