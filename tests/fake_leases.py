@@ -54,18 +54,15 @@ class FakeLeases:
         failure: raised by the next `take`.
         hold: `take` waits until this is set.
         units, processes: what was taken of those.
-        reapplied: what was given its leases again.
     """
 
     def __init__(self) -> None:
         self.kernel: dict[Ref, Limits] = {}
         self.frozen: set[Ref] = set()
         self.failure: PytopError | None = None
-        self.reapplied: list[Ref] = []
         self.all: dict[str, Lease] = {}
         self.units: list[tuple[str, LimitChange]] = []
         self.processes: list[tuple[int, int | None]] = []
-        self.closed = False
         self.hold = asyncio.Event()
         self.hold.set()
         self._numbers = itertools.count(1)
@@ -168,16 +165,6 @@ class FakeLeases:
                 held = held.merge({name: before})
         self.kernel[lease.ref] = held
         return self._end(lease, state)
-
-    async def reapply(self, ref: Ref, cgroup: Cgroup, pid: int | None) -> tuple[Lease, ...]:
-        self.reapplied.append(ref)
-        return tuple(lease for lease in self.all.values() if lease.active and lease.ref == ref)
-
-    async def keep_keeper(self) -> None:
-        await asyncio.Event().wait()
-
-    async def close(self) -> None:
-        self.closed = True
 
     def read_all(self) -> tuple[Lease, ...]:
         return tuple(self.all.values())

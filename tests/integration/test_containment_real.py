@@ -107,7 +107,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 async def contended(tmp_path: Path) -> AsyncIterator[Host]:
     async with instance(tmp_path) as engine:
         made = await demo.build(engine, Setting(image="host"))
-        session = Session([EmbeddedEngine(engine.config)], interval=0.5)
+        session = Session([EmbeddedEngine(engine.config)], interval=0.5, audited=True)
         try:
             await session.start()
             await until(lambda: session.frame is not None and made.victim in session.frame.usages, 20)

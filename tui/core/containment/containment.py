@@ -121,13 +121,12 @@ class Containment:
 
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What runs until cancelled, by name."""
-        return {self.name: self.follow, "leases": self._book.keep_keeper}
+        return {self.name: self.follow}
 
     async def follow(self) -> None:
         """Keep the leases up to date until cancelled."""
         while True:
             await self.refresh()
-            await self._book.reapply_after_restarts()
             await asyncio.sleep(REFRESH_INTERVAL_S)
 
     async def refresh(self) -> None:
@@ -138,9 +137,8 @@ class Containment:
             self._context.changed()
 
     async def close(self) -> None:
-        """Wait for what is under way, and end what would end with this program; other leases go on."""
+        """Wait for what is under way; leases go on."""
         await self._turns.close()
-        await self._book.close()
 
     # the next rung
 

@@ -17,10 +17,8 @@ from runtime.engines.protocol import Engine
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import ContainerRef, GroupKind, GroupRef, LimitChange, LimitOutcome, Ref
-from tui.core.annotations import Annotations
 from tui.core.containment.outsiders import Outsider, OutsiderService
 from tui.core.containment.service import LeaseService
-from tui.core.drift.detector import DriftDetector
 from tui.core.drift.leased import LeasedLimits
 from tui.core.operations import Operations
 from tui.core.subject import Subject
@@ -42,9 +40,6 @@ class LeaseBook:
         *,
         outsiders: OutsiderService,
         engine: Callable[[Ref], Engine | None],
-        detector: DriftDetector,
-        annotations: Annotations,
-        find: Callable[[Ref], Subject | None],
         cgroup: Callable[[Subject], Cgroup | None],
     ) -> None:
         """`engine` is that of a container, `cgroup` finds that of a subject of this machine and blocks."""
@@ -53,11 +48,9 @@ class LeaseBook:
         self._service = service
         self._outsiders = outsiders
         self._operations = operations
-        self._detector = detector
-        self._annotations = annotations
-        self._find = find
+        self._detector = operations.detector
+        self._annotations = operations.annotations
         self._cgroup = cgroup
-        self._pids: dict[str, int | None] = {}  # by lease of this session: the process when it was taken
 
     @property
     def active(self) -> tuple[Lease, ...]:
@@ -76,7 +69,6 @@ class LeaseBook:
             earlier = before.get(lease.id)
             if lease.state is LeaseState.REVERTED and earlier is not None and earlier.state is LeaseState.ACTIVE:
                 self._annotations.reverted(lease.ref, lease.before)
-        self._pids = {id: pid for id, pid in self._pids.items() if id in self.known}
         return True
 
     async def take(
@@ -108,7 +100,6 @@ class LeaseBook:
                 by_api=self._api(subject.ref),
                 must_be_on_disk=audited,
             )
-            self._pids[lease.id] = subject.pid
             await self.refresh()
             return lease, outcome
 
@@ -152,14 +143,6 @@ class LeaseBook:
         update = partial(engine.update, ref.id)
         return ApiSetter(update, update)
 
-    async def keep_keeper(self) -> None:
-        """Have a keeper of leases running, until cancelled."""
-        await self._service.keep_keeper()
-
-    async def close(self) -> None:
-        """Take back what only this program can: leases by an engine's API. Others go on."""
-        await self._service.close()
-
     async def revert(self, lease: Lease, reason: str = "") -> Lease:
         """Take a lease back now."""
 
@@ -178,23 +161,3 @@ class LeaseBook:
     async def confirmed(self, lease: Lease) -> Lease:
         """It stays: the engine's record was told."""
         return await self._service.confirmed(lease.id)
-
-    async def reapply_after_restarts(self) -> None:
-        """Give containers that were started again the leases of this session that still run."""
-        stale: dict[Ref, Subject] = {}
-        for lease in self.active:
-            subject = self._find(lease.ref) if lease.id in self._pids else None
-            if subject is not None and subject.pid is not None and subject.pid != self._pids[lease.id]:
-                stale[lease.ref] = subject
-        for ref, subject in stale.items():
-            await self._operations.leased(ref, f"limit {subject.name} again", partial(self._reapply, subject))
-
-    async def _reapply(self, subject: Subject) -> None:
-        cgroup = await threads.acting(self._cgroup, subject)
-        if cgroup is not None:
-            await self._service.reapply(subject.ref, cgroup, subject.pid)
-            await self.refresh()
-        self._pids = {
-            id: subject.pid if (lease := self.known.get(id)) is not None and lease.ref == subject.ref else pid
-            for id, pid in self._pids.items()
-        }

@@ -46,18 +46,6 @@ class LeaseService(Protocol):
         """Take it back now."""
         ...
 
-    async def reapply(self, ref: Ref, cgroup: Cgroup, pid: int | None) -> tuple[Lease, ...]:
-        """Give a container that was started again its leases again."""
-        ...
-
-    async def keep_keeper(self) -> None:
-        """Start a keeper again that was killed, until cancelled."""
-        ...
-
-    async def close(self) -> None:
-        """Take back what only this program can."""
-        ...
-
     def read_all(self) -> tuple[Lease, ...]:
         """Every lease of this machine, also of other programs, and those that have ended a moment ago. Blocks."""
         ...

@@ -10,7 +10,7 @@ from collectors.attribution.evidence import Confidence, Suspect, SuspectKind
 from runtime.containment.lease import LeaseState
 from runtime.containment.rung import RungId
 from runtime.errors import ConflictError, DeniedError, PytopError, RefusedError
-from runtime.model import UNLIMITED, ContainerRef, LimitChange, Resource, Verb
+from runtime.model import UNLIMITED, ContainerRef, LimitChange, Resource
 from tests.unit.core.containment.conftest import HOG, SAINT, VICTIM, Stage, evidence, opened
 from tests.waiting import until
 from tui.core.containment.state import PlannedRung
@@ -271,17 +271,6 @@ async def test_a_quota_follows_the_waiting_by_one_lease(stage: Stage) -> None:
     await until(lambda: len(stage.contain.leases) == 1, 3)
     await stage.contain.step_back(VICTIM.ref)
     assert stage.held().cpus is UNLIMITED
-
-
-async def test_a_leased_container_that_restarts_gets_it_again(stage: Stage) -> None:
-    await stage.contain.climb(VICTIM.ref, rung=RungId.CPU_IDLE)
-    book = stage.contain._book
-    await book.reapply_after_restarts()
-    assert stage.leases.reapplied == []
-    await stage.session.perform(HOG.ref, Verb.RESTART)
-    await book.reapply_after_restarts()
-    await book.reapply_after_restarts()
-    assert stage.leases.reapplied == [HOG.ref]
 
 
 async def test_memory_is_contained_on_its_own_ladder(stage: Stage) -> None:
