@@ -21,6 +21,7 @@ from runtime.errors import ConflictError, KernelError, NotFoundError, PytopError
 from runtime.model import LimitChange, LimitOutcome, Ref
 from tui.core.attribution import AttributionObserver
 from tui.core.containment.adjustment import Adjustment
+from tui.core.containment.change_queue import ChangeQueue, log_failure
 from tui.core.containment.confirmation import Confirmation
 from tui.core.containment.lease_book import REFRESH_INTERVAL_S, LeaseBook
 from tui.core.containment.parties import PartyReader
@@ -30,7 +31,6 @@ from tui.core.containment.readings import Readings
 from tui.core.containment.rung_taker import RungTaker
 from tui.core.containment.state import ClimbOutcome, PlannedRung, ProbeOutcome, TakenRung, VictimState
 from tui.core.containment.track import Track, TrackKey, begin, key_of
-from tui.core.containment.turns import Turns, log_failure
 from tui.core.undo import OwnChange
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Containment:
         self._taker = RungTaker(context.book, context.parties, self._readings)
         self._adjustment = Adjustment(self._book, self._readings, self._parties.find)
         self._busy: set[TrackKey] = set()
-        self._turns = Turns(self.name)
+        self._queue = ChangeQueue(self.name)
         self._planner = RungPlanner(
             parties=context.parties,
             readings=self._readings,
@@ -138,7 +138,7 @@ class Containment:
 
     async def close(self) -> None:
         """Wait for what is under way; leases go on."""
-        await self._turns.close()
+        await self._queue.close()
 
     # the next rung
 
@@ -174,7 +174,7 @@ class Containment:
         `evidence` and `rung` as for `plan`; with `audited` it waits until the audit trail has it on the disk.
         Raises what `plan` gives, and why the rung could not be climbed; the next `plan` then passes it over.
         """
-        return await self._turns.take(lambda: self._climb(victim, evidence, rung, seconds=seconds, audited=audited))
+        return await self._queue.run(lambda: self._climb(victim, evidence, rung, seconds=seconds, audited=audited))
 
     async def _climb(
         self, victim: Ref, evidence: Evidence | None, rung: RungId | None, *, seconds: float, audited: bool
@@ -229,7 +229,7 @@ class Containment:
 
     async def step_back(self, victim: Ref) -> Lease:
         """Take the last rung back; the lease that has ended. Raises `ConflictError` when there is none."""
-        return await self._turns.take(lambda: self._step_back(victim))
+        return await self._queue.run(lambda: self._step_back(victim))
 
     async def _step_back(self, victim: Ref) -> Lease:
         title = f"step back for {self._planner.subject(victim).name}"
@@ -255,7 +255,7 @@ class Containment:
         """
         title = f"confirm what was done for {self._planner.subject(ref).name}"
         self._planner.permit(title, ref)
-        return await self._turns.take(lambda: self._confirm(ref))
+        return await self._queue.run(lambda: self._confirm(ref))
 
     async def _confirm(self, ref: Ref) -> tuple[Lease, ...]:
         tracks = [track for key, track in self._tracks.items() if ref in (key.victim, key.suspect.ref)]
@@ -269,7 +269,7 @@ class Containment:
         """Take back all rungs for a victim that are not confirmed, the last first."""
         title = f"release {self._planner.subject(victim).name}"
         self._planner.permit(title, victim)
-        await self._turns.take(lambda: self._put_back(self._planner.of(victim), reason))
+        await self._queue.run(lambda: self._put_back(self._planner.of(victim), reason))
 
     async def renew(self, victim: Ref, seconds: float = LEASE_S) -> None:
         """Let all rungs for a victim hold for so many seconds from now."""
@@ -321,4 +321,4 @@ class Containment:
             log_failure(task)
 
         self._busy.add(key)
-        self._turns.begin(work).add_done_callback(ended)
+        self._queue.begin(work).add_done_callback(ended)

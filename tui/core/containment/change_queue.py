@@ -12,8 +12,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Turns:
-    """Runs changes in turn, as tasks of their own."""
+class ChangeQueue:
+    """Runs changes in order, as tasks of their own."""
 
     def __init__(self, name: str) -> None:
         """`name` is that of the tasks."""
@@ -21,7 +21,7 @@ class Turns:
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def take(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run it after those before it; it goes on when the caller is cancelled, and a failure is then logged."""
         task = self.begin(work)
         try:
