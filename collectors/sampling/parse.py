@@ -125,7 +125,8 @@ _V1_STAT = tuple(
     (key, len(key))
     for key in (
         *(b"\nhierarchical_memory_limit ", b"\ntotal_cache ", b"\ntotal_rss ", b"\ntotal_shmem "),
-        *(b"\ntotal_swap ", b"\ntotal_inactive_file "),
+        *(b"\ntotal_workingset_refault_anon ", b"\ntotal_workingset_refault_file "),
+        *(b"\ntotal_swap ", b"\ntotal_pgmajfault ", b"\ntotal_inactive_file "),
     )
 )
 
@@ -144,19 +145,20 @@ def _numbers_in_order(data: bytes, at: int, keys: tuple[tuple[bytes, int], ...])
     return found if min(found) >= 0 else None
 
 
-def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number, Limit]:
-    """v1 memory.stat of the whole subtree: anon, file, shared, inactive file, swap; the ancestors' tightest limit.
+def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number, Number, Number, Limit]:
+    """v1 memory.stat of the whole subtree: as `memory_stat_v2`, then swap and the ancestors' tightest limit.
 
     The kernel counts shared memory and tmpfs as cache. They are not in `file`: they cannot be dropped.
     """
     start = data.find(b"\nhierarchical_memory_limit ")
     if start < 0:
-        return UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED
+        return (UNSUPPORTED,) * 8
     usual = _numbers_in_order(data, start, _V1_STAT)
     if usual is not None:
-        hierarchical, cache, anon, shmem, swap, inactive = usual
+        hierarchical, cache, anon, shmem, anon_again, file_again, swap, faults, inactive = usual
         own = UNLIMITED if hierarchical >= UNLIMITED_V1_BYTES else hierarchical
-        return anon, cache - shmem if cache > shmem else 0, shmem, inactive, swap, own
+        file = cache - shmem if cache > shmem else 0
+        return anon, file, shmem, inactive, anon_again + file_again, faults, swap, own
     tightest: Limit = _keyed(data, b"\nhierarchical_memory_limit ", start)
     if isinstance(tightest, int) and tightest >= UNLIMITED_V1_BYTES:
         tightest = UNLIMITED
@@ -166,16 +168,36 @@ def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number,
         _without(_keyed(data, b"\ntotal_cache ", start), shared),
         shared,
         _keyed(data, b"\ntotal_inactive_file ", start),
+        _refaults(data, b"\ntotal_workingset_refault"),
+        _keyed(data, b"\ntotal_pgmajfault ", start),
         _keyed(data, b"\ntotal_swap ", start),
         tightest,
     )
 
 
-def memory_stat_v2(data: bytes) -> tuple[Number, Number, Number, Number]:
-    """v2 memory.stat: anon, file without shared memory and tmpfs, these, inactive file."""
+def memory_stat_v2(data: bytes) -> tuple[Number, Number, Number, Number, Number, Number]:
+    """v2 memory.stat: anon, file without shared memory and tmpfs, these, inactive file, refaults, major faults."""
     anon = _keyed(data, b"anon ") if data.startswith(b"anon ") else _keyed(data, b"\nanon ")
     shared = _keyed(data, b"\nshmem ")
-    return anon, _without(_keyed(data, b"\nfile "), shared), shared, _keyed(data, b"\ninactive_file ")
+    return (
+        anon,
+        _without(_keyed(data, b"\nfile "), shared),
+        shared,
+        _keyed(data, b"\ninactive_file "),
+        _refaults(data, b"\nworkingset_refault"),
+        _keyed(data, b"\npgmajfault "),
+    )
+
+
+def _refaults(data: bytes, key: bytes) -> Number:
+    """Pages that came back soon after they were reclaimed; told apart, anon and file, since Linux 5.9."""
+    at = data.find(key)
+    if at < 0:
+        return UNSUPPORTED
+    anon, file = _keyed(data, key + b"_anon ", at), _keyed(data, key + b"_file ", at)
+    if isinstance(anon, int) and isinstance(file, int):
+        return anon + file
+    return _keyed(data, key + b" ", at)
 
 
 def _without(cache: Number, shared: Number) -> Number:

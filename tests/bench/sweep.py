@@ -39,7 +39,7 @@ BOUNDS: Final = {"mostly idle": (0.6, 0.75), "all busy": (1.35, 1.7)}  # of the 
 GROWTH_BOUND: Final = 12.0  # ten times the cgroups
 KEPT_BOUND: Final = 8  # descriptors for each container, without the two that all share
 ALL_KEPT_BOUND: Final = 16_000
-HOST_FILES: Final = [  # what the host's totals come from; psutil reads the first five
+HOST_FILES: Final = [  # what the host's totals come from
     *("/proc/stat", "/proc/net/dev", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/meminfo"),
     *(f"/proc/pressure/{name}" for name in ("cpu", "memory", "io")),
 ]

@@ -61,7 +61,9 @@ UNITLESS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "versions of a format or protocol": frozenset({"FORMAT", "PROTOCOL"}),
-    "indices and bits of a Sample's counters": frozenset({"PSI_CPU", "PSI_MEMORY", "PSI_IO", "ALL_PARTS"}),
+    "indices and bits of a Sample's counters": frozenset(
+        {"PSI_CPU", "PSI_MEMORY", "PSI_IO", "IDLE", "CPUS", "ALL_PARTS"}
+    ),
     "numbers that mean no limit, whatever the unit": frozenset({"INFINITY", "NO_RATE"}),
 }
 """Constants without a unit, by the reason why they have none."""
