@@ -6,14 +6,14 @@ A host that is out of tasks refuses a fork to everybody at once. The wait is how
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import nlargest
 from typing import Final
 
 from collectors.attribution.cpu import DIFFUSE, MAX_SUSPECTS, MIN_HELD_SHARE
 from collectors.attribution.evidence import Figure, Gain, Resource
 from collectors.attribution.memory import OWN_LIMIT
-from collectors.attribution.scan import Scan
+from collectors.attribution.scan import Found, Scan
 from collectors.attribution.window import NS_PER_S, FrameWindow, Key, Pair, Wait, number
 from collectors.sampling.frame import Frame, Usage
 from runtime.model import ContainerRef, LimitName, Missing
@@ -35,17 +35,30 @@ def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
     everybody = [
         (ref, usage) for ref, usage in scan.frame.usages.items() if isinstance(ref, ContainerRef) and not ref.host
     ]
-    growth = {ref: frames.growth(ref, _pids) for ref, _ in everybody}
-    makers = {ref: number(usage.pids) for ref, usage in everybody if growth[ref] >= MIN_GROWTH_PER_S_PIDS or ref in own}
-    if not makers:  # the table is full, and nobody adds to it any more
-        makers = {ref: number(usage.pids) for ref, usage in everybody}
-    total = number(scan.host.tasks)
+    makers, total = _makers(scan, frames, everybody)
     largest = nlargest(MAX_SUSPECTS, makers.items(), key=lambda each: each[1])
     named: dict[Key, float] = {ref: filled * pids / total for ref, pids in largest if pids >= MIN_HELD_SHARE * total}
-    rest = filled * max(0.0, total - sum(pids for _, pids in largest)) / total
+    rest = filled * max(0.0, total - sum(pids for ref, pids in largest if ref in named)) / total
+    if rest > MIN_HELD_SHARE * filled:
+        named[DIFFUSE] = rest
     for ref, _ in everybody:
         if ref not in own and ref not in named:
-            yield Wait(ref, filled, {**named, DIFFUSE: rest} if rest > MIN_HELD_SHARE * filled else named)
+            yield Wait(ref, filled, named)
+
+
+def _makers(scan: Scan, frames: FrameWindow, everybody: Sequence[Found]) -> tuple[dict[ContainerRef, float], float]:
+    """Tasks by container, and of all that are the cause, the host's own processes included.
+
+    Those that make tasks are; who has many that were there before is none. When nobody adds to them any more, it is who
+    has most.
+    """
+    growth = {ref: frames.growth(ref, _pids) for ref, _ in everybody}
+    makers = {ref: number(usage.pids) for ref, usage in everybody if growth[ref] >= MIN_GROWTH_PER_S_PIDS}
+    if makers:
+        span_s = (frames.latest.at_ns - frames.frames[0].at_ns) / NS_PER_S
+        by_host = max(0.0, _growth(frames) - sum(growth[ref] for ref in makers)) * span_s
+        return makers, sum(makers.values()) + by_host
+    return {ref: number(usage.pids) for ref, usage in everybody}, number(scan.host.tasks)
 
 
 def _filled(frames: FrameWindow) -> float:
