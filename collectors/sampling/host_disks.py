@@ -6,8 +6,9 @@ Source: Documentation/admin-guide/iostats.rst, Documentation/ABI/testing/procfs-
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 from collectors.sampling.frame import DiskLatency
 from collectors.sampling.rates import rate
@@ -19,7 +20,8 @@ MIN_WORDS: Final = 14  # of a line; newer kernels add discards and flushes
 NO_REQUESTS: Final = DiskLatency(queue=0.0, busy=0.0)
 
 
-class DiskCounters(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskCounters:
     """Counters of one device. `queue_ms`: time of all requests together; `busy_ms`: time with any under way."""
 
     name: str
@@ -62,12 +64,12 @@ def _parse(line: bytes) -> tuple[str, DiskCounters]:
     major, minor, name = (word.decode(errors="backslashreplace") for word in words[:3])
     reads, _, got, read_ms, writes, _, put, write_ms, _, busy_ms, queue_ms = map(int, words[3:MIN_WORDS])
     counters = DiskCounters(
-        name,
-        reads,
-        got * SECTOR_BYTES,
-        read_ms,
-        writes,
-        put * SECTOR_BYTES,
+        name=name,
+        reads=reads,
+        read_bytes=got * SECTOR_BYTES,
+        read_ms=read_ms,
+        writes=writes,
+        write_bytes=put * SECTOR_BYTES,
         write_ms=write_ms,
         busy_ms=busy_ms,
         queue_ms=queue_ms,

@@ -78,6 +78,7 @@ class Tracked:
         target: which container, and by which process.
         pidfd: becomes readable when the process ends, also if its pid is used again; -1 without pidfds.
         reader: of its cgroup.
+        own_directories: those of its own cgroup.
         limit_directories: those whose limits hold for it.
         descriptors: how many were opened to stay open.
         own_netns: inode of a network namespace that is not the host's, else 0.
@@ -111,6 +112,7 @@ class Tracked:
             own = own_cgroup.own_part(self._cgroup, hierarchies)
             self.reader = CgroupReader(own, shared.inherited, shared.parents, keep=keep)
             self.descriptors = self.reader.descriptors + (self.pidfd >= 0)
+            self.own_directories = () if self.is_without_cgroup else own.directories
             self.limit_directories = shared.inherited.directories(own)
             self._writes = process_writes.of_cgroup(own, proc)
         except BaseException:

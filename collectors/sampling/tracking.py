@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from collectors.sampling.cgroup_reader import NO_DESCRIPTORS, CgroupGone
+from collectors.sampling.host_programs import Places
 from collectors.sampling.host_stalls import HostStallsReader
 from collectors.sampling.inherited_limits import InheritedLimits
 from collectors.sampling.limit_watch import LimitEvents, LimitWatch
@@ -59,6 +60,7 @@ class Tracking:
         self._rotation, self._inherited_rotation = Rotation(FULL_READ_INTERVAL_S), Rotation(FULL_READ_INTERVAL_S)
         # Made of `tracked` when it has changed:
         self._changed = True
+        self._places: Places | None = None
         self._order: tuple[Tracked, ...] = ()
         self._parts: list[MovementPart] = []
         self._apart: list[Tracked] = []  # those whose files are not kept open
@@ -114,6 +116,17 @@ class Tracking:
             tracked.take_sample()
         return fresh
 
+    @property
+    def places(self) -> Places:
+        """Where the containers are, as of the last `read`; those that use the whole host's cgroup are left out."""
+        if self._places is None or self._changed:
+            every = self.tracked.values()
+            self._places = Places(
+                frozenset(str(directory) for each in every for directory in each.own_directories),
+                frozenset(each.target.pid for each in every if each.is_without_cgroup),
+            )
+        return self._places
+
     def close(self) -> None:
         """May be called twice."""
         for ref in list(self.tracked):
@@ -150,6 +163,7 @@ class Tracking:
         if not self._changed:
             return
         self._changed = False
+        self._places = None
         self._order = order = tuple(self.tracked.values())
         self._parts = parts([tracked for tracked in order if tracked.reader.keeps])
         self._apart = [tracked for tracked in order if not tracked.reader.keeps]
