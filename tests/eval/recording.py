@@ -1,0 +1,71 @@
+"""Writes a run as a recorded scenario (`tests.attribution_recording`), which replays attribution without root."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Final
+
+from collectors.attribution.evidence import Resource
+from collectors.sampling.frame import Frame, HostUsage
+from runtime.model import Missing
+from tests.attribution_recording import Culprit, Labels, key, save
+from tests.eval import tuning
+from tests.eval.observation import Observation
+
+UNUSED: Final = ("extra", "memory_peak", "shared", "cpu_user", "cpu_system", "net_internal")
+"""Fields of a usage that no attribution reads."""
+TUNING: Final = frozenset(scenario.name for scenario in tuning.SCENARIOS)
+
+
+def write(seen: Observation, directory: Path, seed: int) -> Path:
+    """Write the frames of a run with their labels; the file's path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{seen.scenario.name}.json"
+    save([_reduced(frame, seen.frames[0]) for frame in seen.frames], _labels(seen, seed), path)
+    return path
+
+
+def _labels(seen: Observation, seed: int) -> Labels:
+    scenario, first = seen.scenario, seen.frames[0].at_ns
+    start, end = (seen.harm_ns - first) / 1e9, (seen.end_ns - first) / 1e9
+    resource = scenario.resource or Resource.CPU
+    return Labels(
+        scenario=scenario.name,
+        names={key(ref): name for ref, name in seen.names.items()},
+        culprits=tuple(
+            Culprit(victim, suspect, resource, start_s=round(start, 2), end_s=round(end, 2))
+            for victim, suspect in sorted(scenario.culprits)
+        ),
+        seed=seed,
+        split="calibration" if scenario.name in TUNING else "judgement",
+        notes=scenario.says,
+        more={
+            "victims": list(scenario.victims),
+            "told": sorted(scenario.told),
+            "outside": seen.outside,
+            "judged_from_s": round(start + scenario.judged_from_s, 2),
+            "judged_to_s": round(end, 2),
+        },
+    )
+
+
+def _reduced(frame: Frame, first: Frame) -> Frame:
+    """Without what no attribution reads, and with times from the first frame on."""
+    usages = {
+        ref: usage._replace(**{name: usage._field_defaults[name] for name in UNUSED}, at_ns=usage.at_ns - first.at_ns)
+        for ref, usage in frame.usages.items()
+    }
+    return dataclasses.replace(
+        frame,
+        at_ns=frame.at_ns - first.at_ns,
+        wall_ns=0,
+        host=_host(frame.host),
+        usages=usages,
+    )
+
+
+def _host(host: HostUsage) -> HostUsage:
+    """Without disks at rest."""
+    busy = {number: disk for number, disk in host.disks.items() if not isinstance(disk.busy, Missing) and disk.busy > 0}
+    return dataclasses.replace(host, disks=busy)
