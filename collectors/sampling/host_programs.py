@@ -57,7 +57,6 @@ class _Process:
     start_ticks: int
     ticks: int
     at_ns: int
-    parent: str
     idle_class: bool
     cores: float | None = None
     bytes: tuple[int, int] | None = None  # read and written
@@ -96,7 +95,7 @@ class HostPrograms:
     def scan(self, now_ns: int, places: Places, *, io: bool) -> None:
         """Look through /proc. `io`: bytes count too, as somebody waits for a block device."""
         if now_ns - self._last_ns > FORGET_S * NS_PER_S:
-            self._scans, self._last_boot_ticks, self._seen, self._inside, self._where = 0, 0, {}, set(), {}
+            self._scans, self._last_boot_ticks, self._seen, self._inside = 0, 0, {}, set()
         if places != self._places:
             self._places, self._inside, self._where = places, set(), {}
         self._scans += 1
@@ -125,6 +124,8 @@ class HostPrograms:
 
     def _read(self, pid: str, before: _Process | None, now_ns: int, *, io: bool) -> _Process | None:
         """One process; None when it has ended, may not be read or belongs to a measured container."""
+        if before is None and self._place(pid)[0]:
+            return None
         try:
             text = _read(f"{self._proc}/{pid}/stat")
             end = text.rindex(b")")
@@ -136,17 +137,19 @@ class HostPrograms:
         ticks, idle_class = user + system, policy == _SCHED_IDLE
         shown = name.decode("utf-8", "backslashreplace")
         shown = f"[{shown}]" if flags & _PF_KTHREAD else shown
-        if before is not None and before.start_ticks != start:
+        if before is not None and before.start_ticks != start:  # another process with its pid
             before = None
+            if self._place(pid)[0]:
+                return None
         if before is None:
-            if self._place(pid, parent.decode())[0]:
+            if self._places.pids and parent.decode() in self._inside:
+                self._inside.add(pid)
                 return None
             now = _Process(
                 name=shown,
                 start_ticks=start,
                 ticks=ticks,
                 at_ns=now_ns,
-                parent=parent.decode(),
                 idle_class=idle_class,
             )
             if self._last_boot_ticks and start > self._last_boot_ticks:  # all that it used was since the last scan
@@ -163,39 +166,39 @@ class HostPrograms:
         before.name, before.idle_class = shown, idle_class
         return before
 
-    def _place(self, pid: str, parent: str) -> tuple[bool, str]:
-        """Whether a process is in a measured container, and its unit."""
+    def _place(self, pid: str) -> tuple[bool, str]:
+        """Whether a process is in a measured container by its cgroup, and its unit."""
         try:
             text = _read(f"{self._proc}/{pid}/cgroup")
         except OSError:
             return False, ""
-        known = self._where.get(text)
-        if known is None:
-            known = self._where[text] = self._is_inside(text), unit_of(text)
-        inside, unit = known
-        if not inside and self._places.pids:
-            inside = int(pid) in self._places.pids or parent in self._inside
-        if inside:
+        found = self._where.get(text)
+        if found is None:
+            found = self._where[text] = self._is_inside(text), unit_of(text)
+        if found[0] or int(pid) in self._places.pids:
             self._inside.add(pid)
-        return inside, unit
+            return True, found[1]
+        return found
 
     def _is_inside(self, text: bytes) -> bool:
+        """Whether a cgroup, or one above it, is a measured container's in any hierarchy."""
         v1, unified = cgroupfs.parse_proc_cgroup(text.decode("utf-8", "surrogateescape"))
-        mounts = self._hierarchies
-        found = [mounts.v1[name].of(path) for name, path in v1.items() if name in mounts.v1]
-        if mounts.unified is not None and unified is not None:
-            found.append(mounts.unified.of(unified))
+        places = [(self._hierarchies.v1.get(name), path) for name, path in v1.items()]
+        places.append((self._hierarchies.unified, unified or "/"))
         directories = self._places.directories
-        return any(
-            str(each) in directories
-            for directory in found
-            if directory is not None
-            for each in (directory, *directory.parents)
-        )
+        for mount, path in places:
+            if mount is None or path == "/":
+                continue
+            directory = f"{mount.path}{path}" if mount.root == "/" else str(mount.of(path) or "")
+            while directory:
+                if directory in directories:
+                    return True
+                directory = directory.rpartition("/")[0]
+        return False
 
     def _program(self, pid: str, process: _Process) -> HostProgram | None:
         """What is told of it; None when it has moved into a measured container since it was first seen."""
-        inside, unit = self._place(pid, process.parent)
+        inside, unit = self._place(pid)
         if inside:
             return None
         got, put = process.byte_rates or (Missing.NOT_SAMPLED, Missing.NOT_SAMPLED)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from collectors.sampling.keyed_numbers import KeyedNumbers
 from collectors.sampling.sample import IoCounters, NetCounters, PressureTotals
 from runtime.kernel import cpu_bandwidth
 from runtime.model import UNLIMITED, Missing, Unlimited
@@ -121,28 +122,14 @@ def cores(quota: Limit, period: Number) -> float | Unlimited | Missing:
     return cpu_bandwidth.cores(quota, period) if period else UNSUPPORTED
 
 
-_V1_STAT = tuple(
-    (key, len(key))
-    for key in (
-        *(b"\nhierarchical_memory_limit ", b"\ntotal_cache ", b"\ntotal_rss ", b"\ntotal_shmem "),
-        *(b"\ntotal_workingset_refault_anon ", b"\ntotal_workingset_refault_file "),
-        *(b"\ntotal_swap ", b"\ntotal_pgmajfault ", b"\ntotal_inactive_file "),
-    )
+_V1_STAT = KeyedNumbers(
+    *(b"hierarchical_memory_limit", b"total_cache", b"total_rss", b"total_shmem", b"total_inactive_file"),
+    *(b"total_workingset_refault_anon", b"total_workingset_refault_file", b"total_pgmajfault", b"total_swap"),
 )
-
-
-def _numbers_in_order(data: bytes, at: int, keys: tuple[tuple[bytes, int], ...]) -> list[int] | None:
-    """The numbers after these keys (each with its length) in this order, from `at` on; None when it is otherwise."""
-    found = []
-    try:
-        for key, length in keys:
-            at = data.index(key, at) + length
-            end = data.index(b"\n", at)
-            found.append(int(data[at:end]))
-            at = end
-    except ValueError:
-        return None
-    return found if min(found) >= 0 else None
+_V2_STAT = KeyedNumbers(
+    *(b"anon", b"file", b"shmem", b"inactive_file"),
+    *(b"workingset_refault_anon", b"workingset_refault_file", b"pgmajfault"),
+)
 
 
 def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number, Number, Number, Limit]:
@@ -153,9 +140,9 @@ def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number,
     start = data.find(b"\nhierarchical_memory_limit ")
     if start < 0:
         return (UNSUPPORTED,) * 8
-    usual = _numbers_in_order(data, start, _V1_STAT)
+    usual = _V1_STAT.find(data[start:])
     if usual is not None:
-        hierarchical, cache, anon, shmem, anon_again, file_again, swap, faults, inactive = usual
+        hierarchical, cache, anon, shmem, inactive, anon_again, file_again, faults, swap = usual
         own = UNLIMITED if hierarchical >= UNLIMITED_V1_BYTES else hierarchical
         file = cache - shmem if cache > shmem else 0
         return anon, file, shmem, inactive, anon_again + file_again, faults, swap, own
@@ -177,6 +164,10 @@ def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number,
 
 def memory_stat_v2(data: bytes) -> tuple[Number, Number, Number, Number, Number, Number]:
     """v2 memory.stat: anon, file without shared memory and tmpfs, these, inactive file, refaults, major faults."""
+    usual = _V2_STAT.find(data)
+    if usual is not None:
+        anonymous, cache, shmem, inactive, anon_again, file_again, faults = usual
+        return anonymous, cache - shmem if cache > shmem else 0, shmem, inactive, anon_again + file_again, faults
     anon = _keyed(data, b"anon ") if data.startswith(b"anon ") else _keyed(data, b"\nanon ")
     shared = _keyed(data, b"\nshmem ")
     return (

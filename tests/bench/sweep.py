@@ -78,13 +78,13 @@ def _cgroups(load: Path, busy: int, idle: int) -> Iterator[list[Target]]:
     workers: list[subprocess.Popen[bytes]] = []
     try:
         for parent in parents:
-            parent.mkdir()
+            _make(parent)
         for number in range(busy + idle):
             worker = subprocess.Popen([load, "busy" if number < busy else "idle"], stdin=subprocess.DEVNULL)
             workers.append(worker)
             for parent in parents:
                 own = parent / f"c{number}"
-                own.mkdir()
+                _make(own)
                 (own / "cgroup.procs").write_text(str(worker.pid))
         yield [Target(ContainerRef("bench", f"{number:064d}"), worker.pid) for number, worker in enumerate(workers)]
     finally:
@@ -95,6 +95,14 @@ def _cgroups(load: Path, busy: int, idle: int) -> Iterator[list[Target]]:
         for parent in parents:
             for directory in (*parent.glob("c*/"), parent):
                 _remove(directory)
+
+
+def _make(directory: Path) -> None:
+    """Make a cgroup; a cpuset of v1 takes no process before it has CPUs and memory nodes."""
+    directory.mkdir()
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        if (directory / name).exists():
+            (directory / name).write_text((directory.parent / name).read_text())
 
 
 def _remove(directory: Path) -> None:
