@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.eval import baselines, benign, containing, judged, metrics, report, tuning
+from tests.eval import baselines, benign, containing, crashes, judged, metrics, report, tuning
 from tests.eval.results import Results, verdicts
 from tests.eval.running import evaluate
 from tests.eval.scenario import Scenario
@@ -29,7 +29,7 @@ from tests.eval.stage import EvalStage, opened
 
 REPEATS = 5
 SHORT = ("cpu-hog", "io-reader", "own-quota", "idle-class", "other-cpus", "outside")
-PARTS = ("containment",)
+PARTS = ("containment", "crashes")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make eval-containment ARGS=...", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a scenario, or containment")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help=f"a scenario, {', '.join(PARTS)}")
     parser.add_argument("--short", action="store_true", help="one repeat of some scenarios and of the ladder, for CI")
     parser.add_argument("--repeats", type=int, default=None)
     parser.add_argument("--seed", type=int, default=None)
@@ -131,6 +131,8 @@ async def _measure(
     parts = _parts(args)
     if "containment" in parts:
         await containing.evaluate(stage, results, show, repeats=repeats, seed=seed)
+    if "crashes" in parts:
+        await crashes.evaluate(results, show, short=args.short, seed=seed)
 
 
 def _show_thresholds(results: Results) -> None:

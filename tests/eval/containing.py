@@ -22,7 +22,7 @@ from tests.eval import metrics
 from tests.eval.judged import SCENARIOS
 from tests.eval.loads import hog, quiet, service
 from tests.eval.metrics import Second
-from tests.eval.observation import READY_TIMEOUT_S, REPORT_S, Told, follow_reports
+from tests.eval.observation import INTERVAL_S, READY_TIMEOUT_S, REPORT_S, Told, follow_reports
 from tests.eval.results import Containment, Results
 from tests.eval.running import interleaved
 from tests.eval.scenario import Actor, Cast, Scenario
@@ -52,9 +52,10 @@ CONTAINED: Final = (
 async def evaluate(stage: EvalStage, results: Results, show: Callable[[str], None], *, repeats: int, seed: int) -> None:
     """Climb in each of these scenarios and add what came of it to the results."""
     for repeat, scenario in interleaved(CONTAINED, repeats, seed):
-        cast = scenario.cast(Random(f"{seed}/containment/{scenario.name}/{repeat}"))
+        rng = Random(f"{seed}/containment/{scenario.name}/{repeat}")
+        climb = _Climb(stage, scenario.name, scenario.cast(rng), repeat)
         try:
-            found = await _Climb(stage, scenario.name, cast, repeat).run()
+            found = await climb.run(base_s=BASE_S + rng.uniform(0, INTERVAL_S))
         except PytopError as error:
             results.failures.append(f"containment of {scenario.name} {repeat + 1}: {error}")
             show(f"containment {scenario.name}: FAILED {error}")
@@ -87,7 +88,7 @@ class _Climb:
         self._rung_s: list[float] = []
         self._trouble = ""
 
-    async def run(self) -> Containment:
+    async def run(self, *, base_s: float) -> Containment:
         if self._cast.uplink_mbit is not None:
             await self._stage.open_uplink(self._cast.uplink_mbit)
         for actor in self._cast.actors:
@@ -104,7 +105,7 @@ class _Climb:
             )
             await self._serving()
             began_ns = time.monotonic_ns()
-            await asyncio.sleep(BASE_S)
+            await asyncio.sleep(base_s)
             self._harm_ns = time.monotonic_ns()
             await asyncio.gather(*(self._start(actor) for actor in self._cast.actors if actor.at_s is not None))
             named_s = await self._climb_until_back(began_ns)

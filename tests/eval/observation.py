@@ -94,9 +94,10 @@ async def follow_reports(engine: Engine, ref: ContainerRef, kept: list[Told]) ->
 
 async def observe(stage: EvalStage, scenario: Scenario, repeat: int, seed: int) -> Observation:
     """Run a scenario once, from its quiet phase to the end of the harm; everything of it is removed afterwards."""
-    cast = scenario.cast(Random(f"{seed}/{scenario.name}/{repeat}"))
+    rng = Random(f"{seed}/{scenario.name}/{repeat}")
+    run = _Run(stage, scenario, scenario.cast(rng), repeat)
     try:
-        return await _Run(stage, scenario, cast, repeat).run()
+        return await run.run(base_s=BASE_S + rng.uniform(0, INTERVAL_S))  # harm begins at no fixed phase of the sweeps
     finally:
         await asyncio.shield(_clear(stage))
 
@@ -116,7 +117,7 @@ class _Run:
         self._targets: dict[ContainerRef, Target] = {}
         self._followers: list[asyncio.Task[None]] = []
 
-    async def run(self) -> Observation:
+    async def run(self, *, base_s: float) -> Observation:
         seen, scenario = self._observation, self._observation.scenario
         await self._prepare()
         observer = asyncio.create_task(
@@ -124,7 +125,7 @@ class _Run:
         )
         try:
             seen.began_ns = time.monotonic_ns()
-            await asyncio.sleep(BASE_S)
+            await asyncio.sleep(base_s)
             seen.harm_ns = time.monotonic_ns()
             await asyncio.gather(*(self._start(actor) for actor in self._cast.actors if actor.at_s is not None))
             for load in self._cast.outside:

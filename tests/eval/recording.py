@@ -8,11 +8,12 @@ from typing import Final
 
 from collectors.attribution.evidence import Resource
 from collectors.sampling.frame import Frame, HostUsage
-from runtime.model import Missing
+from runtime.model import ContainerRef, Missing
 from tests.attribution_recording import Culprit, Labels, key, save
 from tests.eval import tuning
 from tests.eval.observation import Observation
 
+NS_PER_S: Final = 1_000_000_000
 UNUSED: Final = ("extra", "memory_peak", "shared", "cpu_user", "cpu_system", "net_internal")
 """Fields of a usage that no attribution reads."""
 TUNING: Final = frozenset(scenario.name for scenario in tuning.SCENARIOS)
@@ -22,7 +23,7 @@ def write(seen: Observation, directory: Path, seed: int) -> Path:
     """Write the frames of a run with their labels; the file's path."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{seen.scenario.name}.json"
-    save([_reduced(frame, seen.frames[0]) for frame in seen.frames], _labels(seen, seed), path)
+    save([_reduced(frame, seen) for frame in seen.frames], _labels(seen, seed), path)
     return path
 
 
@@ -32,7 +33,7 @@ def _labels(seen: Observation, seed: int) -> Labels:
     resource = scenario.resource or Resource.CPU
     return Labels(
         scenario=scenario.name,
-        names={key(ref): name for ref, name in seen.names.items()},
+        names={key(_named(name)): name for name in seen.names.values()},
         culprits=tuple(
             Culprit(victim, suspect, resource, start_s=round(start, 2), end_s=round(end, 2))
             for victim, suspect in sorted(scenario.culprits)
@@ -50,22 +51,27 @@ def _labels(seen: Observation, seed: int) -> Labels:
     )
 
 
-def _reduced(frame: Frame, first: Frame) -> Frame:
+def _named(name: str) -> ContainerRef:
+    """A short ref in place of the container's own."""
+    return ContainerRef("embedded", name)
+
+
+def _reduced(frame: Frame, seen: Observation) -> Frame:
     """Without what no attribution reads, and with times from the first frame on."""
+    first_ns = seen.frames[0].at_ns - NS_PER_S  # the first is at 1 s, as 0 is no time of a frame
     usages = {
-        ref: usage._replace(**{name: usage._field_defaults[name] for name in UNUSED}, at_ns=usage.at_ns - first.at_ns)
+        _named(seen.names[ref]): usage._replace(
+            **{name: usage._field_defaults[name] for name in UNUSED}, at_ns=usage.at_ns - first_ns
+        )
         for ref, usage in frame.usages.items()
+        if isinstance(ref, ContainerRef) and ref in seen.names
     }
     return dataclasses.replace(
-        frame,
-        at_ns=frame.at_ns - first.at_ns,
-        wall_ns=0,
-        host=_host(frame.host),
-        usages=usages,
+        frame, at_ns=frame.at_ns - first_ns, wall_ns=0, cost_ns=0, host=_host(frame.host), usages=usages
     )
 
 
 def _host(host: HostUsage) -> HostUsage:
     """Without disks at rest."""
     busy = {number: disk for number, disk in host.disks.items() if not isinstance(disk.busy, Missing) and disk.busy > 0}
-    return dataclasses.replace(host, disks=busy)
+    return dataclasses.replace(host, disks=busy, problems={})
