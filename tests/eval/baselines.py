@@ -1,14 +1,17 @@
 """Simple detectors, to compare attribution with: what one would try first with the same counters.
 
 Each gives a score for every pair of containers, from the frames of the last `WINDOW_S`; a pair is named while its score
-is at its threshold or above. The thresholds are those with the best F1 on the set of `tests.eval.tuning`.
+is at its threshold or above. The thresholds are those with the best F1 on the set of `tests.eval.tuning`, as
+`make eval-containment ARGS=--tune` wrote them into `thresholds.json`.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from collectors.sampling.frame import Frame, IoRates, Usage
@@ -102,12 +105,9 @@ SCORES: Final[Mapping[str, Score]] = {
     "full x share": _stall_times_share("full"),
     "correlation": correlation,
 }
-THRESHOLDS: Final[Mapping[str, float]] = {  # by `make eval-containment ARGS=--tune`
-    "usage alone": 0.20,
-    "some x share": 0.20,
-    "full x share": 0.10,
-    "correlation": 0.80,
-}
+THRESHOLDS_FILE: Final = Path(__file__).parent / "thresholds.json"
+"""The threshold of each, with the scenarios, the seed and the date of the run of which it had the best F1."""
+THRESHOLDS: Final[Mapping[str, float]] = json.loads(THRESHOLDS_FILE.read_text())["thresholds"]
 
 
 class Baseline:

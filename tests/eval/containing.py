@@ -29,10 +29,10 @@ from tests.eval.scenario import Actor, Cast, Scenario
 from tests.eval.stage import EvalStage
 from tui.core.session import Changed, Session
 
-BASE_S: Final = 6.0
+BASE_S: Final = 5.0  # and up to an interval more
 GIVE_UP_S: Final = 20.0  # after the harm has begun
 WATCH_S: Final = 2.0  # between two rungs
-HOLD_S: Final = 8.0  # for which the last rung is measured
+HOLD_S: Final = 7.0  # for which the last rung is measured
 BACK_SHARE: Final = 0.2  # of what the harm added to the p99, that may be left of it in a service that is back
 STEADY: Final = 3  # reports in a row
 
@@ -243,7 +243,10 @@ class _Climb:
         return metrics.recovery_s(at_s, list(map(_report_p99, after)), bound_ms=self._bound(alone), steady=STEADY)
 
     def _kept(self, first_ns: int, held_ns: int) -> float:
-        """The hog's CPU while it is contained, of its CPU before."""
+        """What the hog uses while contained, of its use before: of CPU by the frames, else as the ladder has it."""
+        if self._name != SPARE:
+            state = self._session.containment.state(self._refs["victim"])
+            return math.nan if state is None or state.kept is None else state.kept
         before = self._hog_cpu(self._harm_ns + int(1e9), first_ns)
         after = self._hog_cpu(held_ns + int(1e9), time.monotonic_ns())
         return min(1.0, statistics.fmean(after) / statistics.fmean(before)) if before and after else math.nan

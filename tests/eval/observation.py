@@ -22,7 +22,7 @@ from tests.eval.stage import EvalStage
 from tui.demo.story import Report, parse_report
 
 INTERVAL_S: Final = 1.0  # between two sweeps, the dashboard's own
-BASE_S: Final = 4.0
+BASE_S: Final = 3.5  # and up to an interval more
 AFTER_S: Final = 1.0
 READY_TIMEOUT_S: Final = 30.0  # until every victim has reported; one that reads a file makes it first
 REPORT_S: Final = 0.5

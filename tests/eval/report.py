@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime.kernel import cgroupfs
-from tests.eval import judged, tuning
+from tests.eval import baselines, judged, metrics, tuning
 from tests.eval.judging import ATTRIBUTION
 from tests.eval.metrics import Scores
 from tests.eval.results import Results, Verdict
@@ -133,10 +133,15 @@ def containment_rows(results: Results) -> list[tuple[str, ...]]:
                 f"{run.alone_p99:.0f} / {run.harmed_p99:.0f} / {run.contained_p99:.0f} ms",
                 f"{run.p99_recovered:.0%}" if run.p99_recovered == run.p99_recovered else "-",
                 f"{run.hog_kept:.0%}" if run.hog_kept == run.hog_kept else "-",
-                f"{statistics.fmean(run.isolation):.0%}" if run.isolation else "-",
+                _mean_and_p05(run.isolation),
+                f"+{statistics.fmean(run.latency_impact):.1f}x" if run.latency_impact else "-",
             )
         )
     return rows
+
+
+def _mean_and_p05(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.0%} / {metrics.percentile(values, 0.05):.0%}" if values else "-"
 
 
 def explanation_lines(results: Results) -> list[str]:
@@ -207,6 +212,17 @@ def inserted(page: str, generated: str) -> str:
     if not begin or not end:
         raise ValueError(f"the page has no part between {BEGIN!r} and {END!r}")
     return f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}"
+
+
+def thresholds(results: Results, *, seed: int, repeats: int, date: str) -> str:
+    """The threshold of each simple detector that had the best F1 on these runs, as JSON, with where it is from."""
+    found = {
+        name: round(metrics.best_threshold([(pair.score, pair.culprit) for pair in results.pairs.get(name, ())]), 4)
+        for name in baselines.SCORES
+    }
+    ran = sorted({pair.scenario for pairs in results.pairs.values() for pair in pairs})
+    about = {"scenarios": ran, "seed": seed, "repeats": repeats, "date": date, "thresholds": found}
+    return f"{json.dumps(about, indent=1)}\n"
 
 
 def to_json(results: Results, verdicts: Sequence[Verdict], found: Circumstances) -> str:

@@ -47,7 +47,7 @@ class Containment:
         rungs: what was done, in order; `rung_s` has when each was read back.
         recovered_s: from when on the service was back; None where it never was.
         isolation: by second with the last rung; `alone_isolation` that of the quiet phase.
-        hog_kept: the suspect's use with the last rung, of that before the first.
+        hog_kept: the suspect's use of the resource with the last rung, of that before the first.
         spare: the victim leaves a part of its CPUs unused, so that the suspect could keep that.
     """
 
@@ -150,9 +150,12 @@ def _containing(results: Results, seed: int) -> Iterable[Verdict]:
         "isolation with the last rung, mean", MIN_ISOLATION, metrics.bootstrap(pooled, statistics.fmean, seed=seed)
     )
     own = metrics.percentile(alone, 0.05)
-    low = metrics.percentile(pooled, 0.05)
-    ratio = low / own if own else math.nan
-    yield _at_least("isolation, p05 of the alone phase's own", MIN_ISOLATION_P05, Interval(ratio, ratio, ratio))
+
+    def of_own(values: Sequence[float]) -> float:
+        return metrics.percentile(values, 0.05) / own if own else math.nan
+
+    ratio = metrics.bootstrap(pooled, of_own, seed=seed)
+    yield _at_least("isolation, p05 of the alone phase's own", MIN_ISOLATION_P05, ratio)
 
 
 def _rest(results: Results) -> Iterable[Verdict]:

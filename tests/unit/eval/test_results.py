@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from tests.eval import judged, report, tuning
+from tests.eval import baselines, judged, report, tuning
 from tests.eval.judging import ATTRIBUTION, Explanation
 from tests.eval.metrics import Pair
 from tests.eval.report import Circumstances
@@ -197,3 +197,13 @@ def test_the_casts_have_who_is_labelled_and_differ_by_seed(scenario: judged.Scen
         assert labelled <= set(names)
         assert all(actor.at_s is None for actor in cast.actors if actor.name in scenario.victims)
     assert math.isfinite(scenario.noise_s)
+
+
+def test_thresholds_are_written_with_where_they_are_from() -> None:
+    results = Results(pairs={name: pairs(3, 0, 0, 3) for name in baselines.SCORES})
+    for name, found in results.pairs.items():
+        results.pairs[name] = [dataclasses.replace(each, score=0.8 if each.culprit else 0.2) for each in found]
+    written = json.loads(report.thresholds(results, seed=7, repeats=2, date="2026-11-28"))
+    assert written["thresholds"] == dict.fromkeys(baselines.SCORES, 0.5)
+    assert (written["scenarios"], written["seed"], written["repeats"]) == (["cpu-hog"], 7, 2)
+    assert written.keys() == json.loads(baselines.THRESHOLDS_FILE.read_text()).keys()
