@@ -85,6 +85,8 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
         rate(previous.memory.refaults, refaults, seconds),
         rate(previous.memory.major_faults, major_faults, seconds),
         *sharing,
+        rate(previous.retransmits, current.retransmits, seconds),
+        current.backlog,
     )
 
 
@@ -141,6 +143,8 @@ def _gauges_only(current: Sample) -> Usage:
         cpu_idle=current.sharing.cpu_idle,
         cpus=current.sharing.cpus,
         io_weight=current.sharing.io_weight,
+        retransmits=later(current.retransmits),
+        backlog=current.backlog,
     )
 
 

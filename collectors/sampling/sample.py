@@ -101,7 +101,8 @@ class Sample(NamedTuple):
     `at_ns` is CLOCK_MONOTONIC at the read; `generation` is the inode of the cgroup: another one means a new cgroup.
     `io` maps "major:minor" and `net` the interface name (without lo). `net_shared`: the network namespace is
     the host's, so its traffic is not the container's. `written`: bytes written to disks, on cgroup v1, where `io` has
-    no writes by way of the page cache (see `process_writes`); None where `io` has all of them.
+    no writes by way of the page cache (see `process_writes`); None where `io` has all of them. `retransmits`, a
+    counter, and `backlog` are of a busy network (see `congestion`).
     """
 
     at_ns: int
@@ -117,3 +118,5 @@ class Sample(NamedTuple):
     pressure: Mapping[str, PressureTotals] = MappingProxyType({})  # "cpu", "memory", "io"
     written: int | Missing | None = None
     sharing: Sharing = Sharing()
+    retransmits: int | Missing = Missing.NOT_SAMPLED
+    backlog: int | Missing = Missing.NOT_SAMPLED

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from collectors.sampling.cgroup_reader import NO_DESCRIPTORS, CgroupGone
+from collectors.sampling.congestion import CongestionReader
 from collectors.sampling.host_programs import Places
 from collectors.sampling.host_stalls import HostStallsReader
 from collectors.sampling.inherited_limits import InheritedLimits
@@ -46,7 +47,9 @@ class Tracking:
     def __init__(self, hierarchies: Hierarchies, proc: Path, limit_events: LimitEvents | None) -> None:
         """`limit_events` is None for a watch of its own."""
         self.tracked: dict[Ref, Tracked] = {}
-        self._shared = Shared(hierarchies, proc, InheritedLimits(hierarchies), NetworkReader(proc), Parents())
+        self._shared = Shared(
+            hierarchies, proc, InheritedLimits(hierarchies), NetworkReader(proc), CongestionReader(proc), Parents()
+        )
         self._memory_events, self._host_stalls = MemoryEventsReader(proc), HostStallsReader(proc)
         self._limit_events = LimitWatch() if limit_events is None else limit_events
         self._by_pidfd: dict[int, Ref] = {}
@@ -85,6 +88,7 @@ class Tracking:
         self._check_places()
         self._arrange()
         self._shared.networks.begin()
+        self._shared.congestion.begin(now_ns)
         failed: dict[Tracked, Exception] = {}
         try:
             fresh = self._read_followed(elapsed_s, failed)
@@ -169,6 +173,7 @@ class Tracking:
         self._apart = [tracked for tracked in order if not tracked.reader.keeps]
         self._without_pidfd = [tracked for tracked in order if tracked.pidfd < 0]
         self._with_network = [tracked for tracked in order if tracked.own_netns]
+        self._shared.congestion.keep_only(frozenset(tracked.own_netns for tracked in self._with_network))
         self._without_cgroup = [tracked for tracked in order if tracked.is_without_cgroup]
         self._by_limit_directory = {}
         for tracked in order:

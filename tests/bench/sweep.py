@@ -49,7 +49,7 @@ CALLS: Final = ("pread", "open", "read", "close", "stat", "readlink")  # of `os`
 Cost = Callable[[], int]  # does the work once and gives its CPU time in ns
 
 
-def _compile(folder: Path, name: str) -> Path:
+def compiled(folder: Path, name: str) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
         raise Unavailable("no C compiler (cc)")
@@ -72,7 +72,7 @@ def _parents() -> list[Path]:
 
 
 @contextlib.contextmanager
-def _cgroups(load: Path, busy: int, idle: int) -> Iterator[list[Target]]:
+def own_cgroups(load: Path, busy: int, idle: int) -> Iterator[list[Target]]:
     """Cgroups with a process each, the busy ones first; all removed at the end, also of a failure."""
     parents = _parents()
     workers: list[subprocess.Popen[bytes]] = []
@@ -284,8 +284,8 @@ def measured(cgroups: int, many: int, rounds: int) -> list[Figure]:
     all_busy = max(cgroups, busy * many)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        program, load = _compile(folder, "sweep"), _compile(folder, "load")
-        with _cgroups(load, all_busy, (cgroups - busy) * many) as targets:
+        program, load = compiled(folder, "sweep"), compiled(folder, "load")
+        with own_cgroups(load, all_busy, (cgroups - busy) * many) as targets:
             idle = targets[all_busy:]
             few = [*targets[:busy], *idle[: cgroups - busy]]
             cases = [

@@ -19,6 +19,7 @@ import pytest
 
 from collectors.sampling import block_layers, totals
 from collectors.sampling.block_layers import BlockLayers
+from collectors.sampling.congestion import CongestionReader
 from collectors.sampling.frame import DiskLatency, HostUsage, NetRates, Usage
 from collectors.sampling.host import HostReader
 from collectors.sampling.metrics import HOST_METRICS, METRICS
@@ -172,8 +173,8 @@ CELLS: Mapping[str, str] = {
     "major_faults": "30",
     "net_rx": "3.0M",
     "net_tx": "700K",
-    "retransmits": "-",
-    "backlog": "-",
+    "retransmits": "30",
+    "backlog": "3.0K",
     "io_read": "5.0M",
     "io_write": "400K",
     "io_weight": "300",
@@ -245,16 +246,23 @@ class Machine:
         if self._unified is not None:
             for file, text in {**UNIFIED[moment], **(V2[moment] if self._mode is Mode.V2 else {})}.items():
                 (self._unified / file).write_text(text)
-        rx, tx = (f"{10 + moment * n * 20} {1 + moment * n * 2} {2 + moment * n * 6}" for n in (1, 3))
+        self.carry(moment)
+        io = f"rchar: 1\nwchar: 2\nread_bytes: {99 * MIB * moment}\nwrite_bytes: {WRITTEN[moment]}\n"
+        (self.proc / str(PID) / "io").write_text(io + "cancelled_write_bytes: 0\n")
+
+    def carry(self, moment: int) -> None:
+        """Write the files of the network as they are at a moment; -1 is the one before."""
+        rx, tx = (f"{100 + moment * n * 20} {10 + moment * n * 2} {20 + moment * n * 6}" for n in (1, 3))
+        base = 10 * MIB
         rows = (
-            f"  eth0:{1000 + moment * 6 * MIB} {rx} 0 0 0 0 {2000 + moment * 1400 * KIB} {tx} 0 0 0 0",
-            f"docker0: {5 + moment * 4 * MIB} 10 1 2 0 0 0 0 {6 + moment * 2 * MIB} 20 3 4 0 0 0 0",
-            f"    lo: {7 + moment * 9 * MIB} 10 0 0 0 0 0 0 {8 + moment * 9 * MIB} 20 0 0 0 0 0 0",
+            f"  eth0:{base + moment * 6 * MIB} {rx} 0 0 0 0 {base + moment * 1400 * KIB} {tx} 0 0 0 0",
+            f"docker0: {base + moment * 4 * MIB} 10 1 2 0 0 0 0 {base + moment * 2 * MIB} 20 3 4 0 0 0 0",
+            f"    lo: {base + moment * 9 * MIB} 10 0 0 0 0 0 0 {base + moment * 9 * MIB} 20 0 0 0 0 0 0",
         )
         dev = "Inter-|   Receive  |  Transmit\n face |bytes packets|bytes packets\n" + "\n".join(rows) + "\n"
         (self.proc / str(PID) / "net/dev").write_text(dev)
-        io = f"rchar: 1\nwchar: 2\nread_bytes: {99 * MIB * moment}\nwrite_bytes: {WRITTEN[moment]}\n"
-        (self.proc / str(PID) / "io").write_text(io + "cancelled_write_bytes: 0\n")
+        segments = f"Tcp: OutSegs RetransSegs InErrs\nTcp: 9 {100 + moment * 60} 8\n"
+        (self.proc / str(PID) / "net/snmp").write_text("Ip: Forwarding\nIp: 1\n" + segments)
 
 
 @pytest.fixture
@@ -267,11 +275,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def measure(machine: Machine, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> tuple[Usage, object]:
-    """The usage over the interval between the two moments, and the frame that it is in."""
+    """The usage over the interval between the two moments, and the frame that it is in.
+
+    A network is known to be busy after it has carried something. The queues are asked of the kernel, by netlink.
+    """
     monkeypatch.setattr(block_layers, "LAYERS", BlockLayers(machine.sys))
+    monkeypatch.setattr(CongestionReader, "_backlog", lambda *_: 3 * KIB)
     sweeper = Sweeper(machine.hierarchies, machine.proc)
     try:
         target = Target(REF, PID)
+        machine.carry(-1)
+        assert not sweeper.sweep([target]).problems
+        machine.carry(0)
+        clock.ns += INTERVAL_S * S_NS
         assert not sweeper.sweep([target]).problems
         machine.at(1)
         clock.ns += INTERVAL_S * S_NS

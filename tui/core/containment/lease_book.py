@@ -75,9 +75,19 @@ class LeaseBook:
         return True
 
     async def take(
-        self, subject: Subject, change: LimitChange, *, seconds: float, reason: str, freeze: bool = False
+        self,
+        subject: Subject,
+        change: LimitChange,
+        *,
+        seconds: float,
+        reason: str,
+        freeze: bool = False,
+        audited: bool = False,
     ) -> tuple[Lease, LimitOutcome]:
-        """Take a lease on a container or group; raises what the service raises, nothing is changed then."""
+        """Take a lease on a container or group; raises what the service raises, nothing is changed then.
+
+        With `audited` nothing is changed unless the audit trail's entry is on the disk.
+        """
 
         async def work() -> tuple[Lease, LimitOutcome]:
             cgroup = await threads.acting(self._cgroup, subject)
@@ -91,6 +101,7 @@ class LeaseBook:
                 reason=reason,
                 freeze=freeze,
                 by_api=self._api(subject.ref),
+                must_be_on_disk=audited,
             )
             self._pids[lease.id] = subject.pid
             await self.refresh()

@@ -96,7 +96,7 @@ def test_limits_by_which_drift_is_noticed_are_gauges() -> None:
 def test_the_fields_that_are_filled_by_position_are_in_this_order() -> None:
     assert Sample._fields == (
         *("at_ns", "generation", "cpu", "cpu_limit", "memory", "pids", "pids_limit"),
-        *("io", "net", "net_shared", "pressure", "written", "sharing"),
+        *("io", "net", "net_shared", "pressure", "written", "sharing", "retransmits", "backlog"),
     )
     assert Usage._fields == (
         *("at_ns", "cpu", "cpu_user", "cpu_system", "cpu_limit", "throttled", "throttled_share"),
