@@ -1,17 +1,19 @@
-"""Writes a run as a recorded scenario (`tests.attribution_recording`), which replays attribution without root."""
+"""A run as a recorded scenario (`tests.attribution_recording`), which replays attribution without root."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from random import Random
 from typing import Final
 
-from collectors.attribution.evidence import Resource
+from collectors.attribution.evidence import Resource, SuspectKind
 from collectors.sampling.frame import Frame, HostUsage
 from runtime.model import ContainerRef, Missing
-from tests.attribution_recording import Culprit, Labels, key, save
+from tests.attribution_recording import Culprit, Labels, key, load, ref_of, save
 from tests.eval import tuning
 from tests.eval.observation import Observation
+from tests.eval.scenario import Cast, Scenario
 
 NS_PER_S: Final = 1_000_000_000
 UNUSED: Final = ("extra", "memory_peak", "shared", "cpu_user", "cpu_system", "net_internal")
@@ -25,6 +27,36 @@ def write(seen: Observation, directory: Path, seed: int) -> Path:
     path = directory / f"{seen.scenario.name}.json"
     save([_reduced(frame, seen) for frame in seen.frames], _labels(seen, seed), path)
     return path
+
+
+def read(path: Path) -> Observation:
+    """A recorded run, to be judged again; it has no reports."""
+    frames, labels = load(path)
+    start_ns = frames[0].at_ns
+    more = labels.more
+    scenario = Scenario(
+        name=labels.scenario,
+        says=labels.notes,
+        cast=_no_cast,
+        culprits=frozenset((each.victim, each.suspect) for each in labels.culprits),
+        victims=tuple(more["victims"]),
+        told=frozenset(map(SuspectKind, more["told"])),
+        judged_from_s=more["judged_from_s"] - more["harm_s"],
+    )
+    return Observation(
+        scenario,
+        0,
+        {ref_of(name): said for name, said in labels.names.items()},
+        more["outside"],
+        start_ns,
+        start_ns + round(more["harm_s"] * NS_PER_S),
+        start_ns + round(more["judged_to_s"] * NS_PER_S),
+        frames,
+    )
+
+
+def _no_cast(rng: Random) -> Cast:
+    return Cast(actors=())
 
 
 def _labels(seen: Observation, seed: int) -> Labels:
@@ -45,6 +77,7 @@ def _labels(seen: Observation, seed: int) -> Labels:
             "victims": list(scenario.victims),
             "told": sorted(scenario.told),
             "outside": seen.outside,
+            "harm_s": round(start, 2),
             "judged_from_s": round(start + scenario.judged_from_s, 2),
             "judged_to_s": round(end, 2),
         },

@@ -109,7 +109,7 @@ def detector_rows(results: Results) -> list[tuple[str, ...]]:
 
 def containment_rows(results: Results) -> list[tuple[str, ...]]:
     """Every run of the ladder."""
-    head = "scenario, rungs, named, read back, recovered, p99 alone/harm/held, p99 back, hog kept, isolation mean/p05, latency"
+    head = "scenario, rungs, named, read back, back, p99 alone/harm/held, p99 back, kept, isolation mean/p05, latency"
     rows = [tuple(head.split(", "))]
     for run in results.containments:
         rows.append(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from collectors.attribution.evidence import Resource
-from collectors.sampling.frame import DiskLatency, Frame, HostUsage, Usage
+from collectors.attribution.evidence import Resource, SuspectKind
+from collectors.sampling.frame import DiskLatency, Frame, HostUsage, Pressure, Usage
 from runtime.model import ContainerRef
 from tests.attribution_recording import load
 from tests.eval import recording
+from tests.eval.judging import AttributionDetector, judged
 from tests.eval.observation import Observation
 from tests.eval.scenario import Cast, Scenario
 
@@ -52,3 +53,47 @@ def test_a_recording_has_labels_times_and_names(tmp_path: Path) -> None:
     usage = read[0].usages[ContainerRef("embedded", "victim")]
     assert usage == Usage(1 * SECOND, cpu=0.5)
     assert read[0].host == dataclasses.replace(frames[0].host, cpu=1.23457, disks={"8:0": disks["8:0"]})
+
+
+def test_a_recording_is_judged_as_the_run_was(tmp_path: Path) -> None:
+    scenario = Scenario(
+        name="one",
+        says="",
+        cast=lambda rng: Cast(actors=()),
+        culprits=frozenset({("victim", "hog")}),
+        told=frozenset({SuspectKind.ITSELF}),
+        judged_from_s=2.0,
+    )
+    frames = [
+        Frame(
+            number,
+            (1000 + number) * SECOND,
+            0,
+            SECOND,
+            0,
+            HostUsage(ncpu=2, cpu=1.9),
+            usages={VICTIM: _usage(0.4, waiting=0.8), HOG: _usage(1.0, waiting=0.0)},
+        )
+        for number in range(12)
+    ]
+    seen = Observation(scenario, 0, {VICTIM: "victim", HOG: "hog"}, True, 0, 1002 * SECOND, 1010 * SECOND, frames)
+    again = recording.read(recording.write(seen, tmp_path, 1))
+    assert again.scenario.judged_from_s == 2.0
+    assert (again.outside, again.scenario.told) == (True, frozenset({SuspectKind.ITSELF}))
+    first, second = (judged(each, AttributionDetector(each.names)) for each in (seen, again))
+    assert any(pair.named for pair in first)
+    assert second == first
+
+
+def _usage(cpu: float, *, waiting: float) -> Usage:
+    pressure = {"cpu": Pressure(waiting, waiting), "memory": Pressure(0.0, 0.0), "io": Pressure(0.0, 0.0)}
+    return Usage(
+        0,
+        cpu=cpu,
+        throttled=0.0,
+        pressure=pressure,
+        waiting=waiting,
+        cpus=frozenset({1}),
+        cpu_weight=100,
+        cpu_idle=False,
+    )
