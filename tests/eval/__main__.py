@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import datetime
 import os
 import secrets
@@ -18,18 +19,21 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from runtime.kernel import run_directory
 from tests.eval import baselines, benign, containing, crashes, judged, report, tuning
 from tests.eval.results import Results, verdicts
 from tests.eval.running import evaluate
 from tests.eval.scenario import Scenario
 from tests.eval.stage import EvalStage, opened
+from tests.lease_crashes import end_keeper, remove_cgroup_of_keepers
 
 REPEATS = 5
 SHORT = ("cpu-hog", "io-reader", "own-quota", "idle-class", "other-cpus", "outside")
 PARTS = ("containment", "crashes")
+KEEPER_ENDS_S = 0.2  # after SIGKILL
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -93,7 +97,7 @@ async def _run(args: argparse.Namespace, scenarios: list[Scenario]) -> int:
     repeats = args.repeats or (1 if args.short else REPEATS)
     results = Results()
     load, begun = os.getloadavg()[0], time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="pytop-eval-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pytop-eval-") as folder, own_leases(Path(folder)):
         async with opened(Path(folder), secrets.token_hex(3)) as stage:
             await _measure(stage, args, scenarios, results, repeats=repeats, seed=seed)
     minutes = (time.monotonic() - begun) / 60
@@ -117,6 +121,21 @@ async def _run(args: argparse.Namespace, scenarios: list[Scenario]) -> int:
         page = report.DOCUMENT.read_text()
         report.DOCUMENT.write_text(report.inserted(page, report.document(results, found, about)))
     return 1 if results.failures or any(verdict.met is False for verdict in found) else 0
+
+
+@contextlib.contextmanager
+def own_leases(folder: Path) -> Iterator[None]:
+    """Leases and the audit trail of this run alone; the keeper of its leases is ended."""
+    run = folder / "leases"
+    run.mkdir(mode=0o700)
+    run_directory.use(run)
+    os.environ["PYTOP_STATE_DIR"] = str(folder / "audit")
+    try:
+        yield
+    finally:
+        end_keeper(run)
+        time.sleep(KEEPER_ENDS_S)
+        remove_cgroup_of_keepers()
 
 
 async def _measure(
