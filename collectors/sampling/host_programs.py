@@ -242,6 +242,12 @@ def unmeasured_io(host: HostUsage, usages: Iterable[Usage]) -> bool:
 
 def unit_of(text: bytes) -> str:
     """The unit or login session of a process, by its /proc/PID/cgroup: the innermost one that is no slice; else ""."""
+    unit = systemd.unit_of(unit_path(text))
+    return "" if unit is None else unit.name
+
+
+def unit_path(text: bytes) -> str:
+    """The path of that unit's cgroup; "" where there is none."""
     path = ""
     for line in text.decode("utf-8", "backslashreplace").splitlines():
         number, _, rest = line.partition(":")
@@ -251,7 +257,7 @@ def unit_of(text: bytes) -> str:
     while path.strip("/"):
         unit = systemd.unit_of(path)
         if unit is not None and not unit.name.endswith(".slice"):
-            return unit.name
+            return path
         path = path.rpartition("/")[0]
     return ""
 

@@ -38,12 +38,15 @@ class Probe:
         self._book = book
         self._cgroup = cgroup
 
-    def permit(self, title: str, evidence: Evidence, case: Case) -> None:
-        """Raise the reason why this suspect is not to be probed."""
+    def permit(self, title: str, evidence: Evidence) -> None:
+        """Raise the reason why nobody of this kind is probed."""
         if evidence.resource is not Resource.CPU:
             raise UnsupportedError(title, detail="a probe uses the idle class, which is about CPU only")
         if evidence.suspect.kind is not SuspectKind.CONTAINER:
             raise UnsupportedError(title, detail="only a container can be probed")
+
+    def permit_case(self, title: str, case: Case) -> None:
+        """Raise the reason why this suspect is not to be probed now."""
         if case.suspect.untouchable:
             raise RefusedError(title, detail=case.suspect.untouchable)
         reason = unavailable(LimitName.CPU_IDLE, case.suspect)

@@ -101,7 +101,7 @@ async def opened(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Stage:
     session = Session(
         [engine],
         sweeper=FakeSweeper(lambda number, targets: {}),
-        containment=ContainmentOptions(leases=leases, untouchable=names),
+        containment=ContainmentOptions(leases=leases, outsiders=leases, untouchable=names),
         **options,
     )
     await session.refresh()
