@@ -23,7 +23,7 @@ PACKAGES := tui collectors runtime themes
 # $(call console_script,FILE,PYTHON,STATEMENT): write the command, as an installer would; Python's own directory stays off sys.path.
 console_script = printf '%s\n' '\#!$(2) -P' 'import sys' '$(3)' 'from tui.__main__ import main' '' 'sys.exit(main())' >'$(1)' && chmod 755 '$(1)'
 
-.PHONY: demo run install uninstall test test-long test-v2 test-newer coverage mutants soak check bench format lock proto clean help
+.PHONY: demo run install uninstall test test-long test-v2 test-newer coverage mutants soak eval-containment check bench format lock proto clean help
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ mutants: $(DEV_STAMP) ## wrong programs, drawn by a printed seed: at least 90 % 
 
 soak: $(DEV_STAMP) ## 10,000 short containers under a running dashboard: nothing grows (as root, 20 min)
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+eval-containment: $(DEV_STAMP) ## who hurts whom, on real containers: precision, recall and recovery against their bounds (as root, 45 min)
+	@$(BIN)/python -m tests.eval $(ARGS)
 
 check: $(DEV_STAMP) ## lint, format, types, import contracts, spelling
 	@$(BIN)/ruff check .

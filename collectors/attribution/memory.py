@@ -1,8 +1,9 @@
 """Who takes the memory for which a victim waits. Pure.
 
-A victim stalls in reclaim and by pages that it has to read again. Its own limit explains that first. Else the cause
-is who takes memory: by a growing working set, or by bringing back pages that were reclaimed. Who is at its own limit
-takes only from itself, and page cache that nobody uses is taken back without a stall: it is no part of a working set.
+A victim stalls in reclaim and by pages that it has to read again (`memory_wait`). Its own limit explains that first.
+Else the cause is who takes memory: by a growing working set, or by bringing back pages that were reclaimed. Who is at
+its own limit takes only from itself, and page cache that nobody uses is taken back without a stall: it is no part of a
+working set.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from typing import Final
 
 from collectors.attribution.cpu import ITSELF, MAX_SUSPECTS, MIN_HELD_SHARE
 from collectors.attribution.evidence import Figure, Gain, Resource, Suspect, SuspectKind
-from collectors.attribution.scan import Scan
+from collectors.attribution.scan import PAGE_BYTES, Scan, memory_wait
 from collectors.attribution.window import NS_PER_S, FrameWindow, Key, Pair, Wait, number
 from collectors.sampling.frame import Usage
 from runtime.model import ContainerRef, LimitName, Missing
 
-PAGE_BYTES: Final = 4096
 AT_LIMIT_SHARE: Final = 0.95  # of its limit, from which a container reclaims its own memory
 MIN_TAKEN_BYTES: Final = 256 * 1024  # a second: less takes nothing from anybody
 MIN_CAP_BYTES: Final = 16 << 20
@@ -36,7 +36,7 @@ def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
     total = sum(takers.values())
     largest = nlargest(MAX_SUSPECTS + 1, takers.items(), key=lambda each: each[1])
     for ref, usage in victims:
-        wait = number(usage.pressure["memory"].some)
+        wait = memory_wait(usage)
         if at_limit(usage):
             yield Wait(ref, wait, {OWN_LIMIT: wait})
             continue

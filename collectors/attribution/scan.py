@@ -7,10 +7,11 @@ from typing import Final
 
 from collectors.attribution.evidence import Resource
 from collectors.attribution.window import NS_PER_S, WAIT_FLOOR_SHARE, number
-from collectors.sampling.frame import Frame, HostUsage, Pressure, Usage
+from collectors.sampling.frame import Frame, HostUsage, IoRates, Pressure, Usage
 from runtime.model import ContainerRef, Missing, Ref
 
 MIN_USE_CORES: Final = 0.002  # a smaller use is nobody's
+PAGE_BYTES: Final = 4096
 NO_PRESSURE: Final = Pressure(0.0, 0.0)
 PRESSURES: Final = {Resource.CPU: "cpu", Resource.MEMORY: "memory", Resource.IO: "io"}
 
@@ -76,6 +77,20 @@ def _at_pids_limit(usage: Usage) -> bool:
     return isinstance(limit, int) and isinstance(usage.pids, int) and usage.pids >= limit > 1
 
 
+def memory_wait(usage: Usage) -> float:
+    """The share of time that a container loses for want of memory.
+
+    PSI counts a wait for a page that was read again only where the page had been in frequent use. Any other is a wait
+    for the disk, of which the part is counted here that reads pages again.
+    """
+    pressure = usage.pressure
+    some = number(pressure["memory"].some) if "memory" in pressure else 0.0
+    again = PAGE_BYTES * number(usage.refaults)
+    if again <= 0.0 or "io" not in pressure or not isinstance(usage.io, IoRates):
+        return some
+    return max(some, number(pressure["io"].some) * min(1.0, again / max(again, usage.io.read_bytes)))
+
+
 def _sort_in(scan: Scan, ref: ContainerRef, usage: Usage) -> None:
     if usage.cpu is Missing.NOT_SAMPLED:
         scan.restarted.add(ref)
@@ -93,6 +108,8 @@ def _sort_in(scan: Scan, ref: ContainerRef, usage: Usage) -> None:
             if number(some) >= WAIT_FLOOR_SHARE or number(full) >= WAIT_FLOOR_SHARE:
                 victims[resource].append(found)
                 continue
+        if resource is Resource.MEMORY and memory_wait(usage) >= WAIT_FLOOR_SHARE:
+            victims[resource].append(found)
         if resource is Resource.CPU and (number(usage.waiting) >= WAIT_FLOOR_SHARE or number(usage.throttled) > 0.0):
             victims[resource].append(found)
     dropped = 0.0 if isinstance(usage.net, Missing) else usage.net.drops

@@ -14,7 +14,14 @@ from tui.cli.verbs import VERBS
 from tui.core.keys import IDS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/faults.md", "docs/performance.md")
+DOCUMENTS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/containment.md",
+    "docs/faults.md",
+    "docs/performance.md",
+)
 FILE = re.compile(r"`((?:tui|runtime|collectors|themes|tests|docs|requirements)/[\w./-]+|[\w-]+\.(?:md|toml))`")
 CODE = re.compile(r"```\w*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 """A block, or a part of a line."""

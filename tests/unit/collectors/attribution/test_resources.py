@@ -73,6 +73,25 @@ def test_memory_is_taken_by_the_one_that_grows() -> None:
     assert (figures["refaults_per_s"], figures["major_faults_per_s"]) == (10.0, 100.0)
 
 
+def test_pages_that_are_read_again_from_the_disk_are_a_wait_for_memory() -> None:
+    """Of pages in no frequent use PSI counts nothing for memory; those that it reads for the first time are no want."""
+
+    def named(refaults: float) -> list[tuple[str, str]]:
+        read = 2000 * 4096.0
+        victim = resident(200 * MIB, pressure=stalls(io=0.5), refaults=refaults, **disk(read))
+
+        def moment(at_s: float) -> Moment:
+            return host(0.5), {API: victim, BATCH: resident((100 + 50 * at_s) * MIB)}
+
+        attributor = Attributor()
+        for frame in frames(moment):
+            attributor.take(frame)
+        return told(attributor.latest)
+
+    assert ("container", "batch") in named(2000.0)
+    assert ("container", "batch") not in named(0.0)
+
+
 def test_a_memory_limit_gives_back_what_the_suspect_took() -> None:
     gain = first_evidence(last(growing(STALLED, {BATCH: 50 * MIB}))).gain
     assert gain is not None

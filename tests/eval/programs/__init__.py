@@ -1,0 +1,1 @@
+"""Loads that run inside the containers of the evaluation. Standard library only; each ends by itself (`--limit`)."""
