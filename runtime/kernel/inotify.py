@@ -8,6 +8,7 @@ by itself, and the watch is set up again later.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from runtime.kernel import syscalls
+
+log = logging.getLogger(__name__)
 
 _IN_MODIFY, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
 _IN_MASK_ADD, _IN_ONLYDIR = 0x20000000, 0x1000000
@@ -155,6 +158,11 @@ class Inotify:
         try:
             data = os.read(self._fd, _BUFFER_BYTES)
         except BlockingIOError:
+            return
+        except OSError as error:  # what has changed cannot be told: everybody looks for himself
+            log.warning("inotify: %s", error)
+            self._pause_reads()
+            self._tell({}, {}, lost=True)
             return
         self._pause_reads()
         changed: dict[int, dict[str, int]] = {}

@@ -153,3 +153,19 @@ async def test_without_an_instance_the_watch_is_refused(tmp_path: Path, monkeypa
     watch_directory(tmp_path, WRITES, Seen()).close()
     await asyncio.sleep(0)
     assert not instances()
+
+
+async def test_a_read_that_fails_is_told_as_lost_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended in a traceback, and nobody looked. Looked for elsewhere: `collectors.sampling.limit_watch`."""
+    seen = Seen()
+    watch = watch_directory(tmp_path, ENTRIES, seen)
+    real = os.read
+
+    def failing(fd: int, size: int) -> bytes:
+        monkeypatch.setattr(inotify.os, "read", real)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(inotify.os, "read", failing)
+    (tmp_path / "new").touch()
+    await until(lambda: seen.lost and "new" in seen.names, 5)
+    watch.close()
