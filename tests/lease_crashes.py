@@ -232,7 +232,9 @@ def _await(
     killed: float,
 ) -> None:
     if result.what == "both" or (result.what == "program" and not _starting(run)):
-        subprocess.run([sys.executable, "-c", SETTLE, str(run)], cwd=ROOT, check=True, capture_output=True)
+        environ = {**os.environ, "PYTOP_STATE_DIR": str(run.parent)}
+        command = [sys.executable, "-c", SETTLE, str(run)]
+        subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
         result.wrong += _differences(before, made, foreign)
     elif result.what == "keeper":
         documents = _documents(run)
