@@ -45,8 +45,17 @@ class _Lock:
 class Operations:
     """The operations of a session, all of which change something."""
 
-    def __init__(self, context: OperationContext, *, annotations: Annotations, detector: DriftDetector) -> None:
+    def __init__(
+        self,
+        context: OperationContext,
+        *,
+        annotations: Annotations,
+        detector: DriftDetector,
+        changed: Callable[[LimitOutcome], None],
+    ) -> None:
+        """`changed` is called with the outcome of each change of limits."""
         self._context = context
+        self._changed = changed
         self._annotations = annotations
         self._detector = detector
         self._work: set[asyncio.Task[Any]] = set()
@@ -166,8 +175,23 @@ class Operations:
         finally:
             self._detector.end(ref, outcome)
         self._annotations.outcome(outcome)
+        self._changed(outcome)
         await target.refresh()
         return outcome
+
+    async def leased(self, ref: Ref, title: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run what takes or ends a lease of `ref`, in turn with its other changes; what it writes is no drift."""
+        self._require_open(title)
+
+        async def undisturbed() -> T:
+            self._annotations.expect(ref)
+            self._detector.begin(ref)
+            try:
+                return await work()
+            finally:
+                self._detector.end(ref, None)
+
+        return await self._serialized(ref, title, undisturbed)
 
     def _permit_change(self, target: SubjectOperations, change: LimitChange) -> None:
         self._require_open(f"update {target.name}")
