@@ -17,7 +17,9 @@ from tui.demo.guardian import Guardian
 from tui.demo.headless import Output, run_stories
 from tui.demo.scene import Setting
 from tui.demo.stage import Stage, open_stage
-from tui.demo.stories import ALL, StoryName
+from tui.demo.stories import ALL, TEACH, StoryName
+from tui.demo.teach.lesson import Lesson
+from tui.demo.teach.play import print_lesson
 from tui.present.messages import Message, say
 
 
@@ -32,9 +34,10 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     add(
         "story",
         nargs="?",
-        choices=[*StoryName, ALL],
+        choices=[*StoryName, ALL, TEACH],
         metavar="STORY",
-        help=f"what is fought over: {', '.join(StoryName)}, or {ALL} (default: asked for; without a screen cpu)",
+        help=f"what is fought over: {', '.join(StoryName)}, or {ALL}; {TEACH}: what a container is "
+        "(default: asked for; without a screen cpu)",
     )
     add("--engine", metavar="KEY", default="embedded", help="where the containers run (default: embedded)")
     add("--headless", action="store_true", help="print the table, also on a terminal")
@@ -56,6 +59,9 @@ async def _play(args: argparse.Namespace, *, headless: bool) -> int:
     if headless:
         with _cancel_on_signals():
             async with _stage(args.engine) as (stage, setting):
+                if args.story == TEACH:
+                    lesson = Lesson(stage.engine, setting)
+                    return await print_lesson(lesson, _output(args).data, as_json=args.json)
                 names = list(StoryName) if args.story == ALL else [StoryName(args.story or StoryName.CPU)]
                 return await run_stories(stage, setting, names, _output(args))
     if args.story == ALL:
@@ -67,14 +73,14 @@ async def _play(args: argparse.Namespace, *, headless: bool) -> int:
     if chosen is None:
         return exits.OK
     async with _stage(args.engine) as (stage, setting):
-        code: int = await live.play(
-            stage,
-            setting,
-            StoryName(chosen),
-            theme=args.theme,
-            ascii_only=terminal.ascii_only(args),
-            read_only=args.read_only,
-        )
+        ascii_only = terminal.ascii_only(args)
+        code: int
+        if chosen == TEACH:
+            code = await live.teach(stage, setting, ascii_only=ascii_only)
+        else:
+            story = StoryName(chosen)
+            options = {"theme": args.theme, "ascii_only": ascii_only, "read_only": args.read_only}
+            code = await live.play(stage, setting, story, **options)
     diagnostics.complain(say(Message.DEMO_REMOVED))
     return code
 

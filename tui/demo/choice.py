@@ -13,11 +13,11 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.app.leaving import StdoutDriver
-from tui.demo.stories import StoryName
+from tui.demo.stories import TEACH, StoryName
 from tui.present import demo_text
 from tui.present.messages import Message, say
 
-CHOICES = tuple(StoryName)
+CHOICES = (*StoryName, TEACH)
 
 
 class StoryChoice(App[str]):

@@ -22,6 +22,8 @@ from tui.demo.panel import NEXT_KEY, SKIP_KEY, GuidePanel
 from tui.demo.scene import Setting
 from tui.demo.stage import Stage
 from tui.demo.stories import StoryName
+from tui.demo.teach.lesson import Lesson
+from tui.demo.teach.screen import LessonApp
 
 APP_FOLDER = Path(tui.app.app.__file__).parent
 
@@ -56,6 +58,11 @@ def others(stage: Engine) -> list[Engine]:
 async def choose() -> str | None:
     """Ask for a story; None when the user leaves."""
     return await StoryChoice().run_async()
+
+
+async def teach(stage: Stage, setting: Setting, *, ascii_only: bool) -> int:
+    """The lesson, until the user quits."""
+    return await LessonApp(Lesson(stage.engine, setting), ascii_only=ascii_only).run_async() or 0
 
 
 async def play(

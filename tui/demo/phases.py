@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 
-from collectors.attribution.evidence import Resource
+from collectors.attribution.evidence import Evidence, Resource
 from collectors.sampling.frame import Usage
 from runtime.model import LimitOutcome, Missing
 from tui.demo.measures import (
@@ -88,6 +88,8 @@ class StoryResult:
         hogs: the names of those that make noise.
         refused: rungs that cannot be taken here, by id, with the reasons.
         outside: the share of the host's CPU that others used while the victim ran alone; None where it is not known.
+        named_s, named_by: from the noise's start until the attribution named one that makes it, while none was
+            contained, and on which evidence; None where it did not.
     """
 
     story: StoryName
@@ -98,6 +100,8 @@ class StoryResult:
     phases: list[Phase] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     outside: float | None = None
+    named_s: float | None = None
+    named_by: Evidence | None = None
 
     @property
     def alone(self) -> Service:

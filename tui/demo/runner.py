@@ -13,6 +13,7 @@ from runtime.errors import PytopError
 from runtime.kernel import threads
 from runtime.model import ContainerRef, LimitChange, LimitOutcome
 from tui.demo.measures import outside_share
+from tui.demo.naming import NamingClock
 from tui.demo.phases import Phase, PhaseKind, StoryResult, pooled
 from tui.demo.rungs import RungSwitch, Switched
 from tui.demo.scene import Reports, Scene
@@ -49,10 +50,12 @@ class StoryRunner:
         self._switch = RungSwitch(scene, self._update, self._freeze)
         story = scene.story
         hogs = tuple(member.name for member in story.noise)
+        self._hogs = frozenset(scene.members[name] for name in hogs)
         self.result = StoryResult(story.name, story.resource, scene.engine.key, hogs)
 
     async def run(self) -> StoryResult:
         """Run all phases."""
+        naming: asyncio.Task[None] | None = None
         follower = asyncio.create_task(self._reports.follow(self._scene.engine, self._scene.victim))
         try:
             self._show(say(Message.MEASURING_ALONE))
@@ -61,7 +64,11 @@ class StoryRunner:
             self._show(say(Message.HOG_STARTS))
             started = self._reports.count
             await self._scene.start_noise()
+            clock = NamingClock(self._scene.victim, self._hogs)
+            naming = asyncio.create_task(clock.run(list((await self._targets()).values())))
             await self._phase(PhaseKind.NOISE.value, PhaseKind.NOISE, Switched(), started)
+            naming.cancel()  # what is named under a rung was not named in time
+            self.result.named_s, self.result.named_by = clock.named_s, clock.evidence
             refused = (await self._scene.engine.capabilities()).limits
             for rung, reason in playable(self._scene.story.rungs, refused):
                 if reason:
@@ -73,8 +80,10 @@ class StoryRunner:
             await self._phase(PhaseKind.RELEASED.value, PhaseKind.RELEASED, await self._switch.to(None), started)
             return self.result
         finally:
-            follower.cancel()
-            await asyncio.gather(follower, return_exceptions=True)
+            tasks = [task for task in (follower, naming) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await threads.measuring(self._sweeper.close)
 
     async def _rung(self, rung: StoryRung) -> None:
@@ -144,7 +153,7 @@ class StoryRunner:
         for name, ref in self._scene.members.items():
             container = await self._scene.engine.get(ref.id)
             if container.pid is not None and container.state.live:
-                found[name] = Target(ref, container.pid)
+                found[name] = Target(ref, container.pid, container.cgroup)
         return found
 
 

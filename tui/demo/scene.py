@@ -88,27 +88,33 @@ class Scene:
 
     async def create(self, member: StoryMember, peer: str = "") -> None:
         """Create one container of the story, on the core that all share."""
-        python = own_python()
-        arguments = (argument.replace(PEER, peer) for argument in member.arguments)
-        name = self.setting.prefix + member.name
-        ref = await self.engine.create(
-            ContainerSpec(
-                image=self.setting.image,
-                name=name,
-                command=(python.path, "-I", "-u", f"{INSIDE}/{member.program}", *arguments),
-                env={"PYTHONDONTWRITEBYTECODE": "1"},
-                labels={LABEL: self.setting.instance},
-                binds=(*self.setting.binds, *python.binds, Bind(str(PROGRAMS), INSIDE, read_only=True)),
-                limits=LimitChange(cpuset_cpus=None if self.cpu is None else str(self.cpu)),
-                stop_timeout=1.0,
-            )
-        )
+        arguments = tuple(argument.replace(PEER, peer) for argument in member.arguments)
+        limits = LimitChange(cpuset_cpus=None if self.cpu is None else str(self.cpu))
+        spec = container_spec(self.setting, member, arguments, limits)
+        ref = await self.engine.create(spec)
         self.members[member.name] = ref
-        self.names[ref] = name
+        self.names[ref] = spec.name
 
     async def remove(self) -> None:
         """Remove the containers that were made."""
         await remove_all(self.engine, self.members.values())
+
+
+def container_spec(
+    setting: Setting, member: StoryMember, arguments: tuple[str, ...], limits: LimitChange
+) -> ContainerSpec:
+    """A container that runs a program of the demo with our own interpreter."""
+    python = own_python()
+    return ContainerSpec(
+        image=setting.image,
+        name=setting.prefix + member.name,
+        command=(python.path, "-I", "-u", f"{INSIDE}/{member.program}", *arguments),
+        env={"PYTHONDONTWRITEBYTECODE": "1"},
+        labels={LABEL: setting.instance},
+        binds=(*setting.binds, *python.binds, Bind(str(PROGRAMS), INSIDE, read_only=True)),
+        limits=limits,
+        stop_timeout=1.0,
+    )
 
 
 def shared_core() -> int:

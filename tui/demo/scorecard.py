@@ -88,6 +88,10 @@ def summary(result: StoryResult) -> Iterator[str]:
     """What the story showed, in sentences."""
     if result.busy:
         yield say(Message.BUSY_HOST)
+    if result.named_s is None:
+        yield say(Message.NOT_NAMED)
+    else:
+        yield say(Message.NAMED_AFTER, seconds=result.named_s)
     times = result.readback_s()
     percentiles = readback_percentiles(times)
     if percentiles is not None:
@@ -117,6 +121,8 @@ def document(result: StoryResult) -> dict[str, Any]:
         "outside_cpu_share": result.outside,
         "phases": [_phase(result, phase) for phase in result.phases],
         "refused": result.refused,
+        "named_s": result.named_s,
+        "named_on": result.named_by.resource.value if result.named_by is not None else None,
         "readback_s": None if times is None else {"p50": times[0], "p99": times[1], "count": len(result.readback_s())},
         "best_rung": best.name if best is not None else None,
         "finding": found.value,

@@ -45,6 +45,7 @@ PEER: Final = "{peer}"  # in arguments: the peer's address, known once it runs
 
 
 ALL: Final = "all"
+TEACH: Final = "teach"  # what a container is, chapter by chapter
 
 
 class StoryName(StrEnum):

@@ -59,6 +59,7 @@ STORIES: Final[Mapping[str, StoryText]] = {
         "One neighbour burns the victim's core, another fills the disk's queue.",
         "burns the core, and backup fills the disk's queue: one rung is too little.",
     ),
+    "teach": StoryText("Teach: what a container is", "Shown on a live one, chapter by chapter.", ""),
 }
 RUNGS: Final[Mapping[str, RungText]] = {
     "protect": RungText(
