@@ -31,8 +31,11 @@ class LatencyGraph:
         """One report."""
         self._points.append(now)
 
-    def draw(self, width: int, height: int, *, alone: Service | None, now: Service | None) -> Text:
-        """So many lines of that width. The scale goes to the highest that is seen, the newest is at the right edge."""
+    def draw(self, width: int, height: int, *, alone: Service | None, named_s: float | None) -> Text:
+        """So many lines of that width. `named_s`: how long the attribution took to name the hog.
+
+        The scale goes to the highest that is seen; the newest is at the right edge.
+        """
         cells = max(1, width - GUTTER_CELLS - LEGEND_CELLS)
         seen = list(self._points)[-2 * cells :]
         high = top(max((each.p99 for each in seen if each is not None), default=0.0), limit=None, floor=MIN_TOP_MS)
@@ -44,8 +47,8 @@ class LatencyGraph:
         legend = {0: say(Message.GRAPH_P99, sign=self._charset.throttled), 1: say(Message.GRAPH_P50)}
         if alone is not None:
             legend[2] = say(Message.GRAPH_ALONE, value=alone.p99)
-        if now is not None and height > len(legend):
-            legend[3] = say(Message.GRAPH_NOW, value=now.p99)
+        if named_s is not None:
+            legend[3] = say(Message.GRAPH_NAMED, seconds=named_s)
         text = Text()
         for number, row in enumerate(rows):
             text.append("\n" if number else "")

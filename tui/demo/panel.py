@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 
 from rich.style import Style
 from rich.text import Text
@@ -17,6 +18,7 @@ from runtime.model import ContainerRef, Missing, Verb
 from tui.core.session import Changed, Session
 from tui.demo.latency_graph import LatencyGraph
 from tui.demo.measures import BUSY_SHARE, kept_share, outside_share, resource_use
+from tui.demo.naming import accused
 from tui.demo.progress import ALONE, NOISE, RELEASE, Mark, Progress
 from tui.demo.rungs import RungSwitch
 from tui.demo.scene import Reports, Scene
@@ -53,6 +55,8 @@ class GuidePanel(Static):
         self._trouble = ""
         self._busy_host = False
         self._noise_use: float | Missing | None = None  # the hog's, before a rung was taken
+        self._noise_s: float | None = None  # CLOCK_MONOTONIC, when it started
+        self._named_s: float | None = None  # from then on until the attribution named one of those that make it
         self._progress = Progress(())
         self._acting = asyncio.Lock()
         self._switch = RungSwitch(scene, session.update, self._freeze)
@@ -138,6 +142,7 @@ class GuidePanel(Static):
             self._progress.again()
             return
         if step == NOISE:
+            self._noise_s = time.monotonic()
             await self._scene.start_noise()
         elif step == RELEASE:
             await self._switch.to(None)
@@ -156,6 +161,10 @@ class GuidePanel(Static):
     # what is shown
 
     def _changed(self, what: Changed) -> None:
+        if Changed.FRAME in what and self._noise_s is not None and self._named_s is None:
+            hogs = [self._scene.members[member.name] for member in self._scene.story.noise]
+            if accused(self._session.attribution, self._scene.victim, hogs) is not None:
+                self._named_s = time.monotonic() - self._noise_s
         if Changed.FRAME in what or Changed.INVENTORY in what:
             self.redraw()
 
@@ -168,7 +177,10 @@ class GuidePanel(Static):
         return resource_use(usage, self._scene.story.resource) if usage is not None else None
 
     def _contained(self) -> bool:
-        """A rung is held, or somebody has limited the hog's CPU by hand."""
+        """A rung is held, of the guide or of the dashboard's ladder, or somebody has limited the hog's CPU by hand."""
+        climbed = self._session.containment.state(self._scene.victim)
+        if climbed is not None and climbed.rungs:
+            return True
         usage = self._usage()
         return self._switch.held is not None or (usage is not None and isinstance(usage.cpu_limit, (int, float)))
 
@@ -183,7 +195,7 @@ class GuidePanel(Static):
         text = Text()
         width = max(20, self.size.width)
         height = LOW_GRAPH_LINES if self.app.size.height < LOW_LINES else GRAPH_LINES
-        text.append_text(self._graph.draw(width, height, alone=self._alone, now=now))
+        text.append_text(self._graph.draw(width, height, alone=self._alone, named_s=self._named_s))
         for line in (self._measures(now), *self._guide(current)):
             text.append("\n")
             text.append(line)

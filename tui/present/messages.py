@@ -257,7 +257,7 @@ class Message(Enum):
     CHAPTER_LEFT = "skipped; the container is gone"
     CHAPTER_SKIPPED = "cannot be shown here: {reason}"
     CHAPTER_TIMEOUT = "it took longer than {seconds:.0f} s"
-    LESSON_KEYS = "n next  b back  z skip the rest of this chapter  q quit, everything is removed"
+    LESSON_KEYS = "n next  b back  z skip the rest  q quit, everything is removed"
     # the demo's guide
     CHOOSE_STORY = "Which story? Real containers, which are gone when you quit."
     CHOOSE_KEYS = "a number, or arrows and Enter  q: quit"
@@ -276,7 +276,7 @@ class Message(Enum):
     GRAPH_P99 = "{sign} to the p99"
     GRAPH_P50 = "below: p50"
     GRAPH_ALONE = "alone {value:.0f} ms"
-    GRAPH_NOW = "now {value:.0f} ms"
+    GRAPH_NAMED = "named in {seconds:.1f} s"
     HOG_ENDED = "{hog} does not run any more."
     UNLIMITED_CORES = "what it wants"
     CORES = "{cores} cores"

@@ -24,6 +24,7 @@ from tui.present.timeline import top
 
 GRAPH_LINES = 6
 GUTTER_CELLS = 9
+MAX_READINGS = 30  # that fill the graph; older ones leave it
 CHAPTER_IDS = tuple(CHAPTERS)
 
 
@@ -122,7 +123,7 @@ class LessonApp(App[int]):
         title = say(Message.CHAPTER_OF, number=self._number + 1, count=len(CHAPTER_IDS), title=words.title)
         width = max(40, self.size.width - 4)
         self.query_one("#chapter", Static).update(title)
-        self.query_one("#about", Static).update("\n".join(words.about))
+        self.query_one("#about", Static).update(" ".join(words.about))
         self.query_one("#remark", Static).update(self._remark)
         graph = self.query_one("#readings", Static)
         graph.display = bool(words.graph)
@@ -135,16 +136,15 @@ class LessonApp(App[int]):
     def _graph(self, width: int, title: str) -> Text:
         """The readings so far, the newest at the right edge, with the limit as a line."""
         cells = max(10, width - GUTTER_CELLS)
-        seen = self._result.readings[-cells:]
+        each = max(2, 2 * cells // MAX_READINGS)
+        seen = self._result.readings[-(2 * cells // each) :]
         limits = [reading.limit for reading in seen if reading.limit is not None]
         limit = limits[-1] if limits else None
         sized = title == teach_text.CHAPTERS["memory"].graph
-        floor = 1.0
-        high = top(max((reading.value for reading in seen), default=0.0), limit=None, floor=max(floor, limit or 0.0))
-        high = max(high, 1.1 * limit) if limit is not None and sized else high
-        values: list[float | None] = [None] * (2 * (cells - len(seen)))
+        high = top(max((reading.value for reading in seen), default=0.0), limit=limit if sized else None, floor=1.0)
+        values: list[float | None] = [None] * (2 * cells - each * len(seen))
         for reading in seen:
-            values += [reading.value / high] * 2
+            values += [reading.value / high] * each
         rows = braille.draw(values, GRAPH_LINES, self._charset, limit=None if limit is None else limit / high)
         show = fmt.size if sized else fmt.cores
         labels = {0: show(high), GRAPH_LINES - 1: "0"}
