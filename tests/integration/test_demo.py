@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -82,18 +84,51 @@ def test_headless_contains_the_hog_and_says_so_in_under_a_minute() -> None:
             break
         assert "did NOT help" in output, output + errors
     assert process.returncode == 0, output + errors
-    rows = {
-        line.split()[0]: line for line in output.splitlines() if re.match(r"(alone|hog|contained|reverted)\s", line)
-    }
-    assert set(rows) == {"alone", "hog", "contained", "reverted"}
+    measured, card = output.split("\nrung ")
+    phases = "alone|hog|protect|weight|idle|cap|reverted"
+    rows = {line.split()[0]: line for line in measured.splitlines() if re.match(rf"({phases})\s", line)}
+    assert set(rows) == set(phases.split("|"))
     p99 = {name: float(re.findall(r"([\d.]+) ms", row)[1]) for name, row in rows.items()}
     assert p99["hog"] > 5 * p99["alone"]
-    assert p99["contained"] < p99["hog"] / 4
+    assert p99["cap"] < p99["hog"] / 4
+    assert p99["idle"] < p99["hog"] / 4
     assert p99["reverted"] > 5 * p99["alone"]
-    assert "0.20 cores" in rows["contained"]
+    assert re.search(r"^cap +0\.20 cores", card, re.MULTILINE)
     assert "kernel says 0.2 (applied)" in output
     assert "containment helped" in output
     assert errors == ""
+
+
+HARDEST = {"memory": "memory", "io": "disk-rate", "network": "net-rate", "forkbomb": "tasks", "mixed": "idle-and-rate"}
+"""By story, a rung that every kernel has, and that takes the harm away."""
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("story", HARDEST)
+def test_each_story_hurts_the_victim_and_a_rung_takes_it_away(story: str, tmp_path: Path) -> None:
+    picture = tmp_path / "card.svg"
+    for _ in range(2):
+        ran = subprocess.run(
+            [*COMMAND, story, "--json", "--svg", str(picture)],
+            cwd=ROOT,
+            text=True,
+            capture_output=True,
+            timeout=100,
+            env={**os.environ, **QUIET},
+            check=False,
+        )
+        (told,) = json.loads(ran.stdout)["stories"]
+        if ran.returncode == 0:
+            break
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    phases = {phase["phase"]: phase for phase in told["phases"]}
+    by = f"{told['judged_by']}_ms"
+    assert phases["hog"][by] > 2 * phases["alone"][by]
+    assert phases[HARDEST[story]]["recovery"] > 0.5
+    assert phases[HARDEST[story]]["readback_s"]
+    assert all(limit["verdict"] in ("applied", "rounded") for phase in told["phases"] for limit in phase["limits"])
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
 
 
 @pytest.mark.usefixtures("before")
@@ -112,6 +147,8 @@ def test_nothing_is_left_when_it_is_ended_in_the_middle(number: signal.Signals) 
 def test_from_the_list_to_the_limit_and_back() -> None:
     """The main job: see who starves whom, cap it with a few keys, watch the victim recover, quit."""
     with terminal(COMMAND, columns=80, rows=24, env=QUIET) as screen:
+        screen.wait_for(r"Which story", timeout=30)
+        screen.send("Enter")
         screen.wait_for(r"victim: p50 \d+ ms", timeout=30)
         screen.wait_for(r"burns CPU on the victim's core", timeout=30)
         hurt = _p99_when(screen, lambda value: value > 200, 60)
@@ -132,6 +169,29 @@ def test_from_the_list_to_the_limit_and_back() -> None:
         screen.type("q")
         assert screen.status() == 0
         assert "are gone" in screen.screen()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("before")
+def test_the_guide_takes_each_rung_on_a_key_and_skips_it_on_another() -> None:
+    with terminal([*COMMAND, "io"], columns=80, rows=24, env=QUIET) as screen:
+        screen.wait_for(r"victim: p50 \d+ ms", timeout=30)
+        screen.wait_for(r"keeps the disk's queue full", timeout=40)
+        assert re.search(r"▌.*\bhog\b", screen.screen()), "the cursor starts on the hog"
+        for _ in range(2):
+            screen.type("z")
+            time.sleep(0.5)
+        screen.wait_for(r"n: limit the hog to 8 MiB/s of reads")
+        screen.wait_for(r"-io-protect +-io-weight +>disk-rate")
+        hurt = _p99_when(screen, lambda value: value > 50, 60)
+        screen.type("n")
+        screen.wait_for(r"\*disk-rate +>release", timeout=20)
+        screen.wait_for(r"Recovered: the hog may read 8 MiB/s", timeout=60)
+        assert _p99_when(screen, lambda value: value < hurt / 2, 60) < hurt / 2
+        screen.type("n")
+        screen.wait_for(r"\+disk-rate +\*release", timeout=20)
+        screen.type("q")
+        assert screen.status() == 0
 
 
 def _p99_when(screen: Terminal, fits: Callable[[float], bool], timeout_s: float) -> float:
@@ -160,7 +220,7 @@ def _move_to(screen: Terminal, name: str) -> None:
 
 @pytest.mark.usefixtures("before")
 def test_a_dropped_terminal_leaves_nothing() -> None:
-    with terminal(COMMAND, columns=100, rows=30, env=QUIET) as screen:
+    with terminal([*COMMAND, "cpu"], columns=100, rows=30, env=QUIET) as screen:
         screen.wait_for(r"victim: p50 \d+ ms", timeout=30)
         screen.drop()
         time.sleep(1)

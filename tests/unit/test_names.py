@@ -15,7 +15,7 @@ UNITS: Final = frozenset(
         *("S", "MS", "US", "NS", "BYTES", "CORES", "IOPS"),
         *("CELLS", "LINES", "ROWS", "COLUMNS", "CHARACTERS", "DIGITS"),
         *("FDS", "FILES", "FRAMES", "PIDS", "PROCESSES", "SLOTS", "SWEEPS"),
-        *("FACTOR", "RANK", "SHARE", "WEIGHT"),
+        *("FACTOR", "PX", "RANK", "SHARE", "SHARES", "WEIGHT"),
         *("FD", "UID", "PART", "PORT"),
     )
 )

@@ -1,4 +1,4 @@
-"""The three containers of the demo, on whichever engine: a victim, a CPU hog and a quiet neighbour on one core."""
+"""The containers of a story, on whichever engine, all on one core: a victim, who makes noise, and who else is there."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 from runtime.engines.protocol import Engine
-from runtime.errors import NotFoundError
-from runtime.model import Bind, ContainerRef, ContainerSpec, LimitChange, LimitName
+from runtime.errors import NotFoundError, UnsupportedError
+from runtime.model import Bind, ContainerRef, ContainerSpec, LimitChange, LimitName, Ref
+from tui.demo.stories import HOG_PROCESSES, PEER, REPORT_INTERVAL_S, Site, Story, StoryMember
 from tui.demo.story import Report, Service, parse_report, service
 
 PROGRAMS = Path(__file__).parent / "programs"
 INSIDE = "/opt/pytop-demo"
 LABEL = "pytop.demo"
-REPORT_INTERVAL_S = 0.5
-RATE_PER_S = 50  # requests a second
-WORK_MS = 12.0  # CPU per request: alone the victim needs 0.6 of its core, so half a core is too little
-MAX_QUEUED_REQUESTS = 32
-HOG_PROCESSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,73 +44,123 @@ def own_python() -> Python:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the stage provides: an image, the bind mounts it needs, and a prefix for names on a shared engine."""
+    """What the stage provides: an image, the bind mounts it needs, and a prefix for names on a shared engine.
+
+    `device` is the whole disk below the containers' own layers, "" where it is not known.
+    """
 
     image: str
     binds: tuple[Bind, ...] = ()
     prefix: str = ""
     instance: str = ""
+    device: str = ""
 
 
 @dataclass(slots=True)
 class Scene:
-    """The containers of one demo run; the hog is created by `start_hog`."""
+    """The containers of one story, by the names that it gives them; those that make noise are started by `start_noise`.
+
+    `cpu` is the core that they share, None where the engine cannot say on which they run.
+    """
 
     engine: Engine
     setting: Setting
+    story: Story
     cpu: int | None
-    victim: ContainerRef
-    quiet: ContainerRef
     _: KW_ONLY
-    hog: ContainerRef
-    hog_started: bool = False
+    members: dict[str, ContainerRef] = field(default_factory=dict)
+    names: dict[Ref, str] = field(default_factory=dict)
+    noisy: bool = False
 
-    async def start_hog(self) -> None:
-        await self.engine.start(self.hog.id)
-        self.hog_started = True
+    @property
+    def victim(self) -> ContainerRef:
+        return self.members[self.story.victim.name]
+
+    @property
+    def hog(self) -> ContainerRef:
+        return self.members[self.story.hog]
+
+    async def start_noise(self) -> None:
+        """Start those that make noise, one after the other."""
+        for member in self.story.noise:
+            await self.engine.start(self.members[member.name].id)
+        self.noisy = True
+
+    async def create(self, member: StoryMember, peer: str = "") -> None:
+        """Create one container of the story, on the core that all share."""
+        arguments = tuple(argument.replace(PEER, peer) for argument in member.arguments)
+        limits = LimitChange(cpuset_cpus=None if self.cpu is None else str(self.cpu))
+        spec = container_spec(self.setting, member, arguments, limits)
+        ref = await self.engine.create(spec)
+        self.members[member.name] = ref
+        self.names[ref] = spec.name
+
+    async def remove(self) -> None:
+        """Remove the containers that were made."""
+        await remove_all(self.engine, self.members.values())
+
+
+def container_spec(
+    setting: Setting, member: StoryMember, arguments: tuple[str, ...], limits: LimitChange
+) -> ContainerSpec:
+    """A container that runs a program of the demo with our own interpreter."""
+    python = own_python()
+    return ContainerSpec(
+        image=setting.image,
+        name=setting.prefix + member.name,
+        command=(python.path, "-I", "-u", f"{INSIDE}/{member.program}", *arguments),
+        env={"PYTHONDONTWRITEBYTECODE": "1"},
+        labels={LABEL: setting.instance},
+        binds=(*setting.binds, *python.binds, Bind(str(PROGRAMS), INSIDE, read_only=True)),
+        limits=limits,
+        stop_timeout=1.0,
+    )
 
 
 def shared_core() -> int:
-    """The core that the three share: the last one that this process may run on, so that the dashboard keeps others."""
+    """The core that all share: the last one that this process may run on, so that the dashboard keeps others."""
     return max(os.sched_getaffinity(0))
 
 
-async def build(engine: Engine, setting: Setting) -> Scene:
-    """Create the three and start the victim and the quiet neighbour. They all share one core."""
+async def site(engine: Engine, setting: Setting) -> Site:
+    """What the stories need to know about an engine and its place."""
+    refused = (await engine.capabilities()).why_not(LimitName.CPUSET_CPUS)
+    return Site(HOG_PROCESSES if refused is None else HOG_PROCESSES * (os.cpu_count() or 1), setting.device)
+
+
+async def build(engine: Engine, setting: Setting, story: Story, bound: Callable[[], Awaitable[None]]) -> Scene:
+    """Create all, start the others, then the victim. `bound` sets what they have together, before the victim starts.
+
+    What was made is removed when this fails.
+    """
     capabilities = await engine.capabilities()
     cpu = None if capabilities.why_not(LimitName.CPUSET_CPUS) else shared_core()
-    python = own_python()
+    scene = Scene(engine, setting, story, cpu)
+    try:
+        peer = ""
+        for member in story.others:
+            await scene.create(member)
+            await engine.start(scene.members[member.name].id)
+        if story.link_bits:
+            last = scene.members[story.others[-1].name]
+            peer = await _address(engine, last)
+            await engine.update(last.id, LimitChange(net_ingress=story.link_bits))
+        for member in (story.victim, *story.noise):
+            await scene.create(member, peer)
+        await bound()
+        await engine.start(scene.victim.id)
+    except BaseException:
+        await scene.remove()
+        raise
+    return scene
 
-    async def create(name: str, program: str, *arguments: str) -> ContainerRef:
-        return await engine.create(
-            ContainerSpec(
-                image=setting.image,
-                name=setting.prefix + name,
-                command=(python.path, "-I", "-u", f"{INSIDE}/{program}", *arguments),
-                env={"PYTHONDONTWRITEBYTECODE": "1"},
-                labels={LABEL: setting.instance},
-                binds=(*setting.binds, *python.binds, Bind(str(PROGRAMS), INSIDE, read_only=True)),
-                limits=LimitChange(cpuset_cpus=None if cpu is None else str(cpu)),
-                stop_timeout=1.0,
-            )
-        )
 
-    work = (
-        "--rate",
-        str(RATE_PER_S),
-        "--work-ms",
-        str(WORK_MS),
-        "--queue",
-        str(MAX_QUEUED_REQUESTS),
-        "--report",
-        str(REPORT_INTERVAL_S),
-    )
-    victim = await create("victim", "victim.py", *work)
-    quiet = await create("neighbour", "quiet.py")
-    hog = await create("hog", "hog.py", str(HOG_PROCESSES if cpu is not None else 4 * (os.cpu_count() or 1)))
-    await engine.start(victim.id)
-    await engine.start(quiet.id)
-    return Scene(engine, setting, cpu, victim, quiet, hog=hog)
+async def _address(engine: Engine, ref: ContainerRef) -> str:
+    """A running container's address."""
+    addresses = (await engine.get(ref.id)).addresses
+    if not addresses:
+        raise UnsupportedError("play the network's story", detail="the engine gave the peer no address")
+    return addresses[0]
 
 
 @dataclass(slots=True)
@@ -141,10 +187,10 @@ class Reports:
                 if on_report is not None:
                     on_report()
 
-    def since(self, count: int) -> Service | None:
-        """The victim's service since report number `count`."""
+    def since(self, count: int) -> tuple[Report, ...]:
+        """The reports since number `count`."""
         new = self.count - count
-        return service(list(self.kept)[-new:] if new > 0 else (), REPORT_INTERVAL_S)
+        return tuple(self.kept)[-new:] if new > 0 else ()
 
     def recent(self, seconds: float) -> Service | None:
         """The victim's service over the last `seconds`."""

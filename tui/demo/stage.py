@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tarfile
 import tempfile
 from pathlib import Path
@@ -18,8 +19,11 @@ from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.engines.embedded.images import host
 from runtime.engines.protocol import Engine, required
 from runtime.errors import InvalidError, NotFoundError, UnsupportedError
-from runtime.model import Bind, Verb
+from runtime.kernel import block, threads
+from runtime.model import Bind, LimitChange, Verb
+from tui.demo import bounds
 from tui.demo.scene import LABEL, Setting, remove_all
+from tui.present.messages import Message, say
 
 EMBEDDED = "embedded"
 
@@ -31,6 +35,14 @@ class Stage(Protocol):
     def engine(self) -> Engine: ...
 
     async def prepare(self) -> Setting: ...
+
+    def why_not_bound(self) -> str:
+        """Why the demo's containers cannot be bounded together, "" where they can."""
+        ...
+
+    async def bound(self, room: LimitChange) -> None:
+        """Bound all containers together, each limit beside what the engine's own processes have; lifts the others."""
+        ...
 
     async def clear(self) -> None: ...
 
@@ -61,9 +73,17 @@ class OwnStage:
                 detail=reason,
                 hint="Run it as root (sudo make demo), or on Docker: make demo ARGS='--engine docker'",
             )
-        return Setting(image="host", instance=self._instance)
+        device = await threads.waiting(disk_below, self._config.state)
+        return Setting(image="host", instance=self._instance, device=device)
+
+    def why_not_bound(self) -> str:
+        return ""
+
+    async def bound(self, room: LimitChange) -> None:
+        await threads.acting(bounds.set_room, self._config.cgroup, room)
 
     async def clear(self) -> None:
+        await threads.acting(bounds.lift, self._config.cgroup)  # what is removed may need tasks
         engine = EmbeddedEngine(self._config)  # the session may have closed its own
         try:
             await engine.destroy()
@@ -99,6 +119,13 @@ class ImageStage:
         binds = tuple(Bind(bind.source, bind.target, read_only=True) for bind in layout.binds)
         return Setting(self._image, binds, prefix="pytop-demo-", instance=self._instance)
 
+    def why_not_bound(self) -> str:
+        return say(Message.NO_SHARED_BOUND, engine=self._engine.key)
+
+    async def bound(self, room: LimitChange) -> None:
+        if room:
+            raise UnsupportedError("bound the demo's containers together", detail=self.why_not_bound())
+
     async def clear(self) -> None:
         ours = [c.ref for c in await self._engine.containers() if c.labels.get(LABEL) == self._instance]
         await remove_all(self._engine, ours)
@@ -117,6 +144,17 @@ def open_stage(key: str, instance: str) -> Stage:
         known = ", ".join(sorted({EMBEDDED, *engines}))
         raise InvalidError(f"run the demo on {key}", detail="no such engine is here", hint=f"There are: {known}")
     return ImageStage(engines[key], instance)
+
+
+def disk_below(path: Path) -> str:
+    """The whole disk, as "major:minor", that a directory or the nearest one above it is on; "" where there is none."""
+    there = next(each for each in (path, *path.parents) if each.exists())
+    number = os.stat(there).st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    found = block.disks()
+    if device in found.partitions:
+        return next((number for number, name in found.names.items() if name == found.partitions[device]), "")
+    return device if device in found.names else ""
 
 
 def _archive(layout: host.ImageLayout) -> bytes:

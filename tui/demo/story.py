@@ -12,8 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from runtime.model import Missing, Unlimited
-
 MIN_RECOVERED_SHARE = 0.8  # of the p99 that the hog had added
 MAX_RECOVERED_RATIO = 4.0  # to the p99 alone
 MIN_RECOVERED_ISOLATION = 0.9
@@ -88,12 +86,28 @@ def latency_impact(now: Service, alone: Service) -> float:
     return max(0.0, now.p99 / alone.p99 - 1)
 
 
-def recovery(hurt: Service, contained: Service, alone: Service) -> float:
-    """The share of the added p99 that containment took away again: 1 is all, 0 none; 0 when nothing was added."""
-    damage = hurt.p99 - alone.p99
+class Judged(StrEnum):
+    """The percentile of the latency by which a victim is judged."""
+
+    P50 = "p50"
+    P99 = "p99"
+
+    def of(self, service: Service) -> float:
+        """Its value in ms."""
+        return service.p50 if self is Judged.P50 else service.p99
+
+
+def judged(hurt: Service, alone: Service) -> Judged:
+    """The percentile that has grown more. On a host that is busy with something else the p99 is large without a hog."""
+    return Judged.P50 if hurt.p50 * alone.p99 > hurt.p99 * alone.p50 else Judged.P99
+
+
+def recovery(hurt: Service, contained: Service, alone: Service, by: Judged = Judged.P99) -> float:
+    """The share of the added latency that containment took away again: 1 is all, 0 none; 0 when nothing was added."""
+    damage = by.of(hurt) - by.of(alone)
     if damage <= 0:
         return 0.0
-    return max(0.0, min(1.0, (hurt.p99 - contained.p99) / damage))
+    return max(0.0, min(1.0, (by.of(hurt) - by.of(contained)) / damage))
 
 
 class StoryStep(StrEnum):
@@ -112,14 +126,15 @@ def step(
     now: Service | None,
     hog_live: bool,
     hog_started: bool,
-    hog_limit: float | Unlimited | Missing,
+    contained: bool,
     hurt: Service | None = None,
 ) -> StoryStep:
     """The current step, from measurements and not from the keys that were pressed.
 
-    `hog_limit` is the hog's CPU limit in cores as the kernel holds it, `hurt` the victim's service at its worst beside
-    the hog. Recovered means that most of what the hog had added to the p99 is gone, that it is less than four times
-    the one alone (a capped hog still runs in short bursts), and that nearly as much is answered as alone.
+    `contained`: a limit of the hog, or the victim's protection, is in force. `hurt` is the victim's service at its
+    worst beside the hog. Recovered means that most of what the hog had added to the latency is gone (of the p50 or the
+    p99, whichever had grown more), that it is less than four times the one alone (a capped hog still runs in short
+    bursts), and that nearly as much is answered as alone.
     """
     if now is None:
         return StoryStep.STARTING
@@ -127,10 +142,11 @@ def step(
         return StoryStep.ALONE
     if not hog_live:
         return StoryStep.ENDED
-    if isinstance(hog_limit, (Unlimited, Missing)):
+    if not contained:
         return StoryStep.HURT
-    helped = hurt is None or recovery(hurt, now, alone) >= MIN_RECOVERED_SHARE
-    near = now.p99 < MAX_RECOVERED_RATIO * alone.p99 and isolation(now, alone) >= MIN_RECOVERED_ISOLATION
+    by = judged(hurt, alone) if hurt is not None else Judged.P99
+    helped = hurt is None or recovery(hurt, now, alone, by) >= MIN_RECOVERED_SHARE
+    near = by.of(now) < MAX_RECOVERED_RATIO * by.of(alone) and isolation(now, alone) >= MIN_RECOVERED_ISOLATION
     return StoryStep.RECOVERED if helped and near else StoryStep.LIMITED
 
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.model import UNLIMITED, Missing
 from tui.demo.story import (
     Report,
     Service,
@@ -82,14 +81,14 @@ def test_recovery_is_the_share_of_the_damage_that_went_away() -> None:
 
 
 def test_the_story_goes_by_what_is_measured() -> None:
-    assert step(None, None, True, False, Missing.NOT_SAMPLED) is StoryStep.STARTING
-    assert step(None, ALONE, True, False, Missing.NOT_SAMPLED) is StoryStep.ALONE
-    assert step(ALONE, ALONE, True, False, Missing.NOT_SAMPLED) is StoryStep.ALONE
-    assert step(ALONE, HURT, True, True, UNLIMITED) is StoryStep.HURT
-    assert step(ALONE, HURT, True, True, 0.2) is StoryStep.LIMITED
-    assert step(ALONE, CONTAINED, True, True, 0.2) is StoryStep.RECOVERED
-    assert step(ALONE, CONTAINED, True, True, Missing.NOT_SAMPLED) is StoryStep.HURT
-    assert step(ALONE, CONTAINED, False, True, Missing.GONE) is StoryStep.ENDED
+    assert step(None, None, True, False, False) is StoryStep.STARTING
+    assert step(None, ALONE, True, False, False) is StoryStep.ALONE
+    assert step(ALONE, ALONE, True, False, False) is StoryStep.ALONE
+    assert step(ALONE, HURT, True, True, False) is StoryStep.HURT
+    assert step(ALONE, HURT, True, True, True) is StoryStep.LIMITED
+    assert step(ALONE, CONTAINED, True, True, True) is StoryStep.RECOVERED
+    assert step(ALONE, CONTAINED, True, True, False) is StoryStep.HURT
+    assert step(ALONE, CONTAINED, False, True, False) is StoryStep.ENDED
 
 
 def test_recovered_is_said_only_when_the_victim_has_recovered() -> None:
@@ -99,8 +98,8 @@ def test_recovered_is_said_only_when_the_victim_has_recovered() -> None:
     worse = Service(p50=900, p99=1700, answered=30, shed=20, seconds=4)
     still = Service(p50=700, p99=1431, answered=35, shed=15, seconds=4)
     better = Service(p50=60, p99=450, answered=50, shed=0, seconds=4)
-    assert step(slow, still, True, True, 0.2, worse) is StoryStep.LIMITED
-    assert step(slow, better, True, True, 0.2, worse) is StoryStep.RECOVERED
-    assert step(slow, Service(p50=60, p99=450, answered=30, shed=20, seconds=4), True, True, 0.2) is StoryStep.LIMITED
+    assert step(slow, still, True, True, True, worse) is StoryStep.LIMITED
+    assert step(slow, better, True, True, True, worse) is StoryStep.RECOVERED
+    assert step(slow, Service(p50=60, p99=450, answered=30, shed=20, seconds=4), True, True, True) is StoryStep.LIMITED
     assert loaded(slow)
     assert not loaded(ALONE)

@@ -1,0 +1,1 @@
+"""What a container is, shown on a live one, chapter by chapter."""
