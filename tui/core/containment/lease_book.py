@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from runtime.containment.by_api import ApiSetter
-from runtime.containment.lease import Lease, LeaseState
+from runtime.containment.lease import Lease
 from runtime.engines.protocol import Engine
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
@@ -59,18 +59,19 @@ class LeaseBook:
         """Those that hold now, the oldest first."""
         return tuple(lease for lease in self.known.values() if lease.active)
 
+    def is_own(self, lease: Lease) -> bool:
+        """It was taken by this session."""
+        return lease.id in self._pids
+
     async def refresh(self) -> bool:
         """Read all leases again; whether anything has changed."""
         before = self.known
         found = await threads.measuring(self._service.read_all)
         self.known = {lease.id: lease for lease in found}
+        self._annotations.leases(found)
         if self.known == before:
             return False
         self._detector.leased(LeasedLimits(self.active))
-        for lease in self.known.values():
-            earlier = before.get(lease.id)
-            if lease.state is LeaseState.REVERTED and earlier is not None and earlier.state is LeaseState.ACTIVE:
-                self._annotations.reverted(lease.ref, lease.before)
         self._pids = {id: pid for id, pid in self._pids.items() if id in self.known}
         return True
 
@@ -97,9 +98,8 @@ class LeaseBook:
             return lease, outcome
 
         title = f"limit {subject.name} for a time"
-        lease, outcome = await self._operations.leased(subject.ref, title, work)
-        self._annotations.outcome(outcome)
-        return lease, outcome
+        self._annotations.expect(subject.ref)
+        return await self._operations.leased(subject.ref, title, work)
 
     def _api(self, ref: Ref) -> ApiSetter | None:
         """How the engine changes limits of this container, for who may not write the kernel; it ends with us."""
