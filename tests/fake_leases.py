@@ -66,6 +66,7 @@ class FakeLeases:
         freeze: bool = False,
         force: bool = False,
         by_api: ApiSetter | None = None,
+        must_be_on_disk: bool = False,
     ) -> tuple[Lease, LimitOutcome]:
         if self.failure is not None:
             failure, self.failure = self.failure, None

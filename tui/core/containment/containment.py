@@ -17,17 +17,20 @@ from collectors.attribution.evidence import Evidence
 from collectors.sampling.frame import Frame
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import RungId
-from runtime.errors import ConflictError, KernelError, PytopError, RefusedError, UnsupportedError
+from runtime.errors import ConflictError, KernelError, NotFoundError, PytopError, RefusedError
+from runtime.kernel import threads
 from runtime.limits import ReclaimProgress
 from runtime.model import LimitChange, LimitOutcome, Ref
 from tui.core.attribution import AttributionObserver
+from tui.core.containment import outsiders
 from tui.core.containment.adjustment import Adjustment
 from tui.core.containment.confirmation import Confirmation
 from tui.core.containment.lease_book import REFRESH_INTERVAL_S, LeaseBook
 from tui.core.containment.parties import PartyReader
 from tui.core.containment.planning import RungPlanner
+from tui.core.containment.probing import Probe
 from tui.core.containment.readings import Readings
-from tui.core.containment.state import ClimbOutcome, PlannedRung, TakenRung, VictimState
+from tui.core.containment.state import ClimbOutcome, PlannedRung, ProbeOutcome, TakenRung, VictimState
 from tui.core.containment.track import Track, TrackKey, begin, key_of
 from tui.core.subject import Subject
 from tui.core.undo import OwnChange
@@ -73,6 +76,7 @@ class Containment:
         self._tracks: dict[TrackKey, Track] = {}
         self._acquitted: dict[TrackKey, int] = {}  # CLOCK_MONOTONIC of the frame at which it was found to be wrong
         self._confirmation = Confirmation(context.book, context.update, context.note)
+        self._probe = Probe(context.book, context.parties.cgroup)
         self._adjustment = Adjustment(self._book, self._readings, self._parties.find)
         self._busy: dict[TrackKey, asyncio.Task[None]] = {}
         self._planner = RungPlanner(
@@ -164,8 +168,11 @@ class Containment:
         evidence: Evidence | None = None,
         rung: RungId | None = None,
         seconds: float = LEASE_S,
+        audited: bool = False,
     ) -> ClimbOutcome:
         """Climb the next rung as a lease of so many seconds; milder rungs are renewed with it.
+
+        `evidence` and `rung` as for `plan`; with `audited` it waits until the audit trail has it on the disk.
 
         Raises what `plan` gives, and why the rung could not be climbed; the next `plan` then passes it over.
         """
@@ -173,7 +180,7 @@ class Containment:
         track = self._track(planned)
         track.wrong = False
         try:
-            lease, outcome = await self._take(planned, seconds)
+            lease, outcome = await self._take(planned, seconds, audited=audited)
         except PytopError as error:
             track.failed[planned.rung.id] = error.detail or str(error)
             raise
@@ -197,16 +204,22 @@ class Containment:
             track = self._tracks[key] = begin(planned.evidence, self._readings)
         return track
 
-    async def _take(self, planned: PlannedRung, seconds: float) -> tuple[Lease, LimitOutcome]:
+    async def _take(self, planned: PlannedRung, seconds: float, *, audited: bool) -> tuple[Lease, LimitOutcome]:
         reason = f"{planned.rung.id.value} for {self._planner.subject(planned.victim).name}"
         if planned.target is None:
-            raise UnsupportedError(f"limit {planned.target_name}", detail="it is no container")
+            return await self._take_outsider(planned, seconds, reason)
         subject = self._planner.subject(planned.target)
         if planned.rung.id is RungId.MEMORY_LIMIT and isinstance(planned.change.memory, int):
             await self._make_room(subject, planned.change.memory)
         return await self._book.take(
-            subject, planned.change, seconds=seconds, reason=reason, freeze=planned.rung.freezes
+            subject, planned.change, seconds=seconds, reason=reason, freeze=planned.rung.freezes, audited=audited
         )
+
+    async def _take_outsider(self, planned: PlannedRung, seconds: float, reason: str) -> tuple[Lease, LimitOutcome]:
+        found = await threads.acting(outsiders.find, self._readings.latest, planned.suspect)
+        if found is None:
+            raise NotFoundError(f"limit {planned.target_name}", detail="it has ended")
+        return await self._book.take_outsider(planned.suspect, found, planned.change, seconds=seconds, reason=reason)
 
     async def _make_room(self, subject: Subject, memory: int) -> None:
         def ignore(progress: ReclaimProgress) -> None:
@@ -296,6 +309,22 @@ class Containment:
                 await self._book.revert(each.lease, reason)
         track.refresh(self._book.known)
         self._context.changed()
+
+    async def probe(self, victim: Ref, *, evidence: Evidence | None = None) -> ProbeOutcome:
+        """Confirm or clear the suspect by an A/B test of about five seconds; the attribution is told.
+
+        Raises why it cannot be probed: it is untouchable, no container, in the idle class already, not about CPU.
+        """
+        title = f"probe who hurts {self._planner.subject(victim).name}"
+        self._planner.permit(title, victim)
+        chosen = evidence or self._planner.suspected(title, victim)
+        self._probe.permit(title, chosen)
+        self._probe.permit_case(title, await self._parties.case(chosen, None, self._readings))
+        suspect = self._planner.subject(chosen.suspect.ref or victim)
+        outcome = await self._probe.run(title, chosen, self._planner.subject(victim), suspect)
+        self._context.attribution.probed(victim, chosen.suspect, chosen.resource, outcome.confirmed)
+        self._context.changed()
+        return outcome
 
     def _spawn(self, key: TrackKey, work: Coroutine[Any, Any, None]) -> None:
         """Do something for a track that nobody awaits; nothing else is done for it meanwhile."""

@@ -9,13 +9,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from collectors.attribution.evidence import Suspect
 from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import Lease
+from runtime.containment.outsiders import MAX_NICE, PROCESS_ENGINE
 from runtime.engines.protocol import Engine
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.model import LimitChange, LimitOutcome, Ref
+from runtime.model import ContainerRef, GroupKind, GroupRef, LimitChange, LimitOutcome, Ref
 from tui.core.annotations import Annotations
+from tui.core.containment.outsiders import Outsider, OutsiderService
 from tui.core.containment.service import LeaseService
 from tui.core.drift.detector import DriftDetector
 from tui.core.drift.leased import LeasedLimits
@@ -37,6 +40,7 @@ class LeaseBook:
         service: LeaseService,
         operations: Operations,
         *,
+        outsiders: OutsiderService,
         engine: Callable[[Ref], Engine | None],
         detector: DriftDetector,
         annotations: Annotations,
@@ -47,6 +51,7 @@ class LeaseBook:
         self._engine = engine
         self.known: Mapping[str, Lease] = {}
         self._service = service
+        self._outsiders = outsiders
         self._operations = operations
         self._detector = detector
         self._annotations = annotations
@@ -76,9 +81,19 @@ class LeaseBook:
         return True
 
     async def take(
-        self, subject: Subject, change: LimitChange, *, seconds: float, reason: str, freeze: bool = False
+        self,
+        subject: Subject,
+        change: LimitChange,
+        *,
+        seconds: float,
+        reason: str,
+        freeze: bool = False,
+        audited: bool = False,
     ) -> tuple[Lease, LimitOutcome]:
-        """Take a lease on a container or group; raises what the service raises, nothing is changed then."""
+        """Take a lease on a container or group; raises what the service raises, nothing is changed then.
+
+        With `audited` nothing is changed unless the audit trail's entry is on the disk.
+        """
 
         async def work() -> tuple[Lease, LimitOutcome]:
             cgroup = await threads.acting(self._cgroup, subject)
@@ -92,6 +107,7 @@ class LeaseBook:
                 reason=reason,
                 freeze=freeze,
                 by_api=self._api(subject.ref),
+                must_be_on_disk=audited,
             )
             self._pids[lease.id] = subject.pid
             await self.refresh()
@@ -100,6 +116,33 @@ class LeaseBook:
         title = f"limit {subject.name} for a time"
         self._annotations.expect(subject.ref)
         return await self._operations.leased(subject.ref, title, work)
+
+    async def take_outsider(
+        self, suspect: Suspect, outsider: Outsider, change: LimitChange, *, seconds: float, reason: str
+    ) -> tuple[Lease, LimitOutcome]:
+        """Take a lease on a unit, or on a process: its idle policy, or for a lower weight the highest nice value.
+
+        A process has one lease at a time, so the one before is ended.
+        """
+        process = outsider.programs[0].pid
+        ref: Ref = (
+            GroupRef(GroupKind.SLICE, outsider.path) if outsider.path else ContainerRef(PROCESS_ENGINE, str(process))
+        )
+
+        async def work() -> tuple[Lease, LimitOutcome]:
+            if outsider.path:
+                taken = await self._outsiders.take_unit(outsider.path, change, seconds=seconds, reason=reason)
+            else:
+                for each in self.active:
+                    if each.ref == ref:
+                        await self._service.revert(each.id, reason)
+                nice = None if change.cpu_idle else MAX_NICE
+                lease = await self._outsiders.take_process(process, seconds=seconds, nice=nice, reason=reason)
+                taken = lease, LimitOutcome(lease.ref, (), error=lease.result)
+            await self.refresh()
+            return taken
+
+        return await self._operations.leased(ref, f"limit {suspect.name}", work)
 
     def _api(self, ref: Ref) -> ApiSetter | None:
         """How the engine changes limits of this container, for who may not write the kernel; it ends with us."""

@@ -26,8 +26,12 @@ class LeaseService(Protocol):
         freeze: bool = False,
         force: bool = False,
         by_api: ApiSetter | None = None,
+        must_be_on_disk: bool = False,
     ) -> tuple[Lease, LimitOutcome]:
-        """Change limits for some seconds, read back; `by_api` is used by who may not write the kernel."""
+        """Change limits for some seconds, read back.
+
+        `by_api` is used by who may not write the kernel; with `must_be_on_disk` the audit trail has it before.
+        """
         ...
 
     async def renew(self, lease_id: str, seconds: float) -> Lease:
