@@ -50,18 +50,18 @@ class _Detector(NamedTuple):
     waits: Callable[[Scan, FrameWindow], Iterable[Wait]]
     about_victim: Callable[[FrameWindow, ContainerRef, str], Iterable[Figure]]
     about_suspect: Callable[[FrameWindow, Pair], Iterable[Figure]]
-    lacking: Callable[[FrameWindow, ContainerRef, float], float]
+    shortfall: Callable[[FrameWindow, ContainerRef, float], float]
     gain: Callable[[FrameWindow, Pair], Gain | None]
 
 
 DETECTORS: Final[Mapping[Resource, _Detector]] = {
-    Resource.CPU: _Detector(cpu.waits, cpu.about_victim, cpu.about_suspect, cpu.lacking, cpu.gain),
-    Resource.MEMORY: _Detector(memory.waits, memory.about_victim, memory.about_suspect, memory.lacking, memory.gain),
-    Resource.IO: _Detector(io.waits, io.about_victim, io.about_suspect, io.lacking, io.gain),
+    Resource.CPU: _Detector(cpu.waits, cpu.about_victim, cpu.about_suspect, cpu.shortfall, cpu.gain),
+    Resource.MEMORY: _Detector(memory.waits, memory.about_victim, memory.about_suspect, memory.shortfall, memory.gain),
+    Resource.IO: _Detector(io.waits, io.about_victim, io.about_suspect, io.shortfall, io.gain),
     Resource.NETWORK: _Detector(
-        network.waits, network.about_victim, network.about_suspect, network.lacking, network.gain
+        network.waits, network.about_victim, network.about_suspect, network.shortfall, network.gain
     ),
-    Resource.TASKS: _Detector(tasks.waits, tasks.about_victim, tasks.about_suspect, tasks.lacking, tasks.gain),
+    Resource.TASKS: _Detector(tasks.waits, tasks.about_victim, tasks.about_suspect, tasks.shortfall, tasks.gain),
 }
 
 
@@ -207,7 +207,7 @@ class Attributor:
             if about is None:
                 detector = DETECTORS[resource]
                 own = tuple(detector.about_victim(self._frames, victim, window.device))
-                about = own, detector.lacking(self._frames, victim, wait)
+                about = own, detector.shortfall(self._frames, victim, wait)
             pair = Pair(victim, key, window.device, about[1])
             evidence = self._made(resource, pair, held, wait=wait, own=about[0], before=before)
             shown[key] = Accused(evidence, at_ns)

@@ -254,7 +254,7 @@ def about_suspect(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
         yield Figure("steal_cores", number(frames.latest.host.steal))
 
 
-def lacking(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
+def shortfall(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
     """Cores that a victim would use more if it never waited, as far as its CPUs and its quota let it."""
     own = frames.mean(victim, "cpu", _cpu)
     if own is None:
@@ -268,11 +268,11 @@ def lacking(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
 
 def gain(frames: FrameWindow, pair: Pair) -> Gain | None:
     """What the victim would get by a cap, which leaves to the suspect what the victim does not need; in cores."""
-    if pair.lacking < MIN_GAIN_CORES or not isinstance(pair.suspect, ContainerRef):
+    if pair.shortfall < MIN_GAIN_CORES or not isinstance(pair.suspect, ContainerRef):
         return None
     used = frames.mean(pair.suspect, "cpu", _cpu)
     if used is None:
         return None
-    cap = round(max(MIN_CAP_CORES, used - pair.lacking), 2)
-    given = min(used - cap, pair.lacking)
+    cap = round(max(MIN_CAP_CORES, used - pair.shortfall), 2)
+    given = min(used - cap, pair.shortfall)
     return Gain(LimitName.CPUS, cap, given) if given >= MIN_GAIN_CORES else None

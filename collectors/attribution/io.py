@@ -23,7 +23,7 @@ from runtime.model import ContainerRef, DeviceRate, LimitName, Missing
 OPERATION_BYTES: Final = 64 * 1024  # what a device could transfer in the time that a request costs beside its bytes
 MIN_IDLE_SHARE: Final = 0.3  # of the interval: waiting so much longer than the device is busy is due to a limit
 DEFAULT_WEIGHT: Final = 100  # of io.weight
-MIN_CAP_BYTES: Final = 1 << 20  # a second
+MIN_CAP_BYTES: Final = 1 << 20  # a second; a cap is a multiple of it
 MIN_GAIN_BYTES: Final = 64 * 1024  # a second
 MIN_RUNNING_SHARE: Final = 0.05
 
@@ -176,7 +176,7 @@ def about_suspect(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
             yield Figure(id, value)
 
 
-def lacking(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
+def shortfall(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
     """Bytes a second that a victim would move more if it never waited."""
     return (frames.mean(victim, "io_bytes", _moved) or 0.0) * wait / max(MIN_RUNNING_SHARE, 1.0 - wait)
 
@@ -188,7 +188,7 @@ def gain(frames: FrameWindow, pair: Pair) -> Gain | None:
     read = frames.mean(pair.suspect, "io_read", _read) or 0.0
     written = frames.mean(pair.suspect, "io_written", _written) or 0.0
     used = max(read, written)
-    cap = int(max(MIN_CAP_BYTES, used - pair.lacking))
-    given = min(used - cap, pair.lacking)
+    cap = max(1, round((used - pair.shortfall) / MIN_CAP_BYTES)) * MIN_CAP_BYTES
+    given = min(used - cap, pair.shortfall)
     limit = LimitName.IO_READ_BPS if read >= written else LimitName.IO_WRITE_BPS
     return Gain(limit, (DeviceRate(pair.device, cap),), given) if given >= MIN_GAIN_BYTES else None

@@ -22,7 +22,7 @@ PAGE_BYTES: Final = 4096
 AT_LIMIT_SHARE: Final = 0.95  # of its limit, from which a container reclaims its own memory
 MIN_TAKEN_BYTES: Final = 256 * 1024  # a second: less takes nothing from anybody
 MIN_CAP_BYTES: Final = 16 << 20
-MIN_GAIN_BYTES: Final = 1 << 20
+MIN_GAIN_BYTES: Final = 1 << 20  # a cap is a multiple of it
 
 OWN_LIMIT: Final = Suspect(SuspectKind.OWN_LIMIT)
 
@@ -104,7 +104,7 @@ def about_suspect(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
         yield Figure("suspect_growth_bytes_per_s", frames.growth(key, _working_set))
 
 
-def lacking(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
+def shortfall(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
     """Bytes that a victim had to read again in the window."""
     refaults = frames.mean(victim, "refaults_per_s", _refaults)
     return (refaults or 0.0) * PAGE_BYTES * (frames.latest.at_ns - frames.frames[0].at_ns) / NS_PER_S
@@ -118,6 +118,6 @@ def gain(frames: FrameWindow, pair: Pair) -> Gain | None:
     first, now = frames.first(key, _working_set), frames.latest.usages[key].working_set
     if first is None or isinstance(now, Missing):
         return None
-    cap = int(max(MIN_CAP_BYTES, min(first[1], now)))
-    given = min(float(now - cap), pair.lacking)
+    cap = max(MIN_CAP_BYTES, -(-int(min(first[1], now)) // MIN_GAIN_BYTES) * MIN_GAIN_BYTES)
+    given = min(float(now - cap), pair.shortfall)
     return Gain(LimitName.MEMORY, cap, given) if given >= MIN_GAIN_BYTES else None

@@ -24,7 +24,7 @@ MIN_LOST_PER_S_COUNT: Final = 1.0
 MIN_QUEUED_BYTES: Final = 3000  # two packets: a queue that is passed through holds one now and then
 QUEUED_WAIT_SHARE: Final = 0.5  # what a full queue of its own counts, where nothing is lost yet
 BITS_FACTOR: Final = 8  # of a byte
-MIN_CAP_BITS: Final = 1_000_000  # a second
+MIN_CAP_BITS: Final = 1_000_000  # a second; a cap is a multiple of it
 MIN_GAIN_BYTES: Final = 10_000  # a second
 MIN_RUNNING_SHARE: Final = 0.05
 
@@ -115,7 +115,7 @@ def about_suspect(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
             yield Figure("suspect_bytes_per_s", value)
 
 
-def lacking(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
+def shortfall(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
     """Bytes a second that a victim would move more if it lost nothing."""
     return (frames.mean(victim, "net_bytes", _moved) or 0.0) * wait / max(MIN_RUNNING_SHARE, 1.0 - wait)
 
@@ -128,7 +128,7 @@ def gain(frames: FrameWindow, pair: Pair) -> Gain | None:
     if all_of_it is None or sent is None:
         return None
     used = max(sent, all_of_it - sent)
-    cap = max(MIN_CAP_BITS, int((used - pair.lacking) * BITS_FACTOR))
-    given = min(used - cap / BITS_FACTOR, pair.lacking)
+    cap = max(1, round((used - pair.shortfall) * BITS_FACTOR / MIN_CAP_BITS)) * MIN_CAP_BITS
+    given = min(used - cap / BITS_FACTOR, pair.shortfall)
     limit = LimitName.NET_EGRESS if 2 * sent >= all_of_it else LimitName.NET_INGRESS
     return Gain(limit, cap, given) if given >= MIN_GAIN_BYTES else None

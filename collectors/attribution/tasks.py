@@ -113,7 +113,7 @@ def about_suspect(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
     yield from (Figure(name, float(value)) for name, value in values if not isinstance(value, Missing))
 
 
-def lacking(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
+def shortfall(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
     """Tasks that a victim cannot make: as many as there is room for are of use to it."""
     return number(frames.latest.host.tasks_limit)
 

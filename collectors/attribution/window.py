@@ -41,12 +41,12 @@ class Wait(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A victim and a suspect. `lacking`: what the victim would use more if it did not wait, in the resource's unit."""
+    """A victim and a suspect. `shortfall`: what the victim would use more if it did not wait."""
 
     victim: ContainerRef
     suspect: Key
     device: str
-    lacking: float
+    shortfall: float
 
 
 def number(value: float | Unlimited | Missing | object) -> float:

@@ -205,7 +205,7 @@ async def test_a_lease_of_another_dashboard_is_told_with_its_user() -> None:
         await until(pilot, lambda: "(root, process 1)" in screen(pilot))
 
 
-@pytest.mark.parametrize(("key", "what"), [("b", "step_back"), ("c", "confirm")])
+@pytest.mark.parametrize(("key", "what"), [("b", "step_back"), ("c", "confirm"), ("P", "probe")])
 async def test_a_rung_back_keep_and_test(key: str, what: str) -> None:
     session, containment = hurt_session()
     async with running(session) as pilot:

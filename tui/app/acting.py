@@ -97,6 +97,24 @@ class ActingApp(LeavingApp):
         if not self.refused(ACTIONS["confirm"], ref) and ref is not None:
             self._tell(ref, Message.CONFIRMED_LEASE, self.session.containment.confirm(ref))
 
+    def action_probe(self) -> None:
+        """Test whether the suspect of the selected victim is the cause."""
+        victim = self._victim("probe")
+        if victim is not None:
+            self.notify(say(Message.PROBING), title=self.name_of(victim), timeout=OUTCOME_TOAST_S, markup=False)
+            self._probe(victim)
+
+    @work(group="changes")
+    async def _probe(self, victim: Ref) -> None:
+        try:
+            outcome = await self.session.containment.probe(victim)
+        except PytopError as error:
+            self.notify_error(error)
+        else:
+            suspect = suspect_name(outcome.evidence.suspect, self.name_of)
+            text = containment_text.probe_text(outcome, self.name_of(victim), suspect)
+            self.notify(text, title=self.name_of(victim), timeout=OUTCOME_TOAST_S, markup=False)
+
     @work(group="changes")
     async def _tell(self, ref: Ref, done: Message, doing: Awaitable[object]) -> None:
         """Wait for a change, and notify that it is done, or why not."""

@@ -54,3 +54,10 @@ def why_no_confirm(session: Session, ref: Ref) -> PytopError | None:
     leased = state is not None and state.expires_ns is not None
     own = (each.ref == ref and each.holder.pid == os.getpid() for each in session.containment.leases)
     return None if leased or any(own) else InvalidError("keep a lease", detail="there is none for it")
+
+def why_no_probe(session: Session, ref: Ref) -> PytopError | None:
+    """None when there is a suspect to be tested."""
+    victim = victim_of(session, ref)
+    if victim is not None and culprits.blamed(session.attribution, victim) is not None:
+        return None
+    return InvalidError("test the suspect", detail="there is no suspect")

@@ -8,6 +8,7 @@ from typing import Final
 
 from collectors.attribution.evidence import Attribution, Confidence, Evidence, Resource, Suspect, SuspectKind
 from runtime.model import Ref
+from tui.present import evidence_text
 from tui.present import format as fmt
 from tui.present.glyphs import Glyphs
 from tui.present.table import Row, RowStyle
@@ -80,9 +81,7 @@ def matrix(attribution: Attribution, name_of: NameOf, width: int, glyphs: Glyphs
 
 def suspect_name(suspect: Suspect, name_of: NameOf) -> str:
     """A container's name, a unit's or a program's; a word for what is nobody."""
-    if suspect.ref is not None and suspect.kind is SuspectKind.CONTAINER:
-        return fmt.clean(name_of(suspect.ref))
-    return NOBODY_NAMES.get(suspect.kind) or fmt.clean(suspect.name) or suspect.kind.value
+    return NOBODY_NAMES.get(suspect.kind) or fmt.clean(evidence_text.suspect_name(suspect, name_of))
 
 
 def cell_text(evidence: Evidence | None, glyphs: Glyphs) -> str:

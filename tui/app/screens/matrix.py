@@ -20,7 +20,7 @@ from tui.core.session import Changed, Session
 from tui.present.matrix import matrix
 from tui.present.messages import Message, say
 
-FOOT = ("climb", "step_back", "confirm", "limits", "help")
+FOOT = ("climb", "step_back", "confirm", "probe", "limits", "help")
 SCROLLBAR_CELLS = 1
 
 
