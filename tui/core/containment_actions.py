@@ -55,6 +55,7 @@ def why_no_confirm(session: Session, ref: Ref) -> PytopError | None:
     own = (each.ref == ref and each.holder.pid == os.getpid() for each in session.containment.leases)
     return None if leased or any(own) else InvalidError("keep a lease", detail="there is none for it")
 
+
 def why_no_probe(session: Session, ref: Ref) -> PytopError | None:
     """None when there is a suspect to be tested."""
     victim = victim_of(session, ref)
