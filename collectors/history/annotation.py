@@ -20,6 +20,10 @@ class AnnotationKind(StrEnum):
     LIMITS_CHANGED = "limits_changed"  # an engine says so, without saying which
     LIMITS_SET = "limits_set"  # changed from here; `limits` are what the kernel holds
     LIMIT_DRIFTED = "limit_drifted"  # changed by somebody else; `limits` are now and expected
+    LEASE_TAKEN = "lease_taken"  # set for a time; `limits` are what the kernel holds
+    LEASE_CONFIRMED = "lease_confirmed"  # stays; `limits` are what the kernel holds
+    LEASE_REVERTED = "lease_reverted"  # taken back; `limits` are what they are again
+    LEASE_CONFLICT = "lease_conflict"  # was to be taken back, but somebody else has changed it
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,34 @@ async def test_only_y_says_yes_and_every_other_key_closes_it(danger: bool, keys:
         assert not isinstance(pilot.app.screen, ConfirmScreen)
 
 
+async def test_where_nothing_is_lost_the_key_that_opened_it_confirms_too() -> None:
+    app, _ = limit_fakes.app()
+    answers: list[bool | None] = []
+    async with app.run_test(size=(80, 24)) as pilot:
+        for pressed, answer in (("m", True), ("y", True), ("M", False), ("enter", False)):
+            app.push_screen(ConfirmScreen("Contain?", "It waits.", "Do it", False, again=["m"]), answers.append)
+            await question(pilot)
+            assert "y or m: do it" in screen(pilot)
+            await pilot.press(pressed)
+            await until(pilot, lambda answer=answer: answers[-1:] == [answer])
+
+
+async def test_the_key_that_opened_it_held_down_confirms_once() -> None:
+    app, _ = limit_fakes.app()
+    answers: list[bool | None] = []
+    reached: list[str] = []
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.subject() is not None)
+        app.push_screen(ConfirmScreen("Contain?", "It waits.", "Do it", False, again=["m"]), answers.append)
+        dialog = await question(pilot)
+        app.action_climb = lambda: reached.append("m")  # type: ignore[method-assign]
+        for number in range(20):
+            app.post_message(key("m", dialog.listens_from_s + 0.01 + number * 0.03))
+        await until(pilot, lambda: answers == [True])
+        await pilot.pause(0.1)
+        assert (answers, reached) == ([True], [])
+
+
 async def test_it_says_which_key_does_what() -> None:
     async with asked(True) as (pilot, _):
         assert "y kill it · any other key: leave" in screen(pilot)

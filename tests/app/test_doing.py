@@ -102,7 +102,7 @@ async def test_what_cannot_be_done_now_says_why() -> None:
         assert engine.asked == []
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
-        assert "(not now: this kernel has no freezer)" in screen(pilot)
+        await until(pilot, lambda: "(not now: this kernel has no freezer)" in screen(pilot))
 
 
 @pytest.mark.parametrize("key", ["s", "x", "r", "p", "K", "D", "l"])

@@ -19,7 +19,20 @@ from runtime.errors import ConflictError, RefusedError
 from runtime.kernel import block
 from runtime.kernel.block import Disks
 from runtime.limits import ReclaimProgress
-from runtime.model import UNLIMITED, Capabilities, DeviceRate, LimitChange, LimitName, Missing, State, Verb, Verdict
+from runtime.model import (
+    UNLIMITED,
+    Capabilities,
+    ContainerRef,
+    DeviceRate,
+    FieldOutcome,
+    LimitChange,
+    LimitName,
+    LimitOutcome,
+    Missing,
+    State,
+    Verb,
+    Verdict,
+)
 from tests.app import driving, fakes, limit_fakes
 from tests.app.driving import tamper, toasts, until
 from tui.app.app import PytopApp
@@ -55,6 +68,47 @@ async def test_lowering_a_hog_takes_five_keys() -> None:
         await until(pilot, lambda: not isinstance(app.screen, LimitEditor))
         assert engine.changes == [LimitChange(cpus=0.2)]
         assert "CPU cores 0.2 (was unlimited)" in toasts(pilot)
+
+
+async def test_a_change_for_a_time_is_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, engine = limit_fakes.app()
+    asked: list[tuple[LimitChange, float]] = []
+
+    async def lease(ref: ContainerRef, change: LimitChange, seconds: float) -> LimitOutcome:
+        asked.append((change, seconds))
+        fields = (FieldOutcome(LimitName.CPUS, 0.2, UNLIMITED, Missing.DENIED, 0.2, Verdict.APPLIED),)
+        return LimitOutcome(ref, fields)
+
+    monkeypatch.setattr(app.session.containment, "lease", lease, raising=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await editor(app, pilot)
+        await pilot.press("0", ".", "2", "f8", "f8")
+        await until(pilot, lambda: "Taken back in 5m unless you keep it" in driving.screen(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: not isinstance(app.screen, LimitEditor))
+        assert (asked, engine.changes) == ([(LimitChange(cpus=0.2), 300.0)], [])
+        assert "CPU cores 0.2 (was unlimited)" in toasts(pilot)
+
+
+async def test_after_the_longest_time_a_change_is_for_good_again() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await editor(app, pilot)
+        assert "f8 for a time" in driving.screen(pilot)
+        await pilot.press("0", ".", "2", *["f8"] * 5)
+        assert "Taken back" not in driving.screen(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: engine.changes == [LimitChange(cpus=0.2)])
+
+
+async def test_making_room_is_for_good_and_says_so() -> None:
+    app, engine = limit_fakes.app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await editor(app, pilot)
+        field(screen, "memory").input.focus()
+        await pilot.press("6", "4", "m", "f8", "f4")
+        await until(pilot, lambda: "f4 makes room for good" in status(screen))
+        assert engine.changes == []
 
 
 async def test_what_it_will_do_is_said_while_typing() -> None:

@@ -18,8 +18,8 @@ from runtime.model import ContainerRef, Ref, Verb
 from themes.loader import load_all
 from tui.app import keymap as keys
 from tui.app import theming
+from tui.app.acting import ActingApp
 from tui.app.ascii_filter import AsciiOnly
-from tui.app.leaving import LeavingApp
 from tui.app.palette import Commands
 from tui.app.screens import registry
 from tui.app.screens.list import ListScreen
@@ -32,7 +32,7 @@ from tui.core.session import Changed, Session, Subject
 from tui.core.settings import INTERVALS_S, Settings
 from tui.present import format as fmt
 from tui.present import glyphs, problem_text
-from tui.present.messages import Message, error_text, say
+from tui.present.messages import Message, say
 from tui.present.table import DEFAULT_COLUMNS
 from tui.present.target_text import target_line
 
@@ -42,7 +42,7 @@ DEFAULT_THEME = "dark"
 NO_COLOR_THEME = "ansi"  # sends no colours of its own, so that NO_COLOR can hold
 
 
-class PytopApp(LeavingApp):
+class PytopApp(ActingApp):
     """Shows the containers of a session. Starts the session when mounted, closes it when unmounted."""
 
     CSS_PATH: ClassVar[list[str]] = ["app.tcss", "screens/dialogs.tcss", "screens/detail.tcss"]  # type: ignore[assignment]
@@ -121,6 +121,12 @@ class PytopApp(LeavingApp):
         writer = getattr(self._driver, "_writer_thread", None)
         return writer is not None and writer._queue.qsize() >= MAX_PENDING_SCREENS
 
+    def _select(self, ref: Ref | None) -> None:
+        """Put the list's cursor on this container, if it is listed."""
+        found = next((screen for screen in self.screen_stack if isinstance(screen, ListScreen)), None)
+        if ref is not None and found is not None:
+            found.table.select(ref)
+
     def get_default_screen(self) -> ListScreen:
         """The list."""
         columns = self.settings.columns or DEFAULT_COLUMNS
@@ -161,26 +167,9 @@ class PytopApp(LeavingApp):
             self.notify(say(Message.ENGINE_ANSWERS_AGAIN), title=engine, markup=False)
         self._notified = problems
 
-    def notify_error(self, error: PytopError) -> None:
-        """Show an error: what was tried, what was answered, what to do."""
-        self.notify(error_text(error), title=fmt.clean(error.title), severity="error", timeout=10, markup=False)
-
     def _notify_waiting(self, what: str) -> None:
         """A change takes long, which is no failure."""
         self.notify(say(Message.STILL_WAITING, what=fmt.clean(what)), timeout=10, markup=False)
-
-    def subject(self) -> Ref | None:
-        """The container that the screen on top is about."""
-        ref: Ref | None = getattr(self.screen, "ref", None)
-        return ref
-
-    def _refused(self, action: Action, ref: Ref | None) -> bool:
-        """Whether the action is unavailable; if so, notify with the reason."""
-        refusal = action.why_not(self.session, ref)
-        if refusal is not None:
-            title = say(Message.NOT_NOW, action=action.title)
-            self.notify(f"{refusal.detail}.", title=title, severity="warning", markup=False)
-        return refusal is not None
 
     def dead_key(self, key: events.Key) -> None:
         """Notify where the filter key works; once, that keys are Latin letters, for a layout that is not known."""
@@ -198,7 +187,7 @@ class PytopApp(LeavingApp):
         """Perform an action on the container that is selected now, even if the selection changes before it runs."""
         action, ref = ACTIONS[id], self.subject()
         found = self.session.find(ref) if ref is not None else None
-        if not self._refused(action, ref) and found is not None:
+        if not self.refused(action, ref) and found is not None:
             self._change(action, found, action.verb(self.session, found.ref))
 
     @work(group="changes")
@@ -212,7 +201,7 @@ class PytopApp(LeavingApp):
             dialog = registry.screen("confirm", asked.title, asked.body, asked.label, asked.danger, target=target)
             if not await self.push_screen_wait(dialog):
                 return
-            if self._refused(action, ref):
+            if self.refused(action, ref):
                 return
         options = {"force": True} if verb is Verb.REMOVE and subject.state.live else {}
         try:
@@ -225,13 +214,13 @@ class PytopApp(LeavingApp):
     def action_limits(self) -> None:
         """Open the limit editor."""
         ref = self.subject()
-        if not self._refused(ACTIONS["limits"], ref) and ref is not None:
+        if not self.refused(ACTIONS["limits"], ref) and ref is not None:
             self.push_screen(registry.screen("limits", self.session, ref))
 
     def action_logs(self) -> None:
         """Open the container's screen on its logs page."""
         ref = self.subject()
-        if not self._refused(ACTIONS["logs"], ref) and ref is not None:
+        if not self.refused(ACTIONS["logs"], ref) and ref is not None:
             self.push_screen(registry.screen("detail", self.session, ref, tab="logs"))
 
     def copy(self, text: str) -> None:
@@ -244,7 +233,7 @@ class PytopApp(LeavingApp):
         """Copy the name or the whole id of what is selected."""
         ref = self.subject()
         subject = self.session.find(ref) if ref is not None else None
-        if not self._refused(ACTIONS[f"copy_{what}"], ref) and subject is not None:
+        if not self.refused(ACTIONS[f"copy_{what}"], ref) and subject is not None:
             id = subject.ref.id if isinstance(subject.ref, ContainerRef) else subject.ref.short
             self.copy(fmt.clean(subject.name or id) if what == "name" else id)
 
@@ -269,6 +258,10 @@ class PytopApp(LeavingApp):
     async def action_refresh(self) -> None:
         """List every engine's containers again now."""
         await self.session.refresh()
+
+    def action_matrix(self) -> None:
+        """Open the matrix of victims and suspects; the one that is chosen there is then selected in the list."""
+        self.push_screen(registry.screen("matrix", self.session), self._select)
 
     def action_help(self) -> None:
         """Open the help screen."""

@@ -6,12 +6,13 @@ Textual. An action that is not possible now stays visible, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Final
 
 from runtime.errors import InvalidError, NotFoundError, PytopError
 from runtime.model import Ref, Verb
+from tui.core import containment_actions as containment
 from tui.core.session import Session
 from tui.core.subject import Subject
 
@@ -50,6 +51,7 @@ class Action:
         done: the notification afterwards, by verb; its title is the container's name.
         foot: the word in the foot of the screen, empty for none.
         place: the order in the foot; where there is little room, those with the lowest numbers are shown.
+        refusal: of an action that asks no engine, the error in which it would end now for what is selected.
     """
 
     id: str
@@ -64,11 +66,12 @@ class Action:
     done: Mapping[Verb, str] | None = None
     foot: str = ""
     place: int = 0
+    refusal: Callable[[Session, Ref], PytopError | None] | None = None
 
     @property
     def of_container(self) -> bool:
         """It acts on the selected container."""
-        return self.group == CONTAINER
+        return self.group == CONTAINER or self.refusal is not None
 
     def why_not(self, session: Session, ref: Ref | None) -> PytopError | None:
         """The error in which it would end now, with the reason as its detail; None when it can be done."""
@@ -78,6 +81,8 @@ class Action:
             return InvalidError(self.title, detail="no container is selected")
         if session.find(ref) is None:
             return NotFoundError(self.title, detail="it is gone")
+        if self.refusal is not None:
+            return self.refusal(session, ref)
         refusals = [session.why_not(ref, verb) for verb in self.verbs]
         return None if not refusals or None in refusals else refusals[0]
 
@@ -87,6 +92,7 @@ class Action:
 
 
 CONTAINER: Final = "The selected container"
+NEIGHBOURS: Final = "Noisy neighbours"
 LIST: Final = "The list"
 APP: Final = "The dashboard"
 
@@ -148,6 +154,53 @@ _ALL: Final = (
     _change("remove", "Remove", "D,delete", _REMOVED, question=_REMOVE, place=12),
     Action("copy_name", "Copy the name", "y", "app.copy('name')", CONTAINER, "or drag with Shift held, to mark text"),
     Action("copy_id", "Copy the id", "Y", "app.copy('id')", CONTAINER),
+    Action(
+        "climb",
+        "Contain who hurts it, one rung more",
+        "m",
+        "app.climb",
+        NEIGHBOURS,
+        "the mildest rung first; taken back by itself unless it is confirmed",
+        refusal=containment.why_no_climb,
+        foot="contain",
+        place=3,
+    ),
+    Action(
+        "step_back", "Take the last rung back", "b", "app.step_back", NEIGHBOURS, refusal=containment.why_no_step_back
+    ),
+    Action(
+        "confirm",
+        "Keep what was leased",
+        "c",
+        "app.confirm",
+        NEIGHBOURS,
+        "it is told to the engine, and not taken back any more",
+        refusal=containment.why_no_confirm,
+        foot="keep",
+        place=2,
+    ),
+    Action(
+        "culprit",
+        "From a victim to its culprit, and back",
+        "w",
+        "culprit",
+        NEIGHBOURS,
+        refusal=containment.why_no_culprit,
+        foot="why",
+        place=4,
+    ),
+    Action("matrix", "Who hurts whom", "W", "app.matrix", NEIGHBOURS, "victims down, suspects across"),
+    Action(
+        "probe",
+        "Test the suspect",
+        "P",
+        "app.probe",
+        NEIGHBOURS,
+        "the idle class on and off, three times: is it the cause?",
+        refusal=containment.why_no_probe,
+    ),
+    Action("undo", "Undo your last change", "U", "app.undo", NEIGHBOURS, "of limits, from this dashboard; asks first"),
+    Action("redo", "Redo what was undone", "ctrl+y", "app.redo", NEIGHBOURS),
     Action("filter", "Filter", "slash", "filter", LIST, "by name, image, engine, state, label", foot="filter", place=4),
     Action("clear", "Clear the filter", "escape", "clear", LIST),
     Action("sort_next", "Sort by the next column", "greater_than_sign,right", "sort(1)", LIST, foot="sort", place=10),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from collectors.history.annotation import AnnotatedLimit, AnnotationKind
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame
-from runtime.model import Event, EventKind, LimitChange, LimitOutcome, Missing, Ref, Verdict
+from runtime.containment.lease import Lease, LeaseState
+from runtime.model import Event, EventKind, LimitOutcome, Missing, Ref, Verdict
 
 SAME_S: Final = 3.0  # within which an engine's event and a counter for the same fact make one annotation
 UNLISTED_S: Final = 10.0  # for which what is noted about something that is not listed (yet, or any more) is kept
@@ -22,6 +23,12 @@ _KINDS: Final = {
     EventKind.UPDATED: AnnotationKind.LIMITS_CHANGED,
     EventKind.OUTPUT_LIMITED: AnnotationKind.OUTPUT_LIMITED,
     EventKind.OOM: AnnotationKind.OOM_KILL,
+}
+_LEASE_KINDS: Final = {
+    LeaseState.ACTIVE: AnnotationKind.LEASE_TAKEN,
+    LeaseState.CONFIRMED: AnnotationKind.LEASE_CONFIRMED,
+    LeaseState.REVERTED: AnnotationKind.LEASE_REVERTED,
+    LeaseState.CONFLICT: AnnotationKind.LEASE_CONFLICT,
 }
 
 
@@ -39,6 +46,7 @@ class Annotations:
         self._clock = clock
         self._last: dict[Ref, dict[AnnotationKind, float]] = {}
         self._pruned_at = clock()
+        self._leases: dict[str, Lease] | None = None  # by id, None before the first look
 
     def event(self, event: Event) -> None:
         """Annotate an engine's event, if its kind is shown on graphs."""
@@ -51,21 +59,33 @@ class Annotations:
         self._note(ref, AnnotationKind.LIMITS_CHANGED)
 
     def outcome(self, outcome: LimitOutcome) -> None:
-        """Annotate the limits that the kernel holds after a change."""
+        """Annotate the limits that the kernel holds after a change; one that keeps what is leased is no new value."""
+        leased = [
+            lease.change
+            for lease in (self._leases or {}).values()
+            if lease.ref == outcome.ref and lease.state is LeaseState.ACTIVE
+        ]
         limits = [
             AnnotatedLimit(field.name, field.kernel)
             for field in outcome.fields
-            if field.verdict in (Verdict.APPLIED, Verdict.ROUNDED) and not isinstance(field.kernel, Missing)
+            if field.verdict in (Verdict.APPLIED, Verdict.ROUNDED)
+            and not isinstance(field.kernel, Missing)
+            and all(change.get(field.name) != field.kernel for change in leased)
         ]
         if limits:
             self._history.annotate(outcome.ref, AnnotationKind.LIMITS_SET, *limits)
             self.expect(outcome.ref)
 
-    def reverted(self, ref: Ref, limits: LimitChange) -> None:
-        """Annotate the limits that the kernel holds again after a lease has ended."""
-        self._history.annotate(
-            ref, AnnotationKind.LIMITS_SET, *(AnnotatedLimit(name, value) for name, value in limits.items())
-        )
+    def leases(self, leases: Iterable[Lease]) -> None:
+        """Annotate what has become of leases since the last look; those of the first were taken at an unknown time."""
+        before, self._leases = self._leases, {lease.id: lease for lease in leases}
+        for lease in self._leases.values() if before is not None else ():
+            kind, known = _LEASE_KINDS.get(lease.state), (before or {}).get(lease.id)
+            if kind is None or (known is not None and known.state is lease.state):
+                continue
+            change = lease.before if lease.state is LeaseState.REVERTED else lease.change
+            limits = [] if lease.state is LeaseState.CONFLICT else [AnnotatedLimit(*each) for each in change.items()]
+            self._history.annotate(lease.ref, kind, *limits)
 
     def observe(self, previous: Frame | None, frame: Frame) -> None:
         """Annotate OOM kills that the kernel has counted between two sweeps."""

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from runtime.containment.rung import Cost, RungId, SkippedRung
-from runtime.model import LimitChange, Resource
+from runtime.model import Resource
 from tui.core.containment.state import ClimbOutcome, PlannedRung, ProbeOutcome, VictimState
 from tui.core.undo import UndoPreview
 from tui.present import format as fmt
-from tui.present.limit_text import LABELS, format_limit
+from tui.present.lease_text import change_text
+from tui.present.limit_text import replaced_text
 from tui.present.messages import Message, say
 
 RUNGS: Final[Mapping[RungId, Message]] = {
@@ -57,11 +58,6 @@ RESOURCES: Final[Mapping[Resource, Message]] = {
     Resource.TASKS: Message.RESOURCE_TASKS,
 }
 """What a victim waits for."""
-
-
-def change_text(change: LimitChange) -> str:
-    """A change of limits: "CPU cores 0.4"."""
-    return ", ".join(f"{LABELS.get(name, name.value)} {format_limit(name, value)}" for name, value in change.items())
 
 
 def what_it_does(planned: PlannedRung) -> str:
@@ -123,4 +119,4 @@ def probe_text(outcome: ProbeOutcome, victim: str, suspect: str) -> str:
 def undo_text(preview: UndoPreview, name: str, *, redo: bool = False) -> str:
     """What undoing or redoing would do."""
     message = Message.REDO_WOULD if redo else Message.UNDO_WOULD
-    return say(message, name=fmt.clean(name), change=change_text(preview.change))
+    return say(message, name=fmt.clean(name), change=replaced_text(preview.holds, preview.change))

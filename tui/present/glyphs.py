@@ -24,6 +24,7 @@ class Glyphs:
         trend: from no usage to the limit.
         open, folded: before the name of an unfolded and of a folded group.
         branch: before the name of a group's member.
+        hurts, hurt: before the name of one that hurts others, and of one that is hurt by others.
         states: by state.
     """
 
@@ -37,6 +38,8 @@ class Glyphs:
     open: str
     folded: str
     branch: str
+    hurts: str
+    hurt: str
     states: Mapping[State, str]
 
 
@@ -56,6 +59,8 @@ UNICODE = Glyphs(
     open="▾",
     folded="▸",
     branch="└",
+    hurts="»",
+    hurt="«",
     states=_states("◌●◫↻▽✕○✖?"),
 )
 ASCII = Glyphs(
@@ -69,6 +74,8 @@ ASCII = Glyphs(
     open="-",
     folded="+",
     branch="`",
+    hurts=">",
+    hurt="<",
     states=_states("+*=@vxoX?"),
 )
 

@@ -15,6 +15,7 @@ from tui.present import format as fmt
 from tui.present.fields import FIELDS
 from tui.present.glyphs import Glyphs
 from tui.present.summary import read_only_line, trouble_lines, watched_engine_lines
+from tui.present.table import DRIFTED
 
 KeysOf: TypeAlias = Callable[[str], Sequence[str]]
 KEYS_CELLS = 16
@@ -40,6 +41,8 @@ def page(session: Session, ref: Ref | None, keys: KeysOf, glyphs: Glyphs) -> Ite
     yield "STATES"
     states = [f"{sign} {state.value}" for state, sign in glyphs.states.items()]
     yield from ("  " + "".join(f"{text:<14}" for text in states[start : start + 4]).rstrip() for start in (0, 4, 8))
+    yield f"  Before a name: {glyphs.hurts} it hurts others, {glyphs.hurt} it is hurt by others,"
+    yield f"  {DRIFTED} somebody else has changed its limits."
     yield ""
     yield "COLUMNS"
     yield "  CPU is in cores: 1.50 is one and a half. K, M, G are multiples of 1024; rates are per second."

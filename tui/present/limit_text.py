@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from runtime.kernel import block
@@ -12,6 +13,7 @@ from runtime.model import (
     LIMITS,
     UNLIMITED,
     FieldOutcome,
+    LimitChange,
     LimitName,
     LimitOutcome,
     Limits,
@@ -98,6 +100,30 @@ def drift_text(found: Drift) -> str:
         f"{LABELS.get(found.name, found.name.value)} {format_limit(found.name, found.kernel)},"
         f" expected {format_limit(found.name, found.expected)}"
     )
+
+
+def replaced_text(now: LimitChange, change: LimitChange) -> str:
+    """What a change sets in place of what is held now: "CPU cores from 0.2 to unlimited"."""
+    held = {name: format_limit(name, value) for name, value in now.items()}
+    return ", ".join(
+        f"{LABELS.get(name, name.value)} from {held.get(name, fmt.GAP)} to {format_limit(name, value)}"
+        for name, value in change.items()
+    )
+
+
+def folded_text(reasons: Mapping[str, str], of: int, *, unfolded: bool) -> str:
+    """Which of the form's `of` limits cannot be set here, the reason where it is none; `reasons` are by label."""
+    if len(reasons) == of:
+        reason = fmt.clean(Counter(reasons.values()).most_common(1)[0][0])
+        return say(Message.NOTHING_CAN_BE_SET_OPEN if unfolded else Message.NOTHING_CAN_BE_SET, reason=reason)
+    message = Message.NOT_TO_BE_SET_OPEN if unfolded else Message.NOT_TO_BE_SET
+    return say(message, names=", ".join(reasons)) if reasons else ""
+
+
+def drifts_text(found: Sequence[Drift]) -> str:
+    """Which limits somebody else has changed, and the keys for it; empty for none."""
+    limits = "; ".join(drift_text(each) for each in found)
+    return say(Message.LIMIT_DRIFTED if len(found) == 1 else Message.LIMITS_DRIFTED, limits=limits) if found else ""
 
 
 def reclaim_text(so_far: ReclaimProgress, width: int) -> str:

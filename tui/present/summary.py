@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collectors.sampling.frame import HostUsage
+from runtime.containment.store import now_ns
 from runtime.model import Missing, State, Verb
 from tui.core.problem import Problem
 from tui.core.session import Session
 from tui.present import format as fmt
-from tui.present import problem_text
+from tui.present import lease_text, problem_text
 from tui.present.glyphs import Glyphs
 from tui.present.messages import Message, say
 from tui.present.unmeasured_text import unmeasured_lines
@@ -33,8 +34,9 @@ class View:
 
 
 def machine_parts(session: Session, glyphs: Glyphs) -> list[str]:
-    """The machine's usage, the most important part first."""
-    mode = ["READ-ONLY"] if session.read_only else []
+    """The machine's usage, the most important part first: what is taken back soon, and by whom nothing is changed."""
+    lease = lease_text.head_text(session.containment.leases, now_ns())
+    mode = [*(["READ-ONLY"] if session.read_only else []), *([lease] if lease else [])]
     return [*mode, *_host_parts(session.frame.host, glyphs)] if session.frame is not None else [*mode, "measuring"]
 
 

@@ -7,7 +7,8 @@ from syrupy.assertion import SnapshotAssertion
 from textual.widgets._toast import Toast
 
 from tests.app.conftest import never_block, nothing_goes_wrong_unseen  # noqa: F401
-from tests.app.driving import running, screen, session_of, town_session, until
+from tests.app.containment_fakes import hurt_session
+from tests.app.driving import question, running, screen, session_of, town_session, until
 from tests.fake_engine import FakeEngine
 from themes.loader import load_all
 
@@ -72,3 +73,17 @@ async def test_the_help(snapshot: SnapshotAssertion) -> None:
         await pilot.press("question_mark")
         await pilot.pause()
         assert screen(pilot) == snapshot
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_who_hurts_whom(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
+    session, _ = hurt_session()
+    async with running(session, size) as pilot:
+        await until(pilot, lambda: session.frame is not None and session.frame.seq >= FULL)
+        assert screen(pilot) == snapshot(name="list")
+        await pilot.press("m")
+        await question(pilot)
+        assert screen(pilot) == snapshot(name="rung")
+        await pilot.press("escape", "W")
+        await until(pilot, lambda: "50% cpu" in screen(pilot))
+        assert screen(pilot) == snapshot(name="matrix")

@@ -80,6 +80,18 @@ def test_ps_without_a_daemon_loads_no_daemons_engine(tmp_path: Path) -> None:
     assert "runtime.engines.daemon.http" not in names
 
 
+@pytest.mark.parametrize("verb", ["leases", "audit"])
+def test_what_reads_notes_of_the_machine_loads_no_engine_of_a_daemon_and_no_screen(tmp_path: Path, verb: str) -> None:
+    code, names = loaded(tmp_path, verb, real=True)
+    assert code == 0
+    assert not names & (SCREEN | DAEMONS | {"psutil", "pyroute2", "tui.app", "tui.demo", "themes"})
+
+
+def test_ps_loads_no_words_of_leases_and_no_verb_about_them(tmp_path: Path) -> None:
+    _, names = loaded(tmp_path, "ps", real=True)
+    assert not names & {"tui.cli.why", "tui.cli.leases", "tui.cli.audit", "tui.present.lease_text"}
+
+
 def test_run_loads_nothing_that_lists_or_measures(tmp_path: Path) -> None:
     code, names = loaded(tmp_path, "--read-only", "run", "--rm", "host", "true", real=True)
     assert code == 125

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from collectors.history.rings import History
-from runtime.model import ContainerRef, Event, EventKind, Ref
+from runtime.containment.lease import Holder, Lease, LeaseState
+from runtime.model import UNLIMITED, ContainerRef, Event, EventKind, LimitChange, Ref
 from tests.app.fakes import FakeSweeper, container
 from tests.fake_engine import FakeEngine
 from tests.loops import cycles
@@ -18,6 +21,7 @@ from tests.waiting import until
 from tui.core import annotations
 from tui.core.annotations import UNLISTED_S, Annotations
 from tui.core.session import Session
+from tui.present.annotation_text import annotation_text
 
 LISTED = ContainerRef("fake", "listed")
 
@@ -33,6 +37,54 @@ class World:
     def tell(self, ref: Ref, kind: EventKind = EventKind.STARTED) -> None:
         assert isinstance(ref, ContainerRef)
         self.annotations.event(Event(kind, ref, 0))
+
+
+def lease(state: LeaseState = LeaseState.ACTIVE, id: str = "0a") -> Lease:
+    return Lease(
+        id=id,
+        ref=LISTED,
+        name="hog",
+        target="container",
+        boot="b",
+        change=LimitChange(cpus=0.4),
+        before=LimitChange(cpus=UNLIMITED),
+        created_ns=1,
+        expires_ns=2,
+        holder=Holder(pid=1, started=1, uid=0),
+        state=state,
+    )
+
+
+def texts(world: World) -> list[str]:
+    return [annotation_text(each) for each in world.history.annotations(LISTED)]
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (LeaseState.CONFIRMED, "cpus 0.4 confirmed"),
+        (LeaseState.REVERTED, "cpus unlimited again, lease taken back"),
+        (LeaseState.CONFLICT, "lease not taken back, changed by somebody else"),
+    ],
+)
+def test_what_becomes_of_a_lease_is_marked_once(state: LeaseState, text: str) -> None:
+    world = World()
+    world.annotations.leases([])
+    for _ in range(3):
+        world.annotations.leases([lease()])
+    assert texts(world) == ["cpus 0.4 for a time"]
+    for _ in range(3):
+        world.annotations.leases([lease(state)])
+    world.annotations.leases([])
+    assert texts(world) == ["cpus 0.4 for a time", text]
+
+
+def test_leases_that_were_there_before_the_first_look_are_marked_at_their_end_only() -> None:
+    world = World()
+    world.annotations.leases([lease(), lease(LeaseState.REVERTED, id="0b")])
+    assert texts(world) == []
+    world.annotations.leases([lease(LeaseState.CONFIRMED), lease(LeaseState.REVERTED, id="0b")])
+    assert texts(world) == ["cpus 0.4 confirmed"]
 
 
 def test_what_ran_between_two_lists_is_forgotten() -> None:

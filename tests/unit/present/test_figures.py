@@ -462,7 +462,7 @@ def test_what_each_disk_did(host: HostUsage) -> None:
 
 
 def test_the_host_s_line(host: HostUsage) -> None:
-    session = SimpleNamespace(read_only=False, frame=SimpleNamespace(host=host))
+    session = SimpleNamespace(read_only=False, frame=SimpleNamespace(host=host), containment=SimpleNamespace(leases=()))
     assert machine_parts(session, UNICODE) == [
         "cpu 1.75/4 cores",
         "mem 5.0G/8.0G",

@@ -20,6 +20,7 @@ from tui.app.screens.panes.overview import Overview
 from tui.app.screens.panes.pane import Pane
 from tui.app.screens.panes.processes import Processes
 from tui.app.services import services
+from tui.app.why_line import why_lines
 from tui.app.widgets.lines import Lines
 from tui.app.widgets.tabbar import TabBar
 from tui.core.actions import ACTIONS
@@ -138,7 +139,8 @@ class DetailScreen(Screen[None]):
             key, width = keymap.format_keys("limits", services(self).keymap)[0], max(1, self.size.width - 2)
             drift_lines = container_text.drift_lines(drifts, key, width, glyphs) if drifts else []
             why = unmeasured_text.why_unmeasured(self._known, self._session.frame)
-            self._second.show([*([why] if why else ()), *(drift_lines or [container_text.details(self._known)])])
+            hurt = [] if gone else why_lines(services(self), self.ref, width, self.size.height)
+            self._second.show([*([why] if why else ()), *(drift_lines or [container_text.details(self._known)]), *hurt])
             self._second.set_class(bool(drifts), "-drifted")
         self._last.show([self._foot()])
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import ClassVar
 
 from textual import events, on, work
@@ -50,6 +50,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         Binding("f4", "shrink", "Give back memory, then apply", show=False),
         Binding("f6", "set_again", "Set again what was changed", show=False),
         Binding("f7", "accept", "Accept what was changed", show=False),
+        Binding("f8", "next_lease", "For how long", show=False),
         Binding("up,shift+tab", "app.focus_previous", "Field above", show=False, priority=True),
         Binding("down", "app.focus_next", "Field below", show=False, priority=True),
         Binding("enter", "leave", "Close", show=False),
@@ -136,10 +137,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
 
     def _show_drift(self) -> None:
         """Show which limits were changed by somebody else, and the keys for it."""
-        found = self._session.drift.get(self.ref, ())
-        limits = "; ".join(limit_text.drift_text(each) for each in found)
-        message = Message.LIMIT_DRIFTED if len(found) == 1 else Message.LIMITS_DRIFTED
-        self._foot.drifted(say(message, limits=limits) if found else "")
+        self._foot.drifted(limit_text.drifts_text(self._session.drift.get(self.ref, ())))
 
     @work(group="load", exclusive=True)
     async def _load(self) -> None:
@@ -176,14 +174,8 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         closed = [field for field in self._fields.values() if field.reason]
         for field in closed:
             field.display = self._unfolded
-        if len(closed) == len(self._fields):
-            reason = Counter(field.message_text for field in closed).most_common(1)[0][0]
-            nothing = Message.NOTHING_CAN_BE_SET_OPEN if self._unfolded else Message.NOTHING_CAN_BE_SET
-            self._folded.show(say(nothing, reason=clean(reason)))
-        else:
-            names = ", ".join(field.entry.label for field in closed)
-            these = Message.NOT_TO_BE_SET_OPEN if self._unfolded else Message.NOT_TO_BE_SET
-            self._folded.show(say(these, names=names) if closed else "")
+        reasons = {field.entry.label: field.message_text for field in closed}
+        self._folded.show(limit_text.folded_text(reasons, len(self._fields), unfolded=self._unfolded))
         self._folded.display = bool(closed) and self._outcome is None
 
     def action_unfold(self) -> None:
@@ -274,7 +266,7 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self._say(say(Message.NOTHING_TO_CHANGE))
         else:
             self._begin()
-            self._write(typed, stay)
+            self._write(typed, stay, self._foot.lease_s)
 
     def _begin(self) -> None:
         """Reserve the status line for the write: cancel the preview of what was typed."""
@@ -282,14 +274,15 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
         self.workers.cancel_group(self, "preview")
 
     @work(group="write")
-    async def _write(self, typed: limit_form.Typed, stay: bool) -> None:
+    async def _write(self, typed: limit_form.Typed, stay: bool, lease_s: float = 0.0) -> None:
         self._say(say(Message.WRITING))
         try:
             preview = await self._session.preview(self.ref, typed.change)
             if self._judge(preview.findings, {}):
                 self._say(say(Message.REFUSED_SHRINK if self._too_low else Message.REFUSED), bad=True)
                 return
-            outcome = await self._session.update(self.ref, typed.change)
+            leasing = partial(self._session.containment.lease, seconds=lease_s)
+            outcome = await (leasing if lease_s else self._session.update)(self.ref, typed.change)
         except NotFoundError:
             self._gone()
         except PytopError as error:
@@ -298,6 +291,11 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self._show_outcome(outcome, stay)
         finally:
             self._writing = False
+
+    def action_next_lease(self) -> None:
+        """Choose after what time the change is taken back unless it is confirmed."""
+        if not self._writing and not self._finished:
+            self._foot.next_lease()
 
     def action_shrink(self) -> None:
         """Reclaim memory until the typed memory limit fits, then write the typed values."""
@@ -308,6 +306,8 @@ class LimitEditor(ModalScreen[LimitOutcome | None]):
             self._focus(typed.errors)
         elif not isinstance(typed.change.memory, int):
             self._say(say(Message.SHRINK_NEEDS_LIMIT))
+        elif self._foot.lease_s:
+            self._say(say(Message.SHRINK_IS_NO_LEASE))
         else:
             self._begin()
             self._shrinking = self._shrink(typed.change, typed.change.memory)

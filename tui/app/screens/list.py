@@ -19,8 +19,10 @@ from runtime.model import Container, GroupRef, Missing, Ref
 from tui.app import keymap
 from tui.app.screens import registry
 from tui.app.services import services
+from tui.app.why_line import why_lines
 from tui.app.widgets.lines import Lines
 from tui.app.widgets.table import ColumnHeads, ContainerTable
+from tui.core import culprits
 from tui.core.actions import ACTIONS
 from tui.core.session import Changed, Session, Subject
 from tui.core.successor import successor
@@ -74,6 +76,8 @@ class ListScreen(Screen[None]):
         self._measured = False  # a frame with rates has been drawn
         self._followed: Container | None = None  # under the cursor, and the time of the last key then
         self._followed_s = -math.inf
+        self._jumped: tuple[Ref, Ref] | None = None  # from whom to whom the last `w` went
+        self._roles: Mapping[Ref, bool] = {}  # who is hurt by others, and who hurts others
 
     def compose(self) -> ComposeResult:
         """Head lines, problems, titles, rows; filter, banner and footer below."""
@@ -83,6 +87,7 @@ class ListScreen(Screen[None]):
         yield ColumnHeads(id="heads")
         yield ContainerTable(self._glyphs, id="table")
         yield Lines(id="nothing")
+        yield Lines(id="why")
         yield Input(id="filter", placeholder=say(Message.FILTER_HINT), compact=True, select_on_focus=False)
         if self._banner is not None:
             yield self._banner
@@ -144,6 +149,7 @@ class ListScreen(Screen[None]):
         listed = (session.containers, session.groups) if self._grouped else (session.containers,)
         self._columns = self._layout.fit(self.size.width - SCROLLBAR_CELLS, *listed)
         seen = [c for c in containers if self._is_wanted(c)]
+        self._roles = culprits.roles(session.attribution)
         lines = [
             table.row(
                 c,
@@ -162,7 +168,7 @@ class ListScreen(Screen[None]):
         self._follow_name()
         self.query_one(ColumnHeads).show(self._columns, self._sort, self._falling, self._glyphs)
         self._draw_head(summary.View(len(seen), self._words, self._hide_stopped))
-        self._draw_foot()
+        self._draw_below()
 
     def _begin(self, usages: Mapping[Ref, Usage], lines: Sequence[Row]) -> None:
         """Keep the cursor on its first row until rates have sorted the rows, or the user has pressed a key."""
@@ -213,6 +219,8 @@ class ListScreen(Screen[None]):
     def _lead(self, ref: Ref, inside: bool) -> str:
         """The prefix of a name: the tree glyph, and a sign where a limit has drifted."""
         drifted = table.DRIFTED if ref in self._session.drift else ""
+        if ref in self._roles:
+            drifted = (self._glyphs.hurts if self._roles[ref] else self._glyphs.hurt) + drifted
         if isinstance(ref, GroupRef):
             group = self._session.groups.get(ref)
             if ref in self._folded and group is not None and not self._session.drift.keys().isdisjoint(group.members):
@@ -237,8 +245,9 @@ class ListScreen(Screen[None]):
         self._lines("trouble", trouble[: 1 if low else MAX_TROUBLE_LINES])
         self._lines("nothing", [] if view.shown else summary.empty_list_lines(session, view, width - 2))
 
-    def _draw_foot(self) -> None:
-        """As many keys as fit, the most needed first."""
+    def _draw_below(self) -> None:
+        """Why the selected row waits or whom it hurts; below as many keys as fit, the most needed first."""
+        self._lines("why", why_lines(services(self), self.ref, self.size.width - 2, self.size.height))
         left = self.size.width - 2
         parts: list[str] = []
         for action in sorted((a for a in ACTIONS.values() if a.foot), key=lambda a: a.place):
@@ -267,13 +276,27 @@ class ListScreen(Screen[None]):
 
     @on(ContainerTable.Moved)
     def _moved(self) -> None:
-        self._draw_foot()
+        self._draw_below()
 
     @on(ContainerTable.Chosen)
     def action_open(self) -> None:
         """Open the screen of the selected container."""
         if self.ref is not None:
             self.app.push_screen(registry.screen("detail", self._session, self.ref))
+
+    def action_culprit(self) -> None:
+        """Select the culprit of the selected victim, or the victim of the selected culprit; again: back."""
+        here = self.ref
+        if here is None:
+            return
+        back = self._jumped is not None and self._jumped[1] == here and self._jumped[0] in self.table.refs
+        there = self._jumped[0] if back and self._jumped else culprits.counterpart(self._session.attribution, here)
+        if there is not None:
+            self.table.select(there)
+        if there is None or self.ref != there:
+            self.notify(say(Message.NOBODY_TO_SHOW if there is None else Message.NOT_LISTED), timeout=4, markup=False)
+            return
+        self._jumped = None if back else (here, there)
 
     def action_filter(self) -> None:
         """Open the filter field."""

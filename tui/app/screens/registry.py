@@ -15,6 +15,7 @@ SCREENS: Final[Mapping[str, tuple[str, str]]] = {
     "detail": ("tui.app.screens.detail", "DetailScreen"),
     "limits": ("tui.app.screens.limit_editor", "LimitEditor"),
     "confirm": ("tui.app.screens.confirm", "ConfirmScreen"),
+    "matrix": ("tui.app.screens.matrix", "MatrixScreen"),
     "help": ("tui.app.screens.help", "HelpScreen"),
 }
 """Module and class by what they are for, in the order in which they are loaded."""

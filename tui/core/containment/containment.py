@@ -195,8 +195,9 @@ class Containment:
             track.failed[planned.rung.id] = why
             raise KernelError(f"limit {planned.target_name}", detail=why)
         track.rungs.append(TakenRung(planned=planned, lease=lease, taken_ns=self._readings.now_ns))
+        self._tracks.pop(key_of(track.evidence), None)  # the newest is the last; a frame may have dropped it meanwhile
+        self._tracks[key_of(track.evidence)] = track
         self._adjustment.begin(track, planned.change)
-        self._tracks[key_of(track.evidence)] = self._tracks.pop(key_of(track.evidence))  # the newest is the last
         await self._renew(track, seconds, first=1)
         await self.refresh()
         self._context.changed()
@@ -259,11 +260,25 @@ class Containment:
 
     async def _confirm(self, ref: Ref) -> tuple[Lease, ...]:
         tracks = [track for key, track in self._tracks.items() if ref in (key.victim, key.suspect.ref)]
+        rungs = {each.lease.id for track in tracks for each in track.rungs}
+        leases = [each for each in self.leases if each.id in rungs or (each.ref == ref and self._book.is_own(each))]
         try:
-            return await self._confirmation.confirm(ref, [each for track in tracks for each in track.rungs])
+            return await self._confirmation.confirm(ref, leases)
         finally:
             await self.refresh()
             self._context.changed()
+
+    async def lease(self, ref: Ref, change: LimitChange, seconds: float) -> LimitOutcome:
+        """Change limits for some seconds beside the ladder, as a person asks; the outcome is read back.
+
+        Raises as `climb`; nothing is changed then. `confirm` keeps it.
+        """
+        subject = self._planner.subject(ref)
+        title = f"change limits of {subject.name} for a time"
+        self._planner.permit(title, ref)
+        _, outcome = await self._book.take(subject, change, seconds=seconds, reason="editor")
+        self._context.changed()
+        return outcome
 
     async def release(self, victim: Ref, reason: str = "") -> None:
         """Take back all rungs for a victim that are not confirmed, the last first."""

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Final
 
 from collectors.attribution.evidence import Suspect
+from runtime.containment import holder
 from runtime.containment.by_api import ApiSetter
-from runtime.containment.lease import Lease, LeaseState
+from runtime.containment.lease import Lease
 from runtime.containment.outsiders import MAX_NICE, PROCESS_ENGINE
 from runtime.engines.protocol import Engine
 from runtime.kernel import threads
@@ -57,18 +58,19 @@ class LeaseBook:
         """Those that hold now, the oldest first."""
         return tuple(lease for lease in self.known.values() if lease.active)
 
+    def is_own(self, lease: Lease) -> bool:
+        """It was taken by this program."""
+        return holder.is_own(lease.holder)
+
     async def refresh(self) -> bool:
         """Read all leases again; whether anything has changed."""
         before = self.known
         found = await threads.measuring(self._service.read_all)
         self.known = {lease.id: lease for lease in found}
+        self._annotations.leases(found)
         if self.known == before:
             return False
         self._detector.leased(LeasedLimits(self.active))
-        for lease in self.known.values():
-            earlier = before.get(lease.id)
-            if lease.state is LeaseState.REVERTED and earlier is not None and earlier.state is LeaseState.ACTIVE:
-                self._annotations.reverted(lease.ref, lease.before)
         return True
 
     async def take(
@@ -104,9 +106,8 @@ class LeaseBook:
             return lease, outcome
 
         title = f"limit {subject.name} for a time"
-        lease, outcome = await self._operations.leased(subject.ref, title, work)
-        self._annotations.outcome(outcome)
-        return lease, outcome
+        self._annotations.expect(subject.ref)
+        return await self._operations.leased(subject.ref, title, work)
 
     async def take_outsider(
         self, suspect: Suspect, outsider: Outsider, change: LimitChange, *, seconds: float, reason: str
