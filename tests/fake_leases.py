@@ -7,8 +7,9 @@ import itertools
 import time
 from dataclasses import replace
 
+from runtime.containment import holder
 from runtime.containment.by_api import ApiSetter
-from runtime.containment.lease import Holder, Lease, LeaseState
+from runtime.containment.lease import Lease, LeaseState
 from runtime.errors import ConflictError, PytopError
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import same
@@ -101,7 +102,7 @@ class FakeLeases:
             frozen=freeze,
             created_ns=now_ns,
             expires_ns=now_ns + int(seconds * 1e9),
-            holder=Holder(pid=1, started=1, uid=0),
+            holder=holder.current(),
             reason=reason,
         )
         self.kernel[ref] = held.merge(dict(change.items()))

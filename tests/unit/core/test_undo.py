@@ -104,8 +104,8 @@ def test_what_changed_nothing_or_failed_is_not_noted() -> None:
 
 def test_words() -> None:
     preview = UndoPreview(WEB, LimitChange(cpus=1.0), LimitChange(cpus=0.5))
-    assert undo_text(preview, "web").startswith("Undo: web back to ")
-    assert undo_text(preview, "web", redo=True).startswith("Redo: web to ")
+    assert undo_text(preview, "web") == "It sets CPU cores from 0.5 to 1, as it was before your last change of web."
+    assert undo_text(preview, "web", redo=True).startswith("It sets CPU cores from 0.5 to 1")
 
 
 @pytest.mark.parametrize(
