@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from runtime.errors import DeniedError, KernelError, PytopError, UnsupportedError
+from runtime.kernel import unit_file
 from runtime.kernel.systemd import BOOTED
+from runtime.kernel.unit_file import TARGET, UNITS, escape_specifiers, quote
 
 NAME: Final = "pytop-containers-boot.service"
-UNITS: Final = Path("/etc/systemd/system")
 OPENRC: Final = Path("/etc/local.d/pytop-containers.start")
-_TARGET: Final = "multi-user.target"
-_SYSTEMCTL_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +46,30 @@ class BootCommand:
 
 def unit_text(command: BootCommand) -> str:
     """The unit. What it starts lives in cgroups of its own, so the unit's end ends nothing."""
-    variables = [f"Environment={_word(f'{name}={value}')}" for name, value in sorted(command.environment.items())]
+    variables = [f"Environment={quote(f'{name}={value}')}" for name, value in sorted(command.environment.items())]
     lines = [
         "[Unit]",
         "Description=Start the containers of pytop-containers whose restart policy says so",
         "After=local-fs.target network.target",
-        f"RequiresMountsFor={_word(str(command.state))}",
+        f"RequiresMountsFor={quote(str(command.state))}",
         "",
         "[Service]",
         "Type=oneshot",
         "RemainAfterExit=yes",
         "KillMode=process",
-        f"WorkingDirectory={_specifiers(str(command.directory))}",
+        f"WorkingDirectory={escape_specifiers(str(command.directory))}",
         *variables,
-        f"ExecStart={' '.join(_word(word, is_command=True) for word in command.words)}",
+        f"ExecStart={' '.join(quote(word, is_command=True) for word in command.words)}",
         "",
         "[Install]",
-        f"WantedBy={_TARGET}",
+        f"WantedBy={TARGET}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def is_installed(units: Path = UNITS, openrc: Path = OPENRC) -> bool:
     """Whether something here starts them at boot, as far as can be seen; a crontab cannot."""
-    return os.path.lexists(units / f"{_TARGET}.wants" / NAME) or os.access(openrc, os.X_OK)
+    return os.path.lexists(units / f"{TARGET}.wants" / NAME) or os.access(openrc, os.X_OK)
 
 
 def install(command: BootCommand, *, units: Path = UNITS, booted: Path = BOOTED) -> list[str]:
@@ -80,61 +77,14 @@ def install(command: BootCommand, *, units: Path = UNITS, booted: Path = BOOTED)
 
     Raises `UnsupportedError` with what to do instead where systemd does not run, `DeniedError` without the rights.
     """
+    hint = (
+        f"With cron, add the line '@reboot {command.shell}' to root's crontab; with OpenRC, write it without"
+        f" @reboot to {OPENRC}, make that executable, and enable the service local"
+    )
     title = "install the unit that starts containers at boot"
-    if not booted.exists():
-        raise UnsupportedError(
-            title,
-            detail="systemd does not run here",
-            hint=f"With cron, add the line '@reboot {command.shell}' to root's crontab; with OpenRC, write it without"
-            f" @reboot to {OPENRC}, make that executable, and enable the service local",
-        )
-    path = units / NAME
-    try:
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(unit_text(command))
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except PermissionError as error:
-        raise DeniedError.from_os(title, error, hint="Run it as root (sudo)") from error
-    except OSError as error:
-        raise PytopError.from_os(title, error) from error
-    return [f"wrote {path}", *(_systemctl(title, *words) for words in (("daemon-reload",), ("enable", NAME)))]
+    return unit_file.install(NAME, unit_text(command), title=title, without_systemd=hint, units=units, booted=booted)
 
 
 def uninstall(*, units: Path = UNITS, booted: Path = BOOTED) -> list[str]:
     """Disable the unit and remove it; returns what was done, empty when there was none. Blocking."""
-    title, path, done = "remove the unit that starts containers at boot", units / NAME, []
-    if not path.exists():
-        return []
-    if booted.exists():
-        done.append(_systemctl(title, "disable", NAME))
-    try:
-        path.unlink()
-    except PermissionError as error:
-        raise DeniedError.from_os(title, error, hint="Run it as root (sudo)") from error
-    except OSError as error:
-        raise PytopError.from_os(title, error) from error
-    done.append(f"removed {path}")
-    return [*done, _systemctl(title, "daemon-reload")] if booted.exists() else done
-
-
-def _systemctl(title: str, *words: str) -> str:
-    command = ["systemctl", *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SYSTEMCTL_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise KernelError(title, detail=f"{' '.join(command)}: {error}") from error
-    if done.returncode != 0:
-        raise KernelError(title, detail=f"{' '.join(command)}: {done.stderr.strip()}")
-    return f"ran {' '.join(command)}"
-
-
-def _specifiers(text: str) -> str:
-    return text.replace("%", "%%")
-
-
-def _word(text: str, *, is_command: bool = False) -> str:
-    """One word in systemd's quoting; in a command line `$` is doubled too."""
-    escaped = _specifiers(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    escaped = escaped.replace("$", "$$") if is_command else escaped
-    return f'"{escaped}"' if not text or set(text) & set(" \t\n\"'\\;") else escaped
+    return unit_file.uninstall(NAME, title="remove the unit that starts containers at boot", units=units, booted=booted)

@@ -155,7 +155,7 @@ def test_who_is_meant(tmp_path: Path) -> None:
         (PROTECT + CONTAIN + "min_cpus = true\n", "contain[1].min_cpus: must be cores", ""),
         (PROTECT + CONTAIN + "min_memory = 'unlimited'\n", "contain[1].min_memory: must be bytes", ""),
         (PROTECT + CONTAIN + "[[never]]\n", "never[1]: it says nobody", ""),
-        (PROTECT + CONTAIN + '[[never]]\nnmae = "x"\n', "never[1].nmae: there is no such key", "Write name"),
+        (PROTECT + CONTAIN + '[[never]]\nnaame = "x"\n', "never[1].naame: there is no such key", "Write name"),
         (b"\xff\xfe", "it is not TOML", ""),
         ("a = ", "it is not TOML", ""),
         ("a = " + "[" * 5000, "it is not TOML", ""),
