@@ -7,16 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 
 from runtime.model import LimitName, Ref, Value
-
-
-class Resource(StrEnum):
-    """What a victim waits for."""
-
-    CPU = "cpu"
-    MEMORY = "memory"
-    IO = "io"
-    NETWORK = "network"
-    TASKS = "tasks"
+from runtime.model import Resource as Resource
 
 
 class SuspectKind(StrEnum):

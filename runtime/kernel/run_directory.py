@@ -21,6 +21,14 @@ TEMPORARY: Final = Path("/tmp")
 MODE: Final = 0o700
 
 
+_chosen: list[Path] = []
+
+
+def use(place: Path) -> None:
+    """Let this process use that directory alone: it was started by another one, to work in the directory of that."""
+    _chosen[:] = [place]
+
+
 def candidates(
     uid: int, environ: Mapping[str, str] = os.environ, *, run: Path = RUN, temporary: Path = TEMPORARY
 ) -> tuple[Path, ...]:
@@ -43,12 +51,35 @@ def open_directory(places: tuple[Path, ...] | None = None, *, make: bool = True)
     """
     uid = os.geteuid()
     failure: OSError | None = None
-    for place in candidates(uid) if places is None else places:
+    for place in (tuple(_chosen) or candidates(uid)) if places is None else places:
         try:
             return _open(place, uid, make=make)
         except OSError as error:
             failure = error
     raise failure if failure is not None else FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), NAME)
+
+
+def path() -> Path:
+    """Where the directory is. Raises as `open_directory`."""
+    descriptor = open_directory()
+    try:
+        return Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+    finally:
+        os.close(descriptor)
+
+
+def contains(prefix: str) -> bool:
+    """Whether a file in it has a name that begins so; it is not made."""
+    try:
+        descriptor = open_directory(make=False)
+    except OSError:
+        return False
+    try:
+        return any(name.startswith(prefix) for name in os.listdir(descriptor))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def open_file(directory: int, name: str, flags: int) -> int:

@@ -1,12 +1,11 @@
 """Limits as the kernel holds them: read, review, change, read back.
 
 Every limit of a live container is written by `change`; `verify` checks a change that an engine's daemon made. Both
-compare with what the kernel holds.
+compare with what the kernel holds. The lock is apart, in `lock`, since it needs an event loop.
 """
 
 from runtime.limits.apply import RawFile, change, check, raw_files, read, recent_use, verify
 from runtime.limits.controllers.network import asks_network
-from runtime.limits.lock import change_lock, with_warning
 from runtime.limits.reclaim import ReclaimProgress, shrink
 from runtime.limits.review.facts import HostFacts, RecentUse, host_facts
 from runtime.limits.review.finding import Finding, Severity
@@ -24,7 +23,6 @@ __all__ = [
     "Severity",
     "asks_network",
     "change",
-    "change_lock",
     "check",
     "host_facts",
     "raw_files",
@@ -38,5 +36,4 @@ __all__ = [
     "validate",
     "verify",
     "with_persistence",
-    "with_warning",
 ]

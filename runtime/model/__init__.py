@@ -20,6 +20,7 @@ from runtime.model.limits import (
     Value,
 )
 from runtime.model.outcome import FieldOutcome, LimitOutcome, Verdict
+from runtime.model.resource import Resource
 from runtime.model.spec import Bind, ContainerSpec, Image
 from runtime.model.values import UNLIMITED, Missing, Unlimited
 
@@ -52,6 +53,7 @@ __all__ = [
     "Missing",
     "Port",
     "Ref",
+    "Resource",
     "State",
     "Unlimited",
     "Value",

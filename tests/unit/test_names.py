@@ -42,6 +42,7 @@ UNITLESS: Final[Mapping[str, frozenset[str]]] = {
         {
             *("_AF_INET", "_RT_TABLE_LOCAL", "_SIOCSIFFLAGS", "_IFF_UP", "_IFF_RUNNING", "_IFF_LOOPBACK"),
             *("_F_ADD_SEALS", "_ALL_SEALS", "_TC_H_ROOT", "QDISC_HANDLE", "NEW_NAMESPACES"),
+            *("IDLE_IO_PRIORITY", "OOM_SCORE_ADJ", "_ENTRY_EVENTS"),
         }
     ),
     "modes of files": frozenset({"MODE"}),

@@ -9,7 +9,7 @@ from typing import Final
 from collectors.history.annotation import AnnotatedLimit, AnnotationKind
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame
-from runtime.model import Event, EventKind, LimitOutcome, Missing, Ref, Verdict
+from runtime.model import Event, EventKind, LimitChange, LimitOutcome, Missing, Ref, Verdict
 
 SAME_S: Final = 3.0  # within which an engine's event and a counter for the same fact make one annotation
 UNLISTED_S: Final = 10.0  # for which what is noted about something that is not listed (yet, or any more) is kept
@@ -60,6 +60,12 @@ class Annotations:
         if limits:
             self._history.annotate(outcome.ref, AnnotationKind.LIMITS_SET, *limits)
             self.expect(outcome.ref)
+
+    def reverted(self, ref: Ref, limits: LimitChange) -> None:
+        """Annotate the limits that the kernel holds again after a lease has ended."""
+        self._history.annotate(
+            ref, AnnotationKind.LIMITS_SET, *(AnnotatedLimit(name, value) for name, value in limits.items())
+        )
 
     def observe(self, previous: Frame | None, frame: Frame) -> None:
         """Annotate OOM kills that the kernel has counted between two sweeps."""

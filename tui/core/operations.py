@@ -169,6 +169,20 @@ class Operations:
         await target.refresh()
         return outcome
 
+    async def leased(self, ref: Ref, title: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run what takes or ends a lease of `ref`, in turn with its other changes; what it writes is no drift."""
+        self._require_open(title)
+
+        async def undisturbed() -> T:
+            self._annotations.expect(ref)
+            self._detector.begin(ref)
+            try:
+                return await work()
+            finally:
+                self._detector.end(ref, None)
+
+        return await self._serialized(ref, title, undisturbed)
+
     def _permit_change(self, target: SubjectOperations, change: LimitChange) -> None:
         self._require_open(f"update {target.name}")
         permit_change(target, change)

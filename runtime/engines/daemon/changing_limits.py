@@ -26,6 +26,7 @@ from runtime.engines.daemon.settle import headroom, restore, settle, take_back
 from runtime.errors import ConflictError, DeniedError, EngineError, InvalidError, PytopError, UnsupportedError
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
+from runtime.limits.lock import change_lock, with_warning
 from runtime.model import (
     Capabilities,
     FieldOutcome,
@@ -71,10 +72,10 @@ class LimitChanger(Generic[Document]):
         async with self._locks.setdefault(target.container.ref.id, asyncio.Lock()):
             for _ in range(MAX_ATTEMPTS):
                 cgroup = await self._own_cgroup(target)
-                async with limits.change_lock(cgroup or self._daemon.lock_directory, title) as unlocked:
+                async with change_lock(cgroup or self._daemon.lock_directory, title) as unlocked:
                     context = await self._context(target, cgroup, change, title)
                     if context.cgroup == cgroup and context.target.container.pid == target.container.pid:
-                        return limits.with_warning(await self._change(context), unlocked)
+                        return with_warning(await self._change(context), unlocked)
                 target = context.target
         raise ConflictError(title, detail="it is being restarted over and over again", hint="Try again when it is not")
 

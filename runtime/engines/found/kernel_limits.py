@@ -8,6 +8,7 @@ from runtime import limits
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.self_protection import protect_self
+from runtime.limits.lock import change_lock, with_warning
 from runtime.model import LimitChange, LimitOutcome, Limits, Missing, Ref
 
 NOT_RECORDED: Final = Limits()
@@ -24,7 +25,7 @@ async def change_limits(
     Raises `RefusedError` when process 1, this program or what started it lives in there.
     """
     title = f"change limits of {name}"
-    async with limits.change_lock(cgroup, title) as unlocked:
+    async with change_lock(cgroup, title) as unlocked:
         await threads.acting(protect_self, title, cgroup)
         outcome = await threads.acting(lambda: limits.change(ref, cgroup, change, pid=pid))
-    return limits.with_warning(limits.with_persistence(outcome, record), unlocked)
+    return with_warning(limits.with_persistence(outcome, record), unlocked)

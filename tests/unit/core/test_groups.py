@@ -17,6 +17,7 @@ from runtime import limits
 from runtime.errors import RefusedError
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
+from runtime.limits.lock import change_lock
 from runtime.model import (
     UNLIMITED,
     Container,
@@ -218,7 +219,7 @@ async def test_limits_of_a_group_are_changed_by_one_client_at_a_time(
     monkeypatch.setattr(limits, "change", change)
     host = LocalHost([])
     cgroup = host.inspection.cgroup(group)
-    async with limits.change_lock(cgroup, "another client"):
+    async with change_lock(cgroup, "another client"):
         waiting = asyncio.create_task(host.change_group_limits(group, LimitChange(pids=9)))
         await asyncio.sleep(0.1)
         assert not done, "written while another client held the lock"

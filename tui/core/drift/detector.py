@@ -25,10 +25,9 @@ from collectors.history.rings import History
 from collectors.sampling.frame import Frame, Usage
 from collectors.sampling.metrics import METRICS
 from runtime.limits.dependencies import followers
+from runtime.limits.restoring import restoring
 from runtime.model import (
     NETWORK_LIMITS,
-    UNLIMITED,
-    DeviceRate,
     Event,
     EventKind,
     LimitChange,
@@ -42,6 +41,7 @@ from runtime.model import (
 )
 from tui.core.drift.compare import CPUSETS, comparable
 from tui.core.drift.expectation import Expectation
+from tui.core.drift.leased import LeasedLimits
 from tui.core.subject import EngineRef, Subject, engine_of, incarnation
 
 SETTLE_S: Final = 2.0  # after a start, while an engine may still be writing limits
@@ -77,6 +77,7 @@ class DriftDetector:
         self.drifts: Mapping[Ref, tuple[Drift, ...]] = {}
         self.watched: Collection[Ref] = frozenset()
         self._written: set[Ref] = set()
+        self._leased = LeasedLimits()
         self._history = history
         self._clock = clock
         self._expectations: dict[Ref, Expectation] = {}
@@ -108,6 +109,12 @@ class DriftDetector:
     def written(self, refs: Iterable[Ref]) -> None:
         """Somebody has written to their limit files: these are read in the next round."""
         self._written |= self._expectations.keys() & set(refs)
+
+    def leased(self, leases: LeasedLimits) -> None:
+        """What leases hold now; those whose leases have changed are read in the next round."""
+        before, self._leased = self._leased, leases
+        refs = {*before.refs(), *leases.refs()}
+        self.written(ref for ref in refs if before.of(ref) != leases.of(ref))
 
     def begin(self, ref: Ref) -> None:
         """A change is being made here: values that are read meanwhile are not compared."""
@@ -152,7 +159,9 @@ class DriftDetector:
 
     def expected(self, ref: Ref) -> LimitChange:
         """The change that sets the expected values again."""
-        return LimitChange.of({drift.name: _restoring(drift) for drift in self.drifts.get(ref, ())})
+        return LimitChange.of(
+            {drift.name: restoring(drift.expected, drift.kernel) for drift in self.drifts.get(ref, ())}
+        )
 
     # what is to be read
 
@@ -268,9 +277,8 @@ class DriftDetector:
         expectation = self._expectations.get(ref)
         if expectation is None or self._clock() < expectation.record_wanted_at:
             return False
-        new = expectation.differences(held, above, self._ncpu).keys() - {
-            drift.name for drift in self.drifts.get(ref, ())
-        }
+        new = expectation.differences(held, above, self._ncpu).keys() - self._leased.excused(ref, held)
+        new -= {drift.name for drift in self.drifts.get(ref, ())}
         if (new & expectation.record.keys()) <= expectation.set_here:
             return False
         expectation.record_wanted = True
@@ -292,7 +300,12 @@ class DriftDetector:
         if expectation is None or expectation.generation != generation or expectation.busy:
             return False
         before = {drift.name: drift for drift in self.drifts.get(ref, ())}
-        expected = expectation.differences(held, above, self._ncpu)
+        excused = self._leased.excused(ref, held)
+        expected = {
+            name: value
+            for name, value in expectation.differences(held, above, self._ncpu).items()
+            if name not in excused
+        }
         drifts = []
         for name, value in expected.items():
             now, old = held.get(name), before.get(name)
@@ -303,7 +316,7 @@ class DriftDetector:
                 continue
             drifts.append(Drift(name, value, now, time.time_ns()))
             self._history.annotate(ref, AnnotationKind.LIMIT_DRIFTED, AnnotatedLimit(name, now, value))
-        expectation.take(held, expected)
+        expectation.take(held, expected.keys() | excused)
         expectation.sampled = _sampled(usage) if usage is not None and not drifts else None
         expectation.read_at = self._clock()
         return self._put(ref, tuple(drifts))
@@ -337,12 +350,3 @@ def _sampled(usage: Usage) -> object:
 def _followers(names: Collection[LimitName]) -> set[LimitName]:
     """Limits that the kernel adjusts when these are changed."""
     return set(followers(names))
-
-
-def _restoring(drift: Drift) -> Value:
-    """The value that restores what was expected; of device rates also "unlimited" for each device that was added."""
-    if not isinstance(drift.expected, tuple) or not isinstance(drift.kernel, tuple):
-        return drift.expected
-    wanted = {each.device for each in drift.expected}
-    new = (DeviceRate(each.device, UNLIMITED) for each in drift.kernel if each.device not in wanted)
-    return (*drift.expected, *new)

@@ -25,13 +25,13 @@ from typing import NoReturn
 
 from runtime.engines.embedded.config import EmbeddedConfig
 from runtime.engines.embedded.images import host
-from runtime.engines.embedded.process import prefork, runtime_cgroup, shim
+from runtime.engines.embedded.process import prefork, shim
 from runtime.engines.embedded.process.messages import answer, check_protocol
 from runtime.engines.embedded.process.zygote_socket import PROCESS_NAME
 from runtime.engines.embedded.sandbox import capabilities, seccomp
 from runtime.engines.embedded.state.store import lock
 from runtime.errors import KernelError, PytopError
-from runtime.kernel import cgroupfs, process_attributes, signals, syscalls
+from runtime.kernel import cgroupfs, process_attributes, service_cgroup, signals, syscalls
 
 _REQUEST_BYTES = 65536
 _RETRY_PAUSE_S = 0.1
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
     config, hierarchies = EmbeddedConfig.from_json(arguments[1]), cgroupfs.detect()
     if hierarchies.mode is cgroupfs.Mode.NONE:  # the client has found them: for want of memory they cannot be read here
         raise KernelError("find the mounts of cgroups", path="/proc/self/mountinfo")
-    pid, failed = runtime_cgroup.fork_into(hierarchies, config)
+    pid, failed = service_cgroup.fork_into(hierarchies, config.runtime_cgroup)
     if pid:  # the client waits for this process only
         os._exit(0)
     os.setsid()

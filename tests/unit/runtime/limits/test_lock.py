@@ -15,21 +15,20 @@ from typing import Any
 
 import pytest
 
-from runtime import limits
 from runtime.kernel import run_directory
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.limits import lock
+from runtime.limits import lock, lock_file
 from runtime.model import ContainerRef, FieldOutcome, LimitName, LimitOutcome, Verdict
 from tests.waiting import until
 
 HOLD = """
 import asyncio, sys
 from pathlib import Path
-from runtime import limits
 from runtime.kernel import run_directory
+from runtime.limits import lock
 
 async def hold():
-    async with limits.change_lock(Path(sys.argv[1]), "change it") as unlocked:
+    async with lock.change_lock(Path(sys.argv[1]), "change it") as unlocked:
         print(unlocked or "held", flush=True)
         sys.stdin.readline()
 
@@ -58,7 +57,7 @@ async def test_the_second_waits_for_the_first(cgroup: Cgroup) -> None:
     told: list[str] = []
 
     async def change(name: str) -> None:
-        async with limits.change_lock(cgroup, "change it") as unlocked:
+        async with lock.change_lock(cgroup, "change it") as unlocked:
             assert unlocked == ""
             told.append(f"{name} begins")
             await asyncio.sleep(0.05)
@@ -75,21 +74,21 @@ async def test_another_process_is_waited_for_and_its_death_releases_the_lock(
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
         assert await asyncio.to_thread(other.stdout.readline) == "held\n"
-        async with limits.change_lock(cgroup, "change it", timeout_s=0.03) as unlocked:
+        async with lock.change_lock(cgroup, "change it", timeout_s=0.03) as unlocked:
             assert unlocked
         other.kill()
-    async with limits.change_lock(cgroup, "change it", timeout_s=0) as unlocked:
+    async with lock.change_lock(cgroup, "change it", timeout_s=0) as unlocked:
         assert unlocked == ""
 
 
 async def test_who_waits_too_long_goes_on_and_says_so(cgroup: Cgroup, caplog: pytest.LogCaptureFixture) -> None:
     async with (
-        limits.change_lock(cgroup, "change it"),
-        limits.change_lock(cgroup, "change it", timeout_s=0.03) as unlocked,
+        lock.change_lock(cgroup, "change it"),
+        lock.change_lock(cgroup, "change it", timeout_s=0.03) as unlocked,
     ):
         assert "another client was still changing it after 0.03 s" in unlocked
         assert unlocked in caplog.text
-    async with limits.change_lock(cgroup, "change it", timeout_s=0) as unlocked:
+    async with lock.change_lock(cgroup, "change it", timeout_s=0) as unlocked:
         assert unlocked == ""
 
 
@@ -99,7 +98,7 @@ async def test_whoever_locks_the_cgroups_directory_or_a_file_in_it_delays_nobody
     try:
         for descriptor in held:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        async with limits.change_lock(cgroup, "change it", timeout_s=0) as unlocked:
+        async with lock.change_lock(cgroup, "change it", timeout_s=0) as unlocked:
             assert unlocked == ""
     finally:
         for descriptor in held:
@@ -109,15 +108,15 @@ async def test_whoever_locks_the_cgroups_directory_or_a_file_in_it_delays_nobody
 async def test_two_containers_do_not_wait_for_each_other(cgroup: Cgroup, tmp_path: Path) -> None:
     (tmp_path / "pids/two").mkdir()
     other = Cgroup(v1={"pids": tmp_path / "pids/two"}, unified=tmp_path / "unified")
-    async with limits.change_lock(cgroup, "change it"), limits.change_lock(other, "change it", timeout_s=0) as unlocked:
+    async with lock.change_lock(cgroup, "change it"), lock.change_lock(other, "change it", timeout_s=0) as unlocked:
         assert unlocked == ""
 
 
 async def test_a_container_without_a_cgroup_is_not_locked(cgroup: Cgroup, tmp_path: Path) -> None:
     for nothing in (None, Cgroup(), Cgroup(v1={"pids": tmp_path / "gone"})):
         async with (
-            limits.change_lock(nothing, "change it", timeout_s=0) as first,
-            limits.change_lock(nothing, "change it", timeout_s=0) as second,
+            lock.change_lock(nothing, "change it", timeout_s=0) as first,
+            lock.change_lock(nothing, "change it", timeout_s=0) as second,
         ):
             assert (first, second) == ("", "")
 
@@ -129,25 +128,25 @@ async def test_a_lock_file_that_cannot_be_had_stops_no_change(
     place.mkdir()
     place.chmod(0o755)
     began = time.monotonic()
-    async with limits.change_lock(cgroup, "change it") as unlocked:
+    async with lock.change_lock(cgroup, "change it") as unlocked:
         assert "without a lock against other clients" in unlocked
         assert "mode 0755" in unlocked
     assert time.monotonic() - began < lock.LOCK_TIMEOUT_S / 2
     assert unlocked in caplog.text
     field = FieldOutcome(LimitName.PIDS, 9, 8, 9, 9, Verdict.APPLIED, detail="pids.max")
     outcome = LimitOutcome(ContainerRef("test", "1"), (field,))
-    assert limits.with_warning(outcome, unlocked).fields[0].detail == f"pids.max; {unlocked}"
-    assert limits.with_warning(outcome, unlocked).ok
-    assert limits.with_warning(outcome, "") is outcome
+    assert lock.with_warning(outcome, unlocked).fields[0].detail == f"pids.max; {unlocked}"
+    assert lock.with_warning(outcome, unlocked).ok
+    assert lock.with_warning(outcome, "") is outcome
 
 
 async def test_nothing_is_left_behind_for_each_container_that_was_changed(tmp_path: Path, place: Path) -> None:
     for number in range(50):
         (tmp_path / f"{number}").mkdir()
-        async with limits.change_lock(tmp_path / f"{number}", "change it"):
+        async with lock.change_lock(tmp_path / f"{number}", "change it"):
             pass
-    assert [path.name for path in place.iterdir()] == [lock.LOCK_FILE]
-    assert (place / lock.LOCK_FILE).stat().st_size == 0
+    assert [path.name for path in place.iterdir()] == [lock_file.LOCK_FILE]
+    assert (place / lock_file.LOCK_FILE).stat().st_size == 0
 
 
 async def test_a_caller_that_is_cancelled_while_the_lock_is_opened_leaves_no_descriptor(
@@ -166,7 +165,7 @@ async def test_a_caller_that_is_cancelled_while_the_lock_is_opened_leaves_no_des
     monkeypatch.setattr(lock.os, "open", slow)
 
     async def change() -> None:
-        async with limits.change_lock(cgroup, "change it"):
+        async with lock.change_lock(cgroup, "change it"):
             pytest.fail("it was cancelled before it had the lock")
 
     task = asyncio.create_task(change())

@@ -1,0 +1,287 @@
+"""Contains whoever hurts a victim: one rung of the ladder at a time, each as a lease that ends by itself.
+
+Everything is called on the event loop. A rung is written to the kernel and read back; the victim's waiting before and
+after it comes from the frames. What did not help after two rungs is put back: the suspect was the wrong one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from threading import Event as Stop
+from typing import Any, Final
+
+from collectors.attribution.evidence import Attribution, Evidence
+from collectors.sampling.frame import Frame
+from runtime.containment.lease import Lease, LeaseState
+from runtime.containment.rung import RungId
+from runtime.errors import ConflictError, KernelError, PytopError, RefusedError, UnsupportedError
+from runtime.limits import ReclaimProgress
+from runtime.model import LimitChange, LimitOutcome, Ref
+from tui.core.containment.adjustment import Adjustment
+from tui.core.containment.confirmation import Confirmation
+from tui.core.containment.lease_book import REFRESH_INTERVAL_S, LeaseBook
+from tui.core.containment.parties import PartyReader
+from tui.core.containment.planning import RungPlanner
+from tui.core.containment.readings import Readings
+from tui.core.containment.state import ClimbOutcome, PlannedRung, TakenRung, VictimState
+from tui.core.containment.track import Track, TrackKey, begin, key_of
+from tui.core.subject import Subject
+from tui.core.undo import OwnChange
+
+log = logging.getLogger(__name__)
+
+LEASE_S: Final = 60.0  # unless it is confirmed
+STAGGER_S: Final = 0.3  # a later rung ends before an earlier one, as they would be stepped back
+ACQUITTED_S: Final = 60.0  # for which a wrong suspect is not proposed again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainmentContext:
+    """What containment needs of the session.
+
+    Attributes:
+        attribution: the newest.
+        update: changes limits through the engine, so that its record keeps them.
+        note: adds a change to those that can be undone.
+        changed: called when leases or states have changed.
+    """
+
+    book: LeaseBook
+    parties: PartyReader
+    attribution: Callable[[], Attribution]
+    update: Callable[[Ref, LimitChange], Awaitable[LimitOutcome]]
+    note: Callable[[OwnChange], None]
+    changed: Callable[[], None]
+    read_only: bool = False
+
+
+class Containment:
+    """The ladder of a session."""
+
+    name = "containment"
+
+    def __init__(self, context: ContainmentContext) -> None:
+        self._context = context
+        self._book = context.book
+        self._parties = context.parties
+        self._readings = Readings()
+        self._tracks: dict[TrackKey, Track] = {}
+        self._acquitted: dict[TrackKey, int] = {}  # CLOCK_MONOTONIC of the frame at which it was found to be wrong
+        self._confirmation = Confirmation(context.book, context.update, context.note)
+        self._adjustment = Adjustment(self._book, self._readings, self._parties.find)
+        self._busy: dict[TrackKey, asyncio.Task[None]] = {}
+        self._planner = RungPlanner(
+            parties=context.parties,
+            readings=self._readings,
+            attribution=context.attribution,
+            tracks=self._tracks,
+            is_acquitted=self._is_acquitted,
+            read_only=context.read_only,
+        )
+
+    # what is known
+
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        """The leases that hold now on this machine, also those of other programs, the oldest first."""
+        return self._book.active
+
+    def state(self, victim: Ref) -> VictimState | None:
+        """How it stands with a victim, against the suspect that was contained last; None when nothing was done."""
+        tracks = self._planner.of(victim)
+        return tracks[-1].state(self._readings) if tracks else None
+
+    def states(self) -> tuple[VictimState, ...]:
+        """How it stands with every victim and suspect for which something was done."""
+        return tuple(track.state(self._readings) for track in self._tracks.values() if track.rungs or track.wrong)
+
+    def observe(self, previous: Frame | None, frame: Frame) -> None:
+        """Take a frame: what did not help is put back, a quota follows the waiting."""
+        self._readings.take(frame, self._context.attribution())
+        for key, track in list(self._tracks.items()):
+            if key in self._busy:
+                continue
+            if track.is_wrong(self._readings):
+                track.wrong = True
+                self._acquitted[key] = frame.at_ns
+                self._spawn(key, self._put_back(track, "wrong suspect: the waiting has not fallen by a fifth"))
+            elif (cores := self._adjustment.due(track)) is not None:
+                self._spawn(key, self._adjustment.apply(track, cores))
+            elif not track.rungs and frame.at_ns - self._acquitted.get(key, 0) > ACQUITTED_S * 1e9:
+                del self._tracks[key]
+
+    async def follow(self) -> None:
+        """Keep the leases up to date until cancelled."""
+        while True:
+            await self.refresh()
+            await self._book.reapply_after_restarts()
+            await asyncio.sleep(REFRESH_INTERVAL_S)
+
+    async def refresh(self) -> None:
+        """Read the leases now; works without `follow` too."""
+        if await self._book.refresh():
+            for track in self._tracks.values():
+                track.refresh(self._book.known)
+            self._context.changed()
+
+    async def close(self) -> None:
+        """Wait for what is under way. Leases go on until they end."""
+        await asyncio.gather(*self._busy.values(), return_exceptions=True)
+
+    # the next rung
+
+    async def plan(
+        self, victim: Ref, *, evidence: Evidence | None = None, rung: RungId | None = None
+    ) -> PlannedRung | PytopError:
+        """The next rung for a victim, or the error in which climbing would end, with the reason as its detail.
+
+        `evidence` chooses a suspect; by default the strongest that can be contained. `rung` chooses a rung.
+        """
+        try:
+            return await self._planner.plan(victim, evidence, rung)
+        except PytopError as error:
+            return error
+
+    def _is_acquitted(self, key: TrackKey) -> bool:
+        at_ns = self._acquitted.get(key)
+        return at_ns is not None and self._readings.now_ns - at_ns <= ACQUITTED_S * 1e9
+
+    # up and down
+
+    async def climb(
+        self,
+        victim: Ref,
+        *,
+        evidence: Evidence | None = None,
+        rung: RungId | None = None,
+        seconds: float = LEASE_S,
+    ) -> ClimbOutcome:
+        """Climb the next rung as a lease of so many seconds; milder rungs are renewed with it.
+
+        Raises what `plan` gives, and why the rung could not be climbed; the next `plan` then passes it over.
+        """
+        planned = await self._planner.plan(victim, evidence, rung)
+        track = self._track(planned)
+        track.wrong = False
+        try:
+            lease, outcome = await self._take(planned, seconds)
+        except PytopError as error:
+            track.failed[planned.rung.id] = error.detail or str(error)
+            raise
+        if lease.state is not LeaseState.ACTIVE:
+            why = outcome.error or "; ".join(each.detail for each in outcome.fields if each.detail) or lease.reason
+            track.failed[planned.rung.id] = why
+            raise KernelError(f"limit {planned.target_name}", detail=why)
+        track.rungs.append(TakenRung(planned=planned, lease=lease, taken_ns=self._readings.now_ns))
+        self._adjustment.begin(track, planned.change)
+        await self._renew(track, seconds)
+        self._tracks[key_of(track.evidence)] = self._tracks.pop(key_of(track.evidence))  # the newest is the last
+        self._context.changed()
+        return ClimbOutcome(planned, lease, outcome, track.state(self._readings))
+
+    def _track(self, planned: PlannedRung) -> Track:
+        """What was done against this suspect; begun when nothing holds."""
+        key = key_of(planned.evidence)
+        track = self._tracks.get(key)
+        if track is None or not (track.rungs or track.failed):
+            track = self._tracks[key] = begin(planned.evidence, self._readings)
+        return track
+
+    async def _take(self, planned: PlannedRung, seconds: float) -> tuple[Lease, LimitOutcome]:
+        reason = f"{planned.rung.id.value} for {self._planner.subject(planned.victim).name}"
+        if planned.target is None:
+            raise UnsupportedError(f"limit {planned.target_name}", detail="it is no container")
+        subject = self._planner.subject(planned.target)
+        if planned.rung.id is RungId.MEMORY_LIMIT and isinstance(planned.change.memory, int):
+            await self._make_room(subject, planned.change.memory)
+        return await self._book.take(
+            subject, planned.change, seconds=seconds, reason=reason, freeze=planned.rung.freezes
+        )
+
+    async def _make_room(self, subject: Subject, memory: int) -> None:
+        def ignore(progress: ReclaimProgress) -> None:
+            """The rung is a small step: nobody waits for its progress."""
+
+        reached = await self._parties.hosts[subject.ref.host].reclaim(subject, memory, ignore, Stop())
+        if not reached.done:
+            raise RefusedError(f"limit the memory of {subject.name}", detail=reached.reason)
+
+    async def _renew(self, track: Track, seconds: float) -> None:
+        """Let earlier rungs end after later ones."""
+        for number, each in enumerate(reversed(track.rungs[:-1]), start=1):
+            if each.lease.state is LeaseState.ACTIVE:
+                await self._book.renew(each.lease, seconds + number * STAGGER_S)
+        await self.refresh()
+
+    def skip(self, planned: PlannedRung) -> None:
+        """Pass over a rung: the next `plan` gives the one above it."""
+        track = self._track(planned)
+        track.failed[planned.rung.id] = "it was passed over"
+
+    async def step_back(self, victim: Ref) -> Lease:
+        """Take the last rung back; the lease that has ended. Raises `ConflictError` when there is none."""
+        title = f"step back for {self._planner.subject(victim).name}"
+        self._planner.permit(title, victim)
+        track = next((each for each in reversed(self._planner.of(victim)) if each.rungs), None)
+        if track is None:
+            raise ConflictError(title, detail="no rung was climbed for it")
+        last = track.rungs[-1]
+        if last.lease.state is LeaseState.CONFIRMED:
+            raise ConflictError(title, detail="it was confirmed", hint="Undo takes a confirmed change back")
+        ended = await self._book.revert(last.lease, "stepped back")
+        track.refresh(self._book.known)
+        if last in track.rungs:
+            track.rungs.remove(last)
+        track.failed.clear()
+        self._context.changed()
+        return ended
+
+    async def confirm(self, ref: Ref) -> tuple[Lease, ...]:
+        """Keep what was done for a victim, or against a suspect: engines' records are told, and nothing is reverted.
+
+        Raises `ConflictError` when nothing runs, or all that does is a freeze, which always ends.
+        """
+        self._planner.permit(f"confirm what was done for {self._planner.subject(ref).name}", ref)
+        tracks = [track for key, track in self._tracks.items() if ref in (key.victim, key.suspect.ref)]
+        kept = await self._confirmation.confirm(ref, [each for track in tracks for each in track.rungs])
+        await self.refresh()
+        self._context.changed()
+        return kept
+
+    async def release(self, victim: Ref, reason: str = "") -> None:
+        """Take back all rungs for a victim that are not confirmed, the last first."""
+        self._planner.permit(f"release what was done for {self._planner.subject(victim).name}", victim)
+        for track in reversed(self._planner.of(victim)):
+            await self._put_back(track, reason)
+
+    async def renew(self, victim: Ref, seconds: float = LEASE_S) -> None:
+        """Let all rungs for a victim hold for so many seconds from now."""
+        self._planner.permit(f"hold what was done for {self._planner.subject(victim).name}", victim)
+        for track in self._planner.of(victim):
+            for number, each in enumerate(reversed(track.rungs)):
+                if each.lease.state is LeaseState.ACTIVE:
+                    await self._book.renew(each.lease, seconds + number * STAGGER_S)
+        await self.refresh()
+
+    async def _put_back(self, track: Track, reason: str) -> None:
+        for each in reversed(list(track.rungs)):
+            if each.lease.state is LeaseState.ACTIVE:
+                await self._book.revert(each.lease, reason)
+        track.refresh(self._book.known)
+        self._context.changed()
+
+    def _spawn(self, key: TrackKey, work: Coroutine[Any, Any, None]) -> None:
+        """Do something for a track that nobody awaits; nothing else is done for it meanwhile."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except PytopError as error:
+                log.warning("containment: %s", error)
+            finally:
+                del self._busy[key]
+
+        self._busy[key] = asyncio.create_task(guarded(), name=self.name)

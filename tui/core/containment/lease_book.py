@@ -1,0 +1,134 @@
+"""The leases that this session knows: its own and those of other programs of this machine, and taking or ending one.
+
+Whatever touches a lease of a container runs in turn with its other changes, and is no drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from runtime.containment.lease import Lease, LeaseState
+from runtime.kernel import threads
+from runtime.kernel.cgroupfs import Cgroup
+from runtime.model import LimitChange, LimitOutcome, Ref
+from tui.core.annotations import Annotations
+from tui.core.containment.service import LeaseService
+from tui.core.drift.detector import DriftDetector
+from tui.core.drift.leased import LeasedLimits
+from tui.core.operations import Operations
+from tui.core.subject import Subject
+
+REFRESH_INTERVAL_S: Final = 1.0
+
+
+class LeaseBook:
+    """Takes and ends leases.
+
+    Attributes:
+        known: every lease by id that was readable at the last refresh, also those that have ended a moment ago.
+    """
+
+    def __init__(
+        self,
+        service: LeaseService,
+        operations: Operations,
+        *,
+        detector: DriftDetector,
+        annotations: Annotations,
+        find: Callable[[Ref], Subject | None],
+        cgroup: Callable[[Subject], Cgroup | None],
+    ) -> None:
+        """`cgroup` finds that of a subject of this machine, and blocks."""
+        self.known: Mapping[str, Lease] = {}
+        self._service = service
+        self._operations = operations
+        self._detector = detector
+        self._annotations = annotations
+        self._find = find
+        self._cgroup = cgroup
+        self._pids: dict[str, int | None] = {}  # by lease of this session: the process when it was taken
+
+    @property
+    def active(self) -> tuple[Lease, ...]:
+        """Those that hold now, the oldest first."""
+        return tuple(lease for lease in self.known.values() if lease.state is LeaseState.ACTIVE)
+
+    async def refresh(self) -> bool:
+        """Read all leases again; whether anything has changed."""
+        before = self.known
+        found = await threads.measuring(self._service.read_all)
+        self.known = {lease.id: lease for lease in found}
+        if self.known == before:
+            return False
+        self._detector.leased(LeasedLimits(self.active))
+        for lease in self.known.values():
+            earlier = before.get(lease.id)
+            if lease.state is LeaseState.REVERTED and earlier is not None and earlier.state is LeaseState.ACTIVE:
+                self._annotations.reverted(lease.ref, lease.before)
+        self._pids = {id: pid for id, pid in self._pids.items() if id in self.known}
+        return True
+
+    async def take(
+        self, subject: Subject, change: LimitChange, *, seconds: float, reason: str, freeze: bool = False
+    ) -> tuple[Lease, LimitOutcome]:
+        """Take a lease on a container or group; raises what the service raises, nothing is changed then."""
+
+        async def work() -> tuple[Lease, LimitOutcome]:
+            cgroup = await threads.acting(self._cgroup, subject)
+            lease, outcome = await self._service.take(
+                subject.ref,
+                subject.name,
+                cgroup,
+                change,
+                pid=subject.pid,
+                seconds=seconds,
+                reason=reason,
+                freeze=freeze,
+            )
+            self._pids[lease.id] = subject.pid
+            await self.refresh()
+            return lease, outcome
+
+        lease, outcome = await self._operations.leased(subject.ref, f"limit {subject.name} for a time", work)
+        self._annotations.outcome(outcome)
+        return lease, outcome
+
+    async def revert(self, lease: Lease, reason: str = "") -> Lease:
+        """Take a lease back now."""
+
+        async def work() -> Lease:
+            ended = await self._service.revert(lease.id, reason)
+            await self.refresh()
+            return ended
+
+        return await self._operations.leased(lease.ref, f"take back a lease of {lease.name}", work)
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease:
+        """Let it end in so many seconds from now."""
+        return await self._service.renew(lease.id, seconds)
+
+    async def confirmed(self, lease: Lease) -> Lease:
+        """It stays: the engine's record was told."""
+        return await self._service.confirmed(lease.id)
+
+    async def reapply_after_restarts(self) -> None:
+        """Give containers that were started again the leases of this session that still run."""
+        stale: dict[Ref, Subject] = {}
+        for lease in self.active:
+            subject = self._find(lease.ref) if lease.id in self._pids else None
+            if subject is not None and subject.pid is not None and subject.pid != self._pids[lease.id]:
+                stale[lease.ref] = subject
+        for ref, subject in stale.items():
+            await self._operations.leased(ref, f"limit {subject.name} again", partial(self._reapply, subject))
+
+    async def _reapply(self, subject: Subject) -> None:
+        cgroup = await threads.acting(self._cgroup, subject)
+        if cgroup is not None:
+            await self._service.reapply(subject.ref, cgroup, subject.pid)
+            await self.refresh()
+        self._pids = {
+            id: subject.pid if (lease := self.known.get(id)) is not None and lease.ref == subject.ref else pid
+            for id, pid in self._pids.items()
+        }
