@@ -131,7 +131,7 @@ TABLE: Mapping[str, tuple[Situation, VictimWatch, GuardAction, GuardReason]] = {
     "a process that is not listed": (situation(0.8, evidence(PROCESS)), HARMED, A.NOTHING, R.NOT_LISTED),
     "the suspect has ended": (situation(0.8, evidence(), candidates=candidates(API)), HARMED, A.NOTHING, R.NO_EVIDENCE),
     "the suspect holds the guard": (
-        situation(0.8, evidence(), untouchable=frozenset({HOG})),
+        situation(0.8, evidence(), refused={Pair(API, HOG_SUSPECT): R.UNTOUCHABLE}),
         HARMED,
         A.NOTHING,
         R.UNTOUCHABLE,

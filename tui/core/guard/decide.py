@@ -85,8 +85,9 @@ def _harmed(case: _Case) -> Decision:
     policy, watch, harms = case.policy, case.watch, case.harms[case.victim]
     if watch.harmed_since is None or case.since(watch.harmed_since) < policy.hold_s:
         return _keep(case, GuardReason.TOO_SHORT)
-    suspect, reason = _suspect(case, harms)
-    if suspect is None or reason is not None:
+    evidence, reason = _chosen(case, harms)
+    suspect = evidence.suspect if evidence is not None else None
+    if evidence is None or suspect is None or reason is not None:
         return _keep(case, reason or GuardReason.NO_EVIDENCE, suspect)
     if case.since(watch.climbed_at) < policy.cool_down_s or suspect in case.busy:
         return _keep(case, GuardReason.COOLING_DOWN, suspect)
@@ -97,7 +98,7 @@ def _harmed(case: _Case) -> Decision:
     why = GuardReason.STILL_HARMED if case.leases else GuardReason.HARMED
     if watch.released_at is not None:
         why = GuardReason.HARM_RETURNED
-    return Decision(case.victim, GuardAction.CLIMB, why, suspect=suspect, harm=harms[0])
+    return Decision(case.victim, GuardAction.CLIMB, why, suspect=suspect, evidence=evidence, harm=harms[0])
 
 
 def _calm(case: _Case) -> Decision:
@@ -127,19 +128,19 @@ def _keep(case: _Case, reason: GuardReason, suspect: Suspect | None = None) -> D
     return Decision(case.victim, action, reason, suspect=suspect, harm=harm, leases=due)
 
 
-def _suspect(case: _Case, harms: tuple[Harm, ...]) -> tuple[Suspect | None, GuardReason | None]:
-    """The strongest suspect that may be contained; else the strongest one, and why it is not contained."""
-    refused: tuple[Suspect, GuardReason] | None = None
+def _chosen(case: _Case, harms: tuple[Harm, ...]) -> tuple[Evidence | None, GuardReason | None]:
+    """The strongest evidence against a suspect that may be contained; else the strongest, and why it is not."""
+    refused: tuple[Evidence, GuardReason] | None = None
     for evidence in _evidence(case, harms):
         if evidence.suspect.kind in _OWN_LIMITS:
             reason: GuardReason | None = GuardReason.NOBODY
         elif evidence.suspect.kind not in CONTAINABLE:
-            return refused or (evidence.suspect, GuardReason.NOBODY)
+            return refused or (evidence, GuardReason.NOBODY)
         else:
             reason = _why_not(case, evidence)
         if reason is None:
-            return evidence.suspect, None
-        refused = refused or (evidence.suspect, reason)
+            return evidence, None
+        refused = refused or (evidence, reason)
     return refused or (None, None)
 
 
@@ -159,7 +160,7 @@ def _why_not(case: _Case, evidence: Evidence) -> GuardReason | None:
         return GuardReason.NOT_SURE
     if candidate is None:
         return GuardReason.NO_EVIDENCE  # it has ended
-    if suspect.ref in situation.untouchable or case.policy.forbids(candidate):
+    if case.policy.forbids(candidate):
         return GuardReason.UNTOUCHABLE
     if case.policy.protection(candidate) is not None:
         return GuardReason.PROTECTED

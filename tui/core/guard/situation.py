@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from collectors.attribution.evidence import NO_ATTRIBUTION, Attribution, Suspect
+from collectors.attribution.evidence import NO_ATTRIBUTION, Attribution, Evidence, Suspect
 from collectors.sampling.frame import Usage
 from runtime.model import Ref
 from tui.core.guard.policy import Aim, Candidate
@@ -30,7 +30,7 @@ class GuardReason(StrEnum):
     NO_EVIDENCE = "no evidence"  # nothing says who is the cause
     NOT_SURE = "not sure"  # there is a suspect, and the evidence is not strong
     NOBODY = "nobody to blame"  # its own doing, diffuse load, the hypervisor
-    UNTOUCHABLE = "untouchable"  # the guard itself or what it was started from, or on the never-touch list
+    UNTOUCHABLE = "untouchable"  # on the never-touch list, or holds the guard itself or what it was started from
     PROTECTED = "protected"  # the suspect is protected itself
     NOT_LISTED = "not listed"  # the policy does not let it be contained
     WRONG_SUSPECT = "wrong suspect"  # containing it did not help: everything was put back
@@ -51,6 +51,8 @@ class GuardReason(StrEnum):
     RECOVERED = "recovered"  # all was taken back, and the harm did not return
     SHARED = "another victim needs it"  # calm, but another protected one still suffers from this suspect
     VICTIM_GONE = "victim gone"
+    EXPIRED = "expired"  # a lease has run out, or ended with its container
+    STOPPING = "stopping"  # the guard was ended
     UNMEASURED = "unmeasured"  # none of its figures is known: nothing is done, and what is held runs out
 
 
@@ -87,7 +89,6 @@ class Situation:
         candidates: the containers and groups that live.
         held: the guard's leases by victim, the oldest first.
         p99_ms: what the commands have printed lately.
-        untouchable: what holds the guard itself.
         refused: what was found out about a pair, and holds for a while.
         actions_left: of the budget of this hour.
     """
@@ -99,7 +100,6 @@ class Situation:
     attribution: Attribution = NO_ATTRIBUTION
     held: Mapping[Ref, tuple[HeldLease, ...]] = field(default_factory=dict)
     p99_ms: Mapping[Ref, float] = field(default_factory=dict)
-    untouchable: frozenset[Ref] = frozenset()
     refused: Mapping[Pair, GuardReason] = field(default_factory=dict)
     actions_left: int = 0
 
@@ -125,12 +125,16 @@ class VictimWatch:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is done for one victim now, and why. `leases` are those to be renewed or released."""
+    """What is done for one victim now, and why. `leases` are those to be renewed or released.
+
+    `evidence` is that on which a climb rests, `suspect` whom the decision is about.
+    """
 
     victim: Ref
     action: GuardAction
     reason: GuardReason
     _: KW_ONLY
     suspect: Suspect | None = None
+    evidence: Evidence | None = None
     harm: Harm | None = None
     leases: tuple[str, ...] = ()
