@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from runtime.containment import apply, holder, keeper_lock, store
+from runtime.containment import apply, audit, holder, keeper_lock, store
+from runtime.containment.audit import AuditEntry
 from runtime.containment.lease import Lease, LeaseState
-from runtime.errors import PytopError
+from runtime.errors import ConflictError, NotFoundError, PytopError
 from runtime.kernel import limit_journal, procfs
 from runtime.limits.lock_file import blocking_lock
 
@@ -38,7 +39,24 @@ def end(lease_id: str, is_due: Callable[[Lease], bool] = lambda _: True, *, reas
         lease = store.read(lease_id)
         if lease is None or not lease.active or not is_due(lease):
             return None
-        return apply.settle(replace(lease, reason="; ".join(filter(None, (lease.reason, reason)))))
+        entry = taking_back(lease, reason)
+        audit.record(entry)
+        ended = apply.settle(replace(lease, reason="; ".join(filter(None, (lease.reason, reason)))))
+        audit.record(taken_back(entry, ended))
+        return ended
+
+
+def taking_back(lease: Lease, reason: str) -> AuditEntry:
+    """What is noted before a lease is taken back."""
+    reason = reason or ("its time was over" if is_expired(lease) else "")
+    return replace(audit.of_lease(audit.TAKE_BACK, lease), old=lease.change, new=lease.before, reason=reason)
+
+
+def taken_back(entry: AuditEntry, ended: Lease) -> AuditEntry:
+    """The entry with what came of it."""
+    done = ended.state is LeaseState.REVERTED
+    outcome = ended.state.value if not ended.result else f"{ended.state.value}: {ended.result}"
+    return replace(entry, read_back=ended.before if done else entry.read_back, outcome=audit.OK if done else outcome)
 
 
 def is_expired(lease: Lease) -> bool:
@@ -49,6 +67,14 @@ def is_expired(lease: Lease) -> bool:
 def is_overdue(lease: Lease) -> bool:
     """It should have been taken back by now."""
     return store.now_ns() >= lease.expires_ns + OVERDUE_S * 1e9 or lease.boot != procfs.boot_id()
+
+
+def no_lease(title: str, found: Lease | None) -> PytopError:
+    """The error for a lease that has ended."""
+    if found is None:
+        return NotFoundError(title, detail="there is no such lease: it has ended")
+    result = f": {found.result}" if found.result else ""
+    return ConflictError(f"{title} of {found.name}", detail=f"it has ended ({found.state.value}{result})")
 
 
 def settle_abandoned() -> list[str]:
@@ -79,7 +105,7 @@ def _settled_words(lease: Lease, *, watched: bool) -> list[str]:
 
     if not is_due(lease):
         return []
-    ended = end(lease.id, is_due)
+    ended = end(lease.id, is_due, reason="nobody watched it any more")
     if ended is None or ended.state is LeaseState.GONE:
         return []
     result = f": {ended.result}" if ended.result else ""

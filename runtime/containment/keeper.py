@@ -6,7 +6,6 @@ that. Else it is a child of process 1 in a cgroup of its own.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import subprocess
@@ -80,15 +79,10 @@ def _spawn() -> None:
         )
 
 
-async def keep_keeper() -> None:
-    """While the program runs: start a keeper again that was killed, and end what none has ended. For the session."""
-    while True:
-        try:
-            if await threads.acting(_is_missing):
-                await ensure()
-        except (OSError, PytopError) as error:
-            log.warning("watch over leases: %s", error)
-        await asyncio.sleep(WATCH_INTERVAL_S)
+async def watch() -> None:
+    """Start a keeper again that was killed, and end what none has ended at its time."""
+    if await threads.acting(_is_missing):
+        await ensure()
 
 
 def _is_missing() -> bool:

@@ -5,44 +5,28 @@ The kernel's part is in `apply`, the end at its time in `keeper_process`, and wh
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from runtime.containment import apply, ending, holder, keeper, store
+from runtime.containment import apply, audit, ending, holder, keeper, store
+from runtime.containment import by_api as by_api_leases
+from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import CONTAINER, Lease, LeaseState
 from runtime.errors import ConflictError, DeniedError, InvalidError, NotFoundError, PytopError
 from runtime.kernel import cgroups, procfs, threads
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.self_protection import protect_own_container, protect_self
 from runtime.limits.lock import change_lock, with_warning
-from runtime.limits.verdict import same
-from runtime.model import (
-    GroupRef,
-    LimitChange,
-    LimitOutcome,
-    Missing,
-    Ref,
-)
+from runtime.model import GroupRef, LimitChange, LimitOutcome, Ref
 from runtime.model.limits import NO_CHANGE
 
 log = logging.getLogger(__name__)
 
 read_all = store.read_all
 settle_abandoned = ending.settle_abandoned
-
-
-@dataclass(frozen=True, slots=True)
-class ApiSetter:
-    """How an engine's API changes limits, for who may not write the kernel."""
-
-    set: Callable[[LimitChange], Awaitable[LimitOutcome]]
-    revert: Callable[[LimitChange], Awaitable[LimitOutcome]]
-
-
-_by_api: dict[str, ApiSetter] = {}
-"""Leases of this process that only an engine's API can take back."""
 
 
 async def take(
@@ -58,12 +42,13 @@ async def take(
     force: bool = False,
     by_api: ApiSetter | None = None,
     target: str = CONTAINER,
+    must_be_on_disk: bool = False,
 ) -> tuple[Lease, LimitOutcome]:
     """Change limits of a cgroup, and freeze it, for some seconds. The outcome is read back from the kernel.
 
     `pid` is a process of it, by which its network is found. Where this user may not write the kernel and `by_api` is
     given, the engine is asked: such a lease ends with this program (`Lease.by_api`). A lease whose state is FAILED has
-    set nothing; the outcome says why.
+    set nothing; the outcome says why. `must_be_on_disk` changes nothing unless the audit trail's entry is on the disk.
 
     Raises what `limits.change` does, `ConflictError` naming the holder when another program's lease holds one of these
     limits, and `KernelError` when the lease cannot be noted: nothing is changed then.
@@ -92,21 +77,45 @@ async def take(
     if cgroup is None:
         if by_api is None:
             raise NotFoundError(title, detail="it has no cgroup of its own on this machine")
-        return await _take_by_api(wanted, None, by_api)
+        return await by_api_leases.take(wanted, None, by_api)
     try:
-        return await _take_in_kernel(title, wanted, cgroup, force=force)
+        return await _take_in_kernel(title, wanted, cgroup, force=force, must_be_on_disk=must_be_on_disk)
     except DeniedError:
         if by_api is None or freeze:
             raise
-        return await _take_by_api(wanted, cgroup, by_api)
+        return await by_api_leases.take(wanted, cgroup, by_api)
 
 
-async def _take_in_kernel(title: str, wanted: Lease, cgroup: Cgroup, *, force: bool) -> tuple[Lease, LimitOutcome]:
+async def _take_in_kernel(
+    title: str, wanted: Lease, cgroup: Cgroup, *, force: bool, must_be_on_disk: bool
+) -> tuple[Lease, LimitOutcome]:
     async with change_lock(cgroup, title) as unlocked:
         lease = await threads.acting(_begin, title, wanted, cgroup)
         unkept = await keeper.ensure()
-        lease, outcome = await threads.acting(lambda: apply.establish(lease, cgroup, force=force))
-    return lease, with_warning(with_warning(outcome, unlocked), unkept)
+        lease, outcome = await threads.acting(
+            lambda: _establish(lease, cgroup, force=force, must_be_on_disk=must_be_on_disk)
+        )
+    unwritten = await threads.acting(audit.why_not_on_disk)
+    for warning in (unlocked, unkept, unwritten):
+        outcome = with_warning(outcome, warning)
+    return lease, outcome
+
+
+def _establish(lease: Lease, cgroup: Cgroup, *, force: bool, must_be_on_disk: bool) -> tuple[Lease, LimitOutcome]:
+    """Record it, then set it; what came of it is recorded too."""
+    entry = audit.of_lease(audit.LEASE, lease)
+    try:
+        audit.record(entry, must_be_on_disk=must_be_on_disk)
+    except PytopError:
+        store.remove(lease.id)
+        raise
+    try:
+        lease, outcome = apply.establish(lease, cgroup, force=force)
+    except PytopError as error:
+        audit.record(replace(entry, outcome=str(error)))
+        raise
+    audit.record(audit.finished(entry, outcome))
+    return lease, outcome
 
 
 def _begin(title: str, wanted: Lease, cgroup: Cgroup) -> Lease:
@@ -125,76 +134,6 @@ def _begin(title: str, wanted: Lease, cgroup: Cgroup) -> Lease:
     if leased.frozen and cgroups.is_frozen(cgroup) and not any(each.frozen for each in ours):
         raise ConflictError(title, detail="it is frozen already, and not by a lease")
     return apply.note(leased, cgroup)
-
-
-# by the engine's API
-
-
-async def _take_by_api(wanted: Lease, cgroup: Cgroup | None, setter: ApiSetter) -> tuple[Lease, LimitOutcome]:
-    leased = await threads.acting(apply.identify, cgroup) if cgroup is not None else None
-    lease = replace(wanted, by_api=True, cgroup=leased)
-    await threads.acting(store.write, lease)
-    _by_api[lease.id] = setter
-    try:
-        outcome = await setter.set(wanted.change)
-    except BaseException:
-        del _by_api[lease.id]
-        await threads.acting(store.remove, lease.id)
-        raise
-    held = {each.name: each.kernel for each in outcome.fields}
-    old = {each.name: each.before for each in outcome.fields}
-    lease = replace(
-        lease,
-        change=LimitChange.of({name: value for name, value in held.items() if not isinstance(value, Missing)}),
-        before=LimitChange.of({name: value for name, value in old.items() if not isinstance(value, Missing)}),
-    )
-    if not outcome.ok:
-        del _by_api[lease.id]
-        await threads.acting(store.remove, lease.id)
-        return replace(lease, state=LeaseState.FAILED, result=outcome.error, ended_ns=store.now_ns()), outcome
-    await threads.acting(store.write, lease)
-    return lease, outcome
-
-
-async def _revert_by_api(lease: Lease, reason: str) -> Lease:
-    """Take a lease back through the engine: each limit that the kernel still holds as the lease has set it."""
-    setter = _by_api.pop(lease.id, None)
-    lease = replace(lease, reason="; ".join(filter(None, (lease.reason, reason))))
-    if setter is None:
-        raise ConflictError(
-            f"take back the lease of {lease.name}",
-            detail=f"it is held by {holder.words(lease.holder)} through the engine's API, and that alone can end it",
-        )
-    back, settled = await threads.acting(_unchanged, lease)
-    try:
-        outcome = await setter.revert(back) if back else LimitOutcome(lease.ref, ())
-    except NotFoundError:
-        settled.say(LeaseState.GONE, "it is gone")
-    except PytopError as error:
-        settled.say(LeaseState.FAILED, str(error))
-    else:
-        if not outcome.ok:
-            settled.say(LeaseState.FAILED, outcome.error or "the engine has not done it")
-    ended = await threads.acting(apply.finish, lease, settled)
-    if ended.active:
-        _by_api[lease.id] = setter
-    return ended
-
-
-def _unchanged(lease: Lease) -> tuple[LimitChange, apply.Settled]:
-    settled = apply.Settled()
-    cgroup = apply.locate(lease.cgroup) if lease.cgroup is not None else None
-    if cgroup is None:
-        return lease.before, settled
-    limits = apply.read(cgroup, lease.change, lease.pid)
-    changed = [
-        name
-        for name, value in lease.change.items()
-        if not isinstance(limits.get(name), Missing) and same(name, limits.get(name), value) is None
-    ]
-    for name in changed:
-        settled.say(LeaseState.CONFLICT, f"{name.value} was changed by somebody else")
-    return lease.before.without(changed), settled
 
 
 # the end of a lease, and its renewal
@@ -223,10 +162,11 @@ async def confirmed(lease_id: str) -> Lease:
                 store.write(replace(each, change=each.change.without(names), before=each.before.without(names)))
         ended = replace(lease, state=LeaseState.CONFIRMED, ended_ns=store.now_ns())
         store.write(ended)
+        audit.record(replace(audit.of_lease(audit.CONFIRM, ended), read_back=ended.change, outcome=audit.OK))
         return ended
 
     lease = await _locked("confirm the lease", lease_id, work)
-    _by_api.pop(lease_id, None)
+    by_api_leases.forget(lease_id)
     return lease
 
 
@@ -237,18 +177,11 @@ async def revert(lease_id: str, reason: str = "") -> Lease:
     """
     found = await threads.acting(store.read, lease_id)
     if found is not None and found.active and found.by_api:
-        return await _revert_by_api(found, reason)
+        return await by_api_leases.revert(found, reason)
     ended = await threads.acting(lambda: ending.end(lease_id, reason=reason))
     if ended is None:
-        raise _no_lease("take back the lease", found)
+        raise ending.no_lease("take back the lease", found)
     return ended
-
-
-def _no_lease(title: str, found: Lease | None) -> PytopError:
-    if found is None:
-        return NotFoundError(title, detail="there is no such lease: it has ended")
-    result = f": {found.result}" if found.result else ""
-    return ConflictError(f"{title} of {found.name}", detail=f"it has ended ({found.state.value}{result})")
 
 
 async def _locked(title: str, lease_id: str, work: Callable[[Lease], Lease]) -> Lease:
@@ -256,7 +189,7 @@ async def _locked(title: str, lease_id: str, work: Callable[[Lease], Lease]) -> 
     async with _lease_lock(found, title):
         lease = await threads.acting(store.read, lease_id)
         if lease is None or not lease.active:
-            raise _no_lease(title, lease)
+            raise ending.no_lease(title, lease)
         return await threads.acting(work, lease)
 
 
@@ -290,3 +223,19 @@ def _reapply(lease_id: str, cgroup: Cgroup, pid: int | None) -> Lease | None:
     except PytopError as error:
         log.warning("the lease of %s after its restart: %s", lease.name, error)
         return None
+
+
+async def keep_keeper() -> None:
+    """For the session, while it runs: start a keeper again that was killed, and end what none ends at its time."""
+    while True:
+        try:
+            await keeper.watch()
+            await by_api_leases.end_expired()
+        except (OSError, PytopError) as error:
+            log.warning("watch over leases: %s", error)
+        await asyncio.sleep(keeper.WATCH_INTERVAL_S)
+
+
+async def close() -> None:
+    """For the session, at its end: take back what only this program can."""
+    await by_api_leases.end_all()

@@ -15,6 +15,7 @@ from tests.unit.fake_kernel import FakeKernel
 @pytest.fixture(autouse=True)
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "run"
+    monkeypatch.setenv("PYTOP_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(run_directory, "candidates", lambda *_: (place,))
 
     async def none() -> str:
