@@ -49,7 +49,7 @@ def _boot(args: argparse.Namespace) -> int:
         return exits.OK
     if args.install or args.uninstall:
         done = boot_unit.install(command(os.environ)) if args.install else boot_unit.uninstall()
-        for line in done or [say(Message.NO_BOOT_UNIT)]:
+        for line in done or [say(Message.NO_UNIT)]:
             print(line)
         return exits.OK
     return asyncio.run(_start(args))

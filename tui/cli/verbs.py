@@ -43,6 +43,7 @@ VERBS: Final[Mapping[str, tuple[str, str]]] = {
     "update": ("tui.cli.update", "change the limits of containers while they run"),
     "boot": ("tui.cli.boot", "start, after a boot, the containers whose restart policy says so"),
     "doctor": ("tui.cli.doctor", "what works on this host, what does not, why, and what to do"),
+    "guard": ("tui.cli.guard", "keep protected containers within their targets, by a policy"),
     "demo": ("tui.cli.demo", "real containers, one starving another: contain it"),
 }
 """Module and help line by verb, in the order of `--help`."""

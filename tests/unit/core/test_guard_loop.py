@@ -204,7 +204,7 @@ class World:
     @staticmethod
     def words(event: GuardEvent) -> str:
         decision = event.decision
-        done = f" {decision.action.value}: {decision.reason.value}" if decision is not None else ""
+        done = f" {decision.action.value}: {decision.reason.value.replace('_', ' ')}" if decision is not None else ""
         return f"{event.kind.value}{done}{f' [{event.rung.value}]' if event.rung else ''}"
 
     @property
@@ -403,6 +403,7 @@ async def test_a_rung_of_a_person_in_the_same_session_is_not_the_guards() -> Non
     await world.containment.climb(API, evidence=found(), rung=RungId.CPU_IDLE, least_cores=0, must_be_on_disk=False)
     await world.run(300, 0.0)
     assert [call[0] for call in world.containment.calls] == ["climb"]
+    world.guard._started = True
     await world.guard.release()
     assert [call[0] for call in world.containment.calls] == ["climb"]
 
@@ -419,7 +420,10 @@ async def test_a_lease_that_is_replaced_is_still_the_guards() -> None:
 
 async def test_its_end_takes_everything_back() -> None:
     world = World()
+    running = asyncio.create_task(world.guard.run())
+    await until(lambda: world.session.subscribers, 5)
     await world.run(10, 0.8)
+    await ended(running)
     await world.guard.release()
     assert [call[:2] for call in world.containment.calls if call[0] == "end"] == [("end", "2"), ("end", "1")]
     assert World.words(world.events[-1]) == "stopped"

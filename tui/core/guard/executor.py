@@ -23,9 +23,10 @@ from tui.core.guard.situation import Decision, GuardAction, GuardReason, HeldLea
 REFUSED_S: Final = 60.0  # for which a pair is left alone when there is no rung for it
 WRONG_SUSPECT_S: Final = 600.0  # ... when containing it did not help
 CONTESTED_S: Final = 600.0  # ... when somebody else has ended what the guard had begun
-RELEASED: Final = "the guard takes it back on trial"
-STOPPED: Final = "the guard was ended"
-OUT_OF_BOUNDS: Final = "beyond what the guard's policy allows"
+# reasons of leases that end, as the audit trail has them
+RELEASED: Final = "guard: trial"
+STOPPED: Final = "guard: ended"
+OUT_OF_BOUNDS: Final = "guard: out-of-bounds"
 
 
 class GuardedContainment(Protocol):

@@ -78,6 +78,7 @@ class Guard:
         self._latency = latency or LatencyReader(self._no_figure)
         self._executor = executor or Executor(session.containment, policy)
         self._watches: Watches = {}
+        self._started = False
         self._told: dict[Ref, tuple[object, ...]] = {}
 
     async def run(self) -> None:
@@ -90,6 +91,7 @@ class Guard:
         lock: WriterLock = await threads.acquiring(partial(WriterLock.acquire, self.policy.path), WriterLock.close)
         fresh = asyncio.Event()
         unsubscribe = self._session.subscribe(lambda what: fresh.set() if what & Changed.FRAME else None)
+        self._started = True
         self._report(GuardEventKind.STARTED)
         last: Frame | None = None
         try:
@@ -106,7 +108,9 @@ class Guard:
             lock.close()
 
     async def release(self) -> None:
-        """Take back everything that is the guard's; call it after `run` has ended."""
+        """Take back everything that is the guard's; call it after `run` has ended. Nothing for one that never ran."""
+        if not self._started:
+            return
         for event in await self._executor.release_all():
             self._emit(event)
         self._report(GuardEventKind.STOPPED)

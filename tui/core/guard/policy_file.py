@@ -27,7 +27,7 @@ from tui.core.guard.policy import (
     Protected,
     Selector,
 )
-from tui.core.guard.policy_table import PolicyTable
+from tui.core.guard.policy_table import PolicyError, PolicyTable
 
 MAX_POLICY_BYTES: Final = 64 * 1024
 SHARES: Final = (Aim.CPU_WAIT, Aim.MEMORY_WAIT, Aim.IO_WAIT, Aim.MEMORY_PRESSURE)
@@ -41,16 +41,19 @@ _SELECTORS: Final = ("name", "label", "engine", "unit", "program")
 
 
 def load(path: str | Path) -> Policy:
-    """The policy of a file. Raises its first error, with the number of the others as hint."""
+    """The policy of a file. Raises its first error, with the number of the others in its hint."""
     policy, errors = check(path)
-    if policy is None:
-        if len(errors) > 1:
-            first = errors[0]
-            more = f"{len(errors) - 1} more: `pytop-containers guard --check {path}` lists them"
-            hint = f"{first.hint}; {more}" if first.hint else more
-            raise InvalidError(first.title, detail=first.detail, hint=hint, path=first.path)
-        raise errors[0]
-    return policy
+    if policy is not None:
+        return policy
+    first = errors[0]
+    if len(errors) > 1:
+        raise InvalidError(
+            first.title,
+            detail=first.detail,
+            hint=f"{first.hint or 'Mend it'}; `pytop-containers guard --check` tells {len(errors) - 1} more",
+            path=first.path,
+        )
+    raise first
 
 
 def check(path: str | Path) -> tuple[Policy | None, tuple[PytopError, ...]]:
@@ -63,7 +66,7 @@ def check(path: str | Path) -> tuple[Policy | None, tuple[PytopError, ...]]:
     try:
         document = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        return None, (InvalidError(title, detail=f"it is not TOML: {error}", path=str(path)),)
+        return None, (PolicyError(str(path), "", f"it is not TOML: {error}"),)
     return parse(document, str(path))
 
 
@@ -72,8 +75,8 @@ def parse(document: Mapping[str, Any], path: str) -> tuple[Policy | None, tuple[
     table = PolicyTable(document, path)
     policy = Policy(
         path=path,
-        protect=tuple(_protected(entry) for entry in table.tables("protect", required="who is protected")),
-        contain=tuple(_containable(entry) for entry in table.tables("contain", required="who may be contained")),
+        protect=tuple(_protected(entry) for entry in table.tables("protect", required=True)),
+        contain=tuple(_containable(entry) for entry in table.tables("contain", required=True)),
         never=tuple(_never(entry) for entry in table.tables("never")),
         dry_run=table.flag("dry_run"),
         hold_s=table.number("hold_s", DEFAULT_HOLD_S, 0.0, _MAX_DURATION_S),
@@ -92,7 +95,10 @@ def _selector(table: PolicyTable, kinds: tuple[str, ...]) -> Selector:
     names, labels, engines = (table.patterns(kind) for kind in ("name", "label", "engine"))
     units, programs = (table.patterns(kind) if kind in kinds else () for kind in ("unit", "program"))
     if not (names or labels or engines or units or programs) and not any(kind in table for kind in kinds):
-        table.wrong("", f"it says nobody; give one of {', '.join(kinds)}", 'for example name = "api-*"')
+        known = ", ".join(kinds)
+        table.errors.append(
+            PolicyError(table.path, table.place(), f"it says nobody; give one of {known}", 'For example name = "api-*"')
+        )
     return Selector(names=names, labels=labels, engines=engines, units=units, programs=programs)
 
 
@@ -112,11 +118,25 @@ def _protected(table: PolicyTable) -> Protected:
     if p99_ms is not None:
         targets[Aim.P99_MS] = p99_ms
     if (p99_ms is None) != ("p99_command" not in table):
-        lacking, given = ("p99_command", "p99_ms") if p99_ms is not None else ("p99_ms", "p99_command")
-        table.wrong(lacking, f"is missing beside {given}", 'p99_ms = 50 and p99_command = ["/usr/local/bin/p99"]')
+        absent, given = ("p99_command", "p99_ms") if p99_ms is not None else ("p99_ms", "p99_command")
+        table.errors.append(
+            PolicyError(
+                table.path,
+                table.place(absent),
+                f"is missing beside {given}",
+                'For example p99_ms = 50 and p99_command = ["/usr/local/bin/p99"]',
+            )
+        )
     if not targets and not table.has_errors:
         keys = ", ".join(aim.value for aim in Aim)
-        table.wrong("", f"it has no target; give one of {keys}", "for example cpu_wait = 0.2, a share of time")
+        table.errors.append(
+            PolicyError(
+                table.path,
+                table.place(),
+                f"it has no target; give one of {keys}",
+                "For example cpu_wait = 0.2, a share of time",
+            )
+        )
     table.reject_unknown()
     p99 = P99Command(argv=argv, every_s=every_s, user=user) if argv else None
     return Protected(selector=selector, targets=targets, p99=p99)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pwd
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -15,34 +15,44 @@ from runtime.limits.units import parse_bytes, parse_count, parse_cpus, parse_rat
 from runtime.model import LimitName, Unlimited
 from tui.core.guard.policy import DEFAULT_MIN_CPUS, RUNGS
 
-TITLE: Final = "read the guard's policy"
 MAX_PATTERNS: Final = 200  # of one key
 MAX_TEXT_CHARACTERS: Final = 4096
+MAX_SHOWN_CHARACTERS: Final = 60
 FLOORS: Final[Mapping[str, tuple[Callable[[str], float | Unlimited], tuple[LimitName, ...], str]]] = {
-    "min_cpus": (parse_cpus, (LimitName.CPUS,), "cores, for example 0.2"),
-    "min_memory": (parse_bytes, (LimitName.MEMORY, LimitName.MEMORY_HIGH), 'bytes, for example "256m"'),
-    "min_io": (parse_bytes, (LimitName.IO_READ_BPS, LimitName.IO_WRITE_BPS), 'bytes a second, for example "5m"'),
-    "min_net": (parse_rate, (LimitName.NET_EGRESS, LimitName.NET_INGRESS), 'a rate, for example "10mbit"'),
-    "min_tasks": (parse_count, (LimitName.PIDS,), "a number of tasks, for example 64"),
+    "min_cpus": (parse_cpus, (LimitName.CPUS,), "0.2"),
+    "min_memory": (parse_bytes, (LimitName.MEMORY, LimitName.MEMORY_HIGH), '"256m"'),
+    "min_io": (parse_bytes, (LimitName.IO_READ_BPS, LimitName.IO_WRITE_BPS), '"5m"'),
+    "min_net": (parse_rate, (LimitName.NET_EGRESS, LimitName.NET_INGRESS), '"10mbit"'),
+    "min_tasks": (parse_count, (LimitName.PIDS,), "64"),
 }
-"""By key: what reads its text, the limits that never go below it, and what is right."""
+"""By key: what reads its text, the limits that never go below it, and an example."""
+
+
+class PolicyError(InvalidError):
+    """Something in a policy is wrong: where, what, and what is right."""
+
+    def __init__(self, path: str, place: str, what: str, right: str = "") -> None:
+        super().__init__(
+            "read the guard's policy", detail=": ".join(filter(None, (place, what))), hint=right, path=path
+        )
 
 
 class PolicyTable:
     """One table of the file.
 
     Attributes:
-        name: where it is, "protect[2]"; "" for the whole file.
+        path: the file.
         errors: those of the whole file.
     """
 
     def __init__(
         self, values: Mapping[str, Any], path: str, name: str = "", errors: list[PytopError] | None = None
     ) -> None:
-        self.name = name
+        """`name` is where it is, "protect[2]"; "" for the whole file."""
+        self.path = path
         self.errors: list[PytopError] = [] if errors is None else errors
+        self._name = name
         self._values = values
-        self._path = path
         self._asked: dict[str, None] = {}
         self._errors_before = len(self.errors)
 
@@ -54,33 +64,33 @@ class PolicyTable:
         """Something in this table is wrong."""
         return len(self.errors) > self._errors_before
 
-    def wrong(self, key: str, what: str, right: str = "") -> None:
-        """Note an error about a key, or about the whole table; `right` is what is right."""
-        place = ".".join(filter(None, (self.name, key)))
-        self.errors.append(InvalidError(TITLE, detail=f"{place}: {what}", hint=right, path=self._path))
+    def place(self, key: str = "") -> str:
+        """Where a key of this table is, for an error."""
+        return ".".join(filter(None, (self._name, key)))
 
     def reject_unknown(self) -> None:
         """Note every key that nothing has asked for, with the nearest that there is."""
         for key in self._values.keys() - self._asked.keys():
-            near = get_close_matches(key, self._asked, 1)
-            known = ", ".join(self._asked)
-            self.wrong(key, "there is no such key", f"Write {near[0]}" if near else f"There are {known}")
+            what = PolicyError(self.path, self.place(key), "there is no such key", _nearest(key, self._asked))
+            self.errors.append(what)
 
-    def tables(self, key: str, *, required: str = "") -> list[PolicyTable]:
-        """The entries [[key]]; `required` says what is not known without one."""
+    def tables(self, key: str, *, required: bool = False) -> list[PolicyTable]:
+        """The entries [[key]], at least one when they are required."""
         found = self._value(key)
-        right = f"Write [[{key}]] on a line of its own above each entry"
-        if found is None and not required:
+        if (found is None or found == []) and not required:
             return []
-        if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
-            self.wrong(
-                key, f"is missing: nothing says {required}" if found is None else "it is no list of tables", right
+        if not isinstance(found, list) or not found or not all(isinstance(entry, Mapping) for entry in found):
+            self.errors.append(
+                PolicyError(
+                    self.path,
+                    self.place(key),
+                    "it is no list of tables" if found else "there must be at least one",
+                    f"Write [[{key}]] on a line of its own above each entry",
+                )
             )
             return []
-        if not found and required:
-            self.wrong(key, f"is empty: nothing says {required}", right)
         return [
-            PolicyTable(entry, self._path, f"{key}[{number}]", self.errors)
+            PolicyTable(entry, self.path, f"{key}[{number}]", self.errors)
             for number, entry in enumerate(found, start=1)
         ]
 
@@ -89,7 +99,7 @@ class PolicyTable:
         value = self._value(key)
         if value is None or isinstance(value, bool):
             return bool(value)
-        self.wrong(key, f"must be true or false, not {value!r}")
+        self.errors.append(PolicyError(self.path, self.place(key), f"must be true or false, not {_short(value)}"))
         return False
 
     def number(self, key: str, default: float, low: float, high: float) -> float:
@@ -103,35 +113,45 @@ class PolicyTable:
         if value is None:
             return None
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or not low <= value <= high:
-            self.wrong(key, f"must be a number from {low:g} to {high:g}, not {_short(value)}")
+        if not is_number or not low <= value <= high or not math.isfinite(value):
+            wrong = f"{low:g} to {high:g}, not {_short(value)}"
+            self.errors.append(PolicyError(self.path, self.place(key), f"must be a number from {wrong}"))
             return None
         return float(value)
 
     def patterns(self, key: str) -> tuple[str, ...]:
         """One text or a list of texts, none of them empty."""
         value = self._value(key)
-        found = [value] if isinstance(value, str) else value
-        if found is None:
+        if value is None:
             return ()
-        if not isinstance(found, list) or not 0 < len(found) <= MAX_PATTERNS or not all(map(_is_text, found)):
-            self.wrong(key, f"must be a pattern or a list of patterns, not {_short(value)}", f'{key} = "batch-*"')
-            return ()
-        return tuple(found)
+        found = _texts([value] if isinstance(value, str) else value)
+        if not found:
+            self.errors.append(
+                PolicyError(
+                    self.path,
+                    self.place(key),
+                    f"must be a pattern or a list of patterns, not {_short(value)}",
+                    f'For example {key} = "batch-*"',
+                )
+            )
+        return found
 
     def command(self, key: str) -> tuple[str, ...]:
         """A command as a list of words, whose program is there and nobody else may write."""
         value = self._value(key)
         if value is None:
             return ()
-        right = f'{key} = ["/usr/local/bin/p99", "--of", "api"]; there is no shell'
-        if not isinstance(value, list) or not 0 < len(value) <= MAX_PATTERNS or not all(map(_is_text, value)):
-            self.wrong(key, f"must be a list of words, not {_short(value)}", right)
-            return ()
-        reason = _why_not_run(value[0])
-        if reason:
-            self.wrong(key, f"{value[0]}: {reason}", right)
-        return tuple(value)
+        found = _texts(value)
+        if reason := _why_not_run(found):
+            self.errors.append(
+                PolicyError(
+                    self.path,
+                    self.place(key),
+                    f"{_short(value)}: {reason}",
+                    f'For example {key} = ["/usr/local/bin/p99", "--of", "api"]; there is no shell',
+                )
+            )
+        return found
 
     def user(self, key: str) -> str:
         """The name of a user of this machine."""
@@ -139,30 +159,43 @@ class PolicyTable:
         if value is None:
             return ""
         try:
-            uid = pwd.getpwnam(value).pw_uid if _is_text(value) else None
+            uid = pwd.getpwnam(value).pw_uid if _texts([value]) else None
         except KeyError:
             uid = None
         if uid is None:
-            self.wrong(key, f"there is no user {_short(value)}", 'Give a user\'s name, for example "nobody"')
-            return ""
-        if os.geteuid() not in (0, uid):
-            self.wrong(key, "only root may run a command as another user", "Leave it out: the command runs as you")
+            self.errors.append(
+                PolicyError(self.path, self.place(key), f"there is no user {_short(value)}", 'For example "nobody"')
+            )
+        elif os.geteuid() not in (0, uid):
+            self.errors.append(
+                PolicyError(
+                    self.path,
+                    self.place(key),
+                    "only root's guard may run a command as another user",
+                    "Leave it out: the command runs as you",
+                )
+            )
         return str(value)
 
     def rung(self, key: str) -> str:
-        """The name of a rung of the ladder; it must be given."""
+        """How far an entry goes; it must be given."""
         value = self._value(key)
         if isinstance(value, str) and value in RUNGS:
             return value
-        near = get_close_matches(value, RUNGS, 1) if isinstance(value, str) else []
-        right = f"Write {near[0]}" if near else f"There are, from mild to sharp: {', '.join(RUNGS)}"
-        self.wrong(key, "is missing" if value is None else f"there is no rung {_short(value)}", right)
-        return ""
+        self.errors.append(
+            PolicyError(
+                self.path,
+                self.place(key),
+                "must be given" if value is None else f"there is no {_short(value)}",
+                _nearest(value, RUNGS),
+            )
+        )
+        return RUNGS[0]
 
     def floors(self) -> Mapping[LimitName, float]:
         """What limits never go below."""
         found: dict[LimitName, float] = {LimitName.CPUS: DEFAULT_MIN_CPUS}
-        for key, (parse, limits, right) in FLOORS.items():
+        for key, (parse, limits, example) in FLOORS.items():
             value = self._value(key)
             if value is None:
                 continue
@@ -171,7 +204,11 @@ class PolicyTable:
             except InvalidError:
                 number = None
             if number is None or isinstance(number, Unlimited):
-                self.wrong(key, f"must be {right}; not {_short(value)}")
+                self.errors.append(
+                    PolicyError(
+                        self.path, self.place(key), f"it cannot be {_short(value)}", f"For example {key} = {example}"
+                    )
+                )
             else:
                 found |= dict.fromkeys(limits, float(number))
         return found
@@ -181,23 +218,40 @@ class PolicyTable:
         return self._values.get(key)
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT_CHARACTERS and "\0" not in value
+def _texts(value: object) -> tuple[str, ...]:
+    """The texts of a list, none when one of them is no text, is empty or has a NUL."""
+    if not isinstance(value, list) or len(value) > MAX_PATTERNS:
+        return ()
+    right = all(isinstance(each, str) and 0 < len(each) <= MAX_TEXT_CHARACTERS and "\0" not in each for each in value)
+    return tuple(value) if right else ()
 
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[:MAX_SHOWN_CHARACTERS] + "..."
 
 
-def _why_not_run(program: str) -> str:
-    """Why the guard does not run a program, in words; "" when it does. Links are followed, as to run it."""
-    if not program.startswith("/"):
-        return "give the whole path of the program"
+def _nearest(word: object, known: Iterable[str]) -> str:
+    """What to write in place of a wrong word: the nearest one, else all that there are."""
+    there = list(known)
+    near = get_close_matches(word, there, 1) if isinstance(word, str) else []
+    return f"Write {near[0]}" if near else f"There are: {', '.join(there)}"
+
+
+def _why_not_run(words: tuple[str, ...]) -> str:
+    """Why the guard does not run a command, "" when it does. Links are followed, as to run it."""
+    detail = ""
+    program = words[0] if words else ""
     try:
-        status = os.stat(program)
+        status = os.stat(program) if program.startswith("/") else None
+        if not words:
+            detail = "it must be a list of words"
+        elif status is None:
+            detail = "give the whole path of the program"
+        elif not os.path.isfile(program) or not os.access(program, os.X_OK):  # noqa: PTH113
+            detail = "it cannot be executed"
+        else:
+            detail = trusted_file.why_not_trusted(status, frozenset({0, os.geteuid()}))
     except OSError as error:
-        return error.strerror or "it cannot be looked at"
-    if not os.path.isfile(program) or not os.access(program, os.X_OK):  # noqa: PTH113
-        return "it cannot be executed"
-    return trusted_file.why_not_trusted(status, frozenset({0, os.geteuid()}))
+        detail = error.strerror or str(error)
+    return detail

@@ -46,8 +46,9 @@ class WriterLock:
         except BlockingIOError:
             holder = _holder(os.pread(descriptor, _MAX_NOTE_BYTES, 0))
             os.close(descriptor)
-            hint = "One guard at a time: end that one first, or add to its policy"
-            raise ConflictError(title, detail=f"another guard runs: {holder}", hint=hint) from None
+            raise ConflictError(
+                title, detail=f"another guard runs: {holder}", hint="End that one first, or add to its policy"
+            ) from None
         except OSError as error:
             os.close(descriptor)
             raise PytopError.from_os(title, error) from error
@@ -62,13 +63,12 @@ class WriterLock:
 
 def _holder(note: bytes) -> str:
     """Who holds the lock, in words; of a note that is just being written only that somebody does."""
-    try:
+    detail = "it has only just begun"
+    with suppress(ValueError, TypeError, KeyError):
         found = json.loads(note)
         pid, uid, policy = int(found["pid"]), int(found["uid"]), str(found["policy"])
-    except (ValueError, TypeError, KeyError):
-        return "it has only just begun"
-    try:
-        user = pwd.getpwuid(uid).pw_name
-    except KeyError:
         user = str(uid)
-    return f"process {pid} of user {user}, with the policy {policy}"
+        with suppress(KeyError):
+            user = pwd.getpwuid(uid).pw_name
+        detail = f"process {pid} of user {user}, with the policy {policy}"
+    return detail
