@@ -70,7 +70,7 @@ OLD_NAMES: Final = frozenset(
     (
         *("native", "discovered", "engineless", "wire", "placing", "kinship", "ceilings", "lacking"),
         *("looking", "changing", "telling", "marks", "claims", "likeness", "patrol", "turn", "turns"),
-        *("plan", "told", "room", "spare", "leaf", "keep_off", "lasts", "survives", "kept", "editing"),
+        *("told", "room", "spare", "leaf", "keep_off", "lasts", "survives", "kept", "editing"),
         *("held", "its", "one", "shown", "look", "birthplace", "patience"),
     )
 )

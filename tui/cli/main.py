@@ -20,7 +20,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         args = build().parse_args(argv)
         gc.enable()
         if not args.read_only:
-            for words in verbs.load(verbs.LIMIT_JOURNAL).restore_abandoned():
+            for words in _settle_abandoned():
                 complain(words)
         code: int = args.func(args)
         sys.stdout.flush()
@@ -43,6 +43,16 @@ def run(argv: Sequence[str] | None = None) -> int:
         title = f"a bug: {type(error).__name__}"
         complain(PytopError(title, detail=str(error), hint="PYTOP_DEBUG=1 shows where; please report it"))
         return exits.BROKEN
+
+
+def _settle_abandoned() -> list[str]:
+    """Put back what commands that were killed have left lowered, and leases that nobody watches; what is to be told."""
+    words: list[str]
+    if verbs.load(verbs.RUN_DIRECTORY).contains(verbs.LEASE_FILES):
+        words = verbs.load(verbs.LEASES).settle_abandoned()
+    else:
+        words = verbs.load(verbs.LIMIT_JOURNAL).restore_abandoned()
+    return words
 
 
 def _drop_output() -> None:

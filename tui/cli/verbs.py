@@ -22,6 +22,12 @@ DASHBOARD: Final = "tui.cli.dashboard"
 """Runs without a verb."""
 LIMIT_JOURNAL: Final = "runtime.kernel.limit_journal"
 """Puts back limits that a command which was killed has left lowered; loaded by every verb, not by `--version`."""
+RUN_DIRECTORY: Final = "runtime.kernel.run_directory"
+"""Says whether there are leases."""
+LEASES: Final = "runtime.containment.ending"
+"""Puts back what nobody watches any more, of leases too; loaded where there are some."""
+LEASE_FILES: Final = "lease-"
+"""The beginning of their names; a test compares it with the store's."""
 ON_SCREEN: Final[Mapping[str, str]] = {"dashboard": "tui.cli.dashboard_screen", "demo": "tui.demo.live"}
 """Modules that import Textual: loaded when there is a terminal."""
 VERBS: Final[Mapping[str, tuple[str, str]]] = {

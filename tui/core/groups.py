@@ -12,7 +12,7 @@ from collectors.sampling.frame import NOTHING, Frame
 from collectors.sampling.shared_cgroups import CgroupPaths
 from collectors.sampling.target import Target
 from runtime.kernel import cgroupfs, threads
-from runtime.model import Container, ContainerRef, GroupKind, GroupRef, State
+from runtime.model import Container, ContainerRef, GroupKind, GroupRef, Ref, State
 from tui.core.hosts.frames import LOCAL
 from tui.core.subject import Group
 
@@ -47,6 +47,11 @@ class Groups:
         self._containers = containers
         self._build()
         self._inventory_changed.set()
+
+    def group_of(self, ref: Ref) -> Group | None:
+        """The group itself, or the one under which a container is listed."""
+        group = self.of.get(ref) if isinstance(ref, ContainerRef) else ref
+        return self.groups.get(group) if group is not None else None
 
     async def follow(self) -> None:
         """Read the cgroups after each change and every `REFRESH_INTERVAL_S`, until cancelled."""

@@ -23,8 +23,9 @@ from runtime.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from runtime.model import Capabilities, Container, ContainerRef, EngineInfo, Event, State, Verb
+from runtime.model import Capabilities, Container, ContainerRef, EngineInfo, Event, Ref, State, Verb
 from tui.core.deduplication import unclaimed
+from tui.core.hosts.frames import LOCAL
 from tui.core.problem import Problem, ProblemKind
 from tui.core.subject import EngineRef, engine_of
 
@@ -275,6 +276,16 @@ class Inventory:
         """What this engine can do, None before its first answer."""
         known = self.engines.get(engine)
         return known.capabilities if known is not None else None
+
+    @property
+    def local(self) -> Mapping[str, EngineInventory]:
+        """Those of this machine's engines, by key."""
+        return {ref.engine: each for ref, each in self.engines.items() if ref.host == LOCAL}
+
+    def live_beside(self, ref: Ref) -> list[Container]:
+        """The other containers of its machine that have processes."""
+        others = (each for each in self.containers.values() if each.ref != ref and each.ref.host == ref.host)
+        return [each for each in others if each.state.live]
 
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What follows each engine until cancelled, by name; none depends on another."""

@@ -45,8 +45,17 @@ class _Lock:
 class Operations:
     """The operations of a session, all of which change something."""
 
-    def __init__(self, context: OperationContext, *, annotations: Annotations, detector: DriftDetector) -> None:
+    def __init__(
+        self,
+        context: OperationContext,
+        *,
+        annotations: Annotations,
+        detector: DriftDetector,
+        changed: Callable[[LimitOutcome], None],
+    ) -> None:
+        """`changed` is called with the outcome of each change of limits."""
         self._context = context
+        self._changed = changed
         self._annotations = annotations
         self._detector = detector
         self._work: set[asyncio.Task[Any]] = set()
@@ -166,6 +175,7 @@ class Operations:
         finally:
             self._detector.end(ref, outcome)
         self._annotations.outcome(outcome)
+        self._changed(outcome)
         await target.refresh()
         return outcome
 

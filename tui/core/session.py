@@ -6,12 +6,12 @@ is called on the event loop; blocking calls run in threads.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from collectors.attribution.attributor import Attributor
+from collectors.attribution.evidence import Attribution
 from collectors.history.rings import History
 from collectors.inspection.isolation import Isolation
 from collectors.inspection.processes import Process
@@ -38,10 +38,11 @@ from runtime.model import (
     LogLine,
     Missing,
     Ref,
-    State,
     Verb,
 )
 from tui.core.annotations import Annotations
+from tui.core.attribution import AttributionObserver
+from tui.core.containment.assembly import ContainmentOptions, assemble
 from tui.core.drift.checker import DriftChecker
 from tui.core.drift.detector import Drift, DriftDetector
 from tui.core.groups import Groups
@@ -58,10 +59,10 @@ from tui.core.subject import EngineRef, Group, Subject
 from tui.core.subject_operations import OperationContext
 from tui.core.subscription import Changed, Notifier
 from tui.core.supervisor import Supervisor
+from tui.core.targets import targets_of
+from tui.core.undo import UndoStack
 
 __all__ = ["Changed", "Drift", "Group", "Preview", "Problem", "Session", "Subject"]
-
-log = logging.getLogger(__name__)
 
 RECENT_S: Final = 60.0  # of history that a preview judges by
 
@@ -75,6 +76,8 @@ class Session:
         frame: the last sweep, None before the first.
         history: the measurements of the last minutes, and annotations on their time axis.
         read_only: refuse every change.
+        containment: contains whoever hurts a victim, by leases.
+        undoing: the changes of limits that were made here, which can be undone.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Session:
         sweeper: Sweeper | None = None,
         interval: float = 1.0,
         read_only: bool = False,
+        containment: ContainmentOptions = ContainmentOptions(),  # noqa: B008  (frozen)
     ) -> None:
         """`engines` are this machine's and `hosts` the other machines; `interval` is seconds between two sweeps."""
         local = LocalHost(engines, sweeper=sweeper, interval=interval)
@@ -109,15 +113,30 @@ class Session:
             capabilities=self._inventory.capabilities,
             changed=self._drift_changed,
         )
+        self._context = OperationContext(self._hosts, self._inventory, self._groups, read_only)
         self._operations = Operations(
-            OperationContext(self._hosts, self._inventory, self._groups, read_only),
+            self._context,
             annotations=self._annotations,
             detector=self._detector,
+            changed=lambda outcome: self.undoing.note(outcome),
         )
-        last = HistoryObserver(self.history), FramePublisher(self._publish)
+        self._attribution = AttributionObserver(Attributor)
+        self.undoing = UndoStack(self.update, self.limits)
+        self.containment = assemble(
+            self._context,
+            local,
+            self._operations,
+            detector=self._detector,
+            annotations=self._annotations,
+            attribution=self._attribution,
+            undoing=self.undoing,
+            changed=lambda: self._notifier.tell(Changed.CONTAINMENT),
+            options=containment,
+        )
+        last = self.containment, HistoryObserver(self.history), FramePublisher(self._publish)
         self._measurement = Measurement(
             self._hosts,
-            FrameObservers((self._groups, self._checker, self._annotations, *last)),
+            FrameObservers((self._groups, self._checker, self._annotations, self._attribution, *last)),
             targets=self.targets,
             problems_changed=lambda: self._notifier.tell(Changed.PROBLEMS),
         )
@@ -128,14 +147,12 @@ class Session:
     @property
     def capabilities(self) -> Mapping[str, Capabilities]:
         """By engine of this machine, of those that have answered."""
-        known = {ref.engine: each.capabilities for ref, each in self._inventory.engines.items() if ref.host == LOCAL}
-        return {key: found for key, found in known.items() if found is not None}
+        return {key: found for key, each in self._inventory.local.items() if (found := each.capabilities) is not None}
 
     @property
     def infos(self) -> Mapping[str, EngineInfo]:
         """By engine of this machine, of those that have answered."""
-        known = {ref.engine: each.info for ref, each in self._inventory.engines.items() if ref.host == LOCAL}
-        return {key: found for key, found in known.items() if found is not None}
+        return {key: found for key, each in self._inventory.local.items() if (found := each.info) is not None}
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -149,6 +166,11 @@ class Session:
         return self._measurement.unmeasured
 
     @property
+    def attribution(self) -> Attribution:
+        """Who hurts whom, at the last frame."""
+        return self._attribution.latest
+
+    @property
     def groups(self) -> Mapping[GroupRef, Group]:
         """Compose projects, pods and slices."""
         return self._groups.groups
@@ -160,12 +182,11 @@ class Session:
 
     def find(self, ref: Ref) -> Subject | None:
         """A container or a group."""
-        return self.containers.get(ref) if isinstance(ref, ContainerRef) else self._groups.groups.get(ref)
+        return self._context.find(ref)
 
     def group_of(self, ref: Ref) -> Group | None:
         """The group itself, or the one under which a container is listed."""
-        group = self._groups.of.get(ref) if isinstance(ref, ContainerRef) else ref
-        return self._groups.groups.get(group) if group is not None else None
+        return self._groups.group_of(ref)
 
     @property
     def busy(self) -> bool:
@@ -197,12 +218,8 @@ class Session:
 
     async def start(self) -> None:
         """Begin to follow the engines and to measure; returns at once, subscribers are called as data comes in."""
-        loops = {
-            **self._inventory.loops(),
-            "groups": self._groups.follow,
-            **self._checker.loops(),
-            **self._measurement.loops(),
-        }
+        loops = {**self._inventory.loops(), "groups": self._groups.follow, **self._checker.loops()}
+        loops |= {self.containment.name: self.containment.follow, **self._measurement.loops()}
         for name, run in loops.items():
             self._supervisor.spawn(name, run)
 
@@ -229,12 +246,10 @@ class Session:
     async def close(self) -> None:
         """Wait for operations under way, then stop everything and close every descriptor."""
         self._notifier.close()
+        await self.containment.close()
         await self._operations.close()
         await self._supervisor.close()
-        results = await asyncio.gather(*(host.close() for host in self._hosts.values()), return_exceptions=True)
-        for name, result in zip(self._hosts, results, strict=True):
-            if isinstance(result, Exception):
-                log.error("closing host %r", name, exc_info=result)
+        await self._hosts.close()
 
     # operations
 
@@ -309,12 +324,7 @@ class Session:
         """Review a change before it is made, by the host and by the last minute's usage."""
         usage = self.frame.usages.get(ref) if self.frame is not None else None
         recent = RecentUsage(usage, partial(self.history.mean, ref, seconds=RECENT_S))
-        others = [
-            each
-            for each in self.containers.values()
-            if each.ref != ref and each.ref.host == ref.host and each.state.live
-        ]
-        return await self._inspection(ref).preview(self._subject(ref), change, recent, others)
+        return await self._inspection(ref).preview(self._subject(ref), change, recent, self._inventory.live_beside(ref))
 
     async def processes(self, ref: Ref) -> tuple[Process, ...]:
         """All processes inside; raises `ConflictError` while the container is not live."""
@@ -355,17 +365,8 @@ class Session:
         return self._hosts.engine(ref)
 
     def targets(self, host: str = LOCAL) -> Sequence[Target]:
-        """The targets of a sweep. Containers whose engine is away are included: their processes may be alive."""
-        return [
-            *(
-                Target(container.ref, container.pid, container.cgroup)
-                for container in self.containers.values()
-                if container.pid is not None
-                and (container.state.live or container.state is State.UNKNOWN)
-                and container.ref.host == host
-            ),
-            *(target for target in self._groups.targets() if target.ref.host == host),
-        ]
+        """The targets of a sweep."""
+        return targets_of(host, self.containers.values(), self._groups.targets())
 
     def _publish(self, frame: Frame) -> None:
         self.frame = frame
@@ -384,8 +385,7 @@ class Session:
         self._notifier.tell(Changed.INVENTORY)
 
     def _expect_limits(self) -> None:
-        subjects: tuple[Subject, ...] = (*self.containers.values(), *self.groups.values())
-        self._supervisor.call("drift", self._checker.inventory, subjects)
+        self._supervisor.call("drift", self._checker.inventory, (*self.containers.values(), *self.groups.values()))
 
     def _drift_changed(self) -> None:
         self._notifier.tell(Changed.FRAME | Changed.PROBLEMS)

@@ -22,6 +22,7 @@ from runtime.model import (
     LimitName,
     LimitOutcome,
     Limits,
+    Ref,
     Verb,
 )
 from tui.core import permissions
@@ -42,6 +43,10 @@ class OperationContext:
     inventory: Inventory
     groups: Groups
     read_only: bool
+
+    def find(self, ref: Ref) -> Subject | None:
+        """A container or a group."""
+        return self.inventory.containers.get(ref) if isinstance(ref, ContainerRef) else self.groups.groups.get(ref)
 
 
 class SubjectOperations(Protocol):

@@ -14,6 +14,7 @@ class Changed(Flag):
     INVENTORY = auto()
     FRAME = auto()
     PROBLEMS = auto()
+    CONTAINMENT = auto()  # leases, and how it stands with victims
 
 
 class Caller(Protocol):

@@ -87,11 +87,13 @@ class UndoStack:
 
         Raises `ConflictError` when there is nothing to undo, or somebody else has changed it meanwhile.
         """
-        return await self._replay("undo the last change", self.next_undo, self._done, self._undone)
+        title = "undo the last change"
+        return await self._replay(title, self.next_undo, self._done, self._undone)
 
     async def redo(self) -> LimitOutcome:
         """Set again what was undone last. Raises as `undo`."""
-        return await self._replay("redo the last change", self.next_redo, self._undone, self._done)
+        title = "redo the last change"
+        return await self._replay(title, self.next_redo, self._undone, self._done)
 
     async def _replay(
         self, title: str, preview: UndoPreview | None, source: list[OwnChange], target: list[OwnChange]

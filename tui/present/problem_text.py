@@ -12,6 +12,8 @@ OBSERVER_NAMES: Final = {
     "groups": Message.OBSERVER_GROUPS,
     "drift": Message.OBSERVER_DRIFT,
     "annotations": Message.OBSERVER_ANNOTATIONS,
+    "attribution": Message.OBSERVER_ATTRIBUTION,
+    "containment": Message.PART_CONTAINMENT,
     "history": Message.OBSERVER_HISTORY,
     "screen": Message.OBSERVER_SCREEN,
 }
@@ -24,6 +26,7 @@ PART_NAMES: Final = {
     "drift": Message.PART_DRIFT,
     "sweeps": Message.PART_SWEEPS,
     "annotations": Message.PART_ANNOTATIONS,
+    "containment": Message.PART_CONTAINMENT,
 }
 """By the kind of a part, the first word of its name in the session; other names are those of subscribers."""
 

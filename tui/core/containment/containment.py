@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from threading import Event as Stop
 from typing import Any, Final
 
-from collectors.attribution.evidence import Attribution, Evidence
+from collectors.attribution.evidence import Evidence
 from collectors.sampling.frame import Frame
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import RungId
 from runtime.errors import ConflictError, KernelError, PytopError, RefusedError, UnsupportedError
 from runtime.limits import ReclaimProgress
 from runtime.model import LimitChange, LimitOutcome, Ref
+from tui.core.attribution import AttributionObserver
 from tui.core.containment.adjustment import Adjustment
 from tui.core.containment.confirmation import Confirmation
 from tui.core.containment.lease_book import REFRESH_INTERVAL_S, LeaseBook
@@ -38,20 +39,21 @@ STAGGER_S: Final = 0.3  # a later rung ends before an earlier one, as they would
 ACQUITTED_S: Final = 60.0  # for which a wrong suspect is not proposed again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ContainmentContext:
     """What containment needs of the session.
 
     Attributes:
-        attribution: the newest.
+        attribution: who hurts whom.
         update: changes limits through the engine, so that its record keeps them.
         note: adds a change to those that can be undone.
         changed: called when leases or states have changed.
     """
 
+    _: KW_ONLY
     book: LeaseBook
     parties: PartyReader
-    attribution: Callable[[], Attribution]
+    attribution: AttributionObserver
     update: Callable[[Ref, LimitChange], Awaitable[LimitOutcome]]
     note: Callable[[OwnChange], None]
     changed: Callable[[], None]
@@ -76,7 +78,7 @@ class Containment:
         self._planner = RungPlanner(
             parties=context.parties,
             readings=self._readings,
-            attribution=context.attribution,
+            attribution=lambda: context.attribution.latest,
             tracks=self._tracks,
             is_acquitted=self._is_acquitted,
             read_only=context.read_only,
@@ -100,14 +102,14 @@ class Containment:
 
     def observe(self, previous: Frame | None, frame: Frame) -> None:
         """Take a frame: what did not help is put back, a quota follows the waiting."""
-        self._readings.take(frame, self._context.attribution())
+        self._readings.take(frame, self._context.attribution.latest)
         for key, track in list(self._tracks.items()):
             if key in self._busy:
                 continue
             if track.is_wrong(self._readings):
                 track.wrong = True
                 self._acquitted[key] = frame.at_ns
-                self._spawn(key, self._put_back(track, "wrong suspect: the waiting has not fallen by a fifth"))
+                self._spawn(key, self._put_back(track, "wrong suspect"))
             elif (cores := self._adjustment.due(track)) is not None:
                 self._spawn(key, self._adjustment.apply(track, cores))
             elif not track.rungs and frame.at_ns - self._acquitted.get(key, 0) > ACQUITTED_S * 1e9:
@@ -128,8 +130,12 @@ class Containment:
             self._context.changed()
 
     async def close(self) -> None:
-        """Wait for what is under way. Leases go on until they end."""
+        """Wait for what is under way, and end what would end with this program; other leases go on."""
         await asyncio.gather(*self._busy.values(), return_exceptions=True)
+        try:
+            await self._book.revert_by_api()
+        except PytopError as error:
+            log.error("a lease that ends with this program could not be taken back: %s", error)
 
     # the next rung
 
@@ -219,7 +225,7 @@ class Containment:
     def skip(self, planned: PlannedRung) -> None:
         """Pass over a rung: the next `plan` gives the one above it."""
         track = self._track(planned)
-        track.failed[planned.rung.id] = "it was passed over"
+        track.failed[planned.rung.id] = "passed over"
 
     async def step_back(self, victim: Ref) -> Lease:
         """Take the last rung back; the lease that has ended. Raises `ConflictError` when there is none."""
@@ -244,7 +250,8 @@ class Containment:
 
         Raises `ConflictError` when nothing runs, or all that does is a freeze, which always ends.
         """
-        self._planner.permit(f"confirm what was done for {self._planner.subject(ref).name}", ref)
+        title = f"confirm what was done for {self._planner.subject(ref).name}"
+        self._planner.permit(title, ref)
         tracks = [track for key, track in self._tracks.items() if ref in (key.victim, key.suspect.ref)]
         kept = await self._confirmation.confirm(ref, [each for track in tracks for each in track.rungs])
         await self.refresh()
@@ -253,13 +260,15 @@ class Containment:
 
     async def release(self, victim: Ref, reason: str = "") -> None:
         """Take back all rungs for a victim that are not confirmed, the last first."""
-        self._planner.permit(f"release what was done for {self._planner.subject(victim).name}", victim)
+        title = f"release {self._planner.subject(victim).name}"
+        self._planner.permit(title, victim)
         for track in reversed(self._planner.of(victim)):
             await self._put_back(track, reason)
 
     async def renew(self, victim: Ref, seconds: float = LEASE_S) -> None:
         """Let all rungs for a victim hold for so many seconds from now."""
-        self._planner.permit(f"hold what was done for {self._planner.subject(victim).name}", victim)
+        title = f"hold the rungs of {self._planner.subject(victim).name}"
+        self._planner.permit(title, victim)
         for track in self._planner.of(victim):
             for number, each in enumerate(reversed(track.rungs)):
                 if each.lease.state is LeaseState.ACTIVE:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import Lease, LeaseState
+from runtime.engines.protocol import Engine
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import LimitChange, LimitOutcome, Ref
@@ -35,12 +37,14 @@ class LeaseBook:
         service: LeaseService,
         operations: Operations,
         *,
+        engine: Callable[[Ref], Engine | None],
         detector: DriftDetector,
         annotations: Annotations,
         find: Callable[[Ref], Subject | None],
         cgroup: Callable[[Subject], Cgroup | None],
     ) -> None:
-        """`cgroup` finds that of a subject of this machine, and blocks."""
+        """`engine` is that of a container, `cgroup` finds that of a subject of this machine and blocks."""
+        self._engine = engine
         self.known: Mapping[str, Lease] = {}
         self._service = service
         self._operations = operations
@@ -53,7 +57,7 @@ class LeaseBook:
     @property
     def active(self) -> tuple[Lease, ...]:
         """Those that hold now, the oldest first."""
-        return tuple(lease for lease in self.known.values() if lease.state is LeaseState.ACTIVE)
+        return tuple(lease for lease in self.known.values() if lease.active)
 
     async def refresh(self) -> bool:
         """Read all leases again; whether anything has changed."""
@@ -86,14 +90,29 @@ class LeaseBook:
                 seconds=seconds,
                 reason=reason,
                 freeze=freeze,
+                by_api=self._api(subject.ref),
             )
             self._pids[lease.id] = subject.pid
             await self.refresh()
             return lease, outcome
 
-        lease, outcome = await self._operations.leased(subject.ref, f"limit {subject.name} for a time", work)
+        title = f"limit {subject.name} for a time"
+        lease, outcome = await self._operations.leased(subject.ref, title, work)
         self._annotations.outcome(outcome)
         return lease, outcome
+
+    def _api(self, ref: Ref) -> ApiSetter | None:
+        """How the engine changes limits of this container, for who may not write the kernel; it ends with us."""
+        engine = self._engine(ref)
+        if engine is None:
+            return None
+        update = partial(engine.update, ref.id)
+        return ApiSetter(update, update)
+
+    async def revert_by_api(self) -> None:
+        """Take back the leases of this session that only the engine can take back: they end with this program."""
+        for lease in [each for each in self.active if each.by_api and each.id in self._pids]:
+            await self.revert(lease, "program ends")
 
     async def revert(self, lease: Lease, reason: str = "") -> Lease:
         """Take a lease back now."""
@@ -103,7 +122,8 @@ class LeaseBook:
             await self.refresh()
             return ended
 
-        return await self._operations.leased(lease.ref, f"take back a lease of {lease.name}", work)
+        title = f"take back a lease of {lease.name}"
+        return await self._operations.leased(lease.ref, title, work)
 
     async def renew(self, lease: Lease, seconds: float) -> Lease:
         """Let it end in so many seconds from now."""

@@ -43,9 +43,12 @@ class PartyReader:
         if not isinstance(subject, Container):
             return ""
         marked = subject.labels.get(UNTOUCHABLE_LABEL)
+        detail = ""
         if marked is not None and marked.lower() not in ("false", "0"):
-            return f"it is marked as untouchable (label {UNTOUCHABLE_LABEL})"
-        return "the settings name it as untouchable" if subject.name in self.untouchable else ""
+            detail = f"it is marked as untouchable (label {UNTOUCHABLE_LABEL})"
+        elif subject.name in self.untouchable:
+            detail = "the settings name it as untouchable"
+        return detail
 
     async def case(self, evidence: Evidence, first_use: ResourceUse | None, readings: Readings) -> Case:
         """The case for the ladder; `first_use` is None before the first rung."""
@@ -103,6 +106,9 @@ class PartyReader:
         return len(set(parents)) == 1 or None in parents
 
     def _parent(self, subject: Subject, controller: str) -> Path | None:
-        cgroup = self.cgroup(subject)
+        try:
+            cgroup = self.cgroup(subject)
+        except PytopError:  # it has ended meanwhile, which taking the lease finds out
+            return None
         where = cgroup.where(controller) if cgroup is not None else None
         return where[0].parent if where is not None else None

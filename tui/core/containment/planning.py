@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from collectors.attribution.evidence import CONTAINABLE, Attribution, Confidence, Evidence, SuspectKind
 from runtime.containment.ladder import LADDERS, next_rung
@@ -17,16 +16,6 @@ from tui.core.containment.state import PlannedRung
 from tui.core.containment.track import Track, TrackKey, key_of, protecting
 from tui.core.hosts.frames import LOCAL
 from tui.core.subject import Subject
-
-_NOBODY: Final[Mapping[SuspectKind, str]] = {
-    SuspectKind.OWN_QUOTA: "its own CPU limit holds it back: raise that",
-    SuspectKind.OWN_LIMIT: "its own limit holds it back: raise that",
-    SuspectKind.ITSELF: "its own threads contend for the CPUs that it may use",
-    SuspectKind.DIFFUSE: "many small users share what it waits for, nobody in particular",
-    SuspectKind.HYPERVISOR: "the hypervisor gives the CPU to other machines",
-    SuspectKind.INVISIBLE: "the kernel's counters show no stall",
-}
-"""Why nobody can be contained, by what the evidence says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +64,7 @@ class RungPlanner:
         taken = [*(track.taken if track is not None else ()), *protecting(self.of(victim))]
         failed = dict(track.failed) if track is not None else {}
         if rung is not None:
-            failed = {each.id: "another rung was asked for" for each in LADDERS[chosen.resource] if each.id != rung}
+            failed = {each.id: "not wanted" for each in LADDERS[chosen.resource] if each.id != rung}
             taken = []
         step = next_rung(await self.parties.case(chosen, first_use, self.readings), taken, failed)
         if step.rung is None:
@@ -109,13 +98,33 @@ class RungPlanner:
 
 def _why_nobody(found: Sequence[Evidence], candidates: Sequence[Evidence]) -> str:
     if any(each.confidence is Confidence.CLEARED for each in candidates):
-        return "a probe has shown that the suspect is not the cause"
-    if candidates:
-        return "containing the suspect did not help a moment ago: it was the wrong one"
-    return _NOBODY[found[0].suspect.kind] if found else "nothing shows that it waits for others"
+        detail = "a probe has shown that the suspect is not the cause"
+    elif candidates:
+        detail = "containing the suspect did not help a moment ago: it was the wrong one"
+    elif found:
+        detail = _why_not_containable(found[0].suspect.kind)
+    else:
+        detail = "nothing shows that it waits for others"
+    return detail
+
+
+def _why_not_containable(kind: SuspectKind) -> str:
+    match kind:
+        case SuspectKind.OWN_QUOTA | SuspectKind.OWN_LIMIT:
+            detail = "its own limit holds it back: raise that"
+        case SuspectKind.ITSELF:
+            detail = "its own threads contend for what it may use"
+        case SuspectKind.DIFFUSE:
+            detail = "many small users share what it waits for, nobody in particular"
+        case SuspectKind.HYPERVISOR:
+            detail = "the hypervisor gives the CPU to other machines"
+        case _:
+            detail = "the kernel's counters show no stall"
+    return detail
 
 
 def _why_none(skipped: Collection[SkippedRung], wanted: RungId | None) -> str:
     shown = [each for each in skipped if wanted is None or each.rung is wanted]
     reasons = "; ".join(f"{each.rung.value.replace('_', ' ')}: {each.reason}" for each in shown)
-    return f"no rung is left ({reasons})" if reasons else "no rung is left"
+    detail = f"no rung is left ({reasons})" if reasons else "no rung is left"
+    return detail  # noqa: RET504  (the name says that it is a part of an error)

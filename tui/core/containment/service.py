@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import Lease
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import LimitChange, LimitOutcome, Ref
@@ -24,8 +25,9 @@ class LeaseService(Protocol):
         reason: str = "",
         freeze: bool = False,
         force: bool = False,
+        by_api: ApiSetter | None = None,
     ) -> tuple[Lease, LimitOutcome]:
-        """Change limits for some seconds, read back."""
+        """Change limits for some seconds, read back; `by_api` is used by who may not write the kernel."""
         ...
 
     async def renew(self, lease_id: str, seconds: float) -> Lease:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from collectors.attribution.evidence import Evidence, Suspect
 from runtime.containment.lease import Lease
@@ -10,7 +10,7 @@ from runtime.containment.rung import Rung, RungId, SkippedRung
 from runtime.model import LimitChange, LimitOutcome, Ref, Resource
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PlannedRung:
     """The next rung for a victim, before it is climbed.
 
@@ -23,6 +23,7 @@ class PlannedRung:
         skipped: milder rungs that are not to be had, with the reasons.
     """
 
+    _: KW_ONLY
     victim: Ref
     evidence: Evidence
     rung: Rung
@@ -51,7 +52,7 @@ class TakenRung:
         return self.planned.rung.id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class VictimState:
     """How it stands with a victim and one suspect.
 
@@ -66,6 +67,7 @@ class VictimState:
         confirmed: what holds now stays.
     """
 
+    _: KW_ONLY
     victim: Ref
     evidence: Evidence
     resource: Resource

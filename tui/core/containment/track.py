@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import NamedTuple
 
 from collectors.attribution.evidence import Evidence, Suspect
@@ -44,6 +44,7 @@ class Track:
     """
 
     evidence: Evidence
+    _: KW_ONLY
     wait_before: float
     use_before: float | None
     first_use: ResourceUse

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
@@ -18,6 +20,8 @@ from runtime.limits import Finding, RawFile, ReclaimProgress
 from runtime.limits.controllers.network import Shaping
 from runtime.model import Container, ContainerRef, LimitChange, LimitOutcome, Limits, Missing
 from tui.core.subject import EngineRef, Group, Subject
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +156,10 @@ class Hosts(Mapping[str, Host]):
         if engine is None:
             raise NotFoundError(f"look for {ref.short}", detail=f"there is no engine {ref.engine}")
         return engine
+
+    async def close(self) -> None:
+        """Close every host; one that fails does not keep the others open."""
+        results = await asyncio.gather(*(host.close() for host in self.values()), return_exceptions=True)
+        for name, result in zip(self, results, strict=True):
+            if isinstance(result, Exception):
+                log.error("closing host %r", name, exc_info=result)

@@ -78,9 +78,8 @@ def test_damaged_lines_cost_only_themselves(file: Path) -> None:
     audit.record(one)
     assert audit.why_not_on_disk() == ""
     with file.open("ab") as appended:
-        appended.write(
-            b'\xff\n[]\n{"format": 1}\n{"format": 99}\n' + b"x" * (audit.MAX_LINE_BYTES + 1) + b'\n{"id": "torn'
-        )
+        long = b"x" * (audit.MAX_LINE_BYTES + 1)
+        appended.write(b"\n".join([b"\xff", b"[]", b'{"format": 1}', b'{"format": 99}', long, b'{"id": "torn']))
     audit.record(two)
     assert audit.why_not_on_disk() == ""
     assert audit.read() == [one, two]
@@ -149,7 +148,7 @@ def test_a_line_of_a_program_that_was_killed_is_moved_to_the_disk_by_the_next(ru
     killed = entry()
     audit_trail._append(json.dumps(audit._to_json(killed)).encode() + b"\n")
     audit_trail._append(b"")
-    os.rename(run / "audit", run / "audit-moved-1")  # it was being moved
+    (run / "audit").rename(run / "audit-moved-1")  # it was being moved
     assert audit.read() == [killed]
     audit.record(entry())
     assert audit.why_not_on_disk() == ""

@@ -19,6 +19,7 @@ from runtime.kernel import cgroups, files, procfs
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import UNLIMITED, ContainerRef, LimitChange, LimitOutcome, Limits
 from tests.unit.fake_kernel import FakeKernel
+from tui.cli import verbs
 
 REF = ContainerRef("test", "0123456789abcdef")
 MB = 1 << 20
@@ -327,3 +328,7 @@ def test_who_holds_it_is_known_by_the_kernel_and_what_the_environment_claims(tmp
     assert holder.is_alive(found)
     assert not holder.is_alive(replace(found, started=1))
     assert holder.is_alive(replace(found, started=1, namespace="pid:[1]")), "it cannot be seen from here"
+
+
+def test_a_command_looks_for_leases_by_the_name_that_the_store_gives_them() -> None:
+    assert verbs.LEASE_FILES == store.PREFIX

@@ -1,0 +1,69 @@
+"""The containment of a session, made of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from runtime.containment import leases as kernel_leases
+from tui.core.annotations import Annotations
+from tui.core.attribution import AttributionObserver
+from tui.core.containment.containment import Containment, ContainmentContext
+from tui.core.containment.lease_book import LeaseBook
+from tui.core.containment.parties import PartyReader
+from tui.core.containment.service import LeaseService
+from tui.core.drift.detector import DriftDetector
+from tui.core.hosts.local import LocalHost
+from tui.core.operations import Operations
+from tui.core.subject import engine_of
+from tui.core.subject_operations import OperationContext
+from tui.core.undo import UndoStack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainmentOptions:
+    """Who keeps the leases, and the names of containers that are never contained or probed."""
+
+    leases: LeaseService = kernel_leases
+    untouchable: Collection[str] = ()
+
+
+def assemble(
+    context: OperationContext,
+    local: LocalHost,
+    operations: Operations,
+    *,
+    detector: DriftDetector,
+    annotations: Annotations,
+    attribution: AttributionObserver,
+    undoing: UndoStack,
+    changed: Callable[[], None],
+    options: ContainmentOptions,
+) -> Containment:
+    """The containment of a session; `changed` is called when leases or states have changed."""
+    find, cgroup = context.find, local.inspection.cgroup
+    return Containment(
+        ContainmentContext(
+            book=LeaseBook(
+                options.leases,
+                operations,
+                engine=lambda ref: context.hosts.engines.get(engine_of(ref)),
+                detector=detector,
+                annotations=annotations,
+                find=find,
+                cgroup=cgroup,
+            ),
+            parties=PartyReader(
+                hosts=context.hosts,
+                find=find,
+                cgroup=cgroup,
+                why_not=operations.why_not,
+                untouchable=options.untouchable,
+            ),
+            attribution=attribution,
+            update=operations.update,
+            note=undoing.add,
+            changed=changed,
+            read_only=context.read_only,
+        )
+    )
