@@ -40,6 +40,7 @@ class FakeLeases:
         frozen: the containers that are frozen.
         failure: raised by the next `take`.
         reapplied: what was given its leases again.
+        unattended: of each that was taken, whether the audit trail had to be on the disk, and no engine was asked.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class FakeLeases:
         self.frozen: set[Ref] = set()
         self.failure: PytopError | None = None
         self.reapplied: list[Ref] = []
+        self.unattended: list[bool] = []
         self.all: dict[str, Lease] = {}
         self._numbers = itertools.count(1)
 
@@ -66,7 +68,9 @@ class FakeLeases:
         freeze: bool = False,
         force: bool = False,
         by_api: ApiSetter | None = None,
+        must_be_on_disk: bool = False,
     ) -> tuple[Lease, LimitOutcome]:
+        self.unattended.append(must_be_on_disk and by_api is None)
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure

@@ -30,7 +30,7 @@ from runtime.model import (
     State,
 )
 from tests.waiting import until
-from tui.core.containment.state import ClimbOutcome, PlannedRung, TakenRung, VictimState
+from tui.core.containment.state import ClimbOutcome, ClimbTerms, PlannedRung, TakenRung, VictimState
 from tui.core.guard.executor import Executor
 from tui.core.guard.guard import Guard
 from tui.core.guard.latency import LatencyReader
@@ -105,7 +105,7 @@ class FakeContainment:
         return RefusedError("contain who hurts api", detail="no rung is left")
 
     async def climb(self, victim: Ref, *, seconds: float = 60.0, **given: Any) -> ClimbOutcome:
-        options = {key: given.pop(key) for key in ("least_cores", "must_be_on_disk")}
+        options = given.pop("terms")
         planned = await self.plan(victim, **given)
         assert isinstance(planned, PlannedRung)
         self.calls.append(("climb", planned.rung.id, seconds, options))
@@ -216,7 +216,7 @@ async def test_harm_is_answered_rung_by_rung_and_taken_back_when_it_is_over() ->
     world = World()
     said = await world.run(10, 0.8)
     assert said == ["done climb: harmed [protect_cpu]", "done climb: still harmed [cpu_weight]"]
-    assert world.containment.calls[0][3] == {"least_cores": 0.0, "must_be_on_disk": True}
+    assert world.containment.calls[0][3] == ClimbTerms(least_cores=0.2, unattended=True)
     first = world.events[0]
     assert (first.victim, first.suspect, first.target, first.seconds) == ("api", "hog", "api", 60.0)
     assert first.change == LimitChange(cpu_shares=4096)
@@ -400,7 +400,7 @@ async def test_a_rung_of_a_person_in_the_same_session_is_not_the_guards() -> Non
     world = World()
     planned = await world.containment.plan(API, evidence=found(), rung=RungId.CPU_IDLE)
     assert isinstance(planned, PlannedRung)
-    await world.containment.climb(API, evidence=found(), rung=RungId.CPU_IDLE, least_cores=0, must_be_on_disk=False)
+    await world.containment.climb(API, evidence=found(), rung=RungId.CPU_IDLE, terms=ClimbTerms())
     await world.run(300, 0.0)
     assert [call[0] for call in world.containment.calls] == ["climb"]
     world.guard._started = True

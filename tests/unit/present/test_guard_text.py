@@ -70,8 +70,8 @@ LINES = [
     (event(K.NOT_DONE, A.NOTHING, R.WITHIN_TARGETS), "api: within its targets"),
     (
         event(K.NOT_DONE, A.NOTHING, R.NOT_LISTED, harm=HARM),
-        "api: waits 79% of the time for CPU (target 20%), because of hog: nothing is done, the policy does not let it be"
-        " contained",
+        "api: waits 79% of the time for CPU (target 20%), because of hog: nothing is done, the policy does not let"
+        " it be contained",
     ),
     (
         event(K.NOT_DONE, A.NOTHING, R.LADDER_ENDS, harm=HARM, error=RefusedError("contain", detail="no rung is left")),

@@ -27,7 +27,7 @@ from tui.core.containment.lease_book import REFRESH_INTERVAL_S, LeaseBook
 from tui.core.containment.parties import PartyReader
 from tui.core.containment.planning import RungPlanner
 from tui.core.containment.readings import Readings
-from tui.core.containment.state import ClimbOutcome, PlannedRung, TakenRung, VictimState
+from tui.core.containment.state import ClimbOutcome, ClimbTerms, PlannedRung, TakenRung, VictimState
 from tui.core.containment.track import Track, TrackKey, begin, key_of
 from tui.core.subject import Subject
 from tui.core.undo import OwnChange
@@ -164,6 +164,7 @@ class Containment:
         evidence: Evidence | None = None,
         rung: RungId | None = None,
         seconds: float = LEASE_S,
+        terms: ClimbTerms = ClimbTerms(),  # noqa: B008  (frozen)
     ) -> ClimbOutcome:
         """Climb the next rung as a lease of so many seconds; milder rungs are renewed with it.
 
@@ -171,9 +172,9 @@ class Containment:
         """
         planned = await self._planner.plan(victim, evidence, rung)
         track = self._track(planned)
-        track.wrong = False
+        track.wrong, track.terms = False, terms
         try:
-            lease, outcome = await self._take(planned, seconds)
+            lease, outcome = await self._take(planned, seconds, terms)
         except PytopError as error:
             track.failed[planned.rung.id] = error.detail or str(error)
             raise
@@ -196,7 +197,7 @@ class Containment:
             track = self._tracks[key] = begin(planned.evidence, self._readings)
         return track
 
-    async def _take(self, planned: PlannedRung, seconds: float) -> tuple[Lease, LimitOutcome]:
+    async def _take(self, planned: PlannedRung, seconds: float, terms: ClimbTerms) -> tuple[Lease, LimitOutcome]:
         reason = f"{planned.rung.id.value} for {self._planner.subject(planned.victim).name}"
         if planned.target is None:
             raise UnsupportedError(f"limit {planned.target_name}", detail="it is no container")
@@ -204,7 +205,12 @@ class Containment:
         if planned.rung.id is RungId.MEMORY_LIMIT and isinstance(planned.change.memory, int):
             await self._make_room(subject, planned.change.memory)
         return await self._book.take(
-            subject, planned.change, seconds=seconds, reason=reason, freeze=planned.rung.freezes
+            subject,
+            planned.change,
+            seconds=seconds,
+            reason=reason,
+            freeze=planned.rung.freezes,
+            unattended=terms.unattended,
         )
 
     async def _make_room(self, subject: Subject, memory: int) -> None:
@@ -274,6 +280,20 @@ class Containment:
                 if each.lease.state is LeaseState.ACTIVE:
                     await self._book.renew(each.lease, seconds + number * STAGGER_S)
         await self.refresh()
+
+    async def renew_lease(self, lease: Lease, seconds: float) -> Lease:
+        """Let one lease hold for so many seconds from now."""
+        renewed = await self._book.renew(lease, seconds)
+        await self.refresh()
+        return renewed
+
+    async def end_lease(self, lease: Lease, reason: str) -> Lease:
+        """Take one lease back now; the rung that it held is gone."""
+        ended = await self._book.revert(lease, reason)
+        for track in self._tracks.values():
+            track.refresh(self._book.known)
+        self._context.changed()
+        return ended
 
     async def _put_back(self, track: Track, reason: str) -> None:
         for each in reversed(list(track.rungs)):

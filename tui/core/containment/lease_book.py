@@ -75,9 +75,20 @@ class LeaseBook:
         return True
 
     async def take(
-        self, subject: Subject, change: LimitChange, *, seconds: float, reason: str, freeze: bool = False
+        self,
+        subject: Subject,
+        change: LimitChange,
+        *,
+        seconds: float,
+        reason: str,
+        freeze: bool = False,
+        unattended: bool = False,
     ) -> tuple[Lease, LimitOutcome]:
-        """Take a lease on a container or group; raises what the service raises, nothing is changed then."""
+        """Take a lease on a container or group; raises what the service raises, nothing is changed then.
+
+        One that is taken `unattended` is in the audit trail on the disk first, and is never set by an engine's API,
+        since it would not end with a program that is killed.
+        """
 
         async def work() -> tuple[Lease, LimitOutcome]:
             cgroup = await threads.acting(self._cgroup, subject)
@@ -90,7 +101,8 @@ class LeaseBook:
                 seconds=seconds,
                 reason=reason,
                 freeze=freeze,
-                by_api=self._api(subject.ref),
+                by_api=None if unattended else self._api(subject.ref),
+                must_be_on_disk=unattended,
             )
             self._pids[lease.id] = subject.pid
             await self.refresh()

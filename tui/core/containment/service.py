@@ -26,8 +26,12 @@ class LeaseService(Protocol):
         freeze: bool = False,
         force: bool = False,
         by_api: ApiSetter | None = None,
+        must_be_on_disk: bool = False,
     ) -> tuple[Lease, LimitOutcome]:
-        """Change limits for some seconds, read back; `by_api` is used by who may not write the kernel."""
+        """Change limits for some seconds, read back; `by_api` is used by who may not write the kernel.
+
+        With `must_be_on_disk` nothing is changed before the audit trail's entry is on the disk.
+        """
         ...
 
     async def renew(self, lease_id: str, seconds: float) -> Lease:

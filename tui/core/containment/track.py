@@ -12,7 +12,7 @@ from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import ResourceUse, RungId
 from runtime.model import Ref, Resource
 from tui.core.containment.readings import Readings, use_of
-from tui.core.containment.state import TakenRung, VictimState
+from tui.core.containment.state import ClimbTerms, TakenRung, VictimState
 from tui.core.containment.verification import is_recovered, is_wrong_suspect, kept_share
 
 
@@ -41,6 +41,7 @@ class Track:
         quota: of the rung that caps the CPU, while it follows the waiting.
         adjusted_ns: CLOCK_MONOTONIC of the last decision about it.
         wrong: everything was put back, since it did not help.
+        terms: those of the last climb; a quota that follows the waiting keeps them.
     """
 
     evidence: Evidence
@@ -53,6 +54,7 @@ class Track:
     quota: Quota | None = None
     adjusted_ns: int = 0
     wrong: bool = False
+    terms: ClimbTerms = ClimbTerms()  # noqa: RUF009  (frozen)
 
     @property
     def taken(self) -> Collection[RungId]:

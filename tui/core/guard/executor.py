@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
 from collectors.attribution.evidence import Evidence, Suspect
+from runtime.containment import audit
 from runtime.containment.budget import ActionBudget
 from runtime.containment.ladder import LADDERS
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import RungId
 from runtime.errors import PytopError
+from runtime.kernel import threads
 from runtime.model import LimitName, Ref
-from tui.core.containment.state import ClimbOutcome, PlannedRung, TakenRung, VictimState
+from tui.core.containment.state import ClimbOutcome, ClimbTerms, PlannedRung, TakenRung, VictimState
 from tui.core.guard import bounds
-from tui.core.guard.policy import Candidate, Containable, Policy
+from tui.core.guard.policy import DEFAULT_MIN_CPUS, Candidate, Containable, Policy
 from tui.core.guard.report import GuardEvent, GuardEventKind
 from tui.core.guard.situation import Decision, GuardAction, GuardReason, HeldLease, Pair
 
@@ -45,8 +47,7 @@ class GuardedContainment(Protocol):
         evidence: Evidence | None = None,
         rung: RungId | None = None,
         seconds: float = ...,
-        least_cores: float = ...,
-        must_be_on_disk: bool = ...,
+        terms: ClimbTerms = ...,
     ) -> ClimbOutcome: ...
 
     async def renew_lease(self, lease: Lease, seconds: float) -> Lease: ...
@@ -79,7 +80,7 @@ class Executor:
         policy: Policy,
         *,
         boot_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-        why_not_on_disk: Callable[[], str] = lambda: "",
+        why_not_on_disk: Callable[[], str] = audit.why_not_on_disk,
     ) -> None:
         """`why_not_on_disk` says why the audit trail cannot be kept on the disk, "" while it can."""
         self._containment = containment
@@ -117,16 +118,18 @@ class Executor:
         `alive` tells whether a suspect is still there: with it its limits have ended, and nobody has done anything.
         """
         there = {own for own, _ in self._rungs()}
-        wrong = {(state.victim, state.evidence.suspect) for state in self._containment.states() if state.wrong_suspect}
+        wrong = {Pair(each.victim, each.evidence.suspect) for each in self._containment.states() if each.wrong_suspect}
+        for pair in wrong & {Pair(own.victim, own.suspect) for own in self._own}:
+            self._refuse(pair, GuardReason.WRONG_SUSPECT, now_s + WRONG_SUSPECT_S)  # it is just being put back
         lost: list[tuple[OwnRung, GuardReason | None]] = []
         for own in [own for own in self._own if own not in there]:
+            pair = Pair(own.victim, own.suspect)
             reason: GuardReason | None = None
-            if (own.victim, own.suspect) in wrong:
+            if pair in wrong:
                 reason = GuardReason.WRONG_SUSPECT
-                self._refuse(Pair(own.victim, own.suspect), reason, now_s + WRONG_SUSPECT_S)
             elif self._own[own] > now_s + 1 and alive(own.suspect):
                 reason = GuardReason.CONTESTED
-                self._refuse(Pair(own.victim, own.suspect), reason, now_s + CONTESTED_S)
+                self._refuse(pair, reason, now_s + CONTESTED_S)
             del self._own[own]
             lost.append((own, reason))
         return lost
@@ -181,7 +184,7 @@ class Executor:
             self._budget.spend(pair, now_s)
             self._imagined[victim] = HeldLease("", evidence.suspect, now_s + self._policy.lease_s)
             return _event(GuardEventKind.WOULD_DO, decision, planned=planned, seconds=self._policy.lease_s)
-        unkept = self._why_not_on_disk()
+        unkept = await threads.acting(self._why_not_on_disk)
         if unkept:
             return _event(GuardEventKind.NOT_DONE, decision, reason=GuardReason.NOT_ON_DISK, detail=unkept)
         return await self._take(decision, entry, planned, now_s)
@@ -212,8 +215,7 @@ class Executor:
                 evidence=decision.evidence,
                 rung=planned.rung.id,
                 seconds=self._policy.lease_s,
-                least_cores=entry.floors.get(LimitName.CPUS, 0.0),
-                must_be_on_disk=True,
+                terms=ClimbTerms(least_cores=entry.floors.get(LimitName.CPUS, DEFAULT_MIN_CPUS), unattended=True),
             )
         except PytopError as error:
             return _event(GuardEventKind.FAILED, decision, planned=planned, error=error)
