@@ -198,4 +198,4 @@ class Guard:
     def _suspect_name(self, suspect: Suspect | None) -> str:
         if suspect is None:
             return ""
-        return self._name(suspect.ref) if suspect.ref is not None else suspect.name
+        return self._name(suspect.ref) if suspect.ref is not None else suspect.name or suspect.kind.value
