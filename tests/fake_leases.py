@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from dataclasses import replace
@@ -39,6 +40,7 @@ class FakeLeases:
         kernel: by ref, what a kernel would hold.
         frozen: the containers that are frozen.
         failure: raised by the next `take`.
+        hold: `take` waits until this is set.
         reapplied: what was given its leases again.
         unattended: of each that was taken, whether the audit trail had to be on the disk, and no engine was asked.
     """
@@ -50,6 +52,9 @@ class FakeLeases:
         self.reapplied: list[Ref] = []
         self.unattended: list[bool] = []
         self.all: dict[str, Lease] = {}
+        self.closed = False
+        self.hold = asyncio.Event()
+        self.hold.set()
         self._numbers = itertools.count(1)
 
     def limits(self, ref: Ref) -> Limits:
@@ -74,6 +79,7 @@ class FakeLeases:
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
+        await self.hold.wait()
         held, now_ns = self.limits(ref), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         lease = Lease(
             id=f"lease{next(self._numbers)}",
@@ -140,6 +146,12 @@ class FakeLeases:
     async def reapply(self, ref: Ref, cgroup: Cgroup, pid: int | None) -> tuple[Lease, ...]:
         self.reapplied.append(ref)
         return tuple(lease for lease in self.all.values() if lease.active and lease.ref == ref)
+
+    async def keep_keeper(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        self.closed = True
 
     def read_all(self) -> tuple[Lease, ...]:
         return tuple(self.all.values())

@@ -44,7 +44,7 @@ KEEPER_S: Final = 2.0
 """Until a keeper that was killed is there again."""
 CONTAINERS: Final = 3
 MIN_LEASE_S: Final = 0.3
-MAX_LEASE_S: Final = 1.5
+MAX_LEASE_S: Final = 3.5
 FOREIGN_PIDS: Final = "77"
 FILES: Final = {
     "cpu": (
@@ -184,7 +184,7 @@ def one_round(seed: int) -> Round:
         finally:
             started.kill()
             started.communicate()
-            _end_keeper(run)
+            end_keeper(run)
     return result
 
 
@@ -227,7 +227,7 @@ def _await(
     foreign: str | None,
     killed: float,
 ) -> None:
-    if result.what == "both":
+    if result.what == "both" or (result.what == "program" and not _starting(run)):
         subprocess.run([sys.executable, "-c", SETTLE, str(run)], cwd=ROOT, check=True, capture_output=True)
         result.wrong += _differences(before, made, foreign)
     elif result.what == "keeper":
@@ -247,6 +247,11 @@ def _await(
     documents = _documents(run)
     result.leases = len(documents)
     result.conflicts = sum(each["state"] == "conflict" for each in documents)
+
+
+def _starting(run: Path) -> bool:
+    """Whether a keeper lives, or is on its way: the program was killed before it had started one, and wrote nothing."""
+    return bool(keepers(run))
 
 
 def _documents(run: Path) -> list[dict[str, int]]:
@@ -296,12 +301,22 @@ def _differences(before: dict[str, dict[str, str]], made: dict[str, Cgroup], for
     return wrong
 
 
-def _end_keeper(run: Path) -> None:
+def keepers(run: Path) -> list[int]:
+    """The processes that are a keeper of this run directory, or become one."""
+    found = []
     for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):
         with suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             if os.fsencode(run) in words and b"-I" in words:
-                os.kill(pid, signal.SIGKILL)
+                found.append(pid)
+    return found
+
+
+def end_keeper(run: Path) -> None:
+    """SIGKILL for them."""
+    for pid in keepers(run):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def remove_cgroup_of_keepers() -> None:

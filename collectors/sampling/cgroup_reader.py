@@ -28,8 +28,10 @@ from collectors.sampling.layout import (
     PSI_PART,
     QUOTA,
     QUOTA_PART,
+    SHARING_PART,
     STAT,
     SWAP,
+    V1_STAT_SLOTS,
     CounterFile,
     files_to_open,
 )
@@ -40,12 +42,19 @@ from collectors.sampling.read_rules import (
     LIMIT_SLOTS,
     SOMETIMES_SLOTS,
     STALL_SLOTS,
-    V1_STAT_SLOTS,
     is_movement,
     kept_open,
     sometimes_to_read,
 )
-from collectors.sampling.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
+from collectors.sampling.sample import (
+    CpuCounters,
+    IoCounters,
+    MemoryGauges,
+    NetCounters,
+    PressureTotals,
+    Sample,
+    Sharing,
+)
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import UNLIMITED, Missing, Unlimited
 
@@ -93,6 +102,7 @@ class CgroupReader:
         self._memory = MemoryGauges()
         self._io: Mapping[str, IoCounters] | Missing = Missing.UNSUPPORTED
         self._pressure: Mapping[str, PressureTotals] = {}
+        self._sharing = Sharing()
         self._inherited = inherited
         self._inherited_version = -1
         directories = files_to_open(cgroup)
@@ -107,7 +117,8 @@ class CgroupReader:
             raise CgroupGone(str(directories[0][0]))
         self._above_cpu = inherited.above_cpu(cgroup)
         self._above_memory = inherited.above_memory(cgroup)
-        self.above = self._above_cpu + self._above_memory
+        self._above_cpus = inherited.above_cpus(cgroup)
+        self.above = self._above_cpu + self._above_memory + self._above_cpus
 
     def _open(self, directory: Path, files: tuple[CounterFile, ...], kept: frozenset[int]) -> None:
         """Open files relative to their directory, which is closed again."""
@@ -322,7 +333,7 @@ class CgroupReader:
         if dirty & IO_PART:
             self._io = block_layers.LAYERS.mark(sample_parts.io(values))
         if self._inherited_version != self._inherited.version:
-            dirty |= QUOTA_PART | MEMORY_PART
+            dirty |= QUOTA_PART | MEMORY_PART | SHARING_PART
             self._inherited_version = self._inherited.version
         if dirty & QUOTA_PART:
             quota = values[QUOTA]
@@ -330,6 +341,8 @@ class CgroupReader:
             self._cpu_limit = tightest(own, self._above_cpu)
         if dirty & MEMORY_PART:
             self._memory = sample_parts.memory(values, self._above_memory)
+        if dirty & SHARING_PART:
+            self._sharing = sample_parts.sharing(values, self._above_cpus)
         return Sample(
             at_ns,
             self.generation,
@@ -343,4 +356,5 @@ class CgroupReader:
             net_shared,
             self._pressure,
             None if writes is None else writes.read(self._cpu.usage_ns, self._io),
+            self._sharing,
         )

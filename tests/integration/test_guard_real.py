@@ -1,4 +1,4 @@
-"""The guard as a process of its own on real containers: it contains, takes back, and frees everything when it is killed."""
+"""The guard as a process of its own, on real containers: it contains, takes back, and is killed."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ class Session:
     async def start(self) -> None:
         """Begin to follow the engines and to measure; returns at once, subscribers are called as data comes in."""
         loops = {**self._inventory.loops(), "groups": self._groups.follow, **self._checker.loops()}
-        loops |= {self.containment.name: self.containment.follow, **self._measurement.loops()}
+        loops |= {**self.containment.loops(), **self._measurement.loops()}
         for name, run in loops.items():
             self._supervisor.spawn(name, run)
 

@@ -26,7 +26,7 @@ from tui.core.guard.situation import (
     GuardAction,
     GuardReason,
     HeldLease,
-    Pair,
+    HarmedPair,
     Situation,
     VictimWatch,
 )
@@ -131,7 +131,7 @@ TABLE: Mapping[str, tuple[Situation, VictimWatch, GuardAction, GuardReason]] = {
     "a process that is not listed": (situation(0.8, evidence(PROCESS)), HARMED, A.NOTHING, R.NOT_LISTED),
     "the suspect has ended": (situation(0.8, evidence(), candidates=candidates(API)), HARMED, A.NOTHING, R.NO_EVIDENCE),
     "the suspect holds the guard": (
-        situation(0.8, evidence(), refused={Pair(API, HOG_SUSPECT): R.UNTOUCHABLE}),
+        situation(0.8, evidence(), refused={HarmedPair(API, HOG_SUSPECT): R.UNTOUCHABLE}),
         HARMED,
         A.NOTHING,
         R.UNTOUCHABLE,
@@ -148,13 +148,13 @@ TABLE: Mapping[str, tuple[Situation, VictimWatch, GuardAction, GuardReason]] = {
         R.PROTECTED,
     ),
     "wrong suspect": (
-        situation(0.8, evidence(), refused={Pair(API, HOG_SUSPECT): R.WRONG_SUSPECT}),
+        situation(0.8, evidence(), refused={HarmedPair(API, HOG_SUSPECT): R.WRONG_SUSPECT}),
         HARMED,
         A.NOTHING,
         R.WRONG_SUSPECT,
     ),
     "wrong suspect, and another one": (
-        situation(0.8, evidence(), evidence(OTHER_SUSPECT), refused={Pair(API, HOG_SUSPECT): R.WRONG_SUSPECT}),
+        situation(0.8, evidence(), evidence(OTHER_SUSPECT), refused={HarmedPair(API, HOG_SUSPECT): R.WRONG_SUSPECT}),
         HARMED,
         A.CLIMB,
         R.HARMED,

@@ -70,6 +70,7 @@ async def test_one_that_hangs_is_not_begun_twice_and_its_figure_is_of_when_it_wa
     for now_s in range(0, 60, 2):
         assert reader.figures(WANTED, float(now_s)) == {}
         await asyncio.sleep(0)
+    await until(lambda: runner.calls, 5)
     assert len(runner.calls) == 1
     runner.blocked.set()
     await settled(reader)

@@ -13,6 +13,7 @@ import pytest
 
 from collectors.attribution.evidence import Attribution, Confidence, Evidence, Suspect, SuspectKind
 from collectors.sampling.frame import Frame, HostUsage, Usage
+from runtime.containment.audit import NotOnDiskError
 from runtime.containment.ladder import LADDERS
 from runtime.containment.lease import Holder, Lease, LeaseState
 from runtime.containment.rung import RungId, Whom
@@ -30,7 +31,7 @@ from runtime.model import (
     State,
 )
 from tests.waiting import until
-from tui.core.containment.state import ClimbOutcome, ClimbTerms, PlannedRung, TakenRung, VictimState
+from tui.core.containment.state import ClimbOutcome, PlannedRung, TakenRung, VictimState
 from tui.core.guard.executor import Executor
 from tui.core.guard.guard import Guard
 from tui.core.guard.latency import LatencyReader
@@ -105,7 +106,7 @@ class FakeContainment:
         return RefusedError("contain who hurts api", detail="no rung is left")
 
     async def climb(self, victim: Ref, *, seconds: float = 60.0, **given: Any) -> ClimbOutcome:
-        options = given.pop("terms")
+        options = {key: given.pop(key) for key in ("audited", "least_cores")}
         planned = await self.plan(victim, **given)
         assert isinstance(planned, PlannedRung)
         self.calls.append(("climb", planned.rung.id, seconds, options))
@@ -216,7 +217,7 @@ async def test_harm_is_answered_rung_by_rung_and_taken_back_when_it_is_over() ->
     world = World()
     said = await world.run(10, 0.8)
     assert said == ["done climb: harmed [protect_cpu]", "done climb: still harmed [cpu_weight]"]
-    assert world.containment.calls[0][3] == ClimbTerms(least_cores=0.2, unattended=True)
+    assert world.containment.calls[0][3] == {"audited": True, "least_cores": 0.2}
     first = world.events[0]
     assert (first.victim, first.suspect, first.target, first.seconds) == ("api", "hog", "api", 60.0)
     assert first.change == LimitChange(cpu_shares=4096)
@@ -349,6 +350,14 @@ async def test_it_waits_while_the_audit_cannot_be_written() -> None:
     assert "done climb: harmed [protect_cpu]" in await world.run(20, 0.8)
 
 
+async def test_a_disk_that_fails_at_the_last_moment_is_waited_for_too() -> None:
+    world = World()
+    world.containment.climb_error = NotOnDiskError("record the change of hog", detail="not on disk: I/O error")
+    assert await world.run(100, 0.8) == ["not done nothing: audit not on disk"]
+    world.containment.climb_error = None
+    assert "done climb: harmed [protect_cpu]" in await world.run(20, 0.8)
+
+
 async def test_a_climb_that_fails_is_told_and_the_next_rung_is_tried_after_the_cool_down() -> None:
     world = World()
     world.containment.climb_error = KernelError("limit hog", detail="Device or resource busy")
@@ -400,7 +409,7 @@ async def test_a_rung_of_a_person_in_the_same_session_is_not_the_guards() -> Non
     world = World()
     planned = await world.containment.plan(API, evidence=found(), rung=RungId.CPU_IDLE)
     assert isinstance(planned, PlannedRung)
-    await world.containment.climb(API, evidence=found(), rung=RungId.CPU_IDLE, terms=ClimbTerms())
+    await world.containment.climb(API, evidence=found(), rung=RungId.CPU_IDLE, audited=False, least_cores=0.05)
     await world.run(300, 0.0)
     assert [call[0] for call in world.containment.calls] == ["climb"]
     world.guard._started = True

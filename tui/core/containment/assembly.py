@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from runtime.containment import leases as kernel_leases
+from runtime.containment import outsiders as kernel_outsiders
 from tui.core.annotations import Annotations
 from tui.core.attribution import AttributionObserver
 from tui.core.containment.containment import Containment, ContainmentContext
 from tui.core.containment.lease_book import LeaseBook
+from tui.core.containment.outsiders import OutsiderService
 from tui.core.containment.parties import PartyReader
 from tui.core.containment.service import LeaseService
 from tui.core.drift.detector import DriftDetector
@@ -22,9 +24,10 @@ from tui.core.undo import UndoStack
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainmentOptions:
-    """Who keeps the leases, and the names of containers that are never contained or probed."""
+    """Who takes leases, of containers and of others; the names of containers that are never contained or probed."""
 
     leases: LeaseService = kernel_leases
+    outsiders: OutsiderService = kernel_outsiders
     untouchable: Collection[str] = ()
 
 
@@ -47,6 +50,7 @@ def assemble(
             book=LeaseBook(
                 options.leases,
                 operations,
+                outsiders=options.outsiders,
                 engine=lambda ref: context.hosts.engines.get(engine_of(ref)),
                 detector=detector,
                 annotations=annotations,

@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import KW_ONLY, dataclass
 from threading import Event as Stop
 from typing import Any, Final
 
 from collectors.attribution.evidence import Evidence
 from collectors.sampling.frame import Frame
+from runtime.containment.aimd import FLOOR_CORES
+from runtime.containment.audit import NotOnDiskError
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import RungId
-from runtime.errors import ConflictError, KernelError, PytopError, RefusedError, UnsupportedError
+from runtime.errors import ConflictError, KernelError, NotFoundError, PytopError, RefusedError
+from runtime.kernel import threads
 from runtime.limits import ReclaimProgress
 from runtime.model import LimitChange, LimitOutcome, Ref
 from tui.core.attribution import AttributionObserver
+from tui.core.containment import outsiders
 from tui.core.containment.adjustment import Adjustment
 from tui.core.containment.confirmation import Confirmation
 from tui.core.containment.lease_book import REFRESH_INTERVAL_S, LeaseBook
 from tui.core.containment.parties import PartyReader
 from tui.core.containment.planning import RungPlanner
+from tui.core.containment.probing import Probe
 from tui.core.containment.readings import Readings
-from tui.core.containment.state import ClimbOutcome, ClimbTerms, PlannedRung, TakenRung, VictimState
+from tui.core.containment.state import ClimbOutcome, PlannedRung, ProbeOutcome, TakenRung, VictimState
 from tui.core.containment.track import Track, TrackKey, begin, key_of
 from tui.core.subject import Subject
 from tui.core.undo import OwnChange
@@ -73,6 +78,7 @@ class Containment:
         self._tracks: dict[TrackKey, Track] = {}
         self._acquitted: dict[TrackKey, int] = {}  # CLOCK_MONOTONIC of the frame at which it was found to be wrong
         self._confirmation = Confirmation(context.book, context.update, context.note)
+        self._probe = Probe(context.book, context.parties.cgroup)
         self._adjustment = Adjustment(self._book, self._readings, self._parties.find)
         self._busy: dict[TrackKey, asyncio.Task[None]] = {}
         self._planner = RungPlanner(
@@ -107,13 +113,17 @@ class Containment:
             if key in self._busy:
                 continue
             if track.is_wrong(self._readings):
-                track.wrong = True
+                track.wrong, track.touched_ns = True, frame.at_ns
                 self._acquitted[key] = frame.at_ns
                 self._spawn(key, self._put_back(track, "wrong suspect"))
             elif (cores := self._adjustment.due(track)) is not None:
                 self._spawn(key, self._adjustment.apply(track, cores))
-            elif not track.rungs and frame.at_ns - self._acquitted.get(key, 0) > ACQUITTED_S * 1e9:
+            elif not track.rungs and not track.climbing and frame.at_ns - track.touched_ns > ACQUITTED_S * 1e9:
                 del self._tracks[key]
+
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs until cancelled, by name."""
+        return {self.name: self.follow, "leases": self._book.keep_keeper}
 
     async def follow(self) -> None:
         """Keep the leases up to date until cancelled."""
@@ -132,10 +142,7 @@ class Containment:
     async def close(self) -> None:
         """Wait for what is under way, and end what would end with this program; other leases go on."""
         await asyncio.gather(*self._busy.values(), return_exceptions=True)
-        try:
-            await self._book.revert_by_api()
-        except PytopError as error:
-            log.error("a lease that ends with this program could not be taken back: %s", error)
+        await self._book.close()
 
     # the next rung
 
@@ -164,28 +171,37 @@ class Containment:
         evidence: Evidence | None = None,
         rung: RungId | None = None,
         seconds: float = LEASE_S,
-        terms: ClimbTerms = ClimbTerms(),  # noqa: B008  (frozen)
+        audited: bool = False,
+        least_cores: float = FLOOR_CORES,
     ) -> ClimbOutcome:
         """Climb the next rung as a lease of so many seconds; milder rungs are renewed with it.
+
+        `evidence` and `rung` as for `plan`; with `audited` it waits until the audit trail has it on the disk.
 
         Raises what `plan` gives, and why the rung could not be climbed; the next `plan` then passes it over.
         """
         planned = await self._planner.plan(victim, evidence, rung)
         track = self._track(planned)
-        track.wrong, track.terms = False, terms
+        track.wrong, track.touched_ns = False, self._readings.now_ns
+        track.audited, track.least_cores = audited, least_cores
+        track.climbing += 1
         try:
-            lease, outcome = await self._take(planned, seconds, terms)
+            lease, outcome = await self._take(planned, seconds, audited=audited)
+        except NotOnDiskError:  # nothing is known against the rung
+            raise
         except PytopError as error:
             track.failed[planned.rung.id] = error.detail or str(error)
             raise
+        finally:
+            track.climbing -= 1
         if lease.state is not LeaseState.ACTIVE:
             why = outcome.error or "; ".join(each.detail for each in outcome.fields if each.detail) or lease.reason
             track.failed[planned.rung.id] = why
             raise KernelError(f"limit {planned.target_name}", detail=why)
         track.rungs.append(TakenRung(planned=planned, lease=lease, taken_ns=self._readings.now_ns))
         self._adjustment.begin(track, planned.change)
-        await self._renew(track, seconds)
         self._tracks[key_of(track.evidence)] = self._tracks.pop(key_of(track.evidence))  # the newest is the last
+        await self._renew(track, seconds)
         self._context.changed()
         return ClimbOutcome(planned, lease, outcome, track.state(self._readings))
 
@@ -193,25 +209,26 @@ class Containment:
         """What was done against this suspect; begun when nothing holds."""
         key = key_of(planned.evidence)
         track = self._tracks.get(key)
-        if track is None or not (track.rungs or track.failed):
+        if track is None or not (track.rungs or track.failed or track.climbing):
             track = self._tracks[key] = begin(planned.evidence, self._readings)
         return track
 
-    async def _take(self, planned: PlannedRung, seconds: float, terms: ClimbTerms) -> tuple[Lease, LimitOutcome]:
+    async def _take(self, planned: PlannedRung, seconds: float, *, audited: bool) -> tuple[Lease, LimitOutcome]:
         reason = f"{planned.rung.id.value} for {self._planner.subject(planned.victim).name}"
         if planned.target is None:
-            raise UnsupportedError(f"limit {planned.target_name}", detail="it is no container")
+            return await self._take_outsider(planned, seconds, reason)
         subject = self._planner.subject(planned.target)
         if planned.rung.id is RungId.MEMORY_LIMIT and isinstance(planned.change.memory, int):
             await self._make_room(subject, planned.change.memory)
         return await self._book.take(
-            subject,
-            planned.change,
-            seconds=seconds,
-            reason=reason,
-            freeze=planned.rung.freezes,
-            unattended=terms.unattended,
+            subject, planned.change, seconds=seconds, reason=reason, freeze=planned.rung.freezes, audited=audited
         )
+
+    async def _take_outsider(self, planned: PlannedRung, seconds: float, reason: str) -> tuple[Lease, LimitOutcome]:
+        found = await threads.acting(outsiders.find, self._readings.latest, planned.suspect)
+        if found is None:
+            raise NotFoundError(f"limit {planned.target_name}", detail="it has ended")
+        return await self._book.take_outsider(planned.suspect, found, planned.change, seconds=seconds, reason=reason)
 
     async def _make_room(self, subject: Subject, memory: int) -> None:
         def ignore(progress: ReclaimProgress) -> None:
@@ -232,6 +249,7 @@ class Containment:
         """Pass over a rung: the next `plan` gives the one above it."""
         track = self._track(planned)
         track.failed[planned.rung.id] = "passed over"
+        track.touched_ns = self._readings.now_ns
 
     async def step_back(self, victim: Ref) -> Lease:
         """Take the last rung back; the lease that has ended. Raises `ConflictError` when there is none."""
@@ -301,6 +319,22 @@ class Containment:
                 await self._book.revert(each.lease, reason)
         track.refresh(self._book.known)
         self._context.changed()
+
+    async def probe(self, victim: Ref, *, evidence: Evidence | None = None) -> ProbeOutcome:
+        """Confirm or clear the suspect by an A/B test of about five seconds; the attribution is told.
+
+        Raises why it cannot be probed: it is untouchable, no container, in the idle class already, not about CPU.
+        """
+        title = f"probe who hurts {self._planner.subject(victim).name}"
+        self._planner.permit(title, victim)
+        chosen = evidence or self._planner.suspected(title, victim)
+        self._probe.permit(title, chosen)
+        self._probe.permit_case(title, await self._parties.case(chosen, None, self._readings))
+        suspect = self._planner.subject(chosen.suspect.ref or victim)
+        outcome = await self._probe.run(title, chosen, self._planner.subject(victim), suspect)
+        self._context.attribution.probed(victim, chosen.suspect, chosen.resource, outcome.confirmed)
+        self._context.changed()
+        return outcome
 
     def _spawn(self, key: TrackKey, work: Coroutine[Any, Any, None]) -> None:
         """Do something for a track that nobody awaits; nothing else is done for it meanwhile."""

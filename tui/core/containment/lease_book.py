@@ -9,13 +9,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from collectors.attribution.evidence import Suspect
 from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import Lease, LeaseState
+from runtime.containment.outsiders import MAX_NICE, PROCESS_ENGINE
 from runtime.engines.protocol import Engine
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.model import LimitChange, LimitOutcome, Ref
+from runtime.model import ContainerRef, GroupKind, GroupRef, LimitChange, LimitOutcome, Ref
 from tui.core.annotations import Annotations
+from tui.core.containment.outsiders import Outsider, OutsiderService
 from tui.core.containment.service import LeaseService
 from tui.core.drift.detector import DriftDetector
 from tui.core.drift.leased import LeasedLimits
@@ -37,6 +40,7 @@ class LeaseBook:
         service: LeaseService,
         operations: Operations,
         *,
+        outsiders: OutsiderService,
         engine: Callable[[Ref], Engine | None],
         detector: DriftDetector,
         annotations: Annotations,
@@ -47,6 +51,7 @@ class LeaseBook:
         self._engine = engine
         self.known: Mapping[str, Lease] = {}
         self._service = service
+        self._outsiders = outsiders
         self._operations = operations
         self._detector = detector
         self._annotations = annotations
@@ -82,12 +87,12 @@ class LeaseBook:
         seconds: float,
         reason: str,
         freeze: bool = False,
-        unattended: bool = False,
+        audited: bool = False,
     ) -> tuple[Lease, LimitOutcome]:
         """Take a lease on a container or group; raises what the service raises, nothing is changed then.
 
-        One that is taken `unattended` is in the audit trail on the disk first, and is never set by an engine's API,
-        since it would not end with a program that is killed.
+        With `audited` nothing is changed unless the audit trail's entry is on the disk, and nothing is set by an
+        engine's API: such a lease does not end with a program that is killed.
         """
 
         async def work() -> tuple[Lease, LimitOutcome]:
@@ -101,8 +106,8 @@ class LeaseBook:
                 seconds=seconds,
                 reason=reason,
                 freeze=freeze,
-                by_api=None if unattended else self._api(subject.ref),
-                must_be_on_disk=unattended,
+                by_api=None if audited else self._api(subject.ref),
+                must_be_on_disk=audited,
             )
             self._pids[lease.id] = subject.pid
             await self.refresh()
@@ -113,6 +118,33 @@ class LeaseBook:
         self._annotations.outcome(outcome)
         return lease, outcome
 
+    async def take_outsider(
+        self, suspect: Suspect, outsider: Outsider, change: LimitChange, *, seconds: float, reason: str
+    ) -> tuple[Lease, LimitOutcome]:
+        """Take a lease on a unit, or on a process: its idle policy, or for a lower weight the highest nice value.
+
+        A process has one lease at a time, so the one before is ended.
+        """
+        process = outsider.programs[0].pid
+        ref: Ref = (
+            GroupRef(GroupKind.SLICE, outsider.path) if outsider.path else ContainerRef(PROCESS_ENGINE, str(process))
+        )
+
+        async def work() -> tuple[Lease, LimitOutcome]:
+            if outsider.path:
+                taken = await self._outsiders.take_unit(outsider.path, change, seconds=seconds, reason=reason)
+            else:
+                for each in self.active:
+                    if each.ref == ref:
+                        await self._service.revert(each.id, reason)
+                nice = None if change.cpu_idle else MAX_NICE
+                lease = await self._outsiders.take_process(process, seconds=seconds, nice=nice, reason=reason)
+                taken = lease, LimitOutcome(lease.ref, (), error=lease.result)
+            await self.refresh()
+            return taken
+
+        return await self._operations.leased(ref, f"limit {suspect.name}", work)
+
     def _api(self, ref: Ref) -> ApiSetter | None:
         """How the engine changes limits of this container, for who may not write the kernel; it ends with us."""
         engine = self._engine(ref)
@@ -121,10 +153,13 @@ class LeaseBook:
         update = partial(engine.update, ref.id)
         return ApiSetter(update, update)
 
-    async def revert_by_api(self) -> None:
-        """Take back the leases of this session that only the engine can take back: they end with this program."""
-        for lease in [each for each in self.active if each.by_api and each.id in self._pids]:
-            await self.revert(lease, "program ends")
+    async def keep_keeper(self) -> None:
+        """Have a keeper of leases running, until cancelled."""
+        await self._service.keep_keeper()
+
+    async def close(self) -> None:
+        """Take back what only this program can: leases by an engine's API. Others go on."""
+        await self._service.close()
 
     async def revert(self, lease: Lease, reason: str = "") -> Lease:
         """Take a lease back now."""

@@ -28,9 +28,9 @@ class LeaseService(Protocol):
         by_api: ApiSetter | None = None,
         must_be_on_disk: bool = False,
     ) -> tuple[Lease, LimitOutcome]:
-        """Change limits for some seconds, read back; `by_api` is used by who may not write the kernel.
+        """Change limits for some seconds, read back.
 
-        With `must_be_on_disk` nothing is changed before the audit trail's entry is on the disk.
+        `by_api` is used by who may not write the kernel; with `must_be_on_disk` the audit trail has it before.
         """
         ...
 
@@ -48,6 +48,14 @@ class LeaseService(Protocol):
 
     async def reapply(self, ref: Ref, cgroup: Cgroup, pid: int | None) -> tuple[Lease, ...]:
         """Give a container that was started again its leases again."""
+        ...
+
+    async def keep_keeper(self) -> None:
+        """Start a keeper again that was killed, until cancelled."""
+        ...
+
+    async def close(self) -> None:
+        """Take back what only this program can."""
         ...
 
     def read_all(self) -> tuple[Lease, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 
 from collectors.attribution.evidence import Evidence, Suspect
-from runtime.containment.aimd import FLOOR_CORES
 from runtime.containment.lease import Lease
 from runtime.containment.rung import Rung, RungId, SkippedRung
 from runtime.model import LimitChange, LimitOutcome, Ref, Resource
@@ -80,20 +79,6 @@ class VictimState:
     wrong_suspect: bool = False
     expires_ns: int | None = None
     confirmed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClimbTerms:
-    """On which terms a rung is climbed.
-
-    Attributes:
-        least_cores: a quota that follows the waiting never goes below it.
-        unattended: nobody watches: the audit trail must be on the disk before anything is changed, and what only a
-            running program could take back is not begun.
-    """
-
-    least_cores: float = FLOOR_CORES
-    unattended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

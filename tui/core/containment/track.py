@@ -7,12 +7,12 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import NamedTuple
 
 from collectors.attribution.evidence import Evidence, Suspect
-from runtime.containment.aimd import Quota
+from runtime.containment.aimd import FLOOR_CORES, Quota
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import ResourceUse, RungId
 from runtime.model import Ref, Resource
 from tui.core.containment.readings import Readings, use_of
-from tui.core.containment.state import ClimbTerms, TakenRung, VictimState
+from tui.core.containment.state import TakenRung, VictimState
 from tui.core.containment.verification import is_recovered, is_wrong_suspect, kept_share
 
 
@@ -41,7 +41,9 @@ class Track:
         quota: of the rung that caps the CPU, while it follows the waiting.
         adjusted_ns: CLOCK_MONOTONIC of the last decision about it.
         wrong: everything was put back, since it did not help.
-        terms: those of the last climb; a quota that follows the waiting keeps them.
+        climbing: rungs that are being climbed now.
+        touched_ns: CLOCK_MONOTONIC of the frame at which something was last done.
+        audited, least_cores: those of the last climb; a quota that follows the waiting keeps them.
     """
 
     evidence: Evidence
@@ -54,7 +56,10 @@ class Track:
     quota: Quota | None = None
     adjusted_ns: int = 0
     wrong: bool = False
-    terms: ClimbTerms = ClimbTerms()  # noqa: RUF009  (frozen)
+    climbing: int = 0
+    touched_ns: int = 0
+    audited: bool = False
+    least_cores: float = FLOOR_CORES
 
     @property
     def taken(self) -> Collection[RungId]:
@@ -118,6 +123,7 @@ def begin(evidence: Evidence, readings: Readings) -> Track:
         wait_before=evidence.wait if wait is None else wait,
         use_before=readings.use(evidence, since_ns=evidence.since_ns),
         first_use=use_of(readings.latest, evidence.suspect.ref),
+        touched_ns=readings.now_ns,
     )
 
 

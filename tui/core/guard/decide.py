@@ -22,7 +22,7 @@ from tui.core.guard.situation import (
     GuardReason,
     Harm,
     HeldLease,
-    Pair,
+    HarmedPair,
     Situation,
     VictimWatch,
 )
@@ -166,7 +166,7 @@ def _why_not(case: _Case, evidence: Evidence) -> GuardReason | None:
         return GuardReason.PROTECTED
     if case.policy.permission(candidate) is None:
         return GuardReason.NOT_LISTED
-    return situation.refused.get(Pair(case.victim, suspect))
+    return situation.refused.get(HarmedPair(case.victim, suspect))
 
 
 def candidate_of(situation: Situation, suspect: Suspect) -> Candidate | None:

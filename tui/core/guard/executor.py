@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 from collectors.attribution.evidence import Evidence, Suspect
 from runtime.containment import audit
+from runtime.containment.audit import NotOnDiskError
 from runtime.containment.budget import ActionBudget
 from runtime.containment.ladder import LADDERS
 from runtime.containment.lease import Lease, LeaseState
@@ -16,11 +17,11 @@ from runtime.containment.rung import RungId
 from runtime.errors import PytopError
 from runtime.kernel import threads
 from runtime.model import LimitName, Ref
-from tui.core.containment.state import ClimbOutcome, ClimbTerms, PlannedRung, TakenRung, VictimState
+from tui.core.containment.state import ClimbOutcome, PlannedRung, TakenRung, VictimState
 from tui.core.guard import bounds
 from tui.core.guard.policy import DEFAULT_MIN_CPUS, Candidate, Containable, Policy
 from tui.core.guard.report import GuardEvent, GuardEventKind
-from tui.core.guard.situation import Decision, GuardAction, GuardReason, HeldLease, Pair
+from tui.core.guard.situation import Decision, GuardAction, GuardReason, HeldLease, HarmedPair
 
 REFUSED_S: Final = 60.0  # for which a pair is left alone when there is no rung for it
 WRONG_SUSPECT_S: Final = 600.0  # ... when containing it did not help
@@ -47,7 +48,8 @@ class GuardedContainment(Protocol):
         evidence: Evidence | None = None,
         rung: RungId | None = None,
         seconds: float = ...,
-        terms: ClimbTerms = ...,
+        audited: bool = ...,
+        least_cores: float = ...,
     ) -> ClimbOutcome: ...
 
     async def renew_lease(self, lease: Lease, seconds: float) -> Lease: ...
@@ -90,7 +92,7 @@ class Executor:
         self._budget = ActionBudget(policy.actions_per_hour)
         self._own: dict[OwnRung, float] = {}  # when each ends, as far as was known
         self._imagined: dict[Ref, HeldLease] = {}  # in a dry run
-        self._refused: dict[Pair, _Refusal] = {}
+        self._refused: dict[HarmedPair, _Refusal] = {}
 
     # what a situation is made of
 
@@ -107,7 +109,7 @@ class Executor:
         """How many rungs may be climbed in this hour."""
         return self._budget.left(now_s)
 
-    def refused(self, now_s: float) -> Mapping[Pair, GuardReason]:
+    def refused(self, now_s: float) -> Mapping[HarmedPair, GuardReason]:
         """Pairs that are left alone for a while."""
         self._refused = {pair: each for pair, each in self._refused.items() if each.until_s > now_s}
         return {pair: each.reason for pair, each in self._refused.items()}
@@ -118,12 +120,14 @@ class Executor:
         `alive` tells whether a suspect is still there: with it its limits have ended, and nobody has done anything.
         """
         there = {own for own, _ in self._rungs()}
-        wrong = {Pair(each.victim, each.evidence.suspect) for each in self._containment.states() if each.wrong_suspect}
-        for pair in wrong & {Pair(own.victim, own.suspect) for own in self._own}:
+        wrong = {
+            HarmedPair(each.victim, each.evidence.suspect) for each in self._containment.states() if each.wrong_suspect
+        }
+        for pair in wrong & {HarmedPair(own.victim, own.suspect) for own in self._own}:
             self._refuse(pair, GuardReason.WRONG_SUSPECT, now_s + WRONG_SUSPECT_S)  # it is just being put back
         lost: list[tuple[OwnRung, GuardReason | None]] = []
         for own in [own for own in self._own if own not in there]:
-            pair = Pair(own.victim, own.suspect)
+            pair = HarmedPair(own.victim, own.suspect)
             reason: GuardReason | None = None
             if pair in wrong:
                 reason = GuardReason.WRONG_SUSPECT
@@ -142,7 +146,7 @@ class Executor:
                 if own in self._own and taken.lease.state is LeaseState.ACTIVE:
                     yield own, taken
 
-    def _refuse(self, pair: Pair, reason: GuardReason, until_s: float) -> None:
+    def _refuse(self, pair: HarmedPair, reason: GuardReason, until_s: float) -> None:
         self._refused[pair] = _Refusal(reason, until_s)
 
     # acting
@@ -173,7 +177,7 @@ class Executor:
         entry = self._policy.permission(candidate) if candidate is not None else None
         if evidence is None or entry is None:
             return _event(GuardEventKind.NOT_DONE, decision, reason=GuardReason.NOT_LISTED)
-        pair = Pair(victim, evidence.suspect)
+        pair = HarmedPair(victim, evidence.suspect)
         planned = await self._plan(victim, evidence, entry)
         if isinstance(planned, GuardReason | PytopError):
             reason = planned if isinstance(planned, GuardReason) else GuardReason.LADDER_ENDS
@@ -215,15 +219,18 @@ class Executor:
                 evidence=decision.evidence,
                 rung=planned.rung.id,
                 seconds=self._policy.lease_s,
-                terms=ClimbTerms(least_cores=entry.floors.get(LimitName.CPUS, DEFAULT_MIN_CPUS), unattended=True),
+                audited=True,
+                least_cores=entry.floors.get(LimitName.CPUS, DEFAULT_MIN_CPUS),
             )
+        except NotOnDiskError as error:
+            return _event(GuardEventKind.NOT_DONE, decision, reason=GuardReason.NOT_ON_DISK, error=error)
         except PytopError as error:
             return _event(GuardEventKind.FAILED, decision, planned=planned, error=error)
-        self._budget.spend(Pair(victim, suspect), now_s)
+        self._budget.spend(HarmedPair(victim, suspect), now_s)
         beyond = bounds.why_not(entry, outcome.planned)  # it was planned once more, by newer figures
         own = OwnRung(victim, suspect, planned.rung.id)
         if beyond is not None:
-            self._refuse(Pair(victim, suspect), beyond, now_s + REFUSED_S)
+            self._refuse(HarmedPair(victim, suspect), beyond, now_s + REFUSED_S)
             await self._containment.end_lease(outcome.lease, OUT_OF_BOUNDS)
             return _event(GuardEventKind.NOT_DONE, decision, reason=beyond)
         self._own[own] = now_s + self._policy.lease_s

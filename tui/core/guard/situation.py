@@ -64,7 +64,7 @@ class Harm(NamedTuple):
     target: float
 
 
-class Pair(NamedTuple):
+class HarmedPair(NamedTuple):
     """A victim and one of its suspects."""
 
     victim: Ref
@@ -100,7 +100,7 @@ class Situation:
     attribution: Attribution = NO_ATTRIBUTION
     held: Mapping[Ref, tuple[HeldLease, ...]] = field(default_factory=dict)
     p99_ms: Mapping[Ref, float] = field(default_factory=dict)
-    refused: Mapping[Pair, GuardReason] = field(default_factory=dict)
+    refused: Mapping[HarmedPair, GuardReason] = field(default_factory=dict)
     actions_left: int = 0
 
 

@@ -121,6 +121,16 @@ async def test_a_rung_that_fails_is_passed_over(stage: Stage) -> None:
     assert containment_text.skipped_text(step.skipped[0]) == "not to be had: protect cpu: permission denied"
 
 
+async def test_frames_that_come_while_a_rung_is_climbed(stage: Stage) -> None:
+    stage.leases.hold.clear()
+    climbing = asyncio.ensure_future(stage.contain.climb(VICTIM.ref))
+    await asyncio.sleep(0.05)
+    stage.frames(70, waiting=0.8)
+    stage.leases.hold.set()
+    assert (await climbing).state.rungs
+    assert stage.contain.state(VICTIM.ref) is not None
+
+
 async def test_a_rung_can_be_passed_over_or_asked_for(stage: Stage) -> None:
     stage.contain.skip(await planned(stage))
     assert (await planned(stage)).rung.id is RungId.CPU_WEIGHT

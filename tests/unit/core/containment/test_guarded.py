@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from runtime.containment.aimd import FLOOR_CORES
+from runtime.containment.audit import NotOnDiskError
 from runtime.containment.rung import RungId
 from runtime.model import UNLIMITED, LimitName
 from tests.unit.core.containment.conftest import HOG, SAINT, VICTIM, Stage, evidence
 from tests.waiting import until
-from tui.core.containment.state import ClimbTerms
 from tui.core.guard.executor import Executor
 from tui.core.guard.guard import Guard
 from tui.core.guard.policy import Aim, Containable, Policy, Protected, Selector
@@ -65,13 +65,22 @@ async def test_a_person_who_climbs_needs_no_audit_on_the_disk(stage: Stage) -> N
 
 
 async def test_the_quota_that_follows_the_waiting_stays_above_the_floor_of_the_policy(stage: Stage) -> None:
-    await stage.contain.climb(VICTIM.ref, rung=RungId.CPU_QUOTA, terms=ClimbTerms(least_cores=0.8, unattended=True))
+    await stage.contain.climb(VICTIM.ref, rung=RungId.CPU_QUOTA, audited=True, least_cores=0.8)
     assert stage.held().cpus == pytest.approx(1.05)
     stage.frames(4, waiting=0.4)
     await until(lambda: stage.held().cpus == pytest.approx(0.8), 3)
     await until(lambda: len(stage.contain.leases) == 1, 3)
     assert stage.leases.unattended == [True, True]
     assert FLOOR_CORES < 0.8
+
+
+async def test_a_rung_is_not_passed_over_because_the_disk_did_not_take_the_audit(stage: Stage) -> None:
+    stage.leases.failure = NotOnDiskError("record the change of api", detail="not on disk: No space left on device")
+    _, said, frames = guarded(stage)
+    await frames(4, 0.8)
+    assert climbed(said) == []
+    await frames(6, 0.8)
+    assert climbed(said) == [RungId.PROTECT_CPU]
 
 
 async def test_it_takes_back_what_is_its_own_and_leaves_a_persons(stage: Stage) -> None:
