@@ -16,7 +16,6 @@ from runtime.kernel.unit_file import TARGET, UNITS, escape_specifiers, quote
 
 NAME: Final = "pytop-containers-guard.service"
 CPU_WEIGHT: Final = 1000  # as cpu.weight counts, 100 being normal
-_OOM_SCORE_ADJ: Final = -500
 _STOP_TIMEOUT_S: Final = 30
 _RESTART_PAUSE_S: Final = 5
 
@@ -48,7 +47,7 @@ def unit_text(command: GuardCommand) -> str:
         f"RestartSec={_RESTART_PAUSE_S}",
         f"TimeoutStopSec={_STOP_TIMEOUT_S}",
         f"CPUWeight={CPU_WEIGHT}",
-        f"OOMScoreAdjust={_OOM_SCORE_ADJ}",
+        "OOMScoreAdjust=-500",
         "KillMode=mixed",
         "",
         "[Install]",

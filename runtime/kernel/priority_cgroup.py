@@ -16,8 +16,8 @@ from runtime.errors import PytopError, UnsupportedError
 from runtime.kernel import cgroupfs, cgroups, files, own_cgroup
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 
-SHARES: Final = 10_240  # cpu.shares of v1, 1024 being normal
-WEIGHT: Final = 1000  # cpu.weight of v2, 100 being normal
+V1_WEIGHT: Final = 10_240  # cpu.shares of v1, 1024 being normal
+V2_WEIGHT: Final = 1000  # cpu.weight of v2, 100 being normal
 
 
 class PriorityCgroup:
@@ -43,7 +43,8 @@ class PriorityCgroup:
                 raise UnsupportedError("give this process a CPU weight", detail="the controller cpu is not to be had")
             directory, version = held
             files.write(
-                directory / ("cpu.shares" if version == 1 else "cpu.weight"), str(SHARES if version == 1 else WEIGHT)
+                directory / ("cpu.shares" if version == 1 else "cpu.weight"),
+                str(V1_WEIGHT if version == 1 else V2_WEIGHT),
             )
             cgroups.attach(cgroup, os.getpid())
         except PytopError:

@@ -18,7 +18,7 @@ INTERVALS_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """The intervals that the keys choose from."""
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
 _FILE = "config.toml"
-_ENTRIES = ("theme", "interval", "columns", "keys")
+_ENTRIES = ("theme", "interval", "columns", "keys", "guard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Settings:
         interval: seconds between measurements.
         columns: ids of the table's columns, in order; empty is not set.
         keys: keys by action id, several of them separated by commas.
+        guard: the path of the policy by which the dashboard may guard.
         themes: the directory of the user's own themes.
         problems: one error for each wrong entry of the file; each is one line.
     """
@@ -46,6 +47,7 @@ class Settings:
     interval: float | None = None
     columns: tuple[str, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
+    guard: Path | None = None
     themes: Path | None = None
     problems: tuple[PytopError, ...] = ()
 
@@ -118,6 +120,7 @@ def _settings(data: Mapping[str, Any], themes: Path, known: Vocabulary) -> Setti
         interval=_interval(data, errors),
         columns=_columns(data, errors, known.columns),
         keys=_keys(data, errors, known.actions),
+        guard=_guard(data, errors),
         themes=themes,
         problems=tuple(errors),
     )
@@ -146,6 +149,16 @@ def _columns(data: Mapping[str, Any], errors: list[PytopError], known: Collectio
         detail = f"there is no column {unknown[0]!r} (there are {', '.join(sorted(known))})"
         errors.append(InvalidError(_FILE, detail=detail))
     return tuple(dict.fromkeys(id for id in value if isinstance(id, str) and id in known))
+
+
+def _guard(data: Mapping[str, Any], errors: list[PytopError]) -> Path | None:
+    value = data.get("guard")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.startswith("/"):
+        errors.append(InvalidError(_FILE, detail=f"guard must be the whole path of a policy, not {value!r}"))
+        return None
+    return Path(value)
 
 
 def _keys(data: Mapping[str, Any], errors: list[PytopError], known: Collection[str]) -> Mapping[str, str]:

@@ -25,8 +25,8 @@ from tui.core.guard.situation import (
     Decision,
     GuardAction,
     GuardReason,
-    HeldLease,
     HarmedPair,
+    HeldLease,
     Situation,
     VictimWatch,
 )

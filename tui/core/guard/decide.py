@@ -21,8 +21,8 @@ from tui.core.guard.situation import (
     GuardAction,
     GuardReason,
     Harm,
-    HeldLease,
     HarmedPair,
+    HeldLease,
     Situation,
     VictimWatch,
 )

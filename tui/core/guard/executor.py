@@ -21,7 +21,7 @@ from tui.core.containment.state import ClimbOutcome, PlannedRung, TakenRung, Vic
 from tui.core.guard import bounds
 from tui.core.guard.policy import DEFAULT_MIN_CPUS, Candidate, Containable, Policy
 from tui.core.guard.report import GuardEvent, GuardEventKind
-from tui.core.guard.situation import Decision, GuardAction, GuardReason, HeldLease, HarmedPair
+from tui.core.guard.situation import Decision, GuardAction, GuardReason, HarmedPair, HeldLease
 
 REFUSED_S: Final = 60.0  # for which a pair is left alone when there is no rung for it
 WRONG_SUSPECT_S: Final = 600.0  # ... when containing it did not help
@@ -96,7 +96,7 @@ class Executor:
 
     # what a situation is made of
 
-    def held(self, now_s: float) -> Mapping[Ref, tuple[HeldLease, ...]]:
+    def leases(self, now_s: float) -> Mapping[Ref, tuple[HeldLease, ...]]:
         """The guard's leases by victim, the oldest first."""
         found: dict[Ref, list[HeldLease]] = {ref: [lease] for ref, lease in self._imagined.items()}
         for own, taken in self._rungs():

@@ -79,16 +79,22 @@ class Guard:
         self._executor = executor or Executor(session.containment, policy)
         self._watches: Watches = {}
         self._started = False
+        self._lock: WriterLock | None = None
         self._told: dict[Ref, tuple[object, ...]] = {}
 
-    async def run(self) -> None:
-        """Guard until cancelled; what is held then is for `release`, or runs out.
+    async def acquire(self) -> None:
+        """Become the one guard; `run` does it too.
 
         Raises `ConflictError` while another guard runs, `RefusedError` in a session that may change nothing.
         """
         if self._session.read_only and not self.policy.dry_run:
             raise RefusedError("start the guard", detail="started with --read-only", hint="A dry run is possible")
-        lock: WriterLock = await threads.acquiring(partial(WriterLock.acquire, self.policy.path), WriterLock.close)
+        if self._lock is None:
+            self._lock = await threads.acquiring(partial(WriterLock.acquire, self.policy.path), WriterLock.close)
+
+    async def run(self) -> None:
+        """Guard until cancelled; what is held then is for `release`, or runs out. Raises as `acquire`."""
+        await self.acquire()
         fresh = asyncio.Event()
         unsubscribe = self._session.subscribe(lambda what: fresh.set() if what & Changed.FRAME else None)
         self._started = True
@@ -105,10 +111,16 @@ class Guard:
         finally:
             unsubscribe()
             await self._latency.close()
-            lock.close()
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     async def release(self) -> None:
         """Take back everything that is the guard's; call it after `run` has ended. Nothing for one that never ran."""
+        self._unlock()
         if not self._started:
             return
         for event in await self._executor.release_all():
@@ -125,7 +137,7 @@ class Guard:
             candidates=candidates,
             usages=frame.usages,
             attribution=self._session.attribution,
-            held=self._executor.held(now_s),
+            held=self._executor.leases(now_s),
             p99_ms=self._latency.figures(self._commands(candidates), now_s),
             refused=self._executor.refused(now_s),
             actions_left=self._executor.actions_left(now_s),

@@ -127,6 +127,7 @@ def _protected(table: PolicyTable) -> Protected:
                 'For example p99_ms = 50 and p99_command = ["/usr/local/bin/p99"]',
             )
         )
+    table.reject_unknown()
     if not targets and not table.has_errors:
         keys = ", ".join(aim.value for aim in Aim)
         table.errors.append(
@@ -137,7 +138,6 @@ def _protected(table: PolicyTable) -> Protected:
                 "For example cpu_wait = 0.2, a share of time",
             )
         )
-    table.reject_unknown()
     p99 = P99Command(argv=argv, every_s=every_s, user=user) if argv else None
     return Protected(selector=selector, targets=targets, p99=p99)
 
