@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ class Settings:
         problems: one error for each wrong entry of the file; each is one line.
     """
 
+    _: KW_ONLY
     theme: str | None = None
     interval: float | None = None
     columns: tuple[str, ...] = ()

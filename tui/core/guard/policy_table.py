@@ -32,9 +32,8 @@ class PolicyError(InvalidError):
     """Something in a policy is wrong: where, what, and what is right."""
 
     def __init__(self, path: str, place: str, what: str, right: str = "") -> None:
-        super().__init__(
-            "read the guard's policy", detail=": ".join(filter(None, (place, what))), hint=right, path=path
-        )
+        title = "read the guard's policy"
+        super().__init__(title, detail=": ".join(filter(None, (place, what))), hint=right, path=path)
 
 
 class PolicyTable:
