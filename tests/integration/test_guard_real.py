@@ -29,6 +29,7 @@ trap 'kill $(jobs -p)' USR2
 while :; do sleep 0.1; done
 """
 """Takes all CPUs from SIGUSR1 to SIGUSR2, so that no command has to be run while it does."""
+# the target is above what other programs of a loaded machine make the victim wait while the hog rests
 POLICY = """
 lease_s = 12
 calm_s = 4
@@ -38,7 +39,7 @@ cool_down_s = 4
 
 [[protect]]
 name = "victim"
-cpu_wait = 0.1
+cpu_wait = 0.35
 
 [[contain]]
 name = "hog"
@@ -90,12 +91,16 @@ def guard(pt: Program, policy: str, *more: str) -> Iterator[GuardProcess]:
 
 
 class Pair:
-    """A victim that always wants a core, and a hog that is quiet until it is told; limits are read past the program."""
+    """A victim that always wants a core, and a hog of more weight that is quiet until it is told.
+
+    Their limits are read past the program.
+    """
 
     def __init__(self, pt: Program) -> None:
         self._pt = pt
-        for name, script in (("victim", BUSY), ("hog", HOG)):
-            pt("run", "-d", "--name", name, "--network", "none", "host", "sh", "-c", script)
+        for name, shares, script in (("victim", "1024", BUSY), ("hog", "8192", HOG)):
+            given = ("--name", name, "--cpu-shares", shares, "--network", "none")
+            pt("run", "-d", *given, "host", "sh", "-c", script)
         self._cgroups = {name: own_cgroup.locate(cgroupfs.detect(), self.pid(name)) for name in ("victim", "hog")}
         init = self.pid("hog")
         self._shell = int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
