@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
-from runtime.kernel import cgroupfs, own_cgroup
+from runtime.kernel import cgroupfs, cgroups, own_cgroup
+from runtime.kernel.cgroupfs import Cgroup
 from tests.integration.program import Program, program
 from tests.waiting import wait_until
+from tui.cli.guard import CGROUP
 
 STARTS_WITHIN_S = 60.0  # on a machine that other tests load
 CONTAINS_WITHIN_S = 30.0
@@ -88,6 +90,9 @@ def guard(pt: Program, policy: str, *more: str) -> Iterator[GuardProcess]:
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+        for mount in (*cgroupfs.detect().v1.values(), cgroupfs.detect().unified):  # of one that was killed
+            if mount is not None:
+                cgroups.remove(Cgroup({"": mount.path / CGROUP}))
 
 
 class Pair:
@@ -226,7 +231,7 @@ def test_its_cgroup_has_a_high_weight_and_is_gone_after_it(pt: Program) -> None:
     hierarchies = cgroupfs.detect()
     mount = hierarchies.v1.get("cpu") or hierarchies.unified
     assert mount is not None
-    directory = mount.path / "pytop-containers-guard"
+    directory = mount.path / CGROUP
     with guard(pt, POLICY) as started:
         assert str(started.process.pid) in (directory / "cgroup.procs").read_text().split()
         name, weight = ("cpu.shares", "10240") if "cpu" in hierarchies.v1 else ("cpu.weight", "1000")
