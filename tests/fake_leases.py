@@ -55,12 +55,16 @@ class FakeLeases:
         failure: raised by the next `take`.
         hold: `take` waits until this is set.
         units, processes: what was taken of those.
+        reapplied: what was given its leases again.
+        unattended: of each that was taken, whether the audit trail had to be on the disk, and no engine was asked.
     """
 
     def __init__(self) -> None:
         self.kernel: dict[Ref, Limits] = {}
         self.frozen: set[Ref] = set()
         self.failure: PytopError | None = None
+        self.reapplied: list[Ref] = []
+        self.unattended: list[bool] = []
         self.all: dict[str, Lease] = {}
         self.units: list[tuple[str, LimitChange]] = []
         self.processes: list[tuple[int, int | None]] = []
@@ -86,6 +90,7 @@ class FakeLeases:
         by_api: ApiSetter | None = None,
         must_be_on_disk: bool = False,
     ) -> tuple[Lease, LimitOutcome]:
+        self.unattended.append(must_be_on_disk and by_api is None)
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure

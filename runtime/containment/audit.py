@@ -68,6 +68,10 @@ class AuditEntry:
 OK: Final = "ok"
 
 
+class NotOnDiskError(KernelError):
+    """The disk does not take the audit trail, so that nothing was changed."""
+
+
 def new_id() -> str:
     """An id that no other entry has."""
     return os.urandom(8).hex()
@@ -112,12 +116,12 @@ def record(entry: AuditEntry, *, must_be_on_disk: bool = False) -> None:
     """Note an entry in the run directory, from where it is on the disk within a quarter of a second. Blocking, short.
 
     It stops no change; `why_not_on_disk` says what went wrong. With `must_be_on_disk` it waits, and raises
-    `KernelError` when the disk does not take it.
+    `NotOnDiskError` when the disk does not take it.
     """
     trail = audit_trail.of_process()
     trail.append(json.dumps(_to_json(entry)).encode() + b"\n")
     if must_be_on_disk and (why := trail.why_not_on_disk()):
-        raise KernelError(f"record the change of {entry.name}", detail=why, hint="Nothing was changed")
+        raise NotOnDiskError(f"record the change of {entry.name}", detail=why, hint="Nothing was changed")
 
 
 def why_not_on_disk() -> str:

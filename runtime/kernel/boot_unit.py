@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from runtime.errors import DeniedError, KernelError, PytopError, UnsupportedError
+from runtime.kernel import unit_file
 from runtime.kernel.systemd import BOOTED
+from runtime.kernel.unit_file import TARGET, UNITS, escape_specifiers, quote
 
 NAME: Final = "pytop-containers-boot.service"
-UNITS: Final = Path("/etc/systemd/system")
 OPENRC: Final = Path("/etc/local.d/pytop-containers.start")
 NO_MORE: Final[Mapping[str, str]] = {}
-_TARGET: Final = "multi-user.target"
-_SYSTEMCTL_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,35 +51,35 @@ def unit_text(command: BootCommand) -> str:
         "[Unit]",
         "Description=Start the containers of pytop-containers whose restart policy says so",
         "After=local-fs.target network.target",
-        f"RequiresMountsFor={_word(str(command.state))}",
+        f"RequiresMountsFor={quote(str(command.state))}",
         "",
         "[Service]",
         "Type=oneshot",
         "RemainAfterExit=yes",
         "KillMode=process",
-        f"WorkingDirectory={_specifiers(str(command.directory))}",
+        f"WorkingDirectory={escape_specifiers(str(command.directory))}",
         *environment_lines(command),
         f"ExecStart={words_text(command.words)}",
         "",
         "[Install]",
-        f"WantedBy={_TARGET}",
+        f"WantedBy={TARGET}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def environment_lines(command: BootCommand) -> list[str]:
     """The variables of the command, a line each."""
-    return [f"Environment={_word(f'{name}={value}')}" for name, value in sorted(command.environment.items())]
+    return [f"Environment={quote(f'{name}={value}')}" for name, value in sorted(command.environment.items())]
 
 
 def words_text(words: Sequence[str]) -> str:
     """A command line as ExecStart= wants it."""
-    return " ".join(_word(word, is_command=True) for word in words)
+    return " ".join(quote(word, is_command=True) for word in words)
 
 
 def is_installed(units: Path = UNITS, openrc: Path = OPENRC) -> bool:
     """Whether something here starts them at boot, as far as can be seen; a crontab cannot."""
-    return os.path.lexists(units / f"{_TARGET}.wants" / NAME) or os.access(openrc, os.X_OK)
+    return os.path.lexists(units / f"{TARGET}.wants" / NAME) or os.access(openrc, os.X_OK)
 
 
 def install(
@@ -93,28 +90,13 @@ def install(
     `more` are the texts of other units by name; those of them that are paths are enabled and started too. Raises
     `UnsupportedError` with what to do instead where systemd does not run, `DeniedError` without the rights.
     """
+    hint = (
+        f"With cron, add the line '@reboot {command.shell}' to root's crontab; with OpenRC, write it without"
+        f" @reboot to {OPENRC}, make that executable, and enable the service local"
+    )
     title = "install the unit that starts containers at boot"
-    if not booted.exists():
-        raise UnsupportedError(
-            title,
-            detail="systemd does not run here",
-            hint=f"With cron, add the line '@reboot {command.shell}' to root's crontab; with OpenRC, write it without"
-            f" @reboot to {OPENRC}, make that executable, and enable the service local",
-        )
-    written = {NAME: unit_text(command), **more}
-    for name, text in written.items():
-        path = units / name
-        try:
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(text)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except PermissionError as error:
-            raise DeniedError.from_os(title, error, hint="Run it as root (sudo)") from error
-        except OSError as error:
-            raise PytopError.from_os(title, error) from error
-    orders = [("daemon-reload",), ("enable", NAME), *(("enable", "--now", name) for name in _paths(more))]
-    return [*(f"wrote {units / name}" for name in written), *(_systemctl(title, *words) for words in orders)]
+    texts = {NAME: unit_text(command), **more}
+    return unit_file.install(texts, title=title, without_systemd=hint, units=units, booted=booted)
 
 
 def uninstall(more: Iterable[str] = (), *, units: Path = UNITS, booted: Path = BOOTED) -> list[str]:
@@ -122,45 +104,5 @@ def uninstall(more: Iterable[str] = (), *, units: Path = UNITS, booted: Path = B
 
     Returns what was done, empty when there was none.
     """
-    title, done = "remove the unit that starts containers at boot", []
-    found = [name for name in (NAME, *more) if (units / name).exists()]
-    if not found:
-        return []
-    for name in found:
-        if booted.exists() and (name == NAME or _paths((name,))):
-            done.append(_systemctl(title, "disable", *(("--now", name) if name != NAME else (name,))))
-        try:
-            (units / name).unlink()
-        except PermissionError as error:
-            raise DeniedError.from_os(title, error, hint="Run it as root (sudo)") from error
-        except OSError as error:
-            raise PytopError.from_os(title, error) from error
-        done.append(f"removed {units / name}")
-    return [*done, _systemctl(title, "daemon-reload")] if booted.exists() else done
-
-
-def _paths(names: Iterable[str]) -> list[str]:
-    """Those that are started at once, and at each boot: what they start has no target of its own."""
-    return [name for name in names if name.endswith(".path")]
-
-
-def _systemctl(title: str, *words: str) -> str:
-    command = ["systemctl", *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SYSTEMCTL_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise KernelError(title, detail=f"{' '.join(command)}: {error}") from error
-    if done.returncode != 0:
-        raise KernelError(title, detail=f"{' '.join(command)}: {done.stderr.strip()}")
-    return f"ran {' '.join(command)}"
-
-
-def _specifiers(text: str) -> str:
-    return text.replace("%", "%%")
-
-
-def _word(text: str, *, is_command: bool = False) -> str:
-    """One word in systemd's quoting; in a command line `$` is doubled too."""
-    escaped = _specifiers(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    escaped = escaped.replace("$", "$$") if is_command else escaped
-    return f'"{escaped}"' if not text or set(text) & set(" \t\n\"'\\;") else escaped
+    title = "remove the unit that starts containers at boot"
+    return unit_file.uninstall((NAME, *more), title=title, units=units, booted=booted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from textual import events, work
@@ -20,6 +20,7 @@ from tui.app import keymap as keys
 from tui.app import theming
 from tui.app.acting import ActingApp
 from tui.app.ascii_filter import AsciiOnly
+from tui.app.guarding import GuardControl
 from tui.app.palette import Commands
 from tui.app.screens import registry
 from tui.app.screens.list import ListScreen
@@ -84,6 +85,7 @@ class PytopApp(ActingApp):
         self._told_layout = False  # that keys are Latin letters
         self._clashing: set[str | None] = set()
         self._unsubscribe: Callable[[], None] = lambda: None
+        self._guarding = GuardControl(session, self.settings.guard, notify=self._notify_guard, failed=self.notify_error)
         themes, problems = load_all(self.settings.themes)
         self._themes = tuple(themes)
         self._problems = [*map(str, self.settings.problems), *problems]
@@ -114,6 +116,11 @@ class PytopApp(ActingApp):
     def keymap(self) -> Mapping[str, str]:
         """The user's keys by action."""
         return self.settings.keys
+
+    @property
+    def guard_head(self) -> Sequence[str]:
+        """What the head says about the guard."""
+        return self._guarding.head
 
     @property
     def behind(self) -> bool:
@@ -152,6 +159,7 @@ class PytopApp(ActingApp):
     async def on_unmount(self) -> None:
         """Wait for changes under way, then close the session."""
         self._unsubscribe()
+        await self._guarding.close()
         await self.session.close()
 
     def _changed(self, what: Changed) -> None:
@@ -166,6 +174,9 @@ class PytopApp(ActingApp):
         for engine in sorted({problem.engine for problem in self._notified} - engines):
             self.notify(say(Message.ENGINE_ANSWERS_AGAIN), title=engine, markup=False)
         self._notified = problems
+
+    def _notify_guard(self, line: str) -> None:
+        self.notify(line, title=say(Message.GUARD), timeout=8, markup=False)
 
     def _notify_waiting(self, what: str) -> None:
         """A change takes long, which is no failure."""
@@ -253,6 +264,11 @@ class PytopApp(ActingApp):
             self.session.interval = min(beside) if step > 0 else max(beside)
             text = say(Message.MEASURED_EVERY, interval=fmt.seconds(self.session.interval))
             self.notify(text, title=say(Message.MEASURING), timeout=2, markup=False)
+
+    @work(group="guard")
+    async def action_guard(self) -> None:
+        """Turn the guard on or off."""
+        await self._guarding.toggle()
 
     @work(group="refresh", exclusive=True)
     async def action_refresh(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from textual.app import App
@@ -23,6 +23,11 @@ class AppServices(Protocol):
     @property
     def keymap(self) -> Mapping[str, str]:
         """The user's keys by action."""
+        ...
+
+    @property
+    def guard_head(self) -> Sequence[str]:
+        """What the head says about the guard; nothing while it is off."""
         ...
 
     @property

@@ -55,7 +55,7 @@ def _boot(args: argparse.Namespace) -> int:
         at_boot = command(os.environ)
         more = keeper_unit.texts(at_boot)
         done = boot_unit.install(at_boot, more) if args.install else boot_unit.uninstall(more)
-        for line in done or [say(Message.NO_BOOT_UNIT)]:
+        for line in done or [say(Message.NO_UNIT)]:
             print(line)
         return exits.OK
     return asyncio.run(_start(args))

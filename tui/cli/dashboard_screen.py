@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+from dataclasses import replace
+from pathlib import Path
 
 from tui.app.app import PytopApp
 from tui.app.keymap import VOCABULARY
@@ -20,6 +22,8 @@ DEFAULT_INTERVAL_S = 1.0
 def run(args: argparse.Namespace) -> int:
     """Open it, until the user quits; the exit code."""
     chosen = settings.load(settings.home(os.environ), VOCABULARY)
+    if args.guard_policy is not None:
+        chosen = replace(chosen, guard=Path(args.guard_policy).absolute())
     interval_s = args.interval or chosen.interval or DEFAULT_INTERVAL_S
     session = Session(
         [*engines(args)],

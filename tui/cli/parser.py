@@ -64,6 +64,7 @@ def build() -> argparse.ArgumentParser:
     add("--interval", type=interval, metavar="SECONDS", help="time between measurements (default: 1)")
     add("--theme", metavar="NAME", help="the dashboard's colours")
     add("--ascii", action="store_true", help="draw the dashboard with ASCII characters only")
+    add("--guard", metavar="POLICY.toml", dest="guard_policy", help="the policy by which key A turns the guard on")
     parser.set_defaults(func=_dashboard)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=VerbParser)
     for verb, (_, summary) in verbs.VERBS.items():

@@ -52,6 +52,7 @@ VERBS: Final[Mapping[str, tuple[str, str]]] = {
     "audit": ("tui.cli.audit", "who has changed what, when, and what came of it"),
     "boot": ("tui.cli.boot", "start, after a boot, the containers whose restart policy says so"),
     "doctor": ("tui.cli.doctor", "what works on this host, what does not, why, and what to do"),
+    "guard": ("tui.cli.guard", "keep protected containers within their targets, by a policy"),
     "demo": ("tui.cli.demo", "real containers, one starving another: contain it"),
 }
 """Module and help line by verb, in the order of `--help`."""

@@ -215,6 +215,7 @@ _ALL: Final = (
     Action("theme", "Next theme", "t", "app.next_theme", APP),
     Action("slower", "Measure less often", "minus", "app.interval(1)", APP),
     Action("faster", "Measure more often", "plus,equals_sign", "app.interval(-1)", APP),
+    Action("guard", "Guard on or off", "A", "app.guard", APP, "contains who hurts protected ones, by a policy"),
     Action("refresh", "Ask the engines again", "f5,ctrl+r", "app.refresh", APP),
     Action("palette", "Commands", "colon,ctrl+p", "app.command_palette", APP, "every command, by name"),
     Action("help", "Help", "question_mark,f1", "app.help", APP, foot="help", place=3),

@@ -18,7 +18,7 @@ INTERVALS_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """The intervals that the keys choose from."""
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
 _FILE = "config.toml"
-_ENTRIES = ("theme", "interval", "columns", "keys", "untouchable")
+_ENTRIES = ("theme", "interval", "columns", "keys", "untouchable", "guard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,18 @@ class Settings:
         columns: ids of the table's columns, in order; empty is not set.
         keys: keys by action id, several of them separated by commas.
         untouchable: names of containers that are never contained or probed for another one's sake.
+        guard: the path of the policy by which the dashboard may guard.
         themes: the directory of the user's own themes.
         problems: one error for each wrong entry of the file; each is one line.
     """
 
+    _: KW_ONLY
     theme: str | None = None
     interval: float | None = None
     columns: tuple[str, ...] = ()
-    _: KW_ONLY
     keys: Mapping[str, str] = field(default_factory=dict)
     untouchable: tuple[str, ...] = ()
+    guard: Path | None = None
     themes: Path | None = None
     problems: tuple[PytopError, ...] = ()
 
@@ -122,6 +124,7 @@ def _settings(data: Mapping[str, Any], themes: Path, known: Vocabulary) -> Setti
         columns=_columns(data, errors, known.columns),
         keys=_keys(data, errors, known.actions),
         untouchable=_untouchable(data, errors),
+        guard=_guard(data, errors),
         themes=themes,
         problems=tuple(errors),
     )
@@ -158,6 +161,16 @@ def _untouchable(data: Mapping[str, Any], errors: list[PytopError]) -> tuple[str
         errors.append(InvalidError(_FILE, detail="untouchable must be a list of names of containers"))
         return ()
     return tuple(value)
+
+
+def _guard(data: Mapping[str, Any], errors: list[PytopError]) -> Path | None:
+    value = data.get("guard")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.startswith("/"):
+        errors.append(InvalidError(_FILE, detail=f"guard must be the whole path of a policy, not {value!r}"))
+        return None
+    return Path(value)
 
 
 def _keys(data: Mapping[str, Any], errors: list[PytopError], known: Collection[str]) -> Mapping[str, str]:

@@ -236,7 +236,7 @@ class ListScreen(Screen[None]):
 
     def _draw_head(self, view: summary.View) -> None:
         session, width = self._session, self.size.width - 2
-        host = summary.machine_parts(session, self._glyphs)
+        host = [*services(self).guard_head, *summary.machine_parts(session, self._glyphs)]
         inventory = summary.inventory_parts(session, view)
         low = self.size.height < LOW_LINES
         self._lines("host", [summary.join_parts(host, width, self._glyphs)])

@@ -35,7 +35,7 @@ class Adjustment:
         waited = self._readings.wait(track.evidence, since_ns=track.evidence.since_ns) or track.wait_before
         ceiling = max(track.first_use.cpu, change.cpus)
         before = track.quota.cores if track.quota is not None else ceiling
-        begun = aimd.begin(ceiling)
+        begun = aimd.begin(ceiling, floor=track.least_cores)
         track.quota = replace(begun, cores=change.cpus, before=before, wait=waited, last=QuotaStep.DECREASED)
 
     def due(self, track: Track) -> float | None:
@@ -60,7 +60,9 @@ class Adjustment:
         if subject is None or seconds <= 0:
             return
         change = LimitChange(cpus=cores)
-        lease, _ = await self._book.take(subject, change, seconds=seconds, reason=last.lease.reason)
+        lease, _ = await self._book.take(
+            subject, change, seconds=seconds, reason=last.lease.reason, audited=track.audited
+        )
         if lease.state is LeaseState.ACTIVE:
             planned = replace(last.planned, change=change)
             track.rungs[-1] = replace(last, planned=planned, lease=lease)

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from collectors.attribution.evidence import Evidence
 from collectors.sampling.frame import Frame
+from runtime.containment.aimd import FLOOR_CORES
+from runtime.containment.audit import NotOnDiskError
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import RungId
 from runtime.errors import ConflictError, KernelError, NotFoundError, PytopError
@@ -168,23 +170,29 @@ class Containment:
         rung: RungId | None = None,
         seconds: float = LEASE_S,
         audited: bool = False,
+        least_cores: float = FLOOR_CORES,
     ) -> ClimbOutcome:
         """Climb the next rung as a lease of so many seconds; milder rungs are renewed with it.
 
         `evidence` and `rung` as for `plan`; with `audited` it waits until the audit trail has it on the disk.
         Raises what `plan` gives, and why the rung could not be climbed; the next `plan` then passes it over.
         """
-        return await self._queue.run(lambda: self._climb(victim, evidence, rung, seconds=seconds, audited=audited))
 
-    async def _climb(
-        self, victim: Ref, evidence: Evidence | None, rung: RungId | None, *, seconds: float, audited: bool
-    ) -> ClimbOutcome:
-        planned = await self._planner.plan(victim, evidence, rung)
-        track = self._track(planned)
+        async def work() -> ClimbOutcome:
+            planned = await self._planner.plan(victim, evidence, rung)
+            track = self._track(planned)
+            track.audited, track.least_cores = audited, least_cores
+            return await self._climb(planned, track, seconds)
+
+        return await self._queue.run(work)
+
+    async def _climb(self, planned: PlannedRung, track: Track, seconds: float) -> ClimbOutcome:
         track.wrong, track.touched_ns = False, self._readings.now_ns
         track.climbing += 1
         try:
-            lease, outcome = await self._taker.take(planned, seconds, audited=audited)
+            lease, outcome = await self._taker.take(planned, seconds, audited=track.audited)
+        except NotOnDiskError:  # nothing is known against the rung
+            raise
         except PytopError as error:
             track.failed[planned.rung.id] = error.detail or str(error)
             raise
@@ -293,6 +301,23 @@ class Containment:
         for track in self._planner.of(victim):
             await self._renew(track, seconds)
         await self.refresh()
+
+    async def renew_lease(self, lease: Lease, seconds: float) -> Lease:
+        """Let one lease hold for so many seconds from now."""
+        renewed = await self._book.renew(lease, seconds)
+        await self.refresh()
+        return renewed
+
+    async def end_lease(self, lease: Lease, reason: str) -> Lease:
+        """Take one lease back now; the rung that it held is gone."""
+        return await self._queue.run(lambda: self._end_lease(lease, reason))
+
+    async def _end_lease(self, lease: Lease, reason: str) -> Lease:
+        ended = await self._book.revert(lease, reason)
+        for track in self._tracks.values():
+            track.refresh(self._book.known)
+        self._context.changed()
+        return ended
 
     async def _put_back(self, tracks: Sequence[Track], reason: str) -> None:
         """Take back what is not confirmed, the last first. One that fails does not keep the others."""

@@ -85,7 +85,8 @@ class LeaseBook:
     ) -> tuple[Lease, LimitOutcome]:
         """Take a lease on a container or group; raises what the service raises, nothing is changed then.
 
-        With `audited` nothing is changed unless the audit trail's entry is on the disk.
+        With `audited` nothing is changed unless the audit trail's entry is on the disk, and nothing is set by an
+        engine's API: such a lease does not end with a program that is killed.
         """
 
         async def work() -> tuple[Lease, LimitOutcome]:
@@ -99,7 +100,7 @@ class LeaseBook:
                 seconds=seconds,
                 reason=reason,
                 freeze=freeze,
-                by_api=self._api(subject.ref),
+                by_api=None if audited else self._api(subject.ref),
                 must_be_on_disk=audited,
             )
             await self.refresh()

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import NamedTuple
 
 from collectors.attribution.evidence import Evidence, Suspect
-from runtime.containment.aimd import Quota
+from runtime.containment.aimd import FLOOR_CORES, Quota
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import ResourceUse, RungId
 from runtime.model import Ref, Resource
@@ -43,6 +43,7 @@ class Track:
         wrong: everything was put back, since it did not help.
         climbing: rungs that are being climbed now.
         touched_ns: CLOCK_MONOTONIC of the frame at which something was last done.
+        audited, least_cores: those of the last climb; a quota that follows the waiting keeps them.
     """
 
     evidence: Evidence
@@ -57,6 +58,8 @@ class Track:
     wrong: bool = False
     climbing: int = 0
     touched_ns: int = 0
+    audited: bool = False
+    least_cores: float = FLOOR_CORES
 
     @property
     def taken(self) -> Collection[RungId]:

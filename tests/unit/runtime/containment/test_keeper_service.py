@@ -12,7 +12,7 @@ import pytest
 
 from runtime.containment import keeper, keeper_process, keeper_service, keeper_unit
 from runtime.errors import DeniedError, EngineError
-from runtime.kernel import boot_unit, run_directory, systemd
+from runtime.kernel import boot_unit, run_directory, systemd, unit_file
 from runtime.kernel.boot_unit import BootCommand
 from runtime.kernel.systemd import Unit
 from tests.conftest import missing
@@ -124,7 +124,7 @@ def test_they_are_installed_and_removed_with_the_boot_unit(tmp_path: Path, monke
         asked.append(command[1:])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(boot_unit.subprocess, "run", run)
+    monkeypatch.setattr(unit_file.subprocess, "run", run)
     more = keeper_unit.texts(COMMAND)
     boot_unit.install(COMMAND, more, units=tmp_path, booted=tmp_path)
     assert asked == [["daemon-reload"], ["enable", boot_unit.NAME], ["enable", "--now", f"{keeper_unit.STEM}.path"]]

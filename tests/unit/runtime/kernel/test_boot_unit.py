@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import KernelError, UnsupportedError
-from runtime.kernel import boot_unit
+from runtime.kernel import unit_file
 from runtime.kernel.boot_unit import NAME, BootCommand, install, is_installed, uninstall, unit_text
 from tests.conftest import missing
 
@@ -54,7 +54,7 @@ def test_install_says_exactly_what_it_does_and_uninstall_undoes_it(
             (tmp_path / "multi-user.target.wants" / NAME).symlink_to(tmp_path / NAME)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(boot_unit.subprocess, "run", run)
+    monkeypatch.setattr(unit_file.subprocess, "run", run)
     openrc = tmp_path / "none"
     assert not is_installed(tmp_path, openrc)
     said = install(PLAIN, units=tmp_path, booted=tmp_path)
@@ -72,7 +72,7 @@ def test_install_says_exactly_what_it_does_and_uninstall_undoes_it(
 
 def test_what_systemctl_says_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess(["systemctl"], 1, "", "Access denied\n")
-    monkeypatch.setattr(boot_unit.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(unit_file.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(KernelError, match="Access denied"):
         install(PLAIN, units=tmp_path, booted=tmp_path)
 
