@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import is_
 from typing import Final, NamedTuple
 
@@ -107,11 +107,14 @@ class Attributor:
         found: dict[Ref, list[Evidence]] = {}
         for resource, windows in self._windows.items():
             for victim, window in windows.items():
-                if evidence := list(self._evidence(resource, victim, window, remake)):
+                if evidence := self._evidence(resource, victim, window, remake):
                     found.setdefault(victim, []).extend(evidence)
         self.latest = Attribution(
             frame.at_ns,
-            {victim: tuple(sorted(evidence, key=_rank)) for victim, evidence in found.items()},
+            {
+                victim: tuple(sorted(evidence, key=_rank) if len(evidence) > 1 else evidence)
+                for victim, evidence in found.items()
+            },
         )
         return self.latest
 
@@ -185,35 +188,45 @@ class Attributor:
 
     # what is said
 
-    def _evidence(
-        self, resource: Resource, victim: ContainerRef, window: WaitWindow, remake: bool
-    ) -> Iterator[Evidence]:
-        """The evidence about a victim on one resource. One that has hardly changed stays as it is for `REMADE_S`."""
+    def _evidence(self, resource: Resource, victim: ContainerRef, window: WaitWindow, remake: bool) -> list[Evidence]:
+        """The evidence about a victim on one resource.
+
+        While it hardly changes it stays as it is for `REMADE_S`: all of it, as the shares belong together.
+        """
         at_ns, sustained = self._frames.latest.at_ns, window.sustained(self._window_s)
         if window.seconds <= 0.0 or not (window.shown or sustained):
-            return
+            return []
         wait = min(1.0, window.waited / window.seconds)
-        shown: dict[Key, Accused] = {}
-        about: tuple[tuple[Figure, ...], float] | None = None
-        for key, held, before in _parts(window):
+        named: list[tuple[Key, float, Accused | None]] = []
+        fresh = not remake
+        for part in _parts(window):
+            _, held, before = part
             if before is None:
                 if held < SUSPECTED_SHARE or not sustained:
                     continue
+                fresh = False
             elif held < SUSPECTED_SHARE * KEEP_FACTOR:
                 continue
-            elif not remake and _is_fresh(before, held, wait, at_ns):
-                shown[key] = before
-                yield before.evidence
-                continue
-            if about is None:
-                detector = DETECTORS[resource]
-                own = tuple(detector.about_victim(self._frames, victim, window.device))
-                about = own, detector.shortfall(self._frames, victim, wait)
-            pair = Pair(victim, key, window.device, about[1])
-            evidence = self._made(resource, pair, held, wait=wait, own=about[0], before=before)
-            shown[key] = Accused(evidence, at_ns)
-            yield evidence
+            elif fresh:
+                evidence = before.evidence
+                fresh = (
+                    at_ns - before.made_ns < REMADE_NS
+                    and abs(evidence.score - held) < UNCHANGED_SHARE
+                    and abs(evidence.wait - wait) < UNCHANGED_SHARE
+                )
+            named.append(part)
+        if fresh and len(named) == len(window.shown):
+            return [accused.evidence for accused in window.shown.values()]
+        detector = DETECTORS[resource]
+        shown: dict[Key, Accused] = {}
+        if named:
+            own = tuple(detector.about_victim(self._frames, victim, window.device))
+            shortfall = detector.shortfall(self._frames, victim, wait)
+            for key, held, before in named:
+                pair = Pair(victim, key, window.device, shortfall)
+                shown[key] = Accused(self._made(resource, pair, held, wait=wait, own=own, before=before), at_ns)
         window.shown = shown
+        return [accused.evidence for accused in shown.values()]
 
     def _made(
         self,
@@ -264,15 +277,6 @@ def _gone(before: Mapping[Ref, Usage], now: Mapping[Ref, Usage]) -> Collection[R
     if len(before) == len(now) and all(map(is_, before, now)):
         return ()
     return before.keys() - now.keys()
-
-
-def _is_fresh(shown: Accused, held: float, wait: float, at_ns: int) -> bool:
-    evidence = shown.evidence
-    return (
-        at_ns - shown.made_ns < REMADE_NS
-        and -UNCHANGED_SHARE < evidence.score - held < UNCHANGED_SHARE
-        and -UNCHANGED_SHARE < evidence.wait - wait < UNCHANGED_SHARE
-    )
 
 
 def _parts(window: WaitWindow) -> list[tuple[Key, float, Accused | None]]:

@@ -20,6 +20,7 @@ from tests.unit.collectors.attribution.scenes import (
     constant,
     frames,
     host,
+    ref,
     stalls,
     told,
     usage,
@@ -27,6 +28,7 @@ from tests.unit.collectors.attribution.scenes import (
 
 INTERVALS = pytest.mark.parametrize("interval_s", [0.5, 1.0])
 RESTS = usage(cpu=0.1)
+THIRD = ref("third")
 HOG = Suspect(SuspectKind.CONTAINER, BATCH)
 
 
@@ -218,3 +220,18 @@ def test_slow_with_a_stall_has_its_evidence() -> None:
 def test_without_all_counters_nothing_is_said_about_a_slow_victim(unknown: Usage) -> None:
     assert run(later({API: unknown}, 1, 100.0)).explain_slow(API) == ()
     assert Attributor().explain_slow(API) == ()
+
+
+def test_shares_that_shift_stay_shares_of_one_whole() -> None:
+    """Evidence that hardly changes stays as it is: all about a victim together, else old and new shares exceed 1."""
+
+    def shifting(at_s: float) -> Moment:
+        shift = 0.06 * at_s
+        parts = {BATCH: 0.38 - shift / 2, OTHER: 0.38 - shift / 2, THIRD: 0.24 + shift}
+        hogs = {each: usage(cpu=1.8 * part) for each, part in parts.items()}
+        return host(2.0), {API: usage(cpu=0.2, waiting=0.3), **hogs}
+
+    attributor = Attributor()
+    for frame in frames(shifting, 6, 0.5):
+        assert sum(each.share for each in attributor.take(frame).by_victim.get(API, ())) <= 1.0 + 1e-9
+    assert len(attributor.latest.by_victim[API]) == 3
