@@ -80,11 +80,11 @@ def _parts(args: argparse.Namespace) -> set[str]:
 
 
 async def _interruptible(args: argparse.Namespace, scenarios: list[Scenario]) -> int:
-    """Run until it ends, or until a signal: then everything is removed first."""
+    """Run until it ends, or until a signal: then everything is removed first, whatever further signals come."""
     task = asyncio.create_task(_run(args, scenarios))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, lambda: task.cancelling() or task.cancel())
     try:
         return await task
     except asyncio.CancelledError:

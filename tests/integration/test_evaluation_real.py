@@ -74,6 +74,8 @@ def test_an_interrupted_scenario_leaves_nothing(number: signal.Signals) -> None:
         until(lambda: any("/disk" in name for name in left() - before))
         time.sleep(2.0)  # some of its containers run
         process.send_signal(number)
+        time.sleep(0.2)
+        process.send_signal(number)  # an impatient user
         _, errors = process.communicate(timeout=TIMEOUT_S)
     finally:
         process.kill()

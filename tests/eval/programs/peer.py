@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 QUESTION_BYTES = 2000
 
@@ -25,11 +27,17 @@ def swallow(connection: socket.socket) -> None:
         pass
 
 
-def listen(port: int, serve: object) -> None:
+def until_it_ends(serve: Callable[[socket.socket], None], connection: socket.socket) -> None:
+    """A container that is killed resets its connections."""
+    with contextlib.suppress(ConnectionError), connection:
+        serve(connection)
+
+
+def listen(port: int, serve: Callable[[socket.socket], None]) -> None:
     listener = socket.create_server(("", port))
     while True:
         connection, _ = listener.accept()
-        threading.Thread(target=serve, args=(connection,), daemon=True).start()  # type: ignore[arg-type]
+        threading.Thread(target=until_it_ends, args=(serve, connection), daemon=True).start()
 
 
 def main() -> None:
