@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from runtime.containment import keeper_process, leases
 from runtime.kernel import cgroupfs, cgroups, run_directory
@@ -216,6 +216,10 @@ def _kill(what: str, run: Path, started: subprocess.Popen[str]) -> float:
             os.kill(keeper, signal.SIGKILL)
     if what in ("program", "both"):
         started.wait()
+    if what == "both":  # one that the program had just started, too
+        end_keeper(run)
+        time.sleep(0.05)
+        end_keeper(run)
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -239,9 +243,9 @@ def _await(
             if pid is None:
                 result.wrong.append("no keeper came")
         # the program goes on; its last lease is over at some time
-        _until(lambda: _late(run, killed + KEEPER_S), result)
+        _until(lambda: _late(run, killed + KEEPER_S, before, made), result)
     else:
-        _until(lambda: _late(run, 0), result)
+        _until(lambda: _late(run, 0, before, made), result)
     if result.what != "both":
         result.wrong += _differences(before, made, foreign)
     documents = _documents(run)
@@ -254,7 +258,7 @@ def _starting(run: Path) -> bool:
     return bool(keepers(run))
 
 
-def _documents(run: Path) -> list[dict[str, int]]:
+def _documents(run: Path) -> list[dict[str, Any]]:
     found = []
     for path in run.glob("lease-*"):
         with suppress(OSError, ValueError):
@@ -262,14 +266,17 @@ def _documents(run: Path) -> list[dict[str, int]]:
     return found
 
 
-def _late(run: Path, not_before_s: float) -> tuple[bool, list[str]]:
-    """Whether no lease holds any more, and those that are late."""
+def _late(
+    run: Path, not_before_s: float, before: dict[str, dict[str, str]], made: dict[str, Cgroup]
+) -> tuple[bool, list[str]]:
+    """Whether no lease holds any more, and those that are late; not one that was noted and never written."""
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     active = [each for each in _documents(run) if not each["ended_ns"]]
     late = [
         f"{each['id']} is {now - each['expires_ns'] / 1e9:.2f} s late"
         for each in active
         if now > max(each["expires_ns"] / 1e9, not_before_s) + BACK_S
+        and read(made[each["name"]]) != before[each["name"]]
     ]
     return not active, late
 

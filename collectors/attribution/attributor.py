@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from operator import is_
 from typing import Final, NamedTuple
 
 from collectors.attribution import cpu, io, memory, network, tasks
@@ -29,7 +30,7 @@ from collectors.attribution.window import (
     Wait,
     WaitWindow,
 )
-from collectors.sampling.frame import Frame
+from collectors.sampling.frame import Frame, Usage
 from runtime.model import ContainerRef, Missing, Ref
 
 WINDOW_S: Final = 8.0
@@ -93,7 +94,7 @@ class Attributor:
             return self.latest
         if frames and frame.at_ns - frames[-1].at_ns > 2 * self._window_s * NS_PER_S:
             self._begin_anew()
-        gone = frames[-1].usages.keys() - frame.usages.keys() if frames else ()
+        gone = _gone(frames[-1].usages, frame.usages) if frames else ()
         scan = self._scanner.scan(frame)
         self._frames.add(frame, frozenset(scan.restarted))
         self._forget(scan, gone)
@@ -256,6 +257,13 @@ class Attributor:
         was_strong = before is not None and before.evidence.confidence is not Confidence.SUSPECTED
         strong = held >= STRONG_SHARE * (KEEP_FACTOR if was_strong else 1.0)
         return Confidence.STRONG if strong else Confidence.SUSPECTED
+
+
+def _gone(before: Mapping[Ref, Usage], now: Mapping[Ref, Usage]) -> Collection[Ref]:
+    """Who is there no more; mostly the same refs come in the same order, which is compared without hashing them."""
+    if len(before) == len(now) and all(map(is_, before, now)):
+        return ()
+    return before.keys() - now.keys()
 
 
 def _is_fresh(shown: Accused, held: float, wait: float, at_ns: int) -> bool:

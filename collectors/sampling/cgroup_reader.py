@@ -42,6 +42,7 @@ from collectors.sampling.read_rules import (
     LIMIT_SLOTS,
     SOMETIMES_SLOTS,
     STALL_SLOTS,
+    WEIGHT_SLOTS,
     is_movement,
     kept_open,
     sometimes_to_read,
@@ -244,18 +245,24 @@ class CgroupReader:
         for source in self._opened_each_time:
             self._read(source)
 
-    def read_limits(self, *, moved: bool) -> None:
-        """Read the limits that are set for this cgroup itself; `moved`: `read_moved` was done before."""
+    def read_limits(self, *, moved: bool, written: bool = True) -> None:
+        """Read the limits that are set for this cgroup itself; `moved`: `read_moved` was done before.
+
+        `written` is false when nobody has written any.
+        """
         if not moved and len(self._values.slots[STAT]) == V1_STAT_SLOTS:
             self._read_all_of([source for source in self._others if source.file.slot == STAT])
         for source in tuple(self._limits):
-            if source.file.slot != PERIOD or self._values.slots[QUOTA] is not UNLIMITED or not source.last:
+            slot = source.file.slot
+            if not written and slot in WEIGHT_SLOTS:
+                continue
+            if slot != PERIOD or self._values.slots[QUOTA] is not UNLIMITED or not source.last:
                 self._read(source)
 
     def read_at_rest(self) -> None:
         """Read what may have changed also while it did not move, and the peak, which may have come and gone."""
         self.read_moved()
-        self.read_limits(moved=True)
+        self.read_limits(moved=True, written=False)
         self._read_all_of([source for slot, source in self._sometimes.items() if slot == PEAK])
 
     def read_events(self, events: MemoryEvents) -> None:

@@ -47,6 +47,7 @@ FULL_READ_INTERVAL_S: Final = 60.0  # a container at rest is read in full once i
 KEPT_FILES: Final = 7  # descriptors of files per container; with the one of its process, 8
 
 LIMIT_SLOTS: Final = frozenset({QUOTA, PERIOD, MAX, PIDS_MAX, WEIGHT, IDLE, CPUS, IO_WEIGHT})
+WEIGHT_SLOTS: Final = frozenset({WEIGHT, IDLE, IO_WEIGHT})  # of these, what changes only when somebody writes
 SOMETIMES_SLOTS: Final = frozenset({PERIODS, PEAK, OOM, SWAP, IO_OPS})  # see `sometimes_to_read`
 
 STALL_SLOTS: Final = frozenset({PSI_MEMORY, PSI_IO})  # read when it has moved and in the first sweep after that

@@ -118,13 +118,17 @@ def _remove(directory: Path) -> None:
 
 
 def _files_of(targets: Sequence[Target]) -> list[str]:
-    """Every file that has a counter or a limit of these containers, whether it is kept open or not."""
+    """Every file that has a counter or a limit of these containers, whether it is kept open or not.
+
+    Weights, idle class and CPUs are left out, though a sweep knows them: the bounds are older than these files.
+    """
     hierarchies = cgroupfs.detect()
     found: list[str] = []
     for target in targets:
         own = own_cgroup.own_part(own_cgroup.cgroup_of_process(hierarchies, target.pid), hierarchies)
         for directory, files in layout.files_to_open(own):
-            found += [f"{directory}/{file.name}" for file in files if (directory / file.name).exists()]
+            counted = [file.name for file in files if file.part != layout.SHARING_PART]
+            found += [f"{directory}/{name}" for name in counted if (directory / name).exists()]
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,9 @@ from runtime.containment.rung import RungId
 from runtime.engines.embedded.engine import EmbeddedEngine
 from runtime.kernel import cgroupfs, own_cgroup, run_directory
 from runtime.model import ContainerRef, Resource, Verb
+from tests import lease_crashes
 from tests.integration.embedded import instance
-from tests.waiting import until
+from tests.waiting import until, wait_until
 from tui.core.containment.state import ClimbOutcome, VictimState
 from tui.core.session import Session
 from tui.demo import scene as demo
@@ -90,19 +91,23 @@ class Host:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A run directory, and so a keeper, of this test's own."""
     place = tmp_path / "leases"
-    monkeypatch.setattr(run_directory, "_chosen", [place])
+    place.mkdir(0o700)
+    monkeypatch.setattr(run_directory, "candidates", lambda *_: (place,))
     monkeypatch.setenv("PYTOP_STATE_DIR", str(tmp_path / "audit"))
-    return place
+    yield place
+    lease_crashes.end_keeper(place)
+    wait_until(lambda: not keeper_lock.is_held(), 5, "the keeper has ended")
+    lease_crashes.remove_cgroup_of_keepers()
 
 
 @asynccontextmanager
 async def contended(tmp_path: Path) -> AsyncIterator[Host]:
     async with instance(tmp_path) as engine:
         made = await demo.build(engine, Setting(image="host"))
-        session = Session([EmbeddedEngine(engine.config)], interval=0.5)
+        session = Session([EmbeddedEngine(engine.config)], interval=0.5, audited=True)
         try:
             await session.start()
             await until(lambda: session.frame is not None and made.victim in session.frame.usages, 20)
@@ -119,7 +124,6 @@ async def contended(tmp_path: Path) -> AsyncIterator[Host]:
             for lease in session.containment.leases:
                 await session.containment._book.revert(lease)
             await session.close()
-    await until(lambda: not keeper_lock.is_held(), 15, "the keeper ends by itself")
 
 
 async def test_a_hog_is_contained_in_steps_and_given_back(tmp_path: Path, run: Path) -> None:

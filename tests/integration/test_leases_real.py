@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.containment import audit, ending, keeper, keeper_lock, keeper_process, leases, store
+from runtime.containment import audit, ending, holder, keeper, keeper_lock, keeper_process, leases, store
 from runtime.containment.lease import LeaseState
 from runtime.errors import KernelError
 from runtime.kernel import cgroups, run_directory
@@ -24,6 +24,7 @@ from tests import lease_crashes
 from tests.conftest import need_root
 from tests.integration.place import Place, file, place
 from tests.loops import cycles
+from tests.sshd import sshd
 from tests.waiting import until, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +142,26 @@ def test_the_keeper_survives_cgroup_kill_and_hangup_of_the_session(made: Place, 
     assert pids(cgroup) == "50"
     assert keeper_lock.is_held()
     wait_back(cgroup, expires_s)
+
+
+def test_the_keeper_survives_a_cut_line_of_ssh(made: Place, run: Path, tmp_path: Path) -> None:
+    """The client is killed, as a network that breaks does; the server hangs up the terminal of the program."""
+    cgroup = made.make("hog")
+    script = tmp_path / "take.py"
+    script.write_text(TAKE)
+    remote = f"cd {ROOT}; PYTHONPATH={ROOT} PYTOP_STATE_DIR={tmp_path} "
+    remote += f"exec {sys.executable} {script} {run} {made.name}/hog 3"
+    with sshd(tmp_path) as words:
+        client = subprocess.Popen([*words, remote], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert client.stdout is not None
+        expires_s = int(client.stdout.readline()) / 1e9
+        (lease,) = store.read_all()
+        assert lease.holder.ssh.startswith("127.0.0.1 "), "whence it was taken"
+        client.kill()
+        client.communicate()
+        wait_until(lambda: not holder.is_alive(lease.holder), 5, "the program has ended with its terminal")
+        assert pids(cgroup) == "50"
+        wait_back(cgroup, expires_s)
 
 
 async def test_a_keeper_that_was_killed_is_back_within_two_seconds(made: Place) -> None:

@@ -23,7 +23,7 @@ def others(stage: Engine) -> list[Engine]:
 async def play(engine: Engine, setting: Setting, *, theme: str | None, ascii_only: bool, read_only: bool) -> int:
     """Run until the user quits; the exit code. The stage removes the containers."""
     scene = await build(engine, setting)
-    session = Session([engine, *others(engine)], read_only=read_only)
+    session = Session([engine, *others(engine)], read_only=read_only, audited=True)
     app = PytopApp(session, banner=GuidePanel(session, scene), cursor=scene.hog, theme=theme, ascii_only=ascii_only)
     with _quit_on_hangup(app):
         await app.run_async()

@@ -31,6 +31,7 @@ class Message(Enum):
     PART_SWEEPS = "measuring"
     PART_ANNOTATIONS = "the annotations"
     PART_CONTAINMENT = "containment"
+    PART_LEASES = "the watch over leases"
     TRIED_ANEW = "It is tried again"
     OBSERVER_GROUPS = "totals of groups"
     OBSERVER_DRIFT = "the check for changed limits"

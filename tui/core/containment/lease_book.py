@@ -17,10 +17,8 @@ from runtime.engines.protocol import Engine
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import ContainerRef, GroupKind, GroupRef, LimitChange, LimitOutcome, Ref
-from tui.core.annotations import Annotations
 from tui.core.containment.outsiders import Outsider, OutsiderService
 from tui.core.containment.service import LeaseService
-from tui.core.drift.detector import DriftDetector
 from tui.core.drift.leased import LeasedLimits
 from tui.core.operations import Operations
 from tui.core.subject import Subject
@@ -42,9 +40,6 @@ class LeaseBook:
         *,
         outsiders: OutsiderService,
         engine: Callable[[Ref], Engine | None],
-        detector: DriftDetector,
-        annotations: Annotations,
-        find: Callable[[Ref], Subject | None],
         cgroup: Callable[[Subject], Cgroup | None],
     ) -> None:
         """`engine` is that of a container, `cgroup` finds that of a subject of this machine and blocks."""
@@ -53,11 +48,10 @@ class LeaseBook:
         self._service = service
         self._outsiders = outsiders
         self._operations = operations
-        self._detector = detector
-        self._annotations = annotations
-        self._find = find
+        self._detector = operations.detector
+        self._annotations = operations.annotations
         self._cgroup = cgroup
-        self._pids: dict[str, int | None] = {}  # by lease of this session: the process when it was taken
+        self._taken: set[str] = set()  # ids of leases of this session
 
     @property
     def active(self) -> tuple[Lease, ...]:
@@ -66,7 +60,7 @@ class LeaseBook:
 
     def is_own(self, lease: Lease) -> bool:
         """It was taken by this session."""
-        return lease.id in self._pids
+        return lease.id in self._taken
 
     async def refresh(self) -> bool:
         """Read all leases again; whether anything has changed."""
@@ -77,7 +71,7 @@ class LeaseBook:
         if self.known == before:
             return False
         self._detector.leased(LeasedLimits(self.active))
-        self._pids = {id: pid for id, pid in self._pids.items() if id in self.known}
+        self._taken &= self.known.keys()
         return True
 
     async def take(
@@ -109,7 +103,7 @@ class LeaseBook:
                 by_api=self._api(subject.ref),
                 must_be_on_disk=audited,
             )
-            self._pids[lease.id] = subject.pid
+            self._taken.add(lease.id)
             await self.refresh()
             return lease, outcome
 
@@ -152,11 +146,6 @@ class LeaseBook:
         update = partial(engine.update, ref.id)
         return ApiSetter(update, update)
 
-    async def revert_by_api(self) -> None:
-        """Take back the leases of this session that only the engine can take back: they end with this program."""
-        for lease in [each for each in self.active if each.by_api and each.id in self._pids]:
-            await self.revert(lease, "program ends")
-
     async def revert(self, lease: Lease, reason: str = "") -> Lease:
         """Take a lease back now."""
 
@@ -175,23 +164,3 @@ class LeaseBook:
     async def confirmed(self, lease: Lease) -> Lease:
         """It stays: the engine's record was told."""
         return await self._service.confirmed(lease.id)
-
-    async def reapply_after_restarts(self) -> None:
-        """Give containers that were started again the leases of this session that still run."""
-        stale: dict[Ref, Subject] = {}
-        for lease in self.active:
-            subject = self._find(lease.ref) if lease.id in self._pids else None
-            if subject is not None and subject.pid is not None and subject.pid != self._pids[lease.id]:
-                stale[lease.ref] = subject
-        for ref, subject in stale.items():
-            await self._operations.leased(ref, f"limit {subject.name} again", partial(self._reapply, subject))
-
-    async def _reapply(self, subject: Subject) -> None:
-        cgroup = await threads.acting(self._cgroup, subject)
-        if cgroup is not None:
-            await self._service.reapply(subject.ref, cgroup, subject.pid)
-            await self.refresh()
-        self._pids = {
-            id: subject.pid if (lease := self.known.get(id)) is not None and lease.ref == subject.ref else pid
-            for id, pid in self._pids.items()
-        }

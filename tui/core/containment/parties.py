@@ -8,7 +8,7 @@ from typing import Final
 
 from collectors.attribution.evidence import Evidence
 from runtime.containment.rung import Case, Party, ResourceUse
-from runtime.errors import NotFoundError, PytopError, RefusedError, UnsupportedError
+from runtime.errors import ConflictError, NotFoundError, PytopError, RefusedError, UnsupportedError
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Container, LimitName, Ref, Resource, Verb
@@ -94,7 +94,7 @@ class PartyReader:
             use=use_of(readings.latest, subject.ref),
             refused=refused,
             untouchable=untouchable,
-            unfreezable="" if freezing is None else freezing.detail,
+            unfreezable=freezing.detail if isinstance(freezing, (ConflictError, UnsupportedError)) else "",
         )
 
     def _siblings(self, victim: Subject | None, evidence: Evidence, readings: Readings) -> bool:

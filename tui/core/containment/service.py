@@ -46,10 +46,6 @@ class LeaseService(Protocol):
         """Take it back now."""
         ...
 
-    async def reapply(self, ref: Ref, cgroup: Cgroup, pid: int | None) -> tuple[Lease, ...]:
-        """Give a container that was started again its leases again."""
-        ...
-
     def read_all(self) -> tuple[Lease, ...]:
         """Every lease of this machine, also of other programs, and those that have ended a moment ago. Blocks."""
         ...

@@ -16,7 +16,7 @@ from collectors.sampling.parse import NS_PER_TICK
 from collectors.sampling.sweep import Sweeper
 from collectors.sampling.target import Target
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
-from runtime.model import ContainerRef, Missing
+from runtime.model import ContainerRef, GroupKind, GroupRef, Missing
 from tests.unit.collectors.sampling.test_sweep_trees import PID, PRESSURE, Tree
 
 S_NS = 1_000_000_000
@@ -274,6 +274,7 @@ def test_somebody_waits_and_it_is_not_the_containers() -> None:
 
 
 def test_a_sweep_looks_only_while_somebody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group's own cgroup has what its containers use: it is not added again."""
     now = SimpleNamespace(ns=100 * S_NS)
     monkeypatch.setattr(time, "monotonic_ns", lambda: now.ns)
     monkeypatch.setattr(time, "clock_gettime_ns", lambda _: 100 * NS_PER_TICK)
@@ -284,7 +285,7 @@ def test_a_sweep_looks_only_while_somebody_waits(tmp_path: Path, monkeypatch: py
         f"{PID} (box) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 50 " + "0 " * 21 + "\n"
     )
     sweeper = Sweeper(tree.hierarchies, tree.proc)
-    target = Target(ContainerRef("tree", "0" * 12), PID)
+    targets = [Target(ContainerRef("tree", "0" * 12), PID), Target(GroupRef(GroupKind.POD, "pod", "tree"), PID, "/box")]
     stalled_us = 0
 
     def sweep(second: int, *, waiting: bool) -> tuple[HostProgram, ...]:
@@ -292,10 +293,11 @@ def test_a_sweep_looks_only_while_somebody_waits(tmp_path: Path, monkeypatch: py
         ticks = second * 2 * TICKS_PER_S
         (tree.proc / "stat").write_text(f"cpu  {ticks} 0 0 0 0 0 0 0 0 0\nprocesses 1\n")
         hog.write(99, ticks, name="hog", cgroup="0::/\n")
+        tree.file("cpu.stat").write_text(f"usage_usec {second * 1_500_000}\nuser_usec 0\nsystem_usec 0\n")
         stalled_us += 500_000 * waiting
         tree.file("cpu.pressure").write_text(PRESSURE.format(some=stalled_us, full=0))
         now.ns += S_NS
-        return sweeper.sweep([target]).host.programs
+        return sweeper.sweep(targets).host.programs
 
     try:
         for second in range(4):
