@@ -242,7 +242,8 @@ async def test_the_containers_own_screen_tells_it_and_takes_the_keys_too() -> No
 async def test_who_blames_nobody_is_told_and_cannot_be_contained() -> None:
     session, _ = hurt_session(attributed(evidence(BATCH.ref, Suspect(SuspectKind.OWN_QUOTA), 0.9)))
     async with running(session) as pilot:
-        assert "WHY batch waits" in screen(pilot)
+        assert "WHY batch" in screen(pilot)
+        assert "by its own CPU limit" in screen(pilot)
         assert "contains it" not in screen(pilot)
         assert HURT.by_victim
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from runtime.errors import InvalidError, PytopError, RefusedError
 from runtime.model import Ref
@@ -20,6 +21,19 @@ def victim_of(session: Session, ref: Ref) -> Ref | None:
         return ref
     helped = (each.victim for each in containment.states() if each.evidence.suspect.ref == ref)
     return next(helped, None) or culprits.victim_for(session.attribution, ref)
+
+
+def roles(session: Session) -> Mapping[Ref, bool]:
+    """As `culprits.roles`; that a suspect waits for the victim, for whom it was put behind, is what was wanted."""
+    found = dict(culprits.roles(session.attribution))
+    for state in session.containment.states():
+        suspect = state.evidence.suspect.ref
+        if state.rungs and suspect is not None:
+            if found.get(suspect) is False:
+                del found[suspect]
+            if found.pop(state.victim, None) is not None:
+                found[state.victim] = False
+    return found
 
 
 def why_no_culprit(session: Session, ref: Ref) -> PytopError | None:

@@ -22,20 +22,25 @@ def hurt_by(attribution: Attribution, suspect: Ref) -> tuple[Evidence, ...]:
     return tuple(first.values())
 
 
-def counterpart(attribution: Attribution, ref: Ref) -> Ref | None:
-    """The culprit of a victim, else the victim that a culprit hurts most; of one that is both, by the higher score."""
+def is_culprit_first(attribution: Attribution, ref: Ref) -> bool:
+    """Of one that hurts others and is hurt: whether it hurts another more than it is hurt itself."""
     own, others = blamed(attribution, ref), hurt_by(attribution, ref)
-    if own is not None and own.suspect.ref is not None and not (others and others[0].score > own.score):
+    return bool(others) and (own is None or others[0].score > own.score)
+
+
+def counterpart(attribution: Attribution, ref: Ref) -> Ref | None:
+    """The culprit of a victim, or the victim that a culprit hurts most; None where there is none with a row."""
+    own, others = blamed(attribution, ref), hurt_by(attribution, ref)
+    if own is not None and own.suspect.ref is not None and not is_culprit_first(attribution, ref):
         return own.suspect.ref
     return others[0].victim if others else None
 
 
 def victim_for(attribution: Attribution, ref: Ref) -> Ref | None:
-    """The victim in whose favour something is done: the container itself if it is hurt, else the one that it hurts."""
-    if blamed(attribution, ref) is not None:
-        return ref
-    others = hurt_by(attribution, ref)
-    return others[0].victim if others else None
+    """The victim in whose favour something is done: the container itself, or the one that it hurts more than that."""
+    if is_culprit_first(attribution, ref):
+        return hurt_by(attribution, ref)[0].victim
+    return ref if blamed(attribution, ref) is not None else None
 
 
 def roles(attribution: Attribution) -> Mapping[Ref, bool]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from runtime.containment.audit import CHANGE, CONFIRM, ELSEWHERE, LEASE, TAKE_BACK, US, AuditEntry
-from tui.present.lease_text import change_text as limits_text
 from tui.present.lease_text import holder_text
 from tui.present.limit_text import replaced_text
 from tui.present.messages import Message, say
@@ -25,14 +24,10 @@ def action_text(entry: AuditEntry) -> str:
 
 
 def change_text(entry: AuditEntry) -> str:
-    """From what to what; of a lease that was taken back the other way round. What is held now, where that is known."""
-    if entry.action == TAKE_BACK:
-        text = replaced_text(entry.new, entry.read_back or entry.old)
-        frozen = Message.THAWED
-    else:
-        text = replaced_text(entry.old, entry.read_back or entry.new)
-        frozen = Message.FROZEN
-    return ", ".join(filter(None, (text, say(frozen) if entry.frozen else ""))) or limits_text(entry.new)
+    """From what to what the kernel holds then, else to what was asked for; whether it was frozen or thawed."""
+    text = replaced_text(entry.old, entry.read_back or entry.new)
+    frozen = say(Message.THAWED if entry.action == TAKE_BACK else Message.FROZEN) if entry.frozen else ""
+    return ", ".join(filter(None, (text, frozen)))
 
 
 def by_text(entry: AuditEntry) -> str:

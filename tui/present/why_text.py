@@ -24,10 +24,7 @@ def why_parts(attribution: Attribution, ref: Ref, sentence: Callable[[Evidence],
     strongest, hurt = attribution.strongest(ref), culprits.hurt_by(attribution, ref)
     own = sentence(strongest).split("; ") if strongest is not None else []
     others = [hurts_text(ref, hurt, name_of)] if hurt else []
-    blamed = culprits.blamed(attribution, ref)
-    if hurt and (blamed is None or hurt[0].score > blamed.score):
-        return [*others, *own]
-    return [*own, *others]
+    return [*others, *own] if culprits.is_culprit_first(attribution, ref) else [*own, *others]
 
 
 def hurts_text(ref: Ref, hurt: Sequence[Evidence], name_of: NameOf) -> str:

@@ -40,7 +40,14 @@ def entry(id: str, **more: Any) -> AuditEntry:
 ENTRIES = [
     entry("1", when_ns=NOW_NS - 7200 * S_NS, reason="it was loud"),
     entry("2", action=trail.LEASE, lease="0a1b2c"),
-    entry("3", action=trail.TAKE_BACK, lease="0a1b2c", read_back=LimitChange(cpus=UNLIMITED)),
+    entry(
+        "3",
+        action=trail.TAKE_BACK,
+        lease="0a1b2c",
+        old=LimitChange(cpus=0.4),
+        new=LimitChange(cpus=UNLIMITED),
+        read_back=LimitChange(cpus=UNLIMITED),
+    ),
     entry("4", name="web", action=trail.ELSEWHERE, by="another program", who=Holder(pid=9, started=1, uid=1000)),
     entry("5", read_back=LimitChange(), outcome=""),
 ]

@@ -21,6 +21,13 @@ def test_one_that_is_both_goes_where_the_score_is_higher() -> None:
     assert culprits.counterpart(found, BATCH) == API
 
 
+def test_the_key_acts_for_whom_the_line_names_first() -> None:
+    found = attributed(evidence(API, BATCH, 0.4), evidence(BATCH, API, 0.1))
+    assert culprits.victim_for(found, BATCH) == API, "the hog waits a little for its victim: that is not the harm"
+    assert culprits.victim_for(found, API) == API
+    assert culprits.counterpart(found, BATCH) == API
+
+
 def test_nobody_is_blamed_for_a_quota_or_after_a_probe_has_cleared_it() -> None:
     own = evidence(API, Suspect(SuspectKind.OWN_QUOTA), 0.9)
     cleared = evidence(API, BATCH, 0.5, confidence=Confidence.CLEARED)

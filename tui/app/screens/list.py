@@ -24,6 +24,7 @@ from tui.app.widgets.lines import Lines
 from tui.app.widgets.table import ColumnHeads, ContainerTable
 from tui.core import culprits
 from tui.core.actions import ACTIONS
+from tui.core.containment_actions import roles
 from tui.core.session import Changed, Session, Subject
 from tui.core.successor import successor
 from tui.present import fields, summary, table
@@ -149,7 +150,7 @@ class ListScreen(Screen[None]):
         listed = (session.containers, session.groups) if self._grouped else (session.containers,)
         self._columns = self._layout.fit(self.size.width - SCROLLBAR_CELLS, *listed)
         seen = [c for c in containers if self._is_wanted(c)]
-        self._roles = culprits.roles(session.attribution)
+        self._roles = roles(session)
         lines = [
             table.row(
                 c,

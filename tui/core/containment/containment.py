@@ -203,9 +203,8 @@ class Containment:
             track.failed[planned.rung.id] = why
             raise KernelError(f"limit {planned.target_name}", detail=why)
         track.rungs.append(TakenRung(planned=planned, lease=lease, taken_ns=self._readings.now_ns))
-        self._tracks.pop(key_of(track.evidence), None)  # the newest is the last; a frame may have dropped it meanwhile
-        self._tracks[key_of(track.evidence)] = track
         self._adjustment.begin(track, planned.change)
+        self._tracks[key_of(track.evidence)] = self._tracks.pop(key_of(track.evidence))  # the newest is the last
         await self._renew(track, seconds, first=1)
         await self.refresh()
         self._context.changed()
@@ -284,7 +283,7 @@ class Containment:
         subject = self._planner.subject(ref)
         title = f"change limits of {subject.name} for a time"
         self._planner.permit(title, ref)
-        _, outcome = await self._book.take(subject, change, seconds=seconds, reason="editor")
+        _, outcome = await self._queue.run(lambda: self._book.take(subject, change, seconds=seconds, reason="editor"))
         self._context.changed()
         return outcome
 

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Final
 
 from collectors.attribution.evidence import Suspect
-from runtime.containment import holder
 from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import Lease
 from runtime.containment.outsiders import MAX_NICE, PROCESS_ENGINE
@@ -52,6 +51,7 @@ class LeaseBook:
         self._detector = operations.detector
         self._annotations = operations.annotations
         self._cgroup = cgroup
+        self._taken: set[str] = set()  # ids of leases of this session
 
     @property
     def active(self) -> tuple[Lease, ...]:
@@ -59,8 +59,8 @@ class LeaseBook:
         return tuple(lease for lease in self.known.values() if lease.active)
 
     def is_own(self, lease: Lease) -> bool:
-        """It was taken by this program."""
-        return holder.is_own(lease.holder)
+        """It was taken by this session."""
+        return lease.id in self._taken
 
     async def refresh(self) -> bool:
         """Read all leases again; whether anything has changed."""
@@ -71,6 +71,7 @@ class LeaseBook:
         if self.known == before:
             return False
         self._detector.leased(LeasedLimits(self.active))
+        self._taken &= self.known.keys()
         return True
 
     async def take(
@@ -103,6 +104,7 @@ class LeaseBook:
                 by_api=None if audited else self._api(subject.ref),
                 must_be_on_disk=audited,
             )
+            self._taken.add(lease.id)
             await self.refresh()
             return lease, outcome
 
