@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import Any
 
@@ -27,8 +26,6 @@ CPU = {"api": 0.2, "batch": 1.5, "web": 0.4, "idle": 0.0}
 
 class ScriptedContainment:
     """A ladder for `api` against `batch`, of which nothing is told to a kernel."""
-
-    name = "containment"
 
     def __init__(self) -> None:
         self.done: list[tuple[str, Ref]] = []
@@ -58,8 +55,8 @@ class ScriptedContainment:
     def states(self) -> tuple[VictimState, ...]:
         return tuple(state for victim in self.rungs if (state := self.state(victim)) is not None)
 
-    async def follow(self) -> None:
-        await asyncio.Event().wait()
+    def loops(self) -> dict[str, Any]:
+        return {}
 
     async def close(self) -> None:
         pass
