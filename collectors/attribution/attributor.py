@@ -40,7 +40,7 @@ KEEP_FACTOR: Final = 0.6  # of these, below which what is shown is shown no more
 MIN_PART_SHARE: Final = 0.15  # of what the victim waits for: who holds less is one of many
 MIN_DIFFUSE_SHARE: Final = 0.25  # of what the victim waits for, that many hold together
 PROBE_VALID_S: Final = 60.0
-REMADE_S: Final = 2.0  # after which evidence is made anew, with the figures of then
+REMADE_S: Final = 3.0  # after which evidence is made anew, with the figures of then
 REMADE_NS: Final = int(REMADE_S * NS_PER_S)
 UNCHANGED_SHARE: Final = 0.01  # of time, by which a wait or a score may move until then
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from heapq import nlargest
 from typing import Final, NamedTuple
 
-from collectors.attribution.evidence import Figure, Gain, Resource, Suspect, SuspectKind
+from collectors.attribution.evidence import Figure, Gain, Suspect, SuspectKind
 from collectors.attribution.scan import MIN_USE_CORES, Found, Scan
 from collectors.attribution.window import WAIT_FLOOR_SHARE, FrameWindow, Key, Pair, Wait, number
 from collectors.sampling.frame import HostProgram, Usage
@@ -56,8 +56,9 @@ def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
     host = scan.host
     steal = number(host.steal)
     busy = scan.used_cores if isinstance(host.cpu, Missing) else host.cpu
-    victims: Iterable[Found] = scan.victims[Resource.CPU]
-    if steal >= MIN_STEAL_SHARE * host.ncpu:
+    victims: Iterable[Found] = scan.cpu_victims
+    stealing = steal >= MIN_STEAL_SHARE * host.ncpu
+    if stealing:
         victims = scan.moving
     elif not victims:
         return
@@ -65,7 +66,7 @@ def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
     tables: dict[frozenset[int] | None, _Table] = {}
     for ref, usage in victims:
         by_others, by_quota, by_itself = losses(usage, host.ncpu)
-        stolen = _stolen(number(usage.cpu), steal, busy, host.ncpu)
+        stolen = _stolen(number(usage.cpu), steal, busy) if stealing else 0.0
         wait = by_others + by_quota + by_itself + stolen
         if wait < WAIT_FLOOR_SHARE:
             continue
@@ -77,9 +78,9 @@ def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
             if table is None:
                 table = tables[cpus] = _table(scan, programs, cpus)
             holds, diffuse = _holds_of(ref, usage, by_others, table)
-        for key, share in ((OWN_QUOTA, by_quota), (ITSELF, by_itself), (HYPERVISOR, stolen)):
-            if share > 0.0:
-                holds[key] = holds.get(key, 0.0) + share
+        if wait > by_others:
+            own = ((OWN_QUOTA, by_quota), (ITSELF, by_itself), (HYPERVISOR, stolen))
+            holds |= {key: share for key, share in own if share > 0.0}
         if wait > 1.0:
             holds = {key: share / wait for key, share in holds.items()}
             diffuse, wait = diffuse / wait, 1.0
@@ -110,9 +111,9 @@ def losses(usage: Usage, ncpu: int) -> tuple[float, float, float]:
     return by_others, by_quota, by_itself
 
 
-def _stolen(cpu: float, steal: float, busy: float, ncpu: int) -> float:
+def _stolen(cpu: float, steal: float, busy: float) -> float:
     """The share of the interval in which the hypervisor had the CPU on which a container wanted to run."""
-    if steal < MIN_STEAL_SHARE * ncpu or cpu < MIN_STOLEN_CORES or busy <= 0.0:
+    if cpu < MIN_STOLEN_CORES or busy <= 0.0:
         return 0.0
     return min(1.0, cpu * steal / busy, steal / (busy + steal))
 

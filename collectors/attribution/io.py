@@ -13,7 +13,7 @@ from heapq import nlargest
 from typing import Final
 
 from collectors.attribution.cpu import DIFFUSE, ITSELF, MAX_SUSPECTS, MIN_HELD_SHARE, suspect_of
-from collectors.attribution.evidence import Figure, Gain, Resource
+from collectors.attribution.evidence import Figure, Gain
 from collectors.attribution.memory import OWN_LIMIT
 from collectors.attribution.scan import Scan
 from collectors.attribution.window import FrameWindow, Key, Pair, Wait, number
@@ -32,7 +32,7 @@ Costs = dict[str, dict[Key, float]]
 
 def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
     """The waits for disks in this frame."""
-    victims = scan.victims[Resource.IO]
+    victims = scan.io_victims
     if not victims:
         return
     costs = _costs(scan)

@@ -13,7 +13,7 @@ from heapq import nlargest
 from typing import Final
 
 from collectors.attribution.cpu import ITSELF, MAX_SUSPECTS, MIN_HELD_SHARE
-from collectors.attribution.evidence import Figure, Gain, Resource, Suspect, SuspectKind
+from collectors.attribution.evidence import Figure, Gain, Suspect, SuspectKind
 from collectors.attribution.scan import PAGE_BYTES, Scan, memory_wait
 from collectors.attribution.window import NS_PER_S, FrameWindow, Key, Pair, Wait, number
 from collectors.sampling.frame import Usage
@@ -29,7 +29,7 @@ OWN_LIMIT: Final = Suspect(SuspectKind.OWN_LIMIT)
 
 def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
     """The waits for memory in this frame."""
-    victims = scan.victims[Resource.MEMORY]
+    victims = scan.memory_victims
     if not victims:
         return
     takers = {ref: taken for ref, usage in scan.moving if (taken := _taken(frames, ref, usage)) >= MIN_TAKEN_BYTES}

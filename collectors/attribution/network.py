@@ -12,7 +12,7 @@ from heapq import nlargest
 from typing import Final
 
 from collectors.attribution.cpu import ITSELF, MAX_SUSPECTS, MIN_HELD_SHARE
-from collectors.attribution.evidence import Figure, Gain, Resource
+from collectors.attribution.evidence import Figure, Gain
 from collectors.attribution.memory import OWN_LIMIT
 from collectors.attribution.scan import Found, Scan
 from collectors.attribution.window import WAIT_FLOOR_SHARE, FrameWindow, Key, Pair, Wait, number
@@ -31,7 +31,7 @@ MIN_RUNNING_SHARE: Final = 0.05
 
 def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
     """The waits for the network in this frame."""
-    victims = scan.victims[Resource.NETWORK]
+    victims = scan.network_victims
     if not victims:
         return
     moved: dict[Key, float] = {

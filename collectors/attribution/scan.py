@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
-from collectors.attribution.evidence import Resource
 from collectors.attribution.window import NS_PER_S, WAIT_FLOOR_SHARE, number
 from collectors.sampling.frame import Frame, HostUsage, IoRates, Pressure, Usage
 from runtime.model import ContainerRef, Missing, Ref
@@ -13,7 +12,6 @@ from runtime.model import ContainerRef, Missing, Ref
 MIN_USE_CORES: Final = 0.002  # a smaller use is nobody's
 PAGE_BYTES: Final = 4096
 NO_PRESSURE: Final = Pressure(0.0, 0.0)
-PRESSURES: Final = {Resource.CPU: "cpu", Resource.MEMORY: "memory", Resource.IO: "io"}
 
 Found = tuple[ContainerRef, Usage]
 
@@ -22,8 +20,8 @@ Found = tuple[ContainerRef, Usage]
 class Scan:
     """What a frame has of this machine's containers.
 
-    `victims` are those that may wait, by resource; `moving` all that do not rest. Groups are no part of it, as their
-    members are, nor are the containers of other machines, whose host is not measured here.
+    The victims of a resource are those that may wait for it; `moving` has all that do not rest. Groups are no part of
+    it, as their members are, nor are the containers of other machines, whose host is not measured here.
     """
 
     frame: Frame
@@ -32,7 +30,11 @@ class Scan:
     used_cores: float = 0.0
     users: list[tuple[ContainerRef, Usage, float]] = field(default_factory=list)
     moving: list[Found] = field(default_factory=list)
-    victims: dict[Resource, list[Found]] = field(default_factory=lambda: {resource: [] for resource in Resource})
+    cpu_victims: list[Found] = field(default_factory=list)
+    memory_victims: list[Found] = field(default_factory=list)
+    io_victims: list[Found] = field(default_factory=list)
+    network_victims: list[Found] = field(default_factory=list)
+    tasks_victims: list[Found] = field(default_factory=list)
     restarted: set[Ref] = field(default_factory=set)
 
     @property
@@ -101,19 +103,21 @@ def _sort_in(scan: Scan, ref: ContainerRef, usage: Usage) -> None:
     scan.used_cores += cpu
     if cpu >= MIN_USE_CORES:
         scan.users.append((ref, usage, cpu))
-    victims, pressures = scan.victims, usage.pressure
-    for resource, name in PRESSURES.items():
-        if name in pressures:
-            some, full = pressures[name]
-            if number(some) >= WAIT_FLOOR_SHARE or number(full) >= WAIT_FLOOR_SHARE:
-                victims[resource].append(found)
-                continue
-        if resource is Resource.MEMORY and memory_wait(usage) >= WAIT_FLOOR_SHARE:
-            victims[resource].append(found)
-        if resource is Resource.CPU and (number(usage.waiting) >= WAIT_FLOOR_SHARE or number(usage.throttled) > 0.0):
-            victims[resource].append(found)
+    pressures = usage.pressure
+    if _presses(pressures.get("cpu")) or number(usage.waiting) >= WAIT_FLOOR_SHARE or number(usage.throttled) > 0.0:
+        scan.cpu_victims.append(found)
+    if _presses(pressures.get("memory")) or memory_wait(usage) >= WAIT_FLOOR_SHARE:
+        scan.memory_victims.append(found)
+    if _presses(pressures.get("io")):
+        scan.io_victims.append(found)
     dropped = 0.0 if isinstance(usage.net, Missing) else usage.net.drops
     if dropped > 0.0 or number(usage.retransmits) > 0.0 or number(usage.backlog) > 0.0:
-        victims[Resource.NETWORK].append(found)
+        scan.network_victims.append(found)
     if _at_pids_limit(usage):
-        victims[Resource.TASKS].append(found)
+        scan.tasks_victims.append(found)
+
+
+def _presses(pressure: Pressure | None) -> bool:
+    if pressure is None or pressure == NO_PRESSURE:
+        return False
+    return number(pressure.some) >= WAIT_FLOOR_SHARE or number(pressure.full) >= WAIT_FLOOR_SHARE

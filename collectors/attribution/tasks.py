@@ -11,7 +11,7 @@ from heapq import nlargest
 from typing import Final
 
 from collectors.attribution.cpu import MAX_SUSPECTS, MIN_HELD_SHARE
-from collectors.attribution.evidence import Figure, Gain, Resource
+from collectors.attribution.evidence import Figure, Gain
 from collectors.attribution.memory import OWN_LIMIT
 from collectors.attribution.scan import Found, Scan
 from collectors.attribution.window import NS_PER_S, FrameWindow, Key, Pair, Wait, number
@@ -25,7 +25,7 @@ MIN_GROWTH_PER_S_PIDS: Final = 5.0  # of one container, from which it is one tha
 
 def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
     """The containers at their own limit, and if the host is nearly out of tasks, everybody who makes none."""
-    at_own = scan.victims[Resource.TASKS]
+    at_own = scan.tasks_victims
     for ref, _ in at_own:
         yield Wait(ref, 1.0, {OWN_LIMIT: 1.0})
     filled = _filled(frames)

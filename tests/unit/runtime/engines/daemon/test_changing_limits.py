@@ -19,7 +19,7 @@ from runtime.engines.daemon.limit_hooks import ChangeContext, DaemonContainer, D
 from runtime.engines.daemon.peer import Peer
 from runtime.errors import ConflictError, EngineError, PytopError, UnavailableError
 from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.limits import apply, lock
+from runtime.limits import apply, lock, lock_file
 from runtime.limits.review.facts import HostFacts
 from runtime.model import (
     UNLIMITED,
@@ -132,7 +132,7 @@ Changer = LimitChanger[Mapping[str, Any]]
 
 def is_free(cgroup: Cgroup) -> bool:
     """Whether the container's lock can be taken."""
-    directory = lock._own(cgroup)
+    directory = lock_file._own(cgroup)
     assert directory is not None
     offset = lock._offset(directory)
     assert offset is not None
