@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from dataclasses import replace
@@ -12,7 +13,19 @@ from runtime.errors import ConflictError, PytopError
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits import same
 from runtime.limits.restoring import restoring
-from runtime.model import UNLIMITED, FieldOutcome, LimitChange, LimitOutcome, Limits, Missing, Ref, Verdict
+from runtime.model import (
+    UNLIMITED,
+    ContainerRef,
+    FieldOutcome,
+    GroupKind,
+    GroupRef,
+    LimitChange,
+    LimitOutcome,
+    Limits,
+    Missing,
+    Ref,
+    Verdict,
+)
 
 V2 = Limits(
     cpus=UNLIMITED,
@@ -39,15 +52,19 @@ class FakeLeases:
         kernel: by ref, what a kernel would hold.
         frozen: the containers that are frozen.
         failure: raised by the next `take`.
-        reapplied: what was given its leases again.
+        hold: `take` waits until this is set.
+        units, processes: what was taken of those.
     """
 
     def __init__(self) -> None:
         self.kernel: dict[Ref, Limits] = {}
         self.frozen: set[Ref] = set()
         self.failure: PytopError | None = None
-        self.reapplied: list[Ref] = []
         self.all: dict[str, Lease] = {}
+        self.units: list[tuple[str, LimitChange]] = []
+        self.processes: list[tuple[int, int | None]] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
         self._numbers = itertools.count(1)
 
     def limits(self, ref: Ref) -> Limits:
@@ -71,6 +88,7 @@ class FakeLeases:
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
+        await self.hold.wait()
         held, now_ns = self.limits(ref), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         lease = Lease(
             id=f"lease{next(self._numbers)}",
@@ -95,6 +113,20 @@ class FakeLeases:
             for name, value in change.items()
         )
         return lease, LimitOutcome(ref, tuple(fields))
+
+    async def take_unit(
+        self, path: str, change: LimitChange, *, seconds: float, reason: str = ""
+    ) -> tuple[Lease, LimitOutcome]:
+        self.units.append((path, change))
+        ref = GroupRef(GroupKind.SLICE, path)
+        return await self.take(ref, path, None, change, pid=None, seconds=seconds, reason=reason)
+
+    async def take_process(self, pid: int, *, seconds: float, nice: int | None = None, reason: str = "") -> Lease:
+        self.processes.append((pid, nice))
+        ref = ContainerRef("process", str(pid))
+        lease, _ = await self.take(ref, str(pid), None, LimitChange(), pid=pid, seconds=seconds, reason=reason)
+        self.all[lease.id] = replace(lease, target="process")
+        return self.all[lease.id]
 
     def active(self, lease_id: str) -> Lease:
         lease = self.all.get(lease_id)
@@ -133,10 +165,6 @@ class FakeLeases:
                 held = held.merge({name: before})
         self.kernel[lease.ref] = held
         return self._end(lease, state)
-
-    async def reapply(self, ref: Ref, cgroup: Cgroup, pid: int | None) -> tuple[Lease, ...]:
-        self.reapplied.append(ref)
-        return tuple(lease for lease in self.all.values() if lease.active and lease.ref == ref)
 
     def read_all(self) -> tuple[Lease, ...]:
         return tuple(self.all.values())

@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from runtime.containment import keeper_process, leases
 from runtime.kernel import cgroupfs, cgroups, run_directory
@@ -44,7 +44,7 @@ KEEPER_S: Final = 2.0
 """Until a keeper that was killed is there again."""
 CONTAINERS: Final = 3
 MIN_LEASE_S: Final = 0.3
-MAX_LEASE_S: Final = 1.5
+MAX_LEASE_S: Final = 3.5
 FOREIGN_PIDS: Final = "77"
 FILES: Final = {
     "cpu": (
@@ -184,7 +184,7 @@ def one_round(seed: int) -> Round:
         finally:
             started.kill()
             started.communicate()
-            _end_keeper(run)
+            end_keeper(run)
     return result
 
 
@@ -216,6 +216,10 @@ def _kill(what: str, run: Path, started: subprocess.Popen[str]) -> float:
             os.kill(keeper, signal.SIGKILL)
     if what in ("program", "both"):
         started.wait()
+    if what == "both":  # one that the program had just started, too
+        end_keeper(run)
+        time.sleep(0.05)
+        end_keeper(run)
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -227,7 +231,7 @@ def _await(
     foreign: str | None,
     killed: float,
 ) -> None:
-    if result.what == "both":
+    if result.what == "both" or (result.what == "program" and not _starting(run)):
         subprocess.run([sys.executable, "-c", SETTLE, str(run)], cwd=ROOT, check=True, capture_output=True)
         result.wrong += _differences(before, made, foreign)
     elif result.what == "keeper":
@@ -239,9 +243,9 @@ def _await(
             if pid is None:
                 result.wrong.append("no keeper came")
         # the program goes on; its last lease is over at some time
-        _until(lambda: _late(run, killed + KEEPER_S), result)
+        _until(lambda: _late(run, killed + KEEPER_S, before, made), result)
     else:
-        _until(lambda: _late(run, 0), result)
+        _until(lambda: _late(run, 0, before, made), result)
     if result.what != "both":
         result.wrong += _differences(before, made, foreign)
     documents = _documents(run)
@@ -249,7 +253,12 @@ def _await(
     result.conflicts = sum(each["state"] == "conflict" for each in documents)
 
 
-def _documents(run: Path) -> list[dict[str, int]]:
+def _starting(run: Path) -> bool:
+    """Whether a keeper lives, or is on its way: the program was killed before it had started one, and wrote nothing."""
+    return bool(keepers(run))
+
+
+def _documents(run: Path) -> list[dict[str, Any]]:
     found = []
     for path in run.glob("lease-*"):
         with suppress(OSError, ValueError):
@@ -257,14 +266,17 @@ def _documents(run: Path) -> list[dict[str, int]]:
     return found
 
 
-def _late(run: Path, not_before_s: float) -> tuple[bool, list[str]]:
-    """Whether no lease holds any more, and those that are late."""
+def _late(
+    run: Path, not_before_s: float, before: dict[str, dict[str, str]], made: dict[str, Cgroup]
+) -> tuple[bool, list[str]]:
+    """Whether no lease holds any more, and those that are late; not one that was noted and never written."""
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     active = [each for each in _documents(run) if not each["ended_ns"]]
     late = [
         f"{each['id']} is {now - each['expires_ns'] / 1e9:.2f} s late"
         for each in active
         if now > max(each["expires_ns"] / 1e9, not_before_s) + BACK_S
+        and read(made[each["name"]]) != before[each["name"]]
     ]
     return not active, late
 
@@ -296,12 +308,22 @@ def _differences(before: dict[str, dict[str, str]], made: dict[str, Cgroup], for
     return wrong
 
 
-def _end_keeper(run: Path) -> None:
+def keepers(run: Path) -> list[int]:
+    """The processes that are a keeper of this run directory, or become one."""
+    found = []
     for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):
         with suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             if os.fsencode(run) in words and b"-I" in words:
-                os.kill(pid, signal.SIGKILL)
+                found.append(pid)
+    return found
+
+
+def end_keeper(run: Path) -> None:
+    """SIGKILL for them."""
+    for pid in keepers(run):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def remove_cgroup_of_keepers() -> None:

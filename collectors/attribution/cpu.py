@@ -12,7 +12,7 @@ from heapq import nlargest
 from typing import Final, NamedTuple
 
 from collectors.attribution.evidence import Figure, Gain, Resource, Suspect, SuspectKind
-from collectors.attribution.scan import Found, Scan
+from collectors.attribution.scan import MIN_USE_CORES, Found, Scan
 from collectors.attribution.window import WAIT_FLOOR_SHARE, FrameWindow, Key, Pair, Wait, number
 from collectors.sampling.frame import HostProgram, Usage
 from runtime.model import ContainerRef, LimitName, Missing
@@ -70,19 +70,20 @@ def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
         if wait < WAIT_FLOOR_SHARE:
             continue
         holds: dict[Key, float] = {}
+        diffuse = 0.0
         if by_others >= WAIT_FLOOR_SHARE:
-            cpus = None if isinstance(usage.cpus, Missing) else usage.cpus
+            cpus = _cpus(usage)
             table = tables.get(cpus)
             if table is None:
                 table = tables[cpus] = _table(scan, programs, cpus)
-            holds = _holds_of(ref, usage, by_others, table)
+            holds, diffuse = _holds_of(ref, usage, by_others, table)
         for key, share in ((OWN_QUOTA, by_quota), (ITSELF, by_itself), (HYPERVISOR, stolen)):
             if share > 0.0:
                 holds[key] = holds.get(key, 0.0) + share
         if wait > 1.0:
             holds = {key: share / wait for key, share in holds.items()}
-            wait = 1.0
-        yield Wait(ref, wait, holds)
+            diffuse, wait = diffuse / wait, 1.0
+        yield Wait(ref, wait, holds, diffuse)
 
 
 def losses(usage: Usage, ncpu: int) -> tuple[float, float, float]:
@@ -103,7 +104,7 @@ def losses(usage: Usage, ncpu: int) -> tuple[float, float, float]:
         by_others = min(by_others, max(0.0, full - by_quota))
     by_itself = 0.0
     if isinstance(some, float) and isinstance(full, float) and usage.pids != 1:
-        allowed = ncpu if isinstance(usage.cpus, Missing) else min(ncpu, len(usage.cpus) or ncpu)
+        allowed = _allowed(usage, ncpu)
         if cpu >= SATURATED_SHARE * allowed:
             by_itself = max(0.0, some - full)
     return by_others, by_quota, by_itself
@@ -144,8 +145,7 @@ def _table(scan: Scan, programs: list[tuple[_User, frozenset[int] | None]], cpus
     ncpu = scan.host.ncpu
     found: list[_User] = []
     for ref, usage, cpu in scan.users:
-        own = None if isinstance(usage.cpus, Missing) else usage.cpus
-        use = cpu * _overlap(own, cpus, ncpu)
+        use = cpu * _overlap(_cpus(usage), cpus, ncpu)
         if use > 0.0:
             weight = None if isinstance(usage.cpu_weight, Missing) else usage.cpu_weight
             found.append(_User(ref, use, weight, usage.cpu_idle is True))
@@ -159,40 +159,53 @@ def _table(scan: Scan, programs: list[tuple[_User, frozenset[int] | None]], cpus
     return _Table(total, idle, nlargest(MAX_SUSPECTS + 1, found, key=lambda user: (not user.idle, user.use)))
 
 
+def _cpus(usage: Usage) -> frozenset[int] | None:
+    """The CPUs that a container may use; None where that is not known, which is taken for all of them."""
+    return None if isinstance(usage.cpus, Missing) or not usage.cpus else usage.cpus
+
+
+def _allowed(usage: Usage, ncpu: int) -> int:
+    """How many those are."""
+    cpus = _cpus(usage)
+    return ncpu if cpus is None else min(ncpu, len(cpus))
+
+
 def _overlap(own: frozenset[int] | None, cpus: frozenset[int] | None, ncpu: int) -> float:
     """The part of somebody's use that falls on these CPUs; None is all of the host's."""
     if cpus is None or own == cpus:
         return 1.0
-    if own is None or not own:
+    if own is None:
         return min(1.0, len(cpus) / max(1, ncpu))
     return len(own & cpus) / len(own)
 
 
-def _holds_of(victim: ContainerRef, usage: Usage, wait: float, table: _Table) -> dict[Key, float]:
-    """What each of the others holds of a wait.
+def _holds_of(victim: ContainerRef, usage: Usage, wait: float, table: _Table) -> tuple[dict[Key, float], float]:
+    """What each of the others holds of a wait, and what many small ones hold together.
 
     Someone with less weight gives way in that proportion. The idle class gives way to everybody who is not in it.
     """
-    own = number(usage.cpu)
     idle_victim = usage.cpu_idle is True
-    others = table.total - own
+    others = table.total - (number(usage.cpu) if number(usage.cpu) >= MIN_USE_CORES else 0.0)
     if others < MIN_OTHERS_CORES:
-        return {}
+        return {}, 0.0
     wait = min(wait, others)
     weight = DEFAULT_WEIGHT if isinstance(usage.cpu_weight, Missing) else usage.cpu_weight
     rest = others - (0.0 if idle_victim else table.idle)
     holds: dict[Key, float] = {}
     for user in table.largest:
-        if user.key in (victim, DIFFUSE) or (user.idle and not idle_victim) or user.use < MIN_HELD_SHARE * others:
+        if (
+            user.key is DIFFUSE
+            or user.key == victim
+            or (user.idle and not idle_victim)
+            or user.use < MIN_HELD_SHARE * others
+        ):
             continue
         rest -= user.use
         counted = user.use
         if user.idle is idle_victim and (user.weight or DEFAULT_WEIGHT) < weight:
             counted *= (user.weight or DEFAULT_WEIGHT) / weight
         holds[user.key] = wait * counted / others
-    if rest > MIN_HELD_SHARE * others:
-        holds[DIFFUSE] = wait * rest / others
-    return holds
+    return holds, wait * max(0.0, rest) / others
 
 
 # what evidence rests on
@@ -210,13 +223,17 @@ def _throttled_share(usage: Usage) -> object:
     return usage.throttled_share
 
 
-def figures(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
-    """The numbers of the window: use in cores, and of an own quota the quota and what it stopped."""
-    victim, key = pair.victim, pair.suspect
-    usage = frames.latest.usages[victim]
+def about_victim(frames: FrameWindow, victim: ContainerRef, device: str) -> Iterator[Figure]:
+    """Its use in cores."""
     own = frames.mean(victim, "cpu", _cpu)
     if own is not None:
         yield Figure("victim_cores", own)
+
+
+def about_suspect(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
+    """Its use in cores; of an own quota the quota and what it stopped."""
+    victim, key = pair.victim, pair.suspect
+    usage = frames.latest.usages[victim]
     if isinstance(key, ContainerRef):
         used = frames.mean(key, "cpu", _cpu)
         if used is not None:
@@ -232,26 +249,30 @@ def figures(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
             if value is not None:
                 yield Figure(name, value)
     elif key is ITSELF:
-        allowed = frames.latest.host.ncpu if isinstance(usage.cpus, Missing) else len(usage.cpus)
-        yield Figure("allowed_cores", float(allowed))
+        yield Figure("allowed_cores", float(_allowed(usage, frames.latest.host.ncpu)))
     elif key is HYPERVISOR:
         yield Figure("steal_cores", number(frames.latest.host.steal))
 
 
+def shortfall(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
+    """Cores that a victim would use more if it never waited, as far as its CPUs and its quota let it."""
+    own = frames.mean(victim, "cpu", _cpu)
+    if own is None:
+        return 0.0
+    usage = frames.latest.usages[victim]
+    most = float(_allowed(usage, frames.latest.host.ncpu))
+    if isinstance(usage.cpu_limit, float):
+        most = min(most, usage.cpu_limit)
+    return min(own * wait / max(MIN_RUNNING_SHARE, 1.0 - wait), most - own)
+
+
 def gain(frames: FrameWindow, pair: Pair) -> Gain | None:
     """What the victim would get by a cap, which leaves to the suspect what the victim does not need; in cores."""
-    victim, key = pair.victim, pair.suspect
-    if not isinstance(key, ContainerRef):
+    if pair.shortfall < MIN_GAIN_CORES or not isinstance(pair.suspect, ContainerRef):
         return None
-    usage = frames.latest.usages[victim]
-    own, used = frames.mean(victim, "cpu", _cpu), frames.mean(key, "cpu", _cpu)
-    if own is None or used is None:
+    used = frames.mean(pair.suspect, "cpu", _cpu)
+    if used is None:
         return None
-    lacking = own * pair.wait / max(MIN_RUNNING_SHARE, 1.0 - pair.wait)
-    room = float(frames.latest.host.ncpu if isinstance(usage.cpus, Missing) else len(usage.cpus))
-    if isinstance(usage.cpu_limit, float):
-        room = min(room, usage.cpu_limit)
-    lacking = min(lacking, room - own)
-    cap = round(max(MIN_CAP_CORES, used - lacking), 2)
-    given = min(used - cap, lacking)
+    cap = round(max(MIN_CAP_CORES, used - pair.shortfall), 2)
+    given = min(used - cap, pair.shortfall)
     return Gain(LimitName.CPUS, cap, given) if given >= MIN_GAIN_CORES else None

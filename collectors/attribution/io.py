@@ -23,7 +23,7 @@ from runtime.model import ContainerRef, DeviceRate, LimitName, Missing
 OPERATION_BYTES: Final = 64 * 1024  # what a device could transfer in the time that a request costs beside its bytes
 MIN_IDLE_SHARE: Final = 0.3  # of the interval: waiting so much longer than the device is busy is due to a limit
 DEFAULT_WEIGHT: Final = 100  # of io.weight
-MIN_CAP_BYTES: Final = 1 << 20  # a second
+MIN_CAP_BYTES: Final = 1 << 20  # a second; a cap is a multiple of it
 MIN_GAIN_BYTES: Final = 64 * 1024  # a second
 MIN_RUNNING_SHARE: Final = 0.05
 
@@ -45,22 +45,24 @@ def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
         if isinstance(busy, float) and some - busy >= MIN_IDLE_SHARE:
             holds[OWN_LIMIT] = some - busy
             wait = busy
-        if device:
-            _hold(holds, ref, usage, wait, scan=scan, costs=costs[device])
-        yield Wait(ref, some, holds, device)
+        diffuse = _hold(holds, ref, usage, wait, scan=scan, costs=costs[device]) if device else 0.0
+        yield Wait(ref, some, holds, diffuse, device)
 
 
 def _hold(
     holds: dict[Key, float], victim: ContainerRef, usage: Usage, wait: float, *, scan: Scan, costs: dict[Key, float]
-) -> None:
-    """What each user of a device holds of a wait; who has less weight gives way in that proportion."""
+) -> float:
+    """Put in what each user of a device holds of a wait; what many small ones hold together is returned.
+
+    Who has less weight gives way in that proportion.
+    """
     total = sum(costs.values())
     if total <= 0.0:
-        return
+        return 0.0
     rest = total
     weight = DEFAULT_WEIGHT if isinstance(usage.io_weight, Missing) else usage.io_weight
     for key, cost in nlargest(MAX_SUSPECTS + 1, costs.items(), key=lambda each: each[1]):
-        if key == DIFFUSE or cost < MIN_HELD_SHARE * total:
+        if key is DIFFUSE or cost < MIN_HELD_SHARE * total:
             continue
         rest -= cost
         counted = cost
@@ -69,8 +71,7 @@ def _hold(
             if not isinstance(own, Missing) and own < weight:
                 counted *= own / weight
         holds[ITSELF if key == victim else key] = wait * counted / total
-    if rest > MIN_HELD_SHARE * total:
-        holds[DIFFUSE] = wait * rest / total
+    return wait * max(0.0, rest) / total
 
 
 def cost(rates: IoRates) -> float:
@@ -151,37 +152,43 @@ def _written(usage: Usage) -> object:
     return usage.io if isinstance(usage.io, Missing) else usage.io.write_bytes
 
 
-def figures(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
-    """What victim and suspect move, and how long the victim's disk takes for a request."""
-    moved = frames.mean(pair.victim, "io_bytes", _moved)
+def about_victim(frames: FrameWindow, victim: ContainerRef, device: str) -> Iterator[Figure]:
+    """What it moves, and how long its disk takes for a request."""
+    moved = frames.mean(victim, "io_bytes", _moved)
     if moved is not None:
         yield Figure("victim_bytes_per_s", moved)
-    if isinstance(pair.suspect, ContainerRef):
-        for id, name, read in (
-            ("suspect_bytes_per_s", "io_bytes", _moved),
-            ("suspect_operations_per_s", "io_ops", _operations),
-        ):
-            value = frames.mean(pair.suspect, name, read)
-            if value is not None:
-                yield Figure(id, value)
-    latency = frames.latest.host.disks.get(pair.device)
+    latency = frames.latest.host.disks.get(device)
     if latency is not None:
         times = [("read_ms", latency.read_ms), ("write_ms", latency.write_ms), ("busy_share", latency.busy)]
         yield from (Figure(name, value) for name, value in times if isinstance(value, float))
+
+
+def about_suspect(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
+    """What it moves."""
+    if not isinstance(pair.suspect, ContainerRef):
+        return
+    for id, name, read in (
+        ("suspect_bytes_per_s", "io_bytes", _moved),
+        ("suspect_operations_per_s", "io_operations", _operations),
+    ):
+        value = frames.mean(pair.suspect, name, read)
+        if value is not None:
+            yield Figure(id, value)
+
+
+def shortfall(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
+    """Bytes a second that a victim would move more if it never waited."""
+    return (frames.mean(victim, "io_bytes", _moved) or 0.0) * wait / max(MIN_RUNNING_SHARE, 1.0 - wait)
 
 
 def gain(frames: FrameWindow, pair: Pair) -> Gain | None:
     """What the victim would get by a rate on the suspect, in the direction in which it moves more; bytes a second."""
     if not isinstance(pair.suspect, ContainerRef) or not pair.device:
         return None
-    own = frames.mean(pair.victim, "io_bytes", _moved)
     read = frames.mean(pair.suspect, "io_read", _read) or 0.0
     written = frames.mean(pair.suspect, "io_written", _written) or 0.0
-    if own is None:
-        return None
     used = max(read, written)
-    lacking = own * pair.held / max(MIN_RUNNING_SHARE, 1.0 - pair.held)
-    cap = int(max(MIN_CAP_BYTES, used - lacking))
-    given = min(used - cap, lacking)
+    cap = max(1, round((used - pair.shortfall) / MIN_CAP_BYTES)) * MIN_CAP_BYTES
+    given = min(used - cap, pair.shortfall)
     limit = LimitName.IO_READ_BPS if read >= written else LimitName.IO_WRITE_BPS
     return Gain(limit, (DeviceRate(pair.device, cap),), given) if given >= MIN_GAIN_BYTES else None

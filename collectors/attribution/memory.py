@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from heapq import nlargest
 from typing import Final
 
-from collectors.attribution.cpu import DIFFUSE, ITSELF, MAX_SUSPECTS, MIN_HELD_SHARE
+from collectors.attribution.cpu import ITSELF, MAX_SUSPECTS, MIN_HELD_SHARE
 from collectors.attribution.evidence import Figure, Gain, Resource, Suspect, SuspectKind
 from collectors.attribution.scan import Scan
-from collectors.attribution.window import FrameWindow, Key, Pair, Wait, number
+from collectors.attribution.window import NS_PER_S, FrameWindow, Key, Pair, Wait, number
 from collectors.sampling.frame import Usage
 from runtime.model import ContainerRef, LimitName, Missing
 
@@ -22,7 +22,7 @@ PAGE_BYTES: Final = 4096
 AT_LIMIT_SHARE: Final = 0.95  # of its limit, from which a container reclaims its own memory
 MIN_TAKEN_BYTES: Final = 256 * 1024  # a second: less takes nothing from anybody
 MIN_CAP_BYTES: Final = 16 << 20
-MIN_GAIN_BYTES: Final = 1 << 20
+MIN_GAIN_BYTES: Final = 1 << 20  # a cap is a multiple of it
 
 OWN_LIMIT: Final = Suspect(SuspectKind.OWN_LIMIT)
 
@@ -46,9 +46,7 @@ def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
             if taken >= MIN_HELD_SHARE * total:
                 holds[ITSELF if other == ref else other] = wait * taken / total
                 rest -= taken
-        if total and rest > MIN_HELD_SHARE * total:
-            holds[DIFFUSE] = wait * rest / total
-        yield Wait(ref, wait, holds)
+        yield Wait(ref, wait, holds, wait * max(0.0, rest) / total if total else 0.0)
 
 
 def at_limit(usage: Usage) -> bool:
@@ -82,13 +80,17 @@ def _major_faults(usage: Usage) -> object:
     return usage.major_faults
 
 
-def figures(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
-    """What the victim had to read again, and how the suspect's memory grows; of an own limit the limit."""
-    victim, key = pair.victim, pair.suspect
+def about_victim(frames: FrameWindow, victim: ContainerRef, device: str) -> Iterator[Figure]:
+    """What it had to read again."""
     for name, read in (("refaults_per_s", _refaults), ("major_faults_per_s", _major_faults)):
         value = frames.mean(victim, name, read)
         if value is not None:
             yield Figure(name, value)
+
+
+def about_suspect(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
+    """How its memory grows; of an own limit the limit."""
+    victim, key = pair.victim, pair.suspect
     usage = frames.latest.usages[victim]
     if key is OWN_LIMIT:
         if isinstance(usage.memory_limit, int):
@@ -102,16 +104,20 @@ def figures(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
         yield Figure("suspect_growth_bytes_per_s", frames.growth(key, _working_set))
 
 
+def shortfall(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
+    """Bytes that a victim had to read again in the window."""
+    refaults = frames.mean(victim, "refaults_per_s", _refaults)
+    return (refaults or 0.0) * PAGE_BYTES * (frames.latest.at_ns - frames.frames[0].at_ns) / NS_PER_S
+
+
 def gain(frames: FrameWindow, pair: Pair) -> Gain | None:
     """What the victim would get by a limit that takes back what the suspect has grown in the window."""
-    victim, key = pair.victim, pair.suspect
+    key = pair.suspect
     if not isinstance(key, ContainerRef):
         return None
     first, now = frames.first(key, _working_set), frames.latest.usages[key].working_set
-    refaults = frames.mean(victim, "refaults_per_s", _refaults)
-    if first is None or isinstance(now, Missing) or refaults is None:
+    if first is None or isinstance(now, Missing):
         return None
-    span_s = (frames.latest.at_ns - frames.frames[0].at_ns) / 1e9
-    cap = int(max(MIN_CAP_BYTES, min(first[1], now)))
-    given = min(float(now - cap), refaults * PAGE_BYTES * span_s)
+    cap = max(MIN_CAP_BYTES, -(-int(min(first[1], now)) // MIN_GAIN_BYTES) * MIN_GAIN_BYTES)
+    given = min(float(now - cap), pair.shortfall)
     return Gain(LimitName.MEMORY, cap, given) if given >= MIN_GAIN_BYTES else None

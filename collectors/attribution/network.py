@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from heapq import nlargest
 from typing import Final
 
-from collectors.attribution.cpu import DIFFUSE, ITSELF, MAX_SUSPECTS, MIN_HELD_SHARE
+from collectors.attribution.cpu import ITSELF, MAX_SUSPECTS, MIN_HELD_SHARE
 from collectors.attribution.evidence import Figure, Gain, Resource
 from collectors.attribution.memory import OWN_LIMIT
 from collectors.attribution.scan import Found, Scan
@@ -24,7 +24,7 @@ MIN_LOST_PER_S_COUNT: Final = 1.0
 MIN_QUEUED_BYTES: Final = 3000  # two packets: a queue that is passed through holds one now and then
 QUEUED_WAIT_SHARE: Final = 0.5  # what a full queue of its own counts, where nothing is lost yet
 BITS_FACTOR: Final = 8  # of a byte
-MIN_CAP_BITS: Final = 1_000_000  # a second
+MIN_CAP_BITS: Final = 1_000_000  # a second; a cap is a multiple of it
 MIN_GAIN_BYTES: Final = 10_000  # a second
 MIN_RUNNING_SHARE: Final = 0.05
 
@@ -56,9 +56,7 @@ def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
             if part >= MIN_HELD_SHARE * total > 0.0:
                 holds[ITSELF if key == found[0] else key] = wait * part / total
                 rest -= part
-        if rest > MIN_HELD_SHARE * total:
-            holds[DIFFUSE] = wait * rest / total
-        yield Wait(found[0], wait, holds)
+        yield Wait(found[0], wait, holds, wait * max(0.0, rest) / total if total else 0.0)
 
 
 def _wait(found: Found) -> tuple[float, bool]:
@@ -96,33 +94,41 @@ def _backlog(usage: Usage) -> object:
     return usage.backlog
 
 
-def figures(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
-    """What the victim lost, and what both move."""
-    reads = [
-        ("retransmits_per_s", pair.victim, "retransmits", _retransmits),
-        ("drops_per_s", pair.victim, "drops", _drops),
-        ("backlog_bytes", pair.victim, "backlog", _backlog),
-        ("victim_bytes_per_s", pair.victim, "net_bytes", _moved),
-    ]
-    if isinstance(pair.suspect, ContainerRef):
-        reads.append(("suspect_bytes_per_s", pair.suspect, "net_bytes", _moved))
-    for id, ref, name, read in reads:
-        value = frames.mean(ref, name, read)
+def about_victim(frames: FrameWindow, victim: ContainerRef, device: str) -> Iterator[Figure]:
+    """What it lost, and what it moves."""
+    for id, read in (
+        ("retransmits_per_s", _retransmits),
+        ("drops_per_s", _drops),
+        ("backlog_bytes", _backlog),
+        ("victim_bytes_per_s", _moved),
+    ):
+        value = frames.mean(victim, f"net {id}", read)
         if value is not None:
             yield Figure(id, value)
+
+
+def about_suspect(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
+    """What it moves."""
+    if isinstance(pair.suspect, ContainerRef):
+        value = frames.mean(pair.suspect, "net_bytes", _moved)
+        if value is not None:
+            yield Figure("suspect_bytes_per_s", value)
+
+
+def shortfall(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
+    """Bytes a second that a victim would move more if it lost nothing."""
+    return (frames.mean(victim, "net_bytes", _moved) or 0.0) * wait / max(MIN_RUNNING_SHARE, 1.0 - wait)
 
 
 def gain(frames: FrameWindow, pair: Pair) -> Gain | None:
     """What the victim would get by a rate on what the suspect sends or receives; the gain in bytes a second."""
     if not isinstance(pair.suspect, ContainerRef):
         return None
-    own, all_of_it = frames.mean(pair.victim, "net_bytes", _moved), frames.mean(pair.suspect, "net_bytes", _moved)
-    sent = frames.mean(pair.suspect, "net_sent", _sent)
-    if own is None or all_of_it is None or sent is None:
+    all_of_it, sent = frames.mean(pair.suspect, "net_bytes", _moved), frames.mean(pair.suspect, "net_sent", _sent)
+    if all_of_it is None or sent is None:
         return None
     used = max(sent, all_of_it - sent)
-    lacking = own * pair.held / max(MIN_RUNNING_SHARE, 1.0 - pair.held)
-    cap = max(MIN_CAP_BITS, int((used - lacking) * BITS_FACTOR))
-    given = min(used - cap / BITS_FACTOR, lacking)
+    cap = max(1, round((used - pair.shortfall) * BITS_FACTOR / MIN_CAP_BITS)) * MIN_CAP_BITS
+    given = min(used - cap / BITS_FACTOR, pair.shortfall)
     limit = LimitName.NET_EGRESS if 2 * sent >= all_of_it else LimitName.NET_INGRESS
     return Gain(limit, cap, given) if given >= MIN_GAIN_BYTES else None

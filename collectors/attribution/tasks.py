@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from heapq import nlargest
 from typing import Final
 
-from collectors.attribution.cpu import DIFFUSE, MAX_SUSPECTS, MIN_HELD_SHARE
+from collectors.attribution.cpu import MAX_SUSPECTS, MIN_HELD_SHARE
 from collectors.attribution.evidence import Figure, Gain, Resource
 from collectors.attribution.memory import OWN_LIMIT
 from collectors.attribution.scan import Found, Scan
@@ -38,12 +38,10 @@ def waits(scan: Scan, frames: FrameWindow) -> Iterator[Wait]:
     makers, total = _makers(scan, frames, everybody)
     largest = nlargest(MAX_SUSPECTS, makers.items(), key=lambda each: each[1])
     named: dict[Key, float] = {ref: filled * pids / total for ref, pids in largest if pids >= MIN_HELD_SHARE * total}
-    rest = filled * max(0.0, total - sum(pids for ref, pids in largest if ref in named)) / total
-    if rest > MIN_HELD_SHARE * filled:
-        named[DIFFUSE] = rest
+    rest = max(0.0, filled - sum(named.values()))
     for ref, _ in everybody:
         if ref not in own and ref not in named:
-            yield Wait(ref, filled, named)
+            yield Wait(ref, filled, named, rest)
 
 
 def _makers(scan: Scan, frames: FrameWindow, everybody: Sequence[Found]) -> tuple[dict[ContainerRef, float], float]:
@@ -58,7 +56,8 @@ def _makers(scan: Scan, frames: FrameWindow, everybody: Sequence[Found]) -> tupl
         span_s = (frames.latest.at_ns - frames.frames[0].at_ns) / NS_PER_S
         by_host = max(0.0, _growth(frames) - sum(growth[ref] for ref in makers)) * span_s
         return makers, sum(makers.values()) + by_host
-    return {ref: number(usage.pids) for ref, usage in everybody}, number(scan.host.tasks)
+    pids = {ref: number(usage.pids) for ref, usage in everybody}
+    return pids, max(number(scan.host.tasks), sum(pids.values()))
 
 
 def _filled(frames: FrameWindow) -> float:
@@ -89,7 +88,14 @@ def _pids(usage: Usage) -> object:
     return usage.pids
 
 
-def figures(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
+def about_victim(frames: FrameWindow, victim: ContainerRef, device: str) -> Iterator[Figure]:
+    """How many tasks it has."""
+    pids = frames.latest.usages[victim].pids
+    if not isinstance(pids, Missing):
+        yield Figure("victim_tasks", float(pids))
+
+
+def about_suspect(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
     """How many tasks there are, and can be."""
     victim, key = pair.victim, pair.suspect
     if key is OWN_LIMIT:
@@ -105,6 +111,11 @@ def figures(frames: FrameWindow, pair: Pair) -> Iterator[Figure]:
         )
         values.append(("suspect_growth_tasks_per_s", frames.growth(key, _pids)))
     yield from (Figure(name, float(value)) for name, value in values if not isinstance(value, Missing))
+
+
+def shortfall(frames: FrameWindow, victim: ContainerRef, wait: float) -> float:
+    """Tasks that a victim cannot make: as many as there is room for are of use to it."""
+    return number(frames.latest.host.tasks_limit)
 
 
 def gain(frames: FrameWindow, pair: Pair) -> Gain | None:

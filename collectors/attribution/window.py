@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from collectors.attribution.evidence import Suspect
+from collectors.attribution.evidence import Evidence, Suspect
 from collectors.sampling.frame import Frame, Usage
 from runtime.model import ContainerRef, Missing, Ref, Unlimited
 
 NS_PER_S: Final = 1_000_000_000
+RECENT_S: Final = 3.0  # of which figures are the means
+RECENT_NS: Final = int(RECENT_S * NS_PER_S)
 BURST_S: Final = 1.0  # lost time in one go, up to which nobody is accused
 SUSTAINED_SHARE: Final = 0.6  # of the window, in which a victim that loses little must have waited
 QUIET_S: Final = 2.0  # without a wait, after which the evidence is over
@@ -26,22 +28,25 @@ Read = Callable[[Usage], object]
 
 
 class Wait(NamedTuple):
-    """What one victim lost in one frame, as shares of its interval: `wait` in all, `holds` of it by suspect."""
+    """What one victim lost in one frame, as shares of its interval.
+
+    `wait` is all of it, `holds` what each suspect holds of it, and `diffuse` what many hold together.
+    """
 
     victim: ContainerRef
     wait: float
     holds: Mapping[Key, float]
+    diffuse: float = 0.0
     device: str = ""
 
 
 class Pair(NamedTuple):
-    """A victim and a suspect in the window: the share of time that the victim loses in all, and by the suspect."""
+    """A victim and a suspect. `shortfall`: what the victim would use more if it did not wait."""
 
     victim: ContainerRef
     suspect: Key
-    wait: float
-    held: float
     device: str
+    shortfall: float
 
 
 def number(value: float | Unlimited | Missing | object) -> float:
@@ -56,7 +61,8 @@ class FrameWindow:
         self._window_ns = int(window_s * NS_PER_S)
         self.frames: deque[Frame] = deque()
         self._restarted: dict[Ref, int] = {}
-        self._means: dict[tuple[Ref, str], float | None] = {}
+        self._recent: list[Frame] = []
+        self._means: dict[str, dict[Ref, float | None]] = {}
 
     def add(self, frame: Frame, restarted: frozenset[Ref]) -> None:
         """Take up a frame; `restarted` are containers whose counters began anew at it."""
@@ -67,7 +73,9 @@ class FrameWindow:
         if restarted or self._restarted:
             self._restarted |= dict.fromkeys(restarted, frame.at_ns)
             self._restarted = {ref: at for ref, at in self._restarted.items() if at >= oldest}
-        self._means.clear()
+        recent_ns = frame.at_ns - RECENT_NS
+        self._recent = [each for each in self.frames if each.at_ns > recent_ns]
+        self._means = {}
 
     def clear(self) -> None:
         """Begin anew, after a gap."""
@@ -80,20 +88,23 @@ class FrameWindow:
         return self.frames[-1]
 
     def mean(self, ref: Ref, name: str, read: Read) -> float | None:
-        """The mean of a value over the frames that have it, None where none has. `name` tells the reads apart."""
-        known = self._means.get((ref, name), self)
-        if known is not self:
-            return known  # type: ignore[return-value]
+        """The mean of a value over the last `RECENT_S`, None where no frame has it. `name` tells the reads apart."""
+        means = self._means.get(name)
+        if means is None:
+            means = self._means[name] = {}
+        elif ref in means:
+            return means[ref]
         since = self._restarted.get(ref, 0)
         total = seconds = 0.0
-        for frame in self.frames:
-            usage = frame.usages.get(ref) if frame.at_ns >= since else None
-            value = None if usage is None else read(usage)
+        for frame in self._recent:
+            usage = frame.usages.get(ref)
+            if usage is None or frame.at_ns < since:
+                continue
+            value = read(usage)
             if isinstance(value, (int, float)):
                 total += value * frame.interval_ns
                 seconds += frame.interval_ns
-        result = total / seconds if seconds else None
-        self._means[ref, name] = result
+        result = means[ref] = total / seconds if seconds else None
         return result
 
     def first(self, ref: Ref, read: Read) -> tuple[int, float] | None:
@@ -117,10 +128,10 @@ class FrameWindow:
 
 
 class Accused(NamedTuple):
-    """A suspect that is shown: since when, and whether as a strong one."""
+    """A suspect that is shown: the evidence, and when it was made."""
 
-    since_ns: int
-    strong: bool
+    evidence: Evidence
+    made_ns: int
 
 
 class WaitWindow:
@@ -128,7 +139,7 @@ class WaitWindow:
 
     __slots__ = (
         *("_lost_s", "_observed", "_streak_ns", "_supported_s", "_ticks", "_waited_ns"),
-        *("device", "held", "seconds", "shown", "waited"),
+        *("device", "diffuse", "held", "seconds", "shown", "waited"),
     )
 
     def __init__(self) -> None:
@@ -136,6 +147,7 @@ class WaitWindow:
         self.seconds = 0.0
         self.waited = 0.0  # seconds, by all suspects
         self.held: dict[Key, float] = {}  # seconds
+        self.diffuse = 0.0  # seconds, by many together
         self.device = ""
         self.shown: dict[Key, Accused] = {}
         self._supported_s = self._lost_s = 0.0
@@ -147,6 +159,7 @@ class WaitWindow:
         self._ticks.append((at_ns, seconds, wait))
         self.seconds += seconds
         self.waited += wait.wait * seconds
+        self.diffuse += wait.diffuse * seconds
         held = self.held
         for key, share in wait.holds.items():
             held[key] = held.get(key, 0.0) + share * seconds
@@ -170,6 +183,7 @@ class WaitWindow:
             _, seconds, wait = ticks.popleft()
             self.seconds -= seconds
             self.waited -= wait.wait * seconds
+            self.diffuse -= wait.diffuse * seconds
             for key, share in wait.holds.items():
                 rest = held.get(key, 0.0) - share * seconds
                 if rest > 1e-9:

@@ -28,8 +28,10 @@ from collectors.sampling.layout import (
     PSI_PART,
     QUOTA,
     QUOTA_PART,
+    SHARING_PART,
     STAT,
     SWAP,
+    V1_STAT_SLOTS,
     CounterFile,
     files_to_open,
 )
@@ -40,12 +42,20 @@ from collectors.sampling.read_rules import (
     LIMIT_SLOTS,
     SOMETIMES_SLOTS,
     STALL_SLOTS,
-    V1_STAT_SLOTS,
+    WEIGHT_SLOTS,
     is_movement,
     kept_open,
     sometimes_to_read,
 )
-from collectors.sampling.sample import CpuCounters, IoCounters, MemoryGauges, NetCounters, PressureTotals, Sample
+from collectors.sampling.sample import (
+    CpuCounters,
+    IoCounters,
+    MemoryGauges,
+    NetCounters,
+    PressureTotals,
+    Sample,
+    Sharing,
+)
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import UNLIMITED, Missing, Unlimited
 
@@ -93,6 +103,7 @@ class CgroupReader:
         self._memory = MemoryGauges()
         self._io: Mapping[str, IoCounters] | Missing = Missing.UNSUPPORTED
         self._pressure: Mapping[str, PressureTotals] = {}
+        self._sharing = Sharing()
         self._inherited = inherited
         self._inherited_version = -1
         directories = files_to_open(cgroup)
@@ -107,7 +118,8 @@ class CgroupReader:
             raise CgroupGone(str(directories[0][0]))
         self._above_cpu = inherited.above_cpu(cgroup)
         self._above_memory = inherited.above_memory(cgroup)
-        self.above = self._above_cpu + self._above_memory
+        self._above_cpus = inherited.above_cpus(cgroup)
+        self.above = self._above_cpu + self._above_memory + self._above_cpus
 
     def _open(self, directory: Path, files: tuple[CounterFile, ...], kept: frozenset[int]) -> None:
         """Open files relative to their directory, which is closed again."""
@@ -233,18 +245,24 @@ class CgroupReader:
         for source in self._opened_each_time:
             self._read(source)
 
-    def read_limits(self, *, moved: bool) -> None:
-        """Read the limits that are set for this cgroup itself; `moved`: `read_moved` was done before."""
+    def read_limits(self, *, moved: bool, written: bool = True) -> None:
+        """Read the limits that are set for this cgroup itself; `moved`: `read_moved` was done before.
+
+        `written` is false when nobody has written any.
+        """
         if not moved and len(self._values.slots[STAT]) == V1_STAT_SLOTS:
             self._read_all_of([source for source in self._others if source.file.slot == STAT])
         for source in tuple(self._limits):
-            if source.file.slot != PERIOD or self._values.slots[QUOTA] is not UNLIMITED or not source.last:
+            slot = source.file.slot
+            if not written and slot in WEIGHT_SLOTS:
+                continue
+            if slot != PERIOD or self._values.slots[QUOTA] is not UNLIMITED or not source.last:
                 self._read(source)
 
     def read_at_rest(self) -> None:
         """Read what may have changed also while it did not move, and the peak, which may have come and gone."""
         self.read_moved()
-        self.read_limits(moved=True)
+        self.read_limits(moved=True, written=False)
         self._read_all_of([source for slot, source in self._sometimes.items() if slot == PEAK])
 
     def read_events(self, events: MemoryEvents) -> None:
@@ -322,7 +340,7 @@ class CgroupReader:
         if dirty & IO_PART:
             self._io = block_layers.LAYERS.mark(sample_parts.io(values))
         if self._inherited_version != self._inherited.version:
-            dirty |= QUOTA_PART | MEMORY_PART
+            dirty |= QUOTA_PART | MEMORY_PART | SHARING_PART
             self._inherited_version = self._inherited.version
         if dirty & QUOTA_PART:
             quota = values[QUOTA]
@@ -330,6 +348,8 @@ class CgroupReader:
             self._cpu_limit = tightest(own, self._above_cpu)
         if dirty & MEMORY_PART:
             self._memory = sample_parts.memory(values, self._above_memory)
+        if dirty & SHARING_PART:
+            self._sharing = sample_parts.sharing(values, self._above_cpus)
         return Sample(
             at_ns,
             self.generation,
@@ -343,4 +363,5 @@ class CgroupReader:
             net_shared,
             self._pressure,
             None if writes is None else writes.read(self._cpu.usage_ns, self._io),
+            self._sharing,
         )

@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
-from collectors.sampling import parse
+from collectors.sampling import parse, parse_sharing
 from runtime.kernel.cgroupfs import Cgroup, Hierarchies
 from runtime.model import Missing, Unlimited
 
-Value = float | int | Unlimited | Missing
-LIMIT_BYTES = 64  # more than any of these files has
+Value = float | int | frozenset[int] | Unlimited | Missing
+LIMIT_BYTES = 4096  # more than any of these files has
 T = TypeVar("T", float | Unlimited | Missing, int | Unlimited | Missing)
 
 
@@ -100,6 +100,14 @@ class InheritedLimits:
             return ()
         return tuple(self._get(directory, ("memory.max",), parse.limit) for directory in self._above(where[0], None))
 
+    def above_cpus(self, cgroup: Cgroup) -> tuple[InheritedLimit, ...]:
+        """The lists of CPUs above a cgroup of the v2 tree that has no cpuset of its own, nearest first."""
+        directory = cgroup.unified
+        if directory is None or "cpuset" in cgroup.controllers or "cpuset" in self._hierarchies.v1:
+            return ()
+        names = ("cpuset.cpus.effective",)
+        return tuple(self._get(each, names, parse_sharing.cpu_list) for each in self._above(directory, None))
+
     def _above(self, directory: Path, controller: str | None) -> Iterator[Path]:
         mount = self._hierarchies.unified if controller is None else self._hierarchies.v1.get(controller)
         while mount is not None and directory != mount.path and mount.path in directory.parents:
@@ -126,12 +134,12 @@ class InheritedLimits:
     def directories(self, cgroup: Cgroup) -> tuple[str, ...]:
         """Where the limits of a cgroup are: its own directories and those above it."""
         found: dict[str, None] = {}
-        for controller in ("cpu", "memory", "pids"):
+        for controller in ("cpu", "memory", "pids", "cpuset", "io"):
             where = cgroup.where(controller)
             if where is not None:
                 found[str(where[0])] = None
                 above = self._above(where[0], controller if where[1] == 1 else None)
-                found.update((str(directory), None) for directory in above if controller != "pids")
+                found.update((str(directory), None) for directory in above if controller in ("cpu", "memory"))
         return tuple(found)
 
     def keep_only(self, used: Iterable[InheritedLimit]) -> None:

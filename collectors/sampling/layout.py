@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from collectors.sampling import parse
+from collectors.sampling import parse, parse_sharing
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.kernel.files import exists
 from runtime.model import Missing
@@ -20,10 +20,12 @@ from runtime.model import Missing
     15
 )
 PSI_CPU, PSI_MEMORY, PSI_IO = 15, 16, 17
-SLOTS: Final = 18
-CPU_PART, QUOTA_PART, MEMORY_PART, PIDS_PART, IO_PART, PSI_PART = 1, 2, 4, 8, 16, 32
-ALL_PARTS: Final = 63
+WEIGHT, IDLE, CPUS, IO_WEIGHT = 18, 19, 20, 21
+SLOTS: Final = 22
+CPU_PART, QUOTA_PART, MEMORY_PART, PIDS_PART, IO_PART, PSI_PART, SHARING_PART = 1, 2, 4, 8, 16, 32, 64
+ALL_PARTS: Final = 127
 
+V1_STAT_SLOTS: Final = 8  # of the memory.stat of v1, which has swap and the limit too
 SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = (
     64,
     448,
@@ -57,10 +59,13 @@ V2: Mapping[str, tuple[CounterFile, ...]] = {
     "cpu": (
         CounterFile(USAGE, CPU_PART, "cpu.stat", parse.cpu_stat_v2, MEDIUM_BYTES, 6),
         CounterFile(QUOTA, QUOTA_PART, "cpu.max", parse.cpu_max),
+        CounterFile(WEIGHT, SHARING_PART, "cpu.weight", parse_sharing.cpu_weight),
+        CounterFile(IDLE, SHARING_PART, "cpu.idle", parse_sharing.flag),
     ),
+    "cpuset": (CounterFile(CPUS, SHARING_PART, "cpuset.cpus.effective", parse_sharing.cpu_list),),
     "memory": (
         CounterFile(CURRENT, MEMORY_PART, "memory.current", parse.number),
-        CounterFile(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v2, LARGE_BYTES, 4),
+        CounterFile(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v2, LARGE_BYTES, 6),
         CounterFile(SWAP, MEMORY_PART, "memory.swap.current", parse.number),
         CounterFile(PEAK, MEMORY_PART, "memory.peak", parse.number),
         CounterFile(MAX, MEMORY_PART, "memory.max", parse.limit),
@@ -72,6 +77,13 @@ V2: Mapping[str, tuple[CounterFile, ...]] = {
     ),
     "io": (CounterFile(IO_BYTES, IO_PART, "io.stat", parse.io_stat_v2, LARGE_BYTES),),
 }
+IO_WEIGHTS: Final[Mapping[str, tuple[CounterFile, ...]]] = {  # by controller; a scheduler of a disk has its own file
+    controller: tuple(CounterFile(IO_WEIGHT, SHARING_PART, name, parse_sharing.io_weight) for name in names)
+    for controller, names in (
+        ("io", ("io.weight", "io.bfq.weight")),
+        ("blkio", ("blkio.weight", "blkio.bfq.weight")),
+    )
+}
 UNIFIED_CPU = CounterFile(USAGE, CPU_PART, "cpu.stat", parse.cpu_times, MEDIUM_BYTES, 3)
 V1: Mapping[str, tuple[CounterFile, ...]] = {
     "cpuacct": (
@@ -82,10 +94,13 @@ V1: Mapping[str, tuple[CounterFile, ...]] = {
         CounterFile(PERIODS, CPU_PART, "cpu.stat", parse.cpu_stat_v1, MEDIUM_BYTES, 3),
         CounterFile(QUOTA, QUOTA_PART, "cpu.cfs_quota_us", parse.quota_v1),
         CounterFile(PERIOD, QUOTA_PART, "cpu.cfs_period_us", parse.number),
+        CounterFile(WEIGHT, SHARING_PART, "cpu.shares", parse_sharing.cpu_shares),
+        CounterFile(IDLE, SHARING_PART, "cpu.idle", parse_sharing.flag),
     ),
+    "cpuset": (CounterFile(CPUS, SHARING_PART, "cpuset.effective_cpus", parse_sharing.cpu_list),),
     "memory": (
         CounterFile(CURRENT, MEMORY_PART, "memory.usage_in_bytes", parse.number),
-        CounterFile(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v1, LARGE_BYTES, 6),
+        CounterFile(STAT, MEMORY_PART, "memory.stat", parse.memory_stat_v1, LARGE_BYTES, V1_STAT_SLOTS),
         CounterFile(PEAK, MEMORY_PART, "memory.max_usage_in_bytes", parse.number),
         CounterFile(OOM, MEMORY_PART, "memory.oom_control", parse.oom_kills, MEDIUM_BYTES),
     ),
@@ -96,7 +111,7 @@ V1: Mapping[str, tuple[CounterFile, ...]] = {
     ),
 }
 
-SLOT_WIDTHS: Final = {USAGE: 3, SPLIT: 2, PERIODS: 3, STAT: 4}
+SLOT_WIDTHS: Final = {USAGE: 3, SPLIT: 2, PERIODS: 3, STAT: 6}
 
 # The value of each slot that no file fills.
 EMPTY_SLOTS: Final[tuple[Any, ...]] = tuple(
@@ -115,13 +130,18 @@ def files_to_open(cgroup: Cgroup) -> list[tuple[Path, tuple[CounterFile, ...]]]:
             v1.pop("cpuacct", None)  # one file instead of two, in us instead of clock ticks
         for controller, its_files in V2.items():
             if controller in cgroup.controllers:
-                files += its_files
+                files += its_files + _first_there(unified, IO_WEIGHTS.get(controller, ()))
         found.append((unified, files))
     for controller, its_files in V1.items():
         directory = v1.get(controller)
         if directory is not None and not is_root(directory):
-            found.append((directory, its_files))
+            found.append((directory, its_files + _first_there(directory, IO_WEIGHTS.get(controller, ()))))
     return found
+
+
+def _first_there(directory: Path, files: tuple[CounterFile, ...]) -> tuple[CounterFile, ...]:
+    """The first of these files that exists, of which each would fill the same slot."""
+    return tuple(file for file in files if exists(directory / file.name) is True)[:1]
 
 
 def is_root(directory: Path) -> bool:

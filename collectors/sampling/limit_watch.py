@@ -19,6 +19,9 @@ LIMIT_FILES: Final = frozenset(
     {
         *(b"cpu.max", b"memory.max", b"pids.max"),
         *(b"cpu.cfs_quota_us", b"cpu.cfs_period_us", b"memory.limit_in_bytes"),
+        *(b"cpu.weight", b"cpu.weight.nice", b"cpu.shares", b"cpu.idle"),
+        *(b"cpuset.cpus", b"cpuset.cpus.exclusive", b"cpuset.cpus.partition"),
+        *(b"io.weight", b"io.bfq.weight", b"blkio.weight", b"blkio.bfq.weight"),
     }
 )
 MAX_EVENTS: Final = 256  # of one directory between two sweeps; one with more is no longer watched

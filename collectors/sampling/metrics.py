@@ -31,6 +31,7 @@ class MetricUnit(StrEnum):
     SHARE_OF_LIMIT = "of limit"
     TASKS = "tasks"
     PER_S = "per second"
+    WEIGHT = "weight"
 
 
 class MetricType(StrEnum):
@@ -140,6 +141,7 @@ def _share_of_limit(used_name: str, limit_name: str) -> Callable[[Usage], Metric
 
 _CORES, _BYTES, _BYTES_PER_S = MetricUnit.CORES, MetricUnit.BYTES, MetricUnit.BYTES_PER_S
 _TIME, _OF_LIMIT, _TASKS = MetricUnit.SHARE_OF_TIME, MetricUnit.SHARE_OF_LIMIT, MetricUnit.TASKS
+_PER_S, _WEIGHT = MetricUnit.PER_S, MetricUnit.WEIGHT
 _GAUGE, _RATE, _TOTAL = MetricType.GAUGE, MetricType.RATE, MetricType.TOTAL
 
 
@@ -182,6 +184,7 @@ _CONTAINER: Final[tuple[Metric[Usage], ...]] = (
     _usage("throttled_share", _TIME, _RATE, "Periods cut short by its own CPU limit"),
     _usage("throttled", _CORES, _RATE, "CPU held back by its own limit, in cores", summable=True),
     _usage("waiting", _TIME, _RATE, "Waiting for CPU that others use"),
+    _usage("cpu_weight", _WEIGHT, _GAUGE, "CPU weight, 100 being normal", history=False),
     _usage("memory", _BYTES, _GAUGE, "Memory used, with page cache", summable=True, drawn=True),
     _usage("memory_limit", _BYTES, _GAUGE, "Memory limit", summable=True, history=False, limit=LimitName.MEMORY),
     Metric(
@@ -199,6 +202,8 @@ _CONTAINER: Final[tuple[Metric[Usage], ...]] = (
     _usage("swap", _BYTES, _GAUGE, "Memory swapped out", summable=True),
     _usage("memory_peak", _BYTES, _GAUGE, "Most memory since its start", history=False),
     _usage("oom_kills", _TASKS, _TOTAL, "Processes killed for lack of memory", summable=True, history=False),
+    _usage("refaults", _PER_S, _RATE, "Pages read again soon after they were reclaimed", summable=True),
+    _usage("major_faults", _PER_S, _RATE, "Page faults that waited for a disk", summable=True),
     Metric(
         "net_rx",
         _BYTES_PER_S,
@@ -211,6 +216,8 @@ _CONTAINER: Final[tuple[Metric[Usage], ...]] = (
     Metric(
         "net_tx", _BYTES_PER_S, _RATE, "Sent to the outside, counted once", _net("tx_bytes"), summable=True, drawn=True
     ),
+    _usage("retransmits", _PER_S, _RATE, "TCP segments sent again, of a busy network"),
+    _usage("backlog", _BYTES, _GAUGE, "Waiting in the queues of its interfaces, of a busy network"),
     Metric(
         "io_read", _BYTES_PER_S, _RATE, "Read from disks, counted once", _io("read_bytes"), summable=True, drawn=True
     ),
@@ -223,6 +230,7 @@ _CONTAINER: Final[tuple[Metric[Usage], ...]] = (
         summable=True,
         drawn=True,
     ),
+    _usage("io_weight", _WEIGHT, _GAUGE, "Weight for block devices, 100 being normal", history=False),
     _usage("pids", _TASKS, _GAUGE, "Processes and threads", summable=True),
     _usage(
         "pids_limit", _TASKS, _GAUGE, "Most processes and threads", summable=True, history=False, limit=LimitName.PIDS
@@ -238,11 +246,15 @@ METRICS: Final[Mapping[str, Metric[Usage]]] = {metric.id: metric for metric in _
 _HOST: Final[tuple[Metric[HostUsage], ...]] = (
     Metric("ncpu", _CORES, _GAUGE, "Processors", _field("ncpu"), history=False),
     Metric("cpu", _CORES, _RATE, "CPU used, in cores", _field("cpu")),
+    Metric("steal", _CORES, _RATE, "CPU that the hypervisor gave to other machines, in cores", _field("steal")),
     Metric("memory_total", _BYTES, _GAUGE, "Memory of the host", _field("memory_total"), history=False),
     Metric("memory_used", _BYTES, _GAUGE, "Memory that no program could have", _field("memory_used")),
     Metric("swap_total", _BYTES, _GAUGE, "Swap space of the host", _field("swap_total"), history=False),
     Metric("swap_used", _BYTES, _GAUGE, "Memory swapped out", _field("swap_used")),
     Metric("load1", _TASKS, _GAUGE, "Load average of one minute", _field("load1")),
+    Metric("tasks", _TASKS, _GAUGE, "Processes and threads", _field("tasks")),
+    Metric("tasks_limit", _TASKS, _GAUGE, "Most processes and threads", _field("tasks_limit"), history=False),
+    Metric("forks", _PER_S, _RATE, "Processes and threads made", _field("forks")),
     Metric("net_rx", _BYTES_PER_S, _RATE, "Received by network cards", _field("net_rx")),
     Metric("net_tx", _BYTES_PER_S, _RATE, "Sent by network cards", _field("net_tx")),
     Metric("io_read", _BYTES_PER_S, _RATE, "Read from disks", _field("io_read")),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from collectors.sampling.keyed_numbers import KeyedNumbers
 from collectors.sampling.sample import IoCounters, NetCounters, PressureTotals
 from runtime.kernel import cpu_bandwidth
 from runtime.model import UNLIMITED, Missing, Unlimited
@@ -121,42 +122,30 @@ def cores(quota: Limit, period: Number) -> float | Unlimited | Missing:
     return cpu_bandwidth.cores(quota, period) if period else UNSUPPORTED
 
 
-_V1_STAT = tuple(
-    (key, len(key))
-    for key in (
-        *(b"\nhierarchical_memory_limit ", b"\ntotal_cache ", b"\ntotal_rss ", b"\ntotal_shmem "),
-        *(b"\ntotal_swap ", b"\ntotal_inactive_file "),
-    )
+_V1_STAT = KeyedNumbers(
+    *(b"hierarchical_memory_limit", b"total_cache", b"total_rss", b"total_shmem", b"total_inactive_file"),
+    *(b"total_workingset_refault_anon", b"total_workingset_refault_file", b"total_pgmajfault", b"total_swap"),
+)
+_V2_STAT = KeyedNumbers(
+    *(b"anon", b"file", b"shmem", b"inactive_file"),
+    *(b"workingset_refault_anon", b"workingset_refault_file", b"pgmajfault"),
 )
 
 
-def _numbers_in_order(data: bytes, at: int, keys: tuple[tuple[bytes, int], ...]) -> list[int] | None:
-    """The numbers after these keys (each with its length) in this order, from `at` on; None when it is otherwise."""
-    found = []
-    try:
-        for key, length in keys:
-            at = data.index(key, at) + length
-            end = data.index(b"\n", at)
-            found.append(int(data[at:end]))
-            at = end
-    except ValueError:
-        return None
-    return found if min(found) >= 0 else None
-
-
-def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number, Limit]:
-    """v1 memory.stat of the whole subtree: anon, file, shared, inactive file, swap; the ancestors' tightest limit.
+def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number, Number, Number, Limit]:
+    """v1 memory.stat of the whole subtree: as `memory_stat_v2`, then swap and the ancestors' tightest limit.
 
     The kernel counts shared memory and tmpfs as cache. They are not in `file`: they cannot be dropped.
     """
     start = data.find(b"\nhierarchical_memory_limit ")
     if start < 0:
-        return UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED, UNSUPPORTED
-    usual = _numbers_in_order(data, start, _V1_STAT)
+        return (UNSUPPORTED,) * 8
+    usual = _V1_STAT.find(data[start:])
     if usual is not None:
-        hierarchical, cache, anon, shmem, swap, inactive = usual
+        hierarchical, cache, anon, shmem, inactive, anon_again, file_again, faults, swap = usual
         own = UNLIMITED if hierarchical >= UNLIMITED_V1_BYTES else hierarchical
-        return anon, cache - shmem if cache > shmem else 0, shmem, inactive, swap, own
+        file = cache - shmem if cache > shmem else 0
+        return anon, file, shmem, inactive, anon_again + file_again, faults, swap, own
     tightest: Limit = _keyed(data, b"\nhierarchical_memory_limit ", start)
     if isinstance(tightest, int) and tightest >= UNLIMITED_V1_BYTES:
         tightest = UNLIMITED
@@ -166,16 +155,40 @@ def memory_stat_v1(data: bytes) -> tuple[Number, Number, Number, Number, Number,
         _without(_keyed(data, b"\ntotal_cache ", start), shared),
         shared,
         _keyed(data, b"\ntotal_inactive_file ", start),
+        _refaults(data, b"\ntotal_workingset_refault"),
+        _keyed(data, b"\ntotal_pgmajfault ", start),
         _keyed(data, b"\ntotal_swap ", start),
         tightest,
     )
 
 
-def memory_stat_v2(data: bytes) -> tuple[Number, Number, Number, Number]:
-    """v2 memory.stat: anon, file without shared memory and tmpfs, these, inactive file."""
+def memory_stat_v2(data: bytes) -> tuple[Number, Number, Number, Number, Number, Number]:
+    """v2 memory.stat: anon, file without shared memory and tmpfs, these, inactive file, refaults, major faults."""
+    usual = _V2_STAT.find(data)
+    if usual is not None:
+        anonymous, cache, shmem, inactive, anon_again, file_again, faults = usual
+        return anonymous, cache - shmem if cache > shmem else 0, shmem, inactive, anon_again + file_again, faults
     anon = _keyed(data, b"anon ") if data.startswith(b"anon ") else _keyed(data, b"\nanon ")
     shared = _keyed(data, b"\nshmem ")
-    return anon, _without(_keyed(data, b"\nfile "), shared), shared, _keyed(data, b"\ninactive_file ")
+    return (
+        anon,
+        _without(_keyed(data, b"\nfile "), shared),
+        shared,
+        _keyed(data, b"\ninactive_file "),
+        _refaults(data, b"\nworkingset_refault"),
+        _keyed(data, b"\npgmajfault "),
+    )
+
+
+def _refaults(data: bytes, key: bytes) -> Number:
+    """Pages that came back soon after they were reclaimed; told apart, anon and file, since Linux 5.9."""
+    at = data.find(key)
+    if at < 0:
+        return UNSUPPORTED
+    anon, file = _keyed(data, key + b"_anon ", at), _keyed(data, key + b"_file ", at)
+    if isinstance(anon, int) and isinstance(file, int):
+        return anon + file
+    return _keyed(data, key + b" ", at)
 
 
 def _without(cache: Number, shared: Number) -> Number:

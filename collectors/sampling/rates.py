@@ -49,7 +49,10 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
         io = replace(io, write_bytes=rate(written, current.written, seconds))
     net, net_interfaces, net_internal = _net(previous.net, current.net, seconds)
     pressure = _pressures(previous.pressure, current.pressure, elapsed)
-    current_bytes, working_set, anon, file, shared, swap, peak, limit, oom_kills = current.memory
+    current_bytes, working_set, anon, file, shared, swap, peak, limit, oom_kills, refaults, major_faults = (
+        current.memory
+    )
+    sharing = current.sharing
     return Usage(
         current.at_ns,
         cpu,
@@ -79,6 +82,11 @@ def derive(previous: Sample | None, current: Sample, ncpu: int) -> Usage:
         pressure,
         _waiting(pressure, throttled, ncpu),
         _extra(previous, current, elapsed) if EXTRA else NOTHING,
+        rate(previous.memory.refaults, refaults, seconds),
+        rate(previous.memory.major_faults, major_faults, seconds),
+        *sharing,
+        rate(previous.retransmits, current.retransmits, seconds),
+        current.backlog,
     )
 
 
@@ -129,6 +137,14 @@ def _gauges_only(current: Sample) -> Usage:
             metric.id: later(read(current)) if metric.type is MetricType.RATE else read(current)
             for metric, read in EXTRA
         },
+        refaults=later(memory.refaults),
+        major_faults=later(memory.major_faults),
+        cpu_weight=current.sharing.cpu_weight,
+        cpu_idle=current.sharing.cpu_idle,
+        cpus=current.sharing.cpus,
+        io_weight=current.sharing.io_weight,
+        retransmits=later(current.retransmits),
+        backlog=current.backlog,
     )
 
 

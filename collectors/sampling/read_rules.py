@@ -17,9 +17,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from collectors.sampling.layout import (
+    CPUS,
     CURRENT,
+    IDLE,
     IO_BYTES,
     IO_OPS,
+    IO_WEIGHT,
     MAX,
     OOM,
     PEAK,
@@ -35,6 +38,7 @@ from collectors.sampling.layout import (
     STAT,
     SWAP,
     USAGE,
+    WEIGHT,
     CounterFile,
 )
 from runtime.model import UNLIMITED
@@ -42,9 +46,9 @@ from runtime.model import UNLIMITED
 FULL_READ_INTERVAL_S: Final = 60.0  # a container at rest is read in full once in this time, a part of them per sweep
 KEPT_FILES: Final = 7  # descriptors of files per container; with the one of its process, 8
 
-LIMIT_SLOTS: Final = frozenset({QUOTA, PERIOD, MAX, PIDS_MAX})
+LIMIT_SLOTS: Final = frozenset({QUOTA, PERIOD, MAX, PIDS_MAX, WEIGHT, IDLE, CPUS, IO_WEIGHT})
+WEIGHT_SLOTS: Final = frozenset({WEIGHT, IDLE, IO_WEIGHT})  # of these, what changes only when somebody writes
 SOMETIMES_SLOTS: Final = frozenset({PERIODS, PEAK, OOM, SWAP, IO_OPS})  # see `sometimes_to_read`
-V1_STAT_SLOTS: Final = 6  # so many values has the memory.stat of v1, of which one is the limit
 
 STALL_SLOTS: Final = frozenset({PSI_MEMORY, PSI_IO})  # read when it has moved and in the first sweep after that
 

@@ -29,6 +29,8 @@ class MemoryGauges(NamedTuple):
     """Bytes. `working_set` is `current` less inactive file cache; `oom_kills` is a counter of processes.
 
     `file` is page cache that can be dropped or written back; `shared` is shared memory and tmpfs, which cannot.
+    Counters too: `refaults`, pages that were read again soon after they were reclaimed, and `major_faults`, page faults
+    that waited for a disk.
     """
 
     current: int | Missing = Missing.UNSUPPORTED
@@ -40,6 +42,17 @@ class MemoryGauges(NamedTuple):
     peak: int | Missing = Missing.UNSUPPORTED
     limit: int | Unlimited | Missing = Missing.UNSUPPORTED
     oom_kills: int | Missing = Missing.UNSUPPORTED
+    refaults: int | Missing = Missing.UNSUPPORTED
+    major_faults: int | Missing = Missing.UNSUPPORTED
+
+
+class Sharing(NamedTuple):
+    """How it shares what it does not have alone; changes only when somebody writes it. As in `Usage`."""
+
+    cpu_weight: int | Missing = Missing.UNSUPPORTED
+    cpu_idle: bool | Missing = Missing.UNSUPPORTED
+    cpus: frozenset[int] | Missing = Missing.UNSUPPORTED
+    io_weight: int | Missing = Missing.UNSUPPORTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +101,8 @@ class Sample(NamedTuple):
     `at_ns` is CLOCK_MONOTONIC at the read; `generation` is the inode of the cgroup: another one means a new cgroup.
     `io` maps "major:minor" and `net` the interface name (without lo). `net_shared`: the network namespace is
     the host's, so its traffic is not the container's. `written`: bytes written to disks, on cgroup v1, where `io` has
-    no writes by way of the page cache (see `process_writes`); None where `io` has all of them.
+    no writes by way of the page cache (see `process_writes`); None where `io` has all of them. `retransmits`, a
+    counter, and `backlog` are of a busy network (see `congestion`).
     """
 
     at_ns: int
@@ -103,3 +117,6 @@ class Sample(NamedTuple):
     net_shared: bool = False
     pressure: Mapping[str, PressureTotals] = MappingProxyType({})  # "cpu", "memory", "io"
     written: int | Missing | None = None
+    sharing: Sharing = Sharing()
+    retransmits: int | Missing = Missing.NOT_SAMPLED
+    backlog: int | Missing = Missing.NOT_SAMPLED

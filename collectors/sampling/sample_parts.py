@@ -8,9 +8,12 @@ from typing import Any
 from collectors.sampling import parse
 from collectors.sampling.inherited_limits import InheritedLimit, tightest
 from collectors.sampling.layout import (
+    CPUS,
     CURRENT,
+    IDLE,
     IO_BYTES,
     IO_OPS,
+    IO_WEIGHT,
     MAX,
     OOM,
     PEAK,
@@ -23,8 +26,10 @@ from collectors.sampling.layout import (
     STAT,
     SWAP,
     USAGE,
+    V1_STAT_SLOTS,
+    WEIGHT,
 )
-from collectors.sampling.sample import CpuCounters, IoCounters, MemoryGauges, PressureTotals
+from collectors.sampling.sample import CpuCounters, IoCounters, MemoryGauges, PressureTotals, Sharing
 from runtime.model import Missing
 
 
@@ -39,10 +44,10 @@ def cpu(values: list[Any]) -> CpuCounters:
 def memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
     """Memory; `above` are the inherited limits."""
     current, stat = values[CURRENT], values[STAT]
-    if len(stat) == 6:  # v1 has swap and limit in memory.stat
-        anon, file, shared, inactive_file, swap, limit = stat
+    if len(stat) == V1_STAT_SLOTS:
+        anon, file, shared, inactive_file, refaults, major_faults, swap, limit = stat
     else:
-        anon, file, shared, inactive_file = stat
+        anon, file, shared, inactive_file, refaults, major_faults = stat
         swap, limit = values[SWAP], values[MAX]
     working_set = inactive_file
     if not isinstance(current, int):
@@ -59,7 +64,17 @@ def memory(values: list[Any], above: Sequence[InheritedLimit]) -> MemoryGauges:
         peak=values[PEAK],
         limit=tightest(limit, above),
         oom_kills=values[OOM],
+        refaults=refaults,
+        major_faults=major_faults,
     )
+
+
+def sharing(values: list[Any], above: Sequence[InheritedLimit]) -> Sharing:
+    """Weights, idle class and CPUs; of a cgroup without a cpuset of its own, those of the nearest above it."""
+    cpus = values[CPUS]
+    if isinstance(cpus, Missing):
+        cpus = next((limit.value for limit in above if isinstance(limit.value, frozenset)), cpus)
+    return Sharing(values[WEIGHT], values[IDLE], cpus, values[IO_WEIGHT])
 
 
 def pressure(values: list[Any]) -> Mapping[str, PressureTotals]:

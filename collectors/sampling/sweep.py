@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from collectors.sampling.frame import Frame, Usage
+from collectors.sampling.frame import Frame, HostUsage, Usage
 from collectors.sampling.host import HostReader
+from collectors.sampling.host_programs import HostPrograms, unmeasured_cpu, unmeasured_io, waits
 from collectors.sampling.limit_watch import LimitEvents
 from collectors.sampling.sample import Sample
 from collectors.sampling.target import Target
@@ -23,7 +25,7 @@ from collectors.sampling.tracked import Tracked
 from collectors.sampling.tracking import PROC, Tracking
 from runtime.kernel import cgroupfs
 from runtime.kernel.cgroupfs import Hierarchies
-from runtime.model import Ref
+from runtime.model import GroupRef, Ref
 
 __all__ = ["Sweeper", "Target"]
 
@@ -41,6 +43,7 @@ class Sweeper:
         found = cgroupfs.detect() if hierarchies is None else hierarchies
         self._tracking = Tracking(found, proc, limit_events)
         self._host = HostReader(proc)
+        self._programs = HostPrograms(found, proc)
         self._seq = 0
         self._last_ns: int | None = None
         self._lively: set[Tracked] = set()  # their usage is of a sweep in which they were not at rest
@@ -51,7 +54,7 @@ class Sweeper:
         started = time.monotonic_ns()
         fresh, problems = self._tracking.read(targets, started)
         usages = self._update(fresh)
-        host = self._host.read(started)
+        host = self._with_programs(self._host.read(started), started)
         interval, self._last_ns = started - (self._last_ns or started), started
         self._seq += 1
         return Frame(
@@ -64,6 +67,18 @@ class Sweeper:
             usages=usages,
             problems=problems,
         )
+
+    def _with_programs(self, host: HostUsage, now_ns: int) -> HostUsage:
+        """The host's usage with its programs outside the containers, while one of these waits and they may be why."""
+        refs = (tracked.target.ref for tracked in self._lively)  # a group's usage is that of its containers
+        usages = [self._usages[ref] for ref in refs if not isinstance(ref, GroupRef)]
+        cpu = waits(usages, "cpu") and unmeasured_cpu(host, usages)
+        io = waits(usages, "io") and unmeasured_io(host, usages)
+        if not cpu and not io:
+            self._programs.stop()
+        elif self._programs.is_due(now_ns):
+            self._programs.scan(now_ns, self._tracking.places, io=io)
+        return replace(host, programs=self._programs.found) if self._programs.found else host
 
     def _update(self, fresh: set[Tracked]) -> dict[Ref, Usage]:
         """The usages of all that can be read: new ones of the `fresh`, and of those that have just come to rest."""

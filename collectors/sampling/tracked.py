@@ -10,6 +10,7 @@ from pathlib import Path
 
 from collectors.sampling import network, process_writes
 from collectors.sampling.cgroup_reader import CgroupReader
+from collectors.sampling.congestion import NOT_BUSY, CongestionReader
 from collectors.sampling.frame import Usage
 from collectors.sampling.inherited_limits import InheritedLimits
 from collectors.sampling.network import InterfaceCounters, NetworkReader
@@ -68,6 +69,7 @@ class Shared:
     proc: Path
     inherited: InheritedLimits
     networks: NetworkReader
+    congestion: CongestionReader
     parents: Parents
 
 
@@ -78,6 +80,7 @@ class Tracked:
         target: which container, and by which process.
         pidfd: becomes readable when the process ends, also if its pid is used again; -1 without pidfds.
         reader: of its cgroup.
+        own_directories: those of its own cgroup.
         limit_directories: those whose limits hold for it.
         descriptors: how many were opened to stay open.
         own_netns: inode of a network namespace that is not the host's, else 0.
@@ -96,6 +99,7 @@ class Tracked:
         self.sample: Sample | None = None
         self._previous: Sample | None = None
         self._shared = shared
+        self._congestion = NOT_BUSY
         self._of_processes: tuple[CpuCounters, int | Missing] | None = None
         self.pidfd = -1
         proc, hierarchies = shared.proc, shared.hierarchies
@@ -111,6 +115,7 @@ class Tracked:
             own = own_cgroup.own_part(self._cgroup, hierarchies)
             self.reader = CgroupReader(own, shared.inherited, shared.parents, keep=keep)
             self.descriptors = self.reader.descriptors + (self.pidfd >= 0)
+            self.own_directories = () if self.is_without_cgroup else own.directories
             self.limit_directories = shared.inherited.directories(own)
             self._writes = process_writes.of_cgroup(own, proc)
         except BaseException:
@@ -174,7 +179,10 @@ class Tracked:
         if not self.own_netns:
             return False
         last, self._net = self._net, self._shared.networks.counters(self.target.pid, self.own_netns)
-        return self._net is not last and self._net != last
+        moved = self._net is not last and self._net != last
+        shared, pid = self._shared, self.target.pid
+        self._congestion = shared.congestion.read(pid, self.own_netns, self._net) if moved else NOT_BUSY
+        return moved
 
     @property
     def is_without_cgroup(self) -> bool:
@@ -198,6 +206,8 @@ class Tracked:
             last = last._replace(at_ns=self.before_ns)
         self._previous = last
         sample = self.reader.sample(self.at_ns, self._net, self._net_shared, self._writes)
+        if self._congestion is not NOT_BUSY:
+            sample = sample._replace(**self._congestion._asdict())
         if self._of_processes is not None:
             cpu, pids = self._of_processes
             sample = sample._replace(cpu=cpu, pids=pids)
@@ -212,7 +222,8 @@ class Tracked:
         """The usage from when it came to rest on: every rate is 0; `at_ns` is still that of the sample."""
         sample = self.sample
         assert sample is not None
-        return derive(sample, sample._replace(at_ns=self.at_ns), ncpu)._replace(at_ns=sample.at_ns)
+        later = sample._replace(at_ns=self.at_ns, **NOT_BUSY._asdict())
+        return derive(sample, later, ncpu)._replace(at_ns=sample.at_ns)
 
     def close(self) -> None:
         self.reader.close()

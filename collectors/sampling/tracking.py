@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from collectors.sampling.cgroup_reader import NO_DESCRIPTORS, CgroupGone
+from collectors.sampling.congestion import CongestionReader
+from collectors.sampling.host_programs import Places
 from collectors.sampling.host_stalls import HostStallsReader
 from collectors.sampling.inherited_limits import InheritedLimits
 from collectors.sampling.limit_watch import LimitEvents, LimitWatch
@@ -45,7 +47,9 @@ class Tracking:
     def __init__(self, hierarchies: Hierarchies, proc: Path, limit_events: LimitEvents | None) -> None:
         """`limit_events` is None for a watch of its own."""
         self.tracked: dict[Ref, Tracked] = {}
-        self._shared = Shared(hierarchies, proc, InheritedLimits(hierarchies), NetworkReader(proc), Parents())
+        self._shared = Shared(
+            hierarchies, proc, InheritedLimits(hierarchies), NetworkReader(proc), CongestionReader(proc), Parents()
+        )
         self._memory_events, self._host_stalls = MemoryEventsReader(proc), HostStallsReader(proc)
         self._limit_events = LimitWatch() if limit_events is None else limit_events
         self._by_pidfd: dict[int, Ref] = {}
@@ -59,6 +63,7 @@ class Tracking:
         self._rotation, self._inherited_rotation = Rotation(FULL_READ_INTERVAL_S), Rotation(FULL_READ_INTERVAL_S)
         # Made of `tracked` when it has changed:
         self._changed = True
+        self._places: Places | None = None
         self._order: tuple[Tracked, ...] = ()
         self._parts: list[MovementPart] = []
         self._apart: list[Tracked] = []  # those whose files are not kept open
@@ -83,6 +88,7 @@ class Tracking:
         self._check_places()
         self._arrange()
         self._shared.networks.begin()
+        self._shared.congestion.begin(now_ns)
         failed: dict[Tracked, Exception] = {}
         try:
             fresh = self._read_followed(elapsed_s, failed)
@@ -113,6 +119,17 @@ class Tracking:
         for tracked in fresh:
             tracked.take_sample()
         return fresh
+
+    @property
+    def places(self) -> Places:
+        """Where the containers are, as of the last `read`; those that use the whole host's cgroup are left out."""
+        if self._places is None or self._changed:
+            every = self.tracked.values()
+            self._places = Places(
+                frozenset(str(directory) for each in every for directory in each.own_directories),
+                frozenset(each.target.pid for each in every if each.is_without_cgroup),
+            )
+        return self._places
 
     def close(self) -> None:
         """May be called twice."""
@@ -150,11 +167,13 @@ class Tracking:
         if not self._changed:
             return
         self._changed = False
+        self._places = None
         self._order = order = tuple(self.tracked.values())
         self._parts = parts([tracked for tracked in order if tracked.reader.keeps])
         self._apart = [tracked for tracked in order if not tracked.reader.keeps]
         self._without_pidfd = [tracked for tracked in order if tracked.pidfd < 0]
         self._with_network = [tracked for tracked in order if tracked.own_netns]
+        self._shared.congestion.keep_only(frozenset(tracked.own_netns for tracked in self._with_network))
         self._without_cgroup = [tracked for tracked in order if tracked.is_without_cgroup]
         self._by_limit_directory = {}
         for tracked in order:

@@ -242,16 +242,21 @@ def take_back(lease: Lease, cgroup: Cgroup, others: Iterable[Lease] = ()) -> Set
 def _hand_over(lease: Lease, others: Iterable[Lease]) -> tuple[frozenset[LimitName], bool]:
     """Give what this lease has found to the leases that were taken on top of it; the limits, and whether one freezes.
 
-    Each limit goes to the next one above. Done twice, after a crash in between, it has the same result.
+    Each limit goes to the next one above. A weight goes to the one that has put the cgroup into the idle class, where
+    the kernel takes none. Done twice, after a crash in between, it has the same result.
     """
     above = [each for each in others if each.active and each.id != lease.id and each.is_of(lease)]
     above = [each for each in above if (each.created_ns, each.id) > (lease.created_ns, lease.id)]
     handed: frozenset[LimitName] = frozenset()
     for each in sorted(above, key=lambda found: (found.created_ns, found.id)):
-        names = (each.change.names() & lease.before.names()) - handed
+        taken = each.change.names()
+        if each.change.cpu_idle:
+            taken |= {LimitName.CPU_SHARES}
+        names = (taken & lease.before.names()) - handed
         if names:
-            found = lease.before.only(names & lease.change.names())
-            store.write(replace(each, before=each.before.merge(found)))
+            given = names & lease.change.names()
+            change = lease.change.only(given - each.change.names()).merge(each.change)
+            store.write(replace(each, change=change, before=each.before.merge(lease.before.only(given))))
             handed |= names
     return handed, any(each.frozen for each in above)
 

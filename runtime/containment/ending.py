@@ -88,7 +88,7 @@ def settle_abandoned() -> list[str]:
     if not leases:
         return words
     watched = keeper_lock.is_held()
-    for lease in leases:
+    for lease in reversed(leases):  # the last one first: so each finds what it has set
         try:
             words += _settled_words(lease, watched=watched)
         except PytopError as error:

@@ -14,6 +14,10 @@ _NO_LOGIN_UID: Final = 2**32 - 1  # (uid_t)-1: the process descends from no logi
 _CLAIM_MAX_CHARACTERS: Final = 200
 
 
+UNKNOWN: Final = Holder(pid=0, started=None, uid=0)
+"""Until it is asked for."""
+
+
 def current(environ: Mapping[str, str] = os.environ, *, proc: Path = procfs.PROC) -> Holder:
     """This process. loginuid is the kernel's word; SUDO_USER and SSH_CLIENT are claims that anybody can make."""
     pid = os.getpid()

@@ -6,12 +6,14 @@ that. Else it is a child of process 1 in a cgroup of its own.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S: Final = 10.0
 WATCH_INTERVAL_S: Final = 1.0
 _LOG: Final = "keeper.log"
+_START_LOCK: Final = "keeper.start"
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _BOOT: Final = (
     "import sys; sys.path[:0] = {paths!r}; from runtime.containment.keeper_process import main; main(sys.argv[1:])"
@@ -32,8 +35,13 @@ _BOOT: Final = (
 
 def command(*arguments: str) -> list[str]:
     """The command line of a keeper that works in this process's run directory. Raises `OSError` where there is none."""
+    return command_line(run_directory.path(), *arguments)
+
+
+def command_line(directory: Path, *arguments: str) -> list[str]:
+    """That of a keeper for a run directory."""
     paths = [str(_ROOT), *(path for path in sys.path if path.startswith("/") and path != str(_ROOT))]
-    return [sys.executable, "-I", "-c", _BOOT.format(paths=paths), str(run_directory.path()), *arguments]
+    return [sys.executable, "-I", "-c", _BOOT.format(paths=paths), str(directory), *arguments]
 
 
 async def ensure() -> str:
@@ -46,11 +54,31 @@ async def ensure() -> str:
 def start() -> str:
     """Start a keeper and wait until it has the lock; the result as of `ensure`. Blocking."""
     try:
-        if not keeper_service.start(command):
-            _spawn()
+        with _alone():
+            return "" if keeper_lock.is_held() else _start()
     except (OSError, PytopError, subprocess.SubprocessError) as error:
         log.warning("start the keeper of leases: %s", error)
         return f"no keeper watches this lease: {error}"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """While no other thread or process of this user starts one. Raises `OSError`."""
+    directory = run_directory.open_directory()
+    try:
+        lock = run_directory.open_file(directory, _START_LOCK, os.O_RDWR | os.O_CREAT)
+    finally:
+        os.close(directory)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _start() -> str:
+    if not keeper_service.start(command):
+        _spawn()
     deadline = time.monotonic() + START_TIMEOUT_S
     while not keeper_lock.is_held():
         if time.monotonic() > deadline:

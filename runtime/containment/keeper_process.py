@@ -6,7 +6,7 @@ a lock; a second one waits for the lock, so that it takes over at once. It sleep
 ends when there was none for `IDLE_S` seconds.
 
 Each lease is taken back in a thread of its own: a write that the kernel does not finish delays no other lease. What
-could not be taken back is tried again.
+could not be taken back is tried again. What a program that was killed had lowered for a moment is put back meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,16 @@ from typing import Final
 from runtime.containment import ending, holder, keeper_lock, store
 from runtime.containment.lease import Lease, LeaseState
 from runtime.errors import PytopError
-from runtime.kernel import cgroupfs, process_attributes, procfs, run_directory, service_cgroup, signals, syscalls
+from runtime.kernel import (
+    cgroupfs,
+    limit_journal,
+    process_attributes,
+    procfs,
+    run_directory,
+    service_cgroup,
+    signals,
+    syscalls,
+)
 
 PROCESS_NAME: Final = "pytop-keeper"
 CGROUP: Final = "pytop-containers-keeper"
@@ -74,9 +83,13 @@ def run(*, idle_s: float = IDLE_S) -> None:
 
 
 def _await_lock() -> int | None:
-    """The keeper's lock; None when another one has it and there is nothing more to keep."""
+    """The keeper's lock; None when another one has it and there is nothing more to keep.
+
+    It waits for ended leases too, whose files are there for a while: a unit of systemd starts a keeper as long as there
+    are any.
+    """
     while (lock := keeper_lock.try_take()) is None:
-        if not _active():
+        if not store.read_all():
             return None
         time.sleep(STANDBY_INTERVAL_S)
     return lock
@@ -111,6 +124,7 @@ class Keeper:
                     if self._is_due(lease):
                         self._begin(lease)
                 store.sweep()
+                limit_journal.restore_abandoned()
                 now = time.monotonic()
                 if leases or self._busy:
                     idle_since = now

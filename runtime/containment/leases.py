@@ -225,6 +225,11 @@ def _reapply(lease_id: str, cgroup: Cgroup, pid: int | None) -> Lease | None:
         return None
 
 
+def any_active() -> bool:
+    """Whether anybody of this user holds a lease. Blocking, cheap."""
+    return any(lease.active for lease in store.read_all())
+
+
 async def keep_keeper() -> None:
     """For the session, while it runs: start a keeper again that was killed, and end what none ends at its time."""
     while True:

@@ -30,7 +30,7 @@ def unavailable(name: LimitName, party: Party) -> str:
     """Why a limit of it cannot be changed, "" when it can."""
     reason = party.refused.get(name, "")
     value = party.limits.get(name)
-    if not reason and isinstance(value, Missing) and party.kind is TargetKind.CONTAINER:
+    if not reason and isinstance(value, Missing) and party.kind is not TargetKind.PROCESS:
         return f"its {name.value.replace('_', ' ')}: {value}"
     return reason
 

@@ -44,6 +44,14 @@ def protect_self(
         raise RefusedError(title, detail="this program runs in there, or what it was started from", hint=HINT)
 
 
+def protect_process(title: str, pid: int, *, proc: Path = procfs.PROC) -> None:
+    """Raise `RefusedError` when `pid` is process 1, this program or one of its ancestors."""
+    if pid == 1:
+        raise RefusedError(title, detail="it is process 1 of this machine")
+    if pid in _ancestry(proc):
+        raise RefusedError(title, detail="it is this program, or what it was started from", hint=HINT)
+
+
 def protect_own_container(title: str, identity: str, *, proc: Path = procfs.PROC) -> None:
     """Raise `RefusedError` when this program runs in the container of this id, whose processes may not be visible here.
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from runtime.errors import InvalidError
+from runtime.kernel import cpu_weight
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.limits.controllers import cpuset, memory, weight
 from runtime.limits.units import cpuset_numbers, format_value
@@ -62,7 +63,7 @@ def _verdict_of(
         verdict = None
     if verdict is None and name is LimitName.CPU_SHARES and isinstance(value, int):
         now = weight.weight(cgroup)
-        if now is not None and now in (weight.shares_to_weight(value), weight.shares_to_weight_linear(value)):
+        if now is not None and now in (cpu_weight.shares_to_weight(value), cpu_weight.shares_to_weight_linear(value)):
             return Verdict.APPLIED, f"cpu.weight {now}"
     if verdict is None:
         words = (
@@ -112,7 +113,9 @@ def same(name: LimitName, current: HeldValue, wanted: HeldValue) -> Verdict | No
         return Verdict.APPLIED if _same_list(str(current), str(wanted)) else None
     if name is LimitName.CPU_SHARES:  # v2 stores a weight, to which several numbers of shares convert
         return (
-            Verdict.APPLIED if weight.shares_to_weight(int(current)) == weight.shares_to_weight(int(wanted)) else None
+            Verdict.APPLIED
+            if cpu_weight.shares_to_weight(int(current)) == cpu_weight.shares_to_weight(int(wanted))
+            else None
         )
     if name is LimitName.CPUS:
         difference = abs(current - wanted)

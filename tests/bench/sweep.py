@@ -39,7 +39,7 @@ BOUNDS: Final = {"mostly idle": (0.6, 0.75), "all busy": (1.35, 1.7)}  # of the 
 GROWTH_BOUND: Final = 12.0  # ten times the cgroups
 KEPT_BOUND: Final = 8  # descriptors for each container, without the two that all share
 ALL_KEPT_BOUND: Final = 16_000
-HOST_FILES: Final = [  # what the host's totals come from; psutil reads the first five
+HOST_FILES: Final = [  # what the host's totals come from
     *("/proc/stat", "/proc/net/dev", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/meminfo"),
     *(f"/proc/pressure/{name}" for name in ("cpu", "memory", "io")),
 ]
@@ -49,7 +49,7 @@ CALLS: Final = ("pread", "open", "read", "close", "stat", "readlink")  # of `os`
 Cost = Callable[[], int]  # does the work once and gives its CPU time in ns
 
 
-def _compile(folder: Path, name: str) -> Path:
+def compiled(folder: Path, name: str) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
         raise Unavailable("no C compiler (cc)")
@@ -72,19 +72,19 @@ def _parents() -> list[Path]:
 
 
 @contextlib.contextmanager
-def _cgroups(load: Path, busy: int, idle: int) -> Iterator[list[Target]]:
+def own_cgroups(load: Path, busy: int, idle: int) -> Iterator[list[Target]]:
     """Cgroups with a process each, the busy ones first; all removed at the end, also of a failure."""
     parents = _parents()
     workers: list[subprocess.Popen[bytes]] = []
     try:
         for parent in parents:
-            parent.mkdir()
+            _make(parent)
         for number in range(busy + idle):
             worker = subprocess.Popen([load, "busy" if number < busy else "idle"], stdin=subprocess.DEVNULL)
             workers.append(worker)
             for parent in parents:
                 own = parent / f"c{number}"
-                own.mkdir()
+                _make(own)
                 (own / "cgroup.procs").write_text(str(worker.pid))
         yield [Target(ContainerRef("bench", f"{number:064d}"), worker.pid) for number, worker in enumerate(workers)]
     finally:
@@ -95,6 +95,14 @@ def _cgroups(load: Path, busy: int, idle: int) -> Iterator[list[Target]]:
         for parent in parents:
             for directory in (*parent.glob("c*/"), parent):
                 _remove(directory)
+
+
+def _make(directory: Path) -> None:
+    """Make a cgroup; a cpuset of v1 takes no process before it has CPUs and memory nodes."""
+    directory.mkdir()
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        if (directory / name).exists():
+            (directory / name).write_text((directory.parent / name).read_text())
 
 
 def _remove(directory: Path) -> None:
@@ -110,13 +118,17 @@ def _remove(directory: Path) -> None:
 
 
 def _files_of(targets: Sequence[Target]) -> list[str]:
-    """Every file that has a counter or a limit of these containers, whether it is kept open or not."""
+    """Every file that has a counter or a limit of these containers, whether it is kept open or not.
+
+    Weights, idle class and CPUs are left out, though a sweep knows them: the bounds are older than these files.
+    """
     hierarchies = cgroupfs.detect()
     found: list[str] = []
     for target in targets:
         own = own_cgroup.own_part(own_cgroup.cgroup_of_process(hierarchies, target.pid), hierarchies)
         for directory, files in layout.files_to_open(own):
-            found += [f"{directory}/{file.name}" for file in files if (directory / file.name).exists()]
+            counted = [file.name for file in files if file.part != layout.SHARING_PART]
+            found += [f"{directory}/{name}" for name in counted if (directory / name).exists()]
     return found
 
 
@@ -276,8 +288,8 @@ def measured(cgroups: int, many: int, rounds: int) -> list[Figure]:
     all_busy = max(cgroups, busy * many)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        program, load = _compile(folder, "sweep"), _compile(folder, "load")
-        with _cgroups(load, all_busy, (cgroups - busy) * many) as targets:
+        program, load = compiled(folder, "sweep"), compiled(folder, "load")
+        with own_cgroups(load, all_busy, (cgroups - busy) * many) as targets:
             idle = targets[all_busy:]
             few = [*targets[:busy], *idle[: cgroups - busy]]
             cases = [

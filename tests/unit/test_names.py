@@ -31,6 +31,7 @@ KERNEL_INTERFACES: Final = frozenset(
         "runtime.kernel.netlink",
         "runtime.kernel.ownership",
         "runtime.kernel.project_quota",
+        "runtime.kernel.qdisc",
         "runtime.kernel.syscalls",
         "runtime.engines.embedded.sandbox.devices",
         "runtime.engines.embedded.sandbox.seccomp",
@@ -42,7 +43,8 @@ UNITLESS: Final[Mapping[str, frozenset[str]]] = {
         {
             *("_AF_INET", "_RT_TABLE_LOCAL", "_SIOCSIFFLAGS", "_IFF_UP", "_IFF_RUNNING", "_IFF_LOOPBACK"),
             *("_F_ADD_SEALS", "_ALL_SEALS", "_TC_H_ROOT", "QDISC_HANDLE", "NEW_NAMESPACES"),
-            *("IDLE_IO_PRIORITY", "OOM_SCORE_ADJ", "_ENTRY_EVENTS"),
+            *("IDLE_IO_PRIORITY", "OOM_SCORE_ADJ", "_ENTRY_EVENTS", "_KERNEL_THREAD_FLAG"),
+            *("_PF_KTHREAD", "_SCHED_IDLE"),
         }
     ),
     "modes of files": frozenset({"MODE"}),
@@ -62,7 +64,9 @@ UNITLESS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "versions of a format or protocol": frozenset({"FORMAT", "PROTOCOL"}),
-    "indices and bits of a Sample's counters": frozenset({"PSI_CPU", "PSI_MEMORY", "PSI_IO", "ALL_PARTS"}),
+    "indices and bits of a Sample's counters": frozenset(
+        {"PSI_CPU", "PSI_MEMORY", "PSI_IO", "IDLE", "CPUS", "ALL_PARTS"}
+    ),
     "numbers that mean no limit, whatever the unit": frozenset({"INFINITY", "NO_RATE"}),
 }
 """Constants without a unit, by the reason why they have none."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import tui
+from runtime.containment import keeper_unit
 from runtime.engines.discovery import embedded_config
 from runtime.errors import PytopError
 from runtime.kernel import boot_unit
@@ -33,7 +34,8 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.description = (
         f"{VERBS[verb][1].capitalize()}: always, also if they were stopped before; unless-stopped, if they were not."
         " What was started since the boot is left alone, so it may be run again. Nothing runs it by itself until"
-        " --install has written a systemd unit that does."
+        " --install has written a systemd unit that does. With it comes a unit that takes back leases of limits whose"
+        " keeper was killed."
     )
     add_engine(parser)
     instead = parser.add_mutually_exclusive_group()
@@ -46,9 +48,13 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 def _boot(args: argparse.Namespace) -> int:
     if args.show:
         print(boot_unit.unit_text(command(os.environ)), end="")
+        for name, text in keeper_unit.texts(command(os.environ)).items():
+            print(f"\n# {name}\n{text}", end="")
         return exits.OK
     if args.install or args.uninstall:
-        done = boot_unit.install(command(os.environ)) if args.install else boot_unit.uninstall()
+        at_boot = command(os.environ)
+        more = keeper_unit.texts(at_boot)
+        done = boot_unit.install(at_boot, more) if args.install else boot_unit.uninstall(more)
         for line in done or [say(Message.NO_BOOT_UNIT)]:
             print(line)
         return exits.OK

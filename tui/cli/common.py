@@ -41,7 +41,7 @@ def add_names(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
 @contextlib.asynccontextmanager
 async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
     """A session after its first listing; closed at the end."""
-    opened = Session([*engines(args)], read_only=args.read_only)
+    opened = Session([*engines(args)], read_only=args.read_only, audited=True)
     try:
         async with waiting_told(lambda: opened.under_way):
             await opened.refresh()

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from collectors.sampling.frame import Frame
 from collectors.sampling.target import Target
+from runtime.model import Container, State
 from tui.core.hosts.frames import FrameMerger
 from tui.core.hosts.host import Host, Hosts
 from tui.core.observers import FrameObservers
 from tui.core.problem import Problem, ProblemKind
 
 log = logging.getLogger(__name__)
+
+
+def container_targets(containers: Iterable[Container]) -> Iterator[Target]:
+    """Those that have processes, or may have: whose engine is away."""
+    for each in containers:
+        if each.pid is not None and (each.state.live or each.state is State.UNKNOWN):
+            yield Target(each.ref, each.pid, each.cgroup)
+
+
+def targets_of(targets: Iterable[Target], host: str) -> Sequence[Target]:
+    """Those of one host."""
+    return [target for target in targets if target.ref.host == host]
 
 
 class Measurement:

@@ -14,8 +14,10 @@ from typing import Any, Final, TypeVar
 
 from runtime.errors import ConflictError, EngineError, NotFoundError, PytopError, RefusedError
 from runtime.limits import ReclaimProgress
+from runtime.limits.lock import with_warning
 from runtime.model import ContainerRef, ContainerSpec, GroupRef, LimitChange, LimitName, LimitOutcome, Limits, Ref, Verb
 from tui.core.annotations import Annotations
+from tui.core.change_audit import ChangeAudit
 from tui.core.drift.detector import DriftDetector
 from tui.core.subject import EngineRef
 from tui.core.subject_operations import (
@@ -43,7 +45,11 @@ class _Lock:
 
 
 class Operations:
-    """The operations of a session, all of which change something."""
+    """The operations of a session, all of which change something.
+
+    Attributes:
+        context, annotations, detector: what they need of the session, and tell of what they have done.
+    """
 
     def __init__(
         self,
@@ -51,13 +57,15 @@ class Operations:
         *,
         annotations: Annotations,
         detector: DriftDetector,
+        audit: ChangeAudit,
         changed: Callable[[LimitOutcome], None],
     ) -> None:
         """`changed` is called with the outcome of each change of limits."""
-        self._context = context
+        self.context = context
         self._changed = changed
-        self._annotations = annotations
-        self._detector = detector
+        self._audit = audit
+        self.annotations = annotations
+        self.detector = detector
         self._work: set[asyncio.Task[Any]] = set()
         self._locks: dict[Hashable, _Lock] = {}
         self._closed = False
@@ -95,11 +103,11 @@ class Operations:
         """Make a container with this engine; it is listed when this returns."""
         title = f"create {spec.name or 'a container'}"
         self._require_open(title)
-        permit_engine(self._context, engine, Verb.CREATE, title)
+        permit_engine(self.context, engine, Verb.CREATE, title)
 
         async def work() -> ContainerRef:
-            ref = await self._context.hosts.engines[engine].create(spec)
-            await self._context.inventory.refresh_container(ref)
+            ref = await self.context.hosts.engines[engine].create(spec)
+            await self.context.inventory.refresh_container(ref)
             return ref
 
         return await self._shielded(title, work())
@@ -107,9 +115,9 @@ class Operations:
     async def perform(self, ref: Ref, verb: Verb, **options: Any) -> None:
         """Perform a verb, with the options of the engine's method. A kill does not wait for the operation under way."""
         if isinstance(ref, GroupRef):
-            await self._perform_on_members(GroupOperations(ref, self._context), verb)
+            await self._perform_on_members(GroupOperations(ref, self.context), verb)
             return
-        target = ContainerOperations(ref, self._context)
+        target = ContainerOperations(ref, self.context)
         self._require_open(f"{verb.value} {target.name}")
         target.permit(verb)
         title = f"{verb.value} {target.name}"
@@ -156,7 +164,7 @@ class Operations:
             if subject is None:
                 raise NotFoundError(title, detail="it is gone")
             if subject.state.live:
-                reached = await self._context.hosts[ref.host].reclaim(subject, memory, progress, stop)
+                reached = await self.context.hosts[ref.host].reclaim(subject, memory, progress, stop)
                 if not reached.done:
                     raise RefusedError(title, detail=reached.reason, hint="The limits are as they were")
             return await self._update(ref, target, change)
@@ -167,14 +175,14 @@ class Operations:
             stop.set()
 
     async def _update(self, ref: Ref, target: SubjectOperations, change: LimitChange) -> LimitOutcome:
-        self._annotations.expect(ref)
-        self._detector.begin(ref)
+        self.annotations.expect(ref)
+        self.detector.begin(ref)
         outcome: LimitOutcome | None = None
         try:
-            outcome = await target.update(change)
+            outcome = await self._audited(ref, target, change)
         finally:
-            self._detector.end(ref, outcome)
-        self._annotations.outcome(outcome)
+            self.detector.end(ref, outcome)
+        self.annotations.outcome(outcome)
         self._changed(outcome)
         await target.refresh()
         return outcome
@@ -184,14 +192,25 @@ class Operations:
         self._require_open(title)
 
         async def undisturbed() -> T:
-            self._annotations.expect(ref)
-            self._detector.begin(ref)
+            self.annotations.expect(ref)
+            self.detector.begin(ref)
             try:
                 return await work()
             finally:
-                self._detector.end(ref, None)
+                self.detector.end(ref, None)
 
         return await self._serialized(ref, title, undisturbed)
+
+    async def _audited(self, ref: Ref, target: SubjectOperations, change: LimitChange) -> LimitOutcome:
+        if not self._audit.enabled:
+            return await target.update(change)
+        entry = await self._audit.begin(ref, change)
+        try:
+            outcome = await target.update(change)
+        except BaseException as error:
+            await self._audit.end(entry, error)
+            raise
+        return with_warning(outcome, await self._audit.end(entry, outcome))
 
     def _permit_change(self, target: SubjectOperations, change: LimitChange) -> None:
         self._require_open(f"update {target.name}")
@@ -201,8 +220,8 @@ class Operations:
 
     def _of(self, ref: Ref) -> SubjectOperations:
         if isinstance(ref, GroupRef):
-            return GroupOperations(ref, self._context)
-        return ContainerOperations(ref, self._context)
+            return GroupOperations(ref, self.context)
+        return ContainerOperations(ref, self.context)
 
     def _require_open(self, title: str) -> None:
         if self._closed:

@@ -42,6 +42,7 @@ from runtime.model import (
 )
 from tui.core.annotations import Annotations
 from tui.core.attribution import AttributionObserver
+from tui.core.change_audit import ChangeAudit
 from tui.core.containment.assembly import ContainmentOptions, assemble
 from tui.core.drift.checker import DriftChecker
 from tui.core.drift.detector import Drift, DriftDetector
@@ -50,7 +51,7 @@ from tui.core.hosts.frames import LOCAL
 from tui.core.hosts.host import Host, Hosts, Inspection, Preview, RecentUsage
 from tui.core.hosts.local import LocalHost
 from tui.core.inventory import Inventory
-from tui.core.measurement import Measurement
+from tui.core.measurement import Measurement, container_targets, targets_of
 from tui.core.observers import FrameObservers, FramePublisher, HistoryObserver
 from tui.core.operations import Operations
 from tui.core.permissions import choose_one
@@ -59,7 +60,6 @@ from tui.core.subject import EngineRef, Group, Subject
 from tui.core.subject_operations import OperationContext
 from tui.core.subscription import Changed, Notifier
 from tui.core.supervisor import Supervisor
-from tui.core.targets import targets_of
 from tui.core.undo import UndoStack
 
 __all__ = ["Changed", "Drift", "Group", "Preview", "Problem", "Session", "Subject"]
@@ -89,8 +89,12 @@ class Session:
         interval: float = 1.0,
         read_only: bool = False,
         containment: ContainmentOptions = ContainmentOptions(),  # noqa: B008  (frozen)
+        audited: bool = False,
     ) -> None:
-        """`engines` are this machine's and `hosts` the other machines; `interval` is seconds between two sweeps."""
+        """`engines` are this machine's, `hosts` the other machines, `interval` seconds between two sweeps.
+
+        `audited`: changes are recorded in the audit trail, and leases watched over.
+        """
         local = LocalHost(engines, sweeper=sweeper, interval=interval)
         self.engines: Mapping[str, Engine] = local.engines
         self.containers: Mapping[ContainerRef, Container] = {}
@@ -114,25 +118,18 @@ class Session:
             changed=self._drift_changed,
         )
         self._context = OperationContext(self._hosts, self._inventory, self._groups, read_only)
+        self._audit = ChangeAudit(self.limits, self.find, local.inspection.cgroup, enabled=audited)
+        self.undoing = UndoStack(self.update, self.limits)
         self._operations = Operations(
             self._context,
             annotations=self._annotations,
             detector=self._detector,
-            changed=lambda outcome: self.undoing.note(outcome),
+            changed=self.undoing.note,
+            audit=self._audit,
         )
         self._attribution = AttributionObserver(Attributor)
-        self.undoing = UndoStack(self.update, self.limits)
-        self.containment = assemble(
-            self._context,
-            local,
-            self._operations,
-            detector=self._detector,
-            annotations=self._annotations,
-            attribution=self._attribution,
-            undoing=self.undoing,
-            changed=lambda: self._notifier.tell(Changed.CONTAINMENT),
-            options=containment,
-        )
+        changed = partial(self._notifier.tell, Changed.CONTAINMENT)
+        self.containment = assemble(local, self._operations, self._attribution, self.undoing, changed, containment)
         last = self.containment, HistoryObserver(self.history), FramePublisher(self._publish)
         self._measurement = Measurement(
             self._hosts,
@@ -219,7 +216,8 @@ class Session:
     async def start(self) -> None:
         """Begin to follow the engines and to measure; returns at once, subscribers are called as data comes in."""
         loops = {**self._inventory.loops(), "groups": self._groups.follow, **self._checker.loops()}
-        loops |= {self.containment.name: self.containment.follow, **self._measurement.loops()}
+        loops |= {**self.containment.loops(), **self._measurement.loops()}
+        loops |= self._audit.loops(read_only=self.read_only)
         for name, run in loops.items():
             self._supervisor.spawn(name, run)
 
@@ -248,6 +246,7 @@ class Session:
         self._notifier.close()
         await self.containment.close()
         await self._operations.close()
+        await self._audit.close()
         await self._supervisor.close()
         await self._hosts.close()
 
@@ -366,7 +365,7 @@ class Session:
 
     def targets(self, host: str = LOCAL) -> Sequence[Target]:
         """The targets of a sweep."""
-        return targets_of(host, self.containers.values(), self._groups.targets())
+        return targets_of((*container_targets(self.containers.values()), *self._groups.targets()), host)
 
     def _publish(self, frame: Frame) -> None:
         self.frame = frame
@@ -377,6 +376,7 @@ class Session:
         for ref in before.keys() - self.containers.keys():
             self._supervisor.call("annotations", self._annotations.forget, ref)
         self._supervisor.call("groups", self._groups.inventory, self.containers)
+        self._supervisor.call("audit", self._audit.inventory, self.containers.values())
         self._expect_limits()
         self._notifier.tell(Changed.INVENTORY | Changed.PROBLEMS)
 
@@ -388,8 +388,10 @@ class Session:
         self._supervisor.call("drift", self._checker.inventory, (*self.containers.values(), *self.groups.values()))
 
     def _drift_changed(self) -> None:
+        self._supervisor.call("audit", self._audit.drifted, self.drift)
         self._notifier.tell(Changed.FRAME | Changed.PROBLEMS)
 
     def _happened(self, event: Event) -> None:
         self._supervisor.call("annotations", self._annotations.event, event)
         self._supervisor.call("drift", self._detector.event, event)
+        self._supervisor.call("audit", self._audit.happened, event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ INTERVALS_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """The intervals that the keys choose from."""
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
 _FILE = "config.toml"
-_ENTRIES = ("theme", "interval", "columns", "keys")
+_ENTRIES = ("theme", "interval", "columns", "keys", "untouchable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Settings:
         interval: seconds between measurements.
         columns: ids of the table's columns, in order; empty is not set.
         keys: keys by action id, several of them separated by commas.
+        untouchable: names of containers that are never contained or probed for another one's sake.
         themes: the directory of the user's own themes.
         problems: one error for each wrong entry of the file; each is one line.
     """
@@ -45,7 +46,9 @@ class Settings:
     theme: str | None = None
     interval: float | None = None
     columns: tuple[str, ...] = ()
+    _: KW_ONLY
     keys: Mapping[str, str] = field(default_factory=dict)
+    untouchable: tuple[str, ...] = ()
     themes: Path | None = None
     problems: tuple[PytopError, ...] = ()
 
@@ -118,6 +121,7 @@ def _settings(data: Mapping[str, Any], themes: Path, known: Vocabulary) -> Setti
         interval=_interval(data, errors),
         columns=_columns(data, errors, known.columns),
         keys=_keys(data, errors, known.actions),
+        untouchable=_untouchable(data, errors),
         themes=themes,
         problems=tuple(errors),
     )
@@ -146,6 +150,14 @@ def _columns(data: Mapping[str, Any], errors: list[PytopError], known: Collectio
         detail = f"there is no column {unknown[0]!r} (there are {', '.join(sorted(known))})"
         errors.append(InvalidError(_FILE, detail=detail))
     return tuple(dict.fromkeys(id for id in value if isinstance(id, str) and id in known))
+
+
+def _untouchable(data: Mapping[str, Any], errors: list[PytopError]) -> tuple[str, ...]:
+    value = data.get("untouchable", [])
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        errors.append(InvalidError(_FILE, detail="untouchable must be a list of names of containers"))
+        return ()
+    return tuple(value)
 
 
 def _keys(data: Mapping[str, Any], errors: list[PytopError], known: Collection[str]) -> Mapping[str, str]:

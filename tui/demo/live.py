@@ -70,7 +70,7 @@ async def play(
 ) -> int:
     """Run until the user quits; the exit code. The stage removes the containers."""
     scene = await open_scene(stage, setting, await prepared(stage, setting, name))
-    session = Session([stage.engine, *others(stage.engine)], read_only=read_only)
+    session = Session([stage.engine, *others(stage.engine)], read_only=read_only, audited=True)
     panel = GuidePanel(session, scene, ascii_only=ascii_only)
     app = DemoApp(session, banner=panel, cursor=scene.hog, theme=theme, ascii_only=ascii_only)
     with _quit_on_hangup(app):

@@ -27,6 +27,7 @@ PART_NAMES: Final = {
     "sweeps": Message.PART_SWEEPS,
     "annotations": Message.PART_ANNOTATIONS,
     "containment": Message.PART_CONTAINMENT,
+    "leases": Message.PART_LEASES,
 }
 """By the kind of a part, the first word of its name in the session; other names are those of subscribers."""
 

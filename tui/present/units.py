@@ -41,4 +41,5 @@ UNITS: Final[Mapping[MetricUnit, UnitFormat]] = {
     MetricUnit.SHARE_OF_LIMIT: UnitFormat(fmt.share, 5, 0.02, 1.0),
     MetricUnit.TASKS: UnitFormat(fmt.count, 5, 1.0, 10.0),
     MetricUnit.PER_S: UnitFormat(fmt.count, 5, 1.0, 10.0),
+    MetricUnit.WEIGHT: UnitFormat(fmt.count, 5, 1.0, 10.0),
 }

@@ -8,7 +8,6 @@ Source: kernel/sched/fair.c (sched_group_set_idle), cgroup-v2.rst.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,35 +15,11 @@ from typing import Final
 from runtime.errors import ConflictError
 from runtime.kernel import files
 from runtime.kernel.cgroupfs import Cgroup
+from runtime.kernel.cpu_weight import shares_to_weight, weight_to_shares
 from runtime.limits.step import FileWrite, Step, read_number, write_step
-from runtime.model import LIMITS, LimitChange, LimitName, Limits, Missing, Unlimited
+from runtime.model import LimitChange, LimitName, Limits, Missing, Unlimited
 
 WEIGHT_ATTRIBUTE: Final = "user.pytop.cpu_weight"
-MIN_SHARES: Final = LIMITS[LimitName.CPU_SHARES].minimum
-MAX_SHARES: Final = LIMITS[LimitName.CPU_SHARES].maximum
-
-
-def shares_to_weight(shares: int) -> int:
-    """The conversion of runc >= 1.3.2 and crun >= 1.23: a curve through 2->1, 1024->100, 262144->10000."""
-    exponent = math.log2(min(MAX_SHARES, max(MIN_SHARES, shares)))
-    return min(10_000, max(1, math.ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))))
-
-
-def shares_to_weight_linear(shares: int) -> int:
-    """The conversion of older runtimes: 1024 -> 39."""
-    return 1 + ((min(MAX_SHARES, max(MIN_SHARES, shares)) - 2) * 9999) // 262142
-
-
-def weight_to_shares(weight: int) -> int:
-    """The largest number of shares that `shares_to_weight` converts to this weight."""
-    low, high = MIN_SHARES, MAX_SHARES
-    while low < high:
-        middle = (low + high + 1) // 2
-        if shares_to_weight(middle) <= weight:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def read_idle(cgroup: Cgroup) -> bool | Missing:

@@ -86,11 +86,13 @@ def test_no_settings_are_the_defaults(tmp_path: Path) -> None:
 
 def test_settings_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
-        'theme = "light"\ninterval = 2\ncolumns = ["name", "cpu", "trend"]\n[keys]\nstop = "f9"\nup = "w,up"\n'
+        'theme = "light"\ninterval = 2\nuntouchable = ["db"]\n'
+        'columns = ["name", "cpu", "trend"]\n[keys]\nstop = "f9"\nup = "w,up"\n'
     )
     found = load(tmp_path, VOCABULARY)
     assert (found.theme, found.interval, found.columns) == ("light", 2.0, ("name", "cpu", "trend"))
     assert found.keys == {"stop": "f9", "up": "w,up"}
+    assert found.untouchable == ("db",)
     assert found.problems == ()
 
 
@@ -106,6 +108,8 @@ def test_settings_are_read(tmp_path: Path) -> None:
         ('columns = ["cpu", "colour"]', "there is no column 'colour'"),
         ("columns = [3]", "there is no column 3"),
         ("colour = 1", "unknown entry 'colour'"),
+        ("untouchable = 1", "untouchable must be a list"),
+        ("untouchable = [1]", "untouchable must be a list"),
         ("keys = 1", "[keys] must be a table"),
         ('[keys]\nfly = "f"', "there is no action 'fly'"),
         ("[keys]\nstop = 3", "keys.stop must be a key"),

@@ -19,12 +19,14 @@ import pytest
 
 from collectors.sampling import block_layers, totals
 from collectors.sampling.block_layers import BlockLayers
-from collectors.sampling.frame import HostUsage, NetRates, Usage
+from collectors.sampling.congestion import CongestionReader
+from collectors.sampling.frame import DiskLatency, HostUsage, NetRates, Usage
 from collectors.sampling.host import HostReader
 from collectors.sampling.metrics import HOST_METRICS, METRICS
 from collectors.sampling.sweep import Sweeper
 from collectors.sampling.target import Target
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
+from runtime.kernel.cpu_weight import weight_to_shares
 from runtime.model import Container, ContainerRef, GroupKind, GroupRef, Missing, State
 from tui.cli import output
 from tui.cli.stats import as_json
@@ -67,8 +69,11 @@ V2: tuple[Mapping[str, str], ...] = (
         "cpu.stat": "usage_usec 1000000\nuser_usec 700000\nsystem_usec 300000\nnr_periods 10\nnr_throttled 1\n"
         "throttled_usec 200000\nnr_bursts 0\nburst_usec 0\n",
         "cpu.max": "250000 100000\n",
+        "cpu.weight": "50\n",
+        "io.weight": "default 300\n",
         "memory.current": f"{100 * MIB}\n",
-        "memory.stat": f"anon {40 * MIB}\nfile {30 * MIB}\nshmem {5 * MIB}\ninactive_file {9 * MIB}\n",
+        "memory.stat": f"anon {40 * MIB}\nfile {30 * MIB}\nshmem {5 * MIB}\ninactive_file {9 * MIB}\n"
+        "workingset_refault_anon 1\nworkingset_refault_file 2\npgmajfault 3\n",
         "memory.swap.current": f"{3 * MIB}\n",
         "memory.peak": f"{150 * MIB}\n",
         "memory.max": f"{400 * MIB}\n",
@@ -82,8 +87,11 @@ V2: tuple[Mapping[str, str], ...] = (
         "cpu.stat": "usage_usec 4000000\nuser_usec 2700000\nsystem_usec 1300000\nnr_periods 30\nnr_throttled 6\n"
         "throttled_usec 1000000\nnr_bursts 0\nburst_usec 0\n",
         "cpu.max": "250000 100000\n",
+        "cpu.weight": "50\n",
+        "io.weight": "default 300\n",
         "memory.current": f"{200 * MIB}\n",
-        "memory.stat": f"anon {90 * MIB}\nfile {92 * MIB}\nkernel {MIB}\nshmem {12 * MIB}\ninactive_file {50 * MIB}\n",
+        "memory.stat": f"anon {90 * MIB}\nfile {92 * MIB}\nkernel {MIB}\nshmem {12 * MIB}\ninactive_file {50 * MIB}\n"
+        "workingset_refault_anon 101\nworkingset_refault_file 202\npgmajfault 63\n",
         "memory.swap.current": f"{7 * MIB}\n",
         "memory.peak": f"{300 * MIB}\n",
         "memory.max": f"{400 * MIB}\n",
@@ -97,12 +105,14 @@ V2: tuple[Mapping[str, str], ...] = (
         ),
     },
 )
+SHARES = weight_to_shares(50)
 V1: tuple[Mapping[str, Mapping[str, str]], ...] = tuple(
     {
         "cpu": {
             "cpu.stat": f"nr_periods {periods}\nnr_throttled {cut}\nthrottled_time {held}\n",
             "cpu.cfs_quota_us": "250000\n",
             "cpu.cfs_period_us": "100000\n",
+            "cpu.shares": f"{SHARES}\n",
         },
         "cpuacct": {"cpuacct.usage": f"{usage}\n", "cpuacct.stat": f"user {user}\nsystem {system}\n"},
         "memory": {
@@ -110,7 +120,8 @@ V1: tuple[Mapping[str, Mapping[str, str]], ...] = tuple(
             "memory.max_usage_in_bytes": f"{peak * MIB}\n",
             "memory.stat": f"cache 1\nrss 2\nshmem 3\nswap 4\nhierarchical_memory_limit {400 * MIB}\n"
             f"total_cache {cache * MIB}\ntotal_rss {rss * MIB}\ntotal_shmem {shared * MIB}\ntotal_swap {swap * MIB}\n"
-            f"total_inactive_file {inactive * MIB}\n",
+            f"total_inactive_file {inactive * MIB}\ntotal_pgmajfault {faults}\ntotal_workingset_refault_anon {again}\n"
+            f"total_workingset_refault_file {2 * again}\n",
             "memory.oom_control": f"oom_kill_disable 0\nunder_oom 0\noom_kill {kills}\n",
         },
         "pids": {"pids.current": f"{pids}\n", "pids.max": "100\n"},
@@ -119,11 +130,12 @@ V1: tuple[Mapping[str, Mapping[str, str]], ...] = tuple(
                 ("8:0", 1000 + r, 2000 + w), ("8:16", 100 + r // 4, 200 + w // 3), ("253:0", 50 + r, 60 + w)
             ),
             "blkio.throttle.io_serviced_recursive": blkio(("8:0", 3, 4), ("8:16", 1, 2), ("253:0", 7, 8)),
+            "blkio.weight": "300\n",
         },
     }
-    for periods, cut, held, usage, user, system, current, peak, cache, rss, shared, swap, inactive, kills, pids, r, w in (  # noqa: E501
-        (10, 1, 200_000_000, S_NS, 70, 30, 100, 150, 30, 40, 5, 3, 9, 1, 11, 0, 0),
-        (30, 6, S_NS, 4 * S_NS, 270, 130, 200, 300, 92, 90, 12, 7, 50, 3, 17, 8 * MIB, 600 * KIB),
+    for periods, cut, held, usage, user, system, current, peak, cache, rss, shared, swap, inactive, kills, pids, r, w, again, faults in (  # noqa: E501
+        (10, 1, 200_000_000, S_NS, 70, 30, 100, 150, 30, 40, 5, 3, 9, 1, 11, 0, 0, 1, 3),
+        (30, 6, S_NS, 4 * S_NS, 270, 130, 200, 300, 92, 90, 12, 7, 50, 3, 17, 8 * MIB, 600 * KIB, 101, 63),
     )
 )
 WRITTEN = (5 * MIB, 11 * MIB)  # by the container's process, in /proc/PID/io
@@ -145,6 +157,7 @@ CELLS: Mapping[str, str] = {
     "cpu_share": "60%",
     "throttled_share": "25%",
     "throttled": "0.40",
+    "cpu_weight": "50",
     "waiting": "15%",  # 25% less what its own limit held back on each of 4 processors
     "memory": "200M",
     "memory_limit": "400M",
@@ -156,10 +169,15 @@ CELLS: Mapping[str, str] = {
     "swap": "7.0M",
     "memory_peak": "300M",
     "oom_kills": "3",
+    "refaults": "150",
+    "major_faults": "30",
     "net_rx": "3.0M",
     "net_tx": "700K",
+    "retransmits": "30",
+    "backlog": "3.0K",
     "io_read": "5.0M",
     "io_write": "400K",
+    "io_weight": "300",
     "pids": "17",
     "pids_limit": "100",
     "pressure": "60%",
@@ -228,16 +246,23 @@ class Machine:
         if self._unified is not None:
             for file, text in {**UNIFIED[moment], **(V2[moment] if self._mode is Mode.V2 else {})}.items():
                 (self._unified / file).write_text(text)
-        rx, tx = (f"{10 + moment * n * 20} {1 + moment * n * 2} {2 + moment * n * 6}" for n in (1, 3))
+        self.carry(moment)
+        io = f"rchar: 1\nwchar: 2\nread_bytes: {99 * MIB * moment}\nwrite_bytes: {WRITTEN[moment]}\n"
+        (self.proc / str(PID) / "io").write_text(io + "cancelled_write_bytes: 0\n")
+
+    def carry(self, moment: int) -> None:
+        """Write the files of the network as they are at a moment; -1 is the one before."""
+        rx, tx = (f"{100 + moment * n * 20} {10 + moment * n * 2} {20 + moment * n * 6}" for n in (1, 3))
+        base = 10 * MIB
         rows = (
-            f"  eth0:{1000 + moment * 6 * MIB} {rx} 0 0 0 0 {2000 + moment * 1400 * KIB} {tx} 0 0 0 0",
-            f"docker0: {5 + moment * 4 * MIB} 10 1 2 0 0 0 0 {6 + moment * 2 * MIB} 20 3 4 0 0 0 0",
-            f"    lo: {7 + moment * 9 * MIB} 10 0 0 0 0 0 0 {8 + moment * 9 * MIB} 20 0 0 0 0 0 0",
+            f"  eth0:{base + moment * 6 * MIB} {rx} 0 0 0 0 {base + moment * 1400 * KIB} {tx} 0 0 0 0",
+            f"docker0: {base + moment * 4 * MIB} 10 1 2 0 0 0 0 {base + moment * 2 * MIB} 20 3 4 0 0 0 0",
+            f"    lo: {base + moment * 9 * MIB} 10 0 0 0 0 0 0 {base + moment * 9 * MIB} 20 0 0 0 0 0 0",
         )
         dev = "Inter-|   Receive  |  Transmit\n face |bytes packets|bytes packets\n" + "\n".join(rows) + "\n"
         (self.proc / str(PID) / "net/dev").write_text(dev)
-        io = f"rchar: 1\nwchar: 2\nread_bytes: {99 * MIB * moment}\nwrite_bytes: {WRITTEN[moment]}\n"
-        (self.proc / str(PID) / "io").write_text(io + "cancelled_write_bytes: 0\n")
+        segments = f"Tcp: OutSegs RetransSegs InErrs\nTcp: 9 {100 + moment * 60} 8\n"
+        (self.proc / str(PID) / "net/snmp").write_text("Ip: Forwarding\nIp: 1\n" + segments)
 
 
 @pytest.fixture
@@ -250,11 +275,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def measure(machine: Machine, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> tuple[Usage, object]:
-    """The usage over the interval between the two moments, and the frame that it is in."""
+    """The usage over the interval between the two moments, and the frame that it is in.
+
+    A network is known to be busy after it has carried something. The queues are asked of the kernel, by netlink.
+    """
     monkeypatch.setattr(block_layers, "LAYERS", BlockLayers(machine.sys))
+    monkeypatch.setattr(CongestionReader, "_backlog", lambda *_: 3 * KIB)
     sweeper = Sweeper(machine.hierarchies, machine.proc)
     try:
         target = Target(REF, PID)
+        machine.carry(-1)
+        assert not sweeper.sweep([target]).problems
+        machine.carry(0)
+        clock.ns += INTERVAL_S * S_NS
         assert not sweeper.sweep([target]).problems
         machine.at(1)
         clock.ns += INTERVAL_S * S_NS
@@ -348,6 +381,10 @@ DISKS = (  # KiB read and written; a sector has 512 bytes
 HOST_CELLS: Mapping[str, str] = {
     "ncpu": "4.00",
     "cpu": "1.75",
+    "steal": "3.00",
+    "tasks": "345",
+    "tasks_limit": "9000",
+    "forks": "25",
     "memory_total": "8.0G",
     "memory_used": "5.0G",
     "swap_total": "2.0G",
@@ -377,14 +414,17 @@ def host(tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
     (proc / "net").mkdir(parents=True)
     (proc / "pressure").mkdir()
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(proc))
-    monkeypatch.setattr(os, "getloadavg", lambda: (2.4, 9.0, 9.0))
+    (proc / "loadavg").write_text("2.40 9.00 9.00 3/345 6789\n")
+    (proc / "sys/kernel").mkdir(parents=True)
+    (proc / "sys/kernel/pid_max").write_text("32768\n")
+    (proc / "sys/kernel/threads-max").write_text("9000\n")
     reader = HostReader(proc, sys)
 
     def at(moment: int) -> None:
         ticks = (100, 10, 50, 900, 70, 5, 6, 8, 3, 2)  # user nice system idle iowait irq softirq steal guest guest_nice
         grown = (200, 20, 100, 800, 400, 10, 20, 600, 90, 10)
         times = " ".join(str(tick + moment * more) for tick, more in zip(ticks, grown, strict=True))
-        (proc / "stat").write_text(f"cpu  {times}\ncpu0 {times}\nbtime 1\n")
+        (proc / "stat").write_text(f"cpu  {times}\ncpu0 {times}\nbtime 1\nprocesses {70 + 50 * moment}\n")
         (proc / "meminfo").write_text(
             f"MemTotal: {8 << 20} kB\nMemFree: {1 << 20} kB\nMemAvailable: {3 << 20} kB\n"
             f"SwapTotal: {2 << 20} kB\nSwapFree: {3 << 19} kB\n"
@@ -397,8 +437,9 @@ def host(tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
         )
         (proc / "diskstats").write_text(
             "".join(
-                f" 8 1 {name} 1 0 {100 + moment * read * 2} 1 1 0 {200 + moment * written * 2} 1 0 1 1 0 0 0 0 0 0\n"
-                for name, read, written in DISKS
+                f" 8 {minor} {name} {1 + 10 * moment} 0 {100 + moment * read * 2} {1 + 25 * moment} {1 + 4 * moment} 0 "
+                f"{200 + moment * written * 2} {1 + 30 * moment} 0 {1 + 500 * moment} {1 + 3000 * moment} 0 0 0 0 0 0\n"
+                for minor, (name, read, written) in enumerate(DISKS)
             )
         )
         for file, *stalls in STALLS:
@@ -413,6 +454,11 @@ def host(tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 def test_every_figure_of_the_host_is_what_the_files_say(host: HostUsage) -> None:
     assert not host.problems
     assert {id: UNITS[metric.unit].show(metric.extract(host)) for id, metric in HOST_METRICS.items()} == HOST_CELLS
+
+
+def test_what_each_disk_did(host: HostUsage) -> None:
+    """Of 2 s: 10 reads in 25 ms, 4 writes in 30 ms, 500 ms busy, 3000 ms of all requests together."""
+    assert host.disks == {f"8:{minor}": DiskLatency(2.5, 7.5, 1.5, 0.25) for minor in range(len(DISKS))}
 
 
 def test_the_host_s_line(host: HostUsage) -> None:

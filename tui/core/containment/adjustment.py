@@ -40,7 +40,7 @@ class Adjustment:
 
     def due(self, track: Track) -> float | None:
         """The cores to set now, None when there is nothing to set."""
-        if track.quota is None or track.rungs[-1].id is not RungId.CPU_QUOTA or track.is_confirmed():
+        if track.quota is None or not track.rungs or track.rungs[-1].id is not RungId.CPU_QUOTA or track.is_confirmed():
             return None
         if self._readings.seconds_after(track.last_ns) < DECISION_INTERVAL_S:
             return None

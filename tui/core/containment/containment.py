@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from threading import Event as Stop
+from functools import partial
 from typing import Any, Final
 
 from collectors.attribution.evidence import Evidence
 from collectors.sampling.frame import Frame
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.rung import RungId
-from runtime.errors import ConflictError, KernelError, PytopError, RefusedError, UnsupportedError
-from runtime.limits import ReclaimProgress
+from runtime.errors import ConflictError, KernelError, NotFoundError, PytopError
 from runtime.model import LimitChange, LimitOutcome, Ref
 from tui.core.attribution import AttributionObserver
 from tui.core.containment.adjustment import Adjustment
+from tui.core.containment.change_queue import ChangeQueue, log_failure
 from tui.core.containment.confirmation import Confirmation
 from tui.core.containment.lease_book import REFRESH_INTERVAL_S, LeaseBook
 from tui.core.containment.parties import PartyReader
 from tui.core.containment.planning import RungPlanner
+from tui.core.containment.probing import Probe
 from tui.core.containment.readings import Readings
-from tui.core.containment.state import ClimbOutcome, PlannedRung, TakenRung, VictimState
+from tui.core.containment.rung_taker import RungTaker
+from tui.core.containment.state import ClimbOutcome, PlannedRung, ProbeOutcome, TakenRung, VictimState
 from tui.core.containment.track import Track, TrackKey, begin, key_of
-from tui.core.subject import Subject
 from tui.core.undo import OwnChange
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,11 @@ class Containment:
         self._tracks: dict[TrackKey, Track] = {}
         self._acquitted: dict[TrackKey, int] = {}  # CLOCK_MONOTONIC of the frame at which it was found to be wrong
         self._confirmation = Confirmation(context.book, context.update, context.note)
+        self._probe = Probe(context.book, context.parties.cgroup)
+        self._taker = RungTaker(context.book, context.parties, self._readings)
         self._adjustment = Adjustment(self._book, self._readings, self._parties.find)
-        self._busy: dict[TrackKey, asyncio.Task[None]] = {}
+        self._busy: set[TrackKey] = set()
+        self._queue = ChangeQueue(self.name)
         self._planner = RungPlanner(
             parties=context.parties,
             readings=self._readings,
@@ -104,22 +108,25 @@ class Containment:
         """Take a frame: what did not help is put back, a quota follows the waiting."""
         self._readings.take(frame, self._context.attribution.latest)
         for key, track in list(self._tracks.items()):
-            if key in self._busy:
+            if key in self._busy or track.climbing:
                 continue
             if track.is_wrong(self._readings):
-                track.wrong = True
+                track.wrong, track.touched_ns = True, frame.at_ns
                 self._acquitted[key] = frame.at_ns
-                self._spawn(key, self._put_back(track, "wrong suspect"))
+                self._spawn(key, partial(self._put_back, (track,), "wrong suspect"))
             elif (cores := self._adjustment.due(track)) is not None:
-                self._spawn(key, self._adjustment.apply(track, cores))
-            elif not track.rungs and frame.at_ns - self._acquitted.get(key, 0) > ACQUITTED_S * 1e9:
+                self._spawn(key, partial(self._adjustment.apply, track, cores))
+            elif not track.rungs and frame.at_ns - track.touched_ns > ACQUITTED_S * 1e9:
                 del self._tracks[key]
+
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs until cancelled, by name."""
+        return {self.name: self.follow}
 
     async def follow(self) -> None:
         """Keep the leases up to date until cancelled."""
         while True:
             await self.refresh()
-            await self._book.reapply_after_restarts()
             await asyncio.sleep(REFRESH_INTERVAL_S)
 
     async def refresh(self) -> None:
@@ -130,12 +137,8 @@ class Containment:
             self._context.changed()
 
     async def close(self) -> None:
-        """Wait for what is under way, and end what would end with this program; other leases go on."""
-        await asyncio.gather(*self._busy.values(), return_exceptions=True)
-        try:
-            await self._book.revert_by_api()
-        except PytopError as error:
-            log.error("a lease that ends with this program could not be taken back: %s", error)
+        """Wait for what is under way; leases go on."""
+        await self._queue.close()
 
     # the next rung
 
@@ -169,25 +172,33 @@ class Containment:
         """Climb the next rung as a lease of so many seconds; milder rungs are renewed with it.
 
         `evidence` and `rung` as for `plan`; with `audited` it waits until the audit trail has it on the disk.
-
         Raises what `plan` gives, and why the rung could not be climbed; the next `plan` then passes it over.
         """
+        return await self._queue.run(lambda: self._climb(victim, evidence, rung, seconds=seconds, audited=audited))
+
+    async def _climb(
+        self, victim: Ref, evidence: Evidence | None, rung: RungId | None, *, seconds: float, audited: bool
+    ) -> ClimbOutcome:
         planned = await self._planner.plan(victim, evidence, rung)
         track = self._track(planned)
-        track.wrong = False
+        track.wrong, track.touched_ns = False, self._readings.now_ns
+        track.climbing += 1
         try:
-            lease, outcome = await self._take(planned, seconds, audited=audited)
+            lease, outcome = await self._taker.take(planned, seconds, audited=audited)
         except PytopError as error:
             track.failed[planned.rung.id] = error.detail or str(error)
             raise
+        finally:
+            track.climbing -= 1
         if lease.state is not LeaseState.ACTIVE:
             why = outcome.error or "; ".join(each.detail for each in outcome.fields if each.detail) or lease.reason
             track.failed[planned.rung.id] = why
             raise KernelError(f"limit {planned.target_name}", detail=why)
         track.rungs.append(TakenRung(planned=planned, lease=lease, taken_ns=self._readings.now_ns))
         self._adjustment.begin(track, planned.change)
-        await self._renew(track, seconds)
         self._tracks[key_of(track.evidence)] = self._tracks.pop(key_of(track.evidence))  # the newest is the last
+        await self._renew(track, seconds, first=1)
+        await self.refresh()
         self._context.changed()
         return ClimbOutcome(planned, lease, outcome, track.state(self._readings))
 
@@ -195,43 +206,32 @@ class Containment:
         """What was done against this suspect; begun when nothing holds."""
         key = key_of(planned.evidence)
         track = self._tracks.get(key)
-        if track is None or not (track.rungs or track.failed):
+        if track is None or not (track.rungs or track.failed or track.climbing):
             track = self._tracks[key] = begin(planned.evidence, self._readings)
         return track
 
-    async def _take(self, planned: PlannedRung, seconds: float, *, audited: bool) -> tuple[Lease, LimitOutcome]:
-        reason = f"{planned.rung.id.value} for {self._planner.subject(planned.victim).name}"
-        if planned.target is None:
-            raise UnsupportedError(f"limit {planned.target_name}", detail="it is no container")
-        subject = self._planner.subject(planned.target)
-        if planned.rung.id is RungId.MEMORY_LIMIT and isinstance(planned.change.memory, int):
-            await self._make_room(subject, planned.change.memory)
-        return await self._book.take(
-            subject, planned.change, seconds=seconds, reason=reason, freeze=planned.rung.freezes, audited=audited
-        )
-
-    async def _make_room(self, subject: Subject, memory: int) -> None:
-        def ignore(progress: ReclaimProgress) -> None:
-            """The rung is a small step: nobody waits for its progress."""
-
-        reached = await self._parties.hosts[subject.ref.host].reclaim(subject, memory, ignore, Stop())
-        if not reached.done:
-            raise RefusedError(f"limit the memory of {subject.name}", detail=reached.reason)
-
-    async def _renew(self, track: Track, seconds: float) -> None:
-        """Let earlier rungs end after later ones."""
-        for number, each in enumerate(reversed(track.rungs[:-1]), start=1):
+    async def _renew(self, track: Track, seconds: float, *, first: int = 0) -> None:
+        """Let the rungs hold for so many seconds, later ones a little less; `first`: those before the last ones."""
+        track.refresh(self._book.known)
+        rungs = list(reversed(track.rungs))
+        for number, each in enumerate(rungs[first:], start=first):
             if each.lease.state is LeaseState.ACTIVE:
-                await self._book.renew(each.lease, seconds + number * STAGGER_S)
-        await self.refresh()
+                try:
+                    await self._book.renew(each.lease, seconds + number * STAGGER_S)
+                except (ConflictError, NotFoundError) as error:  # it has ended just now
+                    log.info("%s", error)
 
     def skip(self, planned: PlannedRung) -> None:
         """Pass over a rung: the next `plan` gives the one above it."""
         track = self._track(planned)
         track.failed[planned.rung.id] = "passed over"
+        track.touched_ns = self._readings.now_ns
 
     async def step_back(self, victim: Ref) -> Lease:
         """Take the last rung back; the lease that has ended. Raises `ConflictError` when there is none."""
+        return await self._queue.run(lambda: self._step_back(victim))
+
+    async def _step_back(self, victim: Ref) -> Lease:
         title = f"step back for {self._planner.subject(victim).name}"
         self._planner.permit(title, victim)
         track = next((each for each in reversed(self._planner.of(victim)) if each.rungs), None)
@@ -255,45 +255,70 @@ class Containment:
         """
         title = f"confirm what was done for {self._planner.subject(ref).name}"
         self._planner.permit(title, ref)
+        return await self._queue.run(lambda: self._confirm(ref))
+
+    async def _confirm(self, ref: Ref) -> tuple[Lease, ...]:
         tracks = [track for key, track in self._tracks.items() if ref in (key.victim, key.suspect.ref)]
-        kept = await self._confirmation.confirm(ref, [each for track in tracks for each in track.rungs])
-        await self.refresh()
-        self._context.changed()
-        return kept
+        try:
+            return await self._confirmation.confirm(ref, [each for track in tracks for each in track.rungs])
+        finally:
+            await self.refresh()
+            self._context.changed()
 
     async def release(self, victim: Ref, reason: str = "") -> None:
         """Take back all rungs for a victim that are not confirmed, the last first."""
         title = f"release {self._planner.subject(victim).name}"
         self._planner.permit(title, victim)
-        for track in reversed(self._planner.of(victim)):
-            await self._put_back(track, reason)
+        await self._queue.run(lambda: self._put_back(self._planner.of(victim), reason))
 
     async def renew(self, victim: Ref, seconds: float = LEASE_S) -> None:
         """Let all rungs for a victim hold for so many seconds from now."""
         title = f"hold the rungs of {self._planner.subject(victim).name}"
         self._planner.permit(title, victim)
         for track in self._planner.of(victim):
-            for number, each in enumerate(reversed(track.rungs)):
-                if each.lease.state is LeaseState.ACTIVE:
-                    await self._book.renew(each.lease, seconds + number * STAGGER_S)
+            await self._renew(track, seconds)
         await self.refresh()
 
-    async def _put_back(self, track: Track, reason: str) -> None:
-        for each in reversed(list(track.rungs)):
-            if each.lease.state is LeaseState.ACTIVE:
-                await self._book.revert(each.lease, reason)
-        track.refresh(self._book.known)
+    async def _put_back(self, tracks: Sequence[Track], reason: str) -> None:
+        """Take back what is not confirmed, the last first. One that fails does not keep the others."""
+        failures: list[PytopError] = []
+        for track in reversed(tracks):
+            for each in reversed(list(track.rungs)):
+                if each.lease.state is not LeaseState.ACTIVE:
+                    continue
+                try:
+                    await self._book.revert(each.lease, reason)
+                except (ConflictError, NotFoundError) as error:  # it has ended just now
+                    log.info("%s", error)
+                except PytopError as error:
+                    failures.append(error)
+            track.refresh(self._book.known)
         self._context.changed()
+        if failures:
+            raise failures[0]
 
-    def _spawn(self, key: TrackKey, work: Coroutine[Any, Any, None]) -> None:
-        """Do something for a track that nobody awaits; nothing else is done for it meanwhile."""
+    async def probe(self, victim: Ref, *, evidence: Evidence | None = None) -> ProbeOutcome:
+        """Confirm or clear the suspect by an A/B test of about five seconds; the attribution is told.
 
-        async def guarded() -> None:
-            try:
-                await work
-            except PytopError as error:
-                log.warning("containment: %s", error)
-            finally:
-                del self._busy[key]
+        Raises why it cannot be probed: it is untouchable, no container, in the idle class already, not about CPU.
+        """
+        title = f"probe who hurts {self._planner.subject(victim).name}"
+        self._planner.permit(title, victim)
+        chosen = evidence or self._planner.suspected(title, victim)
+        self._probe.permit(title, chosen)
+        self._probe.permit_case(title, await self._parties.case(chosen, None, self._readings))
+        suspect = self._planner.subject(chosen.suspect.ref or victim)
+        outcome = await self._probe.run(title, chosen, self._planner.subject(victim), suspect)
+        self._context.attribution.probed(victim, chosen.suspect, chosen.resource, outcome.confirmed)
+        self._context.changed()
+        return outcome
 
-        self._busy[key] = asyncio.create_task(guarded(), name=self.name)
+    def _spawn(self, key: TrackKey, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something for a track that nobody awaits; nothing else is decided about it meanwhile."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._busy.discard(key)
+            log_failure(task)
+
+        self._busy.add(key)
+        self._queue.begin(work).add_done_callback(ended)

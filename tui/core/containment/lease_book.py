@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from collectors.attribution.evidence import Suspect
 from runtime.containment.by_api import ApiSetter
 from runtime.containment.lease import Lease, LeaseState
+from runtime.containment.outsiders import MAX_NICE, PROCESS_ENGINE
 from runtime.engines.protocol import Engine
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
-from runtime.model import LimitChange, LimitOutcome, Ref
-from tui.core.annotations import Annotations
+from runtime.model import ContainerRef, GroupKind, GroupRef, LimitChange, LimitOutcome, Ref
+from tui.core.containment.outsiders import Outsider, OutsiderService
 from tui.core.containment.service import LeaseService
-from tui.core.drift.detector import DriftDetector
 from tui.core.drift.leased import LeasedLimits
 from tui.core.operations import Operations
 from tui.core.subject import Subject
@@ -37,22 +38,19 @@ class LeaseBook:
         service: LeaseService,
         operations: Operations,
         *,
+        outsiders: OutsiderService,
         engine: Callable[[Ref], Engine | None],
-        detector: DriftDetector,
-        annotations: Annotations,
-        find: Callable[[Ref], Subject | None],
         cgroup: Callable[[Subject], Cgroup | None],
     ) -> None:
         """`engine` is that of a container, `cgroup` finds that of a subject of this machine and blocks."""
         self._engine = engine
         self.known: Mapping[str, Lease] = {}
         self._service = service
+        self._outsiders = outsiders
         self._operations = operations
-        self._detector = detector
-        self._annotations = annotations
-        self._find = find
+        self._detector = operations.detector
+        self._annotations = operations.annotations
         self._cgroup = cgroup
-        self._pids: dict[str, int | None] = {}  # by lease of this session: the process when it was taken
 
     @property
     def active(self) -> tuple[Lease, ...]:
@@ -71,7 +69,6 @@ class LeaseBook:
             earlier = before.get(lease.id)
             if lease.state is LeaseState.REVERTED and earlier is not None and earlier.state is LeaseState.ACTIVE:
                 self._annotations.reverted(lease.ref, lease.before)
-        self._pids = {id: pid for id, pid in self._pids.items() if id in self.known}
         return True
 
     async def take(
@@ -103,7 +100,6 @@ class LeaseBook:
                 by_api=self._api(subject.ref),
                 must_be_on_disk=audited,
             )
-            self._pids[lease.id] = subject.pid
             await self.refresh()
             return lease, outcome
 
@@ -112,6 +108,33 @@ class LeaseBook:
         self._annotations.outcome(outcome)
         return lease, outcome
 
+    async def take_outsider(
+        self, suspect: Suspect, outsider: Outsider, change: LimitChange, *, seconds: float, reason: str
+    ) -> tuple[Lease, LimitOutcome]:
+        """Take a lease on a unit, or on a process: its idle policy, or for a lower weight the highest nice value.
+
+        A process has one lease at a time, so the one before is ended.
+        """
+        process = outsider.programs[0].pid
+        ref: Ref = (
+            GroupRef(GroupKind.SLICE, outsider.path) if outsider.path else ContainerRef(PROCESS_ENGINE, str(process))
+        )
+
+        async def work() -> tuple[Lease, LimitOutcome]:
+            if outsider.path:
+                taken = await self._outsiders.take_unit(outsider.path, change, seconds=seconds, reason=reason)
+            else:
+                for each in self.active:
+                    if each.ref == ref:
+                        await self._service.revert(each.id, reason)
+                nice = None if change.cpu_idle else MAX_NICE
+                lease = await self._outsiders.take_process(process, seconds=seconds, nice=nice, reason=reason)
+                taken = lease, LimitOutcome(lease.ref, (), error=lease.result)
+            await self.refresh()
+            return taken
+
+        return await self._operations.leased(ref, f"limit {suspect.name}", work)
+
     def _api(self, ref: Ref) -> ApiSetter | None:
         """How the engine changes limits of this container, for who may not write the kernel; it ends with us."""
         engine = self._engine(ref)
@@ -119,11 +142,6 @@ class LeaseBook:
             return None
         update = partial(engine.update, ref.id)
         return ApiSetter(update, update)
-
-    async def revert_by_api(self) -> None:
-        """Take back the leases of this session that only the engine can take back: they end with this program."""
-        for lease in [each for each in self.active if each.by_api and each.id in self._pids]:
-            await self.revert(lease, "program ends")
 
     async def revert(self, lease: Lease, reason: str = "") -> Lease:
         """Take a lease back now."""
@@ -143,23 +161,3 @@ class LeaseBook:
     async def confirmed(self, lease: Lease) -> Lease:
         """It stays: the engine's record was told."""
         return await self._service.confirmed(lease.id)
-
-    async def reapply_after_restarts(self) -> None:
-        """Give containers that were started again the leases of this session that still run."""
-        stale: dict[Ref, Subject] = {}
-        for lease in self.active:
-            subject = self._find(lease.ref) if lease.id in self._pids else None
-            if subject is not None and subject.pid is not None and subject.pid != self._pids[lease.id]:
-                stale[lease.ref] = subject
-        for ref, subject in stale.items():
-            await self._operations.leased(ref, f"limit {subject.name} again", partial(self._reapply, subject))
-
-    async def _reapply(self, subject: Subject) -> None:
-        cgroup = await threads.acting(self._cgroup, subject)
-        if cgroup is not None:
-            await self._service.reapply(subject.ref, cgroup, subject.pid)
-            await self.refresh()
-        self._pids = {
-            id: subject.pid if (lease := self.known.get(id)) is not None and lease.ref == subject.ref else pid
-            for id, pid in self._pids.items()
-        }

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
-from collectors.attribution.evidence import Evidence, SuspectKind
-from runtime.containment.rung import Case, Party, ResourceUse, TargetKind
-from runtime.errors import PytopError, RefusedError, UnsupportedError
+from collectors.attribution.evidence import Evidence
+from runtime.containment.rung import Case, Party, ResourceUse
+from runtime.errors import ConflictError, NotFoundError, PytopError, RefusedError, UnsupportedError
 from runtime.kernel import threads
 from runtime.kernel.cgroupfs import Cgroup
 from runtime.model import Container, LimitName, Ref, Resource, Verb
-from tui.core.containment.readings import Readings, programs_of, use_of
+from tui.core.containment import outsiders
+from tui.core.containment.readings import Readings, use_of
 from tui.core.hosts.host import Hosts
 from tui.core.subject import Subject
 
@@ -63,7 +63,7 @@ class PartyReader:
             victim=protected,
             first_use=first_use or party.use,
             device=evidence.device,
-            siblings=await threads.acting(self._siblings, victim, suspect, evidence.resource),
+            siblings=await threads.acting(self._siblings, victim, evidence, readings),
         )
 
     async def _suspect(self, evidence: Evidence, subject: Subject | None, readings: Readings) -> Party:
@@ -71,12 +71,10 @@ class PartyReader:
             party = await self._party(subject, readings, whom="contain")
             reason = self.why_untouchable(subject.ref)
             return replace(party, untouchable=reason or party.untouchable)
-        unit = evidence.suspect.kind is SuspectKind.UNIT
-        programs = programs_of(readings.latest, evidence) if readings.latest is not None else []
-        return Party(
-            kind=TargetKind.UNIT if unit else TargetKind.PROCESS,
-            use=ResourceUse(cpu=sum(each.cpu for each in programs)),
-        )
+        found = await threads.acting(outsiders.find, readings.latest, evidence.suspect)
+        if found is None:
+            raise NotFoundError(f"contain {evidence.suspect.name}", detail="it is not measured any more, or has ended")
+        return await threads.acting(lambda: found.party)
 
     async def _party(self, subject: Subject, readings: Readings, *, whom: str) -> Party:
         host = self.hosts[subject.ref.host]
@@ -96,19 +94,24 @@ class PartyReader:
             use=use_of(readings.latest, subject.ref),
             refused=refused,
             untouchable=untouchable,
-            unfreezable="" if freezing is None else freezing.detail,
+            unfreezable=freezing.detail if isinstance(freezing, (ConflictError, UnsupportedError)) else "",
         )
 
-    def _siblings(self, victim: Subject | None, suspect: Subject | None, resource: Resource) -> bool:
+    def _siblings(self, victim: Subject | None, evidence: Evidence, readings: Readings) -> bool:
         """Whether their cgroups have the same parent, as far as that can be told. Blocks."""
-        controller = "io" if resource is Resource.IO else "cpu"
-        parents = [self._parent(subject, controller) for subject in (victim, suspect) if subject is not None]
-        return len(set(parents)) == 1 or None in parents
+        controller = "io" if evidence.resource is Resource.IO else "cpu"
+        if evidence.suspect.ref is not None:
+            suspect = self.find(evidence.suspect.ref)
+            other = self._cgroup(suspect) if suspect is not None else None
+        else:
+            outsider = outsiders.find(readings.latest, evidence.suspect)
+            other = outsider.cgroup if outsider is not None else None
+        own = self._cgroup(victim) if victim is not None else None
+        places = [cgroup.where(controller) for cgroup in (own, other) if cgroup is not None]
+        return len({place[0].parent for place in places if place is not None}) <= 1
 
-    def _parent(self, subject: Subject, controller: str) -> Path | None:
+    def _cgroup(self, subject: Subject) -> Cgroup | None:
         try:
-            cgroup = self.cgroup(subject)
+            return self.cgroup(subject)
         except PytopError:  # it has ended meanwhile, which taking the lease finds out
             return None
-        where = cgroup.where(controller) if cgroup is not None else None
-        return where[0].parent if where is not None else None

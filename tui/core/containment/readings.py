@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from collectors.attribution.evidence import Attribution, Evidence, SuspectKind
-from collectors.sampling.frame import Frame, HostProgram, Usage
+from collectors.sampling.frame import Frame, Usage
 from runtime.containment.rung import DiskUse, ResourceUse
 from runtime.model import ContainerRef, Missing, Ref, Resource
+from tui.core.containment.outsiders import programs_of
 
 KEPT_S: Final = 15.0
 RECENT_S: Final = 3.0  # over which what holds now is averaged
@@ -91,7 +92,7 @@ def _wait(frame: Frame, attribution: Attribution, evidence: Evidence) -> float |
 def _used(frame: Frame, evidence: Evidence) -> float | None:
     suspect = evidence.suspect
     if suspect.kind is not SuspectKind.CONTAINER:
-        found = programs_of(frame, evidence)
+        found = programs_of(frame, suspect)
         return sum(each.cpu for each in found) if found and evidence.resource is Resource.CPU else None
     usage = frame.usages.get(suspect.ref) if suspect.ref is not None else None
     return None if usage is None else _USES[evidence.resource](resource_use(usage))
@@ -104,14 +105,6 @@ _USES: Final[dict[Resource, Callable[[ResourceUse], float]]] = {
     Resource.NETWORK: lambda use: use.sent + use.received,
     Resource.TASKS: lambda use: use.tasks,
 }
-
-
-def programs_of(frame: Frame, evidence: Evidence) -> list[HostProgram]:
-    """The programs of the host that are the suspect: those of its unit, or the one process."""
-    suspect = evidence.suspect
-    if suspect.kind is SuspectKind.UNIT:
-        return [each for each in frame.host.programs if each.unit == suspect.name]
-    return [each for each in frame.host.programs if each.pid == suspect.pid]
 
 
 def resource_use(usage: Usage) -> ResourceUse:

@@ -30,7 +30,7 @@ class LeaseService(Protocol):
     ) -> tuple[Lease, LimitOutcome]:
         """Change limits for some seconds, read back.
 
-        `by_api` is used by who may not write the kernel; `must_be_on_disk` changes nothing that the audit trail has not.
+        `by_api` is used by who may not write the kernel; with `must_be_on_disk` the audit trail has it before.
         """
         ...
 
@@ -44,10 +44,6 @@ class LeaseService(Protocol):
 
     async def revert(self, lease_id: str, reason: str = "") -> Lease:
         """Take it back now."""
-        ...
-
-    async def reapply(self, ref: Ref, cgroup: Cgroup, pid: int | None) -> tuple[Lease, ...]:
-        """Give a container that was started again its leases again."""
         ...
 
     def read_all(self) -> tuple[Lease, ...]:

@@ -41,6 +41,8 @@ class Track:
         quota: of the rung that caps the CPU, while it follows the waiting.
         adjusted_ns: CLOCK_MONOTONIC of the last decision about it.
         wrong: everything was put back, since it did not help.
+        climbing: rungs that are being climbed now.
+        touched_ns: CLOCK_MONOTONIC of the frame at which something was last done.
     """
 
     evidence: Evidence
@@ -53,6 +55,8 @@ class Track:
     quota: Quota | None = None
     adjusted_ns: int = 0
     wrong: bool = False
+    climbing: int = 0
+    touched_ns: int = 0
 
     @property
     def taken(self) -> Collection[RungId]:
@@ -81,7 +85,7 @@ class Track:
         """How it stands by the newest frame."""
         now = readings.wait_after(self.evidence, self.last_ns) if self.rungs else None
         use = readings.use_after(self.evidence, self.last_ns) if self.rungs else None
-        running = [each.lease.expires_ns for each in self.rungs if each.lease.state is LeaseState.ACTIVE]
+        running = [each.lease.expires_ns for each in self.rungs if each.lease.active]
         return VictimState(
             victim=self.evidence.victim,
             evidence=self.evidence,
@@ -102,7 +106,7 @@ class Track:
             replace(each, lease=leases.get(each.lease.id, each.lease))
             for each in self.rungs
             if each.lease.state is LeaseState.CONFIRMED
-            or (each.lease.id in leases and leases[each.lease.id].state in (LeaseState.ACTIVE, LeaseState.CONFIRMED))
+            or ((now := leases.get(each.lease.id)) is not None and (now.active or now.state is LeaseState.CONFIRMED))
         ]
         if RungId.CPU_QUOTA not in self.taken:
             self.quota = None
@@ -116,6 +120,7 @@ def begin(evidence: Evidence, readings: Readings) -> Track:
         wait_before=evidence.wait if wait is None else wait,
         use_before=readings.use(evidence, since_ns=evidence.since_ns),
         first_use=use_of(readings.latest, evidence.suspect.ref),
+        touched_ns=readings.now_ns,
     )
 
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from runtime.errors import InvalidError
 from runtime.kernel.cpu_bandwidth import DEFAULT_PERIOD_US, period_or_default
+from runtime.kernel.cpu_weight import shares_to_weight, shares_to_weight_linear
 from runtime.limits import same
-from runtime.limits.controllers.weight import shares_to_weight, shares_to_weight_linear
 from runtime.limits.units import cpuset_numbers
 from runtime.model import NETWORK_LIMITS, LimitName, Limits, Missing, Unlimited, Value
 

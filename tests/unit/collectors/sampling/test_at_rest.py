@@ -176,14 +176,21 @@ LIMITS: dict[str, tuple[str, Callable[[Usage], object]]] = {
     "cpu.cfs_quota_us": ("30000", lambda usage: usage.cpu_limit == 0.3),
     "memory.max": ("1000", lambda usage: usage.memory_limit == 1000),
     "pids.max": ("7", lambda usage: usage.pids_limit == 7),
+    "cpu.weight": ("70", lambda usage: usage.cpu_weight == 70),
+    "cpu.shares": ("2", lambda usage: usage.cpu_weight == 1),
+    "cpu.idle": ("1", lambda usage: usage.cpu_idle is True),
+    "io.weight": ("default 9", lambda usage: usage.io_weight == 9),
+    "blkio.bfq.weight": ("9", lambda usage: usage.io_weight == 9),
 }
+OF_BOTH = {"pids.max", "cpu.idle"}
+OF_V2 = {"cpu.max", "memory.max", "cpu.weight", "io.weight"}
 
 
 @pytest.mark.parametrize("mode", [Mode.V1, Mode.V2])
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_limit_that_somebody_writes_is_read_in_the_next_sweep(tmp_path: Path, mode: Mode, name: str) -> None:
     tree = Tree(tmp_path, mode)
-    if name != "pids.max" and (name in {"cpu.max", "memory.max"}) is not (mode is Mode.V2):
+    if name not in OF_BOTH and (name in OF_V2) is not (mode is Mode.V2):
         return
     sweeper = Sweeper(tree.hierarchies, tree.proc)
     text, is_seen = LIMITS[name]
@@ -196,6 +203,20 @@ def test_a_limit_that_somebody_writes_is_read_in_the_next_sweep(tmp_path: Path, 
         assert written.memory == rested.memory
     finally:
         sweeper.close()
+
+
+def test_cpus_are_read_again_when_somebody_writes_which_it_may_use(tree: Tree, sweeper: Sweeper) -> None:
+    """The kernel changes the effective list, which gives no event, when the other one is written."""
+    v2 = tree.mode is Mode.V2
+    effective = tree.file("cpuset.cpus.effective" if v2 else "cpuset.effective_cpus")
+    asked = effective.with_name("cpuset.cpus")
+    asked.write_text("0-1,3\n")
+    rested = at_rest(sweeper)
+    assert rested.cpus == {0, 1, 3}
+    effective.write_text("1\n")
+    assert use(sweeper) is rested
+    asked.write_text("1\n")
+    assert use(sweeper).cpus == {1}
 
 
 class Silent:

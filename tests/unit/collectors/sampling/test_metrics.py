@@ -14,7 +14,7 @@ import collectors
 from collectors.history.rings import History
 from collectors.sampling.frame import Frame, HostUsage, IoRates, NetRates, Pressure, Usage
 from collectors.sampling.metrics import HOST_METRICS, METRICS, MetricType
-from collectors.sampling.sample import CpuCounters, MemoryGauges, PressureTotals, Sample
+from collectors.sampling.sample import CpuCounters, MemoryGauges, PressureTotals, Sample, Sharing
 from collectors.sampling.totals import total
 from runtime.model import ContainerRef, LimitName, Missing
 
@@ -66,8 +66,9 @@ def test_a_group_has_the_sum_of_what_is_declared_summable_and_nothing_of_the_res
 
 def test_every_number_of_a_usage_and_of_the_host_is_in_the_registry() -> None:
     apart = {"at_ns", "io_devices", "io_stacked", "net_interfaces", "net_internal", "net_shared", "pressure", "extra"}
-    assert set(Usage._fields) - apart - {"io", "net"} == NUMBERS
-    assert set(HostUsage.__dataclass_fields__) - {"pressure", "problems"} <= set(HOST_METRICS)
+    no_numbers = {"cpu_idle", "cpus"}
+    assert set(Usage._fields) - apart - no_numbers - {"io", "net"} == NUMBERS
+    assert set(HostUsage.__dataclass_fields__) - {"pressure", "problems", "disks", "programs"} <= set(HOST_METRICS)
     assert all(METRICS[id].extract(BUSY) is not Missing.NOT_SAMPLED for id in METRICS)
 
 
@@ -95,19 +96,22 @@ def test_limits_by_which_drift_is_noticed_are_gauges() -> None:
 def test_the_fields_that_are_filled_by_position_are_in_this_order() -> None:
     assert Sample._fields == (
         *("at_ns", "generation", "cpu", "cpu_limit", "memory", "pids", "pids_limit"),
-        *("io", "net", "net_shared", "pressure", "written"),
+        *("io", "net", "net_shared", "pressure", "written", "sharing", "retransmits", "backlog"),
     )
     assert Usage._fields == (
         *("at_ns", "cpu", "cpu_user", "cpu_system", "cpu_limit", "throttled", "throttled_share"),
         *("memory", "working_set", "anon", "file", "shared", "swap", "memory_peak", "memory_limit", "oom_kills"),
         *("pids", "pids_limit", "io", "io_devices", "io_stacked", "net", "net_interfaces", "net_internal"),
-        *("net_shared", "pressure", "waiting", "extra"),
+        *("net_shared", "pressure", "waiting", "extra", "refaults", "major_faults"),
+        *("cpu_weight", "cpu_idle", "cpus", "io_weight", "retransmits", "backlog"),
     )
+    assert Sharing._fields == ("cpu_weight", "cpu_idle", "cpus", "io_weight")
     assert CpuCounters._fields == (
         *("usage_ns", "user_ns", "system_ns", "periods", "throttled_periods", "throttled_ns"),
     )
     assert MemoryGauges._fields == (
         *("current", "working_set", "anon", "file", "shared", "swap", "peak", "limit", "oom_kills"),
+        *("refaults", "major_faults"),
     )
     assert PressureTotals._fields == ("some_ns", "full_ns")
 

@@ -44,18 +44,40 @@ def test_cpu_times_become_nanoseconds() -> None:
 
 
 def test_memory_stat_of_both_versions() -> None:
-    assert parse.memory_stat_v2(b"anon 10\nfile 20\nkernel 1\ninactive_file 5\n") == (10, 20, Missing.UNSUPPORTED, 5)
+    v2 = b"anon 10\nfile 20\nkernel 1\ninactive_file 5\n"
+    assert parse.memory_stat_v2(v2) == (10, 20, UNSUPPORTED, 5, UNSUPPORTED, UNSUPPORTED)
     v1 = (
         b"cache 1\nrss 2\ninactive_file 3\nhierarchical_memory_limit 9223372036854771712\n"
         b"total_cache 20\ntotal_rss 10\ntotal_swap 7\ntotal_inactive_file 5\n"
     )
-    assert parse.memory_stat_v1(v1) == (10, 20, Missing.UNSUPPORTED, 5, 7, UNLIMITED)
+    assert parse.memory_stat_v1(v1) == (10, 20, UNSUPPORTED, 5, UNSUPPORTED, UNSUPPORTED, 7, UNLIMITED)
+
+
+def test_refaults_and_major_faults_of_every_kernel() -> None:
+    """Anon and file apart since Linux 5.9, one line before; v1 has the own figures and those of the whole subtree."""
+    v2 = b"anon 10\nfile 20\nshmem 1\ninactive_file 5\nworkingset_nodes 9\n%spgfault 8\npgmajfault 3\n"
+    assert parse.memory_stat_v2(v2 % b"workingset_refault_anon 2\nworkingset_refault_file 5\n")[4:] == (7, 3)
+    assert parse.memory_stat_v2(v2 % b"workingset_refault 6\nworkingset_activate 4\n")[4:] == (6, 3)
+    assert parse.memory_stat_v2(v2 % b"workingset_refault_anon 2\n")[4:] == (UNSUPPORTED, 3)
+    assert parse.memory_stat_v2(v2 % b"workingset_refault_anon -2\nworkingset_refault_file 5\n")[4] is UNSUPPORTED
+    v1 = (
+        b"cache 1\nrss 2\nshmem 1\nworkingset_refault_anon 91\nworkingset_refault_file 92\npgmajfault 93\n"
+        b"hierarchical_memory_limit 100\ntotal_cache 20\ntotal_rss 10\ntotal_shmem 15\n"
+        b"total_workingset_refault_anon 2\ntotal_workingset_refault_file 5\ntotal_swap 7\ntotal_pgmajfault 3\n"
+        b"total_inactive_file 5\n"
+    )
+    assert parse.memory_stat_v1(v1) == (10, 5, 15, 5, 7, 3, 7, 100)
+    older = v1.replace(
+        b"total_workingset_refault_anon 2\ntotal_workingset_refault_file 5", b"total_workingset_refault 6"
+    )
+    assert parse.memory_stat_v1(older) == (10, 5, 15, 5, 6, 3, 7, 100)
+    assert parse.memory_stat_v1(older.replace(b"total_pgmajfault 3", b"total_pgmajfault x"))[5] is UNSUPPORTED
 
 
 def test_shared_memory_and_tmpfs_are_no_file_cache() -> None:
     """The kernel counts them as cache; they cannot be dropped."""
     v2 = b"anon 10\nfile 20\nshmem 15\nshmem_thp 1\ninactive_file 5\n"
-    assert parse.memory_stat_v2(v2) == (10, 5, 15, 5)
+    assert parse.memory_stat_v2(v2)[:4] == (10, 5, 15, 5)
     v1 = (
         b"cache 1\nrss 2\nshmem 1\nhierarchical_memory_limit 9223372036854771712\n"
         b"total_cache 20\ntotal_rss 10\ntotal_shmem 15\ntotal_swap 7\ntotal_inactive_file 5\n"

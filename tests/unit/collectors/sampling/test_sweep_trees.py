@@ -16,6 +16,7 @@ from collectors.sampling.network import NetworkReader
 from collectors.sampling.sweep import Sweeper, Target
 from runtime.errors import NotFoundError
 from runtime.kernel.cgroupfs import Hierarchies, Mode, Mount
+from runtime.kernel.cpu_weight import shares_to_weight
 from runtime.model import UNLIMITED, ContainerRef, Missing
 
 REF = ContainerRef("tree", "0" * 12)
@@ -33,8 +34,13 @@ V2_FIRST = {
     "cgroup.controllers": "cpuset cpu io memory pids\n",
     "cpu.stat": "usage_usec 1000\nuser_usec 600\nsystem_usec 400\nnr_periods 10\nnr_throttled 1\nthrottled_usec 500\n",
     "cpu.max": "50000 100000\n",
+    "cpu.weight": "50\n",
+    "cpu.idle": "0\n",
+    "cpuset.cpus.effective": "0-1,3\n",
+    "io.weight": "default 200\n8:0 50\n",
     "memory.current": "8192000\n",
-    "memory.stat": "anon 4096000\nfile 4000000\nslab 1\ninactive_file 1000000\n",
+    "memory.stat": "anon 4096000\nfile 4000000\nslab 1\ninactive_file 1000000\n"
+    "workingset_refault_anon 10\nworkingset_refault_file 20\npgmajfault 5\n",
     "memory.swap.current": "4096\n",
     "memory.peak": "9000000\n",
     "memory.max": "67108864\n",
@@ -48,19 +54,24 @@ V1_FIRST: Mapping[str, Mapping[str, str]] = {
         "cpu.stat": "nr_periods 10\nnr_throttled 1\nthrottled_time 500000\n",
         "cpu.cfs_quota_us": "50000\n",
         "cpu.cfs_period_us": "100000\n",
+        "cpu.shares": "512\n",
+        "cpu.idle": "0\n",
     },
+    "cpuset": {"cpuset.effective_cpus": "0-1,3\n"},
     "cpuacct": {"cpuacct.usage": "1000000\n", "cpuacct.stat": "user 0\nsystem 0\n"},
     "memory": {
         "memory.usage_in_bytes": "8192000\n",
         "memory.max_usage_in_bytes": "9000000\n",
         "memory.stat": "rss 1\nhierarchical_memory_limit 67108864\ntotal_cache 4000000\ntotal_rss 4096000\n"
-        "total_swap 4096\ntotal_inactive_file 1000000\n",
+        "total_workingset_refault_anon 10\ntotal_workingset_refault_file 20\ntotal_swap 4096\ntotal_pgmajfault 5\n"
+        "total_inactive_file 1000000\n",
         "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
     },
     "pids": {"pids.current": "3\n", "pids.max": "max\n"},
     "blkio": {
         "blkio.throttle.io_service_bytes_recursive": "8:0 Read 1000\n8:0 Write 2000\n8:0 Total 3000\nTotal 3000\n",
         "blkio.throttle.io_serviced_recursive": "8:0 Read 1\n8:0 Write 2\n8:0 Total 3\nTotal 3\n",
+        "blkio.bfq.weight": "200\n",
     },
 }
 
@@ -156,6 +167,57 @@ def test_gauges_need_one_sweep_and_rates_two(tree: Tree, sweeper: Sweeper) -> No
     assert set(second.net_interfaces) == {"eth0"}
 
 
+def test_how_it_shares_and_what_came_back_from_disk(tree: Tree, sweeper: Sweeper) -> None:
+    first = use(sweeper)
+    expected = 50 if tree.mode is Mode.V2 else shares_to_weight(512)
+    assert (first.cpu_weight, first.cpu_idle, first.cpus, first.io_weight) == (expected, False, {0, 1, 3}, 200)
+    assert (first.refaults, first.major_faults) == (Missing.NOT_SAMPLED, Missing.NOT_SAMPLED)
+    stat = tree.file("memory.stat")
+    text = stat.read_text()
+    stat.write_text(text.replace("refault_file 20", "refault_file 50").replace("pgmajfault 5", "pgmajfault 6"))
+    memory = tree.file("memory.current" if tree.mode is Mode.V2 else "memory.usage_in_bytes")
+    memory.write_text("8192001\n")
+    second = use(sweeper)
+    elapsed_s = (second.at_ns - first.at_ns) / 1e9
+    assert second.refaults == pytest.approx(30 / elapsed_s)
+    assert second.major_faults == pytest.approx(1 / elapsed_s)
+    assert second.cpus is first.cpus
+    rested = use(sweeper)
+    assert (rested.refaults, rested.major_faults, rested.cpu_weight) == (0.0, 0.0, expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "names"),
+    [(Mode.V2, ("io.weight", "io.bfq.weight")), (Mode.V1, ("blkio.bfq.weight", "blkio.weight"))],
+)
+def test_the_weight_is_that_of_whichever_scheduler_there_is(tmp_path: Path, mode: Mode, names: tuple[str, str]) -> None:
+    tree = Tree(tmp_path, mode)
+    there, other = names
+    tree.file(there).rename(tree.file(there).with_name(other))
+    sweeper = Sweeper(tree.hierarchies, tree.proc)
+    try:
+        assert use(sweeper).io_weight == 200
+        tree.file(other).unlink()
+    finally:
+        sweeper.close()
+    sweeper = Sweeper(tree.hierarchies, tree.proc)
+    try:
+        assert use(sweeper).io_weight is Missing.UNSUPPORTED
+    finally:
+        sweeper.close()
+
+
+def test_without_a_cpuset_of_its_own_it_runs_where_the_cgroup_above_may(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, Mode.V2)
+    tree.file("cgroup.controllers").write_text("cpu io memory pids\n")
+    (tree.cgroup / "cpuset.cpus.effective").write_text("2-3\n")
+    sweeper = Sweeper(tree.hierarchies, tree.proc)
+    try:
+        assert use(sweeper).cpus == {2, 3}
+    finally:
+        sweeper.close()
+
+
 def test_pressure_is_where_the_unified_tree_is(tree: Tree, sweeper: Sweeper) -> None:
     first = use(sweeper)
     if tree.unified is None:
@@ -193,6 +255,14 @@ def test_a_malformed_file_is_no_number_and_harms_no_other(tmp_path: Path, name: 
         assert (usage.memory, usage.anon, usage.memory_limit) == (8192000, 4096000, 67108864)
     if not name.startswith("cpu"):
         assert usage.cpu == 0.0
+    names = ("cpu.weight", "cpuset.cpus.effective", "io.weight")
+    if mode is Mode.V1:
+        names = ("cpu.shares", "cpuset.effective_cpus", "blkio.bfq.weight")
+    found = (usage.cpu_weight, usage.cpus, usage.io_weight, usage.cpu_idle)
+    for other, value in zip((*names, "cpu.idle"), found, strict=True):
+        assert (value is Missing.UNSUPPORTED) == (other == name), other
+    refaults = usage.refaults, usage.major_faults
+    assert refaults == ((Missing.UNSUPPORTED,) * 2 if name == "memory.stat" else (0.0, 0.0))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -218,6 +288,14 @@ def test_a_file_that_this_kernel_has_not_is_unsupported(tmp_path: Path, name: st
         "cpu.cfs_quota_us": lambda: usage.cpu_limit,
         "cpuacct.usage": lambda: usage.cpu,
         "io.stat": lambda: usage.io,
+        "memory.stat": lambda: usage.refaults,
+        "cpu.weight": lambda: usage.cpu_weight,
+        "cpu.shares": lambda: usage.cpu_weight,
+        "cpu.idle": lambda: usage.cpu_idle,
+        "cpuset.cpus.effective": lambda: usage.cpus,
+        "cpuset.effective_cpus": lambda: usage.cpus,
+        "io.weight": lambda: usage.io_weight,
+        "blkio.bfq.weight": lambda: usage.io_weight,
     }
     if name in expected:
         assert expected[name]() is Missing.UNSUPPORTED

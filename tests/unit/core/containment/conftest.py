@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,8 +92,9 @@ async def opened(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Stage:
     async def update(key: str, change: Any) -> Any:
         outcome = await FakeEngine.update(engine, key, change)
         ref = next(ref for ref in engine.all if ref.id == key)
-        leases.kernel[ref] = leases.limits(ref).merge(dict(change.items()))
-        return outcome
+        held = leases.limits(ref)
+        leases.kernel[ref] = held.merge(dict(change.items()))
+        return replace(outcome, fields=tuple(replace(each, before=held.get(each.name)) for each in outcome.fields))
 
     monkeypatch.setattr(Inspector, "limits", limits)
     monkeypatch.setattr(Inspector, "cgroup", lambda self, subject: Cgroup())
@@ -101,7 +103,7 @@ async def opened(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Stage:
     session = Session(
         [engine],
         sweeper=FakeSweeper(lambda number, targets: {}),
-        containment=ContainmentOptions(leases=leases, untouchable=names),
+        containment=ContainmentOptions(leases=leases, outsiders=leases, untouchable=names),
         **options,
     )
     await session.refresh()

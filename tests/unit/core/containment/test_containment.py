@@ -10,7 +10,7 @@ from collectors.attribution.evidence import Confidence, Suspect, SuspectKind
 from runtime.containment.lease import LeaseState
 from runtime.containment.rung import RungId
 from runtime.errors import ConflictError, DeniedError, PytopError, RefusedError
-from runtime.model import UNLIMITED, ContainerRef, LimitChange, Resource, Verb
+from runtime.model import UNLIMITED, ContainerRef, LimitChange, Resource
 from tests.unit.core.containment.conftest import HOG, SAINT, VICTIM, Stage, evidence, opened
 from tests.waiting import until
 from tui.core.containment.state import PlannedRung
@@ -119,6 +119,16 @@ async def test_a_rung_that_fails_is_passed_over(stage: Stage) -> None:
     assert step.rung.id is RungId.CPU_WEIGHT
     assert [(each.rung, each.reason) for each in step.skipped] == [(RungId.PROTECT_CPU, "permission denied")]
     assert containment_text.skipped_text(step.skipped[0]) == "not to be had: protect cpu: permission denied"
+
+
+async def test_frames_that_come_while_a_rung_is_climbed(stage: Stage) -> None:
+    stage.leases.hold.clear()
+    climbing = asyncio.ensure_future(stage.contain.climb(VICTIM.ref))
+    await asyncio.sleep(0.05)
+    stage.frames(70, waiting=0.8)
+    stage.leases.hold.set()
+    assert (await climbing).state.rungs
+    assert stage.contain.state(VICTIM.ref) is not None
 
 
 async def test_a_rung_can_be_passed_over_or_asked_for(stage: Stage) -> None:
@@ -263,17 +273,6 @@ async def test_a_quota_follows_the_waiting_by_one_lease(stage: Stage) -> None:
     assert stage.held().cpus is UNLIMITED
 
 
-async def test_a_leased_container_that_restarts_gets_it_again(stage: Stage) -> None:
-    await stage.contain.climb(VICTIM.ref, rung=RungId.CPU_IDLE)
-    book = stage.contain._book
-    await book.reapply_after_restarts()
-    assert stage.leases.reapplied == []
-    await stage.session.perform(HOG.ref, Verb.RESTART)
-    await book.reapply_after_restarts()
-    await book.reapply_after_restarts()
-    assert stage.leases.reapplied == [HOG.ref]
-
-
 async def test_memory_is_contained_on_its_own_ladder(stage: Stage) -> None:
     stage.script.evidence = (evidence(resource=Resource.MEMORY),)
     stage.frame(waiting=0.8)
@@ -286,3 +285,29 @@ async def test_memory_is_contained_on_its_own_ladder(stage: Stage) -> None:
     await stage.contain.release(VICTIM.ref)
     assert stage.held().memory_high is UNLIMITED
     assert stage.held(VICTIM).memory_reservation == 0
+
+
+async def test_a_climb_whose_caller_leaves_is_known(stage: Stage) -> None:
+    stage.leases.hold.clear()
+    caller = asyncio.ensure_future(stage.contain.climb(VICTIM.ref))
+    await asyncio.sleep(0.05)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    stage.leases.hold.set()
+    await until(lambda: stage.contain.states() and stage.contain.states()[0].rungs, 3)
+    await stage.contain.step_back(VICTIM.ref)
+    assert stage.contain.leases == ()
+
+
+async def test_two_climbs_at_once_are_two_rungs(stage: Stage) -> None:
+    done = await asyncio.gather(stage.contain.climb(VICTIM.ref), stage.contain.climb(VICTIM.ref))
+    assert [each.planned.rung.id for each in done] == [RungId.PROTECT_CPU, RungId.CPU_WEIGHT]
+
+
+async def test_what_has_ended_just_now_keeps_nothing_from_being_put_back(stage: Stage) -> None:
+    first = await stage.contain.climb(VICTIM.ref)
+    second = await stage.contain.climb(VICTIM.ref)
+    stage.leases.expire(second.lease.id)
+    await stage.contain.release(VICTIM.ref)
+    assert not stage.leases.all[first.lease.id].active
+    assert stage.held().cpu_shares == stage.held(VICTIM).cpu_shares == 1024

@@ -6,8 +6,10 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -126,6 +128,17 @@ async def test_leases_of_one_limit_lie_on_one_another_and_end_in_any_order(cgrou
     assert held(cgroup) == before
 
 
+@pytest.mark.parametrize("first_to_end", [0, 1])
+async def test_a_weight_below_the_idle_class_is_taken_back_in_any_order(cgroup: Cgroup, first_to_end: int) -> None:
+    """In the idle class the kernel takes no weight, so the lease of that gives it back when it ends."""
+    before = held(cgroup)
+    taken = [await take(cgroup, LimitChange(cpu_shares=77)), await take(cgroup, LimitChange(cpu_idle=True))]
+    for lease in (taken[first_to_end], taken[1 - first_to_end]):
+        ended = await leases.revert(lease.id)
+        assert ended.state is LeaseState.REVERTED, ended.result
+    assert held(cgroup) == before
+
+
 async def test_a_confirmed_lease_stays_and_one_below_it_ends_without_a_conflict(cgroup: Cgroup) -> None:
     first = await take(cgroup, LimitChange(cpus=0.4))
     second = await take(cgroup, LimitChange(cpus=0.2))
@@ -219,6 +232,46 @@ async def test_a_disk_that_fills_up_later_loses_no_lease(
     assert (await leases.revert(lease.id)).state is LeaseState.REVERTED
     assert held(cgroup) == before
     assert store.read_all() == ()
+
+
+@pytest.mark.parametrize("call", ["write", "rename", "unlink"])
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, None])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+async def test_each_fault_of_the_store_leaves_the_kernel_right(
+    cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch, call: str, fault: int | None, number: int
+) -> None:
+    """Each call in turn fails, or (None) writes half: the limits are leased, or as they were; and are so in the end."""
+    if fault is None and call != "write":
+        return
+    before, real, count = held(cgroup), getattr(os, call), 0
+
+    def fail(*args: object, **options: object) -> object:
+        nonlocal count
+        count += 1
+        if count != number:
+            return real(*args, **options)
+        if fault is None:
+            descriptor, data = args
+            assert isinstance(data, bytes)
+            return real(descriptor, data[: len(data) // 2])
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(store, "os", SimpleNamespace(**{**vars(os), call: fail}))
+    try:
+        lease = await take(cgroup, LimitChange(cpus=0.4, pids=50))
+    except KernelError:
+        assert held(cgroup) == before
+        assert store.read_all() == ()
+        return
+    assert held(cgroup).pids == 50
+    assert store.read(lease.id) is not None
+    with suppress(KernelError):
+        await leases.renew(lease.id, 30)
+    for _ in range(2):  # the second time is that of the keeper, which tries again
+        with suppress(PytopError):
+            await leases.revert(lease.id)
+    assert held(cgroup) == before
+    assert not any(each.active for each in store.read_all())
 
 
 @pytest.mark.parametrize("number", range(1, 12))

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidError
+from runtime.kernel.cpu_weight import shares_to_weight, shares_to_weight_linear, weight_to_shares
 from runtime.limits import units
-from runtime.limits.controllers.weight import shares_to_weight, shares_to_weight_linear, weight_to_shares
 from runtime.model import LIMITS, UNLIMITED, DeviceRate, LimitChange, LimitName, Unlimited, Value
 
 
