@@ -26,7 +26,8 @@ QUIET = {"DOCKER_HOST": "", "XDG_CONFIG_HOME": "/nonexistent"}
 
 def leftovers() -> set[str]:
     """Everything on this host that bears the demo's name."""
-    found = {str(path) for path in Path("/sys/fs/cgroup").glob("**/pytop-demo-*")}
+    walked = os.walk("/sys/fs/cgroup")  # passes over what is removed meanwhile
+    found = {f"{folder}/{name}" for folder, names, _ in walked for name in names if name.startswith("pytop-demo-")}
     for folder in ("/var/lib/pytop-containers-demo", "/run/pytop-containers-demo"):
         found |= {str(path) for path in Path(folder).glob("*")}
     found |= {name for name in os.listdir("/sys/class/net") if name.startswith("pytd")}

@@ -31,7 +31,7 @@ CHAPTERS: Final[Mapping[str, ChapterText]] = {
             "A cgroup counts what its processes use, and bounds it. This one may have 64 MiB.",
             "The program takes more and more; when nothing can be reclaimed, the kernel ends it.",
         ),
-        ("", ""),
+        ("first", "then"),
         "memory",
     ),
     "quota": ChapterText(

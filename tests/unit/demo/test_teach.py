@@ -80,3 +80,8 @@ async def test_a_chapter_ends_in_its_time_and_shows_what_it_has(monkeypatch: pyt
     found = await play.play_chapter(LESSON, "namespaces", lambda _: None)
     assert found.facts == [Fact("pid", "77", "1")]
     assert "longer" in found.skipped
+
+
+def test_the_two_columns_of_a_chapter_have_two_names() -> None:
+    """They are keys of the JSON."""
+    assert all(len(set(chapter.heads)) == 2 for chapter in teach_text.CHAPTERS.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import ClassVar
 
@@ -55,6 +56,7 @@ class LessonApp(App[int]):
         self._result = ChapterResult(CHAPTER_IDS[0])
         self._remark = ""
         self._worker: Worker[None] | None = None
+        self._stage_free = asyncio.Lock()  # the container of the chapter before is removed first
 
     def get_driver_class(self) -> type[Driver]:
         """Draws on the standard output, as the dashboard does."""
@@ -112,7 +114,8 @@ class LessonApp(App[int]):
             if result is self._result:
                 self._draw()
 
-        played = await play_chapter(self._lesson, result.chapter, show)
+        async with self._stage_free:
+            played = await play_chapter(self._lesson, result.chapter, show)
         if result is self._result:
             done = say(Message.CHAPTER_DONE)
             self._remark = say(Message.CHAPTER_SKIPPED, reason=played.skipped) if played.skipped else done
