@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,10 +26,24 @@ def approve(name: str, lines: Iterable[str]) -> None:
     assert text == file.read_text(encoding="utf-8")
 
 
+def stable(value: object) -> str:
+    """The repr of a value, with mappings and sets in the order of their keys, which a hash may decide."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {stable(value[key])}" for key in sorted(value, key=repr)) + "}"
+    if isinstance(value, Set):
+        return "{" + ", ".join(sorted(map(repr, value))) + "}"
+    if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
+        return "(" + ", ".join(map(stable, value)) + ")"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return f"{type(value).__name__}({', '.join(f'{name}={stable(each)}' for name, each in pairs)})"
+    return repr(value)
+
+
 def told(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     """What a call returns, or the whole error that it raises."""
     try:
-        return repr(call(*args, **kwargs))
+        return stable(call(*args, **kwargs))
     except PytopError as error:
         parts = (error.title, error.detail, error.hint, error.path, error.errno)
         return f"{type(error).__name__}{tuple(part for part in parts if part)!r}"

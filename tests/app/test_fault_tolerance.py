@@ -34,6 +34,7 @@ from tui.app.screens.detail import DetailScreen
 from tui.app.screens.help import HelpScreen
 from tui.app.screens.limit_editor import LimitEditor
 from tui.app.screens.list import ListScreen
+from tui.app.screens.matrix import MatrixScreen
 from tui.app.widgets.table import ContainerTable
 from tui.core.settings import Settings
 
@@ -144,6 +145,7 @@ async def reach(pilot: Pilot[None], owner: type) -> None:
         lambda: LimitEditor(app.session, ref),
         lambda: HelpScreen(app.session, ref, app.keymap, app.glyphs),
         lambda: ConfirmScreen("Stop it?", "It ends.", "Stop", True),
+        lambda: MatrixScreen(app.session),
     ):
         app.push_screen(opened())
         for _ in range(3):

@@ -18,6 +18,7 @@ KNOWN: Final[tuple[str, ...]] = (
     "EMFILE | shim: open at kernel/procfs.py",  # a start time that was lost: the container could not be ended
     "ENOMEM | zygote: open at kernel/cgroupfs.py",  # a zygote that knew no cgroups for as long as it lived
     "ENOMEM | client: recv at engines/embedded/process/launcher.py",  # a second shim for the same start
+    "EIO | shim: read at kernel/regular_file.py",  # a start that nobody had recorded
     "EMFILE | client: open at kernel/procfs.py",  # a descriptor of init stayed open
 )
 """Parts of the text of cases that were bad once."""

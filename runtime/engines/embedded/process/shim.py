@@ -31,7 +31,7 @@ from runtime.engines.embedded.sandbox import cgroup as sandbox_cgroup
 from runtime.engines.embedded.state import run_files
 from runtime.engines.embedded.state.record import ContainerRecord, parse_policy
 from runtime.engines.embedded.state.store import RecordStore
-from runtime.errors import ConflictError, KernelError, PytopError
+from runtime.errors import ConflictError, EngineError, KernelError, PytopError
 from runtime.kernel import cgroupfs, cgroups, procfs, syscalls
 from runtime.limits.controllers import memory
 from runtime.model import State
@@ -196,7 +196,10 @@ class Shim:
                 restarts=record.restarts,
             )
 
-        return self.store.change(self.id, change, unsynced=True)
+        running = self.store.change(self.id, change, unsynced=True)
+        if running.damage:  # it was not written, and nobody would find the container again
+            raise EngineError(f"start {record.spec.name}", detail=f"its record cannot be read: {running.damage}")
+        return running
 
     def _await_exec(self, channel: socket.socket, record: ContainerRecord) -> None:
         """Wait until the program has been exec'ed; raises what went wrong."""

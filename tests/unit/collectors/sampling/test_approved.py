@@ -32,7 +32,7 @@ from collectors.sampling.sample import (
     Sharing,
 )
 from runtime.model import UNLIMITED, ContainerRef, Missing
-from tests.approved import approve, told
+from tests.approved import approve, stable, told
 
 NET_DEV = (
     b"Inter-|   Receive   |  Transmit\n face |bytes packets errs drop fifo frame compressed multicast|bytes\n"
@@ -145,13 +145,13 @@ def _net(grown: Callable[[], int], *, external: bool) -> NetCounters:
 
 def _differing(whole: Usage, other: Usage) -> str:
     pairs = zip(Usage._fields, whole, other, strict=True)
-    return ", ".join(f"{name}={after!r}" for name, before, after in pairs if before != after)
+    return ", ".join(f"{name}={stable(after)}" for name, before, after in pairs if before != after)
 
 
 def test_what_two_samples_make() -> None:
     before, after = _sample(1, 1), _sample(3, 4)
     whole = rates.derive(before, after, 2)
-    lines = [f"whole {name}: {value!r}" for name, value in whole._asdict().items()]
+    lines = [f"whole {name}: {stable(value)}" for name, value in whole._asdict().items()]
     missing: dict[str, Any] = {
         **dict.fromkeys(("cpu_limit", "pids", "pids_limit", "io", "net"), Missing.DENIED),
         "cpu": CpuCounters(),
@@ -210,5 +210,5 @@ def test_what_members_of_a_group_sum_up_to() -> None:
     ):
         found = totals.total(usages, refs[:2], shared)
         assert found is not None
-        lines += [f"{what} {name}: {value!r}" for name, value in found._asdict().items()]
+        lines += [f"{what} {name}: {stable(value)}" for name, value in found._asdict().items()]
     approve("sampling_totals", lines)

@@ -17,7 +17,7 @@ from runtime.kernel import block
 from runtime.limits import HostFacts
 from runtime.model import UNLIMITED, Bind, Container, ContainerSpec, DeviceRate, LimitChange
 from runtime.oci.resources import ResourceContext
-from tests.approved import approve, told
+from tests.approved import approve, stable, told
 
 ID = "f" * 64
 FACTS = HostFacts(ncpu=4, cpus="0-3", mems="0-1", memory_total=8 << 30, swap_total=1 << 30, pid_max=32768)
@@ -146,13 +146,13 @@ def against(whole: Container, other: Container) -> str:
     """The fields in which another container differs."""
     names = (field.name for field in dataclasses.fields(Container))
     pairs = ((name, getattr(whole, name), getattr(other, name)) for name in names)
-    return ", ".join(f"{name}={after!r}" for name, before, after in pairs if before != after)
+    return ", ".join(f"{name}={stable(after)}" for name, before, after in pairs if before != after)
 
 
 def variants(what: str, document: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Container]) -> Iterator[str]:
     """What is read of the document, and what differs without each of its entries."""
     whole = read(document)
-    yield f"{what}: {whole}"
+    yield f"{what}: {stable(whole)}"
     for one, less in without_each(document):
         yield f"{what} {one}: {against(whole, read(less))}"
 

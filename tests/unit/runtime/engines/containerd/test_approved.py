@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from runtime.engines.containerd import resources, translate, update
 from runtime.engines.containerd.proto import containerd_pb2 as pb
 from runtime.model import Container, ContainerRef, FieldOutcome, LimitChange, LimitName, LimitOutcome, Limits, Verdict
-from tests.approved import approve
+from tests.approved import approve, stable
 
 LABELS = {
     "nerdctl/name": "web",
@@ -48,7 +48,7 @@ def process(status: Any, **changed: Any) -> pb.Process:
 def against(whole: Container, other: Container) -> str:
     names = (field.name for field in dataclasses.fields(Container))
     pairs = ((name, getattr(whole, name), getattr(other, name)) for name in names)
-    return ", ".join(f"{name}={after!r}" for name, before, after in pairs if before != after)
+    return ", ".join(f"{name}={stable(after)}" for name, before, after in pairs if before != after)
 
 
 def test_containers() -> None:
@@ -56,7 +56,7 @@ def test_containers() -> None:
         return translate.container("containerd", "default", one, running)
 
     whole = read(record())
-    lines = [f"whole: {whole}"]
+    lines = [f"whole: {stable(whole)}"]
     lines += [f"{status}: {against(whole, read(record(), process(status)))}" for status in range(6)]
     lines.append(f"no pid, no end: {against(whole, read(record(), process(pb.STOPPED, pid=0, exited_at=Timestamp())))}")
     lines.append(f"running without a pid: {against(whole, read(record(), process(pb.RUNNING, pid=0)))}")
@@ -98,12 +98,12 @@ def test_events() -> None:
         envelope = pb.Envelope(
             topic=topic, namespace="ns", timestamp=Timestamp(seconds=1, nanos=2), event=AnyMessage(value=about)
         )
-        lines.append(f"{topic}: {translate.event(envelope, 'containerd')}")
+        lines.append(f"{topic}: {stable(translate.event(envelope, 'containerd'))}")
         empty = pb.Envelope(topic=topic, namespace="ns", event=AnyMessage())
-        lines.append(f"{topic} of nobody: {translate.event(empty, 'containerd')}")
+        lines.append(f"{topic} of nobody: {stable(translate.event(empty, 'containerd'))}")
     other = pb.TaskExit(container_id="one", id="exec", exit_status=9).SerializeToString()
     envelope = pb.Envelope(topic="/tasks/exit", event=AnyMessage(value=other))
-    lines.append(f"exit of another process: {translate.event(envelope, 'containerd')}")
+    lines.append(f"exit of another process: {stable(translate.event(envelope, 'containerd'))}")
     approve("containerd_events", lines)
 
 

@@ -19,7 +19,7 @@ from runtime.engines.daemon.limit_hooks import ChangeContext, DaemonContainer, D
 from runtime.engines.daemon.peer import Peer
 from runtime.errors import ConflictError, EngineError, PytopError, UnavailableError
 from runtime.kernel.cgroupfs import Cgroup, Mode
-from runtime.limits import apply, lock, lock_file
+from runtime.limits import apply, lock_file
 from runtime.limits.review.facts import HostFacts
 from runtime.model import (
     UNLIMITED,
@@ -132,13 +132,11 @@ Changer = LimitChanger[Mapping[str, Any]]
 
 def is_free(cgroup: Cgroup) -> bool:
     """Whether the container's lock can be taken."""
-    directory = lock_file._own(cgroup)
-    assert directory is not None
-    offset = lock._offset(directory)
+    offset = lock_file.offset_of(cgroup)
     assert offset is not None
-    held = lock._open()
+    held = lock_file.open_file()
     try:
-        return lock._taken(held, offset)
+        return lock_file.taken(held, offset)
     finally:
         os.close(held)
 
