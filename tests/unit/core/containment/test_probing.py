@@ -82,7 +82,7 @@ async def test_who_is_not_probed(stage: Stage, by: object, resource: Resource, w
 
 async def test_a_probe_that_is_cancelled_or_fails_leaves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     reads(monkeypatch, [0.8])
-    monkeypatch.setattr(probing, "PART_S", 0.2)
+    monkeypatch.setattr(probing, "PART_S", 1.0)
     task = asyncio.ensure_future(stage.contain.probe(VICTIM.ref))
     await until(lambda: stage.held().cpu_idle is True, 3)
     task.cancel()
