@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime.limits import units
+from runtime.limits import same, units
 from runtime.limits.apply import ERRNO_REASONS, LIMIT_FILES
 from runtime.limits.review.facts import HostFacts, RecentUse
 from runtime.limits.review.review import missing_limits, refuse, review
@@ -151,3 +151,24 @@ def test_the_tables_of_limits() -> None:
         f"{name}: {value}" for name, value in sorted(vars(controllers).items()) if name[1:].isupper() and name[0] == "_"
     ]
     approve("limit_tables", lines)
+
+
+def test_when_a_value_that_is_held_is_the_one_that_was_asked_for() -> None:
+    rates = (DeviceRate("8:0", 5),), (DeviceRate("8:0", UNLIMITED),), (DeviceRate("8:0", 6), DeviceRate("8:1", 7)), ()
+    pairs: dict[LimitName, tuple[Any, ...]] = {
+        LimitName.CPUS: (0.5, 0.5004, 0.502, 1.0, UNLIMITED, Missing.GONE),
+        LimitName.MEMORY: (4096, 4097, 8191, 8192, 0, UNLIMITED, Missing.GONE),
+        LimitName.CPU_SHARES: (2, 3, 100, 102, 1024, 1025, 262_144, 300_000),
+        LimitName.CPUSET_CPUS: ("0-1", "0,1", "0", UNLIMITED),
+        LimitName.IO_READ_BPS: (*rates, UNLIMITED, Missing.GONE),
+        LimitName.CPU_IDLE: (True, False),
+        LimitName.NET_EGRESS: (8000, 8008, 8001, UNLIMITED),
+        LimitName.CPU_PERIOD: (1000, 1001),
+    }
+    lines = [
+        f"{name.value} holds {held}, asked for {asked}: {told(same, name, held, asked)}"
+        for name, values in pairs.items()
+        for held in values
+        for asked in values
+    ]
+    approve("limit_verdicts", lines)
