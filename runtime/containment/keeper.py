@@ -24,6 +24,7 @@ from runtime.kernel import run_directory, threads
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S: Final = 10.0
+RETRY_S: Final = 1.0
 WATCH_INTERVAL_S: Final = 1.0
 _LOG: Final = "keeper.log"
 _START_LOCK: Final = "keeper.start"
@@ -77,14 +78,17 @@ def _alone() -> Iterator[None]:
 
 
 def _start() -> str:
-    if not keeper_service.start(command):
-        _spawn()
+    """One that is killed before it has the lock is not waited for: after `RETRY_S` another is started."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not keeper_lock.is_held():
-        if time.monotonic() > deadline:
-            return f"no keeper watches this lease: it was not ready within {START_TIMEOUT_S:g} s"
-        time.sleep(0.005)
-    return ""
+    while time.monotonic() < deadline:
+        if not keeper_service.start(command):
+            _spawn()
+        retry = time.monotonic() + RETRY_S
+        while time.monotonic() < retry:
+            if keeper_lock.is_held():
+                return ""
+            time.sleep(0.005)
+    return f"no keeper watches this lease: it was not ready within {START_TIMEOUT_S:g} s"
 
 
 def _spawn() -> None:

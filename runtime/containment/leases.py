@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from typing import Final
 
 from runtime.containment import apply, audit, ending, holder, keeper, store
 from runtime.containment import by_api as by_api_leases
@@ -24,6 +25,9 @@ from runtime.model import GroupRef, LimitChange, LimitOutcome, Ref
 from runtime.model.limits import NO_CHANGE
 
 log = logging.getLogger(__name__)
+
+MAX_WAIT_NS: Final = 200_000_000
+"""Between the note of a lease and its write, after which its time is counted anew."""
 
 read_all = store.read_all
 settle_abandoned = ending.settle_abandoned
@@ -102,7 +106,11 @@ async def _take_in_kernel(
 
 
 def _establish(lease: Lease, cgroup: Cgroup, *, force: bool, must_be_on_disk: bool) -> tuple[Lease, LimitOutcome]:
-    """Record it, then set it; what came of it is recorded too."""
+    """Record it, then set it; what came of it is recorded too. Its time begins when it is set."""
+    waited_ns = store.now_ns() - lease.created_ns
+    if waited_ns > MAX_WAIT_NS:  # for a keeper: it would be over before it has begun
+        lease = replace(lease, created_ns=lease.created_ns + waited_ns, expires_ns=lease.expires_ns + waited_ns)
+        store.write(lease)
     entry = audit.of_lease(audit.LEASE, lease)
     try:
         audit.record(entry, must_be_on_disk=must_be_on_disk)

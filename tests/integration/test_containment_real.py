@@ -26,6 +26,7 @@ from tests.waiting import until, wait_until
 from tui.core.containment.state import ClimbOutcome, VictimState
 from tui.core.session import Session
 from tui.demo import scene as demo
+from tui.demo import stories
 from tui.demo.scene import Scene, Setting
 
 
@@ -103,16 +104,22 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     lease_crashes.remove_cgroup_of_keepers()
 
 
+async def nothing() -> None:
+    """The story's containers have nothing together that would have to be bounded."""
+
+
 @asynccontextmanager
 async def contended(tmp_path: Path) -> AsyncIterator[Host]:
     async with instance(tmp_path) as engine:
-        made = await demo.build(engine, Setting(image="host"))
+        made = await demo.build(
+            engine, Setting(image="host"), stories.story(stories.StoryName.CPU, stories.Site()), nothing
+        )
         session = Session([EmbeddedEngine(engine.config)], interval=0.5, audited=True)
         try:
             await session.start()
             await until(lambda: session.frame is not None and made.victim in session.frame.usages, 20)
             await asyncio.sleep(2)
-            await made.start_hog()
+            await made.start_noise()
             await until(lambda: made.hog in session.containers and session.containers[made.hog].pid is not None, 10)
             host = Host(session, made)
             host.put_first()

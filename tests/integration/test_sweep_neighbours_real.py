@@ -98,6 +98,9 @@ async def test_how_a_container_shares_is_what_the_kernel_holds(tmp_path: Path, s
 async def test_a_file_that_does_not_fit_comes_back_from_disk_again_and_again(tmp_path: Path, sweeper: Sweeper) -> None:
     file = tmp_path / "large"
     file.write_bytes(os.urandom(64 * MIB))
+    with file.open("rb") as written:  # else its pages stay in the cache, charged to this process
+        os.fsync(written.fileno())
+        os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     try:
         async with instance(tmp_path) as engine:
             ref = await sh(engine, "sleep 60", limits=LimitChange(memory=32 * MIB))
