@@ -11,7 +11,9 @@ DEV_STAMP := $(VENV)/.stamp-dev
 # Tests that share the kernel (cgroups, bridges, daemons) wait much and compute little: two files at a time. Those that
 # count what is left on the machine, or hold the second in which something must be seen, run alone. The others take all cores.
 REAL := tests/engines tests/integration
-ALONE := tests/engines/test_stress.py tests/engines/test_cancellation.py
+ALONE := tests/engines/test_stress.py tests/engines/test_cancellation.py \
+  tests/integration/test_containment_real.py tests/integration/test_guard_real.py tests/integration/test_neighbours_real.py \
+  tests/integration/test_evaluation_real.py tests/integration/test_demo_teach.py
 SIDE_BY_SIDE := $(ALONE:%=--ignore=%) -n 2 --dist loadfile
 FAST := $(REAL:%=--ignore=%) -n logical
 # Percent of lines and branches of runtime/limits and collectors that the tests without root must run.

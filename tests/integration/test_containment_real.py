@@ -187,7 +187,7 @@ async def test_what_is_confirmed_holds_after_a_restart(tmp_path: Path, run: Path
 
 async def test_a_wrong_suspect_is_put_back(tmp_path: Path, run: Path) -> None:
     async with contended(tmp_path) as host:
-        quiet = host.scene.quiet
+        quiet = host.scene.members["neighbour"]
         before = host.weight(quiet), host.file(quiet, "cpu.idle", "cpu.idle")
         wrong = host.evidence(quiet)
         contain = host.session.containment
@@ -201,7 +201,7 @@ async def test_a_wrong_suspect_is_put_back(tmp_path: Path, run: Path) -> None:
 
 async def test_a_probe_confirms_the_hog_and_clears_an_innocent(tmp_path: Path, run: Path) -> None:
     async with contended(tmp_path) as host:
-        contain, quiet = host.session.containment, host.scene.quiet
+        contain, quiet = host.session.containment, host.scene.members["neighbour"]
         outcome = await contain.probe(host.victim, evidence=host.evidence())
         assert outcome.confirmed, outcome
         assert host.idle() == "0"
