@@ -61,7 +61,7 @@ class ScriptedContainment:
     async def close(self) -> None:
         pass
 
-    async def plan(self, victim: Ref) -> PlannedRung | PytopError:
+    async def propose(self, victim: Ref) -> PlannedRung | PytopError:
         return self.refusal or PlannedRung(
             victim=victim,
             evidence=evidence(victim, BATCH.ref, 0.5),
@@ -73,7 +73,7 @@ class ScriptedContainment:
 
     async def climb(self, victim: Ref) -> ClimbOutcome:
         self.done.append(("climb", victim))
-        planned = await self.plan(victim)
+        planned = await self.propose(victim)
         assert isinstance(planned, PlannedRung)
         taken = TakenRung(planned=planned, lease=lease(), taken_ns=1)
         self.rungs[victim] = (*self.rungs.get(victim, ()), taken)

@@ -74,7 +74,7 @@ OLD_NAMES: Final = frozenset(
     (
         *("native", "discovered", "engineless", "wire", "placing", "kinship", "ceilings", "lacking"),
         *("looking", "changing", "telling", "marks", "claims", "likeness", "patrol", "turn", "turns"),
-        *("told", "room", "spare", "leaf", "keep_off", "lasts", "survives", "kept", "editing"),
+        *("plan", "told", "room", "spare", "leaf", "keep_off", "lasts", "survives", "kept", "editing"),
         *("held", "its", "one", "shown", "look", "birthplace", "patience"),
     )
 )

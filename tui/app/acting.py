@@ -66,7 +66,7 @@ class ActingApp(LeavingApp):
 
     @work(group="changes")
     async def _climb(self, victim: Ref) -> None:
-        planned = await self.session.containment.plan(victim)
+        planned = await self.session.containment.propose(victim)
         if isinstance(planned, PytopError):
             self.notify_error(planned)
             return

@@ -33,6 +33,7 @@ from tui.core.session import Changed, Session, Subject
 from tui.core.settings import INTERVALS_S, Settings
 from tui.present import format as fmt
 from tui.present import glyphs, problem_text
+from tui.present.guard_messages import GuardMessage
 from tui.present.messages import Message, say
 from tui.present.table import DEFAULT_COLUMNS
 from tui.present.target_text import target_line
@@ -176,7 +177,7 @@ class PytopApp(ActingApp):
         self._notified = problems
 
     def _notify_guard(self, line: str) -> None:
-        self.notify(line, title=say(Message.GUARD), timeout=8, markup=False)
+        self.notify(line, title=say(GuardMessage.TITLE), timeout=8, markup=False)
 
     def _notify_waiting(self, what: str) -> None:
         """A change takes long, which is no failure."""

@@ -13,6 +13,7 @@ from tui.core.guard.switch import GuardSwitch
 from tui.core.session import Session
 from tui.present import format as fmt
 from tui.present import guard_text
+from tui.present.guard_messages import GuardMessage
 from tui.present.messages import Message, say
 
 _QUIET = frozenset({GuardEventKind.STARTED, GuardEventKind.STOPPED, GuardEventKind.NOT_DONE})
@@ -41,17 +42,17 @@ class GuardControl:
         policy = self._switch.policy
         if policy is None:
             return ()
-        return (say(Message.GUARD_HEAD_DRY if policy.dry_run else Message.GUARD_HEAD),)
+        return (say(GuardMessage.HEAD_DRY if policy.dry_run else GuardMessage.HEAD),)
 
     async def toggle(self) -> None:
         """Turn it on or off."""
         async with self._turning:
             try:
                 if await self._switch.turn_off():
-                    self._notify(say(Message.GUARD_OFF))
+                    self._notify(say(GuardMessage.OFF))
                 else:
                     policy = await self._switch.turn_on()
-                    self._notify(say(Message.GUARD_ON, policy=fmt.clean(policy.path)))
+                    self._notify(say(GuardMessage.ON, policy=fmt.clean(policy.path)))
             except PytopError as error:
                 self._failed(error)
 

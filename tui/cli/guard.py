@@ -29,6 +29,7 @@ from tui.core.guard.guard import Guard
 from tui.core.guard.policy import Policy
 from tui.core.guard.report import GuardEvent
 from tui.present import guard_text
+from tui.present.guard_messages import GuardMessage
 from tui.present.messages import Message, say
 
 CGROUP: Final = "pytop-containers-guard"
@@ -100,9 +101,9 @@ def _check(path: str) -> int:
         diagnostics.complain(error)
     if policy is None:
         return exits.code_of(errors[0])
-    dry = say(Message.GUARD_POLICY_DRY) if policy.dry_run else ""
+    dry = say(GuardMessage.POLICY_DRY) if policy.dry_run else ""
     counts = {"protect": len(policy.protect), "contain": len(policy.contain), "never": len(policy.never)}
-    return _print([say(Message.GUARD_POLICY_RIGHT, path=path, dry=dry, **counts)])
+    return _print([say(GuardMessage.POLICY_RIGHT, path=path, dry=dry, **counts)])
 
 
 def command(environ: Mapping[str, str], args: argparse.Namespace) -> GuardCommand:
@@ -125,7 +126,7 @@ def _high_weight() -> PriorityCgroup | None:
     try:
         return PriorityCgroup.enter(CGROUP)
     except PytopError as error:
-        diagnostics.complain(say(Message.GUARD_NORMAL_WEIGHT, error=error))
+        diagnostics.complain(say(GuardMessage.NORMAL_WEIGHT, error=error))
         return None
 
 

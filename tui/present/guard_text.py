@@ -11,73 +11,74 @@ from tui.core.guard.policy import Aim
 from tui.core.guard.report import GuardEvent, GuardEventKind
 from tui.core.guard.situation import Decision, GuardAction, GuardReason, Harm
 from tui.present import format as fmt
+from tui.present.guard_messages import GuardMessage
 from tui.present.limit_entries import ENTRY_OF
-from tui.present.messages import Message, say
+from tui.present.messages import say
 
-REASONS: Final[Mapping[GuardReason, Message]] = {
-    GuardReason.WITHIN_TARGETS: Message.GUARD_WITHIN_TARGETS,
-    GuardReason.TOO_SHORT: Message.GUARD_TOO_SHORT,
-    GuardReason.NO_EVIDENCE: Message.GUARD_NO_EVIDENCE,
-    GuardReason.NOT_SURE: Message.GUARD_NOT_SURE,
-    GuardReason.NOBODY: Message.GUARD_NOBODY,
-    GuardReason.UNTOUCHABLE: Message.GUARD_UNTOUCHABLE,
-    GuardReason.PROTECTED: Message.GUARD_PROTECTED,
-    GuardReason.NOT_LISTED: Message.GUARD_NOT_LISTED,
-    GuardReason.WRONG_SUSPECT: Message.GUARD_WRONG_SUSPECT,
-    GuardReason.CONTESTED: Message.GUARD_CONTESTED,
-    GuardReason.LAST_RUNG: Message.GUARD_LAST_RUNG,
-    GuardReason.FLOOR: Message.GUARD_FLOOR,
-    GuardReason.LADDER_ENDS: Message.GUARD_LADDER_ENDS,
-    GuardReason.COOLING_DOWN: Message.GUARD_COOLING_DOWN,
-    GuardReason.BUDGET_SPENT: Message.GUARD_BUDGET_SPENT,
-    GuardReason.NOT_ON_DISK: Message.GUARD_NOT_ON_DISK,
-    GuardReason.REPORTED: Message.GUARD_REPORTED,
-    GuardReason.HARMED: Message.GUARD_HARMED,
-    GuardReason.HARM_RETURNED: Message.GUARD_HARM_RETURNED,
-    GuardReason.STILL_HARMED: Message.GUARD_STILL_HARMED,
-    GuardReason.CALM_TOO_SHORT: Message.GUARD_CALM_TOO_SHORT,
-    GuardReason.TRIAL: Message.GUARD_TRIAL,
-    GuardReason.ON_TRIAL: Message.GUARD_ON_TRIAL,
-    GuardReason.RECOVERED: Message.GUARD_RECOVERED,
-    GuardReason.SHARED: Message.GUARD_SHARED,
-    GuardReason.VICTIM_GONE: Message.GUARD_VICTIM_GONE,
-    GuardReason.EXPIRED: Message.GUARD_EXPIRED,
-    GuardReason.STOPPING: Message.GUARD_STOPPING,
-    GuardReason.UNMEASURED: Message.GUARD_UNMEASURED,
+REASONS: Final[Mapping[GuardReason, GuardMessage]] = {
+    GuardReason.WITHIN_TARGETS: GuardMessage.WITHIN_TARGETS,
+    GuardReason.TOO_SHORT: GuardMessage.TOO_SHORT,
+    GuardReason.NO_EVIDENCE: GuardMessage.NO_EVIDENCE,
+    GuardReason.NOT_SURE: GuardMessage.NOT_SURE,
+    GuardReason.NOBODY: GuardMessage.NOBODY,
+    GuardReason.UNTOUCHABLE: GuardMessage.UNTOUCHABLE,
+    GuardReason.PROTECTED: GuardMessage.PROTECTED,
+    GuardReason.NOT_LISTED: GuardMessage.NOT_LISTED,
+    GuardReason.WRONG_SUSPECT: GuardMessage.WRONG_SUSPECT,
+    GuardReason.CONTESTED: GuardMessage.CONTESTED,
+    GuardReason.LAST_RUNG: GuardMessage.LAST_RUNG,
+    GuardReason.FLOOR: GuardMessage.FLOOR,
+    GuardReason.LADDER_ENDS: GuardMessage.LADDER_ENDS,
+    GuardReason.COOLING_DOWN: GuardMessage.COOLING_DOWN,
+    GuardReason.BUDGET_SPENT: GuardMessage.BUDGET_SPENT,
+    GuardReason.NOT_ON_DISK: GuardMessage.NOT_ON_DISK,
+    GuardReason.REPORTED: GuardMessage.REPORTED,
+    GuardReason.HARMED: GuardMessage.HARMED,
+    GuardReason.HARM_RETURNED: GuardMessage.HARM_RETURNED,
+    GuardReason.STILL_HARMED: GuardMessage.STILL_HARMED,
+    GuardReason.CALM_TOO_SHORT: GuardMessage.CALM_TOO_SHORT,
+    GuardReason.TRIAL: GuardMessage.TRIAL,
+    GuardReason.ON_TRIAL: GuardMessage.ON_TRIAL,
+    GuardReason.RECOVERED: GuardMessage.RECOVERED,
+    GuardReason.SHARED: GuardMessage.SHARED,
+    GuardReason.VICTIM_GONE: GuardMessage.VICTIM_GONE,
+    GuardReason.EXPIRED: GuardMessage.EXPIRED,
+    GuardReason.STOPPING: GuardMessage.STOPPING,
+    GuardReason.UNMEASURED: GuardMessage.UNMEASURED,
 }
-HARMS: Final[Mapping[Aim, Message]] = {
-    Aim.CPU_WAIT: Message.GUARD_CPU_WAIT,
-    Aim.MEMORY_WAIT: Message.GUARD_MEMORY_WAIT,
-    Aim.IO_WAIT: Message.GUARD_IO_WAIT,
-    Aim.MEMORY_PRESSURE: Message.GUARD_MEMORY_PRESSURE,
-    Aim.P99_MS: Message.GUARD_P99,
+HARMS: Final[Mapping[Aim, GuardMessage]] = {
+    Aim.CPU_WAIT: GuardMessage.CPU_WAIT,
+    Aim.MEMORY_WAIT: GuardMessage.MEMORY_WAIT,
+    Aim.IO_WAIT: GuardMessage.IO_WAIT,
+    Aim.MEMORY_PRESSURE: GuardMessage.MEMORY_PRESSURE,
+    Aim.P99_MS: GuardMessage.P99,
 }
-_DONE: Final[Mapping[GuardAction, Message]] = {
-    GuardAction.CLIMB: Message.GUARD_CLIMBED,
-    GuardAction.RENEW: Message.GUARD_RENEWED,
-    GuardAction.RELEASE: Message.GUARD_RELEASED,
+_DONE: Final[Mapping[GuardAction, GuardMessage]] = {
+    GuardAction.CLIMB: GuardMessage.CLIMBED,
+    GuardAction.RENEW: GuardMessage.RENEWED,
+    GuardAction.RELEASE: GuardMessage.RELEASED,
 }
-_WOULD: Final[Mapping[GuardAction, Message]] = {
-    GuardAction.CLIMB: Message.GUARD_WOULD_CLIMB,
-    GuardAction.RENEW: Message.GUARD_WOULD_RENEW,
-    GuardAction.RELEASE: Message.GUARD_WOULD_RELEASE,
+_WOULD: Final[Mapping[GuardAction, GuardMessage]] = {
+    GuardAction.CLIMB: GuardMessage.WOULD_CLIMB,
+    GuardAction.RENEW: GuardMessage.WOULD_RENEW,
+    GuardAction.RELEASE: GuardMessage.WOULD_RELEASE,
 }
 
 
 def line(event: GuardEvent, *, policy: str = "", dry_run: bool = False) -> str:
     """One line without its time. `policy` is the path that a start is about."""
     if event.kind is GuardEventKind.STARTED:
-        return say(Message.GUARD_STARTED_DRY if dry_run else Message.GUARD_STARTED, policy=policy)
+        return say(GuardMessage.STARTED_DRY if dry_run else GuardMessage.STARTED, policy=policy)
     if event.kind is GuardEventKind.STOPPED:
-        return say(Message.GUARD_STOPPED)
+        return say(GuardMessage.STOPPED)
     words = _words(event)
     match event.kind:
         case GuardEventKind.NO_FIGURE:
-            return say(Message.GUARD_NO_FIGURE, **words)
+            return say(GuardMessage.NO_FIGURE, **words)
         case GuardEventKind.LOST:
-            return say(Message.GUARD_LOST, **words)
+            return say(GuardMessage.LOST, **words)
         case GuardEventKind.FAILED:
-            return say(Message.GUARD_FAILED, **words)
+            return say(GuardMessage.FAILED, **words)
     decision = event.decision
     if decision is None or decision.action is GuardAction.NOTHING:
         return _nothing(event, words)
@@ -87,9 +88,9 @@ def line(event: GuardEvent, *, policy: str = "", dry_run: bool = False) -> str:
 def _nothing(event: GuardEvent, words: Mapping[str, object]) -> str:
     decision = event.decision
     if decision is None or decision.harm is None:
-        return say(Message.GUARD_NOT_DONE, **words)
-    because = say(Message.GUARD_BECAUSE, **words) if event.suspect else ""
-    said = say(Message.GUARD_NOT_DONE_HARMED, because=because, **words)
+        return say(GuardMessage.NOT_DONE, **words)
+    because = say(GuardMessage.BECAUSE, **words) if event.suspect else ""
+    said = say(GuardMessage.NOT_DONE_HARMED, because=because, **words)
     detail = event.detail or (event.error.detail if event.error is not None else "")
     return f"{said} ({fmt.clean(detail)})" if detail else said
 
@@ -123,4 +124,4 @@ def _change(change: LimitChange | None) -> str:
     if change is None:
         return ""
     values = [f"{ENTRY_OF[name].label} {format_value(name, value)}" for name, value in change.items()]
-    return f" ({', '.join(values)})" if values else say(Message.GUARD_FROZEN)
+    return f" ({', '.join(values)})" if values else say(GuardMessage.FROZEN)

@@ -11,6 +11,7 @@ from enum import Enum, unique
 
 from runtime.errors import PytopError
 from tui.present import format as fmt
+from tui.present.guard_messages import GuardMessage
 
 
 @unique
@@ -384,76 +385,12 @@ class Message(Enum):
     WHY_OF_TASKS = " ({count})"
     WHY_QUEUED = ", where {size} are queued"
     WHY_STEAL = " ({cores} cores)"
-    # the guard
-    GUARD_STARTED = "guards by {policy}"
-    GUARD_STARTED_DRY = "a dry run by {policy}: it changes nothing"
-    GUARD_STOPPED = "ended: what it held was taken back"
-    GUARD_CLIMBED = "{victim}: {harm}, because of {suspect}: {rung} of {target}{change}, for {seconds:.0f} s ({why})"
-    GUARD_WOULD_CLIMB = (
-        "{victim}: {harm}, because of {suspect}: would set {rung} of {target}{change}, for {seconds:.0f} s ({why})"
-    )
-    GUARD_RENEWED = "{victim}: {why}: goes on for {seconds:.0f} s"
-    GUARD_WOULD_RENEW = "{victim}: {why}: would go on for {seconds:.0f} s"
-    GUARD_RELEASED = "{victim}: {why}: {rung} of {target} is taken back"
-    GUARD_WOULD_RELEASE = "{victim}: {why}: would take back what it had set"
-    GUARD_NOT_DONE = "{victim}: {why}"
-    GUARD_NOT_DONE_HARMED = "{victim}: {harm}{because}: nothing is done, {why}"
-    GUARD_BECAUSE = ", because of {suspect}"
-    GUARD_FAILED = "{victim}: {rung} of {target}: {error}"
-    GUARD_LOST = "{victim}: {rung} against {suspect} has ended: {why}"
-    GUARD_NO_FIGURE = "{victim}: its p99 is not known: {error}"
-    GUARD_CPU_WAIT = "waits {figure:.0%} of the time for CPU (target {target:.0%})"
-    GUARD_MEMORY_WAIT = "stalls {figure:.0%} of the time for memory (target {target:.0%})"
-    GUARD_IO_WAIT = "stalls {figure:.0%} of the time for a disk (target {target:.0%})"
-    GUARD_MEMORY_PRESSURE = "has {figure:.0%} of memory pressure (target {target:.0%})"
-    GUARD_P99 = "has a p99 of {figure:.1f} ms (target {target:g} ms)"
-    GUARD_WITHIN_TARGETS = "within its targets"
-    GUARD_TOO_SHORT = "it has not lasted long enough yet"
-    GUARD_NO_EVIDENCE = "nothing shows who is the cause"
-    GUARD_NOT_SURE = "the evidence is not strong"
-    GUARD_NOBODY = "nobody else is to blame"
-    GUARD_UNTOUCHABLE = "it is never to be touched"
-    GUARD_PROTECTED = "it is protected itself"
-    GUARD_NOT_LISTED = "the policy does not let it be contained"
-    GUARD_WRONG_SUSPECT = "it was the wrong suspect: everything was put back"
-    GUARD_CONTESTED = "somebody else has taken it back"
-    GUARD_LAST_RUNG = "the policy goes no further"
-    GUARD_FLOOR = "the next step is below a floor of the policy"
-    GUARD_LADDER_ENDS = "there is no further step"
-    GUARD_COOLING_DOWN = "it waits for what the last step does"
-    GUARD_BUDGET_SPENT = "the actions of this hour are spent"
-    GUARD_NOT_ON_DISK = "it waits for the audit trail"
-    GUARD_REPORTED = "what would come after that is not known in a dry run"
-    GUARD_HARMED = "harmed for long enough"
-    GUARD_HARM_RETURNED = "the harm has returned"
-    GUARD_STILL_HARMED = "still harmed"
-    GUARD_CALM_TOO_SHORT = "within its targets, not yet for long enough"
-    GUARD_TRIAL = "on trial, whether the harm returns"
-    GUARD_ON_TRIAL = "on trial"
-    GUARD_RECOVERED = "recovered: the harm has not returned"
-    GUARD_SHARED = "another protected one still needs it"
-    GUARD_VICTIM_GONE = "it is gone"
-    GUARD_UNMEASURED = "none of its figures is known: what was set runs out"
-    GUARD_EXPIRED = "its time was over, or its container has ended"
-    GUARD_STOPPING = "the guard ends"
-    GUARD_FROZEN = " (it stands still)"
-    GUARD_POLICY_RIGHT = (
-        "{path}: right; {protect} entries of protected ones, {contain} of those that may be contained, {never} of those"
-        " never to be touched{dry}"
-    )
-    GUARD_POLICY_DRY = "; a dry run"
-    GUARD_NORMAL_WEIGHT = "goes on without a high CPU weight: {error}"
-    # the guard in the dashboard
-    GUARD = "Guard"
-    GUARD_ON = "on, by {policy}"
-    GUARD_OFF = "off: what it held was taken back"
-    GUARD_HEAD = "GUARD"
-    GUARD_HEAD_DRY = "GUARD (dry run)"
 
 
-def say(message: Message, **arguments: object) -> str:
+def say(message: Message | GuardMessage, **arguments: object) -> str:
     """The sentence with its arguments in."""
-    return message.value.format(**arguments)
+    text: str = message.value
+    return text.format(**arguments)
 
 
 def error_text(error: PytopError) -> str:

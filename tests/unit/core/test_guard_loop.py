@@ -90,7 +90,7 @@ class FakeContainment:
             ),
         )
 
-    async def plan(
+    async def propose(
         self, victim: Ref, *, evidence: Evidence | None = None, rung: RungId | None = None
     ) -> PlannedRung | PytopError:
         assert victim == API
@@ -107,7 +107,7 @@ class FakeContainment:
 
     async def climb(self, victim: Ref, *, seconds: float = 60.0, **given: Any) -> ClimbOutcome:
         options = {key: given.pop(key) for key in ("audited", "least_cores")}
-        planned = await self.plan(victim, **given)
+        planned = await self.propose(victim, **given)
         assert isinstance(planned, PlannedRung)
         self.calls.append(("climb", planned.rung.id, seconds, options))
         if self.climb_error is not None:
@@ -318,7 +318,7 @@ async def test_a_rung_that_turns_out_to_be_beyond_the_bounds_is_taken_back_at_on
     contain = replace(POLICY.contain[0], floors={LimitName.CPUS: 0.4})
     world = World(replace(POLICY, contain=(contain,)))
     world.containment.changes = {RungId.CPU_QUOTA: LimitChange(cpus=0.5)}
-    plan, climb = world.containment.plan, world.containment.climb
+    plan, climb = world.containment.propose, world.containment.climb
 
     async def lower(victim: Ref, **given: Any) -> ClimbOutcome:
         world.containment.changes = {RungId.CPU_QUOTA: LimitChange(cpus=0.1)}
@@ -407,7 +407,7 @@ async def test_a_suspect_that_ends_takes_its_lease_with_it_and_blames_nobody() -
 
 async def test_a_rung_of_a_person_in_the_same_session_is_not_the_guards() -> None:
     world = World()
-    planned = await world.containment.plan(API, evidence=found(), rung=RungId.CPU_IDLE)
+    planned = await world.containment.propose(API, evidence=found(), rung=RungId.CPU_IDLE)
     assert isinstance(planned, PlannedRung)
     await world.containment.climb(API, evidence=found(), rung=RungId.CPU_IDLE, audited=False, least_cores=0.05)
     await world.run(300, 0.0)

@@ -12,6 +12,7 @@ import pytest
 from runtime.errors import PytopError
 from tests.unit import import_graph
 from tests.unit.import_graph import Source
+from tui.present.guard_messages import GuardMessage
 from tui.present.messages import Message, error_text, say
 
 SOURCES = import_graph.modules()
@@ -38,10 +39,12 @@ TEXTS = {
 ARGUMENTS = {"title", "detail", "doing"}
 """Names that hold a part of an error until it is raised."""
 USED = {
-    node.attr
+    (node.value.id, node.attr)
     for source in SOURCES.values()
     for node in ast.walk(source.tree)
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Message"
+    if isinstance(node, ast.Attribute)
+    and isinstance(node.value, ast.Name)
+    and node.value.id in ("Message", "GuardMessage")
 }
 
 
@@ -95,11 +98,11 @@ def test_a_sentence_is_recognised() -> None:
     assert list(sentences(Source("x", tree, False))) == ["Nothing was changed here.", " lines are dropped"]
 
 
-@pytest.mark.parametrize("message", Message)
-def test_each_message_is_said_somewhere_with_named_arguments(message: Message) -> None:
+@pytest.mark.parametrize("message", [*Message, *GuardMessage])
+def test_each_message_is_said_somewhere_with_named_arguments(message: Message | GuardMessage) -> None:
     fields = [field for _, field, _, _ in Formatter().parse(message.value) if field is not None]
     assert all(field.isidentifier() for field in fields)
-    assert message.name in USED
+    assert (type(message).__name__, message.name) in USED
 
 
 def test_arguments_from_outside_are_no_format() -> None:

@@ -144,7 +144,7 @@ class Containment:
 
     # the next rung
 
-    async def plan(
+    async def propose(
         self, victim: Ref, *, evidence: Evidence | None = None, rung: RungId | None = None
     ) -> PlannedRung | PytopError:
         """The next rung for a victim, or the error in which climbing would end, with the reason as its detail.
@@ -152,7 +152,7 @@ class Containment:
         `evidence` chooses a suspect; by default the strongest that can be contained. `rung` chooses a rung.
         """
         try:
-            return await self._planner.plan(victim, evidence, rung)
+            return await self._planner.propose(victim, evidence, rung)
         except PytopError as error:
             return error
 
@@ -174,12 +174,12 @@ class Containment:
     ) -> ClimbOutcome:
         """Climb the next rung as a lease of so many seconds; milder rungs are renewed with it.
 
-        `evidence` and `rung` as for `plan`; with `audited` it waits until the audit trail has it on the disk.
-        Raises what `plan` gives, and why the rung could not be climbed; the next `plan` then passes it over.
+        `evidence` and `rung` as for `propose`; with `audited` it waits until the audit trail has it on the disk.
+        Raises what `propose` gives, and why the rung could not be climbed; the next `propose` then passes it over.
         """
 
         async def work() -> ClimbOutcome:
-            planned = await self._planner.plan(victim, evidence, rung)
+            planned = await self._planner.propose(victim, evidence, rung)
             track = self._track(planned)
             track.audited, track.least_cores = audited, least_cores
             return await self._climb(planned, track, seconds)
@@ -230,7 +230,7 @@ class Containment:
                     log.info("%s", error)
 
     def skip(self, planned: PlannedRung) -> None:
-        """Pass over a rung: the next `plan` gives the one above it."""
+        """Pass over a rung: the next `propose` gives the one above it."""
         track = self._track(planned)
         track.failed[planned.rung.id] = "passed over"
         track.touched_ns = self._readings.now_ns

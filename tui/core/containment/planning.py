@@ -53,7 +53,7 @@ class RungPlanner:
         """What was done for a victim, the newest last."""
         return [track for key, track in self.tracks.items() if key.victim == victim]
 
-    async def plan(self, victim: Ref, evidence: Evidence | None, rung: RungId | None) -> PlannedRung:
+    async def propose(self, victim: Ref, evidence: Evidence | None, rung: RungId | None) -> PlannedRung:
         """The next rung; `evidence` chooses the suspect and `rung` the rung. Raises the reason why there is none."""
         title = f"contain who hurts {self.subject(victim).name}"
         self.permit(title, victim)

@@ -37,7 +37,7 @@ class GuardedContainment(Protocol):
 
     def states(self) -> tuple[VictimState, ...]: ...
 
-    async def plan(
+    async def propose(
         self, victim: Ref, *, evidence: Evidence | None = None, rung: RungId | None = None
     ) -> PlannedRung | PytopError: ...
 
@@ -178,7 +178,7 @@ class Executor:
         if evidence is None or entry is None:
             return _event(GuardEventKind.NOT_DONE, decision, reason=GuardReason.NOT_LISTED)
         pair = HarmedPair(victim, evidence.suspect)
-        planned = await self._plan(victim, evidence, entry)
+        planned = await self._propose(victim, evidence, entry)
         if isinstance(planned, GuardReason | PytopError):
             reason = planned if isinstance(planned, GuardReason) else GuardReason.LADDER_ENDS
             self._refuse(pair, reason, now_s + REFUSED_S)
@@ -193,11 +193,11 @@ class Executor:
             return _event(GuardEventKind.NOT_DONE, decision, reason=GuardReason.NOT_ON_DISK, detail=unkept)
         return await self._take(decision, entry, planned, now_s)
 
-    async def _plan(
+    async def _propose(
         self, victim: Ref, evidence: Evidence, entry: Containable
     ) -> PlannedRung | GuardReason | PytopError:
         """The next rung that the policy allows: where the next one is too sharp, a milder one that comes after it."""
-        planned = await self._containment.plan(victim, evidence=evidence)
+        planned = await self._containment.propose(victim, evidence=evidence)
         if isinstance(planned, PytopError):
             return planned
         reason = bounds.why_not(entry, planned)
@@ -206,7 +206,7 @@ class Executor:
             for rung in ladder[ladder.index(planned.rung.id) + 1 :]:
                 if not bounds.allows(entry, rung):
                     continue
-                other = await self._containment.plan(victim, evidence=evidence, rung=rung)
+                other = await self._containment.propose(victim, evidence=evidence, rung=rung)
                 if not isinstance(other, PytopError) and bounds.why_not(entry, other) is None:
                     return other
         return planned if reason is None else reason

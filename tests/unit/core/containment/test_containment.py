@@ -21,13 +21,13 @@ FIRST = [RungId.PROTECT_CPU, RungId.CPU_WEIGHT, RungId.CPU_IDLE, RungId.CPU_QUOT
 
 
 async def planned(stage: Stage) -> PlannedRung:
-    found = await stage.contain.plan(VICTIM.ref)
+    found = await stage.contain.propose(VICTIM.ref)
     assert isinstance(found, PlannedRung), found
     return found
 
 
 async def why_not(stage: Stage) -> str:
-    found = await stage.contain.plan(VICTIM.ref)
+    found = await stage.contain.propose(VICTIM.ref)
     assert isinstance(found, PytopError)
     return found.detail
 
@@ -100,7 +100,7 @@ async def test_a_wrong_suspect_is_put_back_after_two_rungs(stage: Stage) -> None
     assert "wrong one" in await why_not(stage)
     stage.frames(65, waiting=0.79)
     assert stage.contain.state(VICTIM.ref) is None
-    assert isinstance(await stage.contain.plan(VICTIM.ref), PlannedRung), "it may be tried again after a minute"
+    assert isinstance(await stage.contain.propose(VICTIM.ref), PlannedRung), "it may be tried again after a minute"
 
 
 async def test_two_rungs_that_help_stay(stage: Stage) -> None:
@@ -256,7 +256,7 @@ async def test_a_read_only_session_contains_nobody(monkeypatch: pytest.MonkeyPat
 
 async def test_another_machine_s_container_is_not_contained(stage: Stage) -> None:
     far = ContainerRef("fake", "x" * 64, "far")
-    found = await stage.contain.plan(far)
+    found = await stage.contain.propose(far)
     assert isinstance(found, PytopError)
 
 

@@ -48,7 +48,7 @@ def accuse(stage: Stage, kind: SuspectKind, name: str, pid: int | None = None) -
 async def test_a_unit_climbs_through_its_cgroup(stage: Stage) -> None:
     accuse(stage, SuspectKind.UNIT, "backup.service")
     await stage.contain.climb(VICTIM.ref)
-    step = await stage.contain.plan(VICTIM.ref)
+    step = await stage.contain.propose(VICTIM.ref)
     assert isinstance(step, PlannedRung)
     assert (step.rung.id, step.target, step.target_name) == (RungId.CPU_WEIGHT, None, "backup.service")
     outcome = await stage.contain.climb(VICTIM.ref, rung=RungId.CPU_QUOTA)
@@ -63,19 +63,19 @@ async def test_a_process_gets_nice_and_then_the_idle_policy(stage: Stage) -> Non
     assert rungs == [RungId.PROTECT_CPU, RungId.CPU_WEIGHT, RungId.CPU_IDLE]
     assert stage.leases.processes == [(4242, 19), (4242, None)]
     assert len([lease for lease in stage.contain.leases if lease.target == "process"]) == 1
-    end = await stage.contain.plan(VICTIM.ref)
+    end = await stage.contain.propose(VICTIM.ref)
     assert isinstance(end, PytopError)
     assert "a process of the host has no cgroup" in end.detail
 
 
 async def test_a_program_that_has_ended_is_not_contained(stage: Stage) -> None:
     accuse(stage, SuspectKind.PROCESS, "gone", 9999)
-    found = await stage.contain.plan(VICTIM.ref)
+    found = await stage.contain.propose(VICTIM.ref)
     assert isinstance(found, NotFoundError)
 
 
 async def test_a_unit_is_not_frozen(stage: Stage) -> None:
     accuse(stage, SuspectKind.UNIT, "backup.service")
-    found = await stage.contain.plan(VICTIM.ref, rung=RungId.FREEZE)
+    found = await stage.contain.propose(VICTIM.ref, rung=RungId.FREEZE)
     assert isinstance(found, PytopError)
     assert "is not frozen" in found.detail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from runtime import limits
-from runtime.containment import ending, holder, leases, store
+from runtime.containment import ending, holder, keeper, keeper_lock, leases, store
 from runtime.containment.lease import Lease, LeaseState
 from runtime.errors import ConflictError, KernelError, NotFoundError, PytopError
 from runtime.kernel import cgroups, files, procfs
@@ -385,3 +386,39 @@ def test_who_holds_it_is_known_by_the_kernel_and_what_the_environment_claims(tmp
 
 def test_a_command_looks_for_leases_by_the_name_that_the_store_gives_them() -> None:
     assert verbs.LEASE_FILES == store.PREFIX
+
+
+async def test_the_time_of_a_lease_begins_when_it_is_set(cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keeper was waited for in between, and the lease was over before it had begun."""
+
+    async def slow() -> str:
+        await asyncio.sleep(leases.MAX_WAIT_NS / 1e9 + 0.1)
+        return ""
+
+    monkeypatch.setattr(leases.keeper, "ensure", slow)
+    lease = await take(cgroup, LimitChange(pids=50), seconds=0.25)
+    assert lease.expires_ns > store.now_ns()
+    (noted,) = store.read_all()
+    assert noted == lease
+    assert 0.2e9 < lease.expires_ns - lease.created_ns <= 0.25e9
+
+
+def test_a_keeper_that_is_killed_as_it_starts_is_started_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spawned: list[int] = []
+
+    def spawn() -> None:
+        spawned.append(1)
+        if len(spawned) == 2:
+            held.append(keeper_lock.try_take())
+
+    held: list[int | None] = []
+    monkeypatch.setattr(keeper, "_spawn", spawn)
+    monkeypatch.setattr(keeper, "RETRY_S", 0.05)
+    monkeypatch.setattr(keeper.keeper_service, "start", lambda _: False)
+    try:
+        assert keeper.start() == ""
+        assert len(spawned) == 2
+    finally:
+        for descriptor in held:
+            assert descriptor is not None
+            os.close(descriptor)
