@@ -22,7 +22,7 @@ from tui.cli import diagnostics, exits
 from tui.cli.common import session, tell_problems
 from tui.cli.engine_choice import add_engine
 from tui.cli.verbs import VERBS
-from tui.core.session import Session
+from tui.core.base_session import BaseSession
 from tui.present.messages import Message, say
 
 _VARIABLES: Final = ("PYTOP_STATE_DIR", "PYTOP_RUN_DIR", "PYTOP_CGROUP", "PYTOP_BRIDGE", "PYTOP_SUBNET")
@@ -70,7 +70,7 @@ def command(environ: Mapping[str, str]) -> BootCommand:
     return BootCommand((*words, "boot"), root, embedded_config(environ).state, kept)
 
 
-async def due(opened: Session) -> list[ContainerRef]:
+async def due(opened: BaseSession) -> list[ContainerRef]:
     """What is to be started now, of every engine that leaves it to us."""
     found: list[ContainerRef] = []
     for engine in opened.engines.values():

@@ -13,10 +13,11 @@ from runtime.model import Container, ContainerRef
 from tui.cli import diagnostics, exits
 from tui.cli.engine_choice import engines
 from tui.cli.slow_changes import waiting_told
-from tui.core.session import Session
+from tui.core.base_session import BaseSession
 from tui.present import problem_text
 
 T = TypeVar("T")
+S = TypeVar("S", bound=BaseSession)
 
 MAX_CONCURRENT = 16  # operations of one command
 
@@ -38,10 +39,15 @@ def add_names(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
     )
 
 
+def session(args: argparse.Namespace) -> contextlib.AbstractAsyncContextManager[BaseSession]:
+    """A session after its first listing, without attribution and containment; closed at the end."""
+    return session_of(args, BaseSession)
+
+
 @contextlib.asynccontextmanager
-async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
-    """A session after its first listing; closed at the end."""
-    opened = Session([*engines(args)], read_only=args.read_only, audited=True)
+async def session_of(args: argparse.Namespace, kind: type[S]) -> AsyncIterator[S]:
+    """As `session`, of another kind."""
+    opened = kind([*engines(args)], read_only=args.read_only, audited=True)
     try:
         async with waiting_told(lambda: opened.under_way):
             await opened.refresh()
@@ -50,7 +56,7 @@ async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
         await opened.close()
 
 
-def tell_problems(session: Session) -> int:
+def tell_problems(session: BaseSession) -> int:
     """Report engines that could not be asked on stderr; UNAVAILABLE when none could."""
     for problem in session.problems:
         diagnostics.complain(f"{problem.engine}: {problem_text.line(problem)}")
@@ -58,7 +64,7 @@ def tell_problems(session: Session) -> int:
     return exits.UNAVAILABLE if failed and failed >= set(session.engines) else exits.OK
 
 
-def find(session: Session, name: str) -> Container:
+def find(session: BaseSession, name: str) -> Container:
     """The container with this full id, name or unambiguous id prefix, tried in this order."""
     engine, colon, rest = name.partition(":")
     qualified = bool(colon) and engine in session.engines
@@ -85,7 +91,7 @@ def find(session: Session, name: str) -> Container:
 
 
 async def each(
-    session: Session, names: Sequence[str], action: Callable[[Container], Awaitable[T]]
+    session: BaseSession, names: Sequence[str], action: Callable[[Container], Awaitable[T]]
 ) -> tuple[list[tuple[str, T]], int]:
     """Run `action` for every named container, concurrently; a failure is reported and does not stop the others.
 

@@ -21,13 +21,14 @@ from runtime.kernel import guard_unit, procfs
 from runtime.kernel.guard_unit import GuardCommand
 from runtime.kernel.priority_cgroup import PriorityCgroup
 from tui.cli import diagnostics, exits, output
-from tui.cli.common import session, tell_problems
+from tui.cli.common import session_of, tell_problems
 from tui.cli.durations import interval
 from tui.cli.engine_choice import add_engine
 from tui.core.guard import policy_file
 from tui.core.guard.guard import Guard
 from tui.core.guard.policy import Policy
 from tui.core.guard.report import GuardEvent
+from tui.core.session import Session
 from tui.present import guard_text
 from tui.present.guard_messages import GuardMessage
 from tui.present.messages import Message, say
@@ -132,7 +133,7 @@ def _high_weight() -> PriorityCgroup | None:
 
 async def _run(args: argparse.Namespace, policy: Policy) -> int:
     """Guard until a signal; then take back what is held."""
-    async with session(args) as opened:
+    async with session_of(args, Session) as opened:
         code = tell_problems(opened)
         if code != exits.OK:
             return code

@@ -17,7 +17,7 @@ from tui.cli import diagnostics, exits, output
 from tui.cli.common import add_names, add_services, each, session, tell_problems
 from tui.cli.engine_choice import add_engine
 from tui.cli.values import pairs
-from tui.core.session import Group, Session
+from tui.core.base_session import BaseSession, Group
 from tui.present.state_text import state_text
 
 _FILTERS: Mapping[str, Callable[[Container, str], bool]] = {
@@ -89,7 +89,7 @@ async def _ps(args: argparse.Namespace) -> int:
     return code
 
 
-def _print_groups(opened: Session, found: Sequence[Container], *, as_document: bool) -> None:
+def _print_groups(opened: BaseSession, found: Sequence[Container], *, as_document: bool) -> None:
     """The groups that contain some of these containers, each with those it contains."""
     wanted = {container.ref: container for container in found}
     groups = sorted(opened.groups.values(), key=lambda group: group.ref)

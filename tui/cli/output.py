@@ -18,7 +18,7 @@ from tui.cli.diagnostics import clean
 from tui.present.cells import cell_len, set_cell_size
 
 if TYPE_CHECKING:
-    from tui.core.session import Drift
+    from tui.core.base_session import Drift
 
 GAP_CELLS = 2  # between two columns on a terminal
 

@@ -15,7 +15,7 @@ from tui.cli import diagnostics, exits, output
 from tui.cli.common import add_services, find, session, tell_problems
 from tui.cli.durations import interval
 from tui.cli.engine_choice import add_engine
-from tui.core.session import Changed, Drift, Session, Subject
+from tui.core.base_session import BaseSession, Changed, Drift, Subject
 from tui.present import problem_text, unmeasured_text
 from tui.present.cells import cell_len
 from tui.present.fields import FIELDS, Field
@@ -77,7 +77,7 @@ def _chosen(subjects: Iterable[Subject], wanted: frozenset[Ref]) -> list[Subject
     return sorted(chosen, key=lambda c: (c.name, c.ref))
 
 
-def _show(args: argparse.Namespace, opened: Session, frame: Frame, subjects: Sequence[Subject]) -> None:
+def _show(args: argparse.Namespace, opened: BaseSession, frame: Frame, subjects: Sequence[Subject]) -> None:
     if args.json:
         (output.document if args.once else output.line)(as_json(frame, subjects, opened.drift))
         return

@@ -16,7 +16,7 @@ from tui.cli import diagnostics, exits, output
 from tui.cli.common import add_names, each, session
 from tui.cli.engine_choice import add_engine
 from tui.cli.limits import add_limits, requested, show
-from tui.core.session import Session
+from tui.core.base_session import BaseSession
 from tui.present.limit_entries import ENTRY_OF
 from tui.present.messages import Message, say
 
@@ -68,14 +68,14 @@ async def _update(args: argparse.Namespace) -> int:
     return exits.together([code, *(exits.OK if ok else exits.FAILED for ok in held)])
 
 
-async def _before(session: Session, container: Container) -> Limits:
+async def _before(session: BaseSession, container: Container) -> Limits:
     """The current limits; of a stopped container those of its next start."""
     if container.state.live:
         return await session.limits(container.ref)
     return await session.engines[container.ref.engine].recorded(container.ref.id)
 
 
-async def _shrink(session: Session, container: Container, change: LimitChange) -> LimitOutcome:
+async def _shrink(session: BaseSession, container: Container, change: LimitChange) -> LimitOutcome:
     """Change limits after a reclaim, with its progress on stderr."""
     assert isinstance(change.memory, int)
     report = ReclaimReport(container.name)
@@ -116,7 +116,7 @@ class ReclaimReport:
             print(file=sys.stderr)
 
 
-async def _warn(session: Session, container: Container, change: LimitChange) -> None:
+async def _warn(session: BaseSession, container: Container, change: LimitChange) -> None:
     """Print the findings about the change on stderr; refusals come from the engine."""
     if container.state.live:
         for finding in (await session.preview(container.ref, change)).findings:

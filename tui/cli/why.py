@@ -11,7 +11,7 @@ from typing import Any, Final
 from collectors.attribution.evidence import Attribution, Evidence
 from runtime.model import ContainerRef, Ref
 from tui.cli import diagnostics, exits, output
-from tui.cli.common import find, session, tell_problems
+from tui.cli.common import find, session_of, tell_problems
 from tui.cli.durations import interval
 from tui.cli.engine_choice import add_engine
 from tui.cli.verbs import VERBS
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 async def _why(args: argparse.Namespace) -> int:
-    async with session(args) as opened:
+    async with session_of(args, Session) as opened:
         code = tell_problems(opened)
         if code != exits.OK:
             return code

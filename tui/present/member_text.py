@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from runtime.model import Container, Ref
-from tui.core.session import Session
+from tui.core.base_session import BaseSession
 from tui.present import format as fmt
 from tui.present.cells import cell_len
 from tui.present.fields import FIELDS, arrange
@@ -18,7 +18,7 @@ COLUMNS = ("state", "cpu", "cpu_limit", "memory", "memory_limit", "pids", "net_r
 MIN_NAME_CELLS, MAX_NAME_CELLS = 12, 60
 
 
-def lines(session: Session, ref: Ref, width: int, glyphs: Glyphs) -> Iterator[Paragraph]:
+def lines(session: BaseSession, ref: Ref, width: int, glyphs: Glyphs) -> Iterator[Paragraph]:
     """A heading, and one line for every member of the group of `ref`, by CPU usage in descending order."""
     group = session.group_of(ref)
     if group is None:
@@ -40,7 +40,7 @@ def lines(session: Session, ref: Ref, width: int, glyphs: Glyphs) -> Iterator[Pa
         yield ("text" if member.state.live else "weak"), f"{name} {values[0]:<{widths[0]}}{cells}"
 
 
-def _display_name(session: Session, member: Container) -> str:
+def _display_name(session: BaseSession, member: Container) -> str:
     """The name as in the list, with the sign of drift."""
     sign = DRIFTED if member.ref in session.drift else ""
     return sign + fmt.clean(member.name or member.ref.short)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from runtime.model import Container, GroupRef
-from tui.core.session import Session, Subject
+from tui.core.base_session import BaseSession, Subject
 from tui.present import fields
 from tui.present import format as fmt
 from tui.present.fields import FIELDS
@@ -21,7 +21,7 @@ def identity(subject: Subject, glyphs: Glyphs) -> str:
     return _joined((*_identity(subject), *filter(None, (image,))), glyphs)
 
 
-def target_line(session: Session, subject: Subject, glyphs: Glyphs) -> str:
+def target_line(session: BaseSession, subject: Subject, glyphs: Glyphs) -> str:
     """Engine and short id, state, and what it uses now."""
     usage = session.frame.usages.get(subject.ref) if session.frame is not None else None
     fields_of_use = (FIELDS[id] for id in FIGURES) if usage is not None else ()

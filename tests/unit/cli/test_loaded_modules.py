@@ -90,6 +90,8 @@ def test_what_reads_notes_of_the_machine_loads_no_engine_of_a_daemon_and_no_scre
 def test_ps_loads_no_words_of_leases_and_no_verb_about_them(tmp_path: Path) -> None:
     _, names = loaded(tmp_path, "ps", real=True)
     assert not names & {"tui.cli.why", "tui.cli.leases", "tui.cli.audit", "tui.present.lease_text"}
+    parts = ("collectors.attribution", "tui.core.containment", "tui.core.session", "runtime.containment.ladder")
+    assert not {name for name in names if name.startswith(parts)}
 
 
 def test_run_loads_nothing_that_lists_or_measures(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ async def run(
     monkeypatch: pytest.MonkeyPatch, found: Attribution, container: str | None = None, *, as_json: bool = False
 ) -> int:
     @contextlib.asynccontextmanager
-    async def session(args: argparse.Namespace) -> AsyncIterator[Session]:
+    async def session_of(args: argparse.Namespace, kind: type[Session]) -> AsyncIterator[Session]:
         opened, _ = hurt_session(found)
         await opened.refresh()
         yield opened
         await opened.close()
 
-    monkeypatch.setattr(why, "session", session)
+    monkeypatch.setattr(why, "session_of", session_of)
     async with asyncio.timeout(10):
         return await why._why(arguments(container, as_json=as_json))
 
