@@ -120,7 +120,7 @@ class BaseSession:
             self._context,
             annotations=self._annotations,
             detector=self._detector,
-            changed=self.undoing.note,
+            changed=self._limits_changed,
             audit=self._audit,
         )
         last = *self._neighbour_observers(), HistoryObserver(self.history), FramePublisher(self._publish)
@@ -332,11 +332,14 @@ class BaseSession:
     # what `tui.core.session` adds
 
     def _neighbour_observers(self) -> Sequence[FrameObserver]:
-        """Observers that take a frame before the history does; called once, while this is made."""
+        """Take a frame before the history does; called once, while this is made."""
         return ()
 
     def _neighbour_loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         return {}
+
+    def _limits_changed(self, outcome: LimitOutcome) -> None:
+        self.undoing.note(outcome)
 
     async def _close_neighbours(self) -> None:
         """End what needs the operations, before these are closed."""

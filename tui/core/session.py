@@ -10,6 +10,7 @@ from collectors.attribution.attributor import Attributor
 from collectors.attribution.evidence import Attribution
 from collectors.sampling.sweep import Sweeper
 from runtime.engines.protocol import Engine
+from runtime.model import LimitOutcome
 from tui.core.attribution import AttributionObserver
 from tui.core.base_session import BaseSession, Changed, Drift, Group, Preview, Problem, Subject
 from tui.core.containment.assembly import ContainmentOptions, assemble
@@ -56,6 +57,10 @@ class Session(BaseSession):
 
     def _neighbour_loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         return self.containment.loops()
+
+    def _limits_changed(self, outcome: LimitOutcome) -> None:
+        super()._limits_changed(outcome)
+        self.containment.replaced(outcome)
 
     async def _close_neighbours(self) -> None:
         await self.containment.close()

@@ -229,6 +229,18 @@ class Containment:
                 except (ConflictError, NotFoundError) as error:  # it has ended just now
                     log.info("%s", error)
 
+    def replaced(self, outcome: LimitOutcome) -> None:
+        """Limits were changed beside the ladder, or a change undone: a rung that was kept of them is none any more."""
+        names = {each.name for each in outcome.fields}
+        for track in self._tracks.values():
+            track.rungs[:] = [
+                each
+                for each in track.rungs
+                if each.lease.state is not LeaseState.CONFIRMED
+                or each.lease.ref != outcome.ref
+                or names.isdisjoint(each.lease.change.names())
+            ]
+
     def skip(self, planned: PlannedRung) -> None:
         """Pass over a rung: the next `propose` gives the one above it."""
         track = self._track(planned)

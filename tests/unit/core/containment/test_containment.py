@@ -157,6 +157,12 @@ async def test_confirmed_rungs_are_told_to_the_engine_and_can_be_undone(stage: S
     assert (preview.ref, preview.change) == (HOG.ref, LimitChange(cpu_shares=1024))
     await stage.session.undoing.undo()
     assert stage.held().cpu_shares == 1024
+    state = stage.contain.state(VICTIM.ref)
+    assert state is not None
+    assert [each.planned.rung.id for each in state.rungs] == [RungId.PROTECT_CPU], "what was undone is not kept"
+    await stage.session.undoing.undo()
+    state = stage.contain.state(VICTIM.ref)
+    assert state is None or not state.rungs
 
 
 async def test_a_freeze_ends_always(stage: Stage) -> None:
