@@ -97,7 +97,7 @@ def _read(directory: int, name: str) -> Lease | None:
         descriptor = run_directory.open_file(directory, name, os.O_RDONLY)
         with open(descriptor, "rb") as file:
             return lease_from_json(json.loads(file.read(MAX_LEASE_BYTES)))
-    except (OSError, ValueError):  # removed meanwhile; or damaged, which `sweep` removes
+    except (OSError, ValueError):  # removed meanwhile; or of another version, or damaged
         return None
 
 

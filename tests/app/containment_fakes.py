@@ -61,6 +61,9 @@ class ScriptedContainment:
     async def close(self) -> None:
         pass
 
+    def replaced(self, outcome: LimitOutcome) -> None:
+        pass
+
     async def propose(self, victim: Ref) -> PlannedRung | PytopError:
         return self.refusal or PlannedRung(
             victim=victim,

@@ -10,7 +10,7 @@ from typing import Any, Final
 from runtime.containment import leases
 from runtime.containment.lease import Lease, LeaseState
 from runtime.containment.store import now_ns
-from runtime.errors import NotFoundError, PytopError
+from runtime.errors import KernelError, NotFoundError, PytopError
 from tui.cli import diagnostics, exits, output
 from tui.cli.common import session
 from tui.cli.engine_choice import add_engine
@@ -23,8 +23,8 @@ _HEADS: Final = ("ID", "NAME", "CHANGE", "LEFT", "STATE", "BY", "REASON")
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     """The arguments of `leases`."""
     parser.description = (
-        f"{VERBS[verb][1].capitalize()}. Without an action they are listed, those of other users and"
-        " dashboards too. What somebody else has changed meanwhile is left as it is."
+        f"{VERBS[verb][1].capitalize()}. Without an action they are listed, those of this user's other programs"
+        " too. What somebody else has changed meanwhile is left as it is."
     )
     parser.set_defaults(func=_list)
     parser.add_argument("--json", action="store_true", help="one JSON document")
@@ -100,7 +100,10 @@ async def _confirm_all(args: argparse.Namespace) -> int:
         async def confirm(id: str) -> Lease:
             lease = _by_id(id)
             if lease.ref in opened.containers and lease.change:
-                await opened.update(lease.ref, lease.change)
+                outcome = await opened.update(lease.ref, lease.change)
+                if not outcome.ok:  # it goes on as a lease, and is taken back at its time
+                    words = outcome.error or "; ".join(each.detail for each in outcome.fields if each.detail)
+                    raise KernelError(f"keep what is leased of {lease.name}", detail=words)
             return await leases.confirmed(id)
 
         return await _each(args.ids, confirm)

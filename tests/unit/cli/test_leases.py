@@ -12,7 +12,7 @@ import pytest
 
 from runtime.containment.lease import Lease, LeaseState
 from runtime.errors import ConflictError
-from runtime.model import LimitChange
+from runtime.model import FieldOutcome, LimitChange, LimitName, LimitOutcome, Ref, Verdict
 from tests.app.containment_fakes import BATCH, hurt_session, lease
 from tui.cli import exits, leases
 from tui.core.session import Session
@@ -111,3 +111,14 @@ def test_what_is_kept_is_told_to_the_engine_first(world: World, capsys: pytest.C
     assert engine.changes == [LimitChange(cpu_idle=True)]  # type: ignore[attr-defined]
     assert BATCH.ref in world.session.containers
     assert "confirmed" in capsys.readouterr().out
+
+
+def test_what_the_engine_does_not_take_goes_on_as_a_lease(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    async def update(ref: Ref, change: LimitChange) -> LimitOutcome:
+        field = FieldOutcome(LimitName.CPU_IDLE, True, False, True, False, Verdict.FAILED, detail="the daemon said no")
+        return LimitOutcome(ref, (field,))
+
+    world.session.update = update  # type: ignore[method-assign]
+    assert run("confirm", "0a1b2c") == exits.FAILED
+    assert world.done == []
+    assert "the daemon said no" in capsys.readouterr().err
